@@ -1,0 +1,277 @@
+"""What a run is made of: frozen sections, read from TOML and the command line, and their fingerprint.
+
+Precedence: built-in < the model's own preset < ``rewardlab.toml`` < ``--preset`` < command line. Every field has
+one description, which ``--help`` and the documentation read. All problems are reported at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from rewardlab.errors import ConfigError
+from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS
+from rewardlab.types import AnswerFormat, PairKind, Reading
+
+CONFIG_FILE = "rewardlab.toml"
+TINY_MODEL = "sandbox-tiny"
+NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationale": 256}
+"""Longest response per answer format, tokens (PPO-NLU section 5.1; RLLR's scripts)."""
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys forbidden."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """Which rows, and how many of each kind."""
+
+    source: Literal["auto", "local", "hub", "bundled"] = Field("auto", description="where rows come from")
+    dir: Path | None = Field(None, description="folder of JSON Lines per task; default: $REWARDLAB_DATA")
+    labelled: int = Field(5000, ge=1, description="labelled rows a task for SFT and pairs (RLLR table 2)")
+    prompts: int = Field(5000, ge=1, description="PPO prompts a task")
+    validation: int = Field(500, ge=1, description="validation rows a task")
+    test: int = Field(1000, ge=1, description="test rows a task")
+
+
+class ModelConfig(Section):
+    """The trunk every role shares."""
+
+    name: str = Field(TINY_MODEL, description="embedded name, hub id or local folder")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="dtype of the frozen trunk")
+    trust_remote_code: bool = Field(False, description="run code that comes with a hub model")
+    max_prompt_tokens: int = Field(512, ge=8, description="longer prompts have their text field cut, tokens")
+    max_new_tokens: int | None = Field(None, ge=1, description="response budget, tokens; default by answer format")
+
+
+class LoraConfig(Section):
+    """Low-rank adapters (Hu et al. 2021); one per role."""
+
+    rank: int = Field(16, ge=1, description="rank r")
+    alpha: float = Field(32.0, gt=0, description="scale numerator; the update is multiplied by alpha / rank")
+    targets: tuple[str, ...] | None = Field(None, description="adapted linear layers; default by architecture")
+
+
+class AnnotateConfig(Section):
+    """Who writes rationales and rankings."""
+
+    annotator: Literal["auto", "openai", "local", "template", "sandbox"] = Field("auto", description="who annotates")
+    model: str | None = Field(None, description="annotator's model: an API model name, a hub id or a folder")
+    base_url: str | None = Field(None, description="OpenAI-compatible endpoint; default: $OPENAI_BASE_URL")
+    limit: int | None = Field(None, ge=1, description="labelled rows a task to annotate; default: all")
+    concurrency: int = Field(8, ge=1, description="requests in flight")
+    timeout_s: float = Field(60.0, gt=0, description="seconds a request may take")
+    temperature: float = Field(0.7, ge=0, description="sampling temperature of the annotator")
+    max_new_tokens: int = Field(160, ge=1, description="longest rationale, tokens")
+    max_failed: float = Field(0.05, ge=0, le=1, description="share of failed requests above which the stage fails")
+    refusal_rate: float = Field(0.03, ge=0, le=1, description="sandbox oracle: share of requests it refuses")
+    mismatch_rate: float = Field(0.03, ge=0, le=1, description="sandbox oracle: share argued for another label")
+    oracle_weight: float = Field(0.8, ge=0, le=1, description="sandbox oracle: weight w of correctness in rankings")
+
+
+class SFTConfig(Section):
+    """Supervised fine-tuning of a LoRA adapter; loss on the answer only."""
+
+    lr: float = Field(2e-4, gt=0, description="peak learning rate")
+    epochs: float = Field(3.0, gt=0, description="passes over the labelled rows")
+    batch: int = Field(32, ge=1, description="rows per optimiser step")
+    micro_batch: int = Field(8, ge=1, description="rows per forward pass")
+    warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
+
+
+class PairsConfig(Section):
+    """How preference pairs are made."""
+
+    limit: int | None = Field(None, ge=1, description="labelled rows a task to make pairs from; default: all")
+    samples: int = Field(5, ge=2, le=5, description="answers sampled from the SFT model per prompt, for ranking")
+    held_out: int = Field(200, ge=1, description="validation rows a task for held-out pairs")
+
+
+class RMConfig(Section):
+    """Bradley-Terry reward models."""
+
+    lr: float = Field(2e-4, gt=0, description="peak learning rate")
+    epochs: float = Field(1.0, gt=0, description="passes over the pairs")
+    max_pairs: int | None = Field(None, ge=1, description="train on this many pairs at most (equal budgets)")
+    batch: int = Field(64, ge=1, description="pairs per optimiser step")
+    micro_batch: int = Field(8, ge=1, description="pairs per forward pass")
+    warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
+    sft_samples: int = Field(256, ge=16, description="SFT samples whose raw scores are stored for calibrated lambdas")
+
+
+class RewardConfig(Section):
+    """What PPO maximises."""
+
+    expression: str = Field("rule", description="reward expression; see `rewardlab reward list`")
+    lam: str | None = Field(None, description="lambda of `mixed`: a number, a quantile (q90) or a z-score (1.5z)")
+    r2: PairKind = Field("ranked", description="second reward model of `mixed`")
+    reading: Reading = Field("lenient", description="how the rule reward reads answers")
+
+    @field_validator("lam", mode="before")
+    @classmethod
+    def _lam_as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class PPOConfig(Section):
+    """PPO on LoRA adapters (Schulman et al. 2017; RLLR eq. 5; PPO-NLU eq. 1)."""
+
+    steps: int | None = Field(None, ge=0, description="PPO steps; default: one pass over the prompts")
+    batch: int = Field(32, ge=1, description="prompts per step")
+    micro_batch: int = Field(8, ge=1, description="responses per forward pass with gradients")
+    minibatches: int = Field(1, ge=1, description="optimiser steps per PPO epoch")
+    ppo_epochs: int = Field(1, ge=1, description="passes over each batch of responses")
+    lr: float = Field(1e-5, gt=0, description="peak learning rate of the policy adapter")
+    value_lr: float = Field(1e-4, gt=0, description="peak learning rate of the value head and adapter")
+    optimizer: Literal["adamw", "adafactor"] = Field("adamw", description="optimiser of policy and value")
+    warmup: float = Field(0.1, ge=0, lt=1, description="warm-up, share of all steps")
+    final_lr: float = Field(0.1, ge=0, le=1, description="learning rate at the end of the cosine, share of the peak")
+    clip_ratio: float = Field(0.2, gt=0, description="clip range of the probability ratio")
+    value_clip: float = Field(0.2, gt=0, description="clip range of the value, in standard deviations of returns")
+    value_coef: float = Field(0.5, ge=0, description="weight of the value loss when policy and value share an adapter")
+    gamma: float = Field(1.0, gt=0, le=1, description="discount per token")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="GAE trace decay")
+    kl_coef: float = Field(0.05, ge=0, description="beta of the per-token KL penalty in the reward, per nat")
+    entropy_coef: float = Field(0.0, ge=0, description="entropy bonus, reward per nat")
+    normalise_scores: bool = Field(True, description="divide scores by their running standard deviation")
+    score_clip: float = Field(10.0, gt=0, description="bound of |score| after normalisation")
+    missing_end_penalty: float = Field(1.0, ge=0, description="subtracted when a response was cut at its budget")
+    whiten_advantages: bool = Field(True, description="shift and scale advantages over the batch")
+    value: Literal["head", "adapter"] = Field("adapter", description="critic: a head on the policy, or its own adapter")
+    value_init: Literal["rm", "zero"] = Field("rm", description="critic's start: the label RM when one is used, or zero")
+    temperature: float = Field(1.0, gt=0, description="sampling temperature, used in every log-probability")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradient norm limit")
+    max_unscored: float = Field(0.2, ge=0, le=1, description="share of unscored responses above which a step fails")
+
+
+class EvalConfig(Section):
+    """Evaluation of a run."""
+
+    batch: int = Field(64, ge=1, description="prompts generated together")
+    shots: int = Field(0, ge=0, description="labelled examples in front of each prompt")
+    bootstrap: int = Field(1000, ge=100, description="bootstrap resamples over test items")
+
+
+class RunConfig(Section):
+    """Everything a run depends on."""
+
+    task: str = Field("sandbox-sentiment", description="task, comma-separated tasks, a group, or a task file")
+    format: AnswerFormat = Field("rationale", description="answer format")
+    init: Literal["base", "sft", "sft-rationale"] | None = Field(
+        None, description="where PPO starts; default: sft-rationale for rationales, else sft"
+    )
+    seed: int = Field(0, ge=0, description="seed of data order, initialisation and sampling")
+    preset: Literal["rllr", "ppo-nlu"] = Field("rllr", description="published PPO settings to start from")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
+    annotate: AnnotateConfig = AnnotateConfig()
+    sft: SFTConfig = SFTConfig()
+    pairs: PairsConfig = PairsConfig()
+    rm: RMConfig = RMConfig()
+    reward: RewardConfig = RewardConfig()
+    ppo: PPOConfig = PPOConfig()
+    eval: EvalConfig = EvalConfig()
+
+    @property
+    def new_tokens(self) -> int:
+        """Response budget in tokens."""
+        return self.model.max_new_tokens or NEW_TOKENS[self.format]
+
+    @property
+    def start(self) -> str:
+        """Where PPO starts: base, sft or sft-rationale."""
+        return self.init or ("sft-rationale" if self.format == "rationale" else "sft")
+
+
+def load_config(overrides: Mapping[str, Any] | None = None, file: Path | None = None) -> RunConfig:
+    """Build the run configuration.
+
+    Args:
+        overrides: Dotted key -> value, as the command line gives them; None values are left out.
+        file: TOML file; None reads ``rewardlab.toml`` in the current folder when it exists.
+    Raises:
+        ConfigError: All problems, each with its key, the value found and what was expected.
+    """
+    from_file = _read_toml(file)
+    given = _nest({key: value for key, value in (overrides or {}).items() if value is not None})
+    asked = _merge(from_file, given)
+    model = asked.get("model", {}).get("name", TINY_MODEL) if isinstance(asked.get("model", {}), dict) else TINY_MODEL
+    layers = [MODEL_PRESETS.get(str(model), {}), PPO_PRESETS.get(str(asked.get("preset", "")), {}), from_file, given]
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _merge(merged, layer)
+    return _validated(merged)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Read one ``--set key=value``; values are TOML, bare words are strings.
+
+    >>> parse_setting("ppo.clip_ratio=0.1")
+    ('ppo.clip_ratio', 0.1)
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {text!r}: expected key=value, such as --set ppo.clip_ratio=0.1")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def fingerprint(payload: Any) -> str:
+    """Twelve hexadecimal digits that change when anything in ``payload`` (JSON-ready) changes."""
+    text = json.dumps(payload, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _read_toml(file: Path | None) -> dict[str, Any]:
+    path = file or Path(CONFIG_FILE)
+    if file is None and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give an existing TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for dotted, value in flat.items():
+        *parents, leaf = dotted.split(".")
+        node = nested
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return nested
+
+
+def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """``high`` over ``low``, section by section."""
+    merged = dict(low)
+    for key, value in high.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _validated(values: Mapping[str, Any]) -> RunConfig:
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}, found {item['input']!r}"
+            for item in error.errors()
+        )
+        raise ConfigError(f"configuration: {problems}") from error

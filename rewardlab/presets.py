@@ -1,0 +1,48 @@
+"""Named settings: what a model needs by its size, and what the papers published for PPO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MODEL_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "sandbox-tiny": {
+        "data": {"labelled": 600, "prompts": 3000, "validation": 200, "test": 500},
+        "model": {"max_prompt_tokens": 96, "max_new_tokens": 48, "dtype": "float32"},
+        "sft": {"lr": 2e-3, "epochs": 6, "batch": 64, "micro_batch": 64},
+        "pairs": {"held_out": 200},
+        "rm": {"lr": 2e-3, "epochs": 4, "batch": 64, "micro_batch": 64},
+        "ppo": {"steps": 60, "batch": 64, "micro_batch": 64, "lr": 1e-3, "value_lr": 1e-3},
+        "eval": {"batch": 250},
+    },
+}
+"""Settings that fit a model's size; anything given in a file or on the command line overrides them."""
+
+PPO_PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "rllr": {
+        "ppo": {
+            "optimizer": "adamw",
+            "ppo_epochs": 1,
+            "value": "adapter",
+            "value_init": "rm",
+            "normalise_scores": True,
+        },
+    },
+    "ppo-nlu": {
+        "ppo": {
+            "optimizer": "adafactor",
+            "lr": 9e-6,
+            "value_lr": 9e-6,
+            "batch": 16,
+            "ppo_epochs": 4,
+            "kl_coef": 0.0,
+            "value": "head",
+            "value_init": "zero",
+            "value_coef": 0.5,
+            "normalise_scores": False,
+            "final_lr": 0.1,
+            "warmup": 0.1,
+        },
+    },
+}
+"""SPEC section 4: RLLR's paper and scripts; PPO-NLU section 5.1."""

@@ -1,0 +1,183 @@
+"""The run folder: what a stage was asked, what it ran on, what it measured and what came out.
+
+``config.json`` (stage, fingerprint, configuration, inputs) is written first and ``result.json`` last, so a folder
+without a result is unfinished. Files appear whole or not at all. Nothing here knows what a stage does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rewardlab.config import fingerprint
+from rewardlab.errors import DataError, RunFolderError
+
+PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "openai", "polars")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write ``text`` so that readers see the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, atomically."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raises DataError that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: expected a JSON file: {error}") from error
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON Lines file; raises DataError that names file and line."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected a readable JSON Lines file in UTF-8: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path} line {number}: not JSON: {error}; expected one object a line") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path} line {number}: found {type(row).__name__}, expected one JSON object a line")
+        yield row
+
+
+class RunFolder:
+    """One stage's folder.
+
+    Attributes:
+        path: The folder.
+        stage: Name of the stage, such as ``"ppo"``.
+        identity: What the stage's outcome depends on; its fingerprint names the folder's content.
+    """
+
+    def __init__(self, path: Path, stage: str, identity: Mapping[str, Any]) -> None:
+        self.path = path
+        self.stage = stage
+        self.identity = dict(identity)
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of stage and identity."""
+        return fingerprint({"stage": self.stage, **self.identity})
+
+    @property
+    def is_done(self) -> bool:
+        """True when this very stage was finished here."""
+        return self.result_path.exists() and self._stored_fingerprint() == self.fingerprint
+
+    @property
+    def result_path(self) -> Path:
+        """The file that is written last."""
+        return self.path / "result.json"
+
+    def open(self) -> None:
+        """Claim the folder: write ``config.json`` and ``provenance.json``.
+
+        Raises:
+            RunFolderError: It holds another run, or files that are no run.
+        """
+        stored = self._stored_fingerprint()
+        if stored is None and self.path.is_dir() and any(self.path.iterdir()):
+            raise RunFolderError(f"{self.path}: holds files that are no rewardlab run; choose an empty --out folder")
+        if stored not in (None, self.fingerprint):
+            differing = ", ".join(self._differing_keys()) or "its stage or code version"
+            raise RunFolderError(
+                f"{self.path}: holds another run (differs in {differing}); choose another --out or remove it"
+            )
+        write_json(
+            self.path / "config.json", {"stage": self.stage, "fingerprint": self.fingerprint, "identity": self.identity}
+        )
+        write_json(self.path / "provenance.json", provenance())
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Mark the stage as done."""
+        write_json(self.result_path, result)
+
+    def result(self) -> dict[str, Any]:
+        """What :meth:`finish` stored."""
+        stored: dict[str, Any] = read_json(self.result_path)
+        return stored
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Add one line to a JSON Lines file of the folder."""
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+    def _stored(self) -> dict[str, Any] | None:
+        config = self.path / "config.json"
+        return read_json(config) if config.exists() else None
+
+    def _stored_fingerprint(self) -> str | None:
+        stored = self._stored()
+        return None if stored is None else str(stored.get("fingerprint"))
+
+    def _differing_keys(self) -> list[str]:
+        mine = json.loads(json.dumps(self.identity, default=str))
+        return sorted(differing_keys((self._stored() or {}).get("identity", {}), mine))
+
+
+def differing_keys(left: Any, right: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted keys whose values differ between two JSON-like trees."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        for key in {*left, *right}:
+            yield from differing_keys(left.get(key), right.get(key), f"{prefix}.{key}" if prefix else str(key))
+    elif left != right:
+        yield prefix
+
+
+def provenance() -> dict[str, Any]:
+    """What produced a folder: command, time, commit, package versions, machine."""
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of git in rewardlab's own checkout; None when it is an installed package."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,154 @@
+"""``Task``: one data set with its prompt templates, labels, answer formats and metrics.
+
+A task is data: everything here is declared once (``rllr.py``, ``glue.py``, ``sandbox/``, or a user's file) and
+read by every stage. How answers are read stands in ``parsing.py``, where rows come from in ``sources.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rewardlab.errors import ConfigError, DataError
+from rewardlab.registry import Registry
+from rewardlab.tasks.parsing import AnswerParser, format_number
+from rewardlab.types import ANSWER_FORMATS, Answer, AnswerFormat, Example, Label
+
+ANSWER_MARK = "\n\n The answer is: "
+"""Joins rationale and label (RLLR appendix A)."""
+
+OPENINGS: Mapping[AnswerFormat, str] = {"label": "", "rationale": "", "judgement": "<Judgement>"}
+"""How the assistant turn begins (PPO-NLU section 4.1)."""
+
+STOP_STRINGS: Mapping[AnswerFormat, tuple[str, ...]] = {
+    "label": ("\n",),
+    "rationale": (),
+    "judgement": ("</Judgement>",),
+}
+"""Texts after which a response is complete, beside the end-of-sequence token."""
+
+Generator = Callable[[str, int, int], list[Example]]
+"""(split, number of rows, seed) -> rows; what generated tasks have in place of files."""
+
+
+@dataclass(frozen=True, slots=True)
+class HubSource:
+    """Where a task lies on the Hugging Face hub.
+
+    Attributes:
+        path: Data set id.
+        config: Configuration name, or None.
+        splits: Our split name -> the hub's.
+        fields: Our field name -> the hub's column; ``label`` included when it differs.
+        labels: The hub's label value -> ours (integers as strings); empty when they are the same.
+    """
+
+    path: str
+    config: str | None = None
+    splits: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One data set: declared in one place, used by every stage.
+
+    Attributes:
+        name: Its name on the command line and in tables.
+        fields: Texts each row must have; templates may use no others.
+        templates: Prompt template per answer format, ``{field}`` in braces.
+        labels: The label set of a classification task; empty for numeric tasks.
+        numeric_range: (lowest, highest) of a numeric task, or of a classification task whose labels are
+            numbers on a scale (stars); such a task uses the wrong-number rule for pairs.
+        words: Per format, label -> the word that the response prints (the label itself when absent).
+        aliases: Per format, label -> other texts that are read as it.
+        refused: Texts that look like a label and are none ("not positive"): read as malformed.
+        metrics: Names in ``rewardlab.metrics``, the main one first.
+        test_splits: Column name -> split file; MNLI has two.
+        question: What the task asks, one line for ``rewardlab tasks``.
+        hub: Where it lies on the Hugging Face hub.
+        generate: Generator of its rows, for tasks without files.
+        quality: (example, response) -> rationale quality in [0, 1], where it is known.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    templates: Mapping[AnswerFormat, str]
+    labels: tuple[str, ...] = ()
+    numeric_range: tuple[float, float] | None = None
+    words: Mapping[AnswerFormat, Mapping[str, str]] = field(default_factory=dict)
+    aliases: Mapping[AnswerFormat, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("accuracy",)
+    test_splits: Mapping[str, str] = field(default_factory=dict)
+    question: str = ""
+    hub: HubSource | None = None
+    generate: Generator | None = None
+    quality: Callable[[Example, str], float] | None = None
+
+    def __post_init__(self) -> None:
+        missing = [name for name in ANSWER_FORMATS if name not in self.templates]
+        if missing:
+            raise ConfigError(f"task {self.name!r} has no template for format {', '.join(missing)}")
+        if not self.labels and self.numeric_range is None:
+            raise ConfigError(f"task {self.name!r} needs labels or a numeric_range")
+
+    @property
+    def is_numeric(self) -> bool:
+        """True when answers are numbers (STS-B), False when they are labels."""
+        return not self.labels
+
+    @property
+    def is_ordinal(self) -> bool:
+        """True when wrong answers come from the wrong-number rule (STS-B, stars)."""
+        return self.numeric_range is not None
+
+    def prompt(self, example: Example) -> str:
+        """The prompt of one row under its own format; raises DataError when a field is missing."""
+        try:
+            return self.templates[example.format].format_map(dict(example.fields))
+        except KeyError as error:
+            raise DataError(f"task {self.name}: row {example.id} has no field {error.args[0]!r}") from error
+
+    def word(self, label: Label, format: AnswerFormat) -> str:
+        """How a response of that format prints ``label``."""
+        if self.is_numeric:
+            return format_number(float(label))
+        return self.words.get(format, {}).get(str(label), str(label))
+
+    def response(self, label: Label, format: AnswerFormat, rationale: str = "") -> str:
+        """The complete response that argues ``rationale`` and ends in ``label`` (opening left out)."""
+        word = self.word(label, format)
+        if format == "rationale":
+            return f"{rationale}{ANSWER_MARK}{word}"
+        return f" {word} </Judgement>" if format == "judgement" else word
+
+    def parse(self, response: str, format: AnswerFormat) -> Answer:
+        """Read the answer in ``response`` (without its opening). Never raises, whatever the text."""
+        return self.parser(format).parse(response)
+
+    def parser(self, format: AnswerFormat) -> AnswerParser:
+        """The parser for one format; built once per task and format."""
+        return AnswerParser.cached(self, format)
+
+
+tasks: Registry[Task] = Registry("task", group="rewardlab.tasks")
+"""All known tasks. A user's file adds to it; so do plug-ins through the entry-point group ``rewardlab.tasks``."""
+
+
+def prompt_of(example: Example) -> str:
+    """The prompt of ``example``, whichever task it belongs to."""
+    return tasks.get(example.task).prompt(example)
+
+
+def parse_response(example: Example, response: str) -> Answer:
+    """Read the answer in ``response`` by the rules of the example's own task and format."""
+    return tasks.get(example.task).parse(response, example.format)
+
+
+def with_format(examples: Sequence[Example], format: AnswerFormat) -> list[Example]:
+    """The same rows, asked in another answer format."""
+    from dataclasses import replace
+
+    return [replace(example, format=format) for example in examples]
