@@ -1,0 +1,65 @@
+"""Numbers as answers: how they are printed, and which ones are read in a response.
+
+The table of what is read and what is refused stands in :mod:`rewardlab.tasks.parsing`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rewardlab.tasks.text import Finding, clean
+
+MAX_NUMBERS = 50
+"""Numbers after this many are not looked at: the answer is malformed long before."""
+
+_OUT_OF = re.compile(r"([0-9]\.?)(?: stars?| points?)? ?(?:/|out of|of) ?(?=[0-9])")
+_CHUNK = re.compile(r"(?<!\S)[^\s0-9]*[0-9]\S*")
+_NUMBER = re.compile(
+    r"(?P<value>[-+]?(?:[0-9]{1,6}(?:\.[0-9]{0,17})?|\.[0-9]{1,17}))(?:/(?P<scale>[0-9]{1,6}(?:\.[0-9]{1,6})?))?"
+)
+_PLAIN = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,17})?")
+
+
+def format_number(value: float) -> str:
+    """Print a number as the data sets do: at least one decimal, at most three, no trailing zeros beyond that.
+
+    Example:
+        >>> [format_number(number) for number in (3.8, 4.75, 5, 2.11111111, -0.0)]
+        ['3.8', '4.75', '5.0', '2.111', '0.0']
+    """
+    whole, decimals = f"{round(float(value), 3) + 0.0:.3f}".split(".")
+    return f"{whole}.{decimals.rstrip('0') or '0'}"
+
+
+def clean_numbers(text: str) -> str:
+    """The text as :func:`find_numbers` reads it: ``4 out of 5`` and ``4 / 5`` become ``4/5``."""
+    return _OUT_OF.sub(r"\1/", clean(text))
+
+
+def find_numbers(text: str, lowest: float, highest: float) -> list[Finding]:
+    """Every number in a text from :func:`clean_numbers`; refused ones have ``value=None`` and say why."""
+    findings: list[Finding] = []
+    for chunk in _CHUNK.finditer(text):
+        findings.append(_read(chunk, lowest, highest))
+        if len(findings) > MAX_NUMBERS:
+            break
+    return findings
+
+
+def plain_number(text: str, lowest: float, highest: float) -> float | None:
+    """The strict reading: digits with an optional decimal point, in range, and nothing else."""
+    number = float(text) if _PLAIN.fullmatch(text) else None
+    return number if number is not None and lowest <= number <= highest else None
+
+
+def _read(chunk: re.Match[str], lowest: float, highest: float) -> Finding:
+    start, end = chunk.span()
+    match = _NUMBER.fullmatch(chunk[0].strip(",;!?'").rstrip(".,;!?'"))
+    if match is None:
+        return Finding(None, start, end, f"{chunk[0][:40]!r} is not read as a number")
+    if match["scale"] and float(match["scale"]) != highest:
+        return Finding(None, start, end, f"{match[0]!r} is on another scale than {lowest:g}-{highest:g}")
+    number = float(match["value"]) + 0.0
+    if not lowest <= number <= highest:
+        return Finding(None, start, end, f"{match[0]!r} is outside {lowest:g}-{highest:g}")
+    return Finding(number, start, end)

@@ -1,0 +1,170 @@
+"""How an answer is read in a response: strict and lenient, one parser for each task and format.
+
+Where the answer stands
+    ========== =============================================== =================================================
+    format     lenient                                         strict
+    ========== =============================================== =================================================
+    label      the whole response                              the word alone (white space around it is free)
+    rationale  behind the LAST "the answer is:", any case;     a rationale, ``"\\n\\n The answer is: "`` once, and
+               without that marker there is no answer          the word; nothing behind it
+    judgement  up to the first ``</Judgement>``, or the end;   the word and ``</Judgement>``; nothing behind it;
+               opening tags are read over                      the opening tag may be repeated once in front
+    ========== =============================================== =================================================
+
+Which labels are read (lenient)
+    A label's word of the format, the label itself, and its aliases; whole words only, the longest first, whatever
+    the case, quotes, Markdown, brackets or full stop around them; hyphens, underscores and slashes are spaces.
+    Refused, which makes the answer malformed: two different labels; a label that is negated within its clause
+    ("not positive", "isn't positive", "non-positive", "positive is wrong") unless that text is an alias of its own
+    ("not acceptable"); a text the task lists in ``refused``; more than 50 labels.
+
+Which numbers are read (lenient); strict takes digits with an optional decimal point and no sign
+    ====================================== ===================================================================
+    ``3.75``  ``3.750``  ``+2``  ``.5``    read
+    ``4.``  ``"4"``  ``**4**``  ``(4)``    read: punctuation around a number is no part of it
+    ``4/5``  ``4 / 5``  ``4 out of 5``     read as 4 where the scale ends at 5; ``8/10`` and ``1/2`` are refused
+    ``4 stars``  ``- 4`` (a bullet)        read as 4
+    ``3.5 (3.5)``                          read: the same number twice
+    ``-1``  ``-0.5``  ``6``  ``100``       refused: out of range (``-0`` is 0)
+    ``3-4``  ``3 to 4``  ``3 or 4``        refused: two numbers
+    ``3,75``  ``1,000``  ``1e0``  ``0x3``  refused: not how the data print numbers
+    ``75%``  ``$3``  ``3rd``  ``v3``       refused: glued to something else
+    ``nan``  ``inf``  ``three``            refused: no digits (stars have the aliases ``one`` to ``five``)
+    ====================================== ===================================================================
+    Where labels are numbers on a scale (stars), ``4``, ``4.0`` and ``4/5`` are the label ``4``; ``3.5`` is none.
+
+No text makes a parser raise, and its time grows linearly with the text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rewardlab.tasks.numbers import clean_numbers, find_numbers, format_number, plain_number
+from rewardlab.tasks.text import Finding, negation
+from rewardlab.tasks.words import MAX_LABELS, Vocabulary
+from rewardlab.types import Answer, AnswerFormat, Label
+
+if TYPE_CHECKING:
+    from rewardlab.tasks.task import Task
+
+__all__ = ["AnswerParser", "format_number"]
+
+ANSWER_MARK = "\n\n The answer is: "
+_MARK = re.compile(r"the\s{1,9}answer\s{1,9}is[\s*_`]{0,9}[:\uff1a]", re.IGNORECASE)
+_OPEN = re.compile(r"<\s{0,3}judge?ment\s{0,3}>", re.IGNORECASE)
+_CLOSE = re.compile(r"<\s{0,3}/\s{0,3}judge?ment\s{0,3}>", re.IGNORECASE)
+_STRICT_OPEN, _STRICT_CLOSE = "<Judgement>", "</Judgement>"
+_QUOTED = 60
+"""Characters of a response that a reason quotes."""
+
+
+class AnswerParser:
+    """Reads the answers of one task in one format."""
+
+    _cache: dict[tuple[str, AnswerFormat], AnswerParser] = {}
+
+    def __init__(self, task: Task, format: AnswerFormat) -> None:
+        self.task = task
+        self.format = format
+        self._vocabulary = Vocabulary.of(task, format)
+        self._by_number = _labels_by_number(task)
+        self._by_word = {task.word(label, format): label for label in task.labels}
+
+    @classmethod
+    def cached(cls, task: Task, format: AnswerFormat) -> AnswerParser:
+        """The parser of ``task`` and ``format``, built on first use."""
+        key = (task.name, format)
+        parser = cls._cache.get(key)
+        if parser is None or parser.task is not task:
+            parser = cls._cache[key] = cls(task, format)
+        return parser
+
+    def parse(self, response: str) -> Answer:
+        """Read the answer in a response without its opening; see the module for the rules. Never raises."""
+        part, rationale = self._answer_part(response)
+        if part is None:
+            return Answer(None, rationale=rationale, reason='no "The answer is:" in the response')
+        strict = self._strict(response)
+        if strict is not None:
+            return Answer(strict, strict=strict, rationale=rationale)
+        value, reason = self._lenient(part)
+        return Answer(value, rationale=rationale, reason=reason)
+
+    def _answer_part(self, response: str) -> tuple[str | None, str]:
+        if self.format == "label":
+            return response, ""
+        if self.format == "judgement":
+            return _OPEN.sub(" ", _CLOSE.split(response, maxsplit=1)[0]), ""
+        marks = list(_MARK.finditer(response))
+        if not marks:
+            return None, response.strip()
+        return response[marks[-1].end() :], response[: marks[-1].start()].rstrip(" \t\r\n*_`").lstrip()
+
+    def _strict(self, response: str) -> Label | None:
+        text = _strict_part(response, self.format)
+        if text is None:
+            return None
+        if self.task.numeric_range is not None and self.task.is_numeric:
+            return plain_number(text, *self.task.numeric_range)
+        return self._by_word.get(text)
+
+    def _lenient(self, part: str) -> tuple[Label | None, str]:
+        found: list[tuple[Finding, str]] = []
+        if self._vocabulary:
+            text = self._vocabulary.clean(part)
+            found += [(finding, text) for finding in self._vocabulary.find(text)]
+        if self.task.numeric_range is not None:
+            numbers = clean_numbers(part)
+            found += [(self._as_label(finding), numbers) for finding in find_numbers(numbers, *self.task.numeric_range)]
+        return self._agree(found, part)
+
+    def _as_label(self, number: Finding) -> Finding:
+        """A number of an ordinal task as its label; numbers of a numeric task as they are."""
+        if number.value is None or self.task.is_numeric:
+            return number
+        label = self._by_number.get(float(number.value))
+        note = "" if label else f"{number.value} is no label"
+        return Finding(label, number.start, number.end, note)
+
+    def _agree(self, found: list[tuple[Finding, str]], part: str) -> tuple[Label | None, str]:
+        """The one value on which all findings agree, or None and why."""
+        if not found:
+            return None, f"no {'number' if self.task.is_numeric else 'label'} in {_quote(part)}"
+        if len(found) > MAX_LABELS:
+            return None, f"more than {MAX_LABELS} answers in one response"
+        values = list(dict.fromkeys(finding.value for finding, _ in found))
+        if None in values:
+            return None, next(finding.note for finding, _ in found if finding.value is None)
+        if len(values) > 1:
+            return None, f"{len(values)} different answers: {', '.join(map(str, values[:3]))}"
+        for finding, text in found:
+            if words := negation(text, finding, no_negates=not self._vocabulary.has_no):
+                return None, f"{values[0]!s} is negated by {words!r}"
+        return values[0], ""
+
+
+def _strict_part(response: str, format: AnswerFormat) -> str | None:
+    """The text that has to be exactly the word, or None when the form around it is broken."""
+    if format == "label":
+        return response.strip()
+    if format == "rationale":
+        _, mark, text = response.partition(ANSWER_MARK)
+        return text.strip() if mark and len(_MARK.findall(response)) == 1 else None
+    text = response.strip()
+    if not text.endswith(_STRICT_CLOSE):
+        return None
+    return text.removesuffix(_STRICT_CLOSE).removeprefix(_STRICT_OPEN).strip()
+
+
+def _labels_by_number(task: Task) -> dict[float, str]:
+    """Number -> label for tasks whose labels are numbers on a scale; empty otherwise."""
+    if task.numeric_range is None:
+        return {}
+    return {number: label for label in task.labels if (number := plain_number(label, *task.numeric_range)) is not None}
+
+
+def _quote(text: str) -> str:
+    text = text.strip()
+    return repr(text if len(text) <= _QUOTED else text[:_QUOTED] + "…")
