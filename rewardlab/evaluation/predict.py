@@ -1,0 +1,175 @@
+"""From test examples and a generator to predictions and measured columns. Models stay outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+from rewardlab import metrics
+from rewardlab.errors import DataError
+from rewardlab.tasks.task import Task, parse_response, prompt_of, tasks
+from rewardlab.types import Example, Label
+
+Decoding = Literal["sampled", "greedy"]
+DECODINGS: tuple[Decoding, ...] = ("sampled", "greedy")
+"""Sampled at temperature 1, and the most probable token at every step."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedText:
+    """One response; ``finished`` is False when its token budget cut it."""
+
+    text: str
+    finished: bool
+
+
+Generate = Callable[[Sequence[Example], Decoding], Sequence[GeneratedText]]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One row of ``predictions.jsonl``.
+
+    Attributes:
+        column: Column of the table, such as ``mnli-mm``; ``task`` is its task.
+        answer, strict: The lenient and the strict reading; None when malformed.
+        is_correct: The lenient answer equals gold (numbers: to the printed digit).
+        quality: Rationale quality in [0, 1]; None where the task does not know it.
+        finished: The response ended by itself.
+    """
+
+    column: str
+    task: str
+    id: str
+    decoding: Decoding
+    prompt: str
+    response: str
+    answer: Label | None
+    strict: Label | None
+    gold: Label
+    is_correct: bool
+    is_malformed: bool
+    quality: float | None
+    finished: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary, keys in declaration order."""
+        return asdict(self)
+
+
+class Evaluation(NamedTuple):
+    """Predictions, and what was measured on them: column -> decoding -> cell."""
+
+    rows: list[Prediction]
+    columns: dict[str, dict[str, dict[str, Any]]]
+
+
+def evaluate(
+    examples_by_column: Mapping[str, Sequence[Example]],
+    generate: Generate,
+    *,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    prompt: Callable[[Example], str] = prompt_of,
+) -> Evaluation:
+    """Ask every example under both decodings, read the answers and measure them.
+
+    Args:
+        examples_by_column: Column of the table -> its labelled test examples, all of one task.
+        generate: (examples, decoding) -> one text an example, in their order.
+        bootstrap: Resamples over test items for the 95 % intervals.
+        seed: Seed of the resampling.
+        prompt: The text that ``generate`` asks, for the record; few-shot evaluation hands in its own.
+    Raises:
+        DataError: A column has no examples, an example no gold label, or ``generate`` lost a response.
+    """
+    rows: list[Prediction] = []
+    columns: dict[str, dict[str, dict[str, Any]]] = {}
+    for column, examples in examples_by_column.items():
+        _check(column, examples)
+        columns[column] = {}
+        for decoding in DECODINGS:
+            predictions = _predict(column, examples, decoding, generate, prompt)
+            columns[column][decoding] = measure_cell(predictions, bootstrap=bootstrap, seed=seed)
+            rows += predictions
+    return Evaluation(rows, columns)
+
+
+def measure_cell(predictions: Sequence[Prediction], *, bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
+    """Metrics with intervals, malformed shares and rationale quality of one column under one decoding."""
+    task = tasks.get(predictions[0].task)
+    gold, answers = [row.gold for row in predictions], [row.answer for row in predictions]
+    qualities = [row.quality for row in predictions if row.quality is not None]
+    return {
+        "n": len(predictions),
+        "metrics": {
+            name: metrics.bootstrap_interval(name, gold, answers, task, resamples=bootstrap, seed=seed).to_json()
+            for name in task.metrics
+        },
+        "malformed": _share([row.is_malformed for row in predictions]),
+        "strict_malformed": _share([row.strict is None for row in predictions]),
+        "unfinished": _share([not row.finished for row in predictions]),
+        "quality": metrics.mean_interval(qualities, resamples=bootstrap, seed=seed).to_json() if qualities else None,
+        "labels": list(task.labels),
+        "numeric_range": task.numeric_range,
+    }
+
+
+def _predict(
+    column: str,
+    examples: Sequence[Example],
+    decoding: Decoding,
+    generate: Generate,
+    prompt: Callable[[Example], str],
+) -> list[Prediction]:
+    generated = generate(examples, decoding)
+    if len(generated) != len(examples):
+        raise DataError(f"{column}: {len(examples)} examples, {len(generated)} responses; expected one each")
+    return [
+        _read(column, example, decoding, prompt(example), text)
+        for example, text in zip(examples, generated, strict=True)
+    ]
+
+
+def _read(column: str, example: Example, decoding: Decoding, prompt: str, generated: GeneratedText) -> Prediction:
+    task = tasks.get(example.task)
+    answer = parse_response(example, generated.text)
+    assert example.label is not None, "checked before anything was generated"
+    return Prediction(
+        column=column,
+        task=example.task,
+        id=example.id,
+        decoding=decoding,
+        prompt=prompt,
+        response=generated.text,
+        answer=answer.value,
+        strict=answer.strict,
+        gold=example.label,
+        is_correct=_is_correct(task, answer.value, example.label),
+        is_malformed=answer.is_malformed,
+        quality=None if task.quality is None else task.quality(example, generated.text),
+        finished=generated.finished,
+    )
+
+
+def _is_correct(task: Task, answer: Label | None, gold: Label) -> bool:
+    """Equal labels; equal numbers when printed as the task prints them."""
+    if answer is None:
+        return False
+    return task.word(answer, "label") == task.word(gold, "label")
+
+
+def _check(column: str, examples: Sequence[Example]) -> None:
+    if not examples:
+        raise DataError(f"{column}: there are no test examples; check the task's test split and data.test")
+    bare = [example.id for example in examples if example.label is None]
+    if bare:
+        raise DataError(f"{column}: row {bare[0]} and {len(bare) - 1} more have no gold label; evaluation needs one")
+    named = sorted({example.task for example in examples})
+    if len(named) > 1:
+        raise DataError(f"{column}: holds examples of {', '.join(named)}; expected one task a column")
+
+
+def _share(facts: Sequence[bool]) -> float:
+    return sum(facts) / len(facts)

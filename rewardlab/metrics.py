@@ -1,0 +1,331 @@
+"""Evaluation metrics over gold labels and read answers, and their bootstrap intervals.
+
+Every metric is written over resampling counts: ``counts[b, i]`` says how often resample b drew item i, and a row of
+ones gives the plain value. One matrix product then measures a thousand resamples, and two methods are compared on
+the same resamples by handing both the same counts. Letters: n test items, B resamples, S seeds, K labels.
+
+A malformed answer (None) is a judged answer, not a missing one:
+
+* accuracy: wrong;
+* F1, macro-F1, Matthews: a class of its own beside the K labels, which is never right. In F1 it is a miss where gold
+  is the positive label, and no false alarm where it is not;
+* Pearson, Spearman: the middle of the task's scale, the guess of someone who has not looked.
+
+A correlation with a constant (all answers equal, or all gold equal) is undefined; it counts as 0 here, because
+constant answers order nothing, and a table must be able to average over the cell. Matthews and F1 are 0 likewise
+where their denominators vanish. Values lie in [0, 1] or [-1, 1]; tables multiply by 100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardlab.errors import ConfigError, DataError, UnknownNameError
+from rewardlab.types import Label
+
+Floats = NDArray[np.float64]
+POSITIVE_LABEL = "yes"
+"""What F1 counts as positive (MRPC, QQP)."""
+LEVEL = 0.95
+
+
+class AnswerSpace(Protocol):
+    """What a metric must know of a task; ``Task`` is one."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label set; empty for numeric tasks."""
+        ...
+
+    @property
+    def numeric_range(self) -> tuple[float, float] | None:
+        """(lowest, highest) of the scale, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """Gold labels and answers as numbers.
+
+    Attributes:
+        gold: Label index, or the number itself. Shape (n,).
+        predicted: The same for answers; index K stands for malformed. Shape (n,).
+        labels: The K labels; empty for correlations.
+    """
+
+    gold: Floats
+    predicted: Floats
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value and its two-sided 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_json(self) -> dict[str, float]:
+        """The three numbers by name."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+Metric = Callable[[Coded, Floats], Floats]
+"""(coded answers, counts of shape (B, n)) -> values of shape (B,)."""
+
+
+def accuracy(coded: Coded, counts: Floats) -> Floats:
+    """Share of answers equal to gold; malformed ones are wrong."""
+    return np.asarray(counts @ (coded.gold == coded.predicted) / counts.sum(axis=1), dtype=np.float64)
+
+
+def f1(coded: Coded, counts: Floats) -> Floats:
+    """F1 of the label ``yes``; raises ConfigError when the task has no such label."""
+    if POSITIVE_LABEL not in coded.labels:
+        raise ConfigError(f"metric f1 needs the label {POSITIVE_LABEL!r}, found {coded.labels}; use macro_f1")
+    return _f1_by_class(_confusion(coded, counts))[:, coded.labels.index(POSITIVE_LABEL)]
+
+
+def macro_f1(coded: Coded, counts: Floats) -> Floats:
+    """Mean F1 over the labels that occur, as gold or as answer, in the (re)sample."""
+    table = _confusion(coded, counts)
+    occurs = (table.sum(axis=2) + table[:, :, :-1].sum(axis=1)) > 0
+    return np.asarray((_f1_by_class(table) * occurs).sum(axis=1) / occurs.sum(axis=1), dtype=np.float64)
+
+
+def matthews(coded: Coded, counts: Floats) -> Floats:
+    """Matthews correlation, for K labels the R_K of Gorodkin 2004; 0 when gold or answers are constant."""
+    table = _confusion(coded, counts)
+    right = np.trace(table, axis1=1, axis2=2)
+    total = table.sum(axis=(1, 2))
+    gold, predicted = table.sum(axis=2), table.sum(axis=1)
+    both = right * total - (gold * predicted[:, :-1]).sum(axis=1)
+    spread = (total**2 - (gold**2).sum(axis=1)) * (total**2 - (predicted**2).sum(axis=1))
+    return _ratio(both, np.sqrt(np.maximum(spread, 0.0)))
+
+
+def pearson(coded: Coded, counts: Floats) -> Floats:
+    """Pearson correlation of gold and answers; 0 when either is constant."""
+    return _correlation(coded.gold[None, :], coded.predicted[None, :], counts)
+
+
+def spearman(coded: Coded, counts: Floats) -> Floats:
+    """Spearman correlation, ties sharing their mean rank; 0 when either is constant."""
+    return _correlation(_ranks(coded.gold, counts), _ranks(coded.predicted, counts), counts)
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "macro_f1": macro_f1,
+    "matthews": matthews,
+    "pearson": pearson,
+    "spearman": spearman,
+}
+CORRELATIONS = ("pearson", "spearman")
+
+
+def encode(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], space: AnswerSpace) -> Coded:
+    """Gold labels and answers as numbers, in the form that ``metric`` reads.
+
+    Raises:
+        UnknownNameError: No such metric.
+        DataError: No items, lengths differ, or a label that the task does not have.
+        ConfigError: The metric does not fit the task.
+    """
+    if metric not in METRICS:
+        raise UnknownNameError("metric", metric, METRICS)
+    if len(gold) != len(answers):
+        raise DataError(f"{metric}: {len(gold)} gold labels and {len(answers)} answers; expected as many of each")
+    if not gold:
+        raise DataError(f"{metric}: there are no predictions to measure; evaluate at least one test item")
+    read = _as_numbers if metric in CORRELATIONS else _as_codes
+    return read(metric, gold, answers, space)
+
+
+def score_predictions(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], space: AnswerSpace) -> float:
+    """One metric over all items; errors as in :func:`encode`."""
+    return measure(metric, encode(metric, gold, answers, space))
+
+
+def measure(metric: str, coded: Coded) -> float:
+    """One metric over all items of ``coded``."""
+    return float(METRICS[metric](coded, np.ones((1, len(coded.gold))))[0])
+
+
+@lru_cache(maxsize=8)
+def resample_counts(items: int, resamples: int, seed: int) -> Floats:
+    """How often each of ``resamples`` bootstrap samples draws each item. Shape (B, n); each row sums to n.
+
+    The same arguments give the same counts, which is what makes comparisons paired.
+    """
+    drawn = np.random.default_rng(seed).integers(0, items, size=(resamples, items))
+    flat = (drawn + np.arange(resamples)[:, None] * items).ravel()
+    counts = np.bincount(flat, minlength=resamples * items).reshape(resamples, items).astype(np.float64)
+    counts.setflags(write=False)
+    return counts
+
+
+def bootstrap_interval(
+    metric: str,
+    gold: Sequence[Label],
+    answers: Sequence[Label | None],
+    space: AnswerSpace,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """A metric with its percentile bootstrap interval over test items.
+
+    One item, or items that are all right, give an interval of width 0: the bootstrap knows only what it was shown.
+    """
+    coded = encode(metric, gold, answers, space)
+    draws = METRICS[metric](coded, resample_counts(len(gold), resamples, seed))
+    return percentile_interval(measure(metric, coded), draws)
+
+
+def paired_bootstrap_difference(
+    metric: str,
+    gold: Sequence[Label],
+    a: Sequence[Label | None],
+    b: Sequence[Label | None],
+    space: AnswerSpace,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Metric of answers ``a`` minus metric of answers ``b``; each resample draws the same items for both."""
+    return crossed_bootstrap_difference(metric, gold, [a], [b], space, resamples=resamples, seed=seed)
+
+
+def crossed_bootstrap_difference(
+    metric: str,
+    gold: Sequence[Label],
+    a: Sequence[Sequence[Label | None]],
+    b: Sequence[Sequence[Label | None]],
+    space: AnswerSpace,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Mean difference over seeds, drawing seeds and items independently of each other in each resample.
+
+    Args:
+        a, b: Answers per seed, shape (S, n); seed s of ``a`` is paired with seed s of ``b``.
+    """
+    if len(a) != len(b) or not a:
+        raise DataError(f"{metric}: {len(a)} seeds against {len(b)}; expected as many of each, at least one")
+    pairs = [
+        (encode(metric, gold, left, space), encode(metric, gold, right, space))
+        for left, right in zip(a, b, strict=True)
+    ]
+    counts = resample_counts(len(gold), resamples, seed)
+    draws = np.stack([METRICS[metric](left, counts) - METRICS[metric](right, counts) for left, right in pairs], axis=1)
+    weights = resample_counts(len(a), resamples, seed + 1) / len(a)
+    value = float(np.mean([measure(metric, left) - measure(metric, right) for left, right in pairs]))
+    return percentile_interval(value, (draws * weights).sum(axis=1))
+
+
+def mean_interval(
+    values: Sequence[float] | Floats,
+    groups: Sequence[object] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """A mean with its percentile bootstrap interval.
+
+    Args:
+        values: One number an observation.
+        groups: Observations with equal group (such as pairs of one prompt) are drawn together; None: each alone.
+    """
+    if len(values) == 0:
+        raise DataError("mean: there are no values to average; expected at least one")
+    numbers = np.asarray(values, dtype=np.float64)
+    sums, sizes = _by_group(numbers, groups)
+    counts = resample_counts(len(sums), resamples, seed)
+    return percentile_interval(float(numbers.mean()), (counts @ sums) / (counts @ sizes))
+
+
+def percentile_interval(value: float, draws: Floats) -> Interval:
+    """The middle 95 % of ``draws`` around ``value``. ``draws`` has shape (B,)."""
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return Interval(value, float(low), float(high))
+
+
+def _by_group(numbers: Floats, groups: Sequence[object] | None) -> tuple[Floats, Floats]:
+    """Sum and size of each group, in order of appearance."""
+    if groups is None:
+        return numbers, np.ones_like(numbers)
+    order = {group: position for position, group in enumerate(dict.fromkeys(groups))}
+    index = np.array([order[group] for group in groups])
+    sums = np.bincount(index, weights=numbers).astype(np.float64)
+    return sums, np.bincount(index).astype(np.float64)
+
+
+def _as_numbers(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], space: AnswerSpace) -> Coded:
+    if space.numeric_range is None:
+        raise ConfigError(f"metric {metric} needs a numeric task; its labels are {', '.join(space.labels)}")
+    middle = sum(space.numeric_range) / 2
+    read = [middle if answer is None else float(answer) for answer in answers]
+    return Coded(np.array([float(label) for label in gold]), np.array(read))
+
+
+def _as_codes(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], space: AnswerSpace) -> Coded:
+    if not space.labels:
+        raise ConfigError(f"metric {metric} needs a task with labels; numeric tasks have pearson and spearman")
+    codes = {label: float(position) for position, label in enumerate(space.labels)}
+    strange = sorted({str(label) for label in (*gold, *answers) if label is not None} - set(codes))
+    if strange:
+        raise DataError(f"{metric}: found {', '.join(strange)}; expected one of {', '.join(codes)}")
+    malformed = float(len(codes))
+    read = [malformed if answer is None else codes[str(answer)] for answer in answers]
+    return Coded(np.array([codes[str(label)] for label in gold]), np.array(read), tuple(codes))
+
+
+def _confusion(coded: Coded, counts: Floats) -> Floats:
+    """Resampled confusion tables. Shape (B, K gold, K + 1 answered); the last column is malformed."""
+    labels = len(coded.labels)
+    cell = (coded.gold * (labels + 1) + coded.predicted).astype(np.intp)
+    one_hot = np.zeros((len(cell), labels * (labels + 1)))
+    one_hot[np.arange(len(cell)), cell] = 1.0
+    return np.asarray(counts @ one_hot, dtype=np.float64).reshape(-1, labels, labels + 1)
+
+
+def _f1_by_class(table: Floats) -> Floats:
+    """F1 of each label: twice the hits over gold plus answered. Shape (B, K)."""
+    hits = np.diagonal(table, axis1=1, axis2=2)
+    return _ratio(2 * hits, table.sum(axis=2) + table[:, :, :-1].sum(axis=1))
+
+
+def _ranks(values: Floats, counts: Floats) -> Floats:
+    """Mean rank of each item within each resample, ties shared. Shape (B, n)."""
+    unique, group = np.unique(values, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(len(unique)))
+    sizes = np.add.reduceat(counts[:, order], starts, axis=1)
+    middle = np.cumsum(sizes, axis=1) - sizes / 2 + 0.5
+    return np.asarray(middle[:, group], dtype=np.float64)
+
+
+def _correlation(x: Floats, y: Floats, counts: Floats) -> Floats:
+    """Correlation under counts. ``x`` and ``y`` have shape (1, n) or (B, n)."""
+    total = counts.sum(axis=1, keepdims=True)
+    x = x - (counts * x).sum(axis=1, keepdims=True) / total
+    y = y - (counts * y).sum(axis=1, keepdims=True) / total
+    spread_x, spread_y = (counts * x * x).sum(axis=1), (counts * y * y).sum(axis=1)
+    return _ratio((counts * x * y).sum(axis=1), np.sqrt(spread_x * spread_y))
+
+
+def _ratio(top: Floats, bottom: Floats) -> Floats:
+    """``top / bottom``, and 0 where ``bottom`` is 0 up to rounding."""
+    usable = bottom > 1e-12
+    return np.where(usable, top / np.where(usable, bottom, 1.0), 0.0)
