@@ -1,0 +1,50 @@
+"""Tasks: what is asked, how answers are read, where rows come from.
+
+The declarations are imported here, in plain sight: a new task is one declaration in one of these modules. Sandbox
+tasks stand above this layer and join the registry when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rewardlab.errors import InputError
+from rewardlab.tasks import glue, rllr
+from rewardlab.tasks.task import Task, tasks
+
+__all__ = ["GROUPS", "glue", "resolve_tasks", "rllr", "tasks"]
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "rllr8": ("mr", "agnews", "mnli", "qqp", "sst2", "stsb", "mrpc", "appreviews"),
+    "sandbox": ("sandbox-sentiment", "sandbox-topic", "sandbox-similarity"),
+}
+"""Names that stand for several tasks."""
+
+TASK_FILES = (".toml", ".py")
+
+
+def resolve_tasks(spec: str) -> list[Task]:
+    """The tasks that ``--task`` names, each once, in the order given.
+
+    Args:
+        spec: Names, groups and task files, separated by commas: ``"agnews"``, ``"mr,sst2"``, ``"rllr8"``,
+            ``"path/to/task.toml"``.
+    Raises:
+        UnknownNameError: No task has that name; the nearest ones are listed.
+        InputError: Nothing is named, or a task file cannot be used.
+    """
+    parts = [part.strip() for part in spec.split(",") if part.strip()]
+    if not parts:
+        raise InputError(f"--task {spec!r} names no task; `rewardlab tasks` lists them")
+    found = [task for part in parts for task in _resolve(part)]
+    return list({task.name: task for task in found}.values())
+
+
+def _resolve(part: str) -> list[Task]:
+    if part in GROUPS:
+        return [tasks.get(name) for name in GROUPS[part]]
+    if Path(part).suffix in TASK_FILES:
+        from rewardlab.tasks.user import load_task
+
+        return [load_task(Path(part))]
+    return [tasks.get(part)]

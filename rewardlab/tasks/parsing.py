@@ -39,7 +39,7 @@ No text makes a parser raise, and its time grows linearly with the text.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rewardlab.tasks.numbers import clean_numbers, find_numbers, format_number, plain_number
 from rewardlab.tasks.text import Finding, negation
@@ -63,7 +63,7 @@ _QUOTED = 60
 class AnswerParser:
     """Reads the answers of one task in one format."""
 
-    _cache: dict[tuple[str, AnswerFormat], AnswerParser] = {}
+    _cache: ClassVar[dict[tuple[str, AnswerFormat], AnswerParser]] = {}
 
     def __init__(self, task: Task, format: AnswerFormat) -> None:
         self.task = task

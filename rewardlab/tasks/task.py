@@ -6,16 +6,18 @@ read by every stage. How answers are read stands in ``parsing.py``, where rows c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from string import Formatter
+from typing import Any
 
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.registry import Registry
+from rewardlab.tasks.parsing import ANSWER_MARK as ANSWER_MARK
 from rewardlab.tasks.parsing import AnswerParser, format_number
 from rewardlab.types import ANSWER_FORMATS, Answer, AnswerFormat, Example, Label
-
-ANSWER_MARK = "\n\n The answer is: "
-"""Joins rationale and label (RLLR appendix A)."""
 
 OPENINGS: Mapping[AnswerFormat, str] = {"label": "", "rationale": "", "judgement": "<Judgement>"}
 """How the assistant turn begins (PPO-NLU section 4.1)."""
@@ -68,6 +70,7 @@ class Task:
         test_splits: Column name -> split file; MNLI has two.
         question: What the task asks, one line for ``rewardlab tasks``.
         hub: Where it lies on the Hugging Face hub.
+        data: Folder of its JSON Lines files, for a user's own task.
         generate: Generator of its rows, for tasks without files.
         quality: (example, response) -> rationale quality in [0, 1], where it is known.
     """
@@ -84,6 +87,7 @@ class Task:
     test_splits: Mapping[str, str] = field(default_factory=dict)
     question: str = ""
     hub: HubSource | None = None
+    data: Path | None = None
     generate: Generator | None = None
     quality: Callable[[Example, str], float] | None = None
 
@@ -93,6 +97,13 @@ class Task:
             raise ConfigError(f"task {self.name!r} has no template for format {', '.join(missing)}")
         if not self.labels and self.numeric_range is None:
             raise ConfigError(f"task {self.name!r} needs labels or a numeric_range")
+        for format, template in self.templates.items():
+            unknown = template_fields(template) - set(self.fields)
+            if unknown:
+                raise ConfigError(
+                    f"task {self.name!r}: template {format} names {', '.join(sorted(unknown))}, "
+                    f"which is not among its fields {', '.join(self.fields)}; write {{{{ and }}}} for plain braces"
+                )
 
     @property
     def is_numeric(self) -> bool:
@@ -103,6 +114,21 @@ class Task:
     def is_ordinal(self) -> bool:
         """True when wrong answers come from the wrong-number rule (STS-B, stars)."""
         return self.numeric_range is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """What prompts and answers depend on, JSON-ready: for fingerprints and for show."""
+        return {
+            "name": self.name,
+            "fields": list(self.fields),
+            "templates": dict(self.templates),
+            "labels": list(self.labels),
+            "numeric_range": list(self.numeric_range) if self.numeric_range else None,
+            "words": {format: dict(words) for format, words in self.words.items()},
+            "aliases": {format: {k: list(v) for k, v in texts.items()} for format, texts in self.aliases.items()},
+            "refused": list(self.refused),
+            "metrics": list(self.metrics),
+            "test_splits": dict(self.test_splits),
+        }
 
     def prompt(self, example: Example) -> str:
         """The prompt of one row under its own format; raises DataError when a field is missing."""
@@ -133,8 +159,54 @@ class Task:
         return AnswerParser.cached(self, format)
 
 
-tasks: Registry[Task] = Registry("task", group="rewardlab.tasks")
+def template_fields(template: str) -> set[str]:
+    """The names in braces of a template; raises ConfigError when the braces do not match."""
+    try:
+        return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ConfigError(f"template {template[:60]!r}: {error}; write {{{{ and }}}} for plain braces") from error
+
+
+class TaskRegistry(Registry[Task]):
+    """All known tasks; the generated ones register themselves when first asked for.
+
+    Args:
+        later: Modules above this layer that declare tasks. They import this one, so they are imported by name,
+            once, when a name is missing or all names are listed.
+    """
+
+    def __init__(self, later: Sequence[str]) -> None:
+        super().__init__("task", group="rewardlab.tasks")
+        self._later = tuple(later)
+
+    def names(self) -> list[str]:
+        """All names, in registration order."""
+        self._import_later()
+        return super().names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries or name in self.names()
+
+    def _load_plugins(self) -> None:
+        self._import_later()
+        super()._load_plugins()
+
+    def _import_later(self) -> None:
+        modules, self._later = self._later, ()
+        for module in modules:
+            import_module(module)
+
+
+tasks = TaskRegistry(later=("rewardlab.sandbox.grammar",))
 """All known tasks. A user's file adds to it; so do plug-ins through the entry-point group ``rewardlab.tasks``."""
+
+
+def declare(task: Task) -> Task:
+    """Register a task under its own name; raises ConfigError when the name is taken."""
+    return tasks.add(task.name, task)
 
 
 def prompt_of(example: Example) -> str:
@@ -149,6 +221,4 @@ def parse_response(example: Example, response: str) -> Answer:
 
 def with_format(examples: Sequence[Example], format: AnswerFormat) -> list[Example]:
     """The same rows, asked in another answer format."""
-    from dataclasses import replace
-
     return [replace(example, format=format) for example in examples]
