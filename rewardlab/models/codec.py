@@ -1,0 +1,89 @@
+"""``Codec``: text to token ids and back, the same way in SFT, reward models, PPO and evaluation.
+
+A sequence is ``prompt_ids + response_ids``; the response ends with the end-of-sequence token unless its budget
+cut it. Masks are always carried beside the ids, never guessed from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from rewardlab.errors import DataError, ModelError
+from rewardlab.tasks.task import OPENINGS, prompt_of
+from rewardlab.types import AnswerFormat, Example
+
+PLAIN_SEPARATOR = "\n\n"
+"""Between prompt and response for models without a chat template."""
+
+
+class Codec:
+    """Encodes prompts and responses for one tokenizer.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        max_prompt_tokens: Longest prompt; the longest text field of an example is cut to fit.
+    """
+
+    def __init__(self, tokenizer: Any, max_prompt_tokens: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_prompt_tokens = max_prompt_tokens
+        if tokenizer.eos_token_id is None:
+            raise ModelError("the tokenizer has no end-of-sequence token; a model without one cannot end a response")
+        self.eos_id: int = tokenizer.eos_token_id
+        self.pad_id: int = self._distinct_pad()
+
+    def prompt_ids(self, example: Example) -> list[int]:
+        """Token ids of the example's prompt, its text cut where it is too long.
+
+        Raises:
+            DataError: The instruction alone is longer than ``max_prompt_tokens``.
+        """
+        ids = self.text_prompt_ids(prompt_of(example), example.format)
+        while len(ids) > self.max_prompt_tokens:
+            example = self._shortened(example, len(ids) - self.max_prompt_tokens)
+            ids = self.text_prompt_ids(prompt_of(example), example.format)
+        return ids
+
+    def text_prompt_ids(self, prompt: str, format: AnswerFormat) -> list[int]:
+        """Token ids of a prompt given as plain text, followed by the opening of its answer format."""
+        if self.tokenizer.chat_template:
+            turn = [{"role": "user", "content": prompt}]
+            text = self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+            return self._encode(text + OPENINGS[format])
+        ids = self._encode(prompt + PLAIN_SEPARATOR + OPENINGS[format])
+        begin = self.tokenizer.bos_token_id
+        return ids if begin is None else [begin, *ids]
+
+    def response_ids(self, text: str, *, end: bool = True) -> list[int]:
+        """Token ids of a response, with the end-of-sequence token unless ``end`` is False."""
+        ids = self._encode(text)
+        return [*ids, self.eos_id] if end else ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of response ids; special tokens are left out, spaces are kept as they are."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def _shortened(self, example: Example, excess: int) -> Example:
+        """The example with ``excess`` tokens cut from the end of its longest field."""
+        name = max(example.fields, key=lambda field: len(example.fields[field]))
+        ids = self._encode(example.fields[name])
+        if len(ids) <= excess:
+            raise DataError(
+                f"task {example.task}, row {example.id}: the instruction alone is longer than "
+                f"{self.max_prompt_tokens} tokens; raise model.max_prompt_tokens"
+            )
+        kept = self.decode(ids[: len(ids) - excess])
+        if len(kept) >= len(example.fields[name]):
+            kept = example.fields[name][: max(0, len(example.fields[name]) - excess)]
+        return replace(example, fields={**example.fields, name: kept})
+
+    def _distinct_pad(self) -> int:
+        """A padding id that is not the end token, so that nothing can mistake one for the other."""
+        candidates = [self.tokenizer.pad_token_id, self.tokenizer.unk_token_id, *self.tokenizer.all_special_ids, 0, 1]
+        return next(int(token) for token in candidates if token is not None and token != self.eos_id)

@@ -1,0 +1,58 @@
+"""Scalar heads: a reward or a value per hidden state, in float32. B batch, T tokens, H width."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+HEAD_FILE = "head.safetensors"
+
+
+class ScalarHead(nn.Module):
+    """Maps hidden states to one number each.
+
+    Args:
+        width: H.
+        kind: ``linear`` (reward models, a value adapter started from one) or ``mlp`` (PPO-NLU's value head).
+    The last layer starts at zero, so a new head says 0 everywhere.
+    """
+
+    def __init__(self, width: int, kind: Literal["linear", "mlp"] = "linear") -> None:
+        super().__init__()
+        self.kind = kind
+        self.hidden = nn.Linear(width, width) if kind == "mlp" else None
+        self.out = nn.Linear(width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Hidden states (..., H) of any dtype -> numbers (...), float32."""
+        states = states.float()
+        if self.hidden is not None:
+            states = torch.tanh(self.hidden(states))
+        scores: Tensor = self.out(states).squeeze(-1)
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Store the weights beside an adapter; a linear head as ``weight`` (1, H) and ``bias`` (1)."""
+        state = {"weight": self.out.weight, "bias": self.out.bias}
+        if self.hidden is not None:
+            state |= {"hidden.weight": self.hidden.weight, "hidden.bias": self.hidden.bias}
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / HEAD_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> ScalarHead:
+        """Read what :meth:`save` stored; a missing bias is zero."""
+        state = load_file(folder / HEAD_FILE)
+        width = state["weight"].shape[1]
+        head = cls(width, "mlp" if "hidden.weight" in state else "linear")
+        head.out.weight.data.copy_(state["weight"].float())
+        head.out.bias.data.copy_(state.get("bias", torch.zeros(1)).float())
+        if head.hidden is not None:
+            head.hidden.weight.data.copy_(state["hidden.weight"].float())
+            head.hidden.bias.data.copy_(state["hidden.bias"].float())
+        return head

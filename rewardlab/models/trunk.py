@@ -1,0 +1,191 @@
+"""``Trunk``: one frozen language model, its codec, and the roles that live on it.
+
+Letters: B batch, T tokens, H width, V vocabulary. ``keep`` is True where a position counts; positions are derived
+from it in every forward pass (PITFALLS row 1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rewardlab.config import ModelConfig
+from rewardlab.errors import ModelError
+from rewardlab.functional.masking import positions_from_keep
+from rewardlab.models.codec import Codec
+from rewardlab.models.names import find_model, resolve_device, resolve_dtype
+from rewardlab.models.roles import Roles
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """What generation goes on from: the last hidden state (B, H) and the key-value cache."""
+
+    last: Tensor
+    cache: Any
+
+
+class Trunk:
+    """A frozen causal language model with named roles.
+
+    Args:
+        model: A transformers causal LM; its parameters are frozen here.
+        codec: Its tokenizer's codec.
+        name: The name the user gave.
+    """
+
+    def __init__(self, model: Any, codec: Codec, name: str) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.codec = codec
+        self.name = name
+        self.roles = Roles(model)
+        self._takes_positions = "position_ids" in inspect.signature(self.backbone.forward).parameters
+
+    @property
+    def backbone(self) -> Any:
+        """The model without its output layer."""
+        return self.model.base_model
+
+    @property
+    def output_layer(self) -> nn.Module:
+        """Hidden states to logits."""
+        layer: nn.Module = self.model.get_output_embeddings()
+        return layer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the trunk lies."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the frozen weights."""
+        return next(self.model.parameters()).dtype
+
+    @property
+    def width(self) -> int:
+        """H."""
+        return int(self.model.get_input_embeddings().embedding_dim)
+
+    def hidden(self, ids: Tensor, keep: Tensor, role: str | None) -> Tensor:
+        """Last hidden states, after the final norm.
+
+        Args:
+            ids: Token ids. Shape (B, T).
+            keep: True at real tokens. Shape (B, T).
+            role: Whose adapter is active; None is the bare trunk.
+        Returns:
+            Shape (B, T, H), trunk dtype. Positions that are not kept hold arbitrary numbers.
+        """
+        with self.roles.using(role):
+            out = self.backbone(ids, attention_mask=keep.long(), use_cache=False, **self._positions(keep))
+        states: Tensor = out.last_hidden_state
+        return states
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Hidden states (..., H) to logits (..., V), float32; computed on a contiguous 2-D tensor, which is faster."""
+        flat = states.reshape(-1, states.shape[-1]).contiguous()
+        return self.output_layer(flat).float().view(*states.shape[:-1], -1)
+
+    def prefill(self, ids: Tensor, keep: Tensor) -> Prefill:
+        """Read left-padded prompts (B, T) under the active role and keep their cache."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config)
+        out = self.backbone(
+            ids, attention_mask=keep.long(), past_key_values=cache, use_cache=True, **self._positions(keep)
+        )
+        return Prefill(out.last_hidden_state[:, -1], cache)
+
+    def extend(self, ids: Tensor, keep: Tensor, cache: Any) -> Tensor:
+        """Read one more token per row under the active role.
+
+        Args:
+            ids: New tokens. Shape (B,).
+            keep: Mask over the cached tokens and the new one. Shape (B, T + 1).
+            cache: The cache of :meth:`prefill`, extended in place.
+        Returns:
+            Hidden state of the new token. Shape (B, H).
+        """
+        positions = {name: tensor[:, -1:] for name, tensor in self._positions(keep).items()}
+        out = self.backbone(
+            ids[:, None], attention_mask=keep.long(), past_key_values=cache, use_cache=True, **positions
+        )
+        return out.last_hidden_state[:, -1]  # type: ignore[no-any-return]  # transformers is untyped here
+
+    def sha256(self) -> str:
+        """Hash of every frozen weight, adapters left out; equal before and after training or something is wrong."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            if "lora_" not in name:
+                digest.update(name.replace(".base_layer.", ".").encode())
+                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def _positions(self, keep: Tensor) -> dict[str, Tensor]:
+        return {"position_ids": positions_from_keep(keep)} if self._takes_positions else {}
+
+
+def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
+    """Load a model, merge the SFT adapter in float32, cast, freeze.
+
+    Args:
+        config: Which model, where it runs, in which dtype.
+        adapter: Folder of the SFT adapter to merge; None leaves the base as it is.
+    Raises:
+        ModelError: The model cannot be found or read.
+    """
+    source = find_model(config.name)
+    device = resolve_device(config.device)
+    dtype = getattr(torch, resolve_dtype(config))
+    loaded = _load_causal_lm(source.location, torch.float32 if adapter else dtype, config.trust_remote_code)
+    if adapter is not None:
+        loaded = _merged(loaded, adapter)
+    loaded = loaded.to(dtype).to(device)
+    logger.debug("loaded %s from %s as %s on %s", config.name, source.location, dtype, device)
+    return Trunk(loaded, load_codec(config), config.name)
+
+
+def load_codec(config: ModelConfig) -> Codec:
+    """The codec of a model; reads only its tokenizer."""
+    from transformers import AutoTokenizer
+
+    source = find_model(config.name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.location, trust_remote_code=config.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ModelError(_unreadable(config.name, error)) from error
+    return Codec(tokenizer, config.max_prompt_tokens)
+
+
+def _load_causal_lm(location: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            location, dtype=dtype, trust_remote_code=trust_remote_code, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(_unreadable(location, error)) from error
+
+
+def _merged(model: Any, adapter: Path) -> Any:
+    from peft import PeftModel
+
+    if not (adapter / "adapter_config.json").exists():
+        raise ModelError(f"{adapter}: found no adapter_config.json; expected an SFT adapter saved by rewardlab or PEFT")
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+
+
+def _unreadable(name: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    return f"model {name!r} cannot be loaded: {reason}. Give a local model folder, or an embedded name (sandbox-tiny)."
