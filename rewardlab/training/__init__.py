@@ -1,0 +1,1 @@
+"""Training: supervised fine-tuning, reward models, PPO, and the recorders they report to."""

@@ -1,0 +1,163 @@
+"""Supervised fine-tuning: a LoRA adapter learns to answer, with TRL's SFTTrainer. The loss is on the answer only.
+
+Only the adapter is stored. It is merged where a later stage loads its trunk (``load_trunk(..., adapter)``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from datasets import Dataset
+from trl import SFTConfig as TRLConfig
+from trl import SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+from rewardlab.config import RunConfig
+from rewardlab.models import Codec, Trunk, load_trunk
+from rewardlab.runs import RunFolder
+from rewardlab.tasks.task import tasks
+from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
+from rewardlab.training.trl_run import (
+    Outcome,
+    Plan,
+    check_trainable,
+    one_device,
+    plan_steps,
+    remove_dropout,
+    run_trainer,
+    scratch_folder,
+    shared_result,
+    trl_settings,
+)
+from rewardlab.types import Example
+
+logger = logging.getLogger(__name__)
+
+ADAPTER = "adapter"
+"""Folder inside the run folder."""
+ROLE = "sft"
+IGNORED = -100
+"""Label of a position without loss; torch's and TRL's convention."""
+METRICS: Mapping[str, str] = {
+    "loss": "sft/loss",
+    "learning_rate": "sft/lr",
+    "mean_token_accuracy": "sft/token_accuracy",
+    "entropy": "sft/entropy",
+    "grad_norm": "sft/grad_norm",
+}
+"""TRL's name -> ours."""
+GLOSSARY: Mapping[str, str] = {
+    "sft/loss": "negative log-likelihood per answer token, nats",
+    "sft/lr": "learning rate of the step",
+    "sft/token_accuracy": "share of answer tokens that are the model's first choice",
+    "sft/entropy": "entropy of the next-token distribution at answer tokens, nats",
+    "sft/grad_norm": "norm of the gradient before clipping",
+}
+
+Rationales = Mapping[tuple[str, str], str]
+"""(task, example id) -> rationale for the gold label."""
+
+
+@dataclass(frozen=True, slots=True)
+class SFTRows:
+    """Token rows, and how many examples gave none, by reason."""
+
+    rows: list[dict[str, list[int]]]
+    dropped: dict[str, int]
+
+
+def train_sft(
+    folder: RunFolder,
+    config: RunConfig,
+    examples: Sequence[Example],
+    rationales: Rationales | None = None,
+    progress: Recorder | None = None,
+) -> dict[str, Any]:
+    """Train an adapter on labelled examples and store it in ``folder/adapter``.
+
+    Args:
+        folder: An opened run folder; metrics go to its ``metrics.jsonl``.
+        config: Model, LoRA and SFT sections, seed.
+        examples: Labelled examples; their own format decides how the answer is printed.
+        rationales: Rationale of each example; None trains on the bare answer format.
+        progress: A further recorder, such as a progress bar.
+    Returns:
+        rows, dropped (by reason), steps, loss (first, last; nats), seconds, tokens, trunk (its hash).
+    Raises:
+        DataError: No example could be used.
+        TrainingError: The loss became infinite or not a number.
+    """
+    trunk = load_trunk(config.model)
+    encoded = encode_rows(trunk.codec, examples, rationales, config.new_tokens)
+    logger.info("SFT on %d rows, dropped %s", len(encoded.rows), encoded.dropped)
+    plan = plan_steps(config.sft, len(encoded.rows))
+    recorder = Several(FolderRecorder(folder), progress or Silent())
+    outcome = _fit(trunk, config, encoded.rows, plan, recorder)
+    trunk.roles.save(ROLE, folder.path / ADAPTER)
+    return {"rows": len(encoded.rows), "dropped": encoded.dropped, **shared_result(trunk, plan, outcome)}
+
+
+def encode_rows(codec: Codec, examples: Sequence[Example], rationales: Rationales | None, budget: int) -> SFTRows:
+    """Token ids and labels of each example; labels are :data:`IGNORED` on the prompt.
+
+    Args:
+        codec: The trunk's codec.
+        examples: Labelled examples.
+        rationales: See :func:`train_sft`.
+        budget: Longest response, its end token included: the model could not finish a longer one when it generates.
+    """
+    rows: list[dict[str, list[int]]] = []
+    dropped: Counter[str] = Counter(no_label=0, no_rationale=0, too_long=0)
+    for example in examples:
+        row = _encode(codec, example, rationales, budget)
+        if isinstance(row, str):
+            dropped[row] += 1
+        else:
+            rows.append(row)
+    return SFTRows(rows, dict(dropped))
+
+
+def _encode(codec: Codec, example: Example, rationales: Rationales | None, budget: int) -> dict[str, list[int]] | str:
+    """One token row, or the reason why there is none."""
+    key = (example.task, example.id)
+    if example.label is None:
+        return "no_label"
+    if rationales is not None and key not in rationales:
+        return "no_rationale"
+    text = tasks.get(example.task).response(example.label, example.format, (rationales or {}).get(key, ""))
+    response = codec.response_ids(text)
+    if len(response) > budget:
+        return "too_long"
+    prompt = codec.prompt_ids(example)
+    return {"input_ids": prompt + response, "labels": [IGNORED] * len(prompt) + response}
+
+
+def _fit(trunk: Trunk, config: RunConfig, rows: list[dict[str, list[int]]], plan: Plan, recorder: Recorder) -> Outcome:
+    torch.manual_seed(config.seed)
+    trunk.roles.add(ROLE, config.lora)
+    remove_dropout(trunk.model)
+    with trunk.roles.using(ROLE), scratch_folder() as scratch:
+        check_trainable(trunk.model, trunk.roles.parameters(ROLE))
+        settings = trl_settings(config.sft, plan, config.seed, trunk.device)
+        trainer = _Trainer(
+            model=trunk.model,
+            args=one_device(TRLConfig(output_dir=scratch, packing=False, **settings)),
+            train_dataset=Dataset.from_list(rows),
+            data_collator=DataCollatorForLanguageModeling(pad_token_id=trunk.codec.pad_id),
+            processing_class=trunk.codec.tokenizer,
+        )
+        outcome = run_trainer(trainer, ROLE, plan.steps, recorder, METRICS)
+    trunk.model.eval()
+    return outcome
+
+
+class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
+    """TRL's trainer without its report to the hub."""
+
+    def _send_telemetry(self) -> None:
+        return

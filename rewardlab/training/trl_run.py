@@ -1,0 +1,186 @@
+"""What SFT and reward models share: settings for TRL's trainers, the run itself, and where its numbers go.
+
+TRL's defaults are replaced one by one here: mixed precision, activation checkpointing, dropping rows by length,
+dropout, telemetry and printing are off, and a loss that is not finite stops the run instead of being hidden.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, TrainerCallback
+
+from rewardlab.config import RMConfig, SFTConfig
+from rewardlab.errors import DataError, TrainingError
+from rewardlab.models import Trunk
+from rewardlab.training.progress import Recorder, recording
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the rows are cut into steps.
+
+    Attributes:
+        micro_batch: Rows per forward pass.
+        accumulation: Forward passes per optimiser step; ``micro_batch * accumulation`` is the batch asked for.
+        steps: Optimiser steps in all.
+        warmup: Optimiser steps until the peak learning rate.
+    """
+
+    micro_batch: int
+    accumulation: int
+    steps: int
+    warmup: int
+
+
+def plan_steps(section: SFTConfig | RMConfig, rows: int) -> Plan:
+    """Cut ``rows`` into steps; the micro-batch becomes the largest divisor of the batch within its limit.
+
+    Raises:
+        DataError: There are no rows.
+    """
+    if rows == 0:
+        raise DataError("there is no row left to train on; see the dropped counts in the log for the reasons")
+    batch = min(section.batch, rows)
+    micro = max(size for size in range(1, min(section.micro_batch, batch) + 1) if batch % size == 0)
+    steps = math.ceil(section.epochs * math.ceil(rows / batch))
+    return Plan(micro, batch // micro, steps, int(section.warmup * steps))
+
+
+def trl_settings(section: SFTConfig | RMConfig, plan: Plan, seed: int, device: torch.device) -> dict[str, Any]:
+    """Keyword arguments for ``SFTConfig`` and ``RewardConfig``, apart from the output folder."""
+    return {
+        "per_device_train_batch_size": plan.micro_batch,
+        "gradient_accumulation_steps": plan.accumulation,
+        "max_steps": plan.steps,
+        "warmup_steps": plan.warmup,
+        "learning_rate": section.lr,
+        "lr_scheduler_type": "cosine",
+        "optim": "adamw_torch",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "max_length": None,
+        "bf16": False,
+        "fp16": False,
+        "activation_checkpointing": False,
+        "seed": seed,
+        "data_seed": seed,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": device.type == "cuda",
+        "use_cpu": device.type == "cpu",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "save_strategy": "no",
+        "eval_strategy": "no",
+    }
+
+
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """An output folder for a trainer that is told to save nothing; removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="rewardlab-trl-") as folder:
+        yield folder
+
+
+def one_device(arguments: Any) -> Any:
+    """Keep the trainer on one device where several GPUs are visible and no launcher was used."""
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # the only way to say so: without a launcher, n_gpu counts every visible device
+    return arguments
+
+
+def remove_dropout(model: torch.nn.Module) -> None:
+    """Set every dropout rate to 0, also those that attention layers keep as plain numbers."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout", "attn_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def check_trainable(model: torch.nn.Module, expected: Sequence[torch.nn.Parameter]) -> None:
+    """Raise TrainingError unless exactly the ``expected`` parameters, all float32, will be trained."""
+    wanted = {id(parameter) for parameter in expected}
+    wrong = [name for name, p in model.named_parameters() if p.requires_grad != (id(p) in wanted)]
+    if wrong:
+        raise TrainingError(f"parameters frozen or trainable against the plan: {', '.join(wrong[:3])}")
+    if any(parameter.dtype != torch.float32 for parameter in expected):
+        raise TrainingError("adapter weights must be float32 while they are trained; found another dtype")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a finished run measured.
+
+    Attributes:
+        losses: Loss of each optimiser step, nats.
+        tokens: Tokens seen, padding left out.
+        seconds: Wall-clock time of training.
+    """
+
+    losses: tuple[float, ...]
+    tokens: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """First and last loss (the last tenth of the steps averaged), tokens, seconds."""
+        tail = self.losses[-max(1, len(self.losses) // 10) :]
+        loss = {"first": self.losses[0], "last": sum(tail) / len(tail)}
+        return {"loss": loss, "tokens": self.tokens, "seconds": round(self.seconds, 2)}
+
+
+def run_trainer(trainer: Any, stage: str, steps: int, recorder: Recorder, names: Mapping[str, str]) -> Outcome:
+    """Train, sending each step's metrics to ``recorder``.
+
+    Args:
+        trainer: One of TRL's trainers.
+        stage: Name for the progress bar.
+        steps: Optimiser steps it will take.
+        recorder: Where metrics go.
+        names: TRL's metric name -> ours.
+    Raises:
+        TrainingError: A loss is not finite.
+    """
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_Forward(recorder.emit, names))
+    with recording(recorder, stage, steps):
+        began = time.perf_counter()
+        trainer.train()
+        seconds = time.perf_counter() - began
+    logged = [row for row in trainer.state.log_history if "loss" in row]
+    return Outcome(tuple(row["loss"] for row in logged), int(logged[-1].get("num_tokens", 0)), seconds)
+
+
+class _Forward(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Sends what a trainer logs to a recorder."""
+
+    def __init__(self, emit: Callable[[int, Mapping[str, float]], None], names: Mapping[str, str]) -> None:
+        self._emit = emit
+        self._names = names
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any) -> None:
+        """Forward one step; the summary that ends a run has no loss and is left out."""
+        if not logs or "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"step {state.global_step}: the loss is {logs['loss']}, expected a finite number; lower the learning "
+                "rate or give --set model.dtype=float32"
+            )
+        if state.is_world_process_zero:
+            self._emit(state.global_step, {ours: float(logs[theirs]) for theirs, ours in self._names.items()})
+
+
+def shared_result(trunk: Trunk, plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """The part of ``result.json`` that every trained adapter has."""
+    return {"steps": plan.steps, "trunk": trunk.sha256(), **outcome.to_json()}

@@ -1,0 +1,105 @@
+"""Tiny random models and a lossless tokenizer, built in code: no download, a few milliseconds each.
+
+Nothing here is trained. Sizes are chosen so that a forward pass of a batch takes about a millisecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import PreTrainedTokenizerFast as FastTokenizer
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPREAD = 0.2
+"""Standard deviation of the weights; at the usual 0.02 a small frozen model can express next to nothing."""
+SPECIAL = ("<pad>", "<eos>", "<|user|>", "<|assistant|>", "<|system|>")
+WORDS = (
+    "the film is good and the plot is fine but the end was bad so a critic found it dull . "
+    "positive negative neutral sport world science business\n\n The answer is: positive\n\n The answer is: negative "
+    "text sentence label review of this following please give first second <Judgement> </Judgement>",
+)
+
+
+def tiny_tokenizer(
+    texts: Iterable[str] = WORDS, *, chat: bool = True, pad: str | None = "<pad>", vocab_size: int = 400
+) -> FastTokenizer:
+    """A byte-level tokenizer that can encode any text and decodes it unchanged.
+
+    Args:
+        texts: What its merges are learned from; frequent words of these become single tokens.
+        chat: Give it a chat template.
+        pad: Padding token: ``"<pad>"``, ``"<eos>"`` (the trap: padding equals end of sequence), or None.
+        vocab_size: Upper bound of the vocabulary; 256 of it are bytes.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = FastTokenizer(tokenizer_object=tokenizer, eos_token="<eos>", pad_token=pad, padding_side="left")
+    if chat:
+        fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def tiny_llama(
+    folder: Path, tokenizer: FastTokenizer | None = None, *, width: int = 32, layers: int = 2, seed: int = 0
+) -> Path:
+    """Save a random Llama and its tokenizer to ``folder``; returns ``folder``."""
+    tokenizer = tokenizer or tiny_tokenizer()
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=512,
+        initializer_range=SPREAD,
+        **_special_ids(tokenizer),
+    )
+    return _save(LlamaForCausalLM(config), tokenizer, folder)
+
+
+def tiny_gpt2(
+    folder: Path, tokenizer: FastTokenizer | None = None, *, width: int = 32, layers: int = 2, seed: int = 0
+) -> Path:
+    """Save a random GPT-2 (learned positions, fused c_attn) and its tokenizer to ``folder``; returns ``folder``."""
+    tokenizer = tokenizer or tiny_tokenizer(chat=False)
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_embd=width,
+        n_layer=layers,
+        n_head=4,
+        n_positions=512,
+        initializer_range=SPREAD,
+        **_special_ids(tokenizer),
+    )
+    return _save(GPT2LMHeadModel(config), tokenizer, folder)
+
+
+def _special_ids(tokenizer: FastTokenizer) -> dict[str, int | None]:
+    return {
+        "bos_token_id": tokenizer.eos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def _save(model: PreTrainedModel, tokenizer: FastTokenizer, folder: Path) -> Path:
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
