@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,10 @@ def _merged(model: Any, adapter: Path) -> Any:
 
     if not (adapter / "adapter_config.json").exists():
         raise ModelError(f"{adapter}: found no adapter_config.json; expected an SFT adapter saved by rewardlab or PEFT")
-    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    with warnings.catch_warnings():
+        # PEFT 0.21 reads an attribute under the name that transformers 5.23 gave up
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
 
 
 def _unreadable(name: str, error: Exception) -> str:
