@@ -200,7 +200,7 @@ class TaskRegistry(Registry[Task]):
             import_module(module)
 
 
-tasks = TaskRegistry(later=("rewardlab.sandbox.grammar",))
+tasks = TaskRegistry(later=("rewardlab.sandbox.tasks",))
 """All known tasks. A user's file adds to it; so do plug-ins through the entry-point group ``rewardlab.tasks``."""
 
 

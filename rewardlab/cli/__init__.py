@@ -1,0 +1,1 @@
+"""The command line: parse, call the library, print where the result went."""

@@ -1,0 +1,113 @@
+"""``rewardlab tasks``: what there is, and everything about one task. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import typer
+
+from rewardlab.tasks import GROUPS, resolve_tasks, tasks
+from rewardlab.tasks.rows import read_rows
+from rewardlab.tasks.sources import bundled_file
+from rewardlab.tasks.task import OPENINGS, Task
+from rewardlab.types import ANSWER_FORMATS, AnswerFormat, Example
+
+app = typer.Typer(help="List the tasks, or show one.", no_args_is_help=False)
+
+
+@app.callback(invoke_without_command=True)
+def default(context: typer.Context) -> None:
+    """List the tasks when no subcommand is given."""
+    if context.invoked_subcommand is None:
+        list_tasks()
+
+
+@app.command("list")
+def list_tasks() -> None:
+    """All tasks and groups, one a line."""
+    width = max(map(len, tasks.names()))
+    for name in tasks.names():
+        task = tasks.get(name)
+        typer.echo(f"{name:<{width}}  {answers_of(task):<34}  {', '.join(task.metrics):<20}  {task.question}")
+    typer.echo("\ngroups")
+    for group, names in GROUPS.items():
+        typer.echo(f"{group:<{width}}  {', '.join(names)}")
+    typer.echo("\n`rewardlab tasks show NAME` prints templates, labels and a rendered example.")
+
+
+@app.command("show")
+def show(
+    name: str = typer.Argument(help="task, group, or path of a task file"),
+    format: str = typer.Option("", "--format", help=f"only this answer format: {', '.join(ANSWER_FORMATS)}"),
+) -> None:
+    """Templates, labels, words, metrics, source and a rendered example of a task."""
+    from rewardlab.errors import UnknownNameError
+
+    if format and format not in ANSWER_FORMATS:
+        raise UnknownNameError("answer format", format, ANSWER_FORMATS)
+    for task in resolve_tasks(name):
+        typer.echo("\n".join(describe(task, [known for known in ANSWER_FORMATS if format in ("", known)])))
+
+
+def answers_of(task: Task) -> str:
+    """Label set or range of a task, short."""
+    if task.is_numeric:
+        lowest, highest = task.numeric_range or (0, 0)
+        return f"a number from {lowest:g} to {highest:g}"
+    listed = ", ".join(task.labels)
+    return listed if len(listed) <= 34 else f"{len(task.labels)} labels"
+
+
+def describe(task: Task, formats: list[AnswerFormat]) -> list[str]:
+    """The lines that ``show`` prints for one task."""
+    example = _example(task)
+    lines = [
+        f"{task.name}: {task.question}",
+        f"fields    {', '.join(task.fields)}",
+        f"answers   {', '.join(task.labels) or answers_of(task)}",
+        f"metrics   {', '.join(task.metrics)}",
+        f"tests     {', '.join(f'{k} ({v})' for k, v in task.test_splits.items()) or f'{task.name} (test)'}",
+        f"source    {_source(task)}",
+    ]
+    if task.refused:
+        lines.append(f"refused   {', '.join(task.refused)}")
+    for format in formats:
+        lines += _describe_format(task, format, example)
+    return lines
+
+
+def _describe_format(task: Task, format: AnswerFormat, example: Example | None) -> list[str]:
+    lines = ["", f"--- format {format}", "template:", _indented(task.templates[format])]
+    for label in task.labels:
+        also = ", ".join(task.aliases.get(format, {}).get(label, ()))
+        lines.append(f"{label!r} is printed as {task.word(label, format)!r}{f', also read: {also}' if also else ''}")
+    if example is not None and example.label is not None:
+        asked = replace(example, format=format)
+        rationale = "(rationale)" if format == "rationale" else ""
+        answer = OPENINGS[format] + task.response(example.label, format, rationale)
+        lines += [f"row {example.id}:", _indented(task.prompt(asked)), "right answer:", _indented(answer)]
+    return lines
+
+
+def _example(task: Task) -> Example | None:
+    """A row to render: bundled, generated, or none."""
+    if task.generate is not None:
+        return task.generate("train", 1, 0)[0]
+    path = bundled_file(task)
+    return read_rows(path, task, "label")[0] if path.is_file() else None
+
+
+def _source(task: Task) -> str:
+    """Where rows may come from, in the order in which they are looked for."""
+    if task.generate is not None:
+        return "generated"
+    places = [f"folder {task.data}" if task.data else f"--data DIR or REWARDLAB_DATA, folder {task.name}"]
+    if task.hub:
+        places.append(f"hub {task.hub.path}{f' ({task.hub.config})' if task.hub.config else ''}")
+    if bundled_file(task).is_file():
+        places.append("bundled sample")
+    return "; ".join(places)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.split("\n"))

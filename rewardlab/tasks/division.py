@@ -1,0 +1,141 @@
+"""How the rows of a task are divided into labelled rows, PPO prompts, validation and test (SPEC section 4).
+
+Whatever the files, no text is in two parts: tests are served first, then validation, then labelled rows, then
+prompts. Cuts keep the label shares, so that a file of 32 rows still gives useful parts.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rewardlab.errors import DataError
+from rewardlab.tasks.task import Task
+from rewardlab.types import Example, Label
+
+TEST_SHARE = 0.25
+"""Part of the rows that becomes the test when there is neither a test nor a validation file."""
+VALIDATION_SHARE = 0.15
+"""Part of the training rows that becomes validation when no file is free for it."""
+LABELLED_SHARE = 1 / 3
+"""Part of the training rows that is used with labels; the rest are PPO prompts."""
+MIN_TRAIN = 4
+"""Fewest training rows from which every part gets a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Most rows of each part."""
+
+    labelled: int = 5000
+    prompts: int = 5000
+    validation: int = 500
+    test: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The rows of one task, divided. ``tests`` has one entry per column (MNLI has two)."""
+
+    labelled: list[Example]
+    prompts: list[Example]
+    validation: list[Example]
+    tests: dict[str, list[Example]]
+
+
+def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, seed: int) -> Parts:
+    """Divide the rows of the files ``train``, ``validation``, ``test`` ... of one task.
+
+    Labelled rows are at most a third of train and the rest are prompts. Without a test file, validation is the
+    test and the validation rows are cut from train; without either, both are cut from train.
+
+    Args:
+        task: Its ``test_splits`` name the test files.
+        files: Split name -> rows.
+        limits: Most rows of each part; larger parts are sampled.
+        seed: Of every shuffle and sample.
+    Raises:
+        DataError: There are too few training rows for every part to get one.
+    """
+    rng = random.Random(f"{seed}/{task.name}")
+    tests, validation = _held_out(task, files)
+    train = _without(files.get("train", ()), [*_flat(tests), *validation])
+    pool = _stratified(train, rng)
+    if not tests:
+        tests = {next(iter(_test_files(task))): _take(pool, min(limits.test, _share(pool, TEST_SHARE)))}
+    if not validation:
+        validation = _take(pool, min(limits.validation, _share(pool, VALIDATION_SHARE)))
+    if len(pool) < 2:
+        raise DataError(f"task {task.name}: {len(train)} training rows are left, at least {MIN_TRAIN} are needed")
+    labelled = _take(pool, min(limits.labelled, max(1, int(len(pool) * LABELLED_SHARE))))
+    return Parts(
+        labelled=_shuffled(labelled, rng),
+        prompts=_shuffled(pool[: limits.prompts], rng),
+        validation=_shuffled(_stratified(validation, rng)[: limits.validation], rng),
+        tests={column: _shuffled(_stratified(rows, rng)[: limits.test], rng) for column, rows in tests.items()},
+    )
+
+
+def content_key(example: Example) -> tuple[str, ...]:
+    """What makes two rows the same text: their fields, whatever the case, white space and order."""
+    return tuple(sorted(" ".join(text.split()).casefold() for text in example.fields.values()))
+
+
+def _test_files(task: Task) -> Mapping[str, str]:
+    return task.test_splits or {task.name: "test"}
+
+
+def _held_out(task: Task, files: Mapping[str, Sequence[Example]]) -> tuple[dict[str, list[Example]], list[Example]]:
+    """The tests by column, and the validation rows that no test uses; either may be empty."""
+    columns = _test_files(task)
+    tests = {column: list(files[split]) for column, split in columns.items() if files.get(split)}
+    if not tests and files.get("validation"):
+        return {next(iter(columns)): list(files["validation"])}, []
+    if "validation" in columns.values():
+        return tests, []
+    return tests, _without(files.get("validation", ()), _flat(tests))
+
+
+def _flat(tests: Mapping[str, Sequence[Example]]) -> list[Example]:
+    return [example for rows in tests.values() for example in rows]
+
+
+def _without(rows: Iterable[Example], others: Iterable[Example]) -> list[Example]:
+    """``rows`` without texts that ``others`` have, each text once."""
+    seen = {content_key(example) for example in others}
+    kept: list[Example] = []
+    for example in rows:
+        key = content_key(example)
+        if key not in seen:
+            seen.add(key)
+            kept.append(example)
+    return kept
+
+
+def _share(rows: Sequence[Example], share: float) -> int:
+    return max(1, int(len(rows) * share))
+
+
+def _take(pool: list[Example], count: int) -> list[Example]:
+    """Remove and return the first ``count`` rows."""
+    taken, pool[:] = pool[:count], pool[count:]
+    return taken
+
+
+def _shuffled(rows: Sequence[Example], rng: random.Random) -> list[Example]:
+    return rng.sample(rows, len(rows))
+
+
+def _stratified(rows: Sequence[Example], rng: random.Random) -> list[Example]:
+    """A random order in which every stretch has the labels in about their overall shares."""
+    groups: dict[Label | None, list[Example]] = defaultdict(list)
+    for example in _shuffled(rows, rng):
+        groups[None if isinstance(example.label, float) else example.label].append(example)
+    placed = [
+        ((place + rng.random()) / len(group), example)
+        for group in groups.values()
+        for place, example in enumerate(group)
+    ]
+    return [example for _, example in sorted(placed, key=lambda item: item[0])]

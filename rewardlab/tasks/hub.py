@@ -1,0 +1,117 @@
+"""Rows from the Hugging Face hub through ``datasets``, without waiting for a network that is not there."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rewardlab.tasks.rows import SourceMissing, to_examples
+from rewardlab.tasks.task import HubSource, Task
+from rewardlab.types import AnswerFormat, Example
+
+logger = logging.getLogger(__name__)
+
+PROBE_TIMEOUT_S = 4.0
+"""Longest wait for the hub's first answer, seconds; ``datasets`` itself would retry for about 25."""
+
+_YES = {"1", "true", "yes", "on"}
+
+
+def load_hub(task: Task, format: AnswerFormat) -> dict[str, list[Example]]:
+    """The rows of a task from the hub, by our split names.
+
+    Raises:
+        SourceMissing: The task names no data set, the hub cannot be reached and nothing is cached, or it has no such
+            data set. One line, at most a few seconds later.
+        DataError: A row does not fit the task.
+    """
+    source = task.hub
+    if source is None:
+        raise SourceMissing(f"task {task.name} names no data set on the hub")
+    unreachable = offline_reason()
+    if unreachable and not _is_cached(source):
+        raise SourceMissing(f"{source.path}: {unreachable}")
+    with _offline(bool(unreachable)):
+        return {ours: _load_split(task, source, theirs, format) for ours, theirs in source.splits.items()}
+
+
+@functools.cache
+def offline_reason() -> str:
+    """Why the hub cannot be asked, empty when it can; asked once per process."""
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
+        if os.environ.get(name, "").lower() in _YES:
+            return f"{name} is set"
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    outcome: list[str] = []
+    probe = threading.Thread(target=lambda: outcome.append(_probe(endpoint)), daemon=True)
+    probe.start()
+    probe.join(PROBE_TIMEOUT_S)
+    return outcome[0] if outcome else f"{endpoint} did not answer within {PROBE_TIMEOUT_S:g} s"
+
+
+def _probe(endpoint: str) -> str:
+    """One request, in a thread because name resolution has no timeout of its own."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=PROBE_TIMEOUT_S):
+            return ""
+    except urllib.error.HTTPError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f"{endpoint} cannot be reached ({getattr(error, 'reason', error)})"
+
+
+def _cache_folder() -> Path:
+    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    return Path(os.environ.get("HF_DATASETS_CACHE", f"{home}/datasets")).expanduser()
+
+
+def _is_cached(source: HubSource) -> bool:
+    return (_cache_folder() / source.path.replace("/", "___")).is_dir()
+
+
+@contextmanager
+def _offline(offline: bool) -> Iterator[None]:
+    """Let ``datasets`` go straight to its cache while the hub cannot be reached."""
+    import datasets
+
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = before or offline
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _load_split(task: Task, source: HubSource, split: str, format: AnswerFormat) -> list[Example]:
+    import datasets
+
+    where = f"{source.path}{f'/{source.config}' if source.config else ''}[{split}]"
+    logger.info("loading %s from the hub", where)
+    try:
+        rows = datasets.load_dataset(source.path, source.config, split=split)
+    except Exception as error:
+        # datasets raises its own, the hub client's, the HTTP client's and pyarrow's errors
+        raise SourceMissing(
+            f"{where}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        ) from error
+    name = source.path.replace("/", "-")
+    placed = (
+        (f"row {number}", _renamed(row, task, source, f"{name}-{split}-{number:06d}"))
+        for number, row in enumerate(rows)
+    )
+    return to_examples(placed, where, task, format)
+
+
+def _renamed(row: dict[str, Any], task: Task, source: HubSource, id: str) -> dict[str, Any]:
+    """A hub row under our field names and labels."""
+    renamed = {name: row.get(source.fields.get(name, name)) for name in (*task.fields, "label")}
+    renamed["label"] = source.labels.get(str(renamed["label"]), renamed["label"])
+    return {**renamed, "id": id}

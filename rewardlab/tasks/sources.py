@@ -1,0 +1,194 @@
+"""Where the rows of a task come from: a local folder, the hub, the bundled sample, or a generator.
+
+``load_splits`` is the only entry. How rows are checked stands in ``rows.py``, how they are divided in
+``division.py``, the hub in ``hub.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rewardlab.errors import DataError
+from rewardlab.tasks.division import Limits, Parts, divide
+from rewardlab.tasks.hub import load_hub
+from rewardlab.tasks.rows import SourceMissing, read_rows
+from rewardlab.tasks.task import Task, with_format
+from rewardlab.types import AnswerFormat, Example
+
+logger = logging.getLogger(__name__)
+
+DATA_VARIABLE = "REWARDLAB_DATA"
+"""Environment variable with the folder that has a folder per task."""
+
+SourceKind = Literal["auto", "local", "hub", "bundled"]
+OriginKind = Literal["local", "hub", "bundled", "generated"]
+Stored = Literal["local", "hub", "bundled"]
+Files = Mapping[str, Sequence[Example]]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where rows came from.
+
+    Attributes:
+        kind: local, hub, bundled or generated.
+        location: Folder, data set id, file, or generator.
+        sha256: Of the rows that were chosen (ids, texts, labels, part), for fingerprints.
+        note: Why the sources that are tried first were not used; empty when the first one served.
+    """
+
+    kind: OriginKind
+    location: str
+    sha256: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """The rows of one task, disjoint by text.
+
+    Attributes:
+        labelled: Rows used with their labels: SFT, pairs, the rule reward.
+        prompts: Rows whose labels PPO does not read.
+        validation: Rows for choosing settings and for held-out pairs.
+        tests: Column name -> test rows.
+        origin: Where they came from.
+    """
+
+    labelled: list[Example]
+    prompts: list[Example]
+    validation: list[Example]
+    tests: dict[str, list[Example]]
+    origin: Origin
+
+
+def load_splits(
+    task: Task,
+    *,
+    source: SourceKind = "auto",
+    data_dir: Path | None = None,
+    format: AnswerFormat = "rationale",
+    labelled: int = 5000,
+    prompts: int = 5000,
+    validation: int = 500,
+    test: int = 1000,
+    seed: int = 0,
+) -> Splits:
+    """Load and divide the rows of a task.
+
+    Args:
+        task: A generated task makes its rows, whatever ``source`` says.
+        source: ``auto`` tries local folder, hub and bundled sample in this order; the others are tried alone.
+        data_dir: Folder with a folder per task, or the task's own folder; None reads ``$REWARDLAB_DATA``.
+        format: Answer format the examples are asked in.
+        labelled, prompts, validation, test: Most rows of each part; labelled rows are a third of train at most.
+        seed: Of every shuffle and sample.
+    Raises:
+        DataError: No source has the task (the message says why each has not), or a row does not fit it.
+    """
+    limits = Limits(labelled, prompts, validation, test)
+    if task.generate is not None:
+        return _generated(task, limits, seed, format)
+    kind, location, files, note = _find(task, source, data_dir, format)
+    logger.info("%s: rows from %s (%s)%s", task.name, location, kind, f"; {note}" if note else "")
+    return _as_splits(divide(task, files, limits, seed), kind, location, note)
+
+
+def bundled_file(task: Task) -> Path:
+    """Where the bundled sample of a task lies, whether or not it exists."""
+    return Path(__file__).parent / "bundled" / f"{task.name}.jsonl"
+
+
+def _find(
+    task: Task, source: SourceKind, data_dir: Path | None, format: AnswerFormat
+) -> tuple[OriginKind, str, Files, str]:
+    """The first source that has the task: kind, location, rows by file, and why earlier ones have not."""
+    reasons: list[str] = []
+    kinds: tuple[Stored, ...] = ("local", "hub", "bundled") if source == "auto" else (source,)
+    for kind in kinds:
+        try:
+            location, files = _load(kind, task, data_dir, format)
+            return kind, location, files, "; ".join(reasons)
+        except SourceMissing as missing:
+            reasons.append(f"{kind}: {missing}")
+    raise DataError(
+        f"no rows for task {task.name} ({'; '.join(reasons)}). Give --data DIR, set {DATA_VARIABLE}, or connect"
+    )
+
+
+def _load(kind: Stored, task: Task, data_dir: Path | None, format: AnswerFormat) -> tuple[str, Files]:
+    if kind == "hub":
+        return task.hub.path if task.hub else "", load_hub(task, format)
+    if kind == "bundled":
+        path = bundled_file(task)
+        if not path.is_file():
+            raise SourceMissing("no sample comes with rewardlab")
+        return f"rewardlab/tasks/bundled/{path.name}", {"train": read_rows(path, task, format)}
+    folder = _local_folder(task, data_dir)
+    return str(folder), _read_folder(folder, task, format)
+
+
+def _local_folder(task: Task, data_dir: Path | None) -> Path:
+    """The folder with the files of the task; a folder that was named and is none is an error, not a reason."""
+    base = data_dir or (Path(found) if (found := os.environ.get(DATA_VARIABLE)) else task.data)
+    if base is None:
+        raise SourceMissing(f"no --data and no {DATA_VARIABLE}")
+    if not base.is_dir():
+        named = "--data" if data_dir else DATA_VARIABLE if found else f"data of task {task.name}"
+        raise DataError(f"{named} {base}: no such folder; expected one with a folder {task.name}")
+    own = [base / task.name, *([base] if base in (data_dir, task.data) else []), *([task.data] if task.data else [])]
+    folder = next((folder for folder in own if any(folder.glob("*.jsonl"))), None)
+    if folder is None and data_dir:
+        raise DataError(f"--data {base}: no JSON Lines files in {base / task.name}; add train.jsonl there")
+    if folder is None:
+        raise SourceMissing(f"no JSON Lines files in {base / task.name}")
+    return folder
+
+
+def _read_folder(folder: Path, task: Task, format: AnswerFormat) -> Files:
+    """Rows by split name; a folder with one file of another name is all train."""
+    wanted = {"train", "validation", "test", *task.test_splits.values()}
+    found = sorted(folder.glob("*.jsonl"))
+    files = {path.stem: path for path in found if path.stem in wanted}
+    if not files and len(found) == 1:
+        files = {"train": found[0]}
+    if "train" not in files:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"{folder}: no train.jsonl, found {names}; name the training rows train.jsonl")
+    return {split: read_rows(path, task, format) for split, path in files.items()}
+
+
+def _generated(task: Task, limits: Limits, seed: int, format: AnswerFormat) -> Splits:
+    assert task.generate is not None
+    train = with_format(task.generate("train", limits.labelled + limits.prompts, seed), format)
+    parts = Parts(
+        labelled=train[: limits.labelled],
+        prompts=train[limits.labelled :],
+        validation=with_format(task.generate("validation", limits.validation, seed), format),
+        tests={task.name: with_format(task.generate("test", limits.test, seed), format)},
+    )
+    return _as_splits(parts, "generated", f"generator of {task.name}, seed {seed}", "")
+
+
+def _as_splits(parts: Parts, kind: OriginKind, location: str, note: str) -> Splits:
+    origin = Origin(kind, location, _content_hash(parts), note)
+    return Splits(parts.labelled, parts.prompts, parts.validation, parts.tests, origin)
+
+
+def _content_hash(parts: Parts) -> str:
+    """SHA-256 over part, id, texts and label of every row, in order."""
+    digest = hashlib.sha256()
+    named = {"labelled": parts.labelled, "prompts": parts.prompts, "validation": parts.validation}
+    named |= {f"test {column}": rows for column, rows in parts.tests.items()}
+    for part, rows in named.items():
+        for example in rows:
+            row = [part, example.id, dict(sorted(example.fields.items())), example.label]
+            digest.update(json.dumps(row, ensure_ascii=True).encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,181 @@
+"""A user's own task: a TOML file, or a Python file that defines ``task``, beside a folder of JSON Lines.
+
+The TOML keys are the fields of :class:`TaskFile`. All problems of a file are reported in one message.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rewardlab.errors import ConfigError
+from rewardlab.metrics import METRICS, POSITIVE_LABEL
+from rewardlab.tasks.parsing import AnswerParser
+from rewardlab.tasks.task import HubSource, Task, tasks
+from rewardlab.tasks.templates import in_every_format, judgement_template, one_of, templates
+from rewardlab.types import ANSWER_FORMATS, AnswerFormat
+
+
+class HubFile(BaseModel):
+    """The table ``[hub]``: where the rows lie on the Hugging Face hub."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    path: str
+    config: str | None = None
+    splits: dict[str, str] = Field(description="our split name -> the hub's")
+    fields: dict[str, str] = {}
+    labels: dict[str, str] = {}
+
+
+class TaskFile(BaseModel):
+    """The keys of a task file."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="lower case, digits, hyphens")
+    question: str = Field("", description="what the task asks, one line")
+    fields: tuple[str, ...] = Field(min_length=1, description="texts each row has")
+    template: str = Field("", description="prompt of every format that [templates] leaves out")
+    templates: dict[AnswerFormat, str] = Field({}, description="prompt per format")
+    labels: tuple[str, ...] = Field((), description="label set, as in the rows")
+    numeric_range: tuple[float, float] | None = Field(None, description="lowest and highest number")
+    words: dict[AnswerFormat, dict[str, str]] = Field({}, description="per format: label -> printed word")
+    aliases: dict[str, tuple[str, ...]] = Field({}, description="label -> other texts read as it")
+    refused: tuple[str, ...] = Field((), description="texts read as malformed")
+    metrics: tuple[str, ...] = Field((), description="names of metrics, the main one first")
+    test_splits: dict[str, str] = Field({}, description="column -> test file without .jsonl")
+    data: Path = Field(Path(), description="folder of the JSON Lines, relative to this file")
+    hub: HubFile | None = None
+
+
+def load_task(path: Path) -> Task:
+    """Read, check and register the task of a TOML or Python file; a file that was read before is replaced.
+
+    Raises:
+        ConfigError: The file cannot be read, or every problem it has, in one message.
+    """
+    task = _from_python(path) if path.suffix == ".py" else _from_toml(path)
+    if problems := _problems(task):
+        raise _broken(path, problems)
+    known = task.name in tasks
+    if known and tasks.get(task.name).data is None and tasks.get(task.name) is not task:
+        raise _broken(path, [f"name {task.name!r} is taken by a task of rewardlab"])
+    return tasks.add(task.name, task, replace=True)
+
+
+def _from_toml(path: Path) -> Task:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _as_task(TaskFile.model_validate(values), path)
+    except OSError as error:
+        raise _broken(path, [f"cannot be read ({error.strerror})"]) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise _broken(path, [f"not valid TOML: {error}"]) from error
+    except ValidationError as error:
+        raise _broken(path, [_line(item) for item in error.errors()]) from error
+
+
+def _as_task(file: TaskFile, path: Path) -> Task:
+    problems = _file_problems(file)
+    if problems:
+        raise _broken(path, problems)
+    prompts = templates(file.template, _judgement(file)) | file.templates
+    try:
+        return Task(
+            name=file.name,
+            question=file.question,
+            fields=file.fields,
+            templates=prompts,
+            labels=file.labels,
+            numeric_range=file.numeric_range,
+            words=file.words,
+            aliases=in_every_format(file.aliases),
+            refused=file.refused,
+            metrics=file.metrics or (("accuracy",) if file.labels else ("pearson", "spearman")),
+            test_splits=file.test_splits,
+            hub=HubSource(**file.hub.model_dump()) if file.hub else None,
+            data=path.parent / file.data,
+        )
+    except ConfigError as error:
+        raise _broken(path, [str(error)]) from error
+
+
+def _file_problems(file: TaskFile) -> list[str]:
+    """What pydantic cannot see: keys that refer to each other."""
+    problems = []
+    if not file.template and (missing := [name for name in ANSWER_FORMATS if name not in file.templates]):
+        problems.append(f'no template for format {", ".join(missing)}; give template = "..." for all')
+    if not file.labels and file.numeric_range is None:
+        problems.append("neither labels nor numeric_range; give labels = [...] or numeric_range = [0, 5]")
+    if len(file.labels) == 1 or len(set(file.labels)) < len(file.labels):
+        problems.append(f"labels {list(file.labels)} are not at least two different ones")
+    tables: dict[str, Iterable[str]] = {"aliases": file.aliases}
+    tables |= {f"words.{format}": words for format, words in file.words.items()}
+    for name, given in tables.items():
+        problems += [f"{name}: {label!r} is none of the labels" for label in given if label not in file.labels]
+    return problems
+
+
+def _judgement(file: TaskFile) -> str:
+    """A prompt in PPO-NLU's shape, for files that give none of their own."""
+    words = tuple(file.words.get("judgement", {}).get(label, label) for label in file.labels)
+    lowest, highest = file.numeric_range or (0.0, 0.0)
+    answer = one_of(words) if words else f"only one number from {lowest:g} to {highest:g}"
+    background = f"You are an assistant to answer one question. {file.question}".strip()
+    return judgement_template(_plain(background), _plain(answer), file.template)
+
+
+def _plain(text: str) -> str:
+    """Text whose braces are no fields of a template."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _from_python(path: Path) -> Task:
+    spec = importlib.util.spec_from_file_location(f"rewardlab_task_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise _broken(path, ["cannot be read (no such file)"])
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        # the file is the user's program: whatever it raises is a problem of the file
+        raise _broken(path, [f"cannot be run: {type(error).__name__}: {error}"]) from error
+    task = getattr(module, "task", None)
+    if not isinstance(task, Task):
+        raise _broken(path, [f"defines no `task = Task(...)`, found {type(task).__name__}"])
+    return task if task.data or task.generate else replace(task, data=path.parent)
+
+
+def _problems(task: Task) -> list[str]:
+    """What is wrong with a complete task, whichever file it came from."""
+    problems = [
+        f"metric {metric!r} is not one of {', '.join(METRICS)}" for metric in task.metrics if metric not in METRICS
+    ]
+    if "f1" in task.metrics and POSITIVE_LABEL not in task.labels:
+        problems.append(f"metric f1 needs the label {POSITIVE_LABEL!r}; use macro_f1")
+    if task.numeric_range and task.numeric_range[0] >= task.numeric_range[1]:
+        problems.append(f"numeric_range {list(task.numeric_range)} does not rise")
+    if task.data is not None and not task.data.is_dir():
+        problems.append(f"data {task.data} is no folder")
+    for format in ANSWER_FORMATS:
+        try:
+            AnswerParser(task, format)
+        except ConfigError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _line(item: Any) -> str:
+    place = ".".join(map(str, item["loc"]))
+    return f"{place}: {item['msg'].lower()}, found {item['input']!r:.60}"
+
+
+def _broken(path: Path, problems: list[str]) -> ConfigError:
+    return ConfigError(f"task file {path}: {'; '.join(problems)}")
