@@ -147,9 +147,12 @@ class PPOConfig(Section):
     missing_end_penalty: float = Field(1.0, ge=0, description="subtracted when a response was cut at its budget")
     whiten_advantages: bool = Field(True, description="shift and scale advantages over the batch")
     value: Literal["head", "adapter"] = Field("adapter", description="critic: a head on the policy, or its own adapter")
-    value_init: Literal["rm", "zero"] = Field("rm", description="critic's start: the label RM when one is used, or zero")
+    value_init: Literal["rm", "zero"] = Field(
+        "rm", description="critic's start: the label RM when one is used, or zero"
+    )
     temperature: float = Field(1.0, gt=0, description="sampling temperature, used in every log-probability")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient norm limit")
+    checkpoint_every: int = Field(20, ge=1, description="PPO steps between checkpoints")
     max_unscored: float = Field(0.2, ge=0, le=1, description="share of unscored responses above which a step fails")
 
 

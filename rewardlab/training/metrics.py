@@ -1,0 +1,100 @@
+"""What a PPO step reports; every name stands in README's glossary. B rows, R response tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from rewardlab.functional.kl import kl_k1, kl_k3
+from rewardlab.functional.masking import masked_mean
+from rewardlab.functional.ppo import PolicyLoss, ValueLoss, explained_variance
+from rewardlab.training.rollout import Rollout
+
+
+@dataclass(slots=True)
+class Averages:
+    """Sums over the micro-batches of one step's update."""
+
+    policy_loss: float = 0.0
+    value_loss: float = 0.0
+    tokens: int = 0
+    clipped: int = 0
+    value_clipped: int = 0
+    ratio_max: float = 0.0
+    updates: int = 0
+    norms: dict[str, float] = field(default_factory=dict)
+
+    def add_losses(self, policy: PolicyLoss, value: ValueLoss, counts: Tensor) -> None:
+        """Take in one chunk."""
+        self.policy_loss += float(policy.loss)
+        self.value_loss += float(value.loss)
+        self.tokens += int(counts.sum())
+        self.clipped += int(policy.clipped)
+        self.value_clipped += int(value.clipped)
+        self.ratio_max = max(self.ratio_max, float(policy.ratio.max()))
+
+    def add_norms(self, norms: Mapping[str, float]) -> None:
+        """Take in one optimiser step."""
+        self.updates += 1
+        for name, norm in norms.items():
+            self.norms[name] = self.norms.get(name, 0.0) + norm
+
+    def means(self) -> dict[str, float]:
+        """Per optimiser step or per token."""
+        updates, tokens = max(1, self.updates), max(1, self.tokens)
+        return {
+            "policy/loss": self.policy_loss / updates,
+            "policy/clip_share": self.clipped / tokens,
+            "policy/ratio_max": self.ratio_max,
+            "value/loss": self.value_loss / updates,
+            "value/clip_share": self.value_clipped / tokens,
+            **{f"{name}/grad_norm": total / updates for name, total in self.norms.items()},
+        }
+
+
+def rollout_metrics(rollout: Rollout) -> dict[str, float]:
+    """KL, entropy, lengths and the critic's fit at sampling time."""
+    chunks = rollout.chunks
+    keep, counts = _flat(c.response_keep for c in chunks), _flat(c.counts for c in chunks)
+    old, reference = _flat(c.old for c in chunks), _flat(c.reference for c in chunks)
+    values, returns = _flat(c.values for c in chunks), _flat(c.returns for c in chunks)
+    return {
+        "policy/kl": float((kl_k1(old, reference) * keep).sum()) / len(rollout.samples),
+        "policy/kl_k3": float(masked_mean(kl_k3(old, reference), keep)),
+        "policy/entropy": float(masked_mean(_flat(c.entropies for c in chunks), keep)),
+        "value/mean": float(masked_mean(values, keep)),
+        "value/explained_variance": explained_variance(values, returns, counts),
+        "rollout/response_tokens": fmean(len(sample.ids) for sample in rollout.samples),
+        "rollout/cut_share": fmean(not sample.is_finished for sample in rollout.samples),
+    }
+
+
+GLOSSARY: Mapping[str, str] = {
+    "policy/kl": "sum of log policy - log reference over a response, mean over responses; nats, 0 at the start",
+    "policy/kl_k3": "k3 estimate of the KL per token; nats, never negative",
+    "policy/entropy": "entropy of the next-token distribution, mean over response tokens; nats",
+    "policy/loss": "clipped objective, negated, mean over optimiser steps; near 0 with whitened advantages",
+    "policy/clip_share": "share of tokens whose gradient the clip removed; healthy below 0.2",
+    "policy/ratio_max": "largest probability ratio new / old in the step; 1 when there is one update",
+    "policy/grad_norm": "norm of the policy's gradient before clipping",
+    "policy/lr": "learning rate of the policy after the step",
+    "value/loss": "half the clipped squared error of the critic; squared unit of the shaped reward",
+    "value/clip_share": "share of tokens whose value gradient the clip removed",
+    "value/grad_norm": "norm of the critic's gradient before clipping",
+    "value/mean": "mean estimate of the critic; unit of the shaped reward",
+    "value/explained_variance": "1 - Var(return - value) / Var(return); 1 perfect, 0 a constant, negative worse",
+    "rollout/response_tokens": "mean length of a response, end token included",
+    "rollout/cut_share": "share of responses cut at their budget",
+    "time/rollout_s": "seconds spent sampling and measuring old, reference and value",
+    "time/score_s": "seconds spent on the reward",
+    "time/update_s": "seconds spent on gradients",
+}
+"""Keys that this module and the trainer emit, beside those of ``rewards.ledger.GLOSSARY``."""
+
+
+def _flat(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])

@@ -1,0 +1,309 @@
+"""The PPO trainer: one step is roll out, score, shape, estimate, update, record.
+
+What the formulas are stands in ``functional``; how responses are drawn in ``models.sampler``; what a response is
+worth in ``rewards``. Here is the order of operations, and the state that lives between steps.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rewardlab.config import RunConfig
+from rewardlab.errors import TrainingError
+from rewardlab.functional.gae import gae
+from rewardlab.functional.masking import masked_variance, whiten
+from rewardlab.functional.ppo import policy_loss, value_loss
+from rewardlab.models.heads import ScalarHead
+from rewardlab.models.sampler import SamplingConfig, row_key
+from rewardlab.models.trunk import Trunk
+from rewardlab.rewards.ledger import Ledger, Shaped, summary
+from rewardlab.tasks.task import STOP_STRINGS
+from rewardlab.training import checkpoint
+from rewardlab.training.metrics import Averages, rollout_metrics
+from rewardlab.training.progress import Recorder, recording
+from rewardlab.training.rollout import POLICY, VALUE, Actor, Chunk, Rollout, roll_out
+from rewardlab.training.schedule import batch_of, make_optimizer, make_scheduler
+from rewardlab.training.shaping import ScoreScale, shape
+from rewardlab.types import Example, Reward, Score
+
+logger = logging.getLogger(__name__)
+
+RATIO_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
+"""How far the very first probability ratio may be from 1, by trunk dtype."""
+
+
+@dataclass(frozen=True, slots=True)
+class PPOResult:
+    """Outcome of training.
+
+    Attributes:
+        steps: PPO steps taken.
+        prompts: Distinct prompts read.
+        trunk_sha256: Hash of the frozen weights, equal before and after.
+    """
+
+    steps: int
+    prompts: int
+    trunk_sha256: str
+
+
+class PPOTrainer:
+    """PPO with LoRA roles on one trunk.
+
+    Args:
+        trunk: The SFT-merged (or base) model; gets the role ``policy``, and ``value`` for an adapter critic.
+        reward: What is maximised.
+        examples: The prompts, of one task or several.
+        config: The whole run's configuration.
+        recorder: Where metrics go.
+        ledger: Where every response's reward is written down.
+        folder: Where checkpoints go.
+        value_start: Folder of the reward model the critic starts from; None starts it at zero.
+        value_scale: Divides the started critic's output, so that it speaks the unit of normalised scores.
+        lam: Lambda on the raw scale, for its saturation share.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        reward: Reward,
+        examples: Sequence[Example],
+        config: RunConfig,
+        recorder: Recorder,
+        ledger: Ledger,
+        folder: Path,
+        *,
+        value_start: Path | None = None,
+        value_scale: float = 1.0,
+        lam: float | None = None,
+    ) -> None:
+        self.trunk, self.reward, self.examples = trunk, reward, list(examples)
+        self.run_config, self.config = config, config.ppo
+        self.recorder, self.ledger, self.folder, self.lam = recorder, ledger, folder, lam
+        if not self.examples:
+            raise TrainingError("PPO has no prompts; raise data.prompts or give a task with more rows")
+        torch.manual_seed(config.seed)  # adapters' A matrices
+        self.actor = self._cast(value_start, value_scale)
+        self.steps = config.ppo.steps if config.ppo.steps is not None else self._one_pass()
+        self.scale = ScoreScale()
+        self.sampling = SamplingConfig(
+            config.new_tokens, config.ppo.temperature, STOP_STRINGS[config.format], config.eval.batch
+        )
+        total = max(1, self.steps * config.ppo.ppo_epochs * config.ppo.minibatches)
+        self.optimizers = {
+            name: make_optimizer(parameters, self.config, lr)
+            for name, parameters, lr in (
+                (POLICY, trunk.roles.parameters(POLICY), self.config.lr),
+                (VALUE, self._value_parameters(), self.config.value_lr),
+            )
+        }
+        self.schedulers = {n: make_scheduler(o, self.config, total) for n, o in self.optimizers.items()}
+        self.trunk_sha256 = trunk.sha256()
+
+    def train(self) -> PPOResult:
+        """Run all steps, from the newest checkpoint when there is one; store the policy in ``adapter/``."""
+        first = self._resume()
+        with recording(self.recorder, "ppo", self.steps, first):
+            for step in range(first, self.steps):
+                self.step(step)
+                if (step + 1) % self.config.checkpoint_every == 0:
+                    checkpoint.save(self, step + 1)
+        self._check_trunk()
+        self.trunk.roles.save(POLICY, self.folder / "adapter")
+        checkpoint.remove(self.folder)
+        prompts = min(self.steps * self.config.batch, len(self.examples))
+        return PPOResult(self.steps, prompts, self.trunk_sha256)
+
+    def step(self, step: int) -> None:
+        """One PPO step."""
+        clock = _Clock()
+        batch = batch_of(self.examples, step, self.config.batch, self.run_config.seed)
+        with clock.phase("rollout"):
+            key = (self.run_config.seed, step)
+            rollout = roll_out(self.actor, batch, self.sampling, self.config.micro_batch, key)
+        with clock.phase("score"):
+            scores = self._score(rollout)
+        shaped, rewards = shape([score.score for score in scores], rollout, self.config, self.scale)
+        self._estimate(rollout.chunks, rewards)
+        if step == 0:
+            self._check_start(rollout)
+        with clock.phase("update"):
+            losses = self._update(rollout.chunks, step)
+        self._record(step, rollout, scores, shaped, losses, clock.seconds)
+
+    def _score(self, rollout: Rollout) -> list[Score]:
+        scores = self.reward(rollout.examples, rollout.responses)
+        failed = sum(not score.is_scored for score in scores)
+        if failed > self.config.max_unscored * len(scores):
+            reason = next(score.reason for score in scores if not score.is_scored)
+            raise TrainingError(
+                f"reward {self.reward.name!r} could not judge {failed} of {len(scores)} responses "
+                f"(ppo.max_unscored = {self.config.max_unscored}); the first reason: {reason}"
+            )
+        return scores
+
+    def _estimate(self, chunks: Sequence[Chunk], rewards: Sequence[Tensor]) -> None:
+        """Advantages and returns per chunk; advantages whitened over the whole batch."""
+        for chunk, reward in zip(chunks, rewards, strict=True):
+            keep = chunk.response_keep
+            estimate = gae(reward, chunk.values, keep, gamma=self.config.gamma, trace=self.config.gae_lambda)
+            chunk.advantages, chunk.returns = estimate.advantages, estimate.returns
+        if self.config.whiten_advantages:
+            counts = torch.cat([chunk.counts.flatten() for chunk in chunks])
+            white = whiten(torch.cat([chunk.advantages.flatten() for chunk in chunks]), counts)
+            for chunk, flat in zip(chunks, torch.split(white, [chunk.counts.numel() for chunk in chunks]), strict=True):
+                chunk.advantages = flat.view_as(chunk.counts)
+
+    def _update(self, chunks: Sequence[Chunk], step: int) -> Averages:
+        """Epochs over minibatches of chunks; one optimiser step per minibatch."""
+        averages = Averages()
+        spread = _returns_deviation(chunks)
+        for epoch in range(self.config.ppo_epochs):
+            for minibatch in self._minibatches(chunks, step, epoch):
+                count = sum(int(chunk.counts.sum()) for chunk in minibatch)
+                if count == 0:
+                    continue
+                for chunk in minibatch:
+                    self._backward(chunk, count, spread, averages)
+                averages.add_norms({name: self._optimise(name) for name in self.optimizers})
+        return averages
+
+    def _backward(self, chunk: Chunk, count: int, spread: float, averages: Averages) -> None:
+        """Accumulate the gradient of one chunk's share of the minibatch loss."""
+        needs_entropy = self.config.entropy_coef > 0
+        now = self.actor.policy(chunk, with_entropy=needs_entropy)
+        policy = policy_loss(
+            now.logprobs, chunk.old, chunk.advantages, chunk.counts, clip=self.config.clip_ratio, count=count
+        )
+        value = value_loss(
+            self.actor.values(chunk, now.states),
+            chunk.values,
+            chunk.returns,
+            chunk.counts,
+            clip=self.config.value_clip * spread,
+            count=count,
+        )
+        shared = self.config.value_coef if self.actor.critic == "head" else 1.0
+        loss = policy.loss + shared * value.loss
+        if needs_entropy and now.entropies is not None:
+            loss = loss - self.config.entropy_coef * (now.entropies * chunk.counts).sum() / count
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
+        averages.add_losses(policy, value, chunk.counts)
+
+    def _optimise(self, name: str) -> float:
+        """Clip, step, schedule; returns the gradient norm before clipping."""
+        optimizer = self.optimizers[name]
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm))
+        if not math.isfinite(norm):
+            raise TrainingError(f"the gradient of {name} is not finite; lower ppo.lr or ppo.value_lr")
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.schedulers[name].step()
+        return norm
+
+    def _minibatches(self, chunks: Sequence[Chunk], step: int, epoch: int) -> Iterator[list[Chunk]]:
+        """Chunks dealt into minibatches in an order of their own for each step and epoch."""
+        generator = torch.Generator().manual_seed(row_key(self.run_config.seed, step, epoch) % 2**31)
+        order = torch.randperm(len(chunks), generator=generator).tolist()
+        number = min(self.config.minibatches, len(chunks))
+        for first in range(number):
+            yield [chunks[index] for index in order[first::number]]
+
+    def _record(
+        self,
+        step: int,
+        rollout: Rollout,
+        scores: Sequence[Score],
+        shaped: Sequence[Shaped | None],
+        losses: Averages,
+        seconds: Mapping[str, float],
+    ) -> None:
+        rows = self.ledger.record(step + 1, rollout.examples, rollout.responses, scores, shaped)
+        metrics = rollout_metrics(rollout) | summary(rows, self.lam) | losses.means()
+        metrics["policy/lr"] = float(self.schedulers[POLICY].get_last_lr()[0])
+        metrics |= {f"time/{phase}_s": value for phase, value in seconds.items()}
+        self.recorder.emit(step + 1, metrics)
+
+    def _cast(self, value_start: Path | None, value_scale: float) -> Actor:
+        """Add policy and critic to the trunk."""
+        roles, width = self.trunk.roles, self.trunk.width
+        roles.add(POLICY, self.run_config.lora)
+        if self.config.value == "head":
+            head = ScalarHead(width, "mlp").to(self.trunk.device)
+            return Actor(self.trunk, "head", self.config.temperature, head)
+        if value_start is None:
+            roles.add(VALUE, self.run_config.lora, head=ScalarHead(width))
+        else:
+            role = roles.load(VALUE, value_start, is_trainable=True)
+            _rescale(role.head, value_scale)
+        return Actor(self.trunk, "adapter", self.config.temperature)
+
+    def _value_parameters(self) -> list[nn.Parameter]:
+        if self.actor.value_head is not None:
+            return list(self.actor.value_head.parameters())
+        return self.trunk.roles.parameters(VALUE)
+
+    def _one_pass(self) -> int:
+        return math.ceil(len(self.examples) / self.config.batch)
+
+    def _resume(self) -> int:
+        first = checkpoint.restore(self)
+        if first:
+            logger.info("resuming at step %d", first)
+        return first
+
+    def _check_start(self, rollout: Rollout) -> None:
+        """Before the first update policy and reference are the same, and a recomputed ratio is 1."""
+        tolerance = RATIO_TOLERANCE.get(self.trunk.dtype, 5e-2)
+        drift = max(float((c.old - c.reference).abs().max()) for c in rollout.chunks)
+        again = self.actor.policy(rollout.chunks[0]).logprobs.detach()
+        ratio = float((again - rollout.chunks[0].old).exp().sub(1).abs().max())
+        if drift > tolerance or ratio > tolerance:
+            raise TrainingError(
+                f"before the first update the policy differs from its reference by {drift:.2g} nats and from itself "
+                f"by a ratio of {ratio:.2g}; both must be 0. The trunk or its adapters are not what they should be"
+            )
+
+    def _check_trunk(self) -> None:
+        if self.trunk.sha256() != self.trunk_sha256:
+            raise TrainingError("the frozen trunk changed during training; the run is not valid")
+
+
+class _Clock:
+    """Seconds per phase of a step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _returns_deviation(chunks: Sequence[Chunk]) -> float:
+    """Standard deviation of the returns over counted tokens; 1 when they do not vary."""
+    counts = torch.cat([chunk.counts.flatten() for chunk in chunks])
+    if not bool(counts.any()):
+        return 1.0
+    returns = torch.cat([chunk.returns.flatten() for chunk in chunks])
+    return float(masked_variance(returns, counts).sqrt()) or 1.0
+
+
+def _rescale(head: ScalarHead | None, scale: float) -> None:
+    if head is None:
+        raise TrainingError("the critic's start has no scalar head; expected a reward model")
+    with torch.no_grad():
+        head.out.weight.div_(scale)
+        head.out.bias.div_(scale)

@@ -1,0 +1,184 @@
+"""Rollouts: sampled responses with everything PPO needs to know of them, in fixed micro-batches.
+
+The same :class:`Actor` computes log-probabilities when a rollout is made and when it is trained on, over the same
+chunks with the same padding, so the first ratio is 1 (PITFALLS row 2). B rows of a chunk, P prompt columns
+(left-padded), R response columns (right-padded), H width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rewardlab.functional.kl import entropy, token_logprobs
+from rewardlab.models.heads import ScalarHead
+from rewardlab.models.sampler import Sample, SamplingConfig, left_pad, right_pad, row_key, sample
+from rewardlab.models.trunk import Trunk
+from rewardlab.types import Example
+
+POLICY, VALUE = "policy", "value"
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A micro-batch of finished sequences.
+
+    Attributes:
+        rows: Where its rows stand in the rollout.
+        ids: Prompt and response tokens. Shape (B, P + R).
+        keep: True at real tokens. Shape (B, P + R).
+        width: P.
+        old, reference: Log-probabilities of the response tokens at sampling time, under policy and reference.
+            Shape (B, R), nats, 0 where not kept.
+        values: Critic's estimates at sampling time. Shape (B, R).
+        advantages, returns: What the update uses. Shape (B, R).
+        counts: True at response tokens that enter loss and averages: kept, and of a scored response. Shape (B, R).
+    """
+
+    rows: list[int]
+    ids: Tensor
+    keep: Tensor
+    width: int
+    old: Tensor = field(default_factory=lambda: torch.empty(0))
+    reference: Tensor = field(default_factory=lambda: torch.empty(0))
+    values: Tensor = field(default_factory=lambda: torch.empty(0))
+    entropies: Tensor = field(default_factory=lambda: torch.empty(0))
+    advantages: Tensor = field(default_factory=lambda: torch.empty(0))
+    returns: Tensor = field(default_factory=lambda: torch.empty(0))
+    counts: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def response_ids(self) -> Tensor:
+        """Response tokens. Shape (B, R)."""
+        return self.ids[:, self.width :]
+
+    @property
+    def response_keep(self) -> Tensor:
+        """True at response tokens. Shape (B, R)."""
+        return self.keep[:, self.width :]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One batch of responses to prompts, in the order of the prompts."""
+
+    examples: Sequence[Example]
+    samples: Sequence[Sample]
+    chunks: Sequence[Chunk]
+
+    @property
+    def responses(self) -> list[str]:
+        """The decoded responses."""
+        return [sample.text for sample in self.samples]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOutput:
+    """The policy on one chunk: log-probabilities (B, R), last hidden states of the kept positions (N, H), and the
+    mean entropy per kept position (B, R) when asked for."""
+
+    logprobs: Tensor
+    states: Tensor
+    entropies: Tensor | None
+
+
+class Actor:
+    """Policy, reference and critic on one trunk.
+
+    Args:
+        trunk: Carries the role ``policy``, and ``value`` when the critic has an adapter.
+        critic: ``head`` puts ``value_head`` on the policy's states, ``adapter`` uses the role ``value``.
+        temperature: Sampling temperature; divides the logits in every log-probability.
+        value_head: The head for ``critic="head"``.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        critic: Literal["head", "adapter"],
+        temperature: float,
+        value_head: ScalarHead | None = None,
+    ) -> None:
+        self.trunk = trunk
+        self.critic = critic
+        self.temperature = temperature
+        self.value_head = value_head
+
+    def policy(self, chunk: Chunk, *, role: str | None = POLICY, with_entropy: bool = False) -> PolicyOutput:
+        """Log-probabilities of the chunk's response tokens under ``role``; logits only where a token is kept."""
+        states = self._response_states(chunk, role)
+        logits = self.trunk.logits(states)
+        kept = token_logprobs(logits, chunk.response_ids[chunk.response_keep], self.temperature)
+        spread = self._scatter(entropy(logits / self.temperature), chunk) if with_entropy else None
+        return PolicyOutput(self._scatter(kept, chunk), states, spread)
+
+    def values(self, chunk: Chunk, policy_states: Tensor) -> Tensor:
+        """Critic's estimate before each response token. Shape (B, R).
+
+        Args:
+            chunk: The sequences.
+            policy_states: What :meth:`policy` returned, used when the critic is a head on the policy.
+        """
+        if self.critic == "head":
+            assert self.value_head is not None
+            return self._scatter(self.value_head(policy_states), chunk)
+        head = self.trunk.roles[VALUE].head
+        assert head is not None
+        return self._scatter(head(self._response_states(chunk, VALUE)), chunk)
+
+    def _response_states(self, chunk: Chunk, role: str | None) -> Tensor:
+        """States that predict the kept response tokens: one column to the left of each. Shape (N, H)."""
+        hidden = self.trunk.hidden(chunk.ids, chunk.keep, role)
+        return hidden[:, chunk.width - 1 : -1][chunk.response_keep]
+
+    @staticmethod
+    def _scatter(kept: Tensor, chunk: Chunk) -> Tensor:
+        full = kept.new_zeros(chunk.response_keep.shape)
+        return full.masked_scatter(chunk.response_keep, kept)
+
+
+def roll_out(
+    actor: Actor, examples: Sequence[Example], sampling: SamplingConfig, micro_batch: int, key: Sequence[object]
+) -> Rollout:
+    """Sample one response per example and take the measurements at sampling time.
+
+    Args:
+        actor: Policy, reference, critic.
+        examples: The prompts.
+        sampling: Budget and temperature.
+        micro_batch: Rows per chunk.
+        key: What, beside the example, identifies the draw: seed and step.
+    """
+    codec = actor.trunk.codec
+    prompts = [codec.prompt_ids(example) for example in examples]
+    keys = [row_key(*key, example.task, example.id, number) for number, example in enumerate(examples)]
+    samples = sample(actor.trunk, prompts, keys, sampling, POLICY)
+    chunks = list(_chunks(actor.trunk, prompts, samples, micro_batch))
+    with torch.no_grad():
+        for chunk in chunks:
+            _measure(actor, chunk)
+    return Rollout(examples, samples, chunks)
+
+
+def _measure(actor: Actor, chunk: Chunk) -> None:
+    now = actor.policy(chunk, with_entropy=True)
+    chunk.old = now.logprobs
+    chunk.entropies = now.entropies if now.entropies is not None else torch.zeros_like(now.logprobs)
+    chunk.reference = actor.policy(chunk, role=None).logprobs
+    chunk.values = actor.values(chunk, now.states)
+
+
+def _chunks(
+    trunk: Trunk, prompts: Sequence[Sequence[int]], samples: Sequence[Sample], micro_batch: int
+) -> Iterator[Chunk]:
+    """Rows grouped by length, so that little is padded."""
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]) + len(samples[row].ids))
+    for start in range(0, len(order), micro_batch):
+        rows = order[start : start + micro_batch]
+        left, left_keep = left_pad([prompts[row] for row in rows], trunk.codec.pad_id, trunk.device)
+        right, right_keep = right_pad([samples[row].ids for row in rows], trunk.codec.pad_id, trunk.device)
+        yield Chunk(rows, torch.cat([left, right], 1), torch.cat([left_keep, right_keep], 1), left.shape[1])

@@ -1,0 +1,57 @@
+"""What happens in which step: batches in a seeded order, optimisers, learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from rewardlab.config import PPOConfig
+from rewardlab.types import Example
+
+
+def batch_of(examples: Sequence[Example], step: int, batch: int, seed: int) -> list[Example]:
+    """The prompts of one step: every pass over ``examples`` has an order of its own, and none is left out.
+
+    A function of (seed, step) alone, so a resume needs no cursor.
+    """
+    taken = []
+    for place in range(step * batch, (step + 1) * batch):
+        epoch, offset = divmod(place, len(examples))
+        taken.append(examples[_order(len(examples), epoch, seed)[offset]])
+    return taken
+
+
+_ORDERS: dict[tuple[int, int, int], list[int]] = {}
+
+
+def _order(length: int, epoch: int, seed: int) -> list[int]:
+    key = (length, epoch, seed)
+    if key not in _ORDERS:
+        _ORDERS.clear()
+        _ORDERS[key] = random.Random(f"order {seed} {epoch}").sample(range(length), length)
+    return _ORDERS[key]
+
+
+def make_optimizer(parameters: Sequence[nn.Parameter], config: PPOConfig, lr: float) -> torch.optim.Optimizer:
+    """AdamW without weight decay, or Adafactor with a fixed learning rate (PPO-NLU section 5.1)."""
+    if config.optimizer == "adafactor":
+        return torch.optim.Adafactor(parameters, lr=lr, weight_decay=0.0)
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
+
+
+def make_scheduler(optimizer: torch.optim.Optimizer, config: PPOConfig, total: int) -> LambdaLR:
+    """Linear warm-up over a share of all optimiser steps, then a cosine down to ``final_lr`` of the peak."""
+    warmup = math.ceil(config.warmup * total)
+
+    def factor(done: int) -> float:
+        if done < warmup:
+            return (done + 1) / (warmup + 1)
+        progress = min(1.0, (done - warmup) / max(1, total - warmup))
+        return config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
