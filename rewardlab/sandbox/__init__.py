@@ -1,0 +1,18 @@
+"""The sandbox: a generated language with known truth, its annotator, and a tiny model that speaks it.
+
+Importing it registers the three sandbox tasks. Nothing here imports torch; ``pretrain`` does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rewardlab.sandbox import tasks as _tasks  # registers the tasks
+from rewardlab.sandbox.oracle import OracleAnnotator, OracleText
+from rewardlab.sandbox.quality import rationale_quality
+
+SANDBOX_TASKS = tuple(task.name for task in (_tasks.SENTIMENT, _tasks.TOPIC, _tasks.SIMILARITY))
+TINY_MODEL_DIR = Path(__file__).parent / "tiny"
+"""Weights, config and tokenizer of the tiny model, readable by ``from_pretrained``."""
+
+__all__ = ["SANDBOX_TASKS", "TINY_MODEL_DIR", "OracleAnnotator", "OracleText", "rationale_quality"]
