@@ -1,0 +1,59 @@
+"""``rewardlab compare``: the table of methods, from run folders."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rewardlab.errors import InputError
+
+
+class ConventionChoice(StrEnum):
+    """Which published rule makes a column's number."""
+
+    RLLR = "rllr"
+    PPO_NLU = "ppo-nlu"
+
+
+class DecodingChoice(StrEnum):
+    """Which decodings are shown."""
+
+    BOTH = "both"
+    SAMPLED = "sampled"
+    GREEDY = "greedy"
+
+
+def compare(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="RUN...", help="evaluations, trained runs, or folders of runs")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="also write Markdown, LaTeX, CSV and reward_curves.png here")] = None,
+    convention: Annotated[
+        ConventionChoice, typer.Option(help="Pearson and accuracy (rllr), or Spearman and F1 (ppo-nlu)")
+    ] = ConventionChoice.RLLR,
+    decoding: Annotated[DecodingChoice, typer.Option(help="decodings to show")] = DecodingChoice.BOTH,
+) -> None:
+    """Compare methods: one table with 95 % intervals, best bold, second underlined."""
+    if not paths:
+        raise InputError("compare: no runs given; name evaluation folders, or a folder of runs such as runs/")
+    from rich.console import Console
+
+    from rewardlab.reports.collect import collect
+    from rewardlab.reports.render import notes, to_rich
+    from rewardlab.reports.table import DECODINGS, build_table
+
+    collected = collect(paths)
+    decodings = DECODINGS if decoding is DecodingChoice.BOTH else (decoding.value,)
+    table = build_table(collected.runs, convention=convention.value, decodings=decodings, warnings=collected.warnings)
+    console = Console()
+    console.print(*to_rich(table), sep="\n")
+    for line in notes(table):
+        console.print(line, style="dim", markup=False, highlight=False)
+    if out is not None:
+        from rewardlab.reports.files import write_comparison
+
+        written = write_comparison(table, paths, out)
+        console.print(f"written: {', '.join(map(str, written))}", markup=False, highlight=False, soft_wrap=True)

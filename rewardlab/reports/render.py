@@ -1,0 +1,227 @@
+"""The comparison table as text: terminal (rich), Markdown and LaTeX (booktabs). CSV is ``table.frame`` written out.
+
+All three show the same grid: a value times 100, its standard deviation over seeds and its 95 % interval, the best
+value of a column bold and the second underlined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rewardlab.reports.conventions import metric_title
+from rewardlab.reports.statistics import Estimate
+from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, frame, marks, shown_value
+from rewardlab.runs import write_atomic
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+MISSING = "–"
+WIDE = 6
+"""Value columns above which the terminal shows one table a decoding."""
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "λ": r"$\lambda$",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "×": r"$\times$",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One printed cell: the value, what stands behind it in small print, and its mark."""
+
+    text: str
+    detail: str = ""
+    mark: Mark = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A column's heading and the group it stands under (a decoding, or nothing)."""
+
+    title: str
+    group: str = ""
+    is_number: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table ready to print; every row has as many cells as there are headings."""
+
+    headings: Sequence[Heading]
+    rows: Sequence[Sequence[Cell]]
+
+
+def grid(table: ComparisonTable) -> Grid:
+    """The comparison as headings and cells."""
+    has_models = len({row.key.model for row in table.rows}) > 1
+    left = ["method", *(["model"] if has_models else []), "start", "reward"]
+    headings = [
+        *(Heading(title, is_number=False) for title in left),
+        *(Heading(_column_title(table, column), decoding) for column, decoding in table.positions),
+        *(Heading(name.replace("_", " ")) for name in ("seeds", *COSTS)),
+    ]
+    marked = marks(table)
+    rows = []
+    for number, row in enumerate(table.rows):
+        names = [row.key.method, *([row.key.model or MISSING] if has_models else []), row.key.start, row.key.reward]
+        scores = [_score_cell(row, position, marked.get((number, position), "")) for position in table.positions]
+        costs = [str(len(row.seeds)), *(f"{row.cost[name]:.0f}" for name in COSTS)]
+        rows.append([*(Cell(name or MISSING) for name in names), *scores, *map(Cell, costs)])
+    return Grid(headings, rows)
+
+
+def notes(table: ComparisonTable) -> list[str]:
+    """What a reader must know to read the numbers, one sentence a line."""
+    scores = [score for row in table.rows for score in row.scores.values()]
+    lines = ["Values times 100 with 95 % intervals; best bold, second underlined (equal as printed, equal in rank)."]
+    if any(score.basis == "seeds and items" for score in scores):
+        lines.append("Three seeds or more: mean ± standard deviation, Student t interval over seeds and test items.")
+    if any(score.basis == "items" for score in scores):
+        lines.append("Fewer than three seeds: the interval covers test items only, not training seeds.")
+    lines.append(f"Convention {table.convention}; cost per seed, gold labels as read in training and annotation.")
+    return [*lines, *(f"Note: {warning}" for warning in table.warnings)]
+
+
+def interval_text(score: Estimate) -> str:
+    """The interval as printed, such as ``[85.1, 89.6]``."""
+    return f"[{shown_value(score.low)}, {shown_value(score.high)}]"
+
+
+def to_markdown(table: ComparisonTable) -> str:
+    """The table and its notes in GitHub's Markdown."""
+    return markdown_grid(grid(table)) + "\n" + "\n".join(f"{line}  " for line in notes(table)) + "\n"
+
+
+def markdown_grid(shown: Grid) -> str:
+    """A Markdown table; groups stand in front of their columns' titles."""
+    titles = [f"{heading.group} {heading.title}".strip() for heading in shown.headings]
+    rules = ["---:" if heading.is_number else ":---" for heading in shown.headings]
+    body = [[_markdown_cell(cell) for cell in row] for row in shown.rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in ([_escape_pipe(title) for title in titles], rules, *body))
+
+
+def to_latex(table: ComparisonTable) -> str:
+    """A ``tabular`` for the booktabs package; every text is escaped."""
+    shown = grid(table)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{{''.join('r' if heading.is_number else 'l' for heading in shown.headings)}}}",
+        "\\toprule",
+        *_latex_groups(shown.headings),
+        _latex_line([escape_latex(heading.title) for heading in shown.headings]),
+        "\\midrule",
+        *(_latex_line([_latex_cell(cell) for cell in row]) for row in shown.rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+        *(f"% {line}" for line in notes(table)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it stands.
+
+    >>> escape_latex("100 % of R&D_1")
+    '100 \\\\% of R\\\\&D\\\\_1'
+    """
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def to_rich(table: ComparisonTable) -> list[RichTable]:
+    """One rich table, or one a decoding when a single one would be too wide for a terminal."""
+    if len(table.positions) <= WIDE or len(table.decodings) == 1:
+        return [rich_grid(grid(table))]
+    return [rich_grid(grid(replace(table, decodings=(decoding,))), decoding) for decoding in table.decodings]
+
+
+def rich_grid(shown: Grid, title: str | None = None) -> RichTable:
+    """A grid for the terminal; details stand under their values."""
+    from rich.table import Table
+
+    table = Table(title=title, show_lines=any(cell.detail for row in shown.rows for cell in row))
+    for heading in shown.headings:
+        table.add_column(
+            "\n".join(part for part in (heading.group, heading.title) if part),
+            justify="right" if heading.is_number else "left",
+            overflow="fold",
+        )
+    for row in shown.rows:
+        table.add_row(*(_rich_cell(cell) for cell in row))
+    return table
+
+
+def write_tables(table: ComparisonTable, folder: Path) -> list[Path]:
+    """Write ``table.md``, ``table.tex`` and ``table.csv``; returns their paths."""
+    texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": frame(table).write_csv()}
+    for name, text in texts.items():
+        write_atomic(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def _column_title(table: ComparisonTable, column: str) -> str:
+    return column if column == AVERAGE else f"{column} ({metric_title(table.metrics[column])})"
+
+
+def _score_cell(row: Row, position: tuple[str, str], mark: Mark) -> Cell:
+    score = row.scores.get(position)
+    if score is None:
+        return Cell(MISSING)
+    spread = "" if score.sd is None else f"± {shown_value(score.sd)} "
+    return Cell(shown_value(score.value), f"{spread}{interval_text(score)}", mark)
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = _escape_pipe(cell.text)
+    marked = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
+    return f"{marked} {cell.detail}".strip()
+
+
+def _escape_pipe(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = escape_latex(cell.text)
+    marked = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(cell.mark, text)
+    return f"{marked} {{\\scriptsize {escape_latex(cell.detail)}}}" if cell.detail else marked
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_groups(headings: Sequence[Heading]) -> list[str]:
+    """The line of group names above the titles, with a rule under each group."""
+    spans: list[tuple[str, int, int]] = []
+    for place, heading in enumerate(headings, 1):
+        if spans and spans[-1][0] == heading.group:
+            spans[-1] = (heading.group, spans[-1][1], place)
+        else:
+            spans.append((heading.group, place, place))
+    cells = [f"\\multicolumn{{{last - first + 1}}}{{c}}{{{escape_latex(group)}}}" for group, first, last in spans]
+    rules = [f"\\cmidrule(lr){{{first}-{last}}}" for group, first, last in spans if group]
+    return [_latex_line(cells), *rules]
+
+
+def _rich_cell(cell: Cell) -> Text:
+    from rich.text import Text
+
+    style = {"best": "bold", "second": "underline"}.get(cell.mark, "")
+    text = Text(cell.text, style=style)
+    if cell.detail:
+        text.append(f"\n{cell.detail}", style="not bold not underline dim")
+    return text

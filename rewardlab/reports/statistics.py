@@ -1,0 +1,180 @@
+"""Intervals over seeds and test items, and paired differences between methods.
+
+With three seeds or more, the 95 % interval is Student's t on S - 1 degrees of freedom around the mean over seeds,
+with the variance of that mean over new seeds AND new test items. With one or two seeds it is a percentile bootstrap
+over test items only, and says so: seeds then count as given, and the interval is too narrow for a claim about the
+method. Letters: S seeds, B resamples.
+
+Variance of the mean over seeds: var(seed values) / S holds the seed part and, with it, the part of the item noise
+that differs between seeds. Items that all seeds share add noise that no comparison of seeds can see; the
+bootstrap measures it, less the share that was counted already:
+``between = (mean over seeds of var_items - var_items of the mean) / (S - 1)``.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from scipy.stats import t as student_t
+
+from rewardlab.errors import InputError
+from rewardlab.metrics import METRICS, Floats, encode, percentile_interval, resample_counts
+from rewardlab.reports.collect import CellData
+
+Basis = Literal["items", "seeds and items"]
+SEEDS_FOR_T = 3
+"""Fewest seeds from which a variance over seeds is estimated."""
+RESAMPLES = 1000
+
+
+class UnpairedError(InputError):
+    """Two methods cannot be compared item by item; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its 95 % interval.
+
+    Attributes:
+        value: Mean over seeds.
+        low, high: The interval; ``basis`` says what it covers.
+        sd: Standard deviation over seeds; None for one seed.
+        seeds: How many.
+    """
+
+    value: float
+    low: float
+    high: float
+    sd: float | None
+    seeds: int
+    basis: Basis
+
+    @property
+    def excludes_zero(self) -> bool:
+        """True when the whole interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class SeedDraws:
+    """A statistic per seed, on all items and on resamples of them.
+
+    Attributes:
+        values: Shape (S,).
+        draws: Shape (S, B); column b of every seed drew the same items, where seeds share items.
+    """
+
+    values: Floats
+    draws: Floats
+
+    def minus(self, other: SeedDraws) -> SeedDraws:
+        """Paired difference, seed by seed and resample by resample."""
+        return SeedDraws(self.values - other.values, self.draws - other.draws)
+
+
+def draws_of(cells: Mapping[int, CellData], metrics: tuple[str, ...], resamples: int = RESAMPLES) -> SeedDraws:
+    """The mean of ``metrics`` in each seed's cell, on all items and on every resample."""
+    pairs = [_cell_draws(cell, metrics, resamples) for cell in cells.values()]
+    return SeedDraws(np.array([value for value, _ in pairs]), np.stack([draws for _, draws in pairs]))
+
+
+def mean_of(parts: Sequence[SeedDraws]) -> SeedDraws:
+    """The average column: mean over columns, seed by seed."""
+    values = np.mean([part.values for part in parts], axis=0)
+    return SeedDraws(values, np.mean([part.draws for part in parts], axis=0))
+
+
+def estimate(draws: SeedDraws) -> Estimate:
+    """Mean over seeds with its 95 % interval, by the rule at the top of this file."""
+    seeds = len(draws.values)
+    value = float(draws.values.mean())
+    if seeds < SEEDS_FOR_T:
+        interval = percentile_interval(value, draws.draws.mean(axis=0))
+        sd = float(draws.values.std(ddof=1)) if seeds > 1 else None
+        return Estimate(value, interval.low, interval.high, sd, seeds, "items")
+    half = float(student_t.ppf(0.975, seeds - 1) * np.sqrt(variance_of_mean(draws)))
+    return Estimate(value, value - half, value + half, float(draws.values.std(ddof=1)), seeds, "seeds and items")
+
+
+def variance_of_mean(draws: SeedDraws) -> float:
+    """Variance of the mean over seeds, over new seeds and new items. Needs two seeds or more."""
+    seeds = len(draws.values)
+    over_seeds = draws.values.var(ddof=1) / seeds
+    of_mean = draws.draws.mean(axis=0).var(ddof=1)
+    counted_already = max(0.0, (draws.draws.var(axis=1, ddof=1).mean() - of_mean) / (seeds - 1))
+    return float(over_seeds + max(0.0, of_mean - counted_already))
+
+
+def difference(
+    a: Mapping[int, CellData],
+    b: Mapping[int, CellData],
+    metrics: tuple[str, ...],
+    names: tuple[str, str] = ("a", "b"),
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """Paired difference a - b over the seeds both have, on the same items.
+
+    Args:
+        a, b: Seed -> predictions of each method in one column.
+        metrics: Their mean is compared.
+        names: What messages call the two.
+    Raises:
+        UnpairedError: No seed in common, or the test items of a seed differ.
+    """
+    return estimate(paired_draws(a, b, metrics, names, resamples))
+
+
+def paired_draws(
+    a: Mapping[int, CellData],
+    b: Mapping[int, CellData],
+    metrics: tuple[str, ...],
+    names: tuple[str, str] = ("a", "b"),
+    resamples: int = RESAMPLES,
+) -> SeedDraws:
+    """The draws behind :func:`difference`; same arguments and errors."""
+    common = sorted(set(a) & set(b))
+    if not common:
+        raise UnpairedError(
+            f"{names[0]} and {names[1]} share no seed ({_listed(a)} against {_listed(b)}); run the same"
+        )
+    for seed in common:
+        _check_same_items(a[seed], b[seed], f"{names[0]} and {names[1]}, {a[seed].column}, seed {seed}")
+    left = draws_of({seed: a[seed] for seed in common}, metrics, resamples)
+    return left.minus(draws_of({seed: b[seed] for seed in common}, metrics, resamples))
+
+
+@lru_cache(maxsize=4096)
+def _cell_draws(cell: CellData, metrics: tuple[str, ...], resamples: int) -> tuple[float, Floats]:
+    """Value and resampled values (B,) of one cell; cached because differences and averages ask again."""
+    everything = np.ones((1, len(cell.ids)))
+    counts = resample_counts(len(cell.ids), resamples, _item_seed(cell))
+    coded = [encode(metric, cell.gold, cell.answers, cell) for metric in metrics]
+    pairs = list(zip(metrics, coded, strict=True))
+    value = np.mean([METRICS[metric](code, everything)[0] for metric, code in pairs])
+    return float(value), np.mean([METRICS[metric](code, counts) for metric, code in pairs], axis=0)
+
+
+def _item_seed(cell: CellData) -> int:
+    """Equal for equal items in equal columns, so that the same items are drawn together wherever they occur."""
+    return zlib.crc32(repr((cell.column, cell.ids, cell.gold)).encode())
+
+
+def _check_same_items(a: CellData, b: CellData, where: str) -> None:
+    only = sorted(set(a.ids) ^ set(b.ids))
+    if only or len(a.ids) != len(b.ids):
+        shown = f"{len(only)} ids are in one of them only, such as {only[0]}" if only else "an id occurs twice"
+        raise UnpairedError(f"{where}: test items differ ({shown}); evaluate both on the same test split")
+    changed = [id for id, left, right in zip(a.ids, a.gold, b.gold, strict=True) if left != right]
+    if changed:
+        raise UnpairedError(
+            f"{where}: {len(changed)} gold labels differ, such as {changed[0]}; evaluate both on the same data"
+        )
+
+
+def _listed(seeds: Mapping[int, CellData]) -> str:
+    return "seeds " + ", ".join(map(str, sorted(seeds))) if seeds else "none"

@@ -1,0 +1,220 @@
+"""The comparison as data: methods x columns x decodings, with intervals, marks and costs. Rendering: ``render.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
+
+from rewardlab.reports.collect import CellData, EvalRun, MethodKey, Position, by_method, cells_by_seed
+from rewardlab.reports.conventions import scored_metrics
+from rewardlab.reports.statistics import RESAMPLES, Estimate, draws_of, estimate, mean_of
+
+if TYPE_CHECKING:
+    import polars
+
+AVERAGE = "average"
+DECODINGS = ("sampled", "greedy")
+COSTS = ("gold_labels", "annotator_calls", "seconds")
+METHOD_ORDER = (
+    "zero-shot",
+    "few-shot",
+    "5-shot",
+    "sft",
+    "sft w. rationale",
+    "rlhf",
+    "rllr",
+    "rllr-mixed",
+    "rule",
+    "ppo",
+)
+"""Rows stand in this order, by the longest of these that their name begins with (SPEC section 5)."""
+
+Mark = Literal["", "best", "second"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method.
+
+    Attributes:
+        key: Its name, start, reward, shots and model.
+        scores: (column, decoding) -> number with interval; a missing cell is absent.
+        cost: Gold labels, annotator calls and seconds of one seed, mean over seeds.
+        seeds: Its seeds.
+        runs: The evaluations it was made from.
+    """
+
+    key: MethodKey
+    scores: Mapping[Position, Estimate]
+    cost: Mapping[str, float]
+    seeds: tuple[int, ...]
+    runs: Sequence[EvalRun]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonTable:
+    """Methods x columns under each decoding.
+
+    Attributes:
+        columns: Columns in order; the last is ``average`` when there are two or more.
+        metrics: Column -> the metrics whose mean it shows.
+        decodings: ``sampled``, ``greedy`` or both.
+        rows: Methods in the order of SPEC section 5.
+        convention: ``rllr`` or ``ppo-nlu``.
+        warnings: What the reader should know about the runs.
+    """
+
+    columns: tuple[str, ...]
+    metrics: Mapping[str, tuple[str, ...]]
+    decodings: tuple[str, ...]
+    rows: Sequence[Row]
+    convention: str
+    warnings: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def positions(self) -> list[Position]:
+        """All (column, decoding), decodings outside."""
+        return [(column, decoding) for decoding in self.decodings for column in self.columns]
+
+    def row(self, method: str) -> Row | None:
+        """The first row of that method name, whatever the case; None when there is none."""
+        return next((row for row in self.rows if row.key.method.lower() == method.lower()), None)
+
+
+def build_table(
+    runs: Sequence[EvalRun],
+    *,
+    convention: str = "rllr",
+    decodings: Sequence[str] = DECODINGS,
+    warnings: Sequence[str] = (),
+    resamples: int = RESAMPLES,
+) -> ComparisonTable:
+    """Compare evaluations: mean over seeds with 95 % intervals; a method without a column has no average."""
+    metrics = _metrics(runs, convention)
+    grouped = by_method(runs)
+    order = sorted(grouped, key=lambda key: _place(key.method))
+    return ComparisonTable(
+        columns=(*metrics, AVERAGE) if len(metrics) > 1 else tuple(metrics),
+        metrics=metrics,
+        decodings=tuple(decodings),
+        rows=[_row(key, grouped[key], metrics, decodings, resamples) for key in order],
+        convention=convention,
+        warnings=tuple(warnings),
+    )
+
+
+def marks(table: ComparisonTable) -> dict[tuple[int, Position], Mark]:
+    """(row number, position) -> best or second, by the value as shown; equal values share their mark.
+
+    A column with fewer than two methods is left unmarked.
+    """
+    found: dict[tuple[int, Position], Mark] = {}
+    for position in table.positions:
+        shown = {
+            n: shown_value(row.scores[position].value) for n, row in enumerate(table.rows) if position in row.scores
+        }
+        ranking = sorted({float(text) for text in shown.values()}, reverse=True)
+        for number, text in shown.items():
+            place = ranking.index(float(text))
+            if len(shown) > 1 and place < 2:
+                found[number, position] = "best" if place == 0 else "second"
+    return found
+
+
+def shown_value(value: float) -> str:
+    """A metric as tables print it: times 100, one decimal, never ``-0.0``.
+
+    >>> shown_value(0.87449)
+    '87.4'
+    """
+    return f"{100 * value:.1f}".replace("-0.0", "0.0") if abs(value) < 0.0005 else f"{100 * value:.1f}"
+
+
+def frame(table: ComparisonTable) -> polars.DataFrame:
+    """One line a method, decoding, column and measured metric, values not multiplied by 100."""
+    import polars
+
+    rows = [line for row in table.rows for position in table.positions for line in _lines(table, row, position)]
+    return polars.DataFrame(rows, infer_schema_length=None)
+
+
+def mean_summary(row: Row, position: Position, name: str) -> float | None:
+    """Mean over seeds of ``malformed``, ``strict_malformed`` or ``quality`` at one position; None without one."""
+    found = [cell.summary.get(name) for cell in cells_by_seed(row.runs, position).values()]
+    values = [value["value"] if isinstance(value, Mapping) else value for value in found if value is not None]
+    return fmean(values) if values else None
+
+
+def _metrics(runs: Sequence[EvalRun], convention: str) -> dict[str, tuple[str, ...]]:
+    """Column -> its metrics, columns in order of appearance."""
+    cells: dict[str, CellData] = {}
+    for run in runs:
+        for (column, _), cell in run.cells.items():
+            cells.setdefault(column, cell)
+    return {column: scored_metrics(convention, cell.metrics) for column, cell in cells.items()}
+
+
+def _row(
+    key: MethodKey,
+    runs: Sequence[EvalRun],
+    metrics: Mapping[str, tuple[str, ...]],
+    decodings: Sequence[str],
+    resamples: int,
+) -> Row:
+    scores: dict[Position, Estimate] = {}
+    for decoding in decodings:
+        found = {column: cells_by_seed(runs, (column, decoding)) for column in metrics}
+        draws = {column: draws_of(cells, metrics[column], resamples) for column, cells in found.items() if cells}
+        scores |= {(column, decoding): estimate(drawn) for column, drawn in draws.items()}
+        if len(draws) == len(metrics) > 1 and len({tuple(cells) for cells in found.values()}) == 1:
+            scores[AVERAGE, decoding] = estimate(mean_of(list(draws.values())))
+    seeds = tuple(sorted({run.seed for run in runs}))
+    return Row(key, scores, {name: _cost(runs, name, len(seeds)) for name in COSTS}, seeds, runs)
+
+
+def _cost(runs: Sequence[EvalRun], name: str, seeds: int) -> float:
+    """Summed over a seed's runs (one a task in single-task training), mean over seeds."""
+    return sum(run.cost.get(name, 0.0) for run in runs) / seeds
+
+
+def _place(method: str) -> int:
+    """Where a method stands in the table; unknown ones come last, in their own order."""
+    fitting = [prefix for prefix in METHOD_ORDER if method.lower().startswith(prefix)]
+    return METHOD_ORDER.index(max(fitting, key=len)) if fitting else len(METHOD_ORDER)
+
+
+def _lines(table: ComparisonTable, row: Row, position: Position) -> list[dict[str, Any]]:
+    if position not in row.scores:
+        return []
+    if position[0] == AVERAGE:
+        return [_line(table, row, position, "mean", row.scores[position])]
+    cells = cells_by_seed(row.runs, position)
+    measured = next(iter(cells.values())).metrics
+    return [_line(table, row, position, name, estimate(draws_of(cells, (name,)))) for name in measured]
+
+
+def _line(table: ComparisonTable, row: Row, position: Position, metric: str, score: Estimate) -> dict[str, Any]:
+    column, decoding = position
+    return {
+        "method": row.key.method,
+        "start": row.key.start,
+        "reward": row.key.reward,
+        "shots": row.key.shots,
+        "model": row.key.model,
+        "decoding": decoding,
+        "column": column,
+        "metric": metric,
+        "in_table": column == AVERAGE or metric in table.metrics[column],
+        "value": score.value,
+        "low": score.low,
+        "high": score.high,
+        "sd": score.sd,
+        "seeds": score.seeds,
+        "interval_over": score.basis,
+        "malformed": mean_summary(row, position, "malformed"),
+        "strict_malformed": mean_summary(row, position, "strict_malformed"),
+        "quality": mean_summary(row, position, "quality"),
+        **{name: row.cost[name] for name in COSTS},
+    }
