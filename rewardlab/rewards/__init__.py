@@ -1,0 +1,39 @@
+"""Rewards: functions from examples and responses to scores, by name, by expression, and to and from TRL.
+
+``context`` what they are built from, ``registry`` their names, ``functions`` plain functions as rewards, ``rule`` and
+``learned`` the shipped ones, ``syntax``, ``plan``, ``evaluate`` and ``algebra`` the expressions, ``calibration``
+lambda, ``ledger`` the record of every score, ``trl`` the bridge to TRL. None of them imports torch.
+"""
+
+from rewardlab.rewards import learned, rule
+from rewardlab.rewards.algebra import ExpressionReward, build_reward
+from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve
+from rewardlab.rewards.context import RewardContext, Scorer
+from rewardlab.rewards.ledger import GLOSSARY, Ledger, Shaped, summary
+from rewardlab.rewards.plan import RewardPlan, plan_reward
+from rewardlab.rewards.registry import RewardEntry, find_reward, register_reward, register_trl_reward, rewards
+from rewardlab.rewards.trl import as_trl_reward
+
+__all__ = [
+    "GLOSSARY",
+    "ExpressionReward",
+    "Lambda",
+    "Ledger",
+    "RewardContext",
+    "RewardEntry",
+    "RewardPlan",
+    "Scorer",
+    "Shaped",
+    "as_trl_reward",
+    "build_reward",
+    "find_reward",
+    "learned",
+    "parse_lambda",
+    "plan_reward",
+    "register_reward",
+    "register_trl_reward",
+    "resolve",
+    "rewards",
+    "rule",
+    "summary",
+]

@@ -1,0 +1,145 @@
+"""From a checked expression tree to functions of one response's scores; no Python evaluation of text anywhere.
+
+A value that depends on a part without a score raises :class:`Unscored`; the branch that ``gate``, ``and`` or ``or``
+leaves alone is never looked at. Comparisons give 1 or 0, and a condition holds when it is not 0.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rewardlab.rewards.context import RewardContext
+from rewardlab.rewards.syntax import function_name, number
+from rewardlab.types import Score
+
+Parts = Mapping[str, Score]
+Evaluate = Callable[[Parts], float]
+
+_BINARY: Mapping[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_COMPARE: Mapping[type[ast.cmpop], Callable[[float, float], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One additive term of an expression: its text with sign, and how its value is found."""
+
+    text: str
+    evaluate: Evaluate
+
+
+class Unscored(Exception):
+    """A part that the value depends on has no score; the message says which and why."""
+
+
+def terms_of(node: ast.expr, lam: float | None, context: RewardContext, sign: int = 1) -> Iterator[Term]:
+    """Split the top level at + and -."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        yield from terms_of(node.left, lam, context, sign)
+        yield from terms_of(node.right, lam, context, sign if isinstance(node.op, ast.Add) else -sign)
+        return
+    evaluate = _compile(node, lam, context)
+    text = ast.unparse(node)
+    yield Term(text, evaluate) if sign > 0 else Term(f"-({text})", lambda parts: -evaluate(parts))
+
+
+def _compile(node: ast.expr, lam: float | None, context: RewardContext) -> Evaluate:
+    """Turn a checked node into a function of one response's parts."""
+
+    def inner(child: ast.expr) -> Evaluate:
+        return _compile(child, lam, context)
+
+    match node:
+        case ast.Name(id="lam"):
+            return _constant(lam if lam is not None else math.nan)
+        case ast.Name(id=name):
+            return lambda parts: _read(parts, name)
+        case ast.BinOp(left=left, op=op, right=right):
+            return _binary(_BINARY[type(op)], inner(left), inner(right))
+        case ast.UnaryOp(op=op, operand=operand):
+            return _unary(op, inner(operand))
+        case ast.BoolOp(op=op, values=values):
+            holds = all if isinstance(op, ast.And) else any
+            operands = [inner(value) for value in values]
+            return lambda parts: float(holds(operand(parts) != 0 for operand in operands))
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            return _comparison([inner(value) for value in (left, *others)], [_COMPARE[type(op)] for op in ops])
+        case ast.Call(args=arguments) if function_name(node) in ("q", "z"):
+            return _constant(_stored(node, context))
+        case ast.Call(args=arguments):
+            return _call(function_name(node), [inner(argument) for argument in arguments])
+    value = number(node)
+    return _constant(math.nan if value is None else value)
+
+
+def _constant(value: float) -> Evaluate:
+    return lambda parts: value
+
+
+def _read(parts: Parts, name: str) -> float:
+    part = parts[name]
+    if part.score is None:
+        raise Unscored(f"{name}: {part.reason or 'no score'}")
+    return part.score
+
+
+def _binary(compute: Callable[[float, float], float], left: Evaluate, right: Evaluate) -> Evaluate:
+    def evaluate(parts: Parts) -> float:
+        try:
+            return finite(compute(left(parts), right(parts)))
+        except ZeroDivisionError:
+            raise Unscored("division by zero") from None
+
+    return evaluate
+
+
+def _unary(op: ast.unaryop, operand: Evaluate) -> Evaluate:
+    if isinstance(op, ast.Not):
+        return lambda parts: float(operand(parts) == 0)
+    return operand if isinstance(op, ast.UAdd) else lambda parts: -operand(parts)
+
+
+def _comparison(values: Sequence[Evaluate], tests: Sequence[Callable[[float, float], bool]]) -> Evaluate:
+    def evaluate(parts: Parts) -> float:
+        numbers = [value(parts) for value in values]
+        return float(all(test(low, high) for test, low, high in zip(tests, numbers, numbers[1:], strict=False)))
+
+    return evaluate
+
+
+def _call(name: str, arguments: Sequence[Evaluate]) -> Evaluate:
+    if name == "gate":
+        condition, if_true, if_false = arguments
+        return lambda parts: if_true(parts) if condition(parts) != 0 else if_false(parts)
+    if name == "clip":
+        value, low, high = arguments
+        return lambda parts: max(low(parts), min(value(parts), high(parts)))
+    pick = min if name == "min" else max
+    return lambda parts: pick([argument(parts) for argument in arguments])
+
+
+def _stored(call: ast.Call, context: RewardContext) -> float:
+    model, argument = call.args
+    kind, value = getattr(model, "id", ""), number(argument) or 0.0
+    return context.quantile(kind, value) if function_name(call) == "q" else context.zscore(kind, value)
+
+
+def finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise Unscored("the number is too large")
+    return value

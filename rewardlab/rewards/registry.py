@@ -1,0 +1,118 @@
+"""The registry of named rewards, and the ways to add one: an entry, a function, a TRL callable, a reference."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rewardlab.errors import ConfigError
+from rewardlab.registry import Registry
+from rewardlab.rewards.context import RewardContext
+from rewardlab.rewards.functions import (
+    FunctionReward,
+    RewardFunction,
+    TRLFunction,
+    from_trl,
+    is_trl_style,
+    load_reference,
+    takes_a_batch,
+)
+from rewardlab.rewards.syntax import RESERVED
+from rewardlab.types import PairKind, Reward
+
+
+@dataclass(frozen=True, slots=True)
+class RewardEntry:
+    """One named reward.
+
+    Attributes:
+        name: Its name in expressions: an identifier that the expression language does not use itself.
+        build: Makes the reward; called once per run.
+        description: What it gives, in which unit; ``rewardlab reward list`` prints it.
+        needs_gold: True when it reads ``Example.label``.
+        pair_kind: The reward model it needs, or None.
+        needs_prompt: False when ids and labels are enough for it, without the task's fields.
+    """
+
+    name: str
+    build: Callable[[RewardContext], Reward]
+    description: str
+    needs_gold: bool = False
+    pair_kind: PairKind | None = None
+    needs_prompt: bool = True
+
+    def __post_init__(self) -> None:
+        if ":" in self.name:
+            return
+        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in RESERVED:
+            raise ConfigError(
+                f"reward name {self.name!r} cannot be used in expressions; choose an identifier "
+                f"other than {', '.join(sorted(RESERVED))} and Python's keywords"
+            )
+
+
+rewards: Registry[RewardEntry] = Registry("reward", group="rewardlab.rewards")
+"""All named rewards; other packages add entries through the entry-point group ``rewardlab.rewards``."""
+
+
+def register_reward(
+    name: str, *, description: str = "", needs_gold: bool = False, needs_prompt: bool = True
+) -> Callable[[RewardFunction], RewardFunction]:
+    """Decorator: register ``(examples, responses) -> [Score | float | None, ...]`` as a reward.
+
+    The description defaults to the first line of the function's docstring.
+    """
+
+    def add(function: RewardFunction) -> RewardFunction:
+        reward = FunctionReward(name, function, needs_gold=needs_gold)
+        text = description or _first_line(function)
+        rewards.add(name, RewardEntry(name, lambda context: reward, text, needs_gold, needs_prompt=needs_prompt))
+        return function
+
+    return add
+
+
+def register_trl_reward(
+    name: str,
+    func: TRLFunction,
+    *,
+    description: str = "",
+    needs_gold: bool | None = None,
+    chat: bool = False,
+    replace: bool = False,
+) -> RewardEntry:
+    """Register a TRL-style callable; arguments as in :func:`rewardlab.rewards.functions.from_trl`."""
+    reward = from_trl(name, func, needs_gold=needs_gold, chat=chat)
+    text = description or _first_line(func)
+    entry = RewardEntry(name, lambda context: reward, text, reward.needs_gold)
+    return rewards.add(name, entry, replace=replace)
+
+
+def find_reward(name: str) -> RewardEntry:
+    """The entry called ``name``, or the one that ``package.module:callable`` refers to.
+
+    Raises:
+        UnknownNameError: No registered reward has that name.
+        ConfigError: The reference cannot be imported or is no reward.
+    """
+    return _from_reference(name) if ":" in name else rewards.get(name)
+
+
+def _from_reference(reference: str) -> RewardEntry:
+    found = load_reference(reference)
+    if isinstance(found, RewardEntry):
+        return found
+    if not callable(found):
+        raise ConfigError(f"reward {reference!r}: found {type(found).__name__}, expected a callable or a RewardEntry")
+    if is_trl_style(found):
+        reward = from_trl(reference, found)
+    elif not takes_a_batch(found):
+        raise ConfigError(f"reward {reference!r}: expected (examples, responses) or TRL's (prompts, completions, ...)")
+    else:
+        reward = FunctionReward(reference, found, needs_gold=bool(getattr(found, "needs_gold", False)))
+    return RewardEntry(reference, lambda context: reward, _first_line(found), reward.needs_gold)
+
+
+def _first_line(function: object) -> str:
+    return (getattr(function, "__doc__", None) or "no description").strip().splitlines()[0]
