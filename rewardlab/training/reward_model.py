@@ -1,0 +1,207 @@
+"""Bradley-Terry reward models: a LoRA adapter and a linear head on the SFT trunk, with TRL's RewardTrainer.
+
+The trainer sees the very token rows that scoring sees (``prompt + response + end``), and its model reads them through
+the trunk's own role path, so a score in training, evaluation and PPO is one number. How good a trained model is
+stands in ``rm_evaluation.py``.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers.modeling_outputs import SequenceClassifierOutput
+from trl import RewardConfig as TRLConfig
+from trl import RewardTrainer
+from trl.trainer.reward_trainer import DataCollatorForPreference
+
+from rewardlab.config import RunConfig
+from rewardlab.errors import TrainingError
+from rewardlab.models import Trunk, load_trunk
+from rewardlab.models.heads import ScalarHead
+from rewardlab.models.scoring import score_rows
+from rewardlab.runs import RunFolder
+from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
+from rewardlab.training.rm_evaluation import (
+    EncodedPair,
+    SampledAnswer,
+    encode_pairs,
+    evaluate,
+    store_sft_scores,
+)
+from rewardlab.training.trl_run import (
+    Outcome,
+    Plan,
+    check_trainable,
+    one_device,
+    plan_steps,
+    remove_dropout,
+    run_trainer,
+    scratch_folder,
+    shared_result,
+    trl_settings,
+)
+from rewardlab.types import Pair, PairKind
+
+logger = logging.getLogger(__name__)
+
+ADAPTER = "adapter"
+"""Folder inside the run folder: adapter and head."""
+ROLE = "rm"
+METRICS: Mapping[str, str] = {
+    "loss": "rm/loss",
+    "accuracy": "rm/accuracy",
+    "margin": "rm/margin",
+    "mean_reward": "rm/score",
+    "learning_rate": "rm/lr",
+    "grad_norm": "rm/grad_norm",
+}
+"""TRL's name -> ours."""
+GLOSSARY: Mapping[str, str] = {
+    "rm/loss": "Bradley-Terry loss, nats a pair; ln 2 = 0.693 when the scorer cannot tell the two apart",
+    "rm/accuracy": "share of the step's pairs whose chosen response scores higher",
+    "rm/margin": "chosen minus rejected score, mean over the step's pairs; logits",
+    "rm/score": "raw score, mean over the step's responses; logits",
+    "rm/lr": "learning rate of the step",
+    "rm/grad_norm": "norm of the gradient before clipping",
+}
+
+
+def train_reward_model(
+    folder: RunFolder,
+    config: RunConfig,
+    kind: PairKind,
+    sft_adapter: Path | None,
+    pairs: Sequence[Pair],
+    held_out: Mapping[str, Sequence[Pair]],
+    samples: Sequence[SampledAnswer],
+    progress: Recorder | None = None,
+) -> dict[str, Any]:
+    """Train a reward model, store it in ``folder/adapter``, score SFT samples, measure it on pairs it has not seen.
+
+    Args:
+        folder: An opened run folder; metrics go to its ``metrics.jsonl``, raw scores to ``sft_scores.json``.
+        config: Model, LoRA and rm sections, seed.
+        kind: Kind of the training pairs.
+        sft_adapter: Adapter to merge into the trunk first; None starts from the base model.
+        pairs: Training pairs; ``rm.max_pairs`` of them are drawn by seed when there are more.
+        held_out: Name -> pairs of examples that are not in ``pairs``.
+        samples: Answers sampled from the SFT model.
+        progress: A further recorder, such as a progress bar.
+    Returns:
+        kind, model, sft_adapter (what scoring needs to load it again), pairs, dropped, accuracy (set -> task ->
+        value, low, high, n, label_only, length_only), sft_scores (mean, sd), steps, loss, seconds, tokens, trunk.
+    Raises:
+        DataError: No pair could be used.
+        TrainingError: The loss became infinite or not a number, or the stored model scores differently.
+    """
+    trunk = load_trunk(config.model, sft_adapter)
+    encoded = encode_pairs(trunk.codec, _drawn(pairs, config), config.model)
+    logger.info("%s reward model on %d pairs, %d too long", kind, len(encoded.pairs), encoded.dropped)
+    plan = plan_steps(config.rm, len(encoded.pairs))
+    recorder = Several(FolderRecorder(folder), progress or Silent())
+    model, outcome = _fit(trunk, config, encoded.pairs, plan, f"{kind} reward model", recorder)
+    trunk.roles.save(ROLE, folder.path / ADAPTER)
+    check_stored(trunk, model, encoded.pairs[:4], folder.path / ADAPTER)
+    return {
+        "kind": kind,
+        "model": config.model.model_dump(mode="json"),
+        "sft_adapter": str(sft_adapter.resolve()) if sft_adapter else None,
+        "pairs": len(encoded.pairs),
+        "dropped": encoded.dropped,
+        "accuracy": evaluate(trunk, ROLE, config, [item.pair for item in encoded.pairs], held_out, samples),
+        "sft_scores": store_sft_scores(folder.path, trunk, ROLE, samples, config.rm.sft_samples),
+        **shared_result(trunk, plan, outcome),
+    }
+
+
+class PairModel(nn.Module):
+    """One role of a trunk with its head, in the shape that TRL's RewardTrainer calls.
+
+    Unlike transformers' classification models, it finds the last token by the attention mask: they look for the last
+    id that is not the padding id, which reads a token too early when padding equals end of sequence.
+    """
+
+    def __init__(self, trunk: Trunk, role: str) -> None:
+        super().__init__()
+        head = trunk.roles[role].head
+        if head is None:
+            raise TrainingError(f"role {role!r} has no scalar head; a reward model needs one")
+        self.base = trunk.model
+        self.head = head
+        self.config = copy.deepcopy(trunk.model.config)
+        self.config.num_labels = 1
+        self._trunk = trunk
+        self._role = role
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, use_cache: bool = False) -> SequenceClassifierOutput:
+        """Raw scores of right-padded rows (B, T) as ``logits`` (B, 1); ``use_cache`` is there for TRL and unused."""
+        keep = attention_mask.bool()
+        states = self._trunk.hidden(input_ids, keep, self._role)
+        last = states[torch.arange(len(keep), device=keep.device), keep.sum(-1) - 1]
+        return SequenceClassifierOutput(logits=self.head(last)[:, None])
+
+    def add_model_tags(self, tags: Sequence[str]) -> None:
+        """TRL labels models for the hub; nothing is published here."""
+
+
+def check_stored(trunk: Trunk, model: PairModel, pairs: Sequence[EncodedPair], adapter: Path) -> None:
+    """Raise TrainingError unless the stored adapter, loaded as a role of ``trunk``, scores as the trained model."""
+    collator = DataCollatorForPreference(pad_token_id=trunk.codec.pad_id)
+    batch = {name: ids.to(trunk.device) for name, ids in collator([_columns(pair) for pair in pairs]).items()}
+    with torch.inference_mode():
+        trained = model.eval()(**batch).logits.squeeze(-1).tolist()
+    name = "rm-stored"
+    trunk.roles.load(name, adapter)
+    stored = score_rows(trunk, name, [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs])
+    tolerance = 1e-4 if trunk.dtype == torch.float32 else 5e-2
+    worst = max(abs(a - b) / max(1.0, abs(a)) for a, b in zip(trained, stored, strict=True))
+    if worst > tolerance:
+        raise TrainingError(f"{adapter}: the stored reward model scores {worst:.3g} off the trained one")
+
+
+def _drawn(pairs: Sequence[Pair], config: RunConfig) -> Sequence[Pair]:
+    limit = config.rm.max_pairs
+    if limit is None or len(pairs) <= limit:
+        return pairs
+    return random.Random(f"pairs {config.seed}").sample(list(pairs), limit)
+
+
+def _columns(pair: EncodedPair) -> dict[str, list[int]]:
+    """The columns that TRL takes as they are: nothing is tokenised, ended or filtered again."""
+    return {"chosen_ids": pair.chosen, "rejected_ids": pair.rejected}
+
+
+def _fit(
+    trunk: Trunk, config: RunConfig, pairs: Sequence[EncodedPair], plan: Plan, stage: str, recorder: Recorder
+) -> tuple[PairModel, Outcome]:
+    torch.manual_seed(config.seed)
+    trunk.roles.add(ROLE, config.lora, head=ScalarHead(trunk.width))
+    remove_dropout(trunk.model)
+    model = PairModel(trunk, ROLE)
+    check_trainable(model, trunk.roles.parameters(ROLE))
+    with scratch_folder() as scratch:
+        trainer = _Trainer(
+            model=model,
+            args=one_device(TRLConfig(output_dir=scratch, **trl_settings(config.rm, plan, config.seed, trunk.device))),
+            train_dataset=Dataset.from_list([_columns(pair) for pair in pairs]),
+            data_collator=DataCollatorForPreference(pad_token_id=trunk.codec.pad_id),
+            processing_class=trunk.codec.tokenizer,
+        )
+        outcome = run_trainer(trainer, stage, plan.steps, recorder, METRICS)
+    model.eval()
+    return model, outcome
+
+
+class _Trainer(RewardTrainer):  # type: ignore[misc]  # trl is untyped here
+    """TRL's trainer without its report to the hub."""
+
+    def _send_telemetry(self) -> None:
+        return

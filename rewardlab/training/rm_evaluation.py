@@ -1,0 +1,198 @@
+"""How good a reward model is: accuracy on pairs it has not seen, beside scorers that see the label or the length alone.
+
+Also the raw scores on SFT samples, from which calibrated lambdas are read. Nothing here trains.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, pstdev, quantiles
+
+from rewardlab.config import NEW_TOKENS, ModelConfig, RunConfig
+from rewardlab.errors import DataError
+from rewardlab.metrics import mean_interval
+from rewardlab.models import Codec, Trunk
+from rewardlab.models.scoring import SFT_SCORES_FILE, score_rows
+from rewardlab.pairs.statistics import baselines
+from rewardlab.runs import write_json
+from rewardlab.tasks.task import Task, prompt_of, tasks
+from rewardlab.types import Example, Label, Pair
+
+POLICY_SAMPLED = "policy_sampled"
+"""Name of the evaluation set made from sampled answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampledAnswer:
+    """Answers that a policy sampled for one example."""
+
+    example: Example
+    responses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """A pair and its two token rows, each ``prompt + response + end``."""
+
+    pair: Pair
+    chosen: list[int]
+    rejected: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPairs:
+    """The pairs that fit, and how many did not."""
+
+    pairs: list[EncodedPair]
+    dropped: int
+
+
+def encode_pairs(codec: Codec, pairs: Iterable[Pair], model: ModelConfig) -> EncodedPairs:
+    """Token rows of each pair; pairs whose prompt or responses exceed the model's budgets are counted and left out."""
+    encoded, dropped = [], 0
+    for pair in pairs:
+        prompt = codec.text_prompt_ids(pair.prompt, pair.format)
+        chosen, rejected = codec.response_ids(pair.chosen), codec.response_ids(pair.rejected)
+        budget = (model.max_new_tokens or NEW_TOKENS[pair.format]) + 1  # a response cut at its budget gets an end too
+        if len(prompt) > model.max_prompt_tokens or max(len(chosen), len(rejected)) > budget:
+            dropped += 1
+        else:
+            encoded.append(EncodedPair(pair, prompt + chosen, prompt + rejected))
+    return EncodedPairs(encoded, dropped)
+
+
+def policy_pairs(samples: Iterable[SampledAnswer]) -> list[Pair]:
+    """Pairs of sampled answers that differ in their label, the one nearer to gold chosen.
+
+    Of a classification task, one answer must be right; on a numeric or ordinal scale the smaller distance wins.
+    Malformed answers and repeated texts are left out.
+    """
+    return [pair for sample in samples if sample.example.label is not None for pair in _pairs_of(sample)]
+
+
+def evaluate(
+    trunk: Trunk,
+    role: str,
+    config: RunConfig,
+    training: Sequence[Pair],
+    held_out: Mapping[str, Sequence[Pair]],
+    samples: Sequence[SampledAnswer],
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Accuracy per evaluation set and task; see :func:`pair_accuracy` for the numbers.
+
+    Args:
+        trunk: The trunk with the reward model as ``role``.
+        role: The reward model.
+        config: Budgets and batch size.
+        training: What the reward model and the baselines learned from.
+        held_out: Name -> pairs.
+        samples: Sampled answers; they make one more set, :data:`POLICY_SAMPLED`.
+    """
+    sets = {**held_out, POLICY_SAMPLED: policy_pairs(samples)}
+    return {name: _accuracy_by_task(trunk, role, config, training, pairs) for name, pairs in sets.items()}
+
+
+def pair_accuracy(scores: Sequence[tuple[float, float]], groups: Sequence[str]) -> dict[str, float | None]:
+    """Share of pairs whose chosen response scores higher, a tie counting one half, with its bootstrap interval.
+
+    Args:
+        scores: (chosen, rejected) per pair.
+        groups: Example id of each pair; pairs of one example are resampled together.
+    Returns:
+        value, low, high (95 %), n (pairs).
+    """
+    wins = [0.5 if chosen == rejected else float(chosen > rejected) for chosen, rejected in scores]
+    return {**mean_interval(wins, groups).to_json(), "n": len(wins)}
+
+
+def store_sft_scores(
+    folder: Path, trunk: Trunk, role: str, samples: Sequence[SampledAnswer], limit: int
+) -> dict[str, float]:
+    """Write the raw scores of at most ``limit`` sampled answers to ``sft_scores.json``.
+
+    As many different prompts as possible come first: everyone's first answer, then everyone's second.
+
+    Returns:
+        mean and sd of the scores, logits.
+    Raises:
+        DataError: There is no answer to score.
+    """
+    rounds = itertools.zip_longest(*([(s.example, text) for text in s.responses] for s in samples))
+    drawn = [item for one_round in rounds for item in one_round if item is not None][:limit]
+    if not drawn:
+        raise DataError("no SFT samples to score: calibrated lambdas need at least one sampled answer")
+    codec = trunk.codec
+    scores = score_rows(trunk, role, [codec.prompt_ids(e) + codec.response_ids(text) for e, text in drawn])
+    summary = {"mean": fmean(scores), "sd": pstdev(scores)}
+    write_json(folder / SFT_SCORES_FILE, {**summary, "quantiles": score_quantiles(scores), "scores": scores})
+    return summary
+
+
+def score_quantiles(scores: Sequence[float]) -> dict[str, float]:
+    """q1 to q99, linear between neighbours.
+
+    >>> score_quantiles([0.0, 1.0])["q25"]
+    0.25
+    """
+    if len(scores) == 1:
+        return {f"q{percent}": scores[0] for percent in range(1, 100)}
+    cuts = quantiles(scores, n=100, method="inclusive")
+    return {f"q{percent}": cut for percent, cut in enumerate(cuts, 1)}
+
+
+def _accuracy_by_task(
+    trunk: Trunk, role: str, config: RunConfig, training: Sequence[Pair], pairs: Sequence[Pair]
+) -> dict[str, dict[str, float | None]]:
+    encoded = encode_pairs(trunk.codec, pairs, config.model).pairs
+    rows = [row for item in encoded for row in (item.chosen, item.rejected)]
+    scores = score_rows(trunk, role, rows) if rows else []
+    table = {}
+    for task in sorted({item.pair.task for item in encoded}):
+        places = [place for place, item in enumerate(encoded) if item.pair.task == task]
+        kept = [encoded[place].pair for place in places]
+        measured = pair_accuracy([(scores[2 * p], scores[2 * p + 1]) for p in places], [pair.id for pair in kept])
+        known = [pair for pair in training if pair.task == task]
+        table[task] = {**measured, **baselines(known, kept)}
+    return table
+
+
+def _pairs_of(sample: SampledAnswer) -> Iterator[Pair]:
+    task = tasks.get(sample.example.task)
+    texts = dict.fromkeys(sample.responses)
+    read = [(text, task.parse(text, sample.example.format).value) for text in texts]
+    for (text_a, label_a), (text_b, label_b) in itertools.combinations(read, 2):
+        if label_a is None or label_b is None or label_a == label_b:
+            continue
+        a, b = _distance(task, sample.example, label_a), _distance(task, sample.example, label_b)
+        if a < b:
+            yield _pair(sample.example, (text_a, label_a), (text_b, label_b))
+        elif b < a:
+            yield _pair(sample.example, (text_b, label_b), (text_a, label_a))
+
+
+def _distance(task: Task, example: Example, label: Label) -> float:
+    """How far an answer is from gold: on the scale where there is one, else 0 or 1."""
+    gold = example.label
+    if task.is_ordinal and gold is not None:
+        return abs(float(label) - float(gold))
+    return float(label != gold)
+
+
+def _pair(example: Example, chosen: tuple[str, Label], rejected: tuple[str, Label]) -> Pair:
+    return Pair(
+        task=example.task,
+        id=example.id,
+        kind="label",
+        format=example.format,
+        prompt=prompt_of(example),
+        chosen=chosen[0],
+        rejected=rejected[0],
+        chosen_label=chosen[1],
+        rejected_label=rejected[1],
+        gold_label=example.label,
+        annotator="gold",
+        model="policy",
+    )

@@ -1,0 +1,307 @@
+"""Bradley-Terry reward models on a tiny random model: learning, the scored position, parity with the role path."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rewardlab.config import RunConfig
+from rewardlab.errors import DataError, TrainingError
+from rewardlab.models import Trunk, load_trunk
+from rewardlab.models.heads import ScalarHead
+from rewardlab.models.scoring import load_scorers, score_rows
+from rewardlab.runs import RunFolder, read_json, read_jsonl
+from rewardlab.tasks.task import prompt_of
+from rewardlab.training.reward_model import PairModel, _columns, check_stored, train_reward_model
+from rewardlab.training.rm_evaluation import (
+    EncodedPair,
+    SampledAnswer,
+    encode_pairs,
+    evaluate,
+    pair_accuracy,
+    policy_pairs,
+    score_quantiles,
+    store_sft_scores,
+)
+from rewardlab.training.sft import train_sft
+from rewardlab.types import Example, Pair
+from tests.support.models import tiny_gpt2, tiny_llama, tiny_tokenizer
+
+MARK = "\n\n The answer is: "
+PRAISE, BLAME = ("good", "fine", "great"), ("bad", "dull", "poor")
+
+
+def make_pair(number: int, *, flipped: bool = False) -> Pair:
+    """The praising response is preferred to the blaming one, whatever the prompt."""
+    example = Example("mr", f"row-{number}", {"text": f"the film {number}"}, "positive")
+    chosen = f"it is {PRAISE[number % 3]}" + " and so" * (number % 2) + MARK + "positive"
+    rejected = f"it is {BLAME[number % 3]}" + MARK + "negative"
+    pair = Pair(
+        task="mr",
+        id=example.id,
+        kind="label",
+        format="rationale",
+        prompt=prompt_of(example),
+        chosen=chosen,
+        rejected=rejected,
+        chosen_label="positive",
+        rejected_label="negative",
+        gold_label="positive",
+        annotator="test",
+        model="test",
+    )
+    return replace(pair, chosen=rejected, rejected=chosen) if flipped else pair
+
+
+PAIRS = [make_pair(number) for number in range(32)]
+HELD_OUT = [make_pair(number) for number in range(100, 120)]
+SAMPLES = [
+    SampledAnswer(
+        Example("mr", f"sampled-{number}", {"text": f"the film {number}"}, "positive"),
+        (f"it is good{MARK}positive", f"it is bad{MARK}negative", f"it is fine{MARK}positive"),
+    )
+    for number in range(8)
+]
+TEXTS = [f"{pair.prompt} {pair.chosen} {pair.rejected}" for pair in PAIRS]
+
+
+def make_config(model: Path, **sections: object) -> RunConfig:
+    base = {
+        "model": {"name": str(model), "device": "cpu", "dtype": "float32", "max_prompt_tokens": 64},
+        "rm": {"lr": 1e-2, "epochs": 8, "batch": 16, "micro_batch": 16, "sft_samples": 16},
+        "lora": {"rank": 4, "alpha": 8},
+    }
+    return RunConfig.model_validate(base | sections)
+
+
+def open_folder(path: Path) -> RunFolder:
+    folder = RunFolder(path, "rm", {})
+    folder.open()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("models") / "llama", tiny_tokenizer(TEXTS))
+
+
+def trunk_with_role(model: Path) -> Trunk:
+    """A trunk whose role ``rm`` has a random, non-zero adapter and head."""
+    config = make_config(model)
+    trunk = load_trunk(config.model)
+    torch.manual_seed(3)
+    trunk.roles.add("rm", config.lora, head=ScalarHead(trunk.width))
+    for parameter in trunk.roles.parameters("rm"):
+        parameter.data.normal_(std=0.3)
+    return trunk
+
+
+def test_learns_a_separable_preference(llama: Path, tmp_path: Path) -> None:
+    folder = open_folder(tmp_path / "run")
+    result = train_reward_model(folder, make_config(llama), "label", None, PAIRS, {"held_out_label": HELD_OUT}, SAMPLES)
+    rows = list(read_jsonl(folder.path / "metrics.jsonl"))
+    # a zero head scores everything 0: the loss is ln 2 whatever the pairs are
+    assert rows[0]["rm/loss"] == pytest.approx(0.693147, abs=1e-6)
+    assert result["loss"]["last"] < 0.1
+    held_out = result["accuracy"]["held_out_label"]["mr"]
+    assert held_out["value"] > 0.9
+    assert held_out["n"] == 20
+    assert held_out["low"] <= held_out["value"] <= held_out["high"]
+    assert held_out["label_only"] == 1.0
+    # 8 examples, each with one wrong answer against two right ones
+    assert result["accuracy"]["policy_sampled"]["mr"]["n"] == 16
+    assert result["accuracy"]["policy_sampled"]["mr"]["value"] > 0.9
+    assert result["pairs"] == 32
+    assert result["steps"] == 16
+    assert result["dropped"] == 0
+
+
+def test_an_untrained_model_is_at_chance(llama: Path) -> None:
+    """A new head says 0 everywhere: every pair is a tie, and ties count one half."""
+    config = make_config(llama)
+    trunk = load_trunk(config.model)
+    trunk.roles.add("rm", config.lora, head=ScalarHead(trunk.width))
+    measured = evaluate(trunk, "rm", config, PAIRS, {"held_out_label": HELD_OUT}, [])
+    assert measured["held_out_label"]["mr"]["value"] == 0.5
+    assert measured["policy_sampled"] == {}
+
+
+def test_flipped_pairs_teach_the_opposite(llama: Path, tmp_path: Path) -> None:
+    flipped = [make_pair(number, flipped=True) for number in range(32)]
+    result = train_reward_model(
+        open_folder(tmp_path / "run"),
+        make_config(llama),
+        "ranked",
+        None,
+        flipped,
+        {"held_out_label": HELD_OUT},
+        SAMPLES,
+    )
+    assert result["accuracy"]["held_out_label"]["mr"]["value"] < 0.1
+
+
+@pytest.mark.parametrize("padding", ["<pad>", "<eos>"])
+@pytest.mark.parametrize("build", [tiny_llama, tiny_gpt2])
+def test_trainer_and_role_path_score_the_last_token(build: object, padding: str, tmp_path: Path) -> None:
+    """Both read the hidden state of the end token, found by the mask: with padding equal to it, too (row 7)."""
+    model = build(tmp_path / "model", tiny_tokenizer(TEXTS, pad=padding, chat=build is tiny_llama))  # type: ignore[operator]
+    trunk = trunk_with_role(model)
+    encoded = encode_pairs(trunk.codec, PAIRS[:3], make_config(model).model).pairs
+    assert len({len(item.chosen) for item in encoded}) > 1, "rows of one length would not need padding"
+    rows = [item.chosen for item in encoded] + [item.rejected for item in encoded]
+    by_hand = []
+    with torch.inference_mode(), trunk.roles.using("rm"):
+        for row in rows:
+            assert row[-1] == trunk.codec.eos_id
+            state = trunk.backbone(torch.tensor([row])).last_hidden_state[0, len(row) - 1]
+            head = trunk.roles["rm"].head
+            by_hand.append(float(state @ head.out.weight[0] + head.out.bias[0]))
+    from trl.trainer.reward_trainer import DataCollatorForPreference
+
+    batch = DataCollatorForPreference(pad_token_id=trunk.codec.pad_id)([_columns(item) for item in encoded])
+    trained = PairModel(trunk, "rm").eval()(**batch).logits.squeeze(-1).tolist()
+    assert trained == pytest.approx(by_hand, abs=1e-4)
+    assert score_rows(trunk, "rm", rows, batch=4) == pytest.approx(by_hand, abs=1e-4)
+    assert max(by_hand) - min(by_hand) > 0.01
+
+
+def test_stored_model_scores_as_the_trained_one_from_a_fresh_trunk(llama: Path, tmp_path: Path) -> None:
+    """Reward model on a merged SFT adapter: load everything again and compare with the scores stored in training."""
+    config = make_config(llama, sft={"lr": 1e-2, "epochs": 5, "batch": 8})
+    sft = open_folder(tmp_path / "sft")
+    train_sft(sft, config, [sample.example for sample in SAMPLES], None)
+    folder = open_folder(tmp_path / "rm")
+    result = train_reward_model(folder, config, "label", sft.path / "adapter", PAIRS, {}, SAMPLES)
+    folder.finish(result)
+    stored = read_json(folder.path / "sft_scores.json")
+    loaded = load_scorers({"label": folder.path})
+    examples = [sample.example for sample in SAMPLES] * 2
+    responses = [sample.responses[0] for sample in SAMPLES] + [sample.responses[1] for sample in SAMPLES]
+    assert loaded.scorers["label"](examples, responses) == pytest.approx(stored["scores"], abs=1e-4)
+    assert loaded.sft_scores["label"] == stored["scores"]
+    assert result["trunk"] == load_trunk(config.model, sft.path / "adapter").sha256()
+    assert result["trunk"] != load_trunk(config.model).sha256()
+
+
+def test_a_stored_adapter_that_scores_otherwise_is_refused(llama: Path, tmp_path: Path) -> None:
+    trunk = trunk_with_role(llama)
+    trunk.roles.save("rm", tmp_path / "adapter")
+    encoded = encode_pairs(trunk.codec, PAIRS[:2], make_config(llama).model).pairs
+    check_stored(trunk, PairModel(trunk, "rm"), encoded, tmp_path / "adapter")
+    other = trunk_with_role(llama)
+    other.roles["rm"].head.out.weight.data.mul_(2)
+    with pytest.raises(TrainingError, match="off the trained one"):
+        check_stored(other, PairModel(other, "rm"), encoded, tmp_path / "adapter")
+
+
+def test_same_seed_gives_the_same_scores(llama: Path, tmp_path: Path) -> None:
+    config = make_config(llama, rm={"lr": 1e-2, "epochs": 1, "batch": 8, "max_pairs": 24, "sft_samples": 16})
+    stored = []
+    for name in ("first", "second"):
+        folder = open_folder(tmp_path / name)
+        result = train_reward_model(folder, config, "label", None, PAIRS, {}, SAMPLES)
+        assert result["pairs"] == 24
+        stored.append(read_json(folder.path / "sft_scores.json"))
+    assert stored[0] == stored[1]
+
+
+def test_one_batch_of_sixteen_equals_four_micro_batches(llama: Path, tmp_path: Path) -> None:
+    losses = []
+    for micro in (16, 4):
+        folder = open_folder(tmp_path / str(micro))
+        section = {"lr": 1e-2, "epochs": 2, "batch": 16, "micro_batch": micro, "sft_samples": 16}
+        train_reward_model(folder, make_config(llama, rm=section), "label", None, PAIRS, {}, SAMPLES)
+        losses.append([row["rm/loss"] for row in read_jsonl(folder.path / "metrics.jsonl")])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_bfloat16_trunk_has_float32_adapters(llama: Path, tmp_path: Path) -> None:
+    config = make_config(llama)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"dtype": "bfloat16"})})
+    folder = open_folder(tmp_path / "run")
+    result = train_reward_model(folder, config, "label", None, PAIRS, {"held_out_label": HELD_OUT}, SAMPLES)
+    assert result["accuracy"]["held_out_label"]["mr"]["value"] > 0.9
+    state = load_file(folder.path / "adapter" / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+
+
+def test_pairs_over_the_budgets_are_counted(llama: Path) -> None:
+    model = make_config(llama).model
+    codec = load_trunk(model).codec
+    prompt, chosen = len(codec.text_prompt_ids(PAIRS[0].prompt, "rationale")), len(codec.response_ids(PAIRS[0].chosen))
+    fits = encode_pairs(codec, PAIRS[:1], model.model_copy(update={"max_prompt_tokens": prompt}))
+    assert (len(fits.pairs), fits.dropped) == (1, 0)
+    short = encode_pairs(codec, PAIRS[:1], model.model_copy(update={"max_prompt_tokens": prompt - 1}))
+    assert (len(short.pairs), short.dropped) == (0, 1)
+    # the end token is not part of the budget: an answer cut at its budget gets one when it is scored
+    fits = encode_pairs(codec, PAIRS[:1], model.model_copy(update={"max_new_tokens": chosen - 1}))
+    assert (len(fits.pairs), fits.dropped) == (1, 0)
+    cut = encode_pairs(codec, PAIRS[:1], model.model_copy(update={"max_new_tokens": chosen - 2}))
+    assert (len(cut.pairs), cut.dropped) == (0, 1)
+
+
+def test_policy_pairs_follow_gold() -> None:
+    right, wrong, odd = f"x{MARK}positive", f"y{MARK}negative", "no answer here"
+    sample = SampledAnswer(Example("mr", "1", {"text": "a"}, "positive"), (wrong, right, odd, right, wrong))
+    assert [(pair.chosen, pair.rejected) for pair in policy_pairs([sample])] == [(right, wrong)]
+    unlabelled = replace(sample, example=replace(sample.example, label=None))
+    assert policy_pairs([unlabelled]) == []
+
+
+def test_policy_pairs_of_numbers_prefer_the_nearer() -> None:
+    """Gold 3.0: 3.5 is 0.5 away, 2.5 also, 1.0 is 2 away. The tie gives no pair."""
+    texts = tuple(f"r{MARK}{number}" for number in ("1.0", "3.5", "2.5"))
+    fields = {"sentence1": "a", "sentence2": "b"}
+    pairs = policy_pairs([SampledAnswer(Example("stsb", "1", fields, 3.0), texts)])
+    assert [(pair.chosen_label, pair.rejected_label) for pair in pairs] == [(3.5, 1.0), (2.5, 1.0)]
+
+
+def test_accuracy_counts_a_tie_as_half() -> None:
+    measured = pair_accuracy([(2.0, 1.0), (1.0, 1.0), (0.0, 1.0), (3.0, 1.0)], ["a", "b", "c", "d"])
+    # (1 + 0.5 + 0 + 1) / 4
+    assert measured["value"] == pytest.approx(0.625)
+    assert measured["n"] == 4
+
+
+def test_sft_scores_take_every_prompt_before_second_answers(llama: Path, tmp_path: Path) -> None:
+    trunk = trunk_with_role(llama)
+    summary = store_sft_scores(tmp_path, trunk, "rm", SAMPLES, limit=9)
+    stored = read_json(tmp_path / "sft_scores.json")
+    drawn = [(sample.example, sample.responses[0]) for sample in SAMPLES] + [
+        (SAMPLES[0].example, SAMPLES[0].responses[1])
+    ]
+    rows = [trunk.codec.prompt_ids(example) + trunk.codec.response_ids(text) for example, text in drawn]
+    assert stored["scores"] == pytest.approx(score_rows(trunk, "rm", rows), abs=1e-5)
+    assert stored["mean"] == summary["mean"] == pytest.approx(sum(stored["scores"]) / 9)
+    assert stored["quantiles"]["q50"] == pytest.approx(sorted(stored["scores"])[4])
+
+
+def test_quantiles_by_hand() -> None:
+    # of 0..100, the percent itself; one score is all its quantiles
+    assert score_quantiles([float(number) for number in range(101)])["q75"] == pytest.approx(75.0)
+    assert score_quantiles([2.5])["q99"] == 2.5
+
+
+def test_no_samples_and_no_pairs_are_errors(llama: Path, tmp_path: Path) -> None:
+    trunk = trunk_with_role(llama)
+    with pytest.raises(DataError, match="no SFT samples"):
+        store_sft_scores(tmp_path, trunk, "rm", [], limit=4)
+    with pytest.raises(DataError, match="no row left"):
+        train_reward_model(open_folder(tmp_path / "run"), make_config(llama), "label", None, [], {}, SAMPLES)
+
+
+def test_a_role_without_head_is_no_reward_model(llama: Path) -> None:
+    config = make_config(llama)
+    trunk = load_trunk(config.model)
+    trunk.roles.add("plain", config.lora)
+    with pytest.raises(TrainingError, match="no scalar head"):
+        PairModel(trunk, "plain")
+
+
+def test_encoded_rows_reach_trl_unchanged() -> None:
+    item = EncodedPair(PAIRS[0], [1, 2, 9], [1, 3, 4, 9])
+    assert _columns(item) == {"chosen_ids": [1, 2, 9], "rejected_ids": [1, 3, 4, 9]}
