@@ -1,0 +1,34 @@
+"""Annotators: who writes rationales, ranks answers and judges; their prompts, journal and filter.
+
+Importing this imports no model library. The stage is ``annotate.stage.run_annotate``.
+"""
+
+from __future__ import annotations
+
+from rewardlab.annotate.base import (
+    OUTCOMES,
+    Annotation,
+    Annotator,
+    Outcome,
+    Progress,
+    Ranking,
+    RankingRequest,
+    RationaleRequest,
+)
+from rewardlab.annotate.choose import Choice, build_annotator, choose_annotator
+from rewardlab.annotate.prompting import PROMPT_VERSION
+
+__all__ = [
+    "OUTCOMES",
+    "PROMPT_VERSION",
+    "Annotation",
+    "Annotator",
+    "Choice",
+    "Outcome",
+    "Progress",
+    "Ranking",
+    "RankingRequest",
+    "RationaleRequest",
+    "build_annotator",
+    "choose_annotator",
+]

@@ -1,0 +1,138 @@
+"""Which annotator a run uses, and why; and how it is built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rewardlab.annotate.base import Annotator
+from rewardlab.annotate.journal import Journal
+from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig, RunConfig
+from rewardlab.errors import ConfigError, InputError
+from rewardlab.types import Example
+
+AnnotatorName = Literal["openai", "local", "template", "sandbox"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An annotator and the reason it was chosen; the reason is one line for the user."""
+
+    name: AnnotatorName
+    reason: str
+
+
+def choose_annotator(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str]) -> Choice:
+    """The annotator that the configuration names, or the best one available.
+
+    ``auto`` takes the oracle where every task is a sandbox task (it knows the truth and costs nothing), else
+    ``openai`` when its key is set, else ``local`` when a real model is configured, else ``template``.
+
+    Args:
+        config: ``annotator`` and ``model`` are read.
+        model: The run's own model, the local annotator's default.
+        tasks: Names of the tasks to annotate.
+    Raises:
+        InputError: The annotator that was asked for cannot work here.
+    """
+    if config.annotator == "auto":
+        return _best(config, model, tasks)
+    if config.annotator == "openai":
+        _check_key()
+    if config.annotator == "sandbox":
+        _check_sandbox(tasks)
+    if config.annotator == "local":
+        local_model(config, model)
+    return Choice(config.annotator, f"asked for by annotate.annotator = {config.annotator!r}")
+
+
+def local_model(config: AnnotateConfig, model: ModelConfig) -> str:
+    """The model of the local annotator; raises ConfigError when only the embedded one is configured."""
+    name = config.model or model.name
+    if name == TINY_MODEL:
+        raise ConfigError(
+            f"--annotator local: {TINY_MODEL} speaks the sandbox language and follows no instructions; "
+            "give annotate.model (a hub id, a folder, smollm2-135m-q4), or choose --annotator template or sandbox"
+        )
+    return name
+
+
+def build_annotator(
+    name: AnnotatorName, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]]
+) -> Annotator:
+    """Build an annotator.
+
+    Args:
+        name: What :func:`choose_annotator` said.
+        config: The run's configuration.
+        journals: Folder of the journals; ``openai`` and ``local`` keep one there.
+        rows: Task name -> rows over which ``template`` weighs words.
+    Raises:
+        InputError: No key, or no model.
+    """
+    if name == "template":
+        from rewardlab.annotate.template import TemplateAnnotator
+
+        return TemplateAnnotator(rows)
+    if name == "sandbox":
+        return _sandbox(config)
+    journal = Journal(journals / f"{name}.jsonl")
+    if name == "openai":
+        from rewardlab.annotate.hosted import OpenAIAnnotator
+
+        return OpenAIAnnotator(config.annotate, journal)
+    from rewardlab.annotate.local import LocalAnnotator
+
+    return LocalAnnotator(config, journal)
+
+
+def _best(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str]) -> Choice:
+    from rewardlab.annotate.hosted import KEY_VARIABLE
+
+    if _all_sandbox(tasks):
+        return Choice("sandbox", "the sandbox's oracle knows the truth about its own tasks")
+    if os.environ.get(KEY_VARIABLE, "").strip():
+        return Choice("openai", f"{KEY_VARIABLE} is set")
+    if (name := config.model or model.name) != TINY_MODEL:
+        return Choice("local", f"no {KEY_VARIABLE}; the model {name} can annotate on this machine")
+    return Choice(
+        "template",
+        f"no {KEY_VARIABLE} and no model but the embedded one: rationales are filled-in sentences, for trying out only",
+    )
+
+
+def _check_key() -> None:
+    from rewardlab.annotate.hosted import api_key
+
+    api_key()
+
+
+def _check_sandbox(tasks: Sequence[str]) -> None:
+    if not _all_sandbox(tasks):
+        raise InputError(
+            f"--annotator sandbox: the oracle knows nothing about {', '.join(tasks)}; "
+            "choose openai, local or template, or a sandbox task"
+        )
+
+
+def _all_sandbox(tasks: Sequence[str]) -> bool:
+    from rewardlab.sandbox import SANDBOX_TASKS
+
+    return all(name in SANDBOX_TASKS for name in tasks)
+
+
+def _sandbox(config: RunConfig) -> Annotator:
+    from rewardlab.annotate.oracle import SandboxAnnotator
+    from rewardlab.sandbox import OracleAnnotator
+
+    section = config.annotate
+    oracle = OracleAnnotator(
+        refusal_rate=section.refusal_rate,
+        mismatch_rate=section.mismatch_rate,
+        weight=section.oracle_weight,
+        seed=config.seed,
+    )
+    return SandboxAnnotator(oracle)

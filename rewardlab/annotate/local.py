@@ -1,0 +1,161 @@
+"""The ``local`` annotator: any causal language model on this machine, asked through its chat template.
+
+Rationales are sampled in batches. Rankings come from pairwise verdicts (``pairwise.py``), because small models cannot
+write one. A small model does not plan how long it talks: a rationale that meets its budget is cut behind its last
+whole sentence, and only without one is it ``truncated``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+from rewardlab.annotate.base import Annotation, Progress, Ranking, RankingRequest, RationaleRequest, request_key, silent
+from rewardlab.annotate.choose import local_model
+from rewardlab.annotate.completion import as_annotation
+from rewardlab.annotate.journal import Journal
+from rewardlab.annotate.pairwise import places_from_margins
+from rewardlab.annotate.prompting import VERDICTS, judge_request, rationale_request
+from rewardlab.config import RunConfig
+from rewardlab.errors import DataError
+from rewardlab.types import Example
+
+if TYPE_CHECKING:
+    from rewardlab.models import Sample, Trunk
+
+BATCH = 16
+"""Rationales written together, and journalled together."""
+LONGEST_PROMPT = 2048
+"""Tokens; less where the model's context is shorter. The row's longest text is cut to fit."""
+
+_SENTENCE_END = re.compile(r".*[.!?][\"'\u201d)]{0,2}", re.DOTALL)
+
+
+class LocalAnnotator:
+    """Asks a model that is loaded on the first question the journal cannot answer.
+
+    Args:
+        config: ``annotate`` (model, temperature, budget) and ``model`` (device, dtype, and the name when the former
+            gives none).
+        journal: Where answers are kept.
+    Raises:
+        ConfigError: Only the embedded model is configured.
+    """
+
+    name = "local"
+
+    def __init__(self, config: RunConfig, journal: Journal) -> None:
+        self.model = local_model(config.annotate, config.model)
+        self.journal = journal
+        self._config = config
+
+    def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
+        """One sampled rationale per request."""
+        keys = [self._rationale_key(request) for request in requests]
+        known = {key for key in keys if key in self.journal}
+        missing = list({key: r for key, r in zip(keys, requests, strict=True) if key not in known}.items())
+        for start in range(0, len(missing), BATCH):
+            progress("rationales", len(known) + start, len(known) + len(missing))
+            self._write(missing[start : start + BATCH])
+        progress("rationales", len(known) + len(missing), len(known) + len(missing))
+        return [self._annotation(key, key in known) for key in keys]
+
+    def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
+        """One ranking per request, from pairwise verdicts in both orders."""
+        rankings: list[Ranking] = []
+        for done, request in enumerate(requests):
+            progress("rankings", done, len(requests))
+            rankings.append(self._rank(request))
+        progress("rankings", len(requests), len(requests))
+        return rankings
+
+    @cached_property
+    def trunk(self) -> Trunk:
+        """The model, loaded once."""
+        from rewardlab.models import load_trunk
+
+        return load_trunk(self._config.model.model_copy(update={"name": self.model}))
+
+    def prompt_ids(self, example: Example, ask: Callable[[Example], str]) -> list[int]:
+        """Token ids of a request, the longest text of its row cut until it fits.
+
+        Raises:
+            DataError: The request does not fit even without that text.
+        """
+        context = getattr(self.trunk.model.config, "max_position_embeddings", None) or LONGEST_PROMPT
+        limit = min(LONGEST_PROMPT, context - self._config.annotate.max_new_tokens)
+        while len(ids := self.trunk.codec.text_prompt_ids(ask(example), "rationale")) > limit:
+            name = max(example.fields, key=lambda field: len(example.fields[field]))
+            text = example.fields[name]
+            if not text:
+                raise DataError(f"task {example.task}, row {example.id}: the request is longer than {limit} tokens")
+            example = replace(example, fields={**example.fields, name: text[: len(text) - max(16, len(ids) - limit)]})
+        return ids
+
+    def _rationale_key(self, request: RationaleRequest) -> str:
+        section = self._config.annotate
+        sampling = {"temperature": section.temperature, "max_tokens": section.max_new_tokens}
+        return self._key(rationale_request(request.example, request.label), **sampling)
+
+    def _key(self, *prompts: str, **sampling: Any) -> str:
+        messages = [{"role": "user", "content": prompt} for prompt in prompts]
+        return request_key({"annotator": self.name, "model": self.model, "messages": messages, **sampling})
+
+    def _write(self, asked: Sequence[tuple[str, RationaleRequest]]) -> None:
+        from rewardlab.models import SamplingConfig, row_key, sample
+
+        section = self._config.annotate
+        prompts = [
+            self.prompt_ids(request.example, partial(rationale_request, label=request.label)) for _, request in asked
+        ]
+        sampling = SamplingConfig(section.max_new_tokens, section.temperature, batch=BATCH)
+        for (key, _), ids, answer in zip(
+            asked, prompts, sample(self.trunk, prompts, [row_key(key) for key, _ in asked], sampling, None), strict=True
+        ):
+            self.journal.append(key, {**self._author(), **_raw(answer), "prompt_tokens": len(ids)})
+
+    def _author(self) -> dict[str, str]:
+        return {"annotator": self.name, "model": self.model}
+
+    def _annotation(self, key: str, from_journal: bool) -> Annotation:
+        record = self.journal.get(key)
+        assert record is not None  # it was written or known
+        return as_annotation(record, from_journal)
+
+    def _rank(self, request: RankingRequest) -> Ranking:
+        orders = list(permutations(range(len(request.responses)), 2))
+        shown = [(request.responses[first], request.responses[second]) for first, second in orders]
+        prompts = [judge_request(request.example, *two) for two in shown]
+        key = self._key(*prompts, verdicts=list(VERDICTS))
+        known = key in self.journal
+        if not known:
+            ids = [
+                self.prompt_ids(request.example, partial(judge_request, first=two[0], second=two[1])) for two in shown
+            ]
+            self.journal.append(key, {**self._author(), **self._verdicts(ids)})
+        return self._read(key, orders, len(request.responses), known)
+
+    def _verdicts(self, prompts: Sequence[Sequence[int]]) -> dict[str, Any]:
+        from rewardlab.annotate.verdicts import verdict_margins
+
+        margins = verdict_margins(self.trunk, prompts)
+        text = "margins of the verdicts: " + " ".join(f"{margin:.3f}" for margin in margins)
+        return {"text": text, "finish": "stop", "margins": margins, "prompt_tokens": sum(map(len, prompts))}
+
+    def _read(self, key: str, orders: Sequence[tuple[int, int]], count: int, known: bool) -> Ranking:
+        annotation = self._annotation(key, known)
+        margins = (self.journal.get(key) or {})["margins"]
+        return Ranking(places_from_margins(dict(zip(orders, margins, strict=True)), count), annotation)
+
+
+def _raw(answer: Sample) -> dict[str, Any]:
+    """A sample as a raw record."""
+    text, finish = answer.text.strip(), "stop"
+    if not answer.is_finished:
+        whole = _SENTENCE_END.match(text)
+        text, finish = (whole[0], "stop") if whole else (text, "length")
+    return {"text": text, "finish": finish, "response_tokens": len(answer.ids)}

@@ -1,0 +1,102 @@
+"""Which failures of an endpoint are worth another attempt, which end the run, and how long to wait."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tenacity import AsyncRetrying, RetryCallState
+
+RETRIED = frozenset({408, 409, 429})
+FATAL = frozenset({401, 403, 404})
+LONGEST_WAIT_S = 120.0
+"""A ``Retry-After`` beyond this is cut: the request then fails and is asked again by the next run."""
+
+
+class BadBody(Exception):
+    """The endpoint answered 200 with a body that is no chat completion."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How stubborn a client is.
+
+    Attributes:
+        attempts: Tries per request, the first included.
+        base_s: First back-off, seconds; it doubles with each attempt and is jittered between half and full.
+        longest_s: Longest back-off, seconds.
+    """
+
+    attempts: int = 6
+    base_s: float = 0.5
+    longest_s: float = 30.0
+
+    def wait_s(self, state: RetryCallState) -> float:
+        """Seconds until the next attempt: what the server asked for, else the back-off."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = retry_after_s(error)
+        if asked is not None:
+            return min(asked, LONGEST_WAIT_S)
+        backoff: float = min(self.base_s * 2 ** (state.attempt_number - 1), self.longest_s)
+        return backoff * random.uniform(0.5, 1.0)
+
+
+def attempts(policy: RetryPolicy) -> AsyncRetrying:
+    """The tenacity loop of a policy; the last error is raised as it is."""
+    from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
+
+    return AsyncRetrying(
+        stop=stop_after_attempt(policy.attempts),
+        wait=policy.wait_s,
+        retry=retry_if_exception(is_transient),
+        reraise=True,
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """True when the same request may succeed later."""
+    from openai import APIConnectionError, APIStatusError
+
+    if isinstance(error, APIStatusError):
+        return (error.status_code in RETRIED or error.status_code >= 500) and not is_fatal(error)
+    # a malformed body surfaces from the SDK as json's ValueError
+    return isinstance(error, APIConnectionError | BadBody | ValueError)
+
+
+def is_fatal(error: BaseException) -> bool:
+    """True when every other request would fail in the same way: a bad key, an unknown model, an empty account."""
+    from openai import APIStatusError
+
+    return isinstance(error, APIStatusError) and (error.status_code in FATAL or error.code == "insufficient_quota")
+
+
+def is_content_filter(error: BaseException) -> bool:
+    """True when the endpoint refused to read the prompt itself."""
+    from openai import APIStatusError
+
+    return isinstance(error, APIStatusError) and error.status_code == 400 and error.code == "content_filter"
+
+
+def retry_after_s(error: BaseException | None) -> float | None:
+    """Seconds the server asked to wait (``Retry-After`` in seconds or as a date); None when it did not."""
+    from openai import APIStatusError
+
+    if not isinstance(error, APIStatusError):
+        return None
+    value = error.response.headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        return _until(value)
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def _until(date: str) -> float | None:
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time())
+    except (ValueError, TypeError):
+        return None

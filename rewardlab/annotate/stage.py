@@ -1,0 +1,156 @@
+"""The stage ``annotate``: one rationale for the right and one for a wrong label of every labelled row.
+
+It writes ``rationales.jsonl`` and ``manifest.json``. Label pairs and SFT with rationales both read the first. Answers
+that cost something are journalled as they arrive, so an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rewardlab.annotate.base import OUTCOMES, Annotation, Annotator, Progress, RationaleRequest, silent
+from rewardlab.annotate.choose import build_annotator, choose_annotator
+from rewardlab.annotate.filter import checked
+from rewardlab.annotate.prompting import PROMPT_VERSION
+from rewardlab.annotate.wrong_labels import WrongLabels
+from rewardlab.config import RunConfig
+from rewardlab.errors import AnnotationError
+from rewardlab.runs import RunFolder, write_json, write_jsonl
+from rewardlab.tasks.sources import Splits
+from rewardlab.tasks.task import tasks
+from rewardlab.types import Example, Label
+
+logger = logging.getLogger(__name__)
+
+RATIONALES_FILE = "rationales.jsonl"
+MANIFEST_FILE = "manifest.json"
+STAGE_VERSION = 1
+"""Enters fingerprints together with PROMPT_VERSION."""
+
+SplitName = Literal["labelled", "validation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One rationale to be written, and what it is for.
+
+    Attributes:
+        split: ``labelled`` for training, ``validation`` for held-out pairs.
+        example: The row.
+        label: The label to argue for.
+        is_gold: True when that is the row's own label.
+    """
+
+    split: SplitName
+    example: Example
+    label: Label
+    is_gold: bool
+
+
+def run_annotate(
+    folder: RunFolder,
+    config: RunConfig,
+    splits: Mapping[str, Splits],
+    journal_root: Path,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Write the rationales of all tasks.
+
+    Args:
+        folder: Where ``rationales.jsonl`` and ``manifest.json`` go; opened and finished by the caller.
+        config: Which annotator, how many rows, which seed.
+        splits: Task name -> its rows.
+        journal_root: Folder of the journals, shared by all runs.
+        progress: Told how far the requests are.
+    Returns:
+        The manifest.
+    Raises:
+        InputError: The annotator cannot work here.
+        AnnotationError: Too many requests failed, or nothing usable came back.
+    """
+    choice = choose_annotator(config.annotate, config.model, list(splits))
+    logger.info("annotator %s: %s", choice.name, choice.reason)
+    weighed = {name: split.labelled for name, split in splits.items()}
+    annotator = build_annotator(choice.name, config, journal_root, weighed)
+    asked = [item for name, split in splits.items() for item in assignments(name, split, config)]
+    answers = _answers(annotator, asked, progress)
+    rows = [_row(item, answer) for item, answer in zip(asked, answers, strict=True)]
+    manifest = {
+        "annotator": annotator.name,
+        "model": annotator.model,
+        "reason": choice.reason,
+        "prompt_version": PROMPT_VERSION,
+        "fingerprint": folder.fingerprint,
+        **_counts(rows, answers),
+        "source": {name: asdict(split.origin) for name, split in splits.items()},
+    }
+    write_jsonl(folder.path / RATIONALES_FILE, rows)
+    write_json(folder.path / MANIFEST_FILE, manifest)
+    _check_usable(manifest)
+    return manifest
+
+
+def assignments(task: str, splits: Splits, config: RunConfig) -> Iterator[Assignment]:
+    """What is asked for one task: a right and a wrong label for each labelled and each held-out row."""
+    wrong_labels = WrongLabels(tasks.get(task), [row.label for row in splits.labelled])
+    parts: tuple[tuple[SplitName, Sequence[Example]], ...] = (
+        ("labelled", splits.labelled[: config.annotate.limit]),
+        ("validation", splits.validation[: config.pairs.held_out]),
+    )
+    for split, examples in parts:
+        for example in examples:
+            if example.label is not None:
+                yield Assignment(split, example, example.label, True)
+                wrong = wrong_labels.draw(example.label, config.seed, example.id)
+                yield Assignment(split, example, wrong, False)
+
+
+def _answers(annotator: Annotator, asked: Sequence[Assignment], progress: Progress) -> list[Annotation]:
+    requests = [RationaleRequest(item.example, item.label) for item in asked]
+    raw = annotator.rationales(requests, progress)
+    return [checked(answer, item.example, item.label) for answer, item in zip(raw, asked, strict=True)]
+
+
+def _row(item: Assignment, answer: Annotation) -> dict[str, Any]:
+    """One line of rationales.jsonl; only an answered request has a rationale."""
+    return {
+        "task": item.example.task,
+        "id": item.example.id,
+        "split": item.split,
+        "label": item.label,
+        "is_gold": item.is_gold,
+        "rationale": answer.text if answer.outcome == "answered" else "",
+        "outcome": answer.outcome,
+        "reason": answer.reason,
+        "annotator": answer.annotator,
+        "model": answer.model,
+    }
+
+
+def _counts(rows: Sequence[Mapping[str, Any]], answers: Sequence[Annotation]) -> dict[str, Any]:
+    by_task = {
+        name: Counter(row["outcome"] for row in rows if row["task"] == name) for name in {r["task"]: 0 for r in rows}
+    }
+    return {
+        "requests": len(answers),
+        "from_journal": sum(answer.from_journal for answer in answers),
+        "annotator_calls": len({answer.key for answer in answers}),
+        "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in answers),
+        "response_tokens": sum(answer.response_tokens or 0 for answer in answers),
+        "outcomes": {name: sum(answer.outcome == name for answer in answers) for name in OUTCOMES},
+        "tasks": {name: {outcome: counts[outcome] for outcome in OUTCOMES} for name, counts in by_task.items()},
+    }
+
+
+def _check_usable(manifest: Mapping[str, Any]) -> None:
+    if not manifest["outcomes"]["answered"]:
+        outcomes = ", ".join(f"{count} {name}" for name, count in manifest["outcomes"].items() if count) or "no rows"
+        raise AnnotationError(
+            f"annotate: no usable rationale from {manifest['annotator']} ({manifest['model']}): {outcomes}; "
+            "see rationales.jsonl, and try another annotator or a larger annotate.max_new_tokens"
+        )
