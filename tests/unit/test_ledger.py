@@ -1,0 +1,135 @@
+"""The ledger: the logged total is the trained total, unscored rows stay out of averages, the summary's numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from rewardlab.errors import TrainingError
+from rewardlab.rewards import GLOSSARY, Ledger, Shaped, summary
+from rewardlab.types import Example, Score
+
+NEWS = Example("agnews", "n1", {"text": "Rovers won."}, "Sports")
+PROMPT = Example("agnews", "n2", {"text": "Rovers won."})
+STS = Example("stsb", "s1", {"sentence1": "a", "sentence2": "b"}, 4.0)
+RIGHT, WRONG = "Match.\n\n The answer is: Sports", "Money.\n\n The answer is: Business"
+
+
+class Lines:
+    """Stands for a run folder: keeps what is appended."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, dict[str, Any]]] = []
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        self.rows.append((name, json.loads(json.dumps(row))))
+
+
+def record(score: Score, shaped: Shaped | None, example: Example = NEWS, response: str = RIGHT) -> dict[str, Any]:
+    lines = Lines()
+    Ledger(lines.append).record(3, [example], [response], [score], [shaped], [2])
+    [(name, row)] = lines.rows
+    assert name == "samples.jsonl"
+    return row
+
+
+def test_a_row_holds_everything() -> None:
+    score = Score(1.5, {"label": 7.0, "ranked": -3.5}, {"min(label, lam)": 5.0, "ranked": -3.5}, reason="capped")
+    assert record(score, Shaped(total=0.25, score=0.75, kl=-0.25, penalty=-0.25)) == {
+        "step": 3,
+        "task": "agnews",
+        "id": "n1",
+        "sample": 2,
+        "response": RIGHT,
+        "answer": "Sports",
+        "strict": "Sports",
+        "gold": "Sports",
+        "correct": True,
+        "error": None,
+        "parts": {"label": 7.0, "ranked": -3.5},
+        "terms": {"min(label, lam)": 5.0, "ranked": -3.5},
+        "score": 1.5,
+        "reason": "capped",
+        "shaped": {"score": 0.75, "kl": -0.25, "penalty": -0.25},
+        "total": 0.25,
+    }
+
+
+def test_gold_is_compared_by_label_or_by_distance() -> None:
+    shaped = Shaped(1.0, 1.0, 0.0, 0.0)
+    assert record(Score(1.0), shaped, response=WRONG)["correct"] is False
+    assert record(Score(1.0), shaped, response="?")["correct"] is False
+    assert record(Score(1.0), shaped, PROMPT)["correct"] is None
+    assert record(Score(1.0), shaped, STS, "x\n\n The answer is: 3.5")["error"] == 0.5
+    assert record(Score(1.0), shaped, STS, "x")["error"] is None
+
+
+@pytest.mark.parametrize(
+    "shaped",
+    [
+        Shaped(total=1.0, score=0.75, kl=-0.25, penalty=0.0),
+        Shaped(total=float("nan"), score=0.0, kl=0.0, penalty=0.0),
+        Shaped(total=float("inf"), score=float("inf"), kl=0.0, penalty=0.0),
+    ],
+)
+def test_a_total_that_is_not_the_sum_of_its_parts_is_refused(shaped: Shaped) -> None:
+    lines = Lines()
+    good = Shaped(0.5, 0.5, 0.0, 0.0)
+    with pytest.raises(TrainingError, match=r"task agnews example n1 sample 0.*is not the trained total"):
+        Ledger(lines.append).record(0, [NEWS, NEWS], [RIGHT] * 2, [Score(1.0)] * 2, [good, shaped])
+    assert lines.rows == []
+
+
+def test_rounding_of_token_sums_is_accepted() -> None:
+    assert record(Score(1.0), Shaped(0.3000001, 0.5, -0.2, 0.0))["total"] == 0.3000001
+
+
+def test_unscored_and_total_exclude_each_other() -> None:
+    with pytest.raises(TrainingError, match="no score but a total"):
+        record(Score(None, reason="judge failed"), Shaped(0.0, 0.0, 0.0, 0.0))
+    with pytest.raises(TrainingError, match="a score but no total"):
+        record(Score(0.0), None)
+    row = record(Score(None, {"label": None}, reason="judge failed"), None)
+    assert (row["total"], row["shaped"], row["reason"]) == (None, None, "judge failed")
+
+
+def test_summary() -> None:
+    lines = Lines()
+    rows = Ledger(lines.append).record(
+        1,
+        [NEWS, NEWS, NEWS, PROMPT],
+        [RIGHT, WRONG, "?", RIGHT],
+        [
+            Score(6.0, {"label": 6.0}, {"min(label, lam)": 5.0, "ranked": 1.0}),
+            Score(3.0, {"label": 2.0}, {"min(label, lam)": 2.0, "ranked": 1.0}),
+            Score(None, {"label": None}),
+            Score(3.0, {"label": 5.0}, {"min(label, lam)": 5.0, "ranked": -2.0}),
+        ],
+        [Shaped(1.0, 1.0, 0.0, 0.0), Shaped(0.5, 0.5, 0.0, 0.0), None, Shaped(0.0, 0.5, -0.5, 0.0)],
+    )
+    means = summary(rows, lam=5.0)
+    assert means == {
+        "reward/score": 4.0,  # (6 + 3 + 3) / 3: the unscored one is left out, not 0
+        "reward/total": 0.5,
+        "reward/unscored": 0.25,
+        "reward/malformed": 0.25,
+        "reward/gold_accuracy": pytest.approx(1 / 3),  # the prompt without gold is left out
+        "reward/lambda_saturation": pytest.approx(2 / 3),  # 6 and 5 of three label RM scores
+        "reward/part/label": pytest.approx(13 / 3),
+        "reward/term/min(label, lam)": 4.0,
+        "reward/term/ranked": 0.0,
+    }
+    known = {key.rstrip("*") for key in GLOSSARY}
+    assert all(key in GLOSSARY or any(key.startswith(start) for start in known) for key in means)
+
+
+def test_summary_without_lambda_or_rows() -> None:
+    assert summary([]) == {}
+    rows = Ledger(Lines().append).record(
+        0, [STS], ["x\n\n The answer is: 1"], [Score(-0.5)], [Shaped(-0.5, -0.5, 0, 0)]
+    )
+    assert summary(rows)["reward/gold_error"] == 3.0
+    assert "reward/lambda_saturation" not in summary(rows)
