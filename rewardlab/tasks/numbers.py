@@ -12,7 +12,8 @@ from rewardlab.tasks.text import Finding, clean
 MAX_NUMBERS = 50
 """Numbers after this many are not looked at: the answer is malformed long before."""
 
-_OUT_OF = re.compile(r"([0-9]\.?)(?: stars?| points?)? ?(?:/|out of|of) ?(?=[0-9])")
+_UNIT = re.compile(r"(?<=[0-9])(?:[- ]?(?:stars?|points?)\b|[★⭐])")
+_OUT_OF = re.compile(r"(?<=[0-9]) ?(?:/|out of|of) ?(?=[0-9])")
 _CHUNK = re.compile(r"(?<!\S)[^\s0-9]*[0-9]\S*")
 _NUMBER = re.compile(
     r"(?P<value>[-+]?(?:[0-9]{1,6}(?:\.[0-9]{0,17})?|\.[0-9]{1,17}))(?:/(?P<scale>[0-9]{1,6}(?:\.[0-9]{1,6})?))?"
@@ -32,8 +33,8 @@ def format_number(value: float) -> str:
 
 
 def clean_numbers(text: str) -> str:
-    """The text as :func:`find_numbers` reads it: ``4 out of 5`` and ``4 / 5`` become ``4/5``."""
-    return _OUT_OF.sub(r"\1/", clean(text))
+    """The text as :func:`find_numbers` reads it: ``4 out of 5`` and ``4 / 5`` become ``4/5``, ``4-star`` ``4``."""
+    return _OUT_OF.sub("/", _UNIT.sub("", clean(text)))
 
 
 def find_numbers(text: str, lowest: float, highest: float) -> list[Finding]:

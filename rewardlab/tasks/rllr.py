@@ -57,7 +57,7 @@ AGNEWS = declare(
             {
                 "World politics": ("world", "politics", "world news"),
                 "Sports": ("sport",),
-                "Science and technology": ("science & technology", "sci/tech", "science/technology"),
+                "Science and technology": ("science", "technology", "sci/tech", "science/technology"),
             }
         ),
         templates=templates(

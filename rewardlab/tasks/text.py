@@ -27,13 +27,13 @@ _TABLE: dict[int, int | str | None] = {
 }
 _ALSO_SPACES = str.maketrans("-/", "  ")
 _BLANKS = re.compile(r"[^\S\n]+")
-_CLAUSE_END = re.compile(r"[.;!?\n]")
+_CLAUSE_ENDS = ".;!?\n"
 _FAR = re.compile(
-    r"(?:^|\W)(?:not|never|neither|nor|hardly|barely|scarcely|cannot|[a-z]{1,8}n't"
+    r"(?<!\w)(?:not|never|neither|nor|hardly|barely|scarcely|cannot|[a-z]{1,8}n't"
     r"|isnt|arent|wasnt|dont|doesnt|didnt|cant|wont)(?:\W+\w+){0,3}\W*$"
 )
 _NEAR = re.compile(
-    r"(?:^|\W)(?:(?P<no>no)|non|un|far from|anything but|opposite of|rather than|instead of|other than"
+    r"(?<!\w)(?:(?P<no>no)|non|un|far from|anything but|opposite of|rather than|instead of|other than"
     r"|less than|more than|no longer)\W*$"
 )
 _WITHDRAWN = re.compile(r"\W{0,3}(?:(?:is|was|seems|would be) (?:not|wrong|incorrect|false)|isn't|wasn't)\b")
@@ -73,10 +73,11 @@ def negation(text: str, finding: Finding, *, no_negates: bool = True) -> str:
         finding: What was found there.
         no_negates: False where "no" is an answer of its own.
     """
-    before = _CLAUSE_END.split(text[max(0, finding.start - LOOK_BACK) : finding.start])[-1]
-    near = _NEAR.search(before)
+    reach = max(0, finding.start - LOOK_BACK)
+    begin = max(reach, *(text.rfind(mark, reach, finding.start) + 1 for mark in _CLAUSE_ENDS))
+    near = _NEAR.search(text, begin, finding.start)
     if near and near["no"] and not no_negates:
         near = None
-    after = _WITHDRAWN.match(text[finding.end : finding.end + LOOK_AHEAD])
-    found = _FAR.search(before) or near or after
+    after = _WITHDRAWN.match(text, finding.end, finding.end + LOOK_AHEAD)
+    found = _FAR.search(text, begin, finding.start) or near or after
     return found[0].strip() if found else ""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_LABELS = 50
 """An answer that names labels more often than this is a loop, not an answer."""
 
+EDGES = " .,;!?'"
+"""Punctuation around a word that is no part of it."""
 NUMERAL = re.compile(r"[0-9.]+")
 """Labels of this form on a numeric scale are read as numbers, not as words."""
 
@@ -38,7 +40,7 @@ class Vocabulary:
         """The vocabulary of a task; raises ConfigError when one text stands for two labels."""
         readings: dict[str, str | None] = {}
         for text, label in _entries(task, format):
-            cleaned = clean_words(text)
+            cleaned = clean_words(text).strip(EDGES)
             if task.is_ordinal and NUMERAL.fullmatch(text):
                 continue
             if not cleaned or readings.setdefault(cleaned, label) != label:
@@ -70,9 +72,9 @@ def _entries(task: Task, format: AnswerFormat) -> Iterator[tuple[str, str | None
         yield task.word(label, format), label
         for alias in task.aliases.get(format, {}).get(label, ()):
             yield alias, label
-    taken = {clean_words(task.word(label, format)) for label in task.labels}
+    taken = {clean_words(task.word(label, format)).strip(EDGES) for label in task.labels}
     for label in task.labels:
-        if clean_words(label) not in taken:
+        if clean_words(label).strip(EDGES) not in taken:
             yield label, label
     for text in task.refused:
         yield text, None
