@@ -49,7 +49,7 @@ def compare(
     decodings = DECODINGS if decoding is DecodingChoice.BOTH else (decoding.value,)
     table = build_table(collected.runs, convention=convention.value, decodings=decodings, warnings=collected.warnings)
     console = Console()
-    console.print(*to_rich(table), sep="\n")
+    console.print(*to_rich(table, console.width), sep="\n")
     for line in notes(table):
         console.print(line, style="dim", markup=False, highlight=False)
     if out is not None:

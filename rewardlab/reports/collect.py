@@ -6,7 +6,6 @@ below a folder of runs. A damaged folder is named and left out; it never stops t
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,6 @@ from typing import Any
 from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.runs import read_json, read_jsonl
 from rewardlab.types import Label
-
-logger = logging.getLogger(__name__)
 
 Position = tuple[str, str]
 """(column, decoding)."""
@@ -110,8 +107,6 @@ def collect(paths: Iterable[Path]) -> Collected:
     if not runs:
         raise InputError("; ".join(["no evaluation to compare, give run folders of `rewardlab eval`", *warnings]))
     warnings += [*_duplicates(runs), *_mixed_versions(runs)]
-    for warning in warnings:
-        logger.warning(warning)
     return Collected(runs, warnings)
 
 

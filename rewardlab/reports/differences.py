@@ -94,16 +94,17 @@ def row_name(row: Row) -> str:
 
 def sentence(gain: Gain, baseline: str = BASELINE) -> str:
     """A difference in plain words, points being hundredths."""
-    where = f"{gain.column}, {gain.decoding}"
+    where = f"{gain.column}, {gain.decoding} decoding"
     if gain.estimate is None:
-        return f"{where}: {gain.method} and {baseline} are not compared: {gain.reason}."
+        return f"{gain.method} and {baseline} are not compared on {where}: {gain.reason}."
     found = gain.estimate
-    numbers = f"{points(found.value)} points {points_interval(found)}"
     covered = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}, interval over {found.basis}"
     if not found.excludes_zero:
-        return f"{where}: {gain.method} and {baseline} do not differ beyond noise: {numbers} ({covered})."
+        numbers = f"{points(found.value)} points {points_interval(found)}"
+        return f"{gain.method} and {baseline} do not differ beyond noise on {where}: {numbers} ({covered})."
     verdict = "better" if found.value > 0 else "worse"
-    return f"{where}: {gain.method} is {verdict} than {baseline} by {numbers.lstrip('+−')} ({covered})."
+    numbers = f"{points(found.value).lstrip('+−')} points {points_interval(found)}"
+    return f"{gain.method} is {verdict} than {baseline} by {numbers} on {where} ({covered})."
 
 
 def points(value: float) -> str:

@@ -29,7 +29,7 @@ from rewardlab.reports.plots import CurveRun, draw_curves, draw_pair_kinds, draw
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid, to_markdown, write_tables
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.statistics import RESAMPLES, Estimate
-from rewardlab.reports.table import AVERAGE, ComparisonTable, Row, build_table, mean_summary, shown_value
+from rewardlab.reports.table import ComparisonTable, Row, build_table, mean_summary, shown_value
 from rewardlab.runs import read_json, write_atomic
 
 logger = logging.getLogger(__name__)
@@ -142,11 +142,14 @@ def _points_cell(found: Estimate) -> Cell:
 
 
 def _quality(table: ComparisonTable) -> Lines:
-    headings = [Heading("method", is_number=False)]
     names = {"malformed": "malformed", "strict_malformed": "not strict", "quality": "rationale quality"}
-    positions = [position for position in table.positions if position[0] != AVERAGE]
-    headings += [Heading(f"{column}: {title}", decoding) for column, decoding in positions for title in names.values()]
-    rows = [[Cell(row_name(row)), *_summary_cells(row, positions, names)] for row in table.rows]
+    headings = [Heading(title, is_number=False) for title in ("column", "method")]
+    headings += [Heading(title, decoding) for decoding in table.decodings for title in names.values()]
+    rows = [
+        [Cell(column), Cell(row_name(row)), *_summary_cells(row, [(column, each) for each in table.decodings], names)]
+        for column in table.metrics
+        for row in table.rows
+    ]
     explained = "Shares of all answers, and mean rationale quality where the task knows it, times 100."
     return [explained, "", markdown_grid(Grid(headings, rows))]
 

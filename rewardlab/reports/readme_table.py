@@ -30,7 +30,7 @@ def readme_table(
     collected = collect(paths)
     table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
     baseline = find_baseline(table, against)
-    parts = [f"**{_title(table, column)}**\n\n{_column(table, column, baseline)}" for column in table.columns]
+    parts = [f"**{_title(table, column)}**\n\n{_column(table, column, baseline)}\n" for column in table.columns]
     return "\n".join([*parts, *(f"{line}  " for line in notes(table)), ""])
 
 

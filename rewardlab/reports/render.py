@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MISSING = "–"
-WIDE = 6
-"""Value columns above which the terminal shows one table a decoding."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -41,11 +39,12 @@ _LATEX = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One printed cell: the value, what stands behind it in small print, and its mark."""
+    """One printed cell: the value, an interval in small print, the value's mark, and its spread over seeds."""
 
     text: str
     detail: str = ""
     mark: Mark = ""
+    spread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +64,25 @@ class Grid:
     rows: Sequence[Sequence[Cell]]
 
 
-def grid(table: ComparisonTable) -> Grid:
-    """The comparison as headings and cells."""
-    has_models = len({row.key.model for row in table.rows}) > 1
-    left = ["method", *(["model"] if has_models else []), "start", "reward"]
+def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool = True) -> Grid:
+    """The comparison as headings and cells: method, its origin (model, start, reward), scores, seeds and cost."""
+    origins = (["model"] if len({row.key.model for row in table.rows}) > 1 else []) + ["start", "reward"]
+    origins = origins if with_origins else []
+    positions = table.positions if with_scores else []
     headings = [
-        *(Heading(title, is_number=False) for title in left),
-        *(Heading(_column_title(table, column), decoding) for column, decoding in table.positions),
-        *(Heading(name.replace("_", " ")) for name in ("seeds", *COSTS)),
+        *(Heading(title, is_number=False) for title in ["method", *origins]),
+        *(Heading(_column_title(table, column), decoding) for column, decoding in positions),
+        *(Heading(name.replace("_", " ")) for name in ("seeds", *COSTS) if with_origins),
     ]
     marked = marks(table)
-    rows = []
-    for number, row in enumerate(table.rows):
-        names = [row.key.method, *([row.key.model or MISSING] if has_models else []), row.key.start, row.key.reward]
-        scores = [_score_cell(row, position, marked.get((number, position), "")) for position in table.positions]
-        costs = [str(len(row.seeds)), *(f"{row.cost[name]:.0f}" for name in COSTS)]
-        rows.append([*(Cell(name or MISSING) for name in names), *scores, *map(Cell, costs)])
+    rows = [
+        [
+            *(Cell(str(getattr(row.key, name)) or MISSING) for name in ["method", *origins]),
+            *(_score_cell(row, position, marked.get((number, position), "")) for position in positions),
+            *(_cost_cells(row) if with_origins else []),
+        ]
+        for number, row in enumerate(table.rows)
+    ]
     return Grid(headings, rows)
 
 
@@ -103,7 +105,7 @@ def interval_text(score: Estimate) -> str:
 
 def to_markdown(table: ComparisonTable) -> str:
     """The table and its notes in GitHub's Markdown."""
-    return markdown_grid(grid(table)) + "\n" + "\n".join(f"{line}  " for line in notes(table)) + "\n"
+    return "\n".join([markdown_grid(grid(table)), "", *(f"{line}  " for line in notes(table)), ""])
 
 
 def markdown_grid(shown: Grid) -> str:
@@ -111,7 +113,7 @@ def markdown_grid(shown: Grid) -> str:
     titles = [f"{heading.group} {heading.title}".strip() for heading in shown.headings]
     rules = ["---:" if heading.is_number else ":---" for heading in shown.headings]
     body = [[_markdown_cell(cell) for cell in row] for row in shown.rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in ([_escape_pipe(title) for title in titles], rules, *body))
+    return "\n".join(f"| {' | '.join(line)} |" for line in ([_escape_pipe(title) for title in titles], rules, *body))
 
 
 def to_latex(table: ComparisonTable) -> str:
@@ -141,18 +143,24 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def to_rich(table: ComparisonTable) -> list[RichTable]:
-    """One rich table, or one a decoding when a single one would be too wide for a terminal."""
-    if len(table.positions) <= WIDE or len(table.decodings) == 1:
-        return [rich_grid(grid(table))]
-    return [rich_grid(grid(replace(table, decodings=(decoding,))), decoding) for decoding in table.decodings]
+def to_rich(table: ComparisonTable, width: int) -> list[RichTable]:
+    """One rich table, or, where ``width`` characters are too few, one a decoding and one with origins and costs."""
+    from rich.console import Console
+
+    whole = rich_grid(grid(table))
+    roomy = Console(width=10_000)
+    if roomy.measure(whole).maximum <= width:
+        return [whole]
+    parts = [replace(table, decodings=(decoding,)) for decoding in table.decodings]
+    scores = [rich_grid(grid(part, with_origins=False)) for part in parts]
+    return [*scores, rich_grid(grid(table, with_scores=False))]
 
 
-def rich_grid(shown: Grid, title: str | None = None) -> RichTable:
+def rich_grid(shown: Grid) -> RichTable:
     """A grid for the terminal; details stand under their values."""
     from rich.table import Table
 
-    table = Table(title=title, show_lines=any(cell.detail for row in shown.rows for cell in row))
+    table = Table(show_lines=any(cell.detail for row in shown.rows for cell in row))
     for heading in shown.headings:
         table.add_column(
             "\n".join(part for part in (heading.group, heading.title) if part),
@@ -173,21 +181,25 @@ def write_tables(table: ComparisonTable, folder: Path) -> list[Path]:
 
 
 def _column_title(table: ComparisonTable, column: str) -> str:
-    return column if column == AVERAGE else f"{column} ({metric_title(table.metrics[column])})"
+    return column if column == AVERAGE else f"{column} {metric_title(table.metrics[column])}"
 
 
 def _score_cell(row: Row, position: tuple[str, str], mark: Mark) -> Cell:
     score = row.scores.get(position)
     if score is None:
         return Cell(MISSING)
-    spread = "" if score.sd is None else f"± {shown_value(score.sd)} "
-    return Cell(shown_value(score.value), f"{spread}{interval_text(score)}", mark)
+    spread = "" if score.sd is None else f" ± {shown_value(score.sd)}"
+    return Cell(shown_value(score.value), interval_text(score), mark, spread)
+
+
+def _cost_cells(row: Row) -> list[Cell]:
+    return [Cell(str(len(row.seeds))), *(Cell(f"{row.cost[name]:.0f}") for name in COSTS)]
 
 
 def _markdown_cell(cell: Cell) -> str:
     text = _escape_pipe(cell.text)
     marked = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
-    return f"{marked} {cell.detail}".strip()
+    return f"{marked}{cell.spread} {cell.detail}".strip()
 
 
 def _escape_pipe(text: str) -> str:
@@ -197,7 +209,8 @@ def _escape_pipe(text: str) -> str:
 def _latex_cell(cell: Cell) -> str:
     text = escape_latex(cell.text)
     marked = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(cell.mark, text)
-    return f"{marked} {{\\scriptsize {escape_latex(cell.detail)}}}" if cell.detail else marked
+    small = escape_latex(f"{cell.spread} {cell.detail}".strip())
+    return f"{marked} {{\\scriptsize {small}}}" if small else marked
 
 
 def _latex_line(cells: Sequence[str]) -> str:
@@ -221,7 +234,7 @@ def _rich_cell(cell: Cell) -> Text:
     from rich.text import Text
 
     style = {"best": "bold", "second": "underline"}.get(cell.mark, "")
-    text = Text(cell.text, style=style)
+    text = Text.assemble((cell.text, style), cell.spread)
     if cell.detail:
-        text.append(f"\n{cell.detail}", style="not bold not underline dim")
+        text.append(f"\n{cell.detail}", style="dim")
     return text

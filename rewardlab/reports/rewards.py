@@ -93,7 +93,7 @@ def _line(place: Place, kind: str, entries: Sequence[Mapping[str, Any]], mark: M
         Cell(TEST_SETS[place[0]]),
         Cell(place[1]),
         Cell(f"{kind} RM"),
-        Cell(_shown(_mean(entries, "value")), _spread(entries), mark),
+        _accuracy_cell(entries, mark),
         Cell(_shown(_mean(entries, "label_only"))),
         Cell(_shown(_mean(entries, "length_only"))),
         Cell(f"{_mean(entries, 'n') or 0:.0f}"),
@@ -110,8 +110,9 @@ def _shown(value: float | None) -> str:
     return MISSING if value is None else shown_value(value)
 
 
-def _spread(entries: Sequence[Mapping[str, Any]]) -> str:
-    """Interval over pairs of a single run, standard deviation over several."""
+def _accuracy_cell(entries: Sequence[Mapping[str, Any]], mark: Mark) -> Cell:
+    """Interval over pairs beside a single run, standard deviation over several."""
+    value = _shown(_mean(entries, "value"))
     if len(entries) > 1:
-        return f"± {shown_value(stdev(float(entry['value']) for entry in entries))}"
-    return f"[{shown_value(float(entries[0]['low']))}, {shown_value(float(entries[0]['high']))}]"
+        return Cell(value, "", mark, f" ± {shown_value(stdev(float(entry['value']) for entry in entries))}")
+    return Cell(value, f"[{shown_value(float(entries[0]['low']))}, {shown_value(float(entries[0]['high']))}]", mark)

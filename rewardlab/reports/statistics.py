@@ -6,9 +6,10 @@ over test items only, and says so: seeds then count as given, and the interval i
 method. Letters: S seeds, B resamples.
 
 Variance of the mean over seeds: var(seed values) / S holds the seed part and, with it, the part of the item noise
-that differs between seeds. Items that all seeds share add noise that no comparison of seeds can see; the
-bootstrap measures it, less the share that was counted already:
-``between = (mean over seeds of var_items - var_items of the mean) / (S - 1)``.
+that differs between seeds. Items that all seeds share add noise that no comparison of seeds can see; the bootstrap
+measures it, less the share that was counted already:
+``counted = (mean over seeds of var_items - var_items of the mean) / (S - 1)``. Three seeds that happen to agree do not
+make the test set larger, so the interval is never narrower than the normal one over items alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from rewardlab.errors import InputError
@@ -97,8 +99,7 @@ def estimate(draws: SeedDraws) -> Estimate:
         interval = percentile_interval(value, draws.draws.mean(axis=0))
         sd = float(draws.values.std(ddof=1)) if seeds > 1 else None
         return Estimate(value, interval.low, interval.high, sd, seeds, "items")
-    half = float(student_t.ppf(0.975, seeds - 1) * np.sqrt(variance_of_mean(draws)))
-    return Estimate(value, value - half, value + half, float(draws.values.std(ddof=1)), seeds, "seeds and items")
+    return _over_seeds_and_items(value, draws)
 
 
 def variance_of_mean(draws: SeedDraws) -> float:
@@ -146,6 +147,13 @@ def paired_draws(
         _check_same_items(a[seed], b[seed], f"{names[0]} and {names[1]}, {a[seed].column}, seed {seed}")
     left = draws_of({seed: a[seed] for seed in common}, metrics, resamples)
     return left.minus(draws_of({seed: b[seed] for seed in common}, metrics, resamples))
+
+
+def _over_seeds_and_items(value: float, draws: SeedDraws) -> Estimate:
+    seeds = len(draws.values)
+    half = float(student_t.ppf(0.975, seeds - 1) * np.sqrt(variance_of_mean(draws)))
+    half = max(half, float(norm.ppf(0.975) * draws.draws.mean(axis=0).std(ddof=1)))
+    return Estimate(value, value - half, value + half, float(draws.values.std(ddof=1)), seeds, "seeds and items")
 
 
 @lru_cache(maxsize=4096)
