@@ -7,7 +7,7 @@ lambda, ``ledger`` the record of every score, ``trl`` the bridge to TRL. None of
 
 from rewardlab.rewards import learned, rule
 from rewardlab.rewards.algebra import ExpressionReward, build_reward
-from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve
+from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve_lambda
 from rewardlab.rewards.context import RewardContext, Scorer
 from rewardlab.rewards.ledger import GLOSSARY, Ledger, Shaped, summary
 from rewardlab.rewards.plan import RewardPlan, plan_reward
@@ -32,7 +32,7 @@ __all__ = [
     "plan_reward",
     "register_reward",
     "register_trl_reward",
-    "resolve",
+    "resolve_lambda",
     "rewards",
     "rule",
     "summary",

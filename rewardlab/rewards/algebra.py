@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 
 from rewardlab.config import RewardConfig
 from rewardlab.errors import RewardlabError, TrainingError
-from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve
+from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve_lambda
 from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.evaluate import Parts, Unscored, finite, terms_of
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.rewards.registry import find_reward
 from rewardlab.types import Example, Reward, Score
 
-__all__ = ["ExpressionReward", "Lambda", "RewardPlan", "build_reward", "parse_lambda", "plan_reward", "resolve"]
+__all__ = ["ExpressionReward", "Lambda", "RewardPlan", "build_reward", "parse_lambda", "plan_reward", "resolve_lambda"]
 
 
 class ExpressionReward:
@@ -33,7 +33,7 @@ class ExpressionReward:
     def __init__(self, plan: RewardPlan, parts: Mapping[str, Reward], context: RewardContext) -> None:
         self.name = plan.expression
         self.needs_gold = plan.needs_gold
-        self.lam = None if plan.lam is None else resolve(plan.lam, context)
+        self.lam = None if plan.lam is None else resolve_lambda(plan.lam, context)
         self._parts = dict(parts)
         self._terms = list(terms_of(plan.tree, self.lam, context))
 

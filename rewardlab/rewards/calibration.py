@@ -49,7 +49,7 @@ def parse_lambda(text: str) -> Lambda:
     return Lambda("quantile" if match["q"] else "zscore" if match["z"] else "raw", value)
 
 
-def resolve(lam: Lambda, context: RewardContext) -> float:
+def resolve_lambda(lam: Lambda, context: RewardContext) -> float:
     """Lambda on the raw scale of the label RM, logits; warns when it lies above q99, since it will never bind.
 
     Raises:

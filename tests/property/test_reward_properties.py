@@ -107,13 +107,14 @@ def complaint(text: str) -> str | None:
     return None
 
 
+quarters = st.integers(-80, 80).map(lambda n: n / 4)  # no overflow, which Python answers with inf
 operands = st.sampled_from(["label", "ranked", "2", "0.5", "0", "(label - 3)"])
 
 
 @given(
     st.recursive(operands, lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from("+-*/"), inner)),
-    raw,
-    raw,
+    quarters,
+    quarters,
 )
 def test_arithmetic_equals_pythons(expression: str, r1: float, r2: float) -> None:
     assume(len(expression) < 900)

@@ -19,7 +19,7 @@ from rewardlab.rewards import (
     build_reward,
     parse_lambda,
     plan_reward,
-    resolve,
+    resolve_lambda,
 )
 from rewardlab.rewards.syntax import MAX_CHARACTERS
 from rewardlab.types import Example, PairKind, Score
@@ -249,16 +249,16 @@ def test_lambda_that_is_none(text: str) -> None:
 
 def test_lambda_by_quantile_and_zscore_is_resolved_on_the_label_rm() -> None:
     context = RewardContext(sft_scores=SFT)
-    assert resolve(Lambda("quantile", 75), context) == 3.0
-    assert resolve(Lambda("zscore", 1.0), context) == pytest.approx(2 + math.sqrt(2))
+    assert resolve_lambda(Lambda("quantile", 75), context) == 3.0
+    assert resolve_lambda(Lambda("zscore", 1.0), context) == pytest.approx(2 + math.sqrt(2))
     assert reward("mixed", RAW, lam="q50").lam == 2.0
 
 
 def test_lambda_that_never_binds_draws_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="rewardlab"):
-        resolve(Lambda("raw", 3.9), RewardContext(sft_scores=SFT))  # q99 of 0..4 is 3.96
+        resolve_lambda(Lambda("raw", 3.9), RewardContext(sft_scores=SFT))  # q99 of 0..4 is 3.96
         assert not caplog.records
-        resolve(Lambda("raw", 4.0), RewardContext(sft_scores=SFT))
+        resolve_lambda(Lambda("raw", 4.0), RewardContext(sft_scores=SFT))
     assert "it will never bind" in caplog.text
 
 
