@@ -40,6 +40,7 @@ class DataConfig(Section):
     prompts: int = Field(5000, ge=1, description="PPO prompts a task")
     validation: int = Field(500, ge=1, description="validation rows a task")
     test: int = Field(1000, ge=1, description="test rows a task")
+    seed: int = Field(0, ge=0, description="seed of splits, wrong labels and annotation, shared by all runs")
 
 
 class ModelConfig(Section):
@@ -105,6 +106,7 @@ class RMConfig(Section):
     batch: int = Field(64, ge=1, description="pairs per optimiser step")
     micro_batch: int = Field(8, ge=1, description="pairs per forward pass")
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
+    held_out_ranked: bool = Field(False, description="also measure on held-out ranked pairs (asks for rankings)")
     sft_samples: int = Field(256, ge=16, description="SFT samples whose raw scores are stored for calibrated lambdas")
 
 

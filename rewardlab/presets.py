@@ -11,7 +11,7 @@ MODEL_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "model": {"max_prompt_tokens": 96, "max_new_tokens": 48, "dtype": "float32"},
         "sft": {"lr": 2e-3, "epochs": 6, "batch": 64, "micro_batch": 64},
         "pairs": {"held_out": 200},
-        "rm": {"lr": 2e-3, "epochs": 4, "batch": 64, "micro_batch": 64},
+        "rm": {"lr": 2e-3, "epochs": 4, "batch": 64, "micro_batch": 64, "held_out_ranked": True},
         "ppo": {"steps": 60, "batch": 64, "micro_batch": 64, "lr": 1e-3, "value_lr": 1e-3},
         "eval": {"batch": 250},
     },

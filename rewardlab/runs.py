@@ -74,12 +74,16 @@ class RunFolder:
         path: The folder.
         stage: Name of the stage, such as ``"ppo"``.
         identity: What the stage's outcome depends on; its fingerprint names the folder's content.
+        config: The whole resolved configuration, for rerunning; not part of the fingerprint.
     """
 
-    def __init__(self, path: Path, stage: str, identity: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: Path, stage: str, identity: Mapping[str, Any], config: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = path
         self.stage = stage
         self.identity = dict(identity)
+        self.config = dict(config or {})
 
     @property
     def fingerprint(self) -> str:
@@ -96,12 +100,8 @@ class RunFolder:
         """The file that is written last."""
         return self.path / "result.json"
 
-    def open(self) -> None:
-        """Claim the folder: write ``config.json`` and ``provenance.json``.
-
-        Raises:
-            RunFolderError: It holds another run, or files that are no run.
-        """
+    def check(self) -> None:
+        """Raise RunFolderError when the folder holds another run, or files that are no run."""
         stored = self._stored_fingerprint()
         if stored is None and self.path.is_dir() and any(self.path.iterdir()):
             raise RunFolderError(f"{self.path}: holds files that are no rewardlab run; choose an empty --out folder")
@@ -110,9 +110,12 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path}: holds another run (differs in {differing}); choose another --out or remove it"
             )
-        write_json(
-            self.path / "config.json", {"stage": self.stage, "fingerprint": self.fingerprint, "identity": self.identity}
-        )
+
+    def open(self) -> None:
+        """Claim the folder: write ``config.json`` and ``provenance.json``; raises as :meth:`check` does."""
+        self.check()
+        stored = {"stage": self.stage, "fingerprint": self.fingerprint, "identity": self.identity}
+        write_json(self.path / "config.json", {**stored, "config": self.config})
         write_json(self.path / "provenance.json", provenance())
 
     def finish(self, result: Mapping[str, Any]) -> None:

@@ -131,7 +131,7 @@ def _unpacked(name: str) -> Path:
 
 def _folder_hash(folder: Path) -> str:
     """Hash of the configuration, tokenizer and weight files; remembered by size and time of change."""
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".bin", ".model"})
+    files = sorted(p for p in folder.glob("*") if p.suffix in {".json", ".safetensors", ".bin", ".model"})
     if not any(p.suffix in {".safetensors", ".bin"} for p in files):
         raise ModelError(f"model folder {folder}: found no weights; expected *.safetensors")
     stamp = json.dumps([[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files])

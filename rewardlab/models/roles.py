@@ -80,7 +80,7 @@ class Roles:
     """All roles of one trunk. The state without any role (the reference) is ``None``."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
+        self._model: Any = model
         self._roles: dict[str, Role] = {}
         self._layers: list[BaseTunerLayer] = []
 

@@ -65,12 +65,14 @@ class Trunk:
     @property
     def device(self) -> torch.device:
         """Where the trunk lies."""
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the frozen weights."""
-        return next(self.model.parameters()).dtype
+        dtype: torch.dtype = next(self.model.parameters()).dtype
+        return dtype
 
     @property
     def width(self) -> int:
@@ -95,7 +97,8 @@ class Trunk:
     def logits(self, states: Tensor) -> Tensor:
         """Hidden states (..., H) to logits (..., V), float32; computed on a contiguous 2-D tensor, which is faster."""
         flat = states.reshape(-1, states.shape[-1]).contiguous()
-        return self.output_layer(flat).float().view(*states.shape[:-1], -1)
+        logits: Tensor = self.output_layer(flat)
+        return logits.float().view(*states.shape[:-1], -1)
 
     def prefill(self, ids: Tensor, keep: Tensor) -> Prefill:
         """Read left-padded prompts (B, T) under the active role and keep their cache."""
@@ -121,7 +124,8 @@ class Trunk:
         out = self.backbone(
             ids[:, None], attention_mask=keep.long(), past_key_values=cache, use_cache=True, **positions
         )
-        return out.last_hidden_state[:, -1]  # type: ignore[no-any-return]  # transformers is untyped here
+        states: Tensor = out.last_hidden_state
+        return states[:, -1]
 
     def sha256(self) -> str:
         """Hash of every frozen weight, adapters left out; equal before and after training or something is wrong."""

@@ -1,0 +1,5 @@
+"""``python -m rewardlab`` is the console script."""
+
+from rewardlab.cli.main import main
+
+main()

@@ -1,0 +1,70 @@
+"""From a run folder on disk back to the stage that made it, for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rewardlab.cli.options import Request
+from rewardlab.config import RunConfig, load_config
+from rewardlab.errors import RunFolderError
+from rewardlab.runs import read_json
+
+if TYPE_CHECKING:
+    from rewardlab.pipeline import Pipeline, Stage
+
+
+def eval_stage(
+    request: Request, run: Path | None, own: Mapping[str, Any]
+) -> tuple[RunConfig, Callable[[Pipeline], Stage]]:
+    """Configuration and goal of an evaluation.
+
+    Args:
+        request: Common options; ``--task`` may name other tasks than the run was trained on.
+        run: Folder of a finished sft or ppo run; None evaluates the base model.
+        own: The command's own settings.
+    Raises:
+        RunFolderError: The folder is no finished run, or its inputs are not what they were.
+    """
+    if run is None:
+        return request.config(own), lambda pipeline: pipeline.eval(None)
+    trained_config = stored_config(run)
+    stage = _trained(run, trained_config, request.root)
+    given = {key: value for key, value in {**request.given, **own, **request.overrides()}.items() if value is not None}
+    config = load_config({**_flat(trained_config.model_dump(mode="json")), **given})
+    return config, lambda pipeline: pipeline.eval(stage)
+
+
+def stored_config(run: Path) -> RunConfig:
+    """The configuration a run folder was made with."""
+    if not (run / "result.json").exists():
+        raise RunFolderError(f"{run}: no finished run; expected a folder made by `rewardlab sft` or `rewardlab ppo`")
+    return RunConfig.model_validate(read_json(run / "config.json")["config"])
+
+
+def _trained(run: Path, config: RunConfig, root: Path) -> Stage:
+    from rewardlab.pipeline import Pipeline
+
+    stored = read_json(run / "config.json")
+    pipeline = Pipeline(config, root)
+    kind = stored["stage"]
+    stage = pipeline.sft(stored["identity"]["settings"]["rationales"]) if kind == "sft" else pipeline.goal(kind)
+    if stage.fingerprint != stored["fingerprint"]:
+        raise RunFolderError(
+            f"{run}: its data, base model or code version changed since it was made; run the training command again"
+        )
+    return replace(stage, at=run)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys; None values stay out."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, Mapping):
+            flat |= _flat(value, name)
+        elif value is not None:
+            flat[name] = value
+    return flat

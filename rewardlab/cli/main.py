@@ -1,0 +1,75 @@
+"""``rewardlab``: parse, call, print, exit code. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import typer
+
+from rewardlab import __version__
+from rewardlab.cli import compare, reward, stages, suite, tasks
+from rewardlab.errors import RewardlabError
+
+USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+"""Base of all usage errors; typer carries its own copy of click and exports only the leaves."""
+
+app = typer.Typer(
+    help="Which reward should fine-tune a language model: rules, reward models, or a mixture?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+rm = typer.Typer(help="Reward models.", no_args_is_help=True)
+app.add_typer(tasks.app, name="tasks")
+stages.add_to(app, rm)
+app.add_typer(rm, name="rm")
+app.add_typer(reward.app, name="reward")
+app.add_typer(suite.app, name="suite")
+app.command("compare")(compare.compare)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Log what the library does."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks of errors."),
+) -> None:
+    """Set up logging and quiet the libraries underneath."""
+    if version:
+        typer.echo(f"rewardlab {__version__}")
+        raise typer.Exit
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    if not verbose:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+
+
+def main() -> None:
+    """Console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        outcome = app(arguments, prog_name="rewardlab", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except RewardlabError as error:
+        if "--debug" in arguments:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except USAGE_ERROR as error:
+        typer.echo(f"error: {error.format_message()} See rewardlab --help.", err=True)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("interrupted; the same command goes on where it stopped", err=True)
+        return 130

@@ -1,0 +1,79 @@
+"""How a command runs a stage and what it prints on the way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from rewardlab.cli.options import Request
+from rewardlab.config import RunConfig
+
+if TYPE_CHECKING:
+    from rewardlab.pipeline import Pipeline, Runner, Stage
+    from rewardlab.runs import RunFolder
+    from rewardlab.training.progress import Recorder
+
+SHOWN = {
+    "sft/loss": "loss",
+    "rm/loss": "loss",
+    "rm/accuracy": "accuracy",
+    "reward/score": "reward",
+    "reward/gold_accuracy": "gold acc",
+    "policy/kl": "kl",
+}
+"""Metrics beside a progress bar."""
+
+
+def run_goal(request: Request, config: RunConfig, choose: Callable[[Pipeline], Stage]) -> RunFolder | None:
+    """Build the goal's plan and run it; with ``--dry-run`` print it and return None."""
+    from rewardlab.pipeline import Pipeline, check
+
+    check(config)
+    goal = choose(Pipeline(config, request.root))
+    if request.out is not None:
+        goal = replace(goal, at=request.out)
+    if request.is_dry:
+        print_plan(request, config, goal)
+        return None
+    return make_runner(request.root).execute(goal, fresh=request.is_fresh)
+
+
+def make_runner(root: Path) -> Runner:
+    """A runner that talks on standard error, with progress bars where that is a terminal."""
+    from rewardlab.pipeline import Runner
+
+    is_terminal = sys.stderr.isatty()
+    return Runner(root, say, _bar if is_terminal else None, _counter if is_terminal else None)
+
+
+def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
+    """The plan and the resolved configuration, on standard output."""
+    from rewardlab.pipeline.runner import plan_rows
+
+    rows = plan_rows(make_runner(request.root).plan(goal))
+    for number, row in enumerate(rows, 1):
+        typer.echo(f"{number}. [{row['state']}] {row['title']}\n   {row['folder']}")
+    typer.echo("\nresolved configuration:")
+    typer.echo(config.model_dump_json(indent=2))
+
+
+def say(line: str) -> None:
+    """One line for the person watching; results go to standard output."""
+    typer.echo(line, err=True)
+
+
+def _bar(title: str) -> Recorder:
+    from rewardlab.training.progress import BarRecorder
+
+    return BarRecorder(SHOWN)
+
+
+def _counter(what: str, done: int, total: int) -> None:
+    end = "\n" if done >= total else "\r"
+    sys.stderr.write(f"  {what} {done}/{total}{end}")
+    sys.stderr.flush()

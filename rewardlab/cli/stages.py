@@ -1,0 +1,128 @@
+"""The commands that run one stage: annotate, pair-gen, sft, rm train, ppo, eval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rewardlab.cli.compare import compare
+from rewardlab.cli.options import Request, stage_command
+from rewardlab.cli.running import run_goal
+from rewardlab.types import PairKind
+
+Limit = Annotated[int | None, typer.Option(help="Most rows a task.")]
+
+
+def add_to(app: typer.Typer, rm: typer.Typer) -> None:
+    """Put the commands on the main application and on its ``rm`` group."""
+    for name, command in (
+        ("annotate", annotate),
+        ("pair-gen", pair_gen),
+        ("sft", sft),
+        ("ppo", ppo),
+        ("eval", evaluate),
+    ):
+        stage_command(app, name)(command)
+    stage_command(rm, "train")(train_reward_model)
+
+
+def annotate(request: Request, limit: Limit = None) -> None:
+    """Write rationales for the right and for a wrong label of each labelled row."""
+    folder = run_goal(request, request.config({"annotate.limit": limit}), lambda pipeline: pipeline.annotate())
+    if folder:
+        typer.echo(f"rationales: {folder.path / 'rationales.jsonl'}")
+
+
+def pair_gen(
+    request: Request,
+    kind: Annotated[PairKind, typer.Option(help="label, ranked or rationale.")] = "label",
+    limit: Limit = None,
+) -> None:
+    """Make preference pairs, with the rationales they need."""
+    config = request.config({"pairs.limit": limit, "annotate.limit": limit})
+    folder = run_goal(request, config, lambda pipeline: pipeline.pairs(kind))
+    if folder:
+        manifest = folder.result()
+        counts = ", ".join(f"{count} {name}" for name, count in manifest["outcomes"].items())
+        typer.echo(f"pairs: {folder.path / 'pairs.jsonl'} ({counts})")
+
+
+def sft(
+    request: Request,
+    rationales: Annotated[
+        bool | None, typer.Option("--rationales/--no-rationales", help="Answer with a rationale first.")
+    ] = None,
+    limit: Limit = None,
+) -> None:
+    """Fine-tune on the labelled rows; without rationales the answer format is the bare label."""
+    if rationales is None:
+        rationales = (request.given["format"] or "rationale") == "rationale"
+    format = request.given["format"] or ("rationale" if rationales else "label")
+    config = request.config({"data.labelled": limit, "format": format})
+    folder = run_goal(request, config, lambda pipeline: pipeline.sft(rationales))
+    if folder:
+        typer.echo(f"adapter: {folder.path / 'adapter'}")
+
+
+def train_reward_model(
+    request: Request,
+    kind: Annotated[PairKind, typer.Option(help="label, ranked or rationale.")] = "label",
+    limit: Limit = None,
+) -> None:
+    """Train a reward model on pairs of one kind."""
+    folder = run_goal(request, request.config({"pairs.limit": limit}), lambda pipeline: pipeline.reward_model(kind))
+    if folder:
+        typer.echo(f"reward model: {folder.path}")
+        _print_accuracies(folder.result()["accuracy"])
+
+
+def ppo(
+    request: Request,
+    reward: Annotated[str | None, typer.Option(help="Reward expression; see `rewardlab reward list`.")] = None,
+    lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
+    r2: Annotated[str | None, typer.Option(help="Second reward model of `mixed`: ranked, rationale.")] = None,
+    steps: Annotated[int | None, typer.Option(help="PPO steps.")] = None,
+    init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Published settings: rllr or ppo-nlu.")] = None,
+    limit: Limit = None,
+) -> None:
+    """Train the policy on a reward with PPO and LoRA; what is missing before it runs first."""
+    given = {
+        "reward.expression": reward,
+        "reward.lam": lam,
+        "reward.r2": r2,
+        "ppo.steps": steps,
+        "init": init,
+        "preset": preset,
+        "data.prompts": limit,
+    }
+    folder = run_goal(request, request.config(given), lambda pipeline: pipeline.ppo())
+    if folder:
+        typer.echo(f"policy: {folder.path / 'adapter'}\nevaluate it: rewardlab eval --run {folder.path}")
+
+
+def evaluate(
+    request: Request,
+    run: Annotated[Path | None, typer.Option(help="Run folder of sft or ppo; default: the base model.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Solved examples in front of each prompt.")] = None,
+    limit: Limit = None,
+) -> None:
+    """Measure a trained run, or the base model, with sampled and greedy decoding."""
+    from rewardlab.cli.evaluated import eval_stage
+
+    own = {"eval.shots": shots, "data.test": limit}
+    config, choose = eval_stage(request, run, own)
+    folder = run_goal(request, config, choose)
+    if folder:
+        compare([folder.path])
+
+
+def _print_accuracies(accuracy: dict[str, dict[str, dict[str, float]]]) -> None:
+    for name, per_task in accuracy.items():
+        for task, cell in per_task.items():
+            typer.echo(
+                f"  {name:<16} {task:<20} {cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
+                f"  label only {cell['label_only']:.3f}, length only {cell['length_only']:.3f}"
+            )

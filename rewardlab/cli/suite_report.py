@@ -1,0 +1,37 @@
+"""What a suite prints and writes at the end: times, table, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from rewardlab.cli.compare import compare
+from rewardlab.pipeline.suite import Cell, Suite, stages_of
+from rewardlab.reports.page import write_report
+
+KINDS = ("annotate", "sft", "pairs", "rm", "ppo", "eval")
+
+
+def print_suite(suite: Suite, todo: Sequence[Cell], folders: Sequence[Path], root: Path, out: Path) -> None:
+    """Print the time of each stage and the table; write the report into ``out``."""
+    times = stage_times(todo, root)
+    for title, seconds in times.items():
+        typer.echo(f"{seconds:8.1f} s  {title}")
+    compare(list(folders))
+    kinds = {kind: [stage.folder(root).path for stage in stages_of(todo, kind)] for kind in ("ppo", "rm", "pairs")}
+    page = write_report(
+        out, folders, kinds["ppo"], kinds["rm"], kinds["pairs"], times, command=f"rewardlab suite run ({suite.name})"
+    )
+    typer.echo(f"report: {page}")
+
+
+def stage_times(todo: Sequence[Cell], root: Path) -> dict[str, float]:
+    """Stage -> seconds it took when it ran; equal stages of several seeds are added up."""
+    times: dict[str, float] = {}
+    for kind in KINDS:
+        for stage in stages_of(todo, kind):
+            seconds = float(stage.folder(root).result()["stage_seconds"])
+            times[stage.title] = times.get(stage.title, 0.0) + seconds
+    return times

@@ -1,0 +1,105 @@
+"""Runs a chain of stages: finished ones are read, missing ones are run, nothing is run twice."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rewardlab.errors import RunFolderError
+from rewardlab.pipeline.stage import Stage, Work
+from rewardlab.runs import RunFolder
+
+if TYPE_CHECKING:
+    from rewardlab.training.progress import Recorder
+
+logger = logging.getLogger(__name__)
+
+Say = Callable[[str], None]
+
+
+class Runner:
+    """Executes stages under one root folder.
+
+    Args:
+        root: Where run folders live.
+        say: Told one line per stage.
+        make_recorder: Makes a recorder for a stage's title; None records in the run folder alone.
+        report: Progress of stages that do not train.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        say: Say = logger.info,
+        make_recorder: Callable[[str], Recorder] | None = None,
+        report: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.root = root
+        self._say = say
+        self._make_recorder = make_recorder
+        self._report = report or (lambda what, done, total: None)
+
+    def plan(self, goal: Stage) -> list[tuple[Stage, RunFolder]]:
+        """All stages behind ``goal`` with their folders, inputs first."""
+        return [(stage, stage.folder(self.root)) for stage in goal.chain()]
+
+    def execute(self, goal: Stage, *, fresh: bool = False) -> RunFolder:
+        """Run what is missing and return the goal's folder.
+
+        Args:
+            goal: What is wanted.
+            fresh: Move a finished or unfinished goal aside and run it anew; what it needs stays.
+        Raises:
+            RunFolderError: The goal's folder holds something else; nothing has run then.
+        """
+        plan = self.plan(goal)
+        if fresh:
+            _set_aside(plan[-1][1])
+        plan[-1][1].check()
+        for number, (stage, folder) in enumerate(plan, 1):
+            head = f"[{number}/{len(plan)}] {stage.title}"
+            if folder.is_done:
+                self._say(f"{head}: done before, {folder.path}")
+            else:
+                self._run(stage, folder, head)
+        return plan[-1][1]
+
+    def _run(self, stage: Stage, folder: RunFolder, head: str) -> None:
+        from rewardlab.training.progress import Silent
+
+        self._say(f"{head} ...")
+        folder.open()
+        inputs = {name: needed.folder(self.root).path for name, needed in stage.inputs.items()}
+        recorder = self._make_recorder(stage.title) if self._make_recorder else Silent()
+        start = time.perf_counter()
+        result = stage.run(Work(folder, inputs, recorder, self._report))
+        seconds = time.perf_counter() - start
+        folder.finish({**result, "stage_seconds": round(seconds, 2)})
+        self._say(f"{head}: {seconds:.1f} s, {folder.path}")
+
+
+def _set_aside(folder: RunFolder) -> None:
+    """Rename a run folder, so that a new run can take its place and nothing is lost."""
+    if not folder.path.exists():
+        return
+    if not (folder.path / "config.json").exists():
+        raise RunFolderError(f"{folder.path}: holds files that are no rewardlab run; choose an empty --out folder")
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    folder.path.rename(folder.path.with_name(f"{folder.path.name}.before-{stamp}"))
+
+
+def plan_rows(plan: list[tuple[Stage, RunFolder]]) -> list[dict[str, Any]]:
+    """A plan as rows for printing: stage, what it does, state, folder."""
+    return [
+        {
+            "stage": stage.kind,
+            "title": stage.title,
+            "state": "done" if folder.is_done else "to run",
+            "folder": str(folder.path),
+        }
+        for stage, folder in plan
+    ]

@@ -1,0 +1,124 @@
+"""``Stage``: one cached step of the pipeline, its identity, and the order in which stages must run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rewardlab.config import fingerprint
+from rewardlab.runs import RunFolder
+
+if TYPE_CHECKING:
+    from rewardlab.training.progress import Recorder
+
+VERSIONS: Mapping[str, int] = {"annotate": 1, "sft": 1, "pairs": 1, "rm": 1, "ppo": 1, "eval": 1}
+"""Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a stage's function gets.
+
+    Attributes:
+        folder: Its opened run folder.
+        inputs: Folders of the finished stages it asked for, by name.
+        recorder: Where training sends its numbers.
+        report: Called with (what, done, total) by stages that do not train.
+    """
+
+    folder: RunFolder
+    inputs: Mapping[str, Path]
+    recorder: Recorder
+    report: Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """One step.
+
+    Attributes:
+        kind: annotate, sft, pairs, rm, ppo or eval.
+        title: What it is, for people.
+        slug: Short, for its folder's name.
+        settings: Everything its outcome depends on, apart from its inputs; JSON-ready.
+        inputs: Name -> the stage it needs.
+        run: Does the work and returns the result.
+        config: The whole configuration it was built from, JSON-ready; stored for rerunning.
+        at: Its folder, when it is not the one under the root.
+    """
+
+    kind: str
+    title: str
+    slug: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Stage]
+    run: Callable[[Work], dict[str, Any]]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    at: Path | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What its fingerprint is made of."""
+        return {
+            "version": VERSIONS[self.kind],
+            "settings": dict(self.settings),
+            "inputs": {name: stage.fingerprint for name, stage in self.inputs.items()},
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when anything changes that the outcome depends on."""
+        return fingerprint({"stage": self.kind, **self.identity})
+
+    def folder(self, root: Path) -> RunFolder:
+        """Where it lives: its own place, or under the runs root."""
+        path = self.at or root / self.kind / f"{self.slug}-{self.fingerprint}"
+        return RunFolder(path, self.kind, self.identity, self.config)
+
+    def chain(self) -> list[Stage]:
+        """This stage and all it needs, each once, inputs first."""
+        found: dict[str, Stage] = {}
+        for stage in self._walk():
+            found.setdefault(stage.fingerprint, stage)
+        return list(found.values())
+
+    def _walk(self) -> Iterator[Stage]:
+        for stage in self.inputs.values():
+            yield from stage._walk()
+        yield self
+
+
+@dataclass(slots=True)
+class Cost:
+    """What a method consumed, over all the stages behind it.
+
+    Attributes:
+        gold: Pool of rows -> gold labels read from it.
+        calls: Annotator calls.
+        seconds: Time of the stages, as measured when each ran.
+    """
+
+    gold: dict[str, int] = field(default_factory=dict)
+    calls: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, results: Sequence[Mapping[str, Any]]) -> Cost:
+        """Add up the results of a chain; rows of the same pool are counted once."""
+        cost = cls()
+        for result in results:
+            for pool, count in result.get("gold", {}).items():
+                cost.gold[pool] = max(cost.gold.get(pool, 0), int(count))
+            cost.calls += int(result.get("annotator_calls", 0))
+            cost.seconds += float(result.get("stage_seconds", 0.0))
+        return cost
+
+    def to_json(self) -> dict[str, Any]:
+        """As eval's result.json stores it."""
+        return {
+            "gold_labels": sum(self.gold.values()),
+            "annotator_calls": self.calls,
+            "seconds": round(self.seconds, 1),
+        }

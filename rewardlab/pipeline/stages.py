@@ -1,0 +1,338 @@
+"""What each stage is made of: its settings, its inputs and the function that runs it.
+
+Nothing here imports torch before a stage runs, so a plan is printed at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rewardlab.annotate.choose import choose_annotator
+from rewardlab.config import RunConfig, fingerprint
+from rewardlab.errors import ConfigError, InputError
+from rewardlab.models.names import model_identity
+from rewardlab.pipeline import work
+from rewardlab.pipeline.stage import Cost, Stage, Work
+from rewardlab.rewards.plan import RewardPlan, plan_reward
+from rewardlab.tasks import resolve_tasks
+from rewardlab.tasks.sources import Splits, load_splits
+from rewardlab.tasks.task import Task
+from rewardlab.types import PairKind
+
+logger = logging.getLogger(__name__)
+
+ADAPTER = "adapter"
+
+
+class Pipeline:
+    """Builds the stages of one configuration.
+
+    Args:
+        config: The run.
+        root: Where run folders and annotation journals live.
+    """
+
+    def __init__(self, config: RunConfig, root: Path) -> None:
+        self.config = config
+        self.root = root
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """The tasks of the run."""
+        return resolve_tasks(self.config.task)
+
+    @cached_property
+    def splits(self) -> dict[str, Splits]:
+        """Task name -> its rows, loaded once."""
+        data = self.config.data
+        return {
+            task.name: load_splits(
+                task,
+                source=data.source,
+                data_dir=data.dir,
+                format=self.config.format,
+                labelled=data.labelled,
+                prompts=data.prompts,
+                validation=data.validation,
+                test=data.test,
+                seed=data.seed,
+            )
+            for task in self.tasks
+        }
+
+    def annotate(self) -> Stage:
+        """Rationales for the right and a wrong label of each labelled row."""
+        config = self._data_seeded()
+        return self._stage(
+            "annotate",
+            f"annotate {self._names} with {self._annotator['name']} ({self._annotator['reason']})",
+            f"{self._slug}-{self._annotator['name']}",
+            {
+                **self._data,
+                **self._annotator_settings,
+                "held_out": config.pairs.held_out,
+                "limit": config.annotate.limit,
+            },
+            {},
+            lambda job: work.annotate(job, config, self.splits, self.root / "annotations"),
+        )
+
+    def sft(self, rationales: bool) -> Stage:
+        """SFT on the labelled rows, with rationales or on the bare answers."""
+        if rationales and self.config.format != "rationale":
+            raise ConfigError(f"--rationales needs --format rationale, found --format {self.config.format}")
+        inputs = {"annotate": self.annotate()} if rationales else {}
+        title = "SFT w. rationale" if rationales else "SFT"
+        settings = {**self._data, **self._model, "sft": _dump(self.config.sft), "rationales": rationales}
+        return self._stage(
+            "sft",
+            f"{title} of {self.config.model.name} on {self._names}",
+            f"{self._slug}-{'rationale' if rationales else self.config.format}",
+            settings,
+            inputs,
+            lambda job: work.sft(job, self.config, self.splits),
+        )
+
+    def start(self) -> Stage | None:
+        """The stage whose model PPO and reward models start from; None is the base model."""
+        if self.config.start == "base":
+            return None
+        if self.config.start == "sft-rationale" and self.config.format != "rationale":
+            raise ConfigError(f"--init sft-rationale needs --format rationale, found {self.config.format}")
+        return self.sft(self.config.start == "sft-rationale")
+
+    def pairs(self, kind: PairKind) -> Stage:
+        """Preference pairs of one kind, and held-out ones."""
+        settings = {**self._data, "pairs": _dump(self.config.pairs), "kind": kind}
+        if kind == "label":
+            config = self._data_seeded()
+            inputs = {"annotate": self.annotate()} if self.config.format == "rationale" else {}
+            settings["wrong_label_seed"] = config.seed
+        else:
+            config = self.config
+            inputs = self._start_input()
+            settings |= {**self._model, **self._annotator_settings}
+        return self._stage(
+            "pairs",
+            f"{kind} pairs of {self._names}",
+            f"{self._slug}-{kind}",
+            settings,
+            inputs,
+            lambda job: work.pairs(job, config, kind, self.splits, self.root / "annotations"),
+        )
+
+    def reward_model(self, kind: PairKind) -> Stage:
+        """A Bradley-Terry reward model of one pair kind."""
+        held_out = {"label": self.pairs("label")}
+        if kind != "label" or self.config.rm.held_out_ranked:
+            held_out["ranked"] = self.pairs("ranked")
+        inputs = {
+            **self._start_input(),
+            "pairs": self.pairs(kind),
+            **{f"held_out_{name}": stage for name, stage in held_out.items()},
+        }
+        settings = {**self._data, **self._model, "rm": _dump(self.config.rm), "samples": self.config.pairs.samples}
+        return self._stage(
+            "rm",
+            f"{kind} reward model on {self._names}",
+            f"{self._slug}-{kind}",
+            {**settings, "kind": kind},
+            inputs,
+            lambda job: work.reward_model(job, self.config, kind, self.splits),
+        )
+
+    @cached_property
+    def reward(self) -> RewardPlan:
+        """What the reward expression needs; bad expressions are found here."""
+        return plan_reward(self.config.reward)
+
+    def ppo(self) -> Stage:
+        """PPO on the configured reward."""
+        self._check_gold()
+        models = {f"rm_{kind}": self.reward_model(kind) for kind in sorted(self.reward.pair_kinds)}
+        settings = {
+            **self._data,
+            **self._model,
+            "ppo": _dump(self.config.ppo, without=("checkpoint_every",)),
+            "reward": _dump(self.config.reward),
+        }
+        return self._stage(
+            "ppo",
+            f"PPO on {self.config.reward.expression} ({self._names})",
+            f"{self._slug}-{_slug(self.config.reward.expression)}",
+            settings,
+            {**self._start_input(), **models},
+            lambda job: work.ppo(job, self.config, self.splits),
+        )
+
+    def eval(self, trained: Stage | None, method: str | None = None) -> Stage:
+        """Evaluation of a trained stage, or of the base model when there is none."""
+        shots = self.config.eval.shots
+        inputs = {"model": trained} if trained else {}
+        if trained is not None and "start" in trained.inputs:
+            inputs["start"] = trained.inputs["start"]
+        if shots and self.config.format == "rationale":
+            inputs["annotate"] = self.annotate()
+        name = method or self.method(trained)
+        return self._stage(
+            "eval",
+            f"evaluate {name} on {self._names}",
+            f"{self._slug}-{_slug(name)}",
+            {**self._data, **self._model, "eval": _dump(self.config.eval, without=("batch",)), "method": name},
+            inputs,
+            lambda job: work.evaluate(job, self.config, self.splits, self._facts(trained, name)),
+        )
+
+    def method(self, trained: Stage | None) -> str:
+        """The name a table gives to what was trained."""
+        if trained is None:
+            return "zero-shot" if self.config.eval.shots == 0 else f"{self.config.eval.shots}-shot"
+        if trained.kind == "sft":
+            return "SFT w. rationale" if trained.settings["rationales"] else "SFT"
+        return method_name(self.config)
+
+    def goal(self, kind: str) -> Stage:
+        """The trained stage of that kind, sft or ppo, under this configuration."""
+        if kind == "ppo":
+            return self.ppo()
+        if kind == "sft":
+            return self.sft(self.config.start == "sft-rationale")
+        raise InputError(f"a run of stage {kind!r} cannot be evaluated; expected one of sft, ppo")
+
+    def _stage(
+        self,
+        kind: str,
+        title: str,
+        slug: str,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, Stage],
+        run: Callable[[Work], dict[str, Any]],
+    ) -> Stage:
+        return Stage(kind, title, slug, settings, inputs, run, config=self.config.model_dump(mode="json"))
+
+    def _facts(self, trained: Stage | None, method: str) -> work.Facts:
+        """What the evaluation's row says of the method behind it."""
+        chain = trained.chain() if trained else []
+        results = [folder.result() for stage in chain if (folder := stage.folder(self.root)).is_done]
+        is_ppo = trained is not None and trained.kind == "ppo"
+        return work.Facts(
+            method=method,
+            start=self.config.start if is_ppo else "base",
+            reward=_reward_text(self.config) if is_ppo else None,
+            model_run=str(trained.folder(self.root).path) if trained else None,
+            cost=Cost.of(results).to_json(),
+        )
+
+    def _check_gold(self) -> None:
+        if not self.reward.needs_gold:
+            return
+        for name, split in self.splits.items():
+            bare = sum(example.label is None for example in split.prompts)
+            if bare:
+                raise InputError(
+                    f"reward {self.config.reward.expression!r} reads gold labels, and {bare} of the "
+                    f"{len(split.prompts)} PPO prompts of {name} have none; use a learned reward or label the rows"
+                )
+
+    def _start_input(self) -> dict[str, Stage]:
+        start = self.start()
+        return {"start": start} if start else {}
+
+    def _data_seeded(self) -> RunConfig:
+        """The configuration for stages that all seeds share."""
+        return self.config.model_copy(update={"seed": self.config.data.seed})
+
+    @cached_property
+    def _annotator(self) -> dict[str, str]:
+        choice = choose_annotator(self.config.annotate, self.config.model, [task.name for task in self.tasks])
+        return {"name": choice.name, "reason": choice.reason}
+
+    @property
+    def _annotator_settings(self) -> dict[str, Any]:
+        section = self.config.annotate
+        settings: dict[str, Any] = {"annotator": self._annotator["name"], "annotator_seed": self.config.data.seed}
+        if self._annotator["name"] == "sandbox":
+            return settings | {
+                "refusal_rate": section.refusal_rate,
+                "mismatch_rate": section.mismatch_rate,
+                "oracle_weight": section.oracle_weight,
+            }
+        if self._annotator["name"] == "template":
+            return settings
+        model = section.model or (self.config.model.name if self._annotator["name"] == "local" else None)
+        return settings | {
+            "annotator_model": model,
+            "temperature": section.temperature,
+            "annotator_tokens": section.max_new_tokens,
+        }
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(task.name for task in self.tasks)
+
+    @property
+    def _slug(self) -> str:
+        names = [task.name for task in self.tasks]
+        return _slug(names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}")
+
+    @cached_property
+    def _data(self) -> dict[str, Any]:
+        """Rows and questions, by content."""
+        return {
+            "format": self.config.format,
+            "tasks": {task.name: _task_identity(task) for task in self.tasks},
+            "rows": {name: split.origin.sha256 for name, split in self.splits.items()},
+        }
+
+    @cached_property
+    def _model(self) -> dict[str, Any]:
+        """Base weights, tokens, adapters and seed."""
+        model = self.config.model
+        return {
+            "model": model_identity(model),
+            "max_prompt_tokens": model.max_prompt_tokens,
+            "max_new_tokens": self.config.new_tokens,
+            "lora": _dump(self.config.lora),
+            "seed": self.config.seed,
+        }
+
+
+def check(config: RunConfig) -> None:
+    """Find bad input before anything runs: unknown tasks, broken expressions, lambda without ``mixed``."""
+    resolve_tasks(config.task)
+    plan_reward(config.reward)
+
+
+def method_name(config: RunConfig) -> str:
+    """What tables call PPO on the configured reward (SPEC section 5)."""
+    expression = config.reward.expression
+    known = {"rule": "PPO-rule", "ranked": "RLHF", "label": "RLLR", "mixed": f"RLLR-mixed (λ={config.reward.lam})"}
+    return known.get(expression, f"PPO on {expression}")
+
+
+def _reward_text(config: RunConfig) -> str:
+    reward = config.reward
+    return reward.expression if reward.lam is None else f"{reward.expression}, λ={reward.lam}, r2={reward.r2}"
+
+
+def _dump(section: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    dumped: dict[str, Any] = section.model_dump(mode="json", exclude=set(without))
+    return dumped
+
+
+def _task_identity(task: Task) -> str:
+    """Fingerprint of a task's declaration; functions are left out."""
+    fields = {
+        name: getattr(task, name)
+        for name in ("name", "fields", "templates", "labels", "numeric_range", "words", "aliases", "refused", "metrics")
+    }
+    return fingerprint({key: dict(value) if isinstance(value, Mapping) else value for key, value in fields.items()})
+
+
+def _slug(text: str) -> str:
+    kept = "".join(char if char.isalnum() or char in "-." else "-" for char in text.lower().replace("λ", "lam"))
+    return "-".join(part for part in kept.split("-") if part)[:48] or "run"

@@ -1,0 +1,228 @@
+"""What the stages do when they run: load what they need, call the library, return the result to be stored.
+
+Every function imports what it needs, so that a plan can be made without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import pstdev
+from typing import TYPE_CHECKING, Any
+
+from rewardlab.config import RunConfig
+from rewardlab.pipeline.stage import Work
+from rewardlab.runs import read_json, read_jsonl, write_jsonl
+from rewardlab.tasks.sources import Splits
+from rewardlab.tasks.task import STOP_STRINGS, tasks
+from rewardlab.types import Example, Pair, PairKind
+
+if TYPE_CHECKING:
+    from rewardlab.evaluation.few_shot import Demonstration
+    from rewardlab.models import Trunk
+    from rewardlab.pairs.sampled import SampleAnswers
+
+ADAPTER = "adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a row of a table says of its method, beside the measurements."""
+
+    method: str
+    start: str
+    reward: str | None
+    model_run: str | None
+    cost: Mapping[str, Any]
+
+
+def annotate(job: Work, config: RunConfig, splits: Mapping[str, Splits], journals: Path) -> dict[str, Any]:
+    """Stage ``annotate``."""
+    from rewardlab.annotate.stage import run_annotate
+
+    return run_annotate(job.folder, config, splits, journals, job.report)
+
+
+def sft(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
+    """Stage ``sft``."""
+    from rewardlab.training.sft import train_sft
+
+    rationales = gold_rationales(job.inputs["annotate"]) if "annotate" in job.inputs else None
+    labelled = [example for split in splits.values() for example in split.labelled]
+    result = train_sft(job.folder, config, labelled, rationales, job.recorder)
+    return {**result, "gold": {"labelled": result["rows"]}}
+
+
+def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits], journals: Path) -> dict[str, Any]:
+    """Stage ``pairs``."""
+    from rewardlab.pairs.stage import run_pairs
+
+    if kind == "label":
+        source = job.inputs.get("annotate")
+        rationales = source / "rationales.jsonl" if source else None
+        result = run_pairs(job.folder, config, kind, splits, rationales, progress=job.report)
+        used = sum(len(split.labelled[: config.pairs.limit]) for split in splits.values())
+        return {**result, "gold": {"labelled": used}}
+    from rewardlab.annotate.choose import build_annotator, choose_annotator
+
+    choice = choose_annotator(config.annotate, config.model, list(splits))
+    shared = config.model_copy(update={"seed": config.data.seed})
+    weighed = {name: split.labelled for name, split in splits.items()}
+    annotator = build_annotator(choice.name, shared, journals, weighed)
+    sample_answers = _answers_of(_trunk(config, job.inputs), config)
+    return run_pairs(
+        job.folder, config, kind, splits, None, sample_answers=sample_answers, annotator=annotator, progress=job.report
+    )
+
+
+def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits]) -> dict[str, Any]:
+    """Stage ``rm``."""
+    from rewardlab.training.reward_model import train_reward_model
+    from rewardlab.training.rm_evaluation import SampledAnswer
+
+    asked = [example for split in splits.values() for example in split.validation[: config.pairs.held_out]]
+    answers = _answers_of(_trunk(config, job.inputs), config)(asked, config.pairs.samples)
+    samples = [SampledAnswer(example, tuple(texts)) for example, texts in zip(asked, answers, strict=True)]
+    held_out = {
+        name: read_pairs(path / "held_out.jsonl") for name, path in job.inputs.items() if name.startswith("held_out_")
+    }
+    trained_on = read_pairs(job.inputs["pairs"] / "pairs.jsonl")
+    adapter = job.inputs["start"] / ADAPTER if "start" in job.inputs else None
+    return train_reward_model(job.folder, config, kind, adapter, trained_on, held_out, samples, job.recorder)
+
+
+def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
+    """Stage ``ppo``."""
+    from rewardlab.models.scoring import add_scorers
+    from rewardlab.rewards import Ledger, RewardContext, build_reward
+    from rewardlab.rewards.calibration import resolve_lambda
+    from rewardlab.rewards.plan import plan_reward
+    from rewardlab.training.ppo import PPOTrainer
+    from rewardlab.training.progress import FolderRecorder, Several
+
+    trunk = _trunk(config, job.inputs)
+    folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
+    loaded = add_scorers(trunk, folders, config.ppo.micro_batch)
+    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading)
+    plan = plan_reward(config.reward)
+    lam = resolve_lambda(plan.lam, context) if plan.lam else None
+    start = folders.get("label") if config.ppo.value == "adapter" and config.ppo.value_init == "rm" else None
+    trainer = PPOTrainer(
+        trunk,
+        build_reward(config.reward, context),
+        [example for split in splits.values() for example in split.prompts],
+        config,
+        Several(FolderRecorder(job.folder), job.recorder),
+        Ledger(job.folder.append),
+        job.folder.path,
+        value_start=start / ADAPTER if start else None,
+        value_scale=pstdev(loaded.sft_scores["label"]) if start and config.ppo.normalise_scores else 1.0,
+        lam=lam,
+    )
+    result = trainer.train()
+    gold = {"prompts": result.prompts} if plan.needs_gold else {}
+    return {**asdict(result), "reward": config.reward.expression, "lambda": lam, "gold": gold}
+
+
+def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: Facts) -> dict[str, Any]:
+    """Stage ``eval``."""
+    from rewardlab.evaluation.predict import Decoding, GeneratedText
+    from rewardlab.evaluation.predict import evaluate as measure
+    from rewardlab.models import SamplingConfig, row_key, sample
+    from rewardlab.tasks.task import prompt_of
+
+    trunk, role = _evaluated(config, job.inputs)
+    shots = _demonstrations(config, splits, job.inputs) if config.eval.shots else {}
+
+    def prompt(example: Example) -> str:
+        from rewardlab.evaluation.few_shot import few_shot_prompt
+
+        task = tasks.get(example.task)
+        return few_shot_prompt(task, example, shots[example.task]) if shots else prompt_of(example)
+
+    def encode(example: Example) -> list[int]:
+        codec = trunk.codec
+        return codec.text_prompt_ids(prompt(example), example.format) if shots else codec.prompt_ids(example)
+
+    def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
+        job.report(f"{facts.method} {decoding}", 0, len(examples))
+        sampling = SamplingConfig(
+            config.new_tokens, 1.0 if decoding == "sampled" else 0.0, STOP_STRINGS[config.format], config.eval.batch
+        )
+        keys = [row_key(config.seed, "eval", example.task, example.id) for example in examples]
+        drawn = sample(trunk, [encode(example) for example in examples], keys, sampling, role)
+        return [GeneratedText(item.text, item.is_finished) for item in drawn]
+
+    columns = {column: rows for split in splits.values() for column, rows in split.tests.items()}
+    found = measure(columns, generate, bootstrap=config.eval.bootstrap, seed=config.data.seed, prompt=prompt)
+    write_jsonl(job.folder.path / "predictions.jsonl", (row.to_json() for row in found.rows))
+    return {**asdict(facts), "seed": config.seed, "columns": found.columns, "shots": config.eval.shots}
+
+
+def gold_rationales(folder: Path) -> dict[tuple[str, str], str]:
+    """(task, id) -> the usable rationale for the gold label, of the labelled rows."""
+    return {
+        (row["task"], row["id"]): row["rationale"]
+        for row in read_jsonl(folder / "rationales.jsonl")
+        if row["split"] == "labelled" and row["is_gold"] and row["outcome"] == "answered"
+    }
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """The pairs of a JSON Lines file."""
+    return [Pair(**row) for row in read_jsonl(path)]
+
+
+def _trunk(config: RunConfig, inputs: Mapping[str, Path]) -> Trunk:
+    """The trunk with the SFT adapter merged, or the base model when there is no start."""
+    from rewardlab.models import load_trunk
+
+    return load_trunk(config.model, inputs["start"] / ADAPTER if "start" in inputs else None)
+
+
+def _evaluated(config: RunConfig, inputs: Mapping[str, Path]) -> tuple[Trunk, str | None]:
+    """The model that is evaluated and the role it answers in."""
+    from rewardlab.models import load_trunk
+    from rewardlab.training.rollout import POLICY
+
+    if "model" not in inputs:
+        return load_trunk(config.model), None
+    if read_json(inputs["model"] / "config.json")["stage"] == "sft":
+        return load_trunk(config.model, inputs["model"] / ADAPTER), None
+    trunk = _trunk(config, inputs)
+    trunk.roles.load(POLICY, inputs["model"] / ADAPTER)
+    return trunk, POLICY
+
+
+def _answers_of(trunk: Trunk, config: RunConfig) -> SampleAnswers:
+    """Draws several answers per example from the start model, at temperature 1."""
+    from rewardlab.models import SamplingConfig, row_key, sample
+
+    sampling = SamplingConfig(config.new_tokens, 1.0, STOP_STRINGS[config.format], config.eval.batch)
+
+    def sample_answers(examples: Sequence[Example], count: int) -> list[list[str]]:
+        prompts = [trunk.codec.prompt_ids(example) for example in examples for _ in range(count)]
+        keys = [row_key(config.seed, "pairs", e.task, e.id, number) for e in examples for number in range(count)]
+        texts = [item.text for item in sample(trunk, prompts, keys, sampling, None)]
+        return [texts[first : first + count] for first in range(0, len(texts), count)]
+
+    return sample_answers
+
+
+def _demonstrations(
+    config: RunConfig, splits: Mapping[str, Splits], inputs: Mapping[str, Path]
+) -> dict[str, list[Demonstration]]:
+    """Solved examples per task, from the labelled rows."""
+    from rewardlab.evaluation.few_shot import Demonstration, choose_demonstrations
+
+    rationales = gold_rationales(inputs["annotate"]) if "annotate" in inputs else {}
+    return {
+        name: choose_demonstrations(
+            tasks.get(name),
+            [Demonstration(example, rationales.get((name, example.id), "")) for example in split.labelled],
+            config.eval.shots,
+            config.seed,
+        )
+        for name, split in splits.items()
+    }
