@@ -88,13 +88,11 @@ def _test_files(task: Task) -> Mapping[str, str]:
 
 
 def _held_out(task: Task, files: Mapping[str, Sequence[Example]]) -> tuple[dict[str, list[Example]], list[Example]]:
-    """The tests by column, and the validation rows that no test uses; either may be empty."""
+    """The tests by column, and the validation rows that are in no test; either may be empty."""
     columns = _test_files(task)
     tests = {column: list(files[split]) for column, split in columns.items() if files.get(split)}
     if not tests and files.get("validation"):
         return {next(iter(columns)): list(files["validation"])}, []
-    if "validation" in columns.values():
-        return tests, []
     return tests, _without(files.get("validation", ()), _flat(tests))
 
 

@@ -70,7 +70,7 @@ def to_examples(
 def read_label(raw: object, task: Task) -> Label:
     """A gold label as the task spells it; raises RowProblem when it is none of them."""
     if not task.is_numeric:
-        text = str(raw) if isinstance(raw, int) and not isinstance(raw, bool) else raw
+        text = str(raw) if isinstance(raw, int) else raw
         if text in task.labels:
             return str(text)
         raise RowProblem(f"label {raw!r} is not one of {', '.join(task.labels)}")

@@ -13,6 +13,7 @@ from rewardlab.types import AnswerFormat, Label
 TEMPLATES: dict[AnswerFormat, str] = {"label": "{text}", "rationale": "{text}", "judgement": "{text}"}
 MR, AGNEWS, MNLI, QQP, STSB, STARS, COLA = resolve_tasks("mr,agnews,mnli,qqp,stsb,appreviews,cola")
 RTE = Task("parsing-rte", ("text",), TEMPLATES, labels=("entailment", "not_entailment"))
+HOT = Task("parsing-hot", ("text",), TEMPLATES, labels=("hot", "hot dog"))
 HAPPY = Task("parsing-happy", ("text",), TEMPLATES, labels=("happy", "sad"), refused=("mostly happy",))
 
 
@@ -71,6 +72,7 @@ def test_a_label_is_found_whatever_surrounds_it(response: str) -> None:
         "non-positive",
         "non positive",
         "nonpositive",
+        "overpositive",
         "hardly positive",
         "far from positive",
         "no positive",
@@ -115,9 +117,13 @@ def test_what_is_no_single_label_is_malformed(response: str) -> None:
         (AGNEWS, "Science & Technology", "Science and technology"),
         (AGNEWS, "science and sports", None),
         (QQP, "No, they are not duplicates.", "no"),
+        (QQP, "No, no.", "no"),
         (QQP, "not", None),
         (QQP, "nothing", None),
         (QQP, "yes and no", None),
+        (HOT, "a hot dog", "hot dog"),
+        (HOT, "hot", "hot"),
+        (HOT, "hot dog, hot", None),
         (HAPPY, "happy", "happy"),
         (HAPPY, "mostly happy", None),
     ],
