@@ -48,7 +48,7 @@ def plan_steps(section: SFTConfig | RMConfig, rows: int) -> Plan:
     """
     if rows == 0:
         raise DataError("there is no row left to train on; see the dropped counts in the log for the reasons")
-    batch = min(section.batch, rows)
+    batch = section.batch
     micro = max(size for size in range(1, min(section.micro_batch, batch) + 1) if batch % size == 0)
     steps = math.ceil(section.epochs * math.ceil(rows / batch))
     return Plan(micro, batch // micro, steps, int(section.warmup * steps))

@@ -187,6 +187,20 @@ def test_plan_counts_steps_by_hand() -> None:
     assert (plan.micro_batch, plan.accumulation, plan.steps, plan.warmup) == (5, 4, 13, 3)
 
 
+def test_fewer_rows_than_a_batch_are_one_step_an_epoch() -> None:
+    section = make_config(Path("x"), sft={"epochs": 3, "batch": 64, "micro_batch": 8, "warmup": 0.0}).sft
+    plan = plan_steps(section, 61)
+    assert (plan.micro_batch, plan.accumulation, plan.steps, plan.warmup) == (8, 8, 3, 0)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(llama: Path, tmp_path: Path) -> None:
+    section = {"lr": 1e30, "epochs": 5, "batch": 16, "micro_batch": 16, "warmup": 0}
+    folder = open_folder(tmp_path / "run")
+    with pytest.raises(TrainingError, match="expected a finite number"):
+        train_sft(folder, make_config(llama, sft=section), EXAMPLES, RATIONALES)
+    assert not (folder.path / "adapter").exists()
+
+
 def test_a_trainable_parameter_outside_the_role_is_refused(llama: Path) -> None:
     config = make_config(llama)
     trunk = load_trunk(config.model)
