@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from rewardlab.config import DataConfig, RewardConfig, load_config
+from rewardlab.config import RewardConfig, load_config
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.rewards import RewardContext, RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.ledger import scored_row, summary
@@ -130,10 +130,13 @@ class _Rows:
 def _all_examples(task: Task, request: ScoreRequest) -> Iterator[Example]:
     from rewardlab.tasks.sources import load_splits
 
-    data: DataConfig = load_config().data
+    config = load_config()
+    data = config.data
     wanted = ("labelled", "prompts", "validation", "test")
     limits = {name: getattr(data, name) if task.generate else ALL_ROWS for name in wanted}
-    splits = load_splits(task, source=data.source, data_dir=request.data or data.dir, format=request.format, **limits)
+    splits = load_splits(
+        task, source=data.source, data_dir=request.data or data.dir, format=request.format, seed=config.seed, **limits
+    )
     yield from (*splits.labelled, *splits.prompts, *splits.validation)
     for rows in splits.tests.values():
         yield from rows

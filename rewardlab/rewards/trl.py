@@ -12,7 +12,7 @@ from rewardlab.config import RewardConfig
 from rewardlab.errors import DataError
 from rewardlab.rewards.algebra import build_reward
 from rewardlab.tasks.rows import RowProblem, read_label
-from rewardlab.tasks.task import OPENINGS, Task, tasks
+from rewardlab.tasks.task import Task, tasks
 from rewardlab.types import AnswerFormat, Example, Label, Reward
 
 Message = Mapping[str, Any]
@@ -47,7 +47,7 @@ class TRLReward:
         """
         labels = self._labels(columns.get("label"), len(completions))
         examples = [self._example(row, label, columns) for row, label in enumerate(labels)]
-        responses = [self._response(completion) for completion in completions]
+        responses = [_response(completion) for completion in completions]
         return [score.score for score in self._reward(examples, responses)]
 
     def _labels(self, column: Sequence[Any] | None, rows: int) -> list[Label | None]:
@@ -69,10 +69,6 @@ class TRLReward:
         name = str(columns["id"][row]) if "id" in columns else str(row)
         return Example(self._task.name, name, fields, label, self._format)
 
-    def _response(self, completion: str | Sequence[Message]) -> str:
-        text = completion if isinstance(completion, str) else "".join(map(_content, completion))
-        return text.lstrip().removeprefix(OPENINGS[self._format]) if OPENINGS[self._format] else text
-
 
 def as_trl_reward(reward: Reward | str, task: Task | str, format: AnswerFormat = "rationale") -> TRLReward:
     """Make a callable for TRL's ``reward_funcs``.
@@ -91,6 +87,10 @@ def as_trl_reward(reward: Reward | str, task: Task | str, format: AnswerFormat =
     """
     built = build_reward(RewardConfig(expression=reward)) if isinstance(reward, str) else reward
     return TRLReward(built, tasks.get(task) if isinstance(task, str) else task, format)
+
+
+def _response(completion: str | Sequence[Message]) -> str:
+    return completion if isinstance(completion, str) else "".join(map(_content, completion))
 
 
 def _content(message: Message) -> str:

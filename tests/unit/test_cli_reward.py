@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,10 @@ def test_bundled_and_generated_rows_can_be_looked_up() -> None:
     path = answers({"id": bundled.id, "response": f"So.\n\n The answer is: {bundled.label}"})
     [row] = rows_of(invoke("score", "--task", "mrpc", "--input", path).stdout)
     assert (row["score"], row["gold"]) == (1.0, bundled.label)
+    generated = load_splits(tasks.get("sandbox-topic"), labelled=600, prompts=3000, validation=200, test=500).prompts[7]
+    path = answers({"id": generated.id, "response": f"So.\n\n The answer is: {generated.label}"})
+    [row] = rows_of(invoke("score", "--task", "sandbox-topic", "--input", path).stdout)
+    assert (row["score"], row["gold"]) == (1.0, generated.label)
 
 
 def test_output_file_appears_whole() -> None:
@@ -214,8 +218,9 @@ def test_a_hundred_thousand_responses_within_ten_seconds_and_without_torch() -> 
         f"app(['score', '--task', 'agnews', '--input', {path!r}, '--output', 'scores.jsonl'], standalone_mode=False);"
         "sys.exit('torch' in sys.modules)"
     )
-    start = time.perf_counter()
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "100000 responses of agnews scored by rule: mean score 1.0000" in done.stderr
-    assert time.perf_counter() - start < 10
+    after = os.times()  # processor time: the wall clock of a busy machine says nothing
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 10

@@ -8,6 +8,7 @@ import pytest
 
 from rewardlab.errors import ConfigError, DataError, UnknownNameError
 from rewardlab.rewards import RewardContext, RewardEntry, find_reward, register_reward, rewards
+from rewardlab.rewards.functions import as_score
 from rewardlab.types import AnswerFormat, Example, Label, Reading, Score
 
 TEXT = {"text": "Rovers won the cup."}
@@ -55,8 +56,8 @@ def test_regression(response: str, expected: float) -> None:
 
 
 def test_strict_reading_wants_the_exact_format() -> None:
-    response = "A match. the answer is **sports**."
-    lenient, strict = rule(news(), "A match.\nThe answer is: **sports**."), rule(news(), response, "strict")
+    response = "A match.\nThe answer is: **sports**."
+    lenient, strict = rule(news(), response), rule(news(), response, "strict")
     assert (lenient.score, strict.score) == (1.0, -1.0)
     assert strict.reason.startswith("malformed")
 
@@ -137,6 +138,11 @@ def test_a_function_by_reference() -> None:
     scores = entry.build(RewardContext())([news()] * 3, ["LOUD", "soft", ""])
     assert [score.score for score in scores] == [1.0, 0.0, None]
     assert entry.description == "1 for capitals only."
+
+
+def test_a_function_that_returns_nan_could_not_judge() -> None:
+    score = as_score("mine", math.nan)
+    assert (score.score, score.reason) == (None, "mine returned nan")
 
 
 def test_a_trl_function_by_reference() -> None:

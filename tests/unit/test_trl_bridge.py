@@ -43,7 +43,7 @@ def test_conversational_completions() -> None:
     function = rewardlab.as_trl_reward("rule", "agnews")
     plain = [{"role": "assistant", "content": RIGHT}]
     parts = [{"role": "assistant", "content": [{"type": "text", "text": WRONG}]}]
-    tools = [{"role": "assistant", "content": None}, {"role": "tool", "content": "Sports"}, plain[0]]
+    tools = [{"role": "assistant", "content": None}, plain[0], {"role": "tool", "content": WRONG}]
     assert call_as_grpo(function, [plain, parts, tools, []], label=["Sports"] * 4) == [1.0, 0.0, 1.0, -1.0]
 
 
