@@ -2,8 +2,10 @@
 
 Classes: uniform among the other labels. Numbers follow RLLR appendix D: gold + 3 + u with u from [-1, 1], minus 5
 above the maximum. Drawn naively, such a number betrays itself: 97 % of STS-B's scores are multiples of 0.05, and a
-scorer that sees only the digits wins 99 % of the pairs. Here the wrong number is drawn, by frequency, among the label
-values of the training rows that satisfy the rule, and printed as gold is printed.
+scorer that sees only the label wins 99 % of the pairs. Here the wrong number is drawn, by frequency, among the label
+values of the training rows that satisfy the rule, and printed as gold is printed. The frequencies are weighted so
+that each value is a wrong label as often as it is gold, as far as the rule allows: unweighted, a label-only scorer
+still wins 60 % on STS-B and 78 % on AppReviews, weighted 57 % and 64 %.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ from rewardlab.types import Label
 _SHIFT, _SPREAD = 0.6, 0.2
 """Shift as a share of the span: 3 and 1 of RLLR's span of 5."""
 _EDGE = 1e-9
+_ROUNDS = 50
+"""Rounds of proportional fitting; what is left after them is what the rule does not allow."""
+_MOST_VALUES = 500
+"""Beyond this many different values fitting would take seconds, and no value is frequent enough to tell much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,8 @@ class WrongLabels:
         self.task = task
         self._counts = Counter(label for label in observed if label is not None)
         self._rule = _rule_of(task)
-        self._allowed: dict[Label, Mapping[Label, int]] = {}
+        self._weights = balanced_weights(self._counts, self._rule) if self._rule else {}
+        self._allowed: dict[Label, Mapping[Label, float]] = {}
 
     def draw(self, gold: Label, *seed: object) -> Label:
         """A label that is not ``gold``; the same for the same ``seed``.
@@ -109,9 +116,8 @@ class WrongLabels:
             raise DataError(f"task {self.task.name}: {gold!r} is its only label; a pair needs a second one")
         return others
 
-    def _observed_wrong(self, gold: Label, rule: NumberRule) -> dict[Label, int]:
-        pairs = sorted(self._counts.items(), key=lambda item: float(item[0]))
-        return {label: count for label, count in pairs if rule.allows(float(gold), float(label))}
+    def _observed_wrong(self, gold: Label, rule: NumberRule) -> dict[Label, float]:
+        return {label: weight for label, weight in self._weights.items() if rule.allows(float(gold), float(label))}
 
     def _unobserved(self, gold: Label, rule: NumberRule, rng: random.Random) -> Label:
         """The rule's own draw, for data so small that no training label satisfies the rule."""
@@ -120,6 +126,32 @@ class WrongLabels:
             return round(wrong, 1)
         others = self._other_labels(gold)
         return min(others, key=lambda label: abs(float(label) - wrong))
+
+
+def balanced_weights(counts: Mapping[Label, int], rule: NumberRule) -> dict[Label, float]:
+    """How strongly each observed value is drawn as a wrong label, from the smallest value to the largest.
+
+    Frequencies, fitted so that the values' shares among the wrong labels approach their shares among gold labels.
+
+    Args:
+        counts: Observed gold values and how often each occurs.
+        rule: Which value may be wrong for which.
+    Source:
+        Iterative proportional fitting (Deming & Stephan 1940).
+    """
+    values = sorted(counts, key=float)
+    weights = {value: float(counts[value]) for value in values}
+    if len(values) > _MOST_VALUES:
+        return weights
+    allowed = {gold: [value for value in values if rule.allows(float(gold), float(value))] for gold in values}
+    for _ in range(_ROUNDS):
+        drawn = dict.fromkeys(values, 0.0)
+        for gold, candidates in allowed.items():
+            total = sum(weights[value] for value in candidates)
+            for value in candidates:
+                drawn[value] += counts[gold] * weights[value] / total
+        weights = {value: weights[value] * (counts[value] / drawn[value] if drawn[value] else 1) for value in values}
+    return weights
 
 
 def _rule_of(task: Task) -> NumberRule | None:

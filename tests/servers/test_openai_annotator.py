@@ -1,0 +1,194 @@
+"""The openai annotator against a real server over HTTP, through the real client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chat_server import RETRY_AFTER_S, ChatServer
+
+from rewardlab.annotate.base import RankingRequest, RationaleRequest
+from rewardlab.annotate.hosted import OpenAIAnnotator
+from rewardlab.annotate.journal import Journal
+from rewardlab.annotate.retry import RetryPolicy
+from rewardlab.config import AnnotateConfig, RunConfig
+from rewardlab.errors import AnnotationError, InputError
+from rewardlab.types import Example
+
+KEY = "sk-a-secret-that-must-not-leak"
+QUICK = RetryPolicy(attempts=3, base_s=0.01, longest_s=0.02)
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with ChatServer() as open_server:
+        yield open_server
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+def annotator(server: ChatServer, behaviour: str, folder: Path, **settings: object) -> OpenAIAnnotator:
+    config = AnnotateConfig(model="m", base_url=server.url(behaviour), max_failed=1.0).model_copy(update=settings)
+    return OpenAIAnnotator(config, Journal(folder / "openai.jsonl"), QUICK)
+
+
+def requests(count: int) -> list[RationaleRequest]:
+    rows = [Example("sst2", str(row), {"text": f"film number {row}"}, "positive") for row in range(count)]
+    return [RationaleRequest(row, "positive") for row in rows]
+
+
+def test_an_answer_is_returned_with_its_tokens(server: ChatServer, tmp_path: Path) -> None:
+    (only,) = annotator(server, "ok", tmp_path).rationales(requests(1))
+    assert only.outcome == "answered"
+    assert only.text == "Every word of it speaks for positive."
+    assert (only.prompt_tokens, only.response_tokens) == (7, 5)
+    assert (only.annotator, only.model, only.from_journal) == ("openai", "m", False)
+    assert server.bodies[0]["messages"][0]["content"].startswith("Movie review: film number 0")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "outcome", "asked"),
+    [
+        ("ok", "answered", 1),
+        ("429", "answered", 2),
+        ("flaky", "answered", 2),
+        ("dropped", "answered", 2),
+        ("500", "failed", 3),
+        ("malformed", "failed", 3),
+        ("html", "failed", 3),
+        ("empty", "failed", 3),
+        ("declined", "refused", 1),
+        ("filter", "filtered", 1),
+        ("blocked", "filtered", 1),
+        ("truncated", "truncated", 1),
+    ],
+)
+def test_every_behaviour_ends_in_its_class(
+    server: ChatServer, tmp_path: Path, behaviour: str, outcome: str, asked: int
+) -> None:
+    (only,) = annotator(server, behaviour, tmp_path).rationales(requests(1))
+    assert only.outcome == outcome
+    assert server.requests == asked
+    assert bool(only.reason) == (outcome != "answered")
+
+
+def test_retry_after_is_honoured(server: ChatServer, tmp_path: Path) -> None:
+    annotator(server, "429", tmp_path).rationales(requests(1))
+    assert server.times[1] - server.times[0] >= RETRY_AFTER_S  # our own back-off would be 0.01 s
+
+
+def test_a_timeout_counts_as_a_failure(server: ChatServer, tmp_path: Path) -> None:
+    (only,) = annotator(server, "slow", tmp_path, timeout_s=0.01).rationales(requests(1))
+    assert only.outcome == "failed"
+    assert "Timeout" in only.reason
+
+
+def test_requests_run_side_by_side_up_to_the_limit(server: ChatServer, tmp_path: Path) -> None:
+    answers = annotator(server, "slow", tmp_path, concurrency=5).rationales(requests(20))
+    assert [answer.outcome for answer in answers] == ["answered"] * 20
+    assert 2 <= server.in_flight_peak <= 5
+
+
+def test_answers_come_in_the_order_of_the_requests(server: ChatServer, tmp_path: Path) -> None:
+    rows = requests(6)
+    asked = [RationaleRequest(rows[i].example, "negative" if i % 2 else "positive") for i in range(6)]
+    answers = annotator(server, "slow", tmp_path, concurrency=6).rationales(asked)
+    assert ["negative" in answer.text for answer in answers] == [False, True] * 3
+
+
+def test_the_same_question_is_asked_once(server: ChatServer, tmp_path: Path) -> None:
+    first = annotator(server, "ok", tmp_path).rationales(requests(3) + requests(3))
+    assert server.requests == 3
+    second = annotator(server, "ok", tmp_path).rationales(requests(5))
+    assert server.requests == 5  # only the two new ones
+    assert [answer.from_journal for answer in second] == [True, True, True, False, False]
+    assert [answer.text for answer in first[:3]] == [answer.text for answer in second[:3]]
+
+
+def test_other_sampling_settings_are_another_question(server: ChatServer, tmp_path: Path) -> None:
+    annotator(server, "ok", tmp_path).rationales(requests(1))
+    annotator(server, "ok", tmp_path, temperature=0.1).rationales(requests(1))
+    assert server.requests == 2
+
+
+def test_failures_are_asked_again_by_the_next_run(server: ChatServer, tmp_path: Path) -> None:
+    annotator(server, "500", tmp_path).rationales(requests(1))
+    (again,) = annotator(server, "ok", tmp_path).rationales(requests(1))
+    assert again.outcome == "answered"
+
+
+def test_an_interrupted_run_goes_on(server: ChatServer, tmp_path: Path) -> None:
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        annotator(server, "slow", tmp_path, concurrency=2).rationales(requests(10), interrupt)
+    kept = len(Journal(tmp_path / "openai.jsonl"))
+    assert 4 <= kept < 10
+    before = server.requests
+    answers = annotator(server, "slow", tmp_path, concurrency=2).rationales(requests(10))
+    assert [answer.outcome for answer in answers] == ["answered"] * 10
+    assert server.requests - before == 10 - kept
+
+
+def test_too_many_failures_end_the_run(server: ChatServer, tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"of 40 requests failed, more than annotate.max_failed = 0.05"):
+        annotator(server, "500", tmp_path, max_failed=0.05, concurrency=4).rationales(requests(40))
+    assert server.requests < 40  # it stopped long before the 120 attempts that all rows would have cost
+
+
+def test_a_refused_key_ends_the_run_and_does_not_leak(server: ChatServer, tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match="401") as caught:
+        annotator(server, "denied", tmp_path, concurrency=1).rationales(requests(5))
+    assert server.requests == 1
+    assert KEY not in str(caught.value)
+
+
+def test_the_key_is_not_in_the_journal(server: ChatServer, tmp_path: Path) -> None:
+    annotator(server, "mixed", tmp_path).rationales(requests(20))
+    assert KEY not in (tmp_path / "openai.jsonl").read_text()
+
+
+def test_a_mixed_run_puts_every_row_in_a_class(server: ChatServer, tmp_path: Path) -> None:
+    answers = annotator(server, "mixed", tmp_path).rationales(requests(40))
+    assert len(answers) == 40
+    assert {answer.outcome for answer in answers} == {"answered", "failed", "filtered", "truncated"}
+    assert all(answer.text for answer in answers if answer.outcome == "answered")
+    assert all(not answer.text for answer in answers if answer.outcome in ("failed", "filtered"))
+
+
+def test_rankings_are_read_and_budgeted(server: ChatServer, tmp_path: Path) -> None:
+    row = requests(1)[0].example
+    (ranking,) = annotator(server, "ok", tmp_path).rank_many([RankingRequest(row, ("a", "b", "c"))])
+    assert ranking.places == (1, 2, 3)
+    assert server.bodies[0]["max_tokens"] == 4 * AnnotateConfig().max_new_tokens
+    assert "[Answer 3] c" in server.bodies[0]["messages"][0]["content"]
+
+
+def test_a_ranking_that_cannot_be_read_is_unparsable(server: ChatServer, tmp_path: Path) -> None:
+    row = requests(1)[0].example
+    (ranking,) = annotator(server, "refusal", tmp_path).rank_many([RankingRequest(row, ("a", "b"))])
+    assert (ranking.places, ranking.outcome) == ((), "unparsable")
+
+
+def test_without_a_key_the_message_names_variable_and_alternatives(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(InputError, match="OPENAI_API_KEY is not set") as caught:
+        OpenAIAnnotator(RunConfig().annotate, Journal(tmp_path / "j.jsonl"))
+    assert caught.value.exit_code == 2
+    assert all(name in str(caught.value) for name in ("local", "template", "sandbox"))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_journal_lines_say_who_answered(server: ChatServer, tmp_path: Path) -> None:
+    annotator(server, "ok", tmp_path).rationales(requests(1))
+    row = json.loads((tmp_path / "openai.jsonl").read_text())
+    assert (row["annotator"], row["model"], row["finish"]) == ("openai", "m", "stop")

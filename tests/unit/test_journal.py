@@ -1,0 +1,106 @@
+"""The journal keeps every answer that was paid for, whatever happens to the process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from rewardlab.annotate.base import request_key
+from rewardlab.annotate.journal import Journal
+
+WRITER = """
+import sys
+from pathlib import Path
+from rewardlab.annotate.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+for number in range(100000):
+    journal.append(str(number), {"text": "x" * 50})
+    print(number, flush=True)
+"""
+
+
+def test_what_is_appended_is_there_next_time(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "journal.jsonl"
+    Journal(path).append("k", {"text": "Zürich \u2028 a\nb"})
+    again = Journal(path)
+    assert again.get("k") == {"key": "k", "text": "Zürich \u2028 a\nb"}
+    assert "k" in again
+    assert len(again) == 1
+    assert again.get("other") is None
+
+
+def test_a_torn_last_line_is_cut_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.append("a", {"text": "1"})
+    journal.append("b", {"text": "2"})
+    path.write_bytes(path.read_bytes()[:-5])
+    again = Journal(path)
+    assert "a" in again
+    assert "b" not in again
+    assert "not finished" in caplog.text
+    again.append("b", {"text": "2"})
+    assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == ["a", "b"]
+
+
+def test_a_line_that_is_no_record_costs_only_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"key": "a"}\nnonsense\n[1]\n{"no": "key"}\n\n{"key": "b"}\n')
+    assert len(Journal(path)) == 2
+    assert "line 2" in caplog.text
+
+
+def test_journals_merge_by_concatenation(tmp_path: Path) -> None:
+    left, right = tmp_path / "left.jsonl", tmp_path / "right.jsonl"
+    Journal(left).append("a", {})
+    Journal(right).append("b", {})
+    left.write_bytes(left.read_bytes() + right.read_bytes())
+    assert len(Journal(left)) == 2
+
+
+def test_threads_do_not_tear_each_others_lines(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+
+    def write(thread: int) -> None:
+        for number in range(20):
+            journal.append(f"{thread}-{number}", {"text": "y" * 200})
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(Journal(journal.path)) == 80
+
+
+def test_kill_9_loses_nothing_that_was_reported(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    root = str(Path(__file__).resolve().parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    assert process.stdout is not None
+    for _ in range(50):
+        process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    reported = 49 + len(process.stdout.read().splitlines())
+    process.wait()
+    process.stdout.close()
+    assert all(str(number) in Journal(path) for number in range(reported))
+
+
+def test_keys_depend_on_every_part_of_the_request() -> None:
+    base = {"model": "m", "messages": [{"role": "user", "content": "q"}], "temperature": 0.7}
+    assert request_key(base) == request_key(dict(reversed(base.items())))
+    others = [{**base, "model": "n"}, {**base, "temperature": 0.8}, {**base, "messages": []}]
+    assert len({request_key(each) for each in [base, *others]}) == 4
