@@ -91,5 +91,5 @@ def _solved(task: Task, shot: Demonstration) -> str:
     example = shot.example
     if example.label is None:
         raise DataError(f"task {task.name}: row {example.id} has no label; demonstrations need one")
-    response = task.response(example.label, example.format, shot.rationale).lstrip()
-    return f"{task.prompt(example)}{SEPARATOR}{OPENINGS[example.format]}{response}"
+    response = OPENINGS[example.format] + task.response(example.label, example.format, shot.rationale)
+    return f"{task.prompt(example)}{SEPARATOR}{response.lstrip()}"

@@ -1,0 +1,90 @@
+"""What must hold of every metric, whatever the answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rewardlab.metrics import CORRELATIONS, METRICS, bootstrap_interval, paired_bootstrap_difference, score_predictions
+
+
+@dataclass(frozen=True)
+class Space:
+    labels: tuple[str, ...] = ("no", "yes", "maybe")
+    numeric_range: tuple[float, float] | None = None
+
+
+LABELS, NUMBERS = Space(), Space((), (0.0, 5.0))
+CLASSIFIED = [name for name in METRICS if name not in CORRELATIONS]
+
+label_rows = st.lists(
+    st.tuples(st.sampled_from(LABELS.labels), st.none() | st.sampled_from(LABELS.labels)), min_size=1, max_size=30
+)
+number_rows = st.lists(
+    st.tuples(st.integers(0, 50).map(lambda tenth: tenth / 10), st.none() | st.integers(0, 50).map(lambda n: n / 10)),
+    min_size=1,
+    max_size=30,
+)
+
+
+@pytest.mark.parametrize("metric", CLASSIFIED)
+@settings(max_examples=60, deadline=None)
+@given(rows=label_rows)
+def test_label_metrics_are_bounded_and_ignore_order(metric: str, rows: list[tuple[str, str | None]]) -> None:
+    gold, answers = [row[0] for row in rows], [row[1] for row in rows]
+    value = score_predictions(metric, gold, answers, LABELS)
+    assert -1 - 1e-9 <= value <= 1 + 1e-9
+    assert value == pytest.approx(score_predictions(metric, gold[::-1], answers[::-1], LABELS))
+
+
+@pytest.mark.parametrize("metric", CORRELATIONS)
+@settings(max_examples=60, deadline=None)
+@given(rows=number_rows)
+def test_correlations_are_bounded_and_symmetric(metric: str, rows: list[tuple[float, float | None]]) -> None:
+    gold, answers = [row[0] for row in rows], [2.5 if row[1] is None else row[1] for row in rows]
+    value = score_predictions(metric, gold, [row[1] for row in rows], NUMBERS)
+    assert -1 - 1e-9 <= value <= 1 + 1e-9
+    assert value == pytest.approx(score_predictions(metric, answers, gold, NUMBERS), abs=1e-9)
+
+
+@pytest.mark.parametrize("metric", CORRELATIONS)
+@settings(max_examples=60, deadline=None)
+@given(rows=number_rows)
+def test_correlations_turn_with_the_scale(metric: str, rows: list[tuple[float, float | None]]) -> None:
+    gold, answers = [row[0] for row in rows], [row[1] for row in rows]
+    turned = [None if answer is None else 5.0 - answer for answer in answers]
+    value = score_predictions(metric, gold, answers, NUMBERS)
+    assert score_predictions(metric, gold, turned, NUMBERS) == pytest.approx(-value, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=label_rows, place=st.integers(0, 29))
+def test_mending_one_answer_never_lowers_accuracy(rows: list[tuple[str, str | None]], place: int) -> None:
+    gold, answers = [row[0] for row in rows], [row[1] for row in rows]
+    mended = list(answers)
+    mended[place % len(rows)] = gold[place % len(rows)]
+    before = score_predictions("accuracy", gold, answers, LABELS)
+    assert score_predictions("accuracy", gold, mended, LABELS) >= before
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=label_rows, seed=st.integers(0, 99))
+def test_intervals_hold_their_value_and_repeat(rows: list[tuple[str, str | None]], seed: int) -> None:
+    gold, answers = [row[0] for row in rows], [row[1] for row in rows]
+    found = bootstrap_interval("accuracy", gold, answers, LABELS, resamples=200, seed=seed)
+    assert found.low <= found.value <= found.high
+    assert found == bootstrap_interval("accuracy", gold, answers, LABELS, resamples=200, seed=seed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=label_rows, shift=st.integers(0, 5))
+def test_a_difference_turns_its_sign_with_its_sides(rows: list[tuple[str, str | None]], shift: int) -> None:
+    gold, a = [row[0] for row in rows], [row[1] for row in rows]
+    b = list(np.roll(np.array(a, dtype=object), shift))
+    there = paired_bootstrap_difference("accuracy", gold, a, b, LABELS, resamples=200)
+    back = paired_bootstrap_difference("accuracy", gold, b, a, LABELS, resamples=200)
+    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low), abs=1e-12)

@@ -1,0 +1,188 @@
+"""Evaluation: predictions, few-shot prompts, and the accuracy of scorers on pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from rewardlab.errors import DataError
+from rewardlab.evaluation.few_shot import Demonstration, choose_demonstrations, few_shot_prompt
+from rewardlab.evaluation.predict import Decoding, GeneratedText, evaluate
+from rewardlab.evaluation.reward_models import (
+    OrderedPair,
+    SampledAnswer,
+    ordered_by_gold,
+    pair_accuracy,
+    sampled_accuracy,
+)
+from rewardlab.tasks.task import Task, tasks
+from rewardlab.types import Example
+
+TEMPLATES = {"label": "Q: {text}", "rationale": "Why? Q: {text}", "judgement": "Judge: {text}"}
+
+
+def _quality(example: Example, response: str) -> float:
+    return float(example.fields["text"] in response)
+
+
+TOY = Task(name="toy-eval", fields=("text",), templates=TEMPLATES, labels=("no", "yes"), quality=_quality)
+SCALE = Task(
+    name="toy-scale", fields=("text",), templates=TEMPLATES, numeric_range=(0.0, 5.0), metrics=("pearson", "spearman")
+)
+
+
+@pytest.fixture(autouse=True)
+def _known_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_entries", {**tasks._entries, "toy-eval": TOY, "toy-scale": SCALE})
+
+
+def _examples(labels: Sequence[str | float | None], task: str = "toy-eval") -> list[Example]:
+    return [
+        Example(task, f"row-{number}", {"text": f"text {number}"}, label, "rationale")
+        for number, label in enumerate(labels)
+    ]
+
+
+def _says(responses: Sequence[str]) -> Callable[[Sequence[Example], Decoding], list[GeneratedText]]:
+    def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
+        texts = responses if decoding == "sampled" else ["so\n\n The answer is: yes"] * len(examples)
+        return [GeneratedText(text, finished=number > 0) for number, text in enumerate(texts)]
+
+    return generate
+
+
+def test_every_prediction_is_read_and_measured() -> None:
+    responses = [
+        "text 0\n\n The answer is: yes",  # right, strict
+        "because\n\n The answer is: yes",  # wrong
+        "no idea at all",  # malformed
+        "I say text 3. The answer is: no.",  # right, lenient only
+    ]
+    rows, columns = evaluate({"toy": _examples(["yes", "no", "yes", "no"])}, _says(responses), bootstrap=100)
+    cell = columns["toy"]["sampled"]
+    assert cell["n"] == 4
+    assert cell["metrics"]["accuracy"]["value"] == pytest.approx(2 / 4)
+    assert cell["malformed"] == pytest.approx(1 / 4)
+    assert cell["strict_malformed"] == pytest.approx(2 / 4)
+    assert cell["unfinished"] == pytest.approx(1 / 4)
+    assert cell["quality"]["value"] == pytest.approx(2 / 4)
+    assert columns["toy"]["greedy"]["metrics"]["accuracy"]["value"] == pytest.approx(2 / 4)
+    first, second, third, fourth = rows[:4]
+    assert [row.decoding for row in rows] == ["sampled"] * 4 + ["greedy"] * 4
+    assert (first.answer, first.strict, first.is_correct, first.finished) == ("yes", "yes", True, False)
+    assert (second.answer, second.is_correct, second.finished) == ("yes", False, True)
+    assert (third.answer, third.is_correct, third.is_malformed) == (None, False, True)
+    assert (fourth.answer, fourth.strict, fourth.is_correct) == ("no", None, True)
+    assert first.prompt == "Why? Q: text 0"
+    assert first.quality == 1.0
+    assert json.loads(json.dumps(first.to_json()))["column"] == "toy"
+
+
+def test_numbers_are_measured_by_correlation() -> None:
+    responses = [f"r\n\n The answer is: {number}" for number in ("0.0", "2.0", "5.0")]
+    rows, columns = evaluate({"s": _examples([0.0, 2.5, 5.0], "toy-scale")}, _says(responses), bootstrap=100)
+    cell = columns["s"]["sampled"]
+    assert cell["metrics"]["spearman"]["value"] == pytest.approx(1.0)
+    # deviations (-2.5, 0, 2.5) and (-7, -1, 8)/3: 12.5 / sqrt(12.5 * 38/3) = 0.99340
+    assert cell["metrics"]["pearson"]["value"] == pytest.approx(0.99340, abs=1e-5)
+    assert [row.is_correct for row in rows[:3]] == [True, False, True]
+    assert cell["quality"] is None
+    assert cell["numeric_range"] == (0.0, 5.0)
+
+
+def test_the_prompt_that_was_asked_is_recorded() -> None:
+    rows, _ = evaluate({"toy": _examples(["yes"])}, _says(["yes"]), bootstrap=100, prompt=lambda example: example.id)
+    assert rows[0].prompt == "row-0"
+
+
+def test_evaluation_refuses_what_it_cannot_measure() -> None:
+    with pytest.raises(DataError, match="toy: there are no test examples"):
+        evaluate({"toy": []}, _says([]))
+    with pytest.raises(DataError, match="row row-1 and 0 more have no gold label"):
+        evaluate({"toy": _examples(["yes", None])}, _says(["yes", "yes"]))
+    with pytest.raises(DataError, match="2 examples, 1 responses"):
+        evaluate({"toy": _examples(["yes", "no"])}, _says(["yes"]))
+    with pytest.raises(DataError, match="one task a column"):
+        evaluate({"toy": [*_examples(["yes"]), *_examples([1.0], "toy-scale")]}, _says(["yes", "yes"]))
+
+
+def test_few_shot_prompts_show_question_and_answer_in_the_examples_format() -> None:
+    question, shown = _examples([None, "yes"])
+    text = few_shot_prompt(TOY, question, [Demonstration(shown, "Because of 1.")])
+    assert text == "Why? Q: text 1\n\nBecause of 1.\n\n The answer is: yes\n\nWhy? Q: text 0"
+    bare = few_shot_prompt(TOY, question, [Demonstration(shown)])
+    assert bare == "Why? Q: text 1\n\nThe answer is: yes\n\nWhy? Q: text 0"
+    judged = few_shot_prompt(TOY, replace(question, format="judgement"), [Demonstration(shown)])
+    assert judged == "Judge: text 1\n\n<Judgement> yes </Judgement>\n\nJudge: text 0"
+    assert few_shot_prompt(TOY, replace(question, format="label"), []) == "Q: text 0"
+
+
+def test_a_demonstration_without_label_is_refused() -> None:
+    question, bare = _examples([None, None])
+    with pytest.raises(DataError, match="row row-1 has no label"):
+        few_shot_prompt(TOY, question, [Demonstration(bare)])
+
+
+def test_demonstrations_are_balanced_and_seeded() -> None:
+    pool = [Demonstration(example) for example in _examples(["yes"] * 40 + ["no"] * 4 + [None] * 4)]
+    chosen = choose_demonstrations(TOY, pool, 4, seed=1)
+    assert sorted(str(shot.example.label) for shot in chosen) == ["no", "no", "yes", "yes"]
+    assert chosen == choose_demonstrations(TOY, pool, 4, seed=1)
+    assert chosen != choose_demonstrations(TOY, pool, 4, seed=2)
+    assert {len(choose_demonstrations(TOY, pool, 44, seed=0))} == {44}
+
+
+def test_numeric_demonstrations_cover_the_range() -> None:
+    golds = [0.1 * number for number in range(30)] + [3.5, 4.5]
+    pool = [Demonstration(example) for example in _examples(golds, "toy-scale")]
+    chosen = choose_demonstrations(SCALE, pool, 5, seed=0)
+    assert sorted(int(float(str(shot.example.label))) for shot in chosen) == [0, 1, 2, 3, 4]
+
+
+def test_excluded_rows_are_never_shown() -> None:
+    pool = [Demonstration(example) for example in _examples(["yes", "no", "yes"])]
+    chosen = choose_demonstrations(TOY, pool, 2, seed=0, exclude=frozenset({"row-0"}))
+    assert {shot.example.id for shot in chosen} == {"row-1", "row-2"}
+    with pytest.raises(DataError, match="2 labelled rows, 3 shots asked"):
+        choose_demonstrations(TOY, pool, 3, seed=0, exclude=frozenset({"row-0"}))
+
+
+def test_pair_accuracy_counts_ties_half() -> None:
+    found = pair_accuracy([2.0, 1.0, 0.5, 0.0], [1.0, 1.0, 0.0, 3.0])
+    # won, tied, won, lost
+    assert found.value == pytest.approx((1 + 0.5 + 1 + 0) / 4)
+    assert found.low < found.value < found.high
+    assert pair_accuracy([1.0], [1.0]).value == 0.5
+    with pytest.raises(DataError, match="2 chosen and 1 rejected"):
+        pair_accuracy([1.0, 2.0], [1.0])
+
+
+def test_pairs_of_one_prompt_are_resampled_together() -> None:
+    chosen, rejected = [1.0] * 20 + [0.0] * 20, [0.5] * 40
+    grouped = pair_accuracy(chosen, rejected, ["a"] * 20 + ["b"] * 20)
+    assert (grouped.low, grouped.high) == (0.0, 1.0)
+    assert pair_accuracy(chosen, rejected).high < 0.8
+
+
+def test_samples_are_ordered_by_gold_within_their_prompt() -> None:
+    samples = [
+        SampledAnswer("p", "no", "yes"),
+        SampledAnswer("p", "yes", "yes"),
+        SampledAnswer("p", None, "yes"),
+        SampledAnswer("q", "yes", "yes"),
+        SampledAnswer("q", "yes", "yes"),
+    ]
+    assert ordered_by_gold(TOY, samples) == [OrderedPair("p", 1, 0)]
+    found = sampled_accuracy(TOY, samples, [0.1, 0.9, 5.0, 0.0, 1.0])
+    assert found is not None
+    assert found.value == 1.0
+    assert sampled_accuracy(TOY, samples[3:], [0.0, 1.0]) is None
+
+
+def test_numbers_are_ordered_by_their_distance_to_gold() -> None:
+    samples = [SampledAnswer("p", answer, 2.0) for answer in (4.0, 2.5, 1.5)]
+    # distances 2, 0.5, 0.5: the two near ones tie and both beat the first
+    assert ordered_by_gold(SCALE, samples) == [OrderedPair("p", 1, 0), OrderedPair("p", 2, 0)]

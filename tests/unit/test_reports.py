@@ -1,0 +1,204 @@
+"""Collecting runs, the page, and ``rewardlab compare``: complete, damaged, mixed and missing folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from rewardlab.cli.compare import compare
+from rewardlab.errors import InputError
+from rewardlab.reports.collect import collect, load_eval
+from rewardlab.reports.differences import Gain, find_baseline, gains, points, sentence, splits
+from rewardlab.reports.page import pair_distribution, write_report
+from rewardlab.reports.statistics import Estimate
+from rewardlab.reports.table import build_table
+from tests.support.runs import both, eval_folder, pairs_folder, ppo_folder, reward_model_folder
+
+LOGS = [{"reward/score_mean": 0.1 * step, "gold/accuracy": 0.7, "policy/kl": 0.01 * step} for step in range(4)]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder of runs: a baseline, a trained method with its PPO run, both evaluated."""
+    trained = ppo_folder(tmp_path / "ppo" / "rllr-0", [{**log, "reward/lambda_saturation": 0.2} for log in LOGS])
+    eval_folder(tmp_path / "eval" / "sft-0", columns={"toy": both(70, 80, 200)})
+    eval_folder(
+        tmp_path / "eval" / "rllr-0",
+        method="RLLR",
+        reward="label",
+        model_run=trained,
+        columns={"toy": both(120, 110, 200)},
+    )
+    return tmp_path
+
+
+def test_a_folder_of_runs_stands_for_its_evaluations(runs: Path) -> None:
+    found = collect([runs])
+    assert [run.key.method for run in found.runs] == ["RLLR", "SFT w. rationale"]
+    assert found.warnings == []
+
+
+def test_a_trained_run_stands_for_its_evaluation(runs: Path) -> None:
+    found = collect([runs / "ppo" / "rllr-0", runs / "eval" / "rllr-0"])
+    assert [run.path.name for run in found.runs] == ["rllr-0"]
+    assert found.runs[0].model_run == runs / "ppo" / "rllr-0"
+
+
+def test_a_damaged_folder_is_named_and_left_out(runs: Path) -> None:
+    damaged = eval_folder(runs / "eval" / "torn-0", method="RLHF", columns={"toy": both(1, 1, 4)})
+    lines = (damaged / "predictions.jsonl").read_text().splitlines()
+    (damaged / "predictions.jsonl").write_text("\n".join(lines[:-1]))
+    found = collect([runs])
+    assert len(found.runs) == 2
+    assert "torn-0: left out" in found.warnings[0]
+    assert "3 predictions, result.json says 4" in found.warnings[0]
+    (damaged / "result.json").unlink()
+    assert "result.json" in collect([runs]).warnings[0]
+    (damaged / "result.json").write_text("[]")
+    assert "torn-0: left out" in collect([runs]).warnings[0]
+
+
+def test_an_unevaluated_run_says_what_to_do(runs: Path) -> None:
+    lonely = ppo_folder(runs / "ppo" / "lonely", LOGS)
+    found = collect([runs / "eval" / "sft-0", lonely])
+    assert f"{lonely}: left out, no evaluation of it was found beside it" in found.warnings[0]
+
+
+def test_nothing_to_compare_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder") as caught:
+        collect([tmp_path / "nowhere"])
+    assert caught.value.exit_code == 2
+
+
+def test_mixed_code_versions_are_pointed_out(runs: Path) -> None:
+    eval_folder(runs / "eval" / "new-0", method="RLHF", commit="b" * 40, columns={"toy": both(1, 1, 200)})
+    (warning,) = collect([runs]).warnings
+    assert "code versions are mixed: 0.1.0 aaaaaaaaa (2 runs), 0.1.0 bbbbbbbbb (1 runs)" in warning
+
+
+def test_a_cell_measured_twice_is_pointed_out(runs: Path) -> None:
+    eval_folder(runs / "eval" / "sft-again", columns={"toy": both(10, 10, 200)})
+    found = collect([runs])
+    assert any("measured in" in warning and "the second is used" in warning for warning in found.warnings)
+    baseline = build_table(found.runs).row("sft w. rationale")
+    assert baseline is not None
+    assert baseline.scores["toy", "greedy"].value == pytest.approx(10 / 200)
+
+
+def test_gains_are_told_in_plain_sentences(runs: Path) -> None:
+    table = build_table(collect([runs]).runs)
+    sampled, greedy = gains(table, find_baseline(table))
+    assert sentence(sampled).startswith("RLLR is better than SFT w. rationale by 25.0 points [")
+    assert sentence(sampled).endswith("on toy, sampled decoding (1 seed, interval over items).")
+    assert greedy.estimate is not None
+    assert greedy.estimate.value == pytest.approx(0.15)
+
+
+def test_sentences_for_worse_noise_and_unpaired() -> None:
+    worse = Gain("A", "toy", "greedy", Estimate(-0.02, -0.03, -0.01, 0.0, 5, "seeds and items"))
+    assert sentence(worse) == (
+        "A is worse than SFT w. rationale by 2.0 points [−3.0, −1.0] on toy, greedy decoding "
+        "(5 seeds, interval over seeds and items)."
+    )
+    noise = Gain("A", "toy", "greedy", Estimate(0.01, -0.01, 0.03, 0.0, 5, "seeds and items"))
+    assert "do not differ beyond noise on toy, greedy decoding: +1.0 points [−1.0, +3.0]" in sentence(noise)
+    assert sentence(Gain("A", "toy", "greedy", None, "other items")) == (
+        "A and SFT w. rationale are not compared on toy, greedy decoding: other items."
+    )
+    assert [points(value) for value in (0.0123, -0.0123, 0.0001)] == ["+1.2", "−1.2", "0.0"]
+
+
+def test_a_gain_splits_into_sharpening_and_the_rest(runs: Path) -> None:
+    table = build_table(collect([runs]).runs)
+    (split,) = splits(table, find_baseline(table))
+    # sampled 60 against 35, baseline greedy 40: gain 25 = 5 sharpening + 20 more; greedy 55 against 40
+    numbers = [split.sampled.value, split.sharpening.value, split.rest.value, split.greedy.value]
+    assert numbers == pytest.approx([0.25, 0.05, 0.20, 0.15])
+
+
+def test_other_test_items_are_not_paired(runs: Path) -> None:
+    eval_folder(
+        runs / "eval" / "other", method="RLHF", reward="ranked", columns={"toy": both(9, 9, 20)},
+        ids=[f"x{number}" for number in range(20)],
+    )  # fmt: skip
+    table = build_table(collect([runs]).runs)
+    told = [sentence(gain) for gain in gains(table, find_baseline(table)) if gain.method == "RLHF"]
+    assert "test items differ (220 ids are in one of them only" in told[0]
+    assert [split.method for split in splits(table, find_baseline(table))] == ["RLLR"]
+
+
+def test_the_page_shows_every_section(runs: Path) -> None:
+    page = write_report(
+        runs / "report",
+        [runs],
+        [runs / "ppo" / "rllr-0"],
+        [reward_model_folder(runs / "rm" / "label-0", "label", 0.9)],
+        [pairs_folder(runs / "pairs" / "p", "toy", 0.8, 50)],
+        {"sft": 1.5, "ppo": 2.5},
+        command="make demo",
+    )
+    text = page.read_text()
+    expected = ["table.md", "table.tex", "table.csv", "reward_curves.png", "lambda_saturation.png", "pair_kinds.png"]
+    assert sorted(path.name for path in page.parent.iterdir()) == sorted(["report.md", *expected])
+    assert "RLLR is better than SFT w. rationale by 25.0 points" in text
+    assert "| RLLR | toy | +25.0 [" in text
+    assert "* toy: 80.0 % rationale-sensitive of 50 pairs" in text
+    assert "| held-out label-sensitive pairs | toy | label RM | 90.0 [85.0, 95.0] | 50.0 | 55.0 | 80 | 1 |" in text
+    assert "| total | 4.0 |" in text
+    assert "[rllr-0](<../eval/rllr-0>)" in text
+    assert "Made by `make demo`." in text
+
+
+def test_a_page_without_optional_parts_says_so(runs: Path) -> None:
+    text = write_report(runs / "report", [runs / "eval" / "rllr-0"]).read_text()
+    for line in ("No PPO run was given.", "No run uses λ.", "No reward model was given.", "Not recorded."):
+        assert line in text
+    assert "Not available: no method 'SFT w. rationale' among the runs" in text
+
+
+def test_pair_shares_are_pooled_by_their_numbers(tmp_path: Path) -> None:
+    folders = [pairs_folder(tmp_path / "a", "toy", 0.9, 300), pairs_folder(tmp_path / "b", "toy", 0.5, 100)]
+    # (0.9 * 300 + 0.5 * 100) / 400
+    found = pair_distribution([*folders, tmp_path / "missing"])["toy"]
+    assert (found["rationale_sensitive"], found["n"]) == (pytest.approx(0.8), 400)
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    application = typer.Typer()
+    application.command()(compare)
+    return application
+
+
+def test_compare_prints_the_table_and_writes_files(runs: Path, app: typer.Typer) -> None:
+    done = CliRunner().invoke(app, [str(runs), "--out", str(runs / "out")], env={"COLUMNS": "200"})
+    assert done.exit_code == 0
+    assert "RLLR" in done.output
+    assert "60.0" in done.output
+    written = {path.name for path in (runs / "out").iterdir()}
+    assert written == {"table.md", "table.tex", "table.csv", "reward_curves.png"}
+
+
+def test_compare_takes_one_run_and_one_decoding(runs: Path, app: typer.Typer) -> None:
+    done = CliRunner().invoke(app, [str(runs / "eval" / "sft-0"), "--decoding", "greedy"], env={"COLUMNS": "160"})
+    assert done.exit_code == 0
+    assert "greedy" in done.output
+    assert "sampled" not in done.output
+
+
+def test_compare_without_runs_is_bad_input(app: typer.Typer) -> None:
+    done = CliRunner().invoke(app, [])
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception).startswith("compare: no runs given")
+
+
+def test_an_evaluation_keeps_what_the_row_needs(runs: Path) -> None:
+    run = load_eval(runs / "eval" / "rllr-0")
+    assert (run.key.method, run.key.start, run.key.reward, run.seed) == ("RLLR", "sft-rationale", "label", 0)
+    assert run.cost == {"gold_labels": 100, "annotator_calls": 200, "seconds": 30.0}
+    assert run.version == "0.1.0 aaaaaaaaa"
+    assert run.cells["toy", "greedy"].metrics == ("accuracy",)
+    assert len(run.cells["toy", "greedy"].ids) == 200

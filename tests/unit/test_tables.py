@@ -1,0 +1,248 @@
+"""The comparison table: marks, averages, missing cells, and its four renderings."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import polars
+import pytest
+from rich.console import Console
+
+from rewardlab.errors import UnknownNameError
+from rewardlab.reports.collect import EvalRun, load_eval
+from rewardlab.reports.conventions import scored_metrics
+from rewardlab.reports.readme_table import main, readme_table
+from rewardlab.reports.render import (
+    escape_latex,
+    grid,
+    interval_text,
+    notes,
+    to_latex,
+    to_markdown,
+    to_rich,
+    write_tables,
+)
+from rewardlab.reports.rewards import load_reward_models, reward_model_grid
+from rewardlab.reports.statistics import Estimate
+from rewardlab.reports.table import AVERAGE, build_table, frame, marks, shown_value
+from tests.support.runs import answers_with, both, eval_folder, reward_model_folder
+
+INTERVAL = r"\[\d+\.\d, \d+\.\d\]"
+
+
+def _run(tmp_path: Path, method: str, right: dict[str, int], seed: int = 0, **more: object) -> EvalRun:
+    columns = {column: both(count, count, 100) for column, count in right.items()}
+    path = eval_folder(tmp_path / f"{method}-{seed}", method=method, seed=seed, columns=columns, **more)  # type: ignore[arg-type]
+    return load_eval(path)
+
+
+def _marked(tmp_path: Path, *right: int) -> list[str]:
+    runs = [_run(tmp_path, f"method {number}", {"toy": count}) for number, count in enumerate(right)]
+    table = build_table(runs, decodings=("greedy",))
+    found = marks(table)
+    return [found.get((number, ("toy", "greedy")), "") for number in range(len(right))]
+
+
+def test_best_and_second_are_marked(tmp_path: Path) -> None:
+    assert _marked(tmp_path, 70, 90, 80) == ["", "best", "second"]
+
+
+def test_equal_values_share_their_mark(tmp_path: Path) -> None:
+    assert _marked(tmp_path, 90, 80, 90, 80, 70) == ["best", "second", "best", "second", ""]
+
+
+def test_a_single_method_is_not_called_best(tmp_path: Path) -> None:
+    assert _marked(tmp_path, 90) == [""]
+
+
+def test_a_missing_cell_is_a_dash_without_rank_or_average(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "RLLR", {"a": 90, "b": 60}), _run(tmp_path, "RLHF", {"a": 80})]
+    table = build_table(runs, decodings=("greedy",))
+    assert [row.key.method for row in table.rows] == ["RLHF", "RLLR"]
+    assert table.columns == ("a", "b", AVERAGE)
+    assert set(table.rows[0].scores) == {("a", "greedy")}
+    assert table.rows[1].scores[AVERAGE, "greedy"].value == pytest.approx(0.75)
+    assert marks(table) == {(1, ("a", "greedy")): "best", (0, ("a", "greedy")): "second"}
+    line = rf"\| RLHF \| sft-rationale \| – \| <u>80\.0</u> {INTERVAL} \| – \| – \|"
+    assert re.search(line, to_markdown(table))
+
+
+def test_seeds_are_averaged_and_their_costs_too(tmp_path: Path) -> None:
+    runs = [
+        _run(tmp_path, "RLLR", {"a": 80}, seed=0, cost=(100, 10, 20.0)),
+        _run(tmp_path, "RLLR", {"a": 90}, seed=1, cost=(100, 30, 40.0)),
+    ]
+    row = build_table(runs).rows[0]
+    assert row.scores["a", "sampled"].value == pytest.approx(0.85)
+    assert row.seeds == (0, 1)
+    assert row.cost == {"gold_labels": 100, "annotator_calls": 20, "seconds": 30}
+
+
+def test_single_task_runs_of_a_seed_make_one_row_whose_costs_add_up(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / "a", "PPO-ST", {"a": 80}), _run(tmp_path / "b", "PPO-ST", {"b": 60})]
+    table = build_table(runs)
+    assert len(table.rows) == 1
+    assert table.rows[0].cost["seconds"] == 60
+    assert table.rows[0].scores[AVERAGE, "greedy"].value == pytest.approx(0.7)
+
+
+def test_other_rewards_are_other_rows(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / str(place), "mixed", {"a": 80}, reward=f"min(label, {place}) + ranked") for place in (1, 5)]
+    assert len(build_table(runs).rows) == 2
+
+
+def test_rows_stand_in_the_order_of_the_papers(tmp_path: Path) -> None:
+    names = ["rule-PPO", "RLLR-mixed (λ = 5)", "odd one", "SFT w. rationale", "zero-shot", "SFT", "RLLR", "RLHF"]
+    runs = [_run(tmp_path, name, {"a": 50}) for name in names]
+    ordered = ["zero-shot", "SFT", "SFT w. rationale", "RLHF", "RLLR", "RLLR-mixed (λ = 5)", "rule-PPO", "odd one"]
+    assert [row.key.method for row in build_table(runs).rows] == ordered
+
+
+def test_conventions_choose_the_published_metrics() -> None:
+    assert scored_metrics("rllr", ["pearson", "spearman"]) == ("pearson",)
+    assert scored_metrics("ppo-nlu", ["pearson", "spearman"]) == ("spearman",)
+    assert scored_metrics("rllr", ["accuracy", "f1"]) == ("accuracy",)
+    assert scored_metrics("ppo-nlu", ["accuracy", "f1"]) == ("f1",)
+    assert scored_metrics("rllr", ["matthews", "accuracy"]) == ("matthews",)
+    assert scored_metrics("ppo-nlu", ["accuracy", "macro_f1"]) == ("macro_f1", "accuracy")
+    assert scored_metrics("ppo-nlu", ["accuracy"]) == ("accuracy",)
+    with pytest.raises(UnknownNameError, match="did you mean rllr"):
+        scored_metrics("rlr", ["accuracy"])
+
+
+def test_a_paired_metric_counts_as_one_number(tmp_path: Path) -> None:
+    run = _run(tmp_path, "RLLR", {"cb": 50}, metrics=("accuracy", "macro_f1"))
+    table = build_table([run], convention="ppo-nlu")
+    # gold alternates; the first 50 right, the rest swapped: accuracy and both F1 are 0.5
+    assert table.metrics["cb"] == ("macro_f1", "accuracy")
+    assert table.rows[0].scores["cb", "greedy"].value == pytest.approx(0.5)
+    assert "cb macro-F1/acc." in to_markdown(table)
+
+
+def test_values_are_printed_times_a_hundred() -> None:
+    assert [shown_value(value) for value in (0.87449, -0.0004, 1.0, -0.02)] == ["87.4", "0.0", "100.0", "-2.0"]
+    assert interval_text(Estimate(0.5, 0.451, 0.549, None, 1, "items")) == "[45.1, 54.9]"
+
+
+def _two(tmp_path: Path) -> list[EvalRun]:
+    return [
+        _run(tmp_path, "SFT w. rationale", {"a": 70, "b": 60}),
+        _run(tmp_path, "100 % of R&D_1", {"a": 90, "b": 50}, reward="min(label, 5) | {x}"),
+    ]
+
+
+def test_markdown_has_a_cell_for_each_heading(tmp_path: Path) -> None:
+    lines = [line for line in to_markdown(build_table(_two(tmp_path))).splitlines() if line.startswith("|")]
+    assert len(lines) == 4
+    assert {line.replace("\\|", "").count("|") for line in lines} == {14}
+    assert re.search(rf"\*\*90\.0\*\* {INTERVAL} \| <u>50\.0</u>", lines[3])
+
+
+def test_latex_is_escaped_and_complete(tmp_path: Path) -> None:
+    text = to_latex(build_table(_two(tmp_path)))
+    assert r"100 \% of R\&D\_1" in text
+    assert r"min(label, 5) $|$ \{x\}" in text
+    assert re.search(r"\\textbf\{90\.0\} \{\\scriptsize " + INTERVAL + r"\}", text)
+    assert r"\underline{70.0}" in text
+    assert r"\cmidrule(lr){4-6}" in text
+    body = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {line.replace(r"\&", "").count("&") for line in body[1:]} == {12}
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
+        assert text.count(rule) == 1
+
+
+def test_every_special_character_survives_latex() -> None:
+    assert escape_latex("\\ ~ ^ λ −1") == r"\textbackslash{} \textasciitilde{} \textasciicircum{} $\lambda$ $-$1"
+    assert escape_latex("a_b{c}$#") == r"a\_b\{c\}\$\#"
+
+
+def test_csv_is_read_back_by_polars(tmp_path: Path) -> None:
+    table = build_table(_two(tmp_path))
+    paths = write_tables(table, tmp_path / "out")
+    assert [path.name for path in paths] == ["table.md", "table.tex", "table.csv"]
+    read = polars.read_csv(paths[2])
+    assert read.shape == (12, len(frame(table).columns))  # 2 methods x 2 decodings x (2 columns + average)
+    row = read.filter(method="100 % of R&D_1", column="a", decoding="greedy").row(0, named=True)
+    assert (row["value"], row["metric"], row["in_table"]) == (0.9, "accuracy", True)
+    assert row["reward"] == "min(label, 5) | {x}"
+    assert row["gold_labels"] == 100
+    assert read.filter(column=AVERAGE)["value"].to_list() == pytest.approx([0.65, 0.65, 0.7, 0.7])
+
+
+def test_csv_holds_every_measured_metric(tmp_path: Path) -> None:
+    run = _run(tmp_path, "RLLR", {"a": 50}, metrics=("accuracy", "f1"))
+    found = frame(build_table([run], decodings=("greedy",)))
+    assert found["metric"].to_list() == ["accuracy", "f1"]
+    assert found["in_table"].to_list() == [True, False]
+
+
+def _printed(tables: list[object], width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(*tables, sep="\n")
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_terminal_shows_one_table_where_there_is_room_and_parts_where_not(tmp_path: Path) -> None:
+    table = build_table(_two(tmp_path))
+    assert len(to_rich(table, 250)) == 1
+    narrow = to_rich(table, 80)
+    assert len(narrow) == 3
+    text = _printed([*narrow], 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert len(re.findall(INTERVAL, text)) == 12
+    assert "annotator" in text
+
+
+def test_notes_say_what_intervals_cover(tmp_path: Path) -> None:
+    one = build_table([_run(tmp_path, "RLLR", {"a": 50})], warnings=["mind the gap"])
+    assert any("test items only" in line for line in notes(one))
+    assert notes(one)[-1] == "Note: mind the gap"
+    runs = [_run(tmp_path, "RLHF", {"a": 50 + seed}, seed=seed) for seed in range(3)]
+    assert any("Student t" in line for line in notes(build_table(runs)))
+    assert "51.0 ± 1.0 [" in to_markdown(build_table(runs))
+
+
+def test_a_grid_of_scores_alone_has_no_costs(tmp_path: Path) -> None:
+    shown = grid(build_table(_two(tmp_path)), with_origins=False)
+    scores = ["a acc.", "b acc.", "average"]
+    assert [heading.title for heading in shown.headings] == ["method", *scores, *scores]
+    assert {heading.group for heading in shown.headings[1:4]} == {"sampled"}
+
+
+def test_readme_table_pairs_each_method_with_the_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _two(tmp_path)
+    text = readme_table([tmp_path])
+    assert "**a, acc.**" in text
+    # 20 of 100 items differ, all one way
+    line = next(line for line in text.splitlines() if line.startswith("| 100 % of R&D_1"))
+    assert re.search(rf"\| \*\*90\.0\*\* {INTERVAL} \| \+20\.0 \[\+1", line)
+    assert main([str(tmp_path), "--against", "SFT w. rationale"]) == 0
+    assert capsys.readouterr().out == text
+    assert main([str(tmp_path), "--against", "BERT"]) == 2
+    assert "no method 'BERT' among the runs" in capsys.readouterr().err
+
+
+def test_reward_models_stand_beside_their_baselines(tmp_path: Path) -> None:
+    folders = [
+        reward_model_folder(tmp_path / "l0", "label", 0.90),
+        reward_model_folder(tmp_path / "l1", "label", 0.80),
+        reward_model_folder(tmp_path / "r0", "ranked", 0.70),
+        tmp_path / "missing",
+    ]
+    rows = reward_model_grid(load_reward_models(folders)).rows
+    label, ranked = rows
+    assert [cell.text for cell in label] == [
+        "held-out label-sensitive pairs", "toy", "label RM", "85.0", "50.0", "55.0", "80", "2"
+    ]  # fmt: skip
+    assert (label[3].mark, label[3].spread) == ("best", " ± 7.1")  # sd of 0.9 and 0.8 is 0.0707
+    assert (ranked[3].mark, ranked[3].detail) == ("second", "[65.0, 75.0]")
+
+
+def test_malformed_answers_are_counted_in_the_frame(tmp_path: Path) -> None:
+    gold, answers = answers_with(90, 100, malformed=5)
+    columns = {"a": {"sampled": (gold, answers), "greedy": (gold, answers)}}
+    run = load_eval(eval_folder(tmp_path / "m", columns=columns))
+    assert frame(build_table([run]))["malformed"].to_list() == [0.05, 0.05]
