@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from pathlib import Path
@@ -17,7 +18,10 @@ def unpack_gguf(folder: Path, file: str, target: Path) -> None:
     appears whole or not at all.
     """
     loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
-    fresh = type(loaded)(loaded.config)
+    config = copy.deepcopy(loaded.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config  # the weights are float32 now; a trainer would refuse a quantised model
+    fresh = type(loaded)(config)
     fresh.load_state_dict(loaded.state_dict())
     fresh.generation_config = loaded.generation_config
     part = target.with_name(f"{target.name}.part-{os.getpid()}")
