@@ -1,1 +1,1 @@
-"""Evaluation: predictions and their metrics, few-shot prompts, accuracy of reward models."""
+"""Evaluation: predictions and their metrics, and few-shot prompts."""

@@ -58,7 +58,7 @@ def policy_loss(
 
 
 def value_loss(
-    values: Tensor, old: Tensor, returns: Tensor, keep: Tensor, *, clip: float | Tensor, count: Tensor | float
+    values: Tensor, old: Tensor, returns: Tensor, keep: Tensor, *, clip: float, count: Tensor | float
 ) -> ValueLoss:
     """Half the squared error, the larger of free and clipped prediction.
 

@@ -85,7 +85,7 @@ def rank_samples(
 def pairs_from_ranking(samples: Sequence[RankedSamples], kind: PairKind) -> Built:
     """All untied pairs of different texts; for ``rationale`` only those whose answers are equal.
 
-    Outcomes are counted per pair of samples (``written``, ``tied``, ``duplicate``, ``label-sensitive`` where the kind
+    Outcomes are counted per pair of samples (``written``, ``tied``, ``duplicate``, ``label_sensitive`` where the kind
     leaves those out), and once per row that has no ranking (``refused``, ``unparsable``, ...).
     """
     built = Built()
@@ -107,7 +107,7 @@ def pair_kind(first: Label | None, second: Label | None) -> str:
     """What tells two answers to one prompt apart: RLLR Fig. 2's two kinds, and those with a malformed answer."""
     if first is None or second is None:
         return "malformed"
-    return "rationale-sensitive" if first == second else "label-sensitive"
+    return "rationale_sensitive" if first == second else "label_sensitive"
 
 
 def _ordered(item: RankedSamples) -> Iterator[tuple[int, int]]:
@@ -123,7 +123,7 @@ def _outcome(item: RankedSamples, best: int, other: int, kind: PairKind, seen: s
     if item.places[best] == item.places[other]:
         return "tied"
     found = pair_kind(item.answers[best], item.answers[other])
-    if kind == "rationale" and found != "rationale-sensitive":
+    if kind == "rationale" and found != "rationale_sensitive":
         return found
     seen.add(texts)
     return "written"

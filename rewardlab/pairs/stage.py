@@ -188,14 +188,13 @@ def _manifest(
         "outcomes": _outcomes(parts.train),
         "held_out_outcomes": _outcomes(parts.held_out),
         "baselines": baselines(parts.train.pairs, parts.held_out.pairs),
-        "pair_kinds": kind_shares(row for rows in answers.values() for row in rows),
+        "distribution": {name: kind_shares(rows) for name, rows in answers.items() if rows},
         "tasks": {
             name: {
                 "outcomes": _outcomes(parts.train, name),
                 "held_out_outcomes": _outcomes(parts.held_out, name),
                 "lengths": length_statistics(train.get(name, [])),
                 "baselines": baselines(train.get(name, []), held_out.get(name, [])),
-                "pair_kinds": kind_shares(answers[name]),
             }
             for name in splits
         },

@@ -31,16 +31,16 @@ def kind_shares(answers: Iterable[Sequence[Label | None]]) -> dict[str, float]:
     Args:
         answers: Per prompt, what was read in each of its samples.
     Returns:
-        Shares of ``rationale-sensitive``, ``label-sensitive`` and ``malformed`` pairs, and ``pairs``, their number;
+        Shares of ``rationale_sensitive``, ``label_sensitive`` and ``malformed`` pairs, and ``n``, how many there are;
         empty without samples.
 
-    >>> kind_shares([["yes", "yes", "no"]])["label-sensitive"]
+    >>> kind_shares([["yes", "yes", "no"]])["label_sensitive"]
     0.6666666666666666
     """
     counts = Counter(pair_kind(*two) for row in answers for two in combinations(row, 2))
     total = sum(counts.values())
-    kinds = ("rationale-sensitive", "label-sensitive", "malformed")
-    return {"pairs": total, **{kind: counts[kind] / total for kind in kinds}} if total else {}
+    kinds = ("rationale_sensitive", "label_sensitive", "malformed")
+    return {"n": total, **{kind: counts[kind] / total for kind in kinds}} if total else {}
 
 
 def length_statistics(pairs: Sequence[Pair]) -> dict[str, float]:

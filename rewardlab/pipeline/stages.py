@@ -284,7 +284,7 @@ class Pipeline:
         """Rows and questions, by content."""
         return {
             "format": self.config.format,
-            "tasks": {task.name: _task_identity(task) for task in self.tasks},
+            "tasks": {task.name: fingerprint(task.to_json()) for task in self.tasks},
             "rows": {name: split.origin.sha256 for name, split in self.splits.items()},
         }
 
@@ -322,15 +322,6 @@ def _reward_text(config: RunConfig) -> str:
 def _dump(section: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
     dumped: dict[str, Any] = section.model_dump(mode="json", exclude=set(without))
     return dumped
-
-
-def _task_identity(task: Task) -> str:
-    """Fingerprint of a task's declaration; functions are left out."""
-    fields = {
-        name: getattr(task, name)
-        for name in ("name", "fields", "templates", "labels", "numeric_range", "words", "aliases", "refused", "metrics")
-    }
-    return fingerprint({key: dict(value) if isinstance(value, Mapping) else value for key, value in fields.items()})
 
 
 def _slug(text: str) -> str:

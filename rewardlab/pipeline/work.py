@@ -96,8 +96,6 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     """Stage ``ppo``."""
     from rewardlab.models.scoring import add_scorers
     from rewardlab.rewards import Ledger, RewardContext, build_reward
-    from rewardlab.rewards.calibration import resolve_lambda
-    from rewardlab.rewards.plan import plan_reward
     from rewardlab.training.ppo import PPOTrainer
     from rewardlab.training.progress import FolderRecorder, Several
 
@@ -105,12 +103,11 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
     loaded = add_scorers(trunk, folders, config.ppo.micro_batch)
     context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading)
-    plan = plan_reward(config.reward)
-    lam = resolve_lambda(plan.lam, context) if plan.lam else None
+    reward = build_reward(config.reward, context)
     start = folders.get("label") if config.ppo.value == "adapter" and config.ppo.value_init == "rm" else None
     trainer = PPOTrainer(
         trunk,
-        build_reward(config.reward, context),
+        reward,
         [example for split in splits.values() for example in split.prompts],
         config,
         Several(FolderRecorder(job.folder), job.recorder),
@@ -118,11 +115,11 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
         job.folder.path,
         value_start=start / ADAPTER if start else None,
         value_scale=pstdev(loaded.sft_scores["label"]) if start and config.ppo.normalise_scores else 1.0,
-        lam=lam,
+        lam=reward.lam,
     )
     result = trainer.train()
-    gold = {"prompts": result.prompts} if plan.needs_gold else {}
-    return {**asdict(result), "reward": config.reward.expression, "lambda": lam, "gold": gold}
+    gold = {"prompts": result.prompts} if reward.needs_gold else {}
+    return {**asdict(result), "reward": config.reward.expression, "lambda": reward.lam, "gold": gold}
 
 
 def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: Facts) -> dict[str, Any]:

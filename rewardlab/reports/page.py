@@ -25,7 +25,7 @@ from rewardlab.reports.differences import (
     sentence,
     splits,
 )
-from rewardlab.reports.plots import CurveRun, draw_curves, draw_pair_kinds, draw_saturation, load_curves
+from rewardlab.reports.plots import PAIR_KINDS, CurveRun, draw_curves, draw_pair_kinds, draw_saturation, load_curves
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid, to_markdown, write_tables
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.statistics import RESAMPLES, Estimate
@@ -170,7 +170,7 @@ def _saturation(page: Page) -> Lines:
     if draw_saturation(page.curves, page.folder / SATURATION_FILE) is None:
         return ["No run uses λ."]
     explained = "At 100 % the label part is constant and only the second reward still pulls; at 0 % λ never binds."
-    return [f"![Share of responses whose label reward exceeds λ]({SATURATION_FILE})", "", explained]
+    return [f"![Share of responses whose label RM score reaches λ]({SATURATION_FILE})", "", explained]
 
 
 def _pairs(page: Page, pair_runs: Iterable[Path]) -> Lines:
@@ -178,29 +178,28 @@ def _pairs(page: Page, pair_runs: Iterable[Path]) -> Lines:
     if draw_pair_kinds(found, page.folder / PAIRS_FILE) is None:
         return ["No pairs were sampled from an SFT model."]
     shares = [
-        f"* {task}: {shown_value(kinds['rationale_sensitive'])} % rationale-sensitive of {kinds['n']:.0f} pairs"
+        f"* {task}: {shown_value(kinds['rationale-sensitive'])} % rationale-sensitive of {kinds['pairs']:.0f} pairs"
         for task, kinds in found.items()
     ]
     return [f"![Shares of rationale- and label-sensitive pairs]({PAIRS_FILE})", "", *shares]
 
 
 def pair_distribution(pair_runs: Iterable[Path]) -> dict[str, dict[str, float]]:
-    """Task -> shares of pair kinds, mean over the folders weighted by their pairs; ``n`` counts all pairs."""
+    """Task -> share of each pair kind among samples, over all folders; ``pairs`` counts the pairs of samples."""
     parts: dict[str, list[Mapping[str, Any]]] = {}
     for path in pair_runs:
         try:
-            for task, shares in (read_json(path / "manifest.json").get("distribution") or {}).items():
-                parts.setdefault(task, []).append(shares)
-        except (RewardlabError, AttributeError) as error:
+            for task, found in read_json(path / "manifest.json")["tasks"].items():
+                parts.setdefault(task, []).extend([found["pair_kinds"]] if found["pair_kinds"] else [])
+        except (RewardlabError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s: left out of the pair distribution (%s)", path, error)
-    return {task: _pooled(shares) for task, shares in parts.items() if sum(float(part["n"]) for part in shares) > 0}
+    return {task: _pooled(shares) for task, shares in parts.items() if shares}
 
 
 def _pooled(parts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    total = sum(float(part["n"]) for part in parts)
-    kinds = ("rationale_sensitive", "label_sensitive")
-    pooled = {kind: sum(float(part[kind]) * float(part["n"]) for part in parts) / total for kind in kinds}
-    return {**pooled, "n": total}
+    total = sum(float(part["pairs"]) for part in parts)
+    pooled = {kind: sum(float(part[kind]) * float(part["pairs"]) for part in parts) / total for kind in PAIR_KINDS}
+    return {**pooled, "pairs": total}
 
 
 def _reward_models(rm_runs: Iterable[Path]) -> Lines:

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SCORE, PART, GOLD, KL = "reward/score_mean", "reward/parts/", "gold/accuracy", "policy/kl"
+SCORE, PART, GOLD, KL = "reward/score", "reward/part/", "reward/gold_accuracy", "policy/kl"
 SATURATION = "reward/lambda_saturation"
+PAIR_KINDS = {"rationale-sensitive": "tab:blue", "label-sensitive": "tab:orange", "malformed": "tab:gray"}
+"""Kind of a pair of samples -> its colour."""
 PANEL_INCHES = (4.4, 3.2)
 DPI = 120
 PANELS_PER_ROW = 3
@@ -29,7 +31,7 @@ TITLES = {
     SCORE: "trained reward, mean score",
     GOLD: "accuracy against gold (monitored, not trained on)",
     KL: "KL to the reference (nats per response)",
-    SATURATION: "share of responses with r₁ above λ",
+    SATURATION: "share of responses with r₁ at or above λ",
 }
 
 
@@ -76,25 +78,30 @@ def draw_saturation(runs: Sequence[CurveRun], path: Path) -> Path | None:
 
 
 def draw_pair_kinds(distributions: Mapping[str, Mapping[str, float]], path: Path) -> Path | None:
-    """Shares of rationale- and label-sensitive pairs among SFT samples, a bar a task (RLLR figure 2).
+    """Kinds of all pairs of SFT samples, a bar a task (RLLR figure 2).
 
     Args:
-        distributions: Task -> ``rationale_sensitive`` and ``label_sensitive`` shares.
+        distributions: Task -> share of each of :data:`PAIR_KINDS`.
+    Returns:
+        ``path``, or None without tasks.
     """
     if not distributions:
         return None
     figure = _figure(1, max(1, len(distributions)))
     axes = figure.subplots()
     bottom = np.zeros(len(distributions))
-    for kind, colour in (("rationale_sensitive", "tab:blue"), ("label_sensitive", "tab:orange")):
+    for kind, colour in PAIR_KINDS.items():
         shares = np.array([float(found.get(kind, 0.0)) for found in distributions.values()])
-        bars = axes.bar(
-            list(distributions), shares, bottom=bottom, color=colour, label=kind.replace("_", "-"), width=0.6
+        bars = axes.bar(list(distributions), shares, bottom=bottom, color=colour, label=kind, width=0.6)
+        axes.bar_label(
+            bars,
+            labels=[f"{share:.0%}" if share >= 0.03 else "" for share in shares],
+            label_type="center",
+            color="white",
         )
-        axes.bar_label(bars, labels=[f"{share:.0%}" for share in shares], label_type="center", color="white")
         bottom += shares
-    axes.set(ylim=(0, 1), ylabel="share of untied pairs")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2, frameon=False)
+    axes.set(ylim=(0, 1), ylabel="share of pairs of samples")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3, frameon=False)
     return _save(figure, path)
 
 

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 TEST_SETS: Mapping[str, str] = {
     "held_out_label": "held-out label-sensitive pairs",
     "held_out_ranked": "held-out ranked pairs",
+    "held_out_rationale": "held-out rationale-sensitive pairs",
     "policy_sampled": "policy samples ordered by gold",
 }
 

@@ -31,7 +31,7 @@ def save(trainer: PPOTrainer, next_step: int) -> None:
     """Store the state before step ``next_step``; appears whole or not at all."""
     folder = trainer.folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".part-{os.getpid()}"
+    part = folder / f"part-{os.getpid()}"
     torch.save({"next_step": next_step, **_state(trainer)}, part)
     os.replace(part, folder / f"step-{next_step:06d}.pt")
     for old in _stored(folder)[:-KEPT]:

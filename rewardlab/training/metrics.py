@@ -30,8 +30,8 @@ class Averages:
 
     def add_losses(self, policy: PolicyLoss, value: ValueLoss, counts: Tensor) -> None:
         """Take in one chunk."""
-        self.policy_loss += float(policy.loss)
-        self.value_loss += float(value.loss)
+        self.policy_loss += float(policy.loss.detach())
+        self.value_loss += float(value.loss.detach())
         self.tokens += int(counts.sum())
         self.clipped += int(policy.clipped)
         self.value_clipped += int(value.clipped)

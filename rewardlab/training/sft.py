@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from torch import Tensor
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
@@ -145,11 +146,10 @@ def _fit(trunk: Trunk, config: RunConfig, rows: list[dict[str, list[int]]], plan
         check_trainable(trunk.model, trunk.roles.parameters(ROLE))
         settings = trl_settings(config.sft, plan, config.seed, trunk.device)
         trainer = _Trainer(
-            model=trunk.model,
+            trunk,
             args=one_device(TRLConfig(output_dir=scratch, packing=False, **settings)),
             train_dataset=Dataset.from_list(rows),
             data_collator=DataCollatorForLanguageModeling(pad_token_id=trunk.codec.pad_id),
-            processing_class=trunk.codec.tokenizer,
         )
         outcome = run_trainer(trainer, ROLE, plan.steps, recorder, METRICS)
     trunk.model.eval()
@@ -157,7 +157,65 @@ def _fit(trunk: Trunk, config: RunConfig, rows: list[dict[str, list[int]]], plan
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
-    """TRL's trainer without its report to the hub."""
+    """TRL's trainer without its report to the hub, and with a faster loss where there is no CUDA.
+
+    TRL's fused output layer needs Triton to skip positions without a label. Elsewhere it projects all of them, prompts
+    included: SmolLM2-135M on one CPU core took 6.7 s a micro-batch of 8 x 120 tokens, against 3.0 s with the loss below.
+    """
+
+    def __init__(self, trunk: Trunk, **arguments: Any) -> None:
+        super().__init__(model=trunk.model, processing_class=trunk.codec.tokenizer, **arguments)
+        self._trunk = trunk
+        self._tokens = 0
+        self._correct: list[int] = []
+        self._entropies: list[float] = []
+        self._counts: list[int] = []
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Sum of negative log-likelihoods over answer tokens, divided by their number in the whole batch."""
+        if inputs["input_ids"].device.type == "cuda":
+            loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return loss
+        answers = answer_logits(self._trunk, inputs["input_ids"], inputs["attention_mask"], inputs["labels"])
+        self._count(answers, int(inputs["attention_mask"].sum()))
+        total = torch.nn.functional.cross_entropy(answers.logits, answers.tokens, reduction="sum")
+        return total / (len(answers.tokens) if num_items_in_batch is None else num_items_in_batch)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what was counted since the last call, under TRL's names."""
+        if self._counts:
+            count = sum(self._counts)
+            logs["entropy"] = sum(self._entropies) / count
+            logs["mean_token_accuracy"] = sum(self._correct) / count
+            logs["num_tokens"] = self._tokens
+            self._correct, self._entropies, self._counts = [], [], []
+        super().log(logs, start_time)
+
+    @torch.no_grad()
+    def _count(self, answers: AnswerLogits, tokens: int) -> None:
+        log_probs = torch.log_softmax(answers.logits, -1)
+        self._tokens += tokens
+        self._counts.append(len(answers.tokens))
+        self._entropies.append(float(-(log_probs.exp() * log_probs).sum()))
+        self._correct.append(int((answers.logits.argmax(-1) == answers.tokens).sum()))
 
     def _send_telemetry(self) -> None:
         return
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerLogits:
+    """Logits (N, V), float32, and the tokens (N,) they should predict; N answer tokens."""
+
+    logits: Tensor
+    tokens: Tensor
+
+
+def answer_logits(trunk: Trunk, ids: Tensor, keep: Tensor, labels: Tensor) -> AnswerLogits:
+    """Logits at the positions that predict a labelled token, under the active role; all inputs (B, T)."""
+    states = trunk.backbone(ids, attention_mask=keep, use_cache=False).last_hidden_state[:, :-1]
+    targets = labels[:, 1:]
+    predicts = targets != IGNORED
+    return AnswerLogits(trunk.logits(states[predicts]), targets[predicts])

@@ -1,0 +1,73 @@
+"""A small PPO run built in code: a random Llama, a task of two words, any reward function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardlab.config import RunConfig, load_config
+from rewardlab.models.trunk import Trunk, load_trunk
+from rewardlab.rewards.ledger import Ledger
+from rewardlab.runs import RunFolder
+from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.progress import FolderRecorder
+from rewardlab.types import Example, Score
+from tests.support.models import tiny_llama
+
+EXAMPLES = [
+    Example("sst2", f"row-{number}", {"text": f"the film number {number} is {'good' if number % 2 else 'bad'}"},
+            ("negative", "positive")[number % 2], "label")
+    for number in range(8)
+]  # fmt: skip
+
+
+@dataclass
+class FunctionReward:
+    """A reward from a plain function of example and response; None is "could not judge"."""
+
+    function: Callable[[Example, str], float | None]
+    name: str = "function"
+    needs_gold: bool = False
+
+    def __call__(self, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
+        scored = (self.function(example, text) for example, text in zip(examples, responses, strict=True))
+        return [Score(value, {"function": value}, {} if value is None else {"function": value}) for value in scored]
+
+
+def ppo_config(model: Path, **ppo: Any) -> RunConfig:
+    """A configuration small enough for seconds on one core."""
+    settings = {"steps": 2, "batch": 8, "micro_batch": 4, "lr": 1e-2, "value_lr": 1e-2, "value_init": "zero", **ppo}
+    return load_config(
+        {
+            "task": "sst2",
+            "format": "label",
+            "model.name": str(model),
+            "model.dtype": "float32",
+            "model.max_new_tokens": 6,
+            "init": "base",
+            **{f"ppo.{key}": value for key, value in settings.items()},
+        }
+    )
+
+
+def ppo_trainer(
+    folder: Path, reward: Callable[[Example, str], float | None], trunk: Trunk | None = None, **ppo: Any
+) -> PPOTrainer:
+    """A trainer ready to run; its run folder is ``folder / "run"``."""
+    model = folder / "model"
+    if not model.exists():
+        tiny_llama(model)
+    config = ppo_config(model, **ppo)
+    run = RunFolder(folder / "run", "ppo", {"test": ppo}, config.model_dump(mode="json"))
+    run.open()
+    return PPOTrainer(
+        trunk or load_trunk(config.model),
+        FunctionReward(reward),
+        EXAMPLES,
+        config,
+        FolderRecorder(run),
+        Ledger(run.append),
+        run.path,
+    )
