@@ -1,4 +1,4 @@
-"""Evaluation: predictions, few-shot prompts, and the accuracy of scorers on pairs."""
+"""Evaluation: predictions and few-shot prompts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,6 @@ import pytest
 from rewardlab.errors import DataError
 from rewardlab.evaluation.few_shot import Demonstration, choose_demonstrations, few_shot_prompt
 from rewardlab.evaluation.predict import Decoding, GeneratedText, evaluate
-from rewardlab.evaluation.reward_models import (
-    OrderedPair,
-    SampledAnswer,
-    ordered_by_gold,
-    pair_accuracy,
-    sampled_accuracy,
-)
 from rewardlab.tasks.task import Task, tasks
 from rewardlab.types import Example
 
@@ -148,41 +141,3 @@ def test_excluded_rows_are_never_shown() -> None:
     assert {shot.example.id for shot in chosen} == {"row-1", "row-2"}
     with pytest.raises(DataError, match="2 labelled rows, 3 shots asked"):
         choose_demonstrations(TOY, pool, 3, seed=0, exclude=frozenset({"row-0"}))
-
-
-def test_pair_accuracy_counts_ties_half() -> None:
-    found = pair_accuracy([2.0, 1.0, 0.5, 0.0], [1.0, 1.0, 0.0, 3.0])
-    # won, tied, won, lost
-    assert found.value == pytest.approx((1 + 0.5 + 1 + 0) / 4)
-    assert found.low < found.value < found.high
-    assert pair_accuracy([1.0], [1.0]).value == 0.5
-    with pytest.raises(DataError, match="2 chosen and 1 rejected"):
-        pair_accuracy([1.0, 2.0], [1.0])
-
-
-def test_pairs_of_one_prompt_are_resampled_together() -> None:
-    chosen, rejected = [1.0] * 20 + [0.0] * 20, [0.5] * 40
-    grouped = pair_accuracy(chosen, rejected, ["a"] * 20 + ["b"] * 20)
-    assert (grouped.low, grouped.high) == (0.0, 1.0)
-    assert pair_accuracy(chosen, rejected).high < 0.8
-
-
-def test_samples_are_ordered_by_gold_within_their_prompt() -> None:
-    samples = [
-        SampledAnswer("p", "no", "yes"),
-        SampledAnswer("p", "yes", "yes"),
-        SampledAnswer("p", None, "yes"),
-        SampledAnswer("q", "yes", "yes"),
-        SampledAnswer("q", "yes", "yes"),
-    ]
-    assert ordered_by_gold(TOY, samples) == [OrderedPair("p", 1, 0)]
-    found = sampled_accuracy(TOY, samples, [0.1, 0.9, 5.0, 0.0, 1.0])
-    assert found is not None
-    assert found.value == 1.0
-    assert sampled_accuracy(TOY, samples[3:], [0.0, 1.0]) is None
-
-
-def test_numbers_are_ordered_by_their_distance_to_gold() -> None:
-    samples = [SampledAnswer("p", answer, 2.0) for answer in (4.0, 2.5, 1.5)]
-    # distances 2, 0.5, 0.5: the two near ones tie and both beat the first
-    assert ordered_by_gold(SCALE, samples) == [OrderedPair("p", 1, 0), OrderedPair("p", 2, 0)]

@@ -84,6 +84,13 @@ def test_agreeing_seeds_do_not_make_the_test_set_larger() -> None:
     assert found.high - found.low > 0.95 * (single.high - single.low)
 
 
+def test_seeds_that_agree_by_chance_on_other_items_do_not_either() -> None:
+    cells = {seed: _cell(80, first_id=1000 * seed) for seed in range(5)}
+    found = estimate(draws_of(cells, ACCURACY))
+    # 500 items in all: 0.8 +- 1.96 * sqrt(0.8 * 0.2 / 500) = 0.8 +- 0.0351
+    assert (found.low, found.high) == pytest.approx((0.765, 0.835), abs=0.004)
+
+
 def test_a_difference_is_paired_by_item_and_seed() -> None:
     found = difference(_cells(72, 76, 74), _cells(70, 70, 70), ACCURACY)
     assert found.value == pytest.approx(0.04)

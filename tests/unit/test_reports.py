@@ -17,7 +17,7 @@ from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import build_table
 from tests.support.runs import both, eval_folder, pairs_folder, ppo_folder, reward_model_folder
 
-LOGS = [{"reward/score_mean": 0.1 * step, "gold/accuracy": 0.7, "policy/kl": 0.01 * step} for step in range(4)]
+LOGS = [{"reward/score": 0.1 * step, "reward/gold_accuracy": 0.7, "policy/kl": 0.01 * step} for step in range(4)]
 
 
 @pytest.fixture
@@ -161,9 +161,11 @@ def test_a_page_without_optional_parts_says_so(runs: Path) -> None:
 
 def test_pair_shares_are_pooled_by_their_numbers(tmp_path: Path) -> None:
     folders = [pairs_folder(tmp_path / "a", "toy", 0.9, 300), pairs_folder(tmp_path / "b", "toy", 0.5, 100)]
+    folders.append(pairs_folder(tmp_path / "label pairs", "other", 0.0, 0))
     # (0.9 * 300 + 0.5 * 100) / 400
-    found = pair_distribution([*folders, tmp_path / "missing"])["toy"]
-    assert (found["rationale_sensitive"], found["n"]) == (pytest.approx(0.8), 400)
+    found = pair_distribution([*folders, tmp_path / "missing"])
+    assert list(found) == ["toy"]
+    assert (found["toy"]["rationale-sensitive"], found["toy"]["pairs"]) == (pytest.approx(0.8), 400)
 
 
 @pytest.fixture
