@@ -160,7 +160,7 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl is untyped here
     """TRL's trainer without its report to the hub, and with a faster loss where there is no CUDA.
 
     TRL's fused output layer needs Triton to skip positions without a label. Elsewhere it projects all of them, prompts
-    included: SmolLM2-135M on one CPU core took 6.7 s a micro-batch of 8 x 120 tokens, against 3.0 s with the loss below.
+    included: SmolLM2-135M on one core took 6.7 s a micro-batch of 8 x 120 tokens, against 3.0 s with the loss below.
     """
 
     def __init__(self, trunk: Trunk, **arguments: Any) -> None:

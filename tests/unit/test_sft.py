@@ -170,6 +170,25 @@ def test_one_batch_of_eight_equals_four_micro_batches_of_two(llama: Path, tmp_pa
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+def test_loss_and_gradients_are_those_of_trl(llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss that skips unlabelled positions against TRL's own, over the same four steps and micro-batches."""
+    section = {"lr": 1e-2, "epochs": 2, "batch": 8, "micro_batch": 4}
+
+    def rows(name: str) -> list[dict[str, float]]:
+        folder = open_folder(tmp_path / name)
+        train_sft(folder, make_config(llama, sft=section), EXAMPLES, RATIONALES)
+        return list(read_jsonl(folder.path / "metrics.jsonl"))
+
+    ours = rows("ours")
+    monkeypatch.delattr("rewardlab.training.sft._Trainer.compute_loss")
+    for mine, theirs in zip(ours, rows("trl"), strict=True):
+        for name in ("sft/loss", "sft/grad_norm"):
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-4)
+        # TRL averages these over micro-batches, here they are averaged over tokens
+        for name in ("sft/entropy", "sft/token_accuracy"):
+            assert mine[name] == pytest.approx(theirs[name], abs=0.02)
+
+
 def test_gpt2_trains_without_dropout(tmp_path: Path) -> None:
     """GPT-2 has dropout 0.1 by default: with it, the loss of a fixed batch at learning rate ~0 would vary."""
     model = tiny_gpt2(tmp_path / "gpt2", tiny_tokenizer(TEXTS, chat=False, pad="<eos>"))
