@@ -100,7 +100,7 @@ def test_ranked_pairs_follow_the_ranking_and_never_repeat(rows: list[tuple[int, 
 @given(st.lists(st.lists(ANSWERS, min_size=2, max_size=5), min_size=1))
 def test_kind_shares_add_up(answers: list[list[str | None]]) -> None:
     shares = kind_shares(answers)
-    assert abs(shares["rationale-sensitive"] + shares["label-sensitive"] + shares["malformed"] - 1) < 1e-9
+    assert abs(shares["rationale_sensitive"] + shares["label_sensitive"] + shares["malformed"] - 1) < 1e-9
 
 
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=5, unique=True), st.floats(-5, 5))

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chat_server import RETRY_AFTER_S, ChatServer
 
 from rewardlab.annotate.base import RankingRequest, RationaleRequest
 from rewardlab.annotate.hosted import OpenAIAnnotator
@@ -16,6 +15,7 @@ from rewardlab.annotate.retry import RetryPolicy
 from rewardlab.config import AnnotateConfig, RunConfig
 from rewardlab.errors import AnnotationError, InputError
 from rewardlab.types import Example
+from tests.servers.chat_server import RETRY_AFTER_S, ChatServer
 
 KEY = "sk-a-secret-that-must-not-leak"
 QUICK = RetryPolicy(attempts=3, base_s=0.01, longest_s=0.02)

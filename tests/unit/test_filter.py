@@ -35,7 +35,7 @@ def test_refusals(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        'The viewer says "I cannot recommend this", which is damning.',
+        'The viewer says "I cannot defend this", which is damning.',
         "The writer could not be clearer: the plot is dull.",
         "The review is positive because the cast shines.",
         "Words such as “I'm sorry I paid” carry regret.",

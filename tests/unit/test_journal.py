@@ -65,6 +65,14 @@ def test_journals_merge_by_concatenation(tmp_path: Path) -> None:
     assert len(Journal(left)) == 2
 
 
+def test_an_answer_is_synced_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    path = tmp_path / "journal.jsonl"
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(path.read_bytes()))
+    Journal(path).append("a", {})
+    assert synced == [b'{"key": "a"}\n']
+
+
 def test_threads_do_not_tear_each_others_lines(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
 

@@ -119,7 +119,7 @@ def test_an_unreadable_ranking_gives_no_pair_and_is_counted() -> None:
 def test_kind_shares_count_all_pairs_of_the_samples() -> None:
     # a, a, b: one same and two different; a, None: one malformed
     shares = kind_shares([["a", "a", "b"], ["a", None]])
-    assert shares == {"pairs": 4, "rationale-sensitive": 0.25, "label-sensitive": 0.5, "malformed": 0.25}
+    assert shares == {"n": 4, "rationale_sensitive": 0.25, "label_sensitive": 0.5, "malformed": 0.25}
     assert kind_shares([]) == {}
 
 
@@ -230,8 +230,8 @@ def test_ranked_stage_samples_once_and_resumes(tmp_path: Path) -> None:
     assert manifest["pairs"] == 600
     assert manifest["outcomes"]["duplicate"] == 400
     # answers + - + + none: of 10 pairs 3 are + +, 3 are + -, 4 hold the malformed one
-    assert manifest["pair_kinds"]["rationale-sensitive"] == pytest.approx(0.3)
-    assert manifest["pair_kinds"]["label-sensitive"] == pytest.approx(0.3)
+    assert manifest["distribution"][TASK]["rationale_sensitive"] == pytest.approx(0.3)
+    assert manifest["distribution"][TASK]["label_sensitive"] == pytest.approx(0.3)
     samples = list(read_jsonl(tmp_path / "samples.jsonl"))
     assert len(samples) == 110
     assert samples[0]["places"] == [1, 3, 2, 1, 4]
