@@ -153,7 +153,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
             start=result["start"],
             reward=result.get("reward") or "",
             shots=int(result.get("shots") or 0),
-            model=result.get("model") or "",
+            model=_model_name(config),
         ),
         seed=int(result["seed"]),
         cells=_cells(path, result["columns"]),
@@ -244,6 +244,11 @@ def _why_none(path: Path) -> str:
     if (path / "config.json").exists():
         return f"no evaluation of it was found beside it; run `rewardlab eval --run {path}`"
     return "it holds no evaluation"
+
+
+def _model_name(config: Mapping[str, Any]) -> str:
+    """Name of the base model; empty in folders that do not store their configuration."""
+    return str(config.get("config", {}).get("model", {}).get("name", ""))
 
 
 def _version(provenance: Mapping[str, Any]) -> str:

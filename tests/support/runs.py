@@ -26,6 +26,7 @@ def eval_folder(
     scale: tuple[float, float] | None = None,
     ids: Sequence[str] | None = None,
     commit: str = "a" * 40,
+    model: str = "tiny",
 ) -> Path:
     """Write an evaluation whose cells hold (gold, answers); stored intervals are placeholders of width 0."""
     rows: list[dict[str, Any]] = []
@@ -35,7 +36,7 @@ def eval_folder(
             names = ids or [f"{number:04d}" for number in range(len(gold))]
             rows += [_row(column, decoding, *entry) for entry in zip(names, gold, answers, strict=True)]
             result.setdefault(column, {})[decoding] = _cell(answers, metrics, scale)
-    config = {"stage": "eval", "fingerprint": path.name, "identity": {}}
+    config = {"stage": "eval", "fingerprint": path.name, "identity": {}, "config": {"model": {"name": model}}}
     write_json(path / "config.json", config)
     provenance = {"packages": {"rewardlab": "0.1.0"}, "commit": commit, "dirty": False, "command": "rewardlab eval"}
     write_json(path / "provenance.json", provenance)

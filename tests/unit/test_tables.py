@@ -93,6 +93,12 @@ def test_other_rewards_are_other_rows(tmp_path: Path) -> None:
     assert len(build_table(runs).rows) == 2
 
 
+def test_other_base_models_are_other_rows_and_then_named(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / model, "RLLR", {"a": 80}, model=model) for model in ("tiny", "large")]
+    assert "| RLLR | large | sft-rationale |" in to_markdown(build_table(runs))
+    assert "large" not in to_markdown(build_table(runs[:1]))
+
+
 def test_rows_stand_in_the_order_of_the_papers(tmp_path: Path) -> None:
     names = ["rule-PPO", "RLLR-mixed (λ = 5)", "odd one", "SFT w. rationale", "zero-shot", "SFT", "RLLR", "RLHF"]
     runs = [_run(tmp_path, name, {"a": 50}) for name in names]
