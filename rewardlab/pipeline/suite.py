@@ -22,6 +22,10 @@ from rewardlab.pipeline.stages import Pipeline, check
 from rewardlab.types import AnswerFormat
 
 
+PACKAGED = Path(__file__).resolve().parents[1] / "suites"
+"""Where a wheel keeps ``experiments/*.toml``."""
+
+
 class Method(Section):
     """One row of the table."""
 
@@ -52,16 +56,27 @@ class Cell:
 
 
 def load_suite(path: Path) -> Suite:
-    """Read a suite file; raises ConfigError with all its problems."""
+    """Read a suite file, and the one it ``extends``; raises ConfigError with all its problems.
+
+    A file that is not there is looked for among the suites that come with the package, by its name.
+    """
     try:
-        return Suite.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a suite file (TOML)") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        return Suite.model_validate(_read(path))
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}" for item in error.errors())
         raise ConfigError(f"{path}: {found}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = path if path.exists() else PACKAGED / path.name
+    try:
+        values = tomllib.loads(found.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a suite file (TOML)") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    base = values.pop("extends", None)
+    return values if base is None else {**_read(found.with_name(str(base))), **values}
 
 
 def cells(suite: Suite, root: Path, seeds: Sequence[int] | None = None) -> list[Cell]:
