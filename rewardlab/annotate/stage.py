@@ -96,11 +96,14 @@ def run_annotate(
 
 
 def assignments(task: str, splits: Splits, config: RunConfig) -> Iterator[Assignment]:
-    """What is asked for one task: a right and a wrong label for each labelled and each held-out row."""
+    """What is asked for one task: a right and a wrong label for each labelled and each held-out row.
+
+    ``annotate.limit`` bounds the held-out rows too, so that a trial of ten rows does not pay for hundreds.
+    """
     wrong_labels = WrongLabels(tasks.get(task), [row.label for row in splits.labelled])
     parts: tuple[tuple[SplitName, Sequence[Example]], ...] = (
         ("labelled", splits.labelled[: config.annotate.limit]),
-        ("validation", splits.validation[: config.pairs.held_out]),
+        ("validation", splits.validation[: config.pairs.held_out][: config.annotate.limit]),
     )
     for split, examples in parts:
         for example in examples:

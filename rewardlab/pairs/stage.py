@@ -111,9 +111,10 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def _candidates(splits: Mapping[str, Splits], config: RunConfig) -> Candidates:
+    """The first rows of each part; ``pairs.limit`` bounds the held-out rows too."""
     return Candidates(
         [row for split in splits.values() for row in split.labelled[: config.pairs.limit]],
-        [row for split in splits.values() for row in split.validation[: config.pairs.held_out]],
+        [row for split in splits.values() for row in split.validation[: config.pairs.held_out][: config.pairs.limit]],
     )
 
 

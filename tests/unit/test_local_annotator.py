@@ -73,7 +73,9 @@ def test_rationales_are_sampled_once_and_do_not_depend_on_their_batch(folder: Pa
     alone = [annotator(folder, tmp_path / "b").rationales([request])[0] for request in requests]
     assert [answer.text for answer in together] == [alone[0].text, alone[1].text, alone[0].text]
     assert len(Journal(tmp_path / "a" / "local.jsonl")) == 2
-    again = annotator(folder, tmp_path / "a").rationales(requests)
+    elsewhere = annotator(Path("/nowhere"), tmp_path / "a")
+    elsewhere.model = str(folder)  # as above: whatever the journal knows is not asked again
+    again = elsewhere.rationales(requests)
     assert all(answer.from_journal for answer in again)
     assert [answer.text for answer in again] == [answer.text for answer in together[:2]]
 

@@ -178,6 +178,15 @@ def test_annotate_and_label_pairs_end_to_end(tmp_path: Path) -> None:
     assert 0 <= manifest["baselines"]["label_only"] <= 1
 
 
+def test_a_limit_bounds_training_and_held_out_rows(tmp_path: Path) -> None:
+    settings = config(annotate__limit=3, pairs__limit=2)
+    manifest = run_annotate(folder(tmp_path / "a"), settings, splits(), tmp_path / "annotations")
+    assert manifest["requests"] == 2 * (3 + 3)
+    bare = {TASK: _with(splits()[TASK], "label")}
+    made = run_pairs(folder(tmp_path / "p"), config(pairs__limit=2, format="label"), "label", bare)
+    assert (made["pairs"], made["held_out_pairs"]) == (2, 2)
+
+
 def test_the_same_run_gives_the_same_rationales(tmp_path: Path) -> None:
     for name in ("a", "b"):
         run_annotate(folder(tmp_path / name), config(), splits(), tmp_path / "annotations")
