@@ -38,6 +38,13 @@ def annotator(folder: Path, journals: Path, **settings: object) -> LocalAnnotato
     return LocalAnnotator(load_config(given), Journal(journals / "local.jsonl"))
 
 
+def without_model(folder: Path, journals: Path) -> LocalAnnotator:
+    """An annotator that can only answer from its journal: it breaks when it turns to its model."""
+    known = annotator(folder, journals)
+    vars(known)["trunk"] = None
+    return known
+
+
 def slow_logprob(model: LocalAnnotator, prompt: list[int], text: str) -> float:
     """One prompt, one verdict, one plain forward pass."""
     verdict = model.trunk.codec.response_ids(text, end=False)
@@ -60,9 +67,7 @@ def test_a_ranking_asks_both_orders_and_is_journalled(folder: Path, tmp_path: Pa
     (first,) = annotator(folder, tmp_path).rank_many([RankingRequest(EXAMPLE, RESPONSES)])
     assert len(first.places) == 3
     assert len(Journal(tmp_path / "local.jsonl").get(first.annotation.key)["margins"]) == 6  # type: ignore[index]
-    again = annotator(Path("/nowhere"), tmp_path)
-    again.model = str(folder)  # the journal answers; a model that is not there is never loaded
-    (second,) = again.rank_many([RankingRequest(EXAMPLE, RESPONSES)])
+    (second,) = without_model(folder, tmp_path).rank_many([RankingRequest(EXAMPLE, RESPONSES)])
     assert second.places == first.places
     assert second.annotation.from_journal
 
@@ -73,9 +78,7 @@ def test_rationales_are_sampled_once_and_do_not_depend_on_their_batch(folder: Pa
     alone = [annotator(folder, tmp_path / "b").rationales([request])[0] for request in requests]
     assert [answer.text for answer in together] == [alone[0].text, alone[1].text, alone[0].text]
     assert len(Journal(tmp_path / "a" / "local.jsonl")) == 2
-    elsewhere = annotator(Path("/nowhere"), tmp_path / "a")
-    elsewhere.model = str(folder)  # as above: whatever the journal knows is not asked again
-    again = elsewhere.rationales(requests)
+    again = without_model(folder, tmp_path / "a").rationales(requests)
     assert all(answer.from_journal for answer in again)
     assert [answer.text for answer in again] == [answer.text for answer in together[:2]]
 
