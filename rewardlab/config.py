@@ -1,7 +1,8 @@
 """What a run is made of: frozen sections, read from TOML and the command line, and their fingerprint.
 
-Precedence: built-in < the model's own preset < ``rewardlab.toml`` < ``--preset`` < command line. Every field has
-one description, which ``--help`` and the documentation read. All problems are reported at once.
+Precedence: built-in < the model's own preset < ``rewardlab.toml`` < ``--preset`` < command line; a preset that the
+file names stands below the file's other keys. Every field has one description, which ``--help`` and the
+documentation read. All problems are reported at once.
 """
 
 from __future__ import annotations
@@ -211,7 +212,7 @@ def load_config(overrides: Mapping[str, Any] | None = None, file: Path | None = 
     given = _nest({key: value for key, value in (overrides or {}).items() if value is not None})
     asked = _merge(from_file, given)
     model = asked.get("model", {}).get("name", TINY_MODEL) if isinstance(asked.get("model", {}), dict) else TINY_MODEL
-    layers = [MODEL_PRESETS.get(str(model), {}), PPO_PRESETS.get(str(asked.get("preset", "")), {}), from_file, given]
+    layers = [MODEL_PRESETS.get(str(model), {}), _preset_of(from_file), from_file, _preset_of(given), given]
     merged: dict[str, Any] = {}
     for layer in layers:
         merged = _merge(merged, layer)
@@ -228,9 +229,10 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not separator or not key.strip():
         raise ConfigError(f"--set {text!r}: expected key=value, such as --set ppo.clip_ratio=0.1")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        table = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
+        table = {}
+    return key.strip(), table["value"] if list(table) == ["value"] else value.strip()
 
 
 def fingerprint(payload: Any) -> str:
@@ -251,14 +253,20 @@ def _read_toml(file: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
+def _preset_of(layer: Mapping[str, Any]) -> Mapping[str, Any]:
+    return PPO_PRESETS.get(str(layer.get("preset")), {})
+
+
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys as sections; raises ConfigError when a key is both a value and a section."""
     nested: dict[str, Any] = {}
     for dotted, value in flat.items():
-        *parents, leaf = dotted.split(".")
-        node = nested
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = value
+        inside = next((key for key in flat if key.startswith(f"{dotted}.")), None)
+        if inside and not isinstance(value, Mapping):
+            raise ConfigError(f"configuration: {dotted} is given as {value!r} and as a section, in {inside}; keep one")
+        for part in reversed(dotted.split(".")):
+            value = {part: value}
+        nested = _merge(nested, value)
     return nested
 
 
