@@ -48,7 +48,7 @@ def whiten(values: Tensor, keep: Tensor, *, shift: bool = True, epsilon: float =
     Source:
         Schulman et al. 2017 implementation practice; mean and variance over ``keep`` alone (PITFALLS row 12).
     """
-    _check(values, keep)
+    _check_shapes(values, keep)
     if int(keep.sum()) < 2:
         return values * keep
     mean = masked_mean(values, keep)
@@ -57,7 +57,11 @@ def whiten(values: Tensor, keep: Tensor, *, shift: bool = True, epsilon: float =
 
 
 def _check(values: Tensor, keep: Tensor) -> None:
-    if values.shape != keep.shape:
-        raise ShapeError(f"values have shape {tuple(values.shape)}, keep {tuple(keep.shape)}; they must be equal")
+    _check_shapes(values, keep)
     if not bool(keep.any()):
         raise ShapeError("nothing is kept: every position of the mask is False")
+
+
+def _check_shapes(values: Tensor, keep: Tensor) -> None:
+    if values.shape != keep.shape:
+        raise ShapeError(f"values have shape {tuple(values.shape)}, keep {tuple(keep.shape)}; they must be equal")
