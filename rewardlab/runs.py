@@ -100,11 +100,18 @@ class RunFolder:
         """The file that is written last."""
         return self.path / "result.json"
 
+    @property
+    def is_foreign(self) -> bool:
+        """True when something lies here that is no run: files of others, or a file in the folder's place."""
+        if self._stored() is not None or not self.path.exists():
+            return False
+        return not self.path.is_dir() or any(self.path.iterdir())
+
     def check(self) -> None:
         """Raise RunFolderError when the folder holds another run, or files that are no run."""
-        stored = self._stored_fingerprint()
-        if stored is None and self.path.is_dir() and any(self.path.iterdir()):
+        if self.is_foreign:
             raise RunFolderError(f"{self.path}: holds files that are no rewardlab run; choose an empty --out folder")
+        stored = self._stored_fingerprint()
         if stored not in (None, self.fingerprint):
             differing = ", ".join(self._differing_keys()) or "its stage or code version"
             raise RunFolderError(
@@ -112,11 +119,20 @@ class RunFolder:
             )
 
     def open(self) -> None:
-        """Claim the folder: write ``config.json`` and ``provenance.json``; raises as :meth:`check` does."""
+        """Claim the folder: write ``config.json`` and ``provenance.json``.
+
+        Raises:
+            RunFolderError: As :meth:`check` does, or the folder cannot be written.
+        """
         self.check()
         stored = {"stage": self.stage, "fingerprint": self.fingerprint, "identity": self.identity}
-        write_json(self.path / "config.json", {**stored, "config": self.config})
-        write_json(self.path / "provenance.json", provenance())
+        try:
+            write_json(self.path / "config.json", {**stored, "config": self.config})
+            write_json(self.path / "provenance.json", provenance())
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path}: cannot be written ({error.strerror}); choose another --runs or --out folder"
+            ) from error
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Mark the stage as done."""
@@ -133,12 +149,14 @@ class RunFolder:
             file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
 
     def _stored(self) -> dict[str, Any] | None:
+        """What :meth:`open` stored; None when there is nothing, or a ``config.json`` of another program."""
         config = self.path / "config.json"
-        return read_json(config) if config.exists() else None
+        stored = read_json(config) if config.exists() else None
+        return stored if isinstance(stored, dict) and "fingerprint" in stored else None
 
     def _stored_fingerprint(self) -> str | None:
         stored = self._stored()
-        return None if stored is None else str(stored.get("fingerprint"))
+        return None if stored is None else str(stored["fingerprint"])
 
     def _differing_keys(self) -> list[str]:
         mine = json.loads(json.dumps(self.identity, default=str))

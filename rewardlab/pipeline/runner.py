@@ -84,11 +84,11 @@ class Runner:
 
 def _set_aside(folder: RunFolder) -> None:
     """Rename a run folder, so that a new run can take its place and nothing is lost."""
+    if folder.is_foreign:
+        raise RunFolderError(f"{folder.path}: holds files that are no rewardlab run; choose an empty --out folder")
     if not folder.path.exists():
         return
-    if not (folder.path / "config.json").exists():
-        raise RunFolderError(f"{folder.path}: holds files that are no rewardlab run; choose an empty --out folder")
-    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     folder.path.rename(folder.path.with_name(f"{folder.path.name}.before-{stamp}"))
 
 

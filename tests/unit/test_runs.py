@@ -1,0 +1,209 @@
+"""Run folders: whole files or none, one run per folder, and messages that say what differs and where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewardlab import runs
+from rewardlab.errors import DataError, RunFolderError
+from rewardlab.runs import RunFolder, differing_keys, read_json, read_jsonl, write_atomic, write_json, write_jsonl
+
+IDENTITY: dict[str, Any] = {"version": 1, "settings": {"lr": 0.1, "seed": 0}, "inputs": {"start": "abc"}}
+
+
+@pytest.fixture(autouse=True)
+def _no_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "_git", lambda *arguments: None)
+
+
+def folder(path: Path, stage: str = "ppo", **settings: Any) -> RunFolder:
+    identity = {**IDENTITY, "settings": {**IDENTITY["settings"], **settings}}
+    return RunFolder(path / "run", stage, identity, {"ppo": {"lr": 0.1}})
+
+
+def files(path: Path) -> dict[str, str]:
+    return {file.name: file.read_text(encoding="utf-8") for file in path.iterdir()}
+
+
+class TestWriting:
+    def test_makes_the_folders_above(self, tmp_path: Path) -> None:
+        write_atomic(tmp_path / "a" / "b" / "c.txt", "text")
+        assert (tmp_path / "a" / "b" / "c.txt").read_text() == "text"
+
+    def test_a_failed_write_leaves_the_old_file_whole(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_atomic(tmp_path / "c.txt", "old")
+
+        def broken(self: Path, text: str, encoding: str) -> None:
+            with self.open("w", encoding=encoding) as file:
+                file.write(text[:1])
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_text", broken)
+        with pytest.raises(OSError, match="No space"):
+            write_atomic(tmp_path / "c.txt", "new")
+        assert (tmp_path / "c.txt").read_text() == "old"
+
+    def test_leaves_nothing_beside_the_file(self, tmp_path: Path) -> None:
+        write_json(tmp_path / "c.json", {"λ": [1, None], "path": Path("x")})
+        assert files(tmp_path) == {"c.json": '{\n  "λ": [\n    1,\n    null\n  ],\n  "path": "x"\n}\n'}
+
+    def test_one_object_a_line(self, tmp_path: Path) -> None:
+        write_jsonl(tmp_path / "rows.jsonl", [{"text": "a\nb"}, {"text": "é\u2028"}])
+        assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8").count("\n") == 2
+        assert list(read_jsonl(tmp_path / "rows.jsonl")) == [{"text": "a\nb"}, {"text": "é\u2028"}]
+
+
+class TestReading:
+    def test_blank_lines_are_passed_over(self, tmp_path: Path) -> None:
+        (tmp_path / "rows.jsonl").write_text('{"a": 1}\n\n  \n{"a": 2}')
+        assert [row["a"] for row in read_jsonl(tmp_path / "rows.jsonl")] == [1, 2]
+
+    @pytest.mark.parametrize(("line", "found"), [('{"a": ', "not JSON"), ("[1]", "found list"), ("3", "found int")])
+    def test_errors_name_file_and_line(self, tmp_path: Path, line: str, found: str) -> None:
+        path = tmp_path / "rows.jsonl"
+        path.write_text(f'{{"a": 1}}\n\n{line}\n')
+        with pytest.raises(DataError) as caught:
+            list(read_jsonl(path))
+        assert str(caught.value).startswith(f"{path} line 3: ")
+        assert found in str(caught.value)
+
+    def test_absent_and_undecodable_files_are_named(self, tmp_path: Path) -> None:
+        (tmp_path / "latin.jsonl").write_bytes(b'{"a": "\xe9"}\n')
+        for path in (tmp_path / "absent.jsonl", tmp_path / "latin.jsonl"):
+            with pytest.raises(DataError, match=path.name):
+                list(read_jsonl(path))
+
+    def test_json_errors_name_the_file(self, tmp_path: Path) -> None:
+        (tmp_path / "half.json").write_text('{"a":')
+        for name in ("half.json", "absent.json"):
+            with pytest.raises(DataError, match=name):
+                read_json(tmp_path / name)
+
+
+class TestLife:
+    def test_open_then_finish(self, tmp_path: Path) -> None:
+        run = folder(tmp_path)
+        assert not run.is_done
+        run.open()
+        assert not run.is_done
+        run.append("metrics.jsonl", {"step": 1})
+        run.append("metrics.jsonl", {"step": 2})
+        run.finish({"loss": 0.5})
+        assert run.is_done
+        assert run.result() == {"loss": 0.5}
+        assert set(files(run.path)) == {"config.json", "provenance.json", "metrics.jsonl", "result.json"}
+        assert list(read_jsonl(run.path / "metrics.jsonl")) == [{"step": 1}, {"step": 2}]
+
+    def test_config_holds_what_a_rerun_needs(self, tmp_path: Path) -> None:
+        run = folder(tmp_path)
+        run.open()
+        stored = read_json(run.path / "config.json")
+        assert stored == {
+            "stage": "ppo",
+            "fingerprint": run.fingerprint,
+            "identity": IDENTITY,
+            "config": {"ppo": {"lr": 0.1}},
+        }
+
+    def test_provenance_names_versions_and_command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.argv", ["/somewhere/rewardlab", "ppo", "--seed", "3"])
+        run = folder(tmp_path)
+        run.open()
+        stored = read_json(run.path / "provenance.json")
+        assert stored["command"] == "rewardlab ppo --seed 3"
+        assert {"torch", "transformers"} <= set(stored["packages"])
+        assert stored["commit"] is None
+
+    def test_the_stage_is_part_of_the_fingerprint_and_the_configuration_is_not(self, tmp_path: Path) -> None:
+        same = RunFolder(tmp_path / "elsewhere", "ppo", IDENTITY, {"logging": "loud"})
+        assert same.fingerprint == folder(tmp_path).fingerprint
+        assert folder(tmp_path, "sft").fingerprint != folder(tmp_path).fingerprint
+        assert folder(tmp_path, lr=0.2).fingerprint != folder(tmp_path).fingerprint
+
+    def test_an_unfinished_run_can_be_opened_again(self, tmp_path: Path) -> None:
+        folder(tmp_path).open()
+        folder(tmp_path).open()
+        assert not folder(tmp_path).is_done
+
+    def test_the_result_of_another_run_is_not_taken_for_this_one(self, tmp_path: Path) -> None:
+        first = folder(tmp_path)
+        first.open()
+        first.finish({})
+        assert not folder(tmp_path, lr=0.2).is_done
+
+
+class TestRefusal:
+    def test_another_run_is_refused_with_the_keys_that_differ(self, tmp_path: Path) -> None:
+        folder(tmp_path).open()
+        before = files(tmp_path / "run")
+        with pytest.raises(RunFolderError) as caught:
+            folder(tmp_path, lr=0.2, seed=1).open()
+        assert "differs in settings.lr, settings.seed)" in str(caught.value)
+        assert str(tmp_path / "run") in str(caught.value)
+        assert files(tmp_path / "run") == before
+
+    def test_another_stage_is_refused(self, tmp_path: Path) -> None:
+        folder(tmp_path).open()
+        with pytest.raises(RunFolderError, match="its stage or code version"):
+            folder(tmp_path, "sft").open()
+
+    @pytest.mark.parametrize("name", ["notes.txt", "config.json"])
+    def test_files_of_others_are_refused_and_kept(self, tmp_path: Path, name: str) -> None:
+        """A model folder, too, has a config.json."""
+        run = folder(tmp_path)
+        run.path.mkdir()
+        (run.path / name).write_text(json.dumps({"model_type": "llama"}))
+        with pytest.raises(RunFolderError, match="no rewardlab run"):
+            run.open()
+        assert list(files(run.path)) == [name]
+
+    def test_a_list_in_config_json_is_no_run(self, tmp_path: Path) -> None:
+        run = folder(tmp_path)
+        run.path.mkdir()
+        (run.path / "config.json").write_text("[]")
+        with pytest.raises(RunFolderError, match="no rewardlab run"):
+            run.check()
+
+    def test_a_file_in_the_folders_place_is_refused(self, tmp_path: Path) -> None:
+        run = folder(tmp_path)
+        run.path.write_text("mine")
+        with pytest.raises(RunFolderError, match="no rewardlab run"):
+            run.open()
+        assert run.path.read_text() == "mine"
+
+    def test_a_file_above_the_folder_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "runs").write_text("mine")
+        with pytest.raises(RunFolderError, match=r"cannot be written .* --runs"):
+            folder(tmp_path / "runs").open()
+
+    def test_an_empty_folder_will_do(self, tmp_path: Path) -> None:
+        run = folder(tmp_path)
+        run.path.mkdir()
+        run.open()
+        assert (run.path / "config.json").exists()
+
+    def test_a_broken_config_is_named(self, tmp_path: Path) -> None:
+        run = folder(tmp_path)
+        run.open()
+        (run.path / "config.json").write_text('{"stage"')
+        with pytest.raises(DataError, match=r"config\.json"):
+            run.check()
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "keys"),
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": 1}, {"a": 2}, ["a"]),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, ["a.c"]),
+        ({"a": 1}, {"b": 1}, ["a", "b"]),
+        ({"a": {"b": 1}}, {"a": None}, ["a"]),
+        ({"a": [1, 2]}, {"a": [2, 1]}, ["a"]),
+    ],
+)
+def test_differing_keys(left: Any, right: Any, keys: list[str]) -> None:
+    assert sorted(differing_keys(left, right)) == keys
