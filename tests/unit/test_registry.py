@@ -77,7 +77,7 @@ def test_capitals_do_not_hide_the_nearest_name(words: Registry[object]) -> None:
 
 
 def test_a_name_near_nothing_gets_all_names(words: Registry[object]) -> None:
-    with pytest.raises(UnknownNameError, match="known: label, ranked$"):
+    with pytest.raises(UnknownNameError, match=r"known: label, ranked$"):
         words.get("xyzzy")
 
 
