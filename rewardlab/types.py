@@ -7,7 +7,7 @@ response, ``Pair`` two responses to one prompt. Behaviour lives elsewhere; tenso
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
@@ -15,6 +15,8 @@ Label = str | float
 AnswerFormat = Literal["label", "rationale", "judgement"]
 PairKind = Literal["label", "ranked", "rationale"]
 Reading = Literal["lenient", "strict"]
+Scorer = Callable[[Sequence["Example"], Sequence[str]], list[float]]
+"""(examples, responses) -> one raw reward-model score each, logits."""
 
 ANSWER_FORMATS: tuple[AnswerFormat, ...] = get_args(AnswerFormat)
 PAIR_KINDS: tuple[PairKind, ...] = get_args(PairKind)

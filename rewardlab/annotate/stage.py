@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 
 RATIONALES_FILE = "rationales.jsonl"
 MANIFEST_FILE = "manifest.json"
-STAGE_VERSION = 1
-"""Enters fingerprints together with PROMPT_VERSION."""
 
 SplitName = Literal["labelled", "validation"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +13,8 @@ from rewardlab.config import ModelConfig
 from rewardlab.errors import ModelError
 from rewardlab.models.sampler import right_pad
 from rewardlab.models.trunk import Trunk, load_trunk
-from rewardlab.types import Example
+from rewardlab.types import Example, Scorer
 
-Scorer = Callable[[Sequence[Example], Sequence[str]], list[float]]
 SFT_SCORES_FILE = "sft_scores.json"
 
 

@@ -33,8 +33,6 @@ PAIRS_FILE = "pairs.jsonl"
 HELD_OUT_FILE = "held_out.jsonl"
 SAMPLES_FILE = "samples.jsonl"
 MANIFEST_FILE = "manifest.json"
-STAGE_VERSION = 1
-"""Enters fingerprints."""
 
 COUNTED = ("written", "refused", "mismatched", "unparsable", "duplicate")
 """Outcomes that every manifest lists, zeros included; others follow when they occur."""

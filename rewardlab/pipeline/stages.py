@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.annotate.choose import choose_annotator
+from rewardlab.annotate.prompting import PROMPT_VERSION
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.models.names import model_identity, resolve_device
@@ -254,7 +255,11 @@ class Pipeline:
     @property
     def _annotator_settings(self) -> dict[str, Any]:
         section = self.config.annotate
-        settings: dict[str, Any] = {"annotator": self._annotator["name"], "annotator_seed": self.config.data.seed}
+        settings: dict[str, Any] = {
+            "annotator": self._annotator["name"],
+            "annotator_seed": self.config.data.seed,
+            "prompts": PROMPT_VERSION,
+        }
         if self._annotator["name"] == "sandbox":
             return settings | {
                 "refusal_rate": section.refusal_rate,

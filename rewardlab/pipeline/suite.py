@@ -21,7 +21,6 @@ from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.stages import Pipeline, check
 from rewardlab.types import AnswerFormat
 
-
 PACKAGED = Path(__file__).resolve().parents[1] / "suites"
 """Where a wheel keeps ``experiments/*.toml``."""
 

@@ -16,7 +16,7 @@ from rewardlab.pipeline.stage import Work
 from rewardlab.runs import read_json, read_jsonl, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
-from rewardlab.types import Example, Pair, PairKind
+from rewardlab.types import Example, PairKind
 
 if TYPE_CHECKING:
     from rewardlab.evaluation.few_shot import Demonstration
@@ -78,6 +78,7 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
 
 def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Stage ``rm``."""
+    from rewardlab.pairs.stage import read_pairs
     from rewardlab.training.reward_model import train_reward_model
     from rewardlab.training.rm_evaluation import SampledAnswer
 
@@ -164,11 +165,6 @@ def gold_rationales(folder: Path) -> dict[tuple[str, str], str]:
         for row in read_jsonl(folder / "rationales.jsonl")
         if row["split"] == "labelled" and row["is_gold"] and row["outcome"] == "answered"
     }
-
-
-def read_pairs(path: Path) -> list[Pair]:
-    """The pairs of a JSON Lines file."""
-    return [Pair(**row) for row in read_jsonl(path)]
 
 
 def _trunk(config: RunConfig, inputs: Mapping[str, Path]) -> Trunk:

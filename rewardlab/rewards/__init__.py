@@ -8,7 +8,7 @@ lambda, ``ledger`` the record of every score, ``trl`` the bridge to TRL. None of
 from rewardlab.rewards import learned, rule
 from rewardlab.rewards.algebra import ExpressionReward, build_reward
 from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve_lambda
-from rewardlab.rewards.context import RewardContext, Scorer
+from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.ledger import GLOSSARY, Ledger, Shaped, summary
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.rewards.registry import RewardEntry, find_reward, register_reward, register_trl_reward, rewards
@@ -22,7 +22,6 @@ __all__ = [
     "RewardContext",
     "RewardEntry",
     "RewardPlan",
-    "Scorer",
     "Shaped",
     "as_trl_reward",
     "build_reward",

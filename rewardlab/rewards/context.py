@@ -6,15 +6,12 @@ Nothing here needs torch: a scorer is a plain function, made in ``rewardlab.mode
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 
 from rewardlab.errors import ConfigError
-from rewardlab.types import Example, Reading
-
-Scorer = Callable[[Sequence[Example], Sequence[str]], list[float]]
-"""(examples, responses) -> one raw reward-model score each, logits."""
+from rewardlab.types import Reading, Scorer
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from rewardlab.rewards.context import RewardContext, Scorer
+from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.registry import RewardEntry, rewards
-from rewardlab.types import PAIR_KINDS, Example, PairKind, Score
+from rewardlab.types import PAIR_KINDS, Example, PairKind, Score, Scorer
 
 DESCRIPTIONS: Mapping[PairKind, str] = {
     "label": "raw score of the label RM, logits: trained on right against wrong labels (RLLR 3.2, r1)",
