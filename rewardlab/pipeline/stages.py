@@ -20,7 +20,7 @@ from rewardlab.pipeline import work
 from rewardlab.pipeline.stage import Cost, Stage, Work
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.tasks import resolve_tasks
-from rewardlab.tasks.sources import Splits, load_splits
+from rewardlab.tasks.sources import PartName, Splits, load_splits
 from rewardlab.tasks.task import Task
 from rewardlab.types import PairKind
 
@@ -73,7 +73,7 @@ class Pipeline:
             f"annotate {self._names} with {self._annotator['name']} ({self._annotator['reason']})",
             f"{self._slug}-{self._annotator['name']}",
             {
-                **self._data,
+                **self._data("labelled", "validation"),
                 **self._annotator_settings,
                 "held_out": config.pairs.held_out,
                 "limit": config.annotate.limit,
@@ -88,7 +88,7 @@ class Pipeline:
             raise ConfigError(f"--rationales needs --format rationale, found --format {self.config.format}")
         inputs = {"annotate": self.annotate()} if rationales else {}
         title = "SFT w. rationale" if rationales else "SFT"
-        settings = {**self._data, **self._model, "sft": _dump(self.config.sft), "rationales": rationales}
+        settings = {**self._data("labelled"), **self._model, "sft": _dump(self.config.sft), "rationales": rationales}
         return self._stage(
             "sft",
             f"{title} of {self.config.model.name} on {self._names}",
@@ -108,7 +108,7 @@ class Pipeline:
 
     def pairs(self, kind: PairKind) -> Stage:
         """Preference pairs of one kind, and held-out ones."""
-        settings = {**self._data, "pairs": _dump(self.config.pairs), "kind": kind}
+        settings = {**self._data("labelled", "validation"), "pairs": _dump(self.config.pairs), "kind": kind}
         if kind == "label":
             config = self._data_seeded()
             inputs = {"annotate": self.annotate()} if self.config.format == "rationale" else {}
@@ -136,7 +136,12 @@ class Pipeline:
             "pairs": self.pairs(kind),
             **{f"held_out_{name}": stage for name, stage in held_out.items()},
         }
-        settings = {**self._data, **self._model, "rm": _dump(self.config.rm), "samples": self.config.pairs.samples}
+        settings = {
+            **self._data("validation"),
+            **self._model,
+            "rm": _dump(self.config.rm),
+            "samples": self.config.pairs.samples,
+        }
         return self._stage(
             "rm",
             f"{kind} reward model on {self._names}",
@@ -156,7 +161,7 @@ class Pipeline:
         self._check_gold()
         models = {f"rm_{kind}": self.reward_model(kind) for kind in sorted(self.reward.pair_kinds)}
         settings = {
-            **self._data,
+            **self._data("prompts"),
             **self._model,
             "ppo": _dump(self.config.ppo, without=("checkpoint_every",)),
             "reward": _dump(self.config.reward),
@@ -173,6 +178,7 @@ class Pipeline:
     def eval(self, trained: Stage | None, method: str | None = None) -> Stage:
         """Evaluation of a trained stage, or of the base model when there is none."""
         shots = self.config.eval.shots
+        rows = self._data("tests", "labelled") if shots else self._data("tests")
         inputs = {"model": trained} if trained else {}
         if trained is not None and "start" in trained.inputs:
             inputs["start"] = trained.inputs["start"]
@@ -183,7 +189,7 @@ class Pipeline:
             "eval",
             f"evaluate {name} on {self._names}",
             f"{self._slug}-{_slug(name)}",
-            {**self._data, **self._model, "eval": _dump(self.config.eval, without=("batch",)), "method": name},
+            {**rows, **self._model, "eval": _dump(self.config.eval, without=("batch",)), "method": name},
             inputs,
             lambda job: work.evaluate(job, self.config, self.splits, self._facts(trained, name)),
         )
@@ -284,13 +290,12 @@ class Pipeline:
         names = [task.name for task in self.tasks]
         return _slug(names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}")
 
-    @cached_property
-    def _data(self) -> dict[str, Any]:
-        """Rows and questions, by content."""
+    def _data(self, *parts: PartName) -> dict[str, Any]:
+        """The rows that a stage reads and the questions, by content."""
         return {
             "format": self.config.format,
             "tasks": {task.name: fingerprint(task.to_json()) for task in self.tasks},
-            "rows": {name: split.origin.sha256 for name, split in self.splits.items()},
+            "rows": {name: split.sha256(*parts) for name, split in self.splits.items()},
         }
 
     @cached_property

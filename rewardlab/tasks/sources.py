@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from rewardlab.errors import DataError
 from rewardlab.tasks.division import Limits, Parts, divide
@@ -30,6 +30,7 @@ DATA_VARIABLE = "REWARDLAB_DATA"
 SourceKind = Literal["auto", "local", "hub", "bundled"]
 OriginKind = Literal["local", "hub", "bundled", "generated"]
 Stored = Literal["local", "hub", "bundled"]
+PartName = Literal["labelled", "prompts", "validation", "tests"]
 Files = Mapping[str, Sequence[Example]]
 
 
@@ -67,6 +68,10 @@ class Splits:
     validation: list[Example]
     tests: dict[str, list[Example]]
     origin: Origin
+
+    def sha256(self, *parts: PartName) -> str:
+        """SHA-256 of the rows of these parts: what a stage depends on that reads them and no others."""
+        return _content_hash(Parts(self.labelled, self.prompts, self.validation, self.tests), parts)
 
 
 def load_splits(
@@ -182,11 +187,12 @@ def _as_splits(parts: Parts, kind: OriginKind, location: str, note: str) -> Spli
     return Splits(parts.labelled, parts.prompts, parts.validation, parts.tests, origin)
 
 
-def _content_hash(parts: Parts) -> str:
-    """SHA-256 over part, id, texts and label of every row, in order."""
+def _content_hash(parts: Parts, wanted: Sequence[PartName] = get_args(PartName)) -> str:
+    """SHA-256 over part, id, texts and label of every row of the parts, in their order."""
     digest = hashlib.sha256()
-    named = {"labelled": parts.labelled, "prompts": parts.prompts, "validation": parts.validation}
-    named |= {f"test {column}": rows for column, rows in parts.tests.items()}
+    named = {name: getattr(parts, name) for name in wanted if name != "tests"}
+    if "tests" in wanted:
+        named |= {f"test {column}": rows for column, rows in parts.tests.items()}
     for part, rows in named.items():
         for example in rows:
             row = [part, example.id, dict(sorted(example.fields.items())), example.label]

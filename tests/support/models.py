@@ -5,12 +5,25 @@ Nothing here is trained. Sizes are chosen so that a forward pass of a batch take
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MptConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 CHAT_TEMPLATE = (
@@ -89,6 +102,36 @@ def tiny_gpt2(
         **_special_ids(tokenizer),
     )
     return _save(GPT2LMHeadModel(config), tokenizer, folder)
+
+
+_SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+    "initializer_range": SPREAD,
+}
+FAMILIES: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
+    "llama": (LlamaConfig, {**_SHAPE, "num_key_value_heads": 2}),
+    "mistral": (MistralConfig, {**_SHAPE, "num_key_value_heads": 2}),
+    "qwen2": (Qwen2Config, {**_SHAPE, "num_key_value_heads": 2}),
+    "gpt2": (GPT2Config, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": SPREAD}),
+    "gpt_neox": (GPTNeoXConfig, _SHAPE),
+    "bloom": (BloomConfig, {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": SPREAD}),
+    "mpt": (MptConfig, {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 256, "initializer_range": SPREAD}),
+}
+"""Architectures of the published scripts and today's usual ones: rotary, learned and ALiBi positions, fused and
+separate projections, tied and untied output layers."""
+
+
+def tiny_model(family: str, folder: Path, tokenizer: FastTokenizer | None = None, *, seed: int = 0) -> Path:
+    """Save a random model of one of :data:`FAMILIES` and its tokenizer to ``folder``; returns ``folder``."""
+    tokenizer = tokenizer or tiny_tokenizer(chat=False)
+    torch.manual_seed(seed)
+    build, settings = FAMILIES[family]
+    config = build(vocab_size=len(tokenizer), **settings, **_special_ids(tokenizer))
+    return _save(AutoModelForCausalLM.from_config(config), tokenizer, folder)
 
 
 def _special_ids(tokenizer: FastTokenizer) -> dict[str, int | None]:

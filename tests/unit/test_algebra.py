@@ -15,14 +15,13 @@ from rewardlab.rewards import (
     ExpressionReward,
     Lambda,
     RewardContext,
-    Scorer,
     build_reward,
     parse_lambda,
     plan_reward,
     resolve_lambda,
 )
 from rewardlab.rewards.syntax import MAX_CHARACTERS
-from rewardlab.types import Example, PairKind, Score
+from rewardlab.types import Example, PairKind, Score, Scorer
 
 EXAMPLE = Example("agnews", "n1", {"text": "Rovers won."}, "Sports")
 RIGHT = "A match.\n\n The answer is: Sports"  # rule 1; six words: length 0.06
