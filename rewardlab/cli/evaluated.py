@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from rewardlab.cli.options import Request
 from rewardlab.config import RunConfig, load_config
 from rewardlab.errors import RunFolderError
@@ -38,10 +40,13 @@ def eval_stage(
 
 
 def stored_config(run: Path) -> RunConfig:
-    """The configuration a run folder was made with."""
+    """The configuration a run folder was made with; raises RunFolderError when it is no finished run of ours."""
     if not (run / "result.json").exists():
         raise RunFolderError(f"{run}: no finished run; expected a folder made by `rewardlab sft` or `rewardlab ppo`")
-    return RunConfig.model_validate(read_json(run / "config.json")["config"])
+    try:
+        return RunConfig.model_validate(read_json(run / "config.json")["config"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise RunFolderError(f"{run}: config.json is of another version or program; run the training again") from error
 
 
 def _trained(run: Path, config: RunConfig, root: Path) -> Stage:

@@ -15,6 +15,8 @@ from rewardlab.errors import RewardlabError
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 """Base of all usage errors; typer carries its own copy of click and exports only the leaves."""
+NO_ARGUMENTS = "NoArgsIsHelpError"
+"""The usage error that is nothing but the help text."""
 
 app = typer.Typer(
     help="Which reward should fine-tune a language model: rules, reward models, or a mixture?",
@@ -63,13 +65,18 @@ def run(arguments: list[str]) -> int:
     except RewardlabError as error:
         if "--debug" in arguments:
             raise
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
         return error.exit_code
     except typer.Exit as leaving:
         return leaving.exit_code
     except USAGE_ERROR as error:
-        typer.echo(f"error: {error.format_message()} See rewardlab --help.", err=True)
+        is_help = type(error).__name__ == NO_ARGUMENTS
+        typer.echo(error.format_message() if is_help else _usage_problem(error), err=True)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted; the same command goes on where it stopped", err=True)
         return 130
+
+
+def _usage_problem(error: Any) -> str:
+    return f"error: {' '.join(error.format_message().split())} See rewardlab --help."

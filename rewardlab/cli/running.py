@@ -52,10 +52,14 @@ def make_runner(root: Path) -> Runner:
 
 
 def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
-    """The plan and the resolved configuration, on standard output."""
+    """The plan and the resolved configuration, on standard output.
+
+    Raises:
+        RunFolderError: The goal's folder holds something else, so that the plan could not be run.
+    """
     from rewardlab.pipeline.runner import plan_rows
 
-    rows = plan_rows(make_runner(request.root).plan(goal))
+    rows = plan_rows(make_runner(request.root).plan(goal), fresh=request.is_fresh)
     for number, row in enumerate(rows, 1):
         typer.echo(f"{number}. [{row['state']}] {row['title']}\n   {row['folder']}")
     typer.echo("\nresolved configuration:")

@@ -57,11 +57,11 @@ def sft(
     limit: Limit = None,
 ) -> None:
     """Fine-tune on the labelled rows; without rationales the answer format is the bare label."""
-    if rationales is None:
-        rationales = (request.given["format"] or "rationale") == "rationale"
-    format = request.given["format"] or ("rationale" if rationales else "label")
-    config = request.config({"data.labelled": limit, "format": format})
-    folder = run_goal(request, config, lambda pipeline: pipeline.sft(rationales))
+    config = request.config({"data.labelled": limit})
+    asks_rationales = config.format == "rationale" if rationales is None else rationales
+    if not asks_rationales and request.given["format"] is None and config.format == "rationale":
+        config = request.config({"data.labelled": limit, "format": "label"})
+    folder = run_goal(request, config, lambda pipeline: pipeline.sft(asks_rationales))
     if folder:
         typer.echo(f"adapter: {folder.path / 'adapter'}")
 

@@ -84,21 +84,30 @@ class Runner:
 
 def _set_aside(folder: RunFolder) -> None:
     """Rename a run folder, so that a new run can take its place and nothing is lost."""
-    if folder.is_foreign:
-        raise RunFolderError(f"{folder.path}: holds files that are no rewardlab run; choose an empty --out folder")
+    _check_own(folder)
     if not folder.path.exists():
         return
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
     folder.path.rename(folder.path.with_name(f"{folder.path.name}.before-{stamp}"))
 
 
-def plan_rows(plan: list[tuple[Stage, RunFolder]]) -> list[dict[str, Any]]:
-    """A plan as rows for printing: stage, what it does, state, folder."""
+def _check_own(folder: RunFolder) -> None:
+    if folder.is_foreign:
+        raise RunFolderError(f"{folder.path}: holds files that are no rewardlab run; choose an empty --out folder")
+
+
+def plan_rows(plan: list[tuple[Stage, RunFolder]], *, fresh: bool = False) -> list[dict[str, Any]]:
+    """A plan as rows for printing: stage, what it does, state, folder; raises what :meth:`Runner.execute` would."""
+    goal = plan[-1][1]
+    if fresh:
+        _check_own(goal)
+    else:
+        goal.check()
     return [
         {
             "stage": stage.kind,
             "title": stage.title,
-            "state": "done" if folder.is_done else "to run",
+            "state": "done" if folder.is_done and not (fresh and folder is goal) else "to run",
             "folder": str(folder.path),
         }
         for stage, folder in plan

@@ -190,7 +190,7 @@ def _as_splits(parts: Parts, kind: OriginKind, location: str, note: str) -> Spli
 def _content_hash(parts: Parts, wanted: Sequence[PartName] = get_args(PartName)) -> str:
     """SHA-256 over part, id, texts and label of every row of the parts, in their order."""
     digest = hashlib.sha256()
-    named = {name: getattr(parts, name) for name in wanted if name != "tests"}
+    named: dict[str, list[Example]] = {name: getattr(parts, name) for name in wanted if name != "tests"}
     if "tests" in wanted:
         named |= {f"test {column}": rows for column, rows in parts.tests.items()}
     for part, rows in named.items():
