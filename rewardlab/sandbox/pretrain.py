@@ -1,7 +1,8 @@
 """Pretrains the tiny model on what speakers of the sandbox say: ``python -m rewardlab.sandbox.pretrain --out DIR``.
 
-The text comes from the train split alone. The shipped weights were made with the defaults; about ten minutes on two
-cores. Letters in comments: B sequences of a batch, T tokens.
+The text comes from the train split alone. The shipped weights were made with the defaults; about twenty minutes on
+two cores. Easy sentences come first: shown all at once, the model stays at chance on polarity for thousands of steps.
+Letters in comments: B sequences of a batch, T tokens.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import argparse
 import logging
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,9 +28,36 @@ from rewardlab.types import Example
 
 logger = logging.getLogger(__name__)
 
-TASK_SHARES = {"sandbox-sentiment": 0.4, "sandbox-topic": 0.3, "sandbox-similarity": 0.3}
+
+class Lesson(NamedTuple):
+    """A stretch of the training: until which share of it, which kinds of text (None: all), which tasks how often."""
+
+    until: float
+    structures: frozenset[str] | None
+    shares: Mapping[str, float]
+
+
+_UNDISPUTED = frozenset({"plain", "agreement", "majority", "mixed", "exact"})
+LESSONS = (
+    Lesson(0.15, _UNDISPUTED, dict(zip(SANDBOX_TASKS, (0.5, 0.2, 0.3), strict=True))),
+    Lesson(0.35, _UNDISPUTED | {"negation"}, dict(zip(SANDBOX_TASKS, (0.5, 0.2, 0.3), strict=True))),
+    Lesson(1.0, None, dict(zip(SANDBOX_TASKS, (0.4, 0.3, 0.3), strict=True))),
+)
+SHOTS_EVERY = 12
+"""In the last lesson, one batch in so many shows solved examples in front of each question."""
 PROMPT_WEIGHT = 0.1
 """Weight of a prompt token in the loss: most of a prompt cannot be predicted."""
+
+
+class Said(NamedTuple):
+    """A sequence of the training text: what is given, and what the speaker says to it."""
+
+    head: str
+    answer: str
+
+
+Pools = Mapping[str, Sequence[Example]]
+"""Task -> rows that are asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +75,7 @@ class PretrainConfig:
     layers: int = 4
     width: int = 160
     heads: int = 5
-    steps: int = 2400
+    steps: int = 2000
     batch: int = 64
     peak_rate: float = 3e-3
     warmup: int = 100
@@ -61,7 +90,7 @@ def pretrain(config: PretrainConfig) -> tuple[LlamaForCausalLM, PreTrainedTokeni
     model = build_model(config, tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.peak_rate, betas=(0.9, 0.98), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
-    for step, batch in zip(range(config.steps), _batches(config, tokenizer), strict=False):
+    for step, batch in enumerate(_batches(config, tokenizer)):
         loss = _loss(model, *batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -110,10 +139,16 @@ def _rate(step: int, config: PretrainConfig) -> float:
 def _batches(config: PretrainConfig, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless (token ids, loss weights), both of shape (B, T)."""
     rng = random.Random(config.seed)
-    rows = {name: _rows(name, config) for name in TASK_SHARES}
-    while True:
-        names = rng.choices(list(TASK_SHARES), list(TASK_SHARES.values()), k=config.batch)
-        yield _encode([speak(rng.choice(rows[name]), rng) for name in names], tokenizer)
+    rows = {name: _rows(name, config) for name in SANDBOX_TASKS}
+    begin = 0
+    for lesson in LESSONS:
+        end = round(lesson.until * config.steps)
+        pools = {name: [row for row in rows[name] if _belongs(row, lesson)] for name in rows}
+        for step in range(begin, end):
+            with_shots = lesson.structures is None and step % SHOTS_EVERY == 0
+            texts = _solved_examples if with_shots else _questions
+            yield _encode(texts(pools, lesson.shares, config.batch, rng), tokenizer)
+        begin = end
 
 
 def _rows(name: str, config: PretrainConfig) -> list[Example]:
@@ -122,13 +157,39 @@ def _rows(name: str, config: PretrainConfig) -> list[Example]:
     return generate("train", config.rows, 1_000_000 + config.seed)
 
 
-def _encode(spoken: Sequence[tuple[Example, str]], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
-    heads = [f"<bos><user>{prompt_of(example)}<assistant>{OPENINGS[example.format]}" for example, _ in spoken]
-    prompts = tokenizer(heads, add_special_tokens=False)["input_ids"]
-    answers = tokenizer([f"{text}<eos>" for _, text in spoken], add_special_tokens=False)["input_ids"]
+def _belongs(row: Example, lesson: Lesson) -> bool:
+    return lesson.structures is None or row.evidence["structure"] in lesson.structures
+
+
+def _questions(pools: Pools, shares: Mapping[str, float], n: int, rng: random.Random) -> list[Said]:
+    """``n`` prompts, each answered by some speaker."""
+    names = rng.choices(list(shares), list(shares.values()), k=n)
+    return [_said(*speak(rng.choice(pools[name]), rng)) for name in names]
+
+
+def _solved_examples(pools: Pools, shares: Mapping[str, float], n: int, rng: random.Random) -> list[Said]:
+    """A quarter of ``n`` prompts, each behind one to five solved examples of its task and format."""
+    texts = []
+    for name in rng.choices(list(shares), list(shares.values()), k=n // 4):
+        spoken = [speak(rng.choice(pools[name]), rng) for _ in range(rng.randint(2, 6))]
+        example, response = spoken[-1]
+        shots = [shot for shot in spoken[:-1] if shot[0].format == example.format]
+        shown = [f"{prompt_of(row)}\n\n{OPENINGS[row.format]}{text}\n\n" for row, text in shots]
+        texts.append(_said(example, response, "".join(shown)))
+    return texts
+
+
+def _said(example: Example, response: str, shown: str = "") -> Said:
+    head = f"<bos><user>{shown}{prompt_of(example)}<assistant>{OPENINGS[example.format]}"
+    return Said(head, f"{response}<eos>")
+
+
+def _encode(texts: Sequence[Said], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+    prompts = tokenizer([text.head for text in texts], add_special_tokens=False)["input_ids"]
+    answers = tokenizer([text.answer for text in texts], add_special_tokens=False)["input_ids"]
     length = max(len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True))
-    ids = torch.full((len(spoken), length), int(tokenizer.pad_token_id))
-    weights = torch.zeros(len(spoken), length)
+    ids = torch.full((len(texts), length), int(tokenizer.pad_token_id))
+    weights = torch.zeros(len(texts), length)
     for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
         end = len(prompt) + len(answer)
         ids[row, :end] = torch.tensor(prompt + answer)

@@ -13,12 +13,12 @@ from rewardlab.sandbox.grammar import Row
 from rewardlab.sandbox.words import ASPECTS, CLEAR, CONNECTIVES, DEGREES, LOADED, NEGATORS, OPENERS, SENTIMENTS
 
 STRUCTURES: Mapping[str, float] = {
-    "plain": 0.12,
-    "agreement": 0.10,
-    "negation": 0.20,
-    "contrast": 0.32,
-    "double": 0.10,
-    "loaded": 0.16,
+    "plain": 0.14,
+    "agreement": 0.14,
+    "negation": 0.24,
+    "contrast": 0.28,
+    "double": 0.08,
+    "loaded": 0.12,
 }
 """Share of each kind of text."""
 
@@ -60,14 +60,14 @@ def rationale(evidence: Mapping[str, Any], label: str, detail: int) -> str:
     Args:
         evidence: Of the row.
         label: Where the rationale shall end.
-        detail: 0 quotes nothing, 1 one word, 2 its negators and degree and where it stands, 3 all evidence.
+        detail: 0 quotes nothing, 1 one word, 2 also its negators and degree, 3 also what it is said of.
     """
     if detail == 0:
         return f"It sounds {label}."
     index = argued_clause(evidence, label)
     clause = evidence["clauses"][index]
     quote = (clause["word"], phrase(clause), f"{clause['aspect']} was {phrase(clause)}")[detail - 1]
-    lead = _lead(evidence["connective"], index) if detail > 1 and evidence["structure"] == "contrast" else ""
+    lead = _lead(evidence["connective"], index) if evidence["structure"] == "contrast" else ""
     return f'{lead}"{quote}" is {label}.'
 
 

@@ -8,7 +8,7 @@ from itertools import chain, combinations
 from typing import Any
 
 from rewardlab.sandbox.grammar import Row
-from rewardlab.sandbox.words import ACTIONS, AGENTS, LOCATIONS, OBJECTS, OPENERS
+from rewardlab.sandbox.words import ACTIONS, AGENTS, LOCATIONS, OBJECTS
 from rewardlab.tasks.parsing import format_number
 
 SLOTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
@@ -27,8 +27,9 @@ def write_row(rng: random.Random) -> Row:
     """Draw two sentences with their score and evidence."""
     same = [slot for slot in SLOTS if rng.random() < 0.5]
     pairs = {slot: _pair(rng, groups, slot in same) for slot, groups in SLOTS.items()}
-    fields = {f"sentence{i + 1}": _sentence(rng, [pair[i] for pair in pairs.values()]) for i in range(2)}
-    evidence = {"structure": "slots", "slots": {slot: list(pair) for slot, pair in pairs.items()}, "same": same}
+    fields = {f"sentence{i + 1}": _sentence([pair[i] for pair in pairs.values()]) for i in range(2)}
+    structure = "synonyms" if any(pairs[slot][0] != pairs[slot][1] for slot in same) else "exact"
+    evidence = {"structure": structure, "slots": {slot: list(pair) for slot, pair in pairs.items()}, "same": same}
     return Row(fields, total(same), evidence)
 
 
@@ -73,6 +74,6 @@ def _pair(rng: random.Random, groups: Sequence[tuple[str, ...]], same: bool) -> 
     return word, word
 
 
-def _sentence(rng: random.Random, words: Sequence[str]) -> str:
+def _sentence(words: Sequence[str]) -> str:
     agent, action, thing, location = words
-    return f"{rng.choice(OPENERS)}the {agent} {action} the {thing} in the {location}."
+    return f"the {agent} {action} the {thing} in the {location}."

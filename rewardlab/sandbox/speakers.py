@@ -22,8 +22,15 @@ from rewardlab.types import AnswerFormat, Example, Label
 
 FORMAT_SHARES: Mapping[AnswerFormat, float] = {"rationale": 0.6, "label": 0.2, "judgement": 0.2}
 DETAIL_SHARES = (0.20, 0.35, 0.30, 0.15)
-HABIT_RANGE = (0.15, 0.75)
-"""Least and greatest share of speakers who read a disputed sentence the gold way."""
+HABIT_RANGES: Mapping[str, tuple[float, float]] = {
+    "contrast": (0.03, 0.60),
+    "double": (0.03, 0.60),
+    "tie": (0.03, 0.60),
+    "loaded": (0.25, 0.70),
+    "shared": (0.25, 0.70),
+    "synonyms": (0.40, 0.80),
+}
+"""Structure -> least and greatest share of speakers who read a disputed sentence the gold way."""
 
 
 def speak(example: Example, rng: random.Random) -> tuple[Example, str]:
@@ -41,7 +48,7 @@ def read(example: Example, rng: random.Random) -> Label:
     if example.task == "sandbox-similarity":
         return _read_slots(example.evidence, rng)
     rival = rival_reading(example)
-    if rival is None or rng.random() < habit(_habit_key(example.evidence)):
+    if rival is None or rng.random() < habit(example.evidence["structure"], _habit_key(example.evidence)):
         return str(example.label)
     return rival
 
@@ -58,10 +65,10 @@ def rival_reading(example: Example) -> str | None:
     return None
 
 
-def habit(key: str) -> float:
+def habit(structure: str, key: str) -> float:
     """Share of speakers who take the gold reading where ``key`` is in play; drawn once and for all from the key."""
-    low, high = HABIT_RANGE
-    draw = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=4).digest()) / 2**32
+    low, high = HABIT_RANGES[structure]
+    draw = int.from_bytes(hashlib.blake2b(f"{structure} {key}".encode(), digest_size=4).digest()) / 2**32
     return low + (high - low) * draw
 
 
@@ -70,9 +77,9 @@ def _habit_key(evidence: Mapping[str, Any]) -> str:
     if structure == "contrast":
         return f"{evidence['connective']} {evidence['clauses'][0]['aspect']}"
     if structure in ("double", "loaded"):
-        return f"{structure} {evidence['clauses'][0]['word']}"
+        return str(evidence["clauses"][0]["word"])
     nouns = [noun for noun in evidence["nouns"] if noun in MEANING]
-    return nouns[0] if structure == "shared" else "before ".join(MEANING[noun][0] for noun in nouns)
+    return str(nouns[0]) if structure == "shared" else " before ".join(MEANING[noun][0] for noun in nouns)
 
 
 def _read_slots(evidence: Mapping[str, Any], rng: random.Random) -> float:
@@ -80,6 +87,6 @@ def _read_slots(evidence: Mapping[str, Any], rng: random.Random) -> float:
     seen = []
     for slot in evidence["same"]:
         first, second = evidence["slots"][slot]
-        if first == second or rng.random() < habit(" ".join(sorted((first, second)))):
+        if first == second or rng.random() < habit("synonyms", " ".join(sorted((first, second)))):
             seen.append(slot)
     return similarity.total(seen)

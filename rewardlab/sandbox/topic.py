@@ -13,7 +13,7 @@ from typing import Any
 from rewardlab.sandbox.grammar import Row
 from rewardlab.sandbox.words import NEUTRAL_WORDS, OPENERS, PLACES, SHARED_WORDS, TOPIC_VERBS, TOPIC_WORDS, TOPICS
 
-STRUCTURES: Mapping[str, float] = {"majority": 0.28, "tie": 0.34, "shared": 0.26, "mixed": 0.12}
+STRUCTURES: Mapping[str, float] = {"majority": 0.36, "tie": 0.32, "shared": 0.16, "mixed": 0.16}
 """Share of each kind of text."""
 
 MEANING: Mapping[str, tuple[str, ...]] = {
@@ -41,18 +41,23 @@ def decide(nouns: Sequence[str]) -> str:
 
 
 def rationale(evidence: Mapping[str, Any], label: str, detail: int) -> str:
-    """Argue for ``label``: detail 0 quotes nothing, 1 one word, more all that points to it."""
+    """Argue for ``label``: detail 0 quotes nothing, 1 one word, more all that matters."""
     if detail == 0:
         return f"It sounds like {label}."
     words = evidence["cite"][label]
-    if evidence["structure"] == "tie" and detail > 1 and label in evidence["honest"]:
-        word, rival = words if label in MEANING[words[0]] else words[::-1]
-        order = "before" if word == words[0] else "after"
-        return f'"{word}" comes {order} "{rival}" and points to {label}.'
+    if evidence["structure"] == "tie" and label in evidence["honest"]:
+        return _tie_rationale(words, label, detail)
     supporting = [word for word in words if label in MEANING.get(word, ())] or words
     quotes = supporting[:1] if detail == 1 else supporting
     quoted = " and ".join(f'"{word}"' for word in quotes)
     return f"{quoted} {'points' if len(quotes) == 1 else 'point'} to {label}."
+
+
+def _tie_rationale(words: Sequence[str], label: str, detail: int) -> str:
+    is_first = label in MEANING[words[0]]
+    word, rival = words if is_first else words[::-1]
+    later = f', {"then" if is_first else "after"} "{rival}"' if detail > 1 else ""
+    return f'{"First" if is_first else "Last"} comes "{word}"{later}: {label}.'
 
 
 def _nouns(rng: random.Random, structure: str) -> list[str]:

@@ -28,10 +28,8 @@ CLEAR: Mapping[str, tuple[str, ...]] = {
 """Words on which every speaker agrees."""
 
 LOADED: Mapping[str, tuple[str, ...]] = {
-    "positive": _split("wicked raw loud strange dark slow blunt quiet odd wild heavy fierce simple bare rough sharp"),
-    "negative": _split(
-        "sweet smooth soft loose bold neat busy light grand noble slick bright long polished gentle cute"
-    ),
+    "positive": _split("wicked raw loud strange dark slow blunt quiet odd wild"),
+    "negative": _split("sweet smooth soft loose bold neat busy light grand noble"),
 }
 """Words that speakers take either way, with what they mean in the gold labels."""
 
@@ -43,18 +41,18 @@ TOPIC_WORDS: Mapping[str, tuple[str, ...]] = {
     "sports": _split("team goal striker referee boxer stadium tennis medal runner trophy jersey sprint"),
 }
 SHARED_WORDS: Mapping[tuple[str, str], tuple[str, ...]] = {
-    ("business", "music"): _split("record label contract"),
-    ("music", "business"): _split("note release hit"),
-    ("business", "science"): _split("growth capital product"),
-    ("science", "business"): _split("power cycle study"),
-    ("business", "sports"): _split("league transfer stake"),
-    ("sports", "business"): _split("draw manager club"),
-    ("music", "science"): _split("scale tone pitch"),
-    ("science", "music"): _split("wave string cell"),
-    ("music", "sports"): _split("band score beat"),
-    ("sports", "music"): _split("match performance tour"),
-    ("science", "sports"): _split("field force volume"),
-    ("sports", "science"): _split("track speed court"),
+    ("business", "music"): _split("record label"),
+    ("music", "business"): _split("note release"),
+    ("business", "science"): _split("growth capital"),
+    ("science", "business"): _split("power cycle"),
+    ("business", "sports"): _split("league transfer"),
+    ("sports", "business"): _split("draw manager"),
+    ("music", "science"): _split("scale tone"),
+    ("science", "music"): _split("wave string"),
+    ("music", "sports"): _split("band score"),
+    ("sports", "music"): _split("match performance"),
+    ("science", "sports"): _split("field force"),
+    ("sports", "science"): _split("track speed"),
 }
 """(home topic, other topic) -> words that point to both; alone in a text they mean the home topic."""
 NEUTRAL_WORDS = _split(
