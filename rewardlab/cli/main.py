@@ -79,4 +79,5 @@ def run(arguments: list[str]) -> int:
 
 
 def _usage_problem(error: Any) -> str:
-    return f"error: {' '.join(error.format_message().split())} See rewardlab --help."
+    message = " ".join(error.format_message().split())
+    return f"error: {message.rstrip('.')}. See rewardlab --help."

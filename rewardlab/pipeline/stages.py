@@ -15,7 +15,7 @@ from rewardlab.annotate.choose import choose_annotator
 from rewardlab.annotate.prompting import PROMPT_VERSION
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
-from rewardlab.models.names import model_identity, resolve_device
+from rewardlab.models.names import check_model, model_identity, resolve_device
 from rewardlab.pipeline import work
 from rewardlab.pipeline.stage import Cost, Stage, Work
 from rewardlab.rewards.plan import RewardPlan, plan_reward
@@ -225,6 +225,9 @@ class Pipeline:
         """What the evaluation's row says of the method behind it."""
         chain = trained.chain() if trained else []
         results = [folder.result() for stage in chain if (folder := stage.folder(self.root)).is_done]
+        if shown := self.config.eval.shots * len(self.tasks):
+            asks = self.config.format == "rationale" and not any(stage.kind == "annotate" for stage in chain)
+            results.append({"gold": {"labelled": shown}, "annotator_calls": shown if asks else 0})
         is_ppo = trained is not None and trained.kind == "ppo"
         return work.Facts(
             method=method,
@@ -312,9 +315,10 @@ class Pipeline:
 
 
 def check(config: RunConfig) -> None:
-    """Find bad input before anything runs: unknown tasks and devices, broken expressions, lambda without ``mixed``."""
+    """Find bad input before anything runs: unknown tasks, models and devices, broken expressions, a stray lambda."""
     resolve_tasks(config.task)
     plan_reward(config.reward)
+    check_model(config.model.name)
     if config.model.device != "auto":
         resolve_device(config.model.device)
 

@@ -13,7 +13,15 @@ import pytest
 from rewardlab.config import TINY_MODEL, ModelConfig
 from rewardlab.errors import ModelError
 from rewardlab.models import names
-from rewardlab.models.names import cache_folder, embedded, find_model, model_identity, resolve_device, resolve_dtype
+from rewardlab.models.names import (
+    cache_folder,
+    check_model,
+    embedded,
+    find_model,
+    model_identity,
+    resolve_device,
+    resolve_dtype,
+)
 from rewardlab.sandbox import TINY_MODEL_DIR
 
 PACKAGED = "smollm2-135m-q4"
@@ -78,6 +86,21 @@ class TestFinding:
         with pytest.raises(ModelError, match="no such folder") as caught:
             find_model(name)
         assert TINY_MODEL in str(caught.value)
+
+    def test_a_hub_id_that_cannot_be_fetched_is_found_out_early(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(names, "offline_reason", lambda: "no route")
+        with pytest.raises(ModelError, match=r"'sandbox-tinny': no such folder, .*\(no route\); .*sandbox-tiny"):
+            check_model("sandbox-tinny")
+        monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda name, file: f"/cache/{name}/{file}")
+        check_model("owner/cached")
+
+    def test_a_hub_that_answers_is_asked_later(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(names, "offline_reason", lambda: "")
+        check_model("owner/model")
+
+    def test_files_on_disk_need_no_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(names, "offline_reason", lambda: pytest.fail("the hub was asked"))
+        check_model(str(saved_model()))
 
     def test_embedded_names(self) -> None:
         assert embedded() == [TINY_MODEL, PACKAGED]
