@@ -17,6 +17,7 @@ USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__na
 """Base of all usage errors; typer carries its own copy of click and exports only the leaves."""
 NO_ARGUMENTS = "NoArgsIsHelpError"
 """The usage error that is nothing but the help text."""
+INTERRUPTED = 130
 
 app = typer.Typer(
     help="Which reward should fine-tune a language model: rules, reward models, or a mixture?",
@@ -59,6 +60,13 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
+    code = _outcome(arguments)
+    if code == INTERRUPTED:
+        typer.echo("interrupted; the same command goes on where it stopped", err=True)
+    return code
+
+
+def _outcome(arguments: list[str]) -> int:
     try:
         outcome = app(arguments, prog_name="rewardlab", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
@@ -67,15 +75,14 @@ def run(arguments: list[str]) -> int:
             raise
         typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
         return error.exit_code
-    except typer.Exit as leaving:
-        return leaving.exit_code
     except USAGE_ERROR as error:
         is_help = type(error).__name__ == NO_ARGUMENTS
         typer.echo(error.format_message() if is_help else _usage_problem(error), err=True)
         return 2
+    except typer.Exit as leaving:
+        return leaving.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted; the same command goes on where it stopped", err=True)
-        return 130
+        return INTERRUPTED
 
 
 def _usage_problem(error: Any) -> str:

@@ -148,9 +148,14 @@ def _read(column: str, example: Example, decoding: Decoding, prompt: str, genera
         gold=example.label,
         is_correct=_is_correct(task, answer.value, example.label),
         is_malformed=answer.is_malformed,
-        quality=None if task.quality is None else task.quality(example, generated.text),
+        quality=_quality(task, example, generated.text),
         finished=generated.finished,
     )
+
+
+def _quality(task: Task, example: Example, response: str) -> float | None:
+    """Rationale quality where the task knows it and the format has a rationale."""
+    return task.quality(example, response) if task.quality and example.format == "rationale" else None
 
 
 def _is_correct(task: Task, answer: Label | None, gold: Label) -> bool:

@@ -18,6 +18,7 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from peft.functional import cast_adapter_dtype, inject_adapter_in_model, set_adapter, set_requires_grad
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -88,6 +89,8 @@ class Roles:
         return name in self._roles
 
     def __getitem__(self, name: str) -> Role:
+        if name not in self._roles:
+            raise ModelError(f"unknown role {name!r}; added: {', '.join(self._roles) or 'none'}")
         return self._roles[name]
 
     def names(self) -> list[str]:
@@ -102,22 +105,32 @@ class Roles:
         """Add the adapter stored in ``folder`` (PEFT's format), with its head when one lies beside it.
 
         Raises:
-            ModelError: The folder holds no adapter, or one for another architecture.
+            ModelError: The folder holds no adapter, a damaged one, or one for another model.
         """
         if not (folder / "adapter_config.json").exists():
             raise ModelError(f"{folder}: found no adapter_config.json; expected an adapter saved by rewardlab or PEFT")
         config = PeftLoraConfig.from_pretrained(str(folder))
-        head = ScalarHead.load(folder) if (folder / HEAD_FILE).exists() else None
+        try:
+            weights = load_file(folder / ADAPTER_FILE)
+            head = ScalarHead.load(folder) if (folder / HEAD_FILE).exists() else None
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{folder}: the adapter's weights cannot be read ({error}); make it again") from error
         role = self._inject(name, config, head, is_trainable)
-        self.restore(name, load_file(folder / ADAPTER_FILE))
+        self.restore(name, weights)
         return role
 
     def restore(self, name: str, state: dict[str, torch.Tensor]) -> None:
         """Put stored adapter weights into role ``name``; raises ModelError when they do not fit."""
         plain = {key.removeprefix("base_model.model."): tensor for key, tensor in state.items()}
-        outcome = set_peft_model_state_dict(self._model, plain, adapter_name=name)
-        if outcome.unexpected_keys:
-            raise ModelError(f"adapter {name!r} does not fit this model: unexpected {outcome.unexpected_keys[:3]}")
+        found, expected = _shapes(plain), _shapes(self.state(name))
+        wrong = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+        if wrong:
+            key = wrong[0]
+            raise ModelError(
+                f"adapter {name!r} does not fit this model in {len(wrong)} weights: {key} has shape {found.get(key)}, "
+                f"expected {expected.get(key)}; it belongs to another model"
+            )
+        set_peft_model_state_dict(self._model, plain, adapter_name=name)
 
     def state(self, name: str) -> dict[str, torch.Tensor]:
         """Adapter weights of a role, as PEFT names them."""
@@ -130,7 +143,7 @@ class Roles:
         state = {f"base_model.model.{k}": v.detach().cpu().contiguous() for k, v in self.state(name).items()}
         save_file(state, folder / ADAPTER_FILE)
         self._model.peft_config[name].save_pretrained(str(folder))
-        head = self._roles[name].head
+        head = self[name].head
         if head is not None:
             head.save(folder)
 
@@ -138,15 +151,13 @@ class Roles:
         """Adapter parameters of a role, then its head's."""
         marker = f".{name}."
         adapter = [p for key, p in self._model.named_parameters() if marker in key and "lora_" in key]
-        head = self._roles[name].head
+        head = self[name].head
         return adapter + (list(head.parameters()) if head is not None else [])
 
     @contextmanager
     def using(self, name: str | None) -> Iterator[None]:
         """Run forward passes as role ``name``; None is the bare trunk."""
-        if name is not None and name not in self._roles:
-            raise ModelError(f"unknown role {name!r}; added: {', '.join(self._roles) or 'none'}")
-        self._switch(name)
+        self._switch(None if name is None else self[name].name)
         try:
             yield
         finally:
@@ -165,7 +176,11 @@ class Roles:
         device = next(self._model.parameters()).device
         with warnings.catch_warnings():  # several adapters on one model are the point here
             warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
-            inject_adapter_in_model(config, self._model, adapter_name=name)
+            try:
+                inject_adapter_in_model(config, self._model, adapter_name=name)
+            except ValueError as error:
+                model_type = getattr(self._model.config, "model_type", "")
+                raise ModelError(f"role {name!r} does not fit architecture {model_type!r}: {error}") from error
         cast_adapter_dtype(self._model, name, autocast_adapter_dtype=True)
         self._layers = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
         if head is not None:
@@ -175,6 +190,10 @@ class Roles:
         set_requires_grad(self._model, [role.name for role in self._roles.values() if role.is_trainable])
         self._switch(None)
         return self._roles[name]
+
+
+def _shapes(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def _guess_targets(model: Any) -> tuple[str, ...]:

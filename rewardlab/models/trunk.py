@@ -173,13 +173,14 @@ def load_codec(config: ModelConfig) -> Codec:
 
 
 def _load_causal_lm(location: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
         return AutoModelForCausalLM.from_pretrained(
             location, dtype=dtype, trust_remote_code=trust_remote_code, use_safetensors=True
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_unreadable(location, error)) from error
 
 

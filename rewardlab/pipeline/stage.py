@@ -17,6 +17,10 @@ VERSIONS: Mapping[str, int] = {"annotate": 1, "sft": 1, "pairs": 1, "rm": 1, "pp
 """Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
 
 
+HELD_OUT = "held_out_"
+"""Begins the names of inputs that a stage is measured on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a stage's function gets.
@@ -77,16 +81,22 @@ class Stage:
         path = self.at or root / self.kind / f"{self.slug}-{self.fingerprint}"
         return RunFolder(path, self.kind, self.identity, self.config)
 
-    def chain(self) -> list[Stage]:
-        """This stage and all it needs, each once, inputs first."""
+    def chain(self, *, measuring: bool = True) -> list[Stage]:
+        """This stage and all it needs, each once, inputs first.
+
+        Args:
+            measuring: False leaves out what only serves to measure it (inputs called ``held_out_*``), so that a
+                method is not charged for the pairs its reward model is tested on.
+        """
         found: dict[str, Stage] = {}
-        for stage in self._walk():
+        for stage in self._walk(measuring):
             found.setdefault(stage.fingerprint, stage)
         return list(found.values())
 
-    def _walk(self) -> Iterator[Stage]:
-        for stage in self.inputs.values():
-            yield from stage._walk()
+    def _walk(self, measuring: bool) -> Iterator[Stage]:
+        for name, stage in self.inputs.items():
+            if measuring or not name.startswith(HELD_OUT):
+                yield from stage._walk(measuring)
         yield self
 
 

@@ -17,7 +17,7 @@ from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.models.names import check_model, model_identity, resolve_device
 from rewardlab.pipeline import work
-from rewardlab.pipeline.stage import Cost, Stage, Work
+from rewardlab.pipeline.stage import HELD_OUT, Cost, Stage, Work
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.tasks import resolve_tasks
 from rewardlab.tasks.sources import PartName, Splits, load_splits
@@ -134,7 +134,7 @@ class Pipeline:
         inputs = {
             **self._start_input(),
             "pairs": self.pairs(kind),
-            **{f"held_out_{name}": stage for name, stage in held_out.items()},
+            **{f"{HELD_OUT}{name}": stage for name, stage in held_out.items()},
         }
         settings = {
             **self._data("validation"),
@@ -223,7 +223,7 @@ class Pipeline:
 
     def _facts(self, trained: Stage | None, method: str) -> work.Facts:
         """What the evaluation's row says of the method behind it."""
-        chain = trained.chain() if trained else []
+        chain = trained.chain(measuring=False) if trained else []
         results = [folder.result() for stage in chain if (folder := stage.folder(self.root)).is_done]
         if shown := self.config.eval.shots * len(self.tasks):
             asks = self.config.format == "rationale" and not any(stage.kind == "annotate" for stage in chain)

@@ -12,7 +12,7 @@ from statistics import pstdev
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
-from rewardlab.pipeline.stage import Work
+from rewardlab.pipeline.stage import HELD_OUT, Work
 from rewardlab.runs import read_json, read_jsonl, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
@@ -86,7 +86,7 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     answers = _answers_of(_trunk(config, job.inputs), config)(asked, config.pairs.samples)
     samples = [SampledAnswer(example, tuple(texts)) for example, texts in zip(asked, answers, strict=True)]
     held_out = {
-        name: read_pairs(path / "held_out.jsonl") for name, path in job.inputs.items() if name.startswith("held_out_")
+        name: read_pairs(path / "held_out.jsonl") for name, path in job.inputs.items() if name.startswith(HELD_OUT)
     }
     trained_on = read_pairs(job.inputs["pairs"] / "pairs.jsonl")
     adapter = job.inputs["start"] / ADAPTER if "start" in job.inputs else None

@@ -178,28 +178,28 @@ def _pairs(page: Page, pair_runs: Iterable[Path]) -> Lines:
     if draw_pair_kinds(found, page.folder / PAIRS_FILE) is None:
         return ["No pairs were sampled from an SFT model."]
     shares = [
-        f"* {task}: {shown_value(kinds['rationale-sensitive'])} % rationale-sensitive of {kinds['pairs']:.0f} pairs"
+        f"* {task}: {shown_value(kinds['rationale_sensitive'])} % rationale-sensitive of {kinds['n']:.0f} pairs"
         for task, kinds in found.items()
     ]
     return [f"![Shares of rationale- and label-sensitive pairs]({PAIRS_FILE})", "", *shares]
 
 
 def pair_distribution(pair_runs: Iterable[Path]) -> dict[str, dict[str, float]]:
-    """Task -> share of each pair kind among samples, over all folders; ``pairs`` counts the pairs of samples."""
+    """Task -> share of each pair kind among samples, over all folders; ``n`` counts the pairs of samples."""
     parts: dict[str, list[Mapping[str, Any]]] = {}
     for path in pair_runs:
         try:
-            for task, found in read_json(path / "manifest.json")["tasks"].items():
-                parts.setdefault(task, []).extend([found["pair_kinds"]] if found["pair_kinds"] else [])
+            for task, found in read_json(path / "manifest.json")["distribution"].items():
+                parts.setdefault(task, []).append(found)
         except (RewardlabError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s: left out of the pair distribution (%s)", path, error)
-    return {task: _pooled(shares) for task, shares in parts.items() if shares}
+    return {task: _pooled(shares) for task, shares in parts.items()}
 
 
 def _pooled(parts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    total = sum(float(part["pairs"]) for part in parts)
-    pooled = {kind: sum(float(part[kind]) * float(part["pairs"]) for part in parts) / total for kind in PAIR_KINDS}
-    return {**pooled, "pairs": total}
+    total = sum(float(part["n"]) for part in parts)
+    pooled = {kind: sum(float(part[kind]) * float(part["n"]) for part in parts) / total for kind in PAIR_KINDS}
+    return {**pooled, "n": total}
 
 
 def _reward_models(rm_runs: Iterable[Path]) -> Lines:

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 SCORE, PART, GOLD, KL = "reward/score", "reward/part/", "reward/gold_accuracy", "policy/kl"
 SATURATION = "reward/lambda_saturation"
-PAIR_KINDS = {"rationale-sensitive": "tab:blue", "label-sensitive": "tab:orange", "malformed": "tab:gray"}
-"""Kind of a pair of samples -> its colour."""
+PAIR_KINDS = {"rationale_sensitive": "tab:blue", "label_sensitive": "tab:orange", "malformed": "tab:gray"}
+"""Kind of a pair of samples, as manifests of pairs call it -> its colour."""
 PANEL_INCHES = (4.4, 3.2)
 DPI = 120
 PANELS_PER_ROW = 3
@@ -92,7 +92,9 @@ def draw_pair_kinds(distributions: Mapping[str, Mapping[str, float]], path: Path
     bottom = np.zeros(len(distributions))
     for kind, colour in PAIR_KINDS.items():
         shares = np.array([float(found.get(kind, 0.0)) for found in distributions.values()])
-        bars = axes.bar(list(distributions), shares, bottom=bottom, color=colour, label=kind, width=0.6)
+        bars = axes.bar(
+            list(distributions), shares, bottom=bottom, color=colour, label=kind.replace("_", "-"), width=0.6
+        )
         axes.bar_label(
             bars,
             labels=[f"{share:.0%}" if share >= 0.03 else "" for share in shares],

@@ -80,9 +80,9 @@ def reward_model_folder(path: Path, kind: str, accuracy: float, task: str = "toy
 
 def pairs_folder(path: Path, task: str, rationale_share: float, pairs: int) -> Path:
     """Write a manifest with the shares of the pair kinds; 0 pairs: none were sampled."""
-    shares = {"rationale-sensitive": rationale_share, "label-sensitive": 1 - rationale_share, "malformed": 0.0}
-    kinds = {**shares, "pairs": pairs} if pairs else {}
-    write_json(path / "manifest.json", {"tasks": {task: {"pair_kinds": kinds}}})
+    shares = {"rationale_sensitive": rationale_share, "label_sensitive": 1 - rationale_share, "malformed": 0.0}
+    distribution = {task: {**shares, "n": pairs}} if pairs else {}
+    write_json(path / "manifest.json", {"distribution": distribution})
     return path
 
 

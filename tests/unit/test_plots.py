@@ -84,7 +84,7 @@ def test_saturation_is_drawn_for_runs_with_lambda_only(tmp_path: Path) -> None:
 
 
 def test_pair_kinds_have_a_bar_for_each_task(tmp_path: Path) -> None:
-    shares = {"a": {"rationale-sensitive": 0.8, "label-sensitive": 0.2}, "b": {"rationale-sensitive": 1.0}}
+    shares = {"a": {"rationale_sensitive": 0.8, "label_sensitive": 0.2}, "b": {"rationale_sensitive": 1.0}}
     path = draw_pair_kinds(shares, tmp_path / "pairs.png")
     assert path is not None
     assert _size(path) == (2 * PANEL[0], PANEL[1])

@@ -165,7 +165,7 @@ def test_pair_shares_are_pooled_by_their_numbers(tmp_path: Path) -> None:
     # (0.9 * 300 + 0.5 * 100) / 400
     found = pair_distribution([*folders, tmp_path / "missing"])
     assert list(found) == ["toy"]
-    assert (found["toy"]["rationale-sensitive"], found["toy"]["pairs"]) == (pytest.approx(0.8), 400)
+    assert (found["toy"]["rationale_sensitive"], found["toy"]["n"]) == (pytest.approx(0.8), 400)
 
 
 @pytest.fixture
