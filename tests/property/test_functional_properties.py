@@ -31,10 +31,10 @@ def batches(draw: st.DrawFn, count: int) -> tuple[list[Tensor], Tensor]:
     return [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(count)], keep
 
 
-def padded(tensor: Tensor, extra: int) -> Tensor:
-    """``extra`` columns behind, full of numbers that must not matter (False for masks)."""
-    filler = torch.full((len(tensor), extra), 77.0, dtype=torch.float64).to(tensor.dtype)
-    return torch.cat([tensor, filler & False if tensor.dtype == torch.bool else filler], 1)
+def padded(tensor: Tensor, extra: int, filler: float = 77.0) -> Tensor:
+    """``extra`` columns behind, full of a number that must not matter (False for masks)."""
+    value = 0.0 if tensor.dtype == torch.bool else filler
+    return torch.cat([tensor, torch.full((len(tensor), extra), value, dtype=torch.float64).to(tensor.dtype)], 1)
 
 
 @few
@@ -103,7 +103,7 @@ def test_padding_changes_no_loss_and_gets_no_gradient(batch: tuple[list[Tensor],
         plain = loss(current, *tensors[1:], keep, clip=0.2, count=count)
         plain.loss.backward()
         wide = padded(tensors[0], extra).requires_grad_()
-        others = [padded(tensor, extra) for tensor in tensors[1:]]
+        others = [padded(tensor, extra, far) for tensor, far in zip(tensors[1:], (5.0, 90.0), strict=True)]
         outcome = loss(wide, *others, padded(keep, extra), clip=0.2, count=count)
         outcome.loss.backward()
         torch.testing.assert_close(outcome.loss, plain.loss)

@@ -125,12 +125,14 @@ FAMILIES: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
 separate projections, tied and untied output layers."""
 
 
-def tiny_model(family: str, folder: Path, tokenizer: FastTokenizer | None = None, *, seed: int = 0) -> Path:
-    """Save a random model of one of :data:`FAMILIES` and its tokenizer to ``folder``; returns ``folder``."""
+def tiny_model(
+    family: str, folder: Path, tokenizer: FastTokenizer | None = None, *, seed: int = 0, **changes: Any
+) -> Path:
+    """Save a random model of one of :data:`FAMILIES`, its settings changed by ``changes``; returns ``folder``."""
     tokenizer = tokenizer or tiny_tokenizer(chat=False)
     torch.manual_seed(seed)
     build, settings = FAMILIES[family]
-    config = build(vocab_size=len(tokenizer), **settings, **_special_ids(tokenizer))
+    config = build(vocab_size=len(tokenizer), **{**settings, **changes}, **_special_ids(tokenizer))
     return _save(AutoModelForCausalLM.from_config(config), tokenizer, folder)
 
 
