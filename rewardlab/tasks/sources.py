@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,7 +20,7 @@ from rewardlab.errors import DataError
 from rewardlab.tasks.division import Limits, Parts, divide
 from rewardlab.tasks.hub import load_hub
 from rewardlab.tasks.rows import SourceMissing, read_rows
-from rewardlab.tasks.task import Task, with_format
+from rewardlab.tasks.task import Generator, Task, with_format
 from rewardlab.types import AnswerFormat, Example
 
 logger = logging.getLogger(__name__)
@@ -172,14 +173,20 @@ def _read_folder(folder: Path, task: Task, format: AnswerFormat) -> Files:
 
 def _generated(task: Task, limits: Limits, seed: int, format: AnswerFormat) -> Splits:
     assert task.generate is not None
-    train = with_format(task.generate("train", limits.labelled + limits.prompts, seed), format)
+    train = with_format(_rows(task.generate, "train", limits.labelled + limits.prompts, seed), format)
     parts = Parts(
         labelled=train[: limits.labelled],
         prompts=train[limits.labelled :],
-        validation=with_format(task.generate("validation", limits.validation, seed), format),
-        tests={task.name: with_format(task.generate("test", limits.test, seed), format)},
+        validation=with_format(_rows(task.generate, "validation", limits.validation, seed), format),
+        tests={task.name: with_format(_rows(task.generate, "test", limits.test, seed), format)},
     )
     return _as_splits(parts, "generated", f"generator of {task.name}, seed {seed}", "")
+
+
+@lru_cache(maxsize=64)
+def _rows(generate: Generator, split: str, n: int, seed: int) -> tuple[Example, ...]:
+    """Generated rows, made once: a suite plans dozens of runs over the same ones."""
+    return tuple(generate(split, n, seed))
 
 
 def _as_splits(parts: Parts, kind: OriginKind, location: str, note: str) -> Splits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from rewardlab.pipeline import Cost, Pipeline, Runner, Stage, check
 from rewardlab.pipeline.runner import plan_rows
 from rewardlab.pipeline.stage import Work
 from rewardlab.runs import read_json
+from rewardlab.tasks import tasks
+from rewardlab.tasks.sources import load_splits
+from rewardlab.types import Example
 from tests.support.models import tiny_llama
 
 SMALL = {"data.labelled": 8, "data.prompts": 8, "data.validation": 4, "data.test": 4}
@@ -145,6 +149,22 @@ class TestPlan:
     def test_bad_input_is_found_before_anything_is_planned(self, settings: dict[str, str], message: str) -> None:
         with pytest.raises(InputError, match=message):
             check(load_config(settings))
+
+
+def test_generated_rows_are_made_once_for_all_plans() -> None:
+    """A suite of 40 runs spends its planning time on this."""
+    asked: list[tuple[str, int, int]] = []
+
+    def generate(split: str, n: int, seed: int) -> list[Example]:
+        asked.append((split, n, seed))
+        return [Example("sandbox-topic", f"{split}-{number}", {"text": str(number)}, "music") for number in range(n)]
+
+    task = replace(tasks.get("sandbox-topic"), generate=generate)
+    sizes = {"labelled": 3, "prompts": 2, "validation": 1, "test": 1}
+    first = load_splits(task, format="label", **sizes)
+    first.labelled.clear()
+    assert len(load_splits(task, format="rationale", **sizes).labelled) == 3
+    assert asked == [("train", 5, 0), ("validation", 1, 0), ("test", 1, 0)]
 
 
 class TestCacheKeys:
