@@ -29,7 +29,7 @@ def write_row(rng: random.Random) -> Row:
     nouns = _nouns(rng, structure)
     verb, place = rng.choice(TOPIC_VERBS), rng.choice(PLACES)
     text = f"{rng.choice(OPENERS)}the {nouns[0]} {verb} the {nouns[1]} {place} the {nouns[2]}."
-    return Row({"text": text}, decide(nouns), _evidence(structure, nouns))
+    return Row({"text": text}, decide(nouns), evidence_of(structure, nouns))
 
 
 def decide(nouns: Sequence[str]) -> str:
@@ -75,7 +75,8 @@ def _nouns(rng: random.Random, structure: str) -> list[str]:
     return nouns
 
 
-def _evidence(structure: str, nouns: Sequence[str]) -> Mapping[str, Any]:
+def evidence_of(structure: str, nouns: Sequence[str]) -> Mapping[str, Any]:
+    """What is known about three nouns: the topics they point to, and what to quote for each label."""
     topics = sorted({topic for noun in nouns for topic in MEANING.get(noun, ())})
     cite = {label: _citable(structure, nouns, label, label in topics) for label in TOPICS}
     return {"structure": structure, "nouns": list(nouns), "honest": topics, "cite": cite}

@@ -81,9 +81,25 @@ def test_rationales_by_detail() -> None:
     clauses = [_clause("plot", [], "very", "good"), _clause("cast", ["not"], "", "funny")]
     evidence = {"structure": "contrast", "connective": "but", "clauses": clauses}
     assert sentiment.rationale(evidence, "negative", 0) == "It sounds negative."
-    assert sentiment.rationale(evidence, "negative", 1) == '"funny" is negative.'
+    assert sentiment.rationale(evidence, "negative", 1) == 'After "but", "funny" is negative.'
     assert sentiment.rationale(evidence, "negative", 2) == 'After "but", "not funny" is negative.'
     assert sentiment.rationale(evidence, "positive", 3) == 'Before "but", "plot was very good" is positive.'
+
+
+@pytest.mark.parametrize(
+    ("nouns", "label", "detail", "expected"),
+    [
+        (("river", "team", "market"), "sports", 1, 'First comes "team": sports.'),
+        (("river", "team", "market"), "sports", 2, 'First comes "team", then "market": sports.'),
+        (("river", "team", "market"), "business", 2, 'Last comes "market", after "team": business.'),
+        (("river", "team", "market"), "music", 2, '"river" points to music.'),  # nothing speaks for it
+        (("team", "market", "goal"), "sports", 1, '"team" points to sports.'),
+        (("team", "market", "goal"), "sports", 2, '"team" and "goal" point to sports.'),
+    ],
+)
+def test_topic_rationales(nouns: tuple[str, ...], label: str, detail: int, expected: str) -> None:
+    structure = "tie" if "river" in nouns else "majority"
+    assert topic.rationale(topic.evidence_of(structure, nouns), label, detail) == expected
 
 
 def test_similarity_argues_for_the_nearest_total() -> None:
@@ -132,9 +148,9 @@ def test_a_language_that_runs_out_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(topic, "TOPIC_VERBS", ("found",))
     monkeypatch.setattr(topic, "PLACES", ("near",))
     monkeypatch.setattr(topic, "STRUCTURES", {"shared": 1.0})
-    with pytest.raises(DataError, match="different rows, 5000 were asked for"):
-        # 36 shared words x 3! orders = 216 rows in all three splits together
-        tasks.get("sandbox-topic").generate("test", 5000, 0)  # type: ignore[misc]
+    with pytest.raises(DataError, match="different rows, 500 were asked for"):
+        # 24 shared words x 3! orders = 144 rows in all three splits together
+        tasks.get("sandbox-topic").generate("test", 500, 0)  # type: ignore[misc]
 
 
 def test_rationale_needs_a_sandbox_row() -> None:
