@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rewardlab.rewards.ledger import Ledger
 from rewardlab.runs import RunFolder
 from rewardlab.training.ppo import PPOTrainer
 from rewardlab.training.progress import FolderRecorder
-from rewardlab.types import Example, Score
+from rewardlab.types import Example, Reward, Score
 from tests.support.models import tiny_llama
 
 EXAMPLES = [
@@ -36,8 +36,8 @@ class FunctionReward:
         return [Score(value, {"function": value}, {} if value is None else {"function": value}) for value in scored]
 
 
-def ppo_config(model: Path, **ppo: Any) -> RunConfig:
-    """A configuration small enough for seconds on one core."""
+def ppo_config(model: Path, run: Mapping[str, Any] | None = None, **ppo: Any) -> RunConfig:
+    """A configuration small enough for seconds on one core; ``run`` holds dotted keys of other sections."""
     settings = {"steps": 2, "batch": 8, "micro_batch": 4, "lr": 1e-2, "value_lr": 1e-2, "value_init": "zero", **ppo}
     return load_config(
         {
@@ -48,26 +48,31 @@ def ppo_config(model: Path, **ppo: Any) -> RunConfig:
             "model.max_new_tokens": 6,
             "init": "base",
             **{f"ppo.{key}": value for key, value in settings.items()},
+            **(run or {}),
         }
     )
 
 
 def ppo_trainer(
-    folder: Path, reward: Callable[[Example, str], float | None], trunk: Trunk | None = None, **ppo: Any
+    folder: Path,
+    reward: Callable[[Example, str], float | None] | Reward,
+    trunk: Trunk | None = None,
+    run: Mapping[str, Any] | None = None,
+    **ppo: Any,
 ) -> PPOTrainer:
-    """A trainer ready to run; its run folder is ``folder / "run"``."""
+    """A trainer ready to run; its run folder is ``folder / "run"``. ``run`` and ``ppo`` as in :func:`ppo_config`."""
     model = folder / "model"
     if not model.exists():
         tiny_llama(model)
-    config = ppo_config(model, **ppo)
-    run = RunFolder(folder / "run", "ppo", {"test": ppo}, config.model_dump(mode="json"))
-    run.open()
+    config = ppo_config(model, run, **ppo)
+    place = RunFolder(folder / "run", "ppo", {"test": ppo}, config.model_dump(mode="json"))
+    place.open()
     return PPOTrainer(
         trunk or load_trunk(config.model),
-        FunctionReward(reward),
+        reward if isinstance(reward, Reward) else FunctionReward(reward),
         EXAMPLES,
         config,
-        FolderRecorder(run),
-        Ledger(run.append),
-        run.path,
+        FolderRecorder(place),
+        Ledger(place.append),
+        place.path,
     )

@@ -212,7 +212,8 @@ def scripted(script: list[int], vocabulary: int):  # type: ignore[no-untyped-def
 
 
 def test_a_long_stop_string_is_found_behind_many_tokens(trunk: Trunk) -> None:
-    stop = "</Judgement>"
+    stop = "#@~^%$&*+=|}"  # as long as </Judgement>, and no two of these are ever one token
+    assert len(trunk.codec.response_ids(stop, end=False)) == 12
     script = trunk.codec.response_ids("zqzq" * 6 + stop + "zq", end=False)
     trunk.logits = scripted(script, vocabulary=399)  # type: ignore[method-assign]
     found = sample(trunk, PROMPTS[:1], KEYS[:1], SamplingConfig(60, temperature=0, stop=(stop,)), None)[0]

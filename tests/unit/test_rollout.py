@@ -1,0 +1,341 @@
+"""Rollouts against plain forward passes of single rows; rewards per token and metrics worked by hand."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rewardlab.config import LoraConfig, ModelConfig, PPOConfig
+from rewardlab.functional.ppo import PolicyLoss, ValueLoss
+from rewardlab.models import Sample, SamplingConfig, load_trunk
+from rewardlab.models.heads import ScalarHead
+from rewardlab.training.metrics import GLOSSARY, Averages, rollout_metrics
+from rewardlab.training.rollout import Actor, Chunk, Rollout, roll_out
+from rewardlab.training.shaping import ScoreScale, shape
+from tests.support import slow
+from tests.support.models import tiny_model
+from tests.support.training import EXAMPLES, ppo_trainer
+
+BUDGET, TEMPERATURE = 6, 0.7
+SAMPLING = SamplingConfig(BUDGET, TEMPERATURE)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Two actors that share a trunk, one per kind of critic, and a rollout of each."""
+
+    by_head: Actor
+    by_adapter: Actor
+
+    def actor(self, critic: str) -> Actor:
+        return self.by_head if critic == "head" else self.by_adapter
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def setting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    folder = tiny_model(request.param, tmp_path_factory.mktemp("models") / request.param)
+    trunk = load_trunk(ModelConfig(name=str(folder), dtype="float32", device="cpu"))
+    generator = torch.Generator().manual_seed(3)
+    trunk.roles.add("policy", LoraConfig(rank=4))
+    trunk.roles.add("value", LoraConfig(rank=4), head=ScalarHead(trunk.width))
+    head = ScalarHead(trunk.width, "mlp")
+    for parameter in (*trunk.roles.parameters("policy"), *trunk.roles.parameters("value"), *head.parameters()):
+        parameter.data.normal_(0, 0.1, generator=generator)
+    return Setting(Actor(trunk, "head", TEMPERATURE, head), Actor(trunk, "adapter", TEMPERATURE))
+
+
+@pytest.fixture
+def rollout(setting: Setting) -> Rollout:
+    return roll_out(setting.by_adapter, EXAMPLES, SAMPLING, 3, ("test", 0))
+
+
+def by_row(rollout: Rollout, name: str) -> dict[int, list[float]]:
+    """A chunk quantity at the kept tokens of each row of the rollout."""
+    return {
+        row: getattr(chunk, name)[index][chunk.response_keep[index]].tolist()
+        for chunk in rollout.chunks
+        for index, row in enumerate(chunk.rows)
+    }
+
+
+@torch.no_grad()
+def row_states(actor: Actor, rollout: Rollout, row: int, role: str | None) -> Tensor:
+    """States that predict the response tokens of one row, read alone and without padding."""
+    prompt = actor.trunk.codec.prompt_ids(rollout.examples[row])
+    ids = torch.tensor([[*prompt, *rollout.samples[row].ids]])
+    return actor.trunk.hidden(ids, torch.ones_like(ids, dtype=torch.bool), role)[0, len(prompt) - 1 : -1]
+
+
+def row_probabilities(actor: Actor, rollout: Rollout, row: int, role: str | None) -> list[list[float]]:
+    logits = actor.trunk.output_layer(row_states(actor, rollout, row, role))
+    return [slow.softmax(line, TEMPERATURE) for line in logits.tolist()]
+
+
+def test_logprobs_and_entropies_are_those_of_each_row_alone(setting: Setting, rollout: Rollout) -> None:
+    old, reference, entropies = (by_row(rollout, name) for name in ("old", "reference", "entropies"))
+    for row, sample in enumerate(rollout.samples):
+        policy = row_probabilities(setting.by_adapter, rollout, row, "policy")
+        base = row_probabilities(setting.by_adapter, rollout, row, None)
+        taken = [math.log(p[token]) for p, token in zip(policy, sample.ids, strict=True)]
+        assert old[row] == pytest.approx(taken, abs=2e-5)
+        assert reference[row] == pytest.approx(
+            [math.log(p[token]) for p, token in zip(base, sample.ids, strict=True)], abs=2e-5
+        )
+        assert entropies[row] == pytest.approx([-sum(p * math.log(p) for p in line) for line in policy], abs=2e-5)
+
+
+@pytest.mark.parametrize("critic", ["head", "adapter"])
+def test_values_are_those_of_each_row_alone(setting: Setting, critic: str) -> None:
+    actor = setting.actor(critic)
+    rollout = roll_out(actor, EXAMPLES, SAMPLING, 3, ("test", 0))
+    head = actor.value_head if critic == "head" else actor.trunk.roles["value"].head
+    assert head is not None
+    found = by_row(rollout, "values")
+    for row in range(len(EXAMPLES)):
+        alone = head(row_states(actor, rollout, row, "policy" if critic == "head" else "value"))
+        assert found[row] == pytest.approx(alone.tolist(), abs=2e-5)
+    assert len({round(value, 3) for values in found.values() for value in values}) > 10
+
+
+@pytest.mark.parametrize("micro_batch", [1, 8])
+def test_micro_batches_change_nothing(setting: Setting, rollout: Rollout, micro_batch: int) -> None:
+    other = roll_out(setting.by_adapter, EXAMPLES, SAMPLING, micro_batch, ("test", 0))
+    assert other.samples == rollout.samples
+    assert len(other.chunks) == math.ceil(len(EXAMPLES) / micro_batch)
+    for name in ("old", "reference", "values", "entropies"):
+        left, right = by_row(rollout, name), by_row(other, name)
+        for row in range(len(EXAMPLES)):
+            assert left[row] == pytest.approx(right[row], abs=2e-5)
+
+
+def test_more_padding_on_either_side_changes_nothing(setting: Setting, rollout: Rollout) -> None:
+    actor, chunk = setting.by_adapter, rollout.chunks[0]
+    front, behind = torch.full((len(chunk.rows), 5), 17), torch.full((len(chunk.rows), 2), 23)
+    none = torch.zeros_like
+    wide = Chunk(
+        chunk.rows,
+        torch.cat([front, chunk.ids, behind], 1),
+        torch.cat([none(front).bool(), chunk.keep, none(behind).bool()], 1),
+        chunk.width + 5,
+    )
+    with torch.no_grad():
+        now = actor.policy(wide, with_entropy=True)
+        values = actor.values(wide, now.states)
+    assert now.entropies is not None
+    for found, stored in ((now.logprobs, chunk.old), (now.entropies, chunk.entropies), (values, chunk.values)):
+        torch.testing.assert_close(found[:, :-2], stored, atol=2e-5, rtol=0)
+        assert not found[:, -2:].any()
+
+
+def test_recomputed_logprobs_are_bitwise_equal(setting: Setting, rollout: Rollout) -> None:
+    for chunk in rollout.chunks:
+        assert torch.equal(setting.by_adapter.policy(chunk).logprobs.detach(), chunk.old)
+
+
+def test_a_fresh_policy_equals_its_reference(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, lambda *_: 0.0)
+    rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 4, (0, 0))
+    for chunk in rollout.chunks:
+        assert torch.equal(chunk.old, chunk.reference)
+        assert not chunk.values.any()
+
+
+def test_samples_end_by_themselves_or_by_their_budget(rollout: Rollout, setting: Setting) -> None:
+    eos = setting.by_adapter.trunk.codec.eos_id
+    for sample in rollout.samples:
+        assert sample.is_finished == (sample.ids[-1] == eos)
+        assert sample.is_finished or len(sample.ids) == BUDGET
+    lengths = {row: len(kept) for row, kept in by_row(rollout, "old").items()}
+    assert lengths == {row: len(sample.ids) for row, sample in enumerate(rollout.samples)}
+
+
+def test_draws_differ_by_step_and_within_a_batch(setting: Setting) -> None:
+    same = [EXAMPLES[0]] * 4
+    first = roll_out(setting.by_adapter, same, SAMPLING, 4, (0, 0)).samples
+    second = roll_out(setting.by_adapter, same, SAMPLING, 4, (0, 1)).samples
+    assert len({sample.ids for sample in [*first, *second]}) == 8
+
+
+# -- rewards per token ------------------------------------------------------------------------------------------------
+
+
+def hand_made(
+    old: Sequence[Sequence[float]], reference: Sequence[Sequence[float]], finished: Sequence[bool]
+) -> Rollout:
+    """One chunk of rows with those log-probabilities; prompt of one token; rows stand in reverse order."""
+    width = max(map(len, old))
+    keep = torch.tensor([[True] + [t < len(row) for t in range(width)] for row in old])
+    rows = list(range(len(old)))[::-1]
+
+    def table(lines: Sequence[Sequence[float]]) -> Tensor:
+        return torch.tensor([[*line, *[0.0] * (width - len(line))] for line in lines])
+
+    chunk = Chunk(rows, torch.zeros_like(keep, dtype=torch.long), keep, 1, table(old), table(reference))
+    chunk.values, chunk.entropies = table(old) * 0 + 2, table(old) * 0 + 1
+    samples = [Sample((1,) * len(old[rows[row]]), "", finished[row]) for row in range(len(old))]
+    return Rollout(EXAMPLES[: len(old)], samples, [chunk])
+
+
+ROLLOUT = hand_made([[-1.0, -2.0], [-1.0, -1.0, -4.0]], [[-1.5, -1.0], [-1.0, -3.0, -2.0]], [False, True])
+# row 1 of the rollout is line 0 of the chunk: log-ratios 0.5, -1; row 0 is line 1: 0, 2, -2
+PLAIN = {"normalise_scores": False, "kl_coef": 0.1, "missing_end_penalty": 0.75}
+
+
+def shaped_by(scores: Sequence[float | None], rollout: Rollout = ROLLOUT, **config: Any) -> Any:
+    return shape(scores, rollout, PPOConfig(**{**PLAIN, **config}), ScoreScale())
+
+
+def test_the_score_sits_on_the_last_token_and_the_penalty_on_every_one() -> None:
+    shaped, [rewards] = shaped_by([2.0, 3.0])
+    # row 0 (line 1): cut, 2 - 0.75 = 1.25 on its third token; KL: 0, -0.2, +0.2
+    # row 1 (line 0): 3 on its second token; KL: -0.05, +0.1; the third token is padding
+    expected = torch.tensor([[-0.05, 3.1, 0.0], [0.0, -0.2, 1.45]])
+    torch.testing.assert_close(rewards, expected, atol=1e-6, rtol=0)
+    assert shaped[0].total == pytest.approx(1.25, abs=1e-6)
+    assert (shaped[0].score, shaped[0].penalty, shaped[0].kl) == (2.0, -0.75, 0.0)
+    assert shaped[1].total == pytest.approx(3.05, abs=1e-6)
+    assert (shaped[1].score, shaped[1].penalty) == (3.0, 0.0)
+    assert shaped[1].kl == pytest.approx(0.05, abs=1e-6)
+
+
+def test_totals_are_the_sums_of_what_the_tokens_receive() -> None:
+    shaped, [rewards] = shaped_by([0.3, -7.0], kl_coef=0.3)
+    for line, row in enumerate(ROLLOUT.chunks[0].rows):
+        assert shaped[row].total == pytest.approx(float(rewards[line].sum()), abs=1e-6)
+        shaped[row].check("test")
+
+
+def test_the_missing_end_penalty_subtracts_from_the_score() -> None:
+    with_penalty, _ = shaped_by([5.0, 5.0], missing_end_penalty=2.0)
+    without, _ = shaped_by([5.0, 5.0], missing_end_penalty=0.0)
+    assert with_penalty[0].total - without[0].total == pytest.approx(-2.0, abs=1e-6)
+    assert with_penalty[1].total == without[1].total
+
+
+def test_unscored_rows_count_nowhere() -> None:
+    shaped, _ = shaped_by([None, 3.0])
+    assert shaped[0] is None
+    assert shaped[1].total == pytest.approx(3.05, abs=1e-6)
+    assert ROLLOUT.chunks[0].counts.tolist() == [[True, True, False], [False] * 3]
+
+
+def test_unscored_rows_stay_out_of_the_scale() -> None:
+    scale = ScoreScale()
+    shape([None, 3.0], ROLLOUT, PPOConfig(), scale)
+    assert (scale.count, scale.mean) == (1, 3.0)
+
+
+def test_scores_are_scaled_and_not_shifted() -> None:
+    shaped, _ = shaped_by([1.0, 4.0], normalise_scores=True, kl_coef=0.0, missing_end_penalty=0.0)
+    deviation = math.sqrt(4.5)  # mean 2.5, squares 1.5^2 + 1.5^2 over one degree of freedom
+    assert [one.score for one in shaped] == pytest.approx([1 / deviation, 4 / deviation], abs=1e-9)
+
+
+def test_scores_are_clipped_after_scaling() -> None:
+    shaped, _ = shaped_by([30.0, -50.0], score_clip=8.0)
+    assert [one.score for one in shaped] == [8.0, -8.0]
+    shaped, _ = shaped_by([30.0, -50.0], score_clip=0.7, normalise_scores=True)  # deviation 56.6
+    assert [one.score for one in shaped] == pytest.approx([30 / 56.568542, -0.7], abs=1e-6)
+
+
+def test_the_scale_is_the_deviation_of_everything_seen() -> None:
+    scale, scores = ScoreScale(), [1.0, 7.5, -2.0, 3.0, 3.0, 11.0]
+    assert scale.deviation == 1.0
+    scale.update(scores[:1])
+    assert scale.deviation == 1.0
+    scale.update(scores[1:4])
+    scale.update(scores[4:])
+    assert scale.deviation == pytest.approx(statistics.stdev(scores), abs=1e-12)
+    again = ScoreScale()
+    again.restore(scale.state())
+    again.update([2.0])
+    assert again.deviation == pytest.approx(statistics.stdev([*scores, 2.0]), abs=1e-12)
+
+
+def test_equal_scores_are_left_as_they_are() -> None:
+    scale = ScoreScale()
+    scale.update([0.1] * 7)
+    assert scale.deviation == 1.0
+
+
+# -- gradients --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["head", "adapter"])
+def test_micro_batches_give_the_gradient_of_one_batch(tmp_path: Path, value: str) -> None:
+    whole = gradients(tmp_path / "whole", 8, value)
+    for micro_batch in (1, 3):
+        parts = gradients(tmp_path / str(micro_batch), micro_batch, value)
+        assert parts.keys() == whole.keys()
+        for name, gradient in whole.items():
+            torch.testing.assert_close(parts[name], gradient, atol=1e-6, rtol=1e-5)
+    assert sum(bool(gradient.any()) for gradient in whole.values()) > 4
+
+
+def gradients(folder: Path, micro_batch: int, value: str) -> dict[str, Tensor]:
+    """Gradients of all trained tensors after one backward pass over a batch in which one response is unscored."""
+    folder.mkdir()
+    trainer = ppo_trainer(folder, lambda *_: 0.0, value=value, entropy_coef=0.1)
+    generator = torch.Generator().manual_seed(5)
+    named = {
+        f"{name}.{index}": parameter
+        for name, optimizer in trainer.optimizers.items()
+        for index, parameter in enumerate(optimizer.param_groups[0]["params"])
+    }
+    for parameter in named.values():
+        parameter.data.normal_(0, 0.1, generator=generator)
+    rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, micro_batch, (0, 0))
+    scores = [float(number % 3) if number != 2 else None for number in range(len(EXAMPLES))]
+    _, rewards = shape(scores, rollout, trainer.config, trainer.scale)
+    trainer._estimate(rollout.chunks, rewards)
+    count = sum(int(chunk.counts.sum()) for chunk in rollout.chunks)
+    for chunk in rollout.chunks:
+        trainer._backward(chunk, count, 1.0, Averages())
+    return {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def test_rollout_metrics_by_hand() -> None:
+    chunk = ROLLOUT.chunks[0]
+    chunk.counts = chunk.response_keep
+    chunk.returns = torch.tensor([[2.0, 2.0, 9.0], [2.0, 2.0, 5.0]])
+    found = rollout_metrics(ROLLOUT)
+    k3 = [math.exp(-0.5) - 0.5, math.exp(1) - 2, 0.0, math.exp(-2) + 1, math.exp(2) - 3]  # q/p - 1 - log(q/p)
+    assert found["policy/kl"] == pytest.approx((0.5 - 1 + 0 + 2 - 2) / 2, abs=1e-6)  # per response
+    assert found["policy/kl_k3"] == pytest.approx(sum(k3) / 5, abs=1e-6)
+    assert found["policy/entropy"] == pytest.approx(1.0)
+    assert found["value/mean"] == pytest.approx(2.0)
+    assert found["value/explained_variance"] == pytest.approx(0.0)  # a constant critic
+    assert found["rollout/response_tokens"] == 2.5
+    assert found["rollout/cut_share"] == 0.5
+
+
+def test_averages_by_hand() -> None:
+    averages = Averages()
+    counts = torch.tensor([[True, True], [True, False]])
+    ratio = torch.tensor([[1.0, 1.3], [0.9, 1.0]])
+    for clipped in (1, 2):
+        policy = PolicyLoss(torch.tensor(0.5 * clipped), ratio, torch.tensor(clipped))
+        averages.add_losses(policy, ValueLoss(torch.tensor(2.0), torch.tensor(3)), counts)
+        averages.add_norms({"policy": 1.0 * clipped, "value": 5.0})
+    found = averages.means()
+    assert found == {
+        "policy/loss": 0.75,  # (0.5 + 1) / 2 updates
+        "policy/clip_share": 0.5,  # 3 of 6 tokens
+        "policy/ratio_max": pytest.approx(1.3),
+        "value/loss": 2.0,
+        "value/clip_share": 1.0,
+        "policy/grad_norm": 1.5,
+        "value/grad_norm": 5.0,
+    }
+    assert found.keys() | rollout_metrics(ROLLOUT).keys() <= GLOSSARY.keys()
