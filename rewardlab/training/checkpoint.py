@@ -11,6 +11,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -42,8 +43,8 @@ def restore(trainer: PPOTrainer) -> int:
     """Load the newest readable checkpoint; returns the step to go on with, 0 when there is none."""
     for path in reversed(_stored(trainer.folder / FOLDER)):
         try:
-            state = torch.load(path, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError) as error:
+            state = _read(path)
+        except (OSError, BadZipFile) as error:
             logger.warning("checkpoint %s cannot be read (%s); trying the one before it", path, error)
             continue
         _apply(trainer, state)
@@ -56,6 +57,16 @@ def restore(trainer: PPOTrainer) -> int:
 def remove(folder: Path) -> None:
     """Delete a finished run's checkpoints; its adapter is stored."""
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The stored state; raises BadZipFile where torch would load damaged numbers without a word."""
+    with ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise BadZipFile(f"{damaged} does not have its checksum")
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    return state
 
 
 def _stored(folder: Path) -> list[Path]:

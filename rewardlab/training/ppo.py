@@ -98,7 +98,8 @@ class PPOTrainer:
         self.sampling = SamplingConfig(
             config.new_tokens, config.ppo.temperature, STOP_STRINGS[config.format], config.eval.batch
         )
-        total = max(1, self.steps * config.ppo.ppo_epochs * config.ppo.minibatches)
+        chunks = math.ceil(config.ppo.batch / config.ppo.micro_batch)
+        total = max(1, self.steps * config.ppo.ppo_epochs * min(config.ppo.minibatches, chunks))
         self.optimizers = {
             name: make_optimizer(parameters, self.config, lr)
             for name, parameters, lr in (

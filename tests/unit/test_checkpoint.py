@@ -1,0 +1,186 @@
+"""A resumed run is the uninterrupted run, bit by bit; damaged checkpoints are named and passed over."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rewardlab.runs import read_jsonl
+from rewardlab.training import checkpoint
+from rewardlab.types import Example
+from tests.support.models import tiny_llama
+from tests.support.training import ppo_trainer
+
+STEPS, EVERY, ROWS = 5, 2, 8
+BASE = {"steps": STEPS, "checkpoint_every": EVERY, "batch": ROWS, "micro_batch": 4}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "adapter": {"minibatches": 2},
+    "head": {"value": "head", "optimizer": "adafactor", "ppo_epochs": 2, "normalise_scores": False},
+}
+
+
+class Cut(Exception):
+    """The interruption."""
+
+
+def letters(example: Example, response: str) -> float:
+    return sum(character.isalpha() for character in response) - 0.5 * len(response)
+
+
+def failing_in(step: int) -> Callable[[Example, str], float]:
+    """The reward, raising in that step, counted from 0."""
+    calls: list[int] = []
+
+    def reward(example: Example, response: str) -> float:
+        calls.append(1)
+        if len(calls) > step * ROWS + 3:
+            raise Cut
+        return letters(example, response)
+
+    return reward
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Everything a run leaves behind, times left out."""
+    run = folder / "run"
+    rows = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in read_jsonl(run / "metrics.jsonl")]
+    adapter = load_file(run / "adapter" / "adapter_model.safetensors")
+    return {
+        "metrics": rows,
+        "samples": list(read_jsonl(run / "samples.jsonl")),
+        "adapter": {name: tensor.numpy().tobytes() for name, tensor in adapter.items()},
+    }
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("model") / "model")
+
+
+@pytest.fixture(scope="module", params=SETTINGS)
+def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return {**BASE, **SETTINGS[request.param]}
+
+
+@pytest.fixture(scope="module")
+def straight(model: Path, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run without interruption leaves behind."""
+    folder = copied(model, tmp_path_factory.mktemp("straight"))
+    ppo_trainer(folder, letters, **settings).train()
+    return outcome(folder)
+
+
+@pytest.fixture(scope="module")
+def stopped(model: Path, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was interrupted in its last step, with two checkpoints."""
+    folder = copied(model, tmp_path_factory.mktemp("stopped"))
+    with pytest.raises(Cut):
+        ppo_trainer(folder, failing_in(4), **settings).train()
+    return folder
+
+
+def copied(model: Path, folder: Path) -> Path:
+    shutil.copytree(model, folder / "model")
+    return folder
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_resume_equals_the_run_without_interruption(
+    model: Path, settings: dict[str, Any], straight: dict[str, Any], tmp_path: Path, step: int
+) -> None:
+    folder = copied(model, tmp_path)
+    with pytest.raises(Cut):
+        ppo_trainer(folder, failing_in(step), **settings).train()
+    torch.manual_seed(99)  # a fresh process has another generator state
+    calls: list[str] = []
+
+    def counted(example: Example, response: str) -> float:
+        calls.append(response)
+        return letters(example, response)
+
+    ppo_trainer(folder, counted, **settings).train()
+    assert len(calls) == (STEPS - step // EVERY * EVERY) * ROWS  # no finished step is repeated
+    assert outcome(folder) == straight
+
+
+def test_two_checkpoints_are_kept_and_removed_at_the_end(
+    stopped: Path, settings: dict[str, Any], straight: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(stopped, folder)
+    names = ["step-000002.pt", "step-000004.pt"]
+    assert sorted(path.name for path in (folder / "run" / "checkpoints").iterdir()) == names
+    ppo_trainer(folder, letters, **settings).train()
+    assert not (folder / "run" / "checkpoints").exists()
+    assert outcome(folder) == straight
+
+
+def test_older_checkpoints_are_dropped(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, letters)
+    for step in (1, 2, 3):
+        checkpoint.save(trainer, step)
+    names = ["step-000002.pt", "step-000003.pt"]
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == names
+
+
+def with_one_bit_flipped(whole: bytes) -> bytes:
+    """Damage in the middle of a weight, which torch itself would load."""
+    state = torch.load(BytesIO(whole), weights_only=True)
+    weight = next(iter(state["adapters"]["policy"].values()))
+    place = whole.index(weight.numpy().tobytes())
+    return whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "garbage": lambda _: b"not a checkpoint at all" * 40,
+    "another pickle": lambda _: b"\x80\x04N.",
+    "one bit": with_one_bit_flipped,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    stopped: Path, settings: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(stopped, folder)
+    newest = folder / "run" / "checkpoints" / "step-000004.pt"
+    newest.write_bytes(DAMAGE[damage](newest.read_bytes()))
+    trainer = ppo_trainer(folder, letters, **settings)
+    with caplog.at_level(logging.WARNING):
+        assert checkpoint.restore(trainer) == 2
+    assert f"checkpoint {newest} cannot be read" in caplog.text
+    assert {row["step"] for row in read_jsonl(folder / "run" / "samples.jsonl")} == {1, 2}
+
+
+def test_a_run_over_a_damaged_checkpoint_still_equals_the_straight_one(
+    stopped: Path, settings: dict[str, Any], straight: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(stopped, folder)
+    newest = folder / "run" / "checkpoints" / "step-000004.pt"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    ppo_trainer(folder, letters, **settings).train()
+    assert outcome(folder) == straight
+
+
+def test_without_a_readable_checkpoint_the_run_starts_over(
+    stopped: Path, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(stopped, folder)
+    for path in (folder / "run" / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    trainer = ppo_trainer(folder, letters, **settings)
+    assert checkpoint.restore(trainer) == 0
+    assert list(read_jsonl(folder / "run" / "samples.jsonl")) == []

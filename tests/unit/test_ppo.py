@@ -1,0 +1,360 @@
+"""The PPO trainer on a tiny random model: it learns what is rewarded, stays where it should, and refuses what is wrong.
+
+Checkpoints and resumes stand in ``test_checkpoint.py``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rewardlab.errors import TrainingError
+from rewardlab.functional.gae import Estimate, gae
+from rewardlab.models import Trunk, load_trunk
+from rewardlab.models.heads import ScalarHead
+from rewardlab.rewards.ledger import GLOSSARY as LEDGER_GLOSSARY
+from rewardlab.rewards.ledger import Ledger
+from rewardlab.runs import read_jsonl
+from rewardlab.training import ppo
+from rewardlab.training.metrics import GLOSSARY
+from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.progress import Silent
+from rewardlab.training.rollout import roll_out
+from rewardlab.types import Example, Score
+from tests.support.models import tiny_llama
+from tests.support.training import EXAMPLES, FunctionReward, ppo_config, ppo_trainer
+
+TOY = {"steps": 25, "batch": 32, "micro_batch": 32, "lr": 3e-2, "missing_end_penalty": 0.0}
+SHORT = {"model.max_new_tokens": 2}
+
+
+def early_letters(example: Example | None, response: str) -> float:
+    """Share of a response's characters that are letters from a to m: dense, and a random model has about a third."""
+    letters = sum(character.isascii() and "a" <= character.lower() <= "m" for character in response)
+    return letters / max(1, len(response))
+
+
+class Shuffled:
+    """The same scores, dealt to the wrong responses of the batch."""
+
+    name = "shuffled"
+    needs_gold = False
+
+    def __init__(self) -> None:
+        self._random = random.Random(0)
+
+    def __call__(self, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
+        scores = [early_letters(None, text) for text in responses]
+        self._random.shuffle(scores)
+        return [Score(score) for score in scores]
+
+
+def toy_run(folder: Path, reward: Any = early_letters, **settings: Any) -> tuple[list[float], list[dict[str, Any]]]:
+    """True mean score per step, and the metrics."""
+    trainer = ppo_trainer(folder, reward, run=SHORT, **{**TOY, **settings})
+    trainer.train()
+    scores: dict[int, list[float]] = {}
+    for row in samples(folder):
+        scores.setdefault(row["step"], []).append(early_letters(None, row["response"]))
+    return [fmean(step) for step in scores.values()], metrics(folder)
+
+
+def samples(folder: Path) -> list[dict[str, Any]]:
+    return list(read_jsonl(folder / "run" / "samples.jsonl"))
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return list(read_jsonl(folder / "run" / "metrics.jsonl"))
+
+
+def bare_logits(trunk: Trunk, role: str | None) -> Tensor:
+    ids = torch.tensor([trunk.codec.prompt_ids(EXAMPLES[0])])
+    with torch.no_grad():
+        return trunk.logits(trunk.hidden(ids, torch.ones_like(ids, dtype=torch.bool), role))
+
+
+def test_it_learns_what_is_rewarded(tmp_path: Path) -> None:
+    scores, rows = toy_run(tmp_path)
+    assert fmean(scores[:3]) < 0.4
+    assert fmean(scores[-3:]) > 0.55
+    assert rows[0]["policy/kl"] == 0.0
+    assert rows[-1]["policy/kl"] > 1.5
+    assert fmean(row["value/explained_variance"] for row in rows[-5:]) > 0.05
+
+
+def test_it_does_not_learn_from_shuffled_rewards(tmp_path: Path) -> None:
+    scores, _ = toy_run(tmp_path, Shuffled())
+    assert abs(fmean(scores[-3:]) - fmean(scores[:3])) < 0.1
+
+
+def test_a_large_kl_penalty_keeps_the_policy_at_its_reference(tmp_path: Path) -> None:
+    scores, rows = toy_run(tmp_path, kl_coef=20.0)
+    assert abs(rows[-1]["policy/kl"]) < 0.7
+    assert fmean(scores[-3:]) < 0.42
+
+
+def test_no_steps_leave_the_start_model_exactly(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, early_letters, steps=0)
+    result = trainer.train()
+    assert (result.steps, result.prompts) == (0, 0)
+    trunk = load_trunk(trainer.run_config.model)
+    expected = bare_logits(trunk, None)
+    trunk.roles.load("policy", tmp_path / "run" / "adapter")
+    assert torch.equal(bare_logits(trunk, "policy"), expected)
+
+
+def test_the_stored_adapter_is_the_trained_policy(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, early_letters, steps=2)
+    result = trainer.train()
+    assert (result.steps, result.prompts, result.trunk_sha256) == (2, 8, trainer.trunk.sha256())
+    trunk = load_trunk(trainer.run_config.model)
+    start = bare_logits(trunk, None)
+    trunk.roles.load("policy", tmp_path / "run" / "adapter")
+    assert torch.equal(bare_logits(trunk, "policy"), bare_logits(trainer.trunk, "policy"))
+    assert not torch.allclose(bare_logits(trunk, "policy"), start, atol=1e-3)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_by_default_every_prompt_is_read_once(tmp_path: Path) -> None:
+    assert ppo_trainer(tmp_path, early_letters, steps=None, batch=3).steps == 3  # 8 prompts in batches of 3
+
+
+def test_every_intended_tensor_moves_and_no_other(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, early_letters, steps=3)
+    head = trainer.trunk.roles["value"].head
+    assert head is not None
+    model = trainer.trunk.model
+    before = {name: tensor.clone() for name, tensor in [*model.state_dict().items(), *head.state_dict().items()]}
+    trainer.train()
+    after = {**model.state_dict(), **head.state_dict()}
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {name for name in before if "lora_" in name} | {"out.weight", "out.bias"}
+    assert {".policy." in name for name in moved if "lora_" in name} == {True, False}
+
+
+def test_a_changed_trunk_is_noticed(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def meddling(example: Example, response: str) -> float:
+        calls.append(1)
+        if len(calls) == 9:  # in the second step
+            trainer.trunk.model.get_input_embeddings().weight.data[3] += 1e-3
+        return float(len(response))
+
+    trainer = ppo_trainer(tmp_path, meddling)
+    with pytest.raises(TrainingError, match="the frozen trunk changed during training"):
+        trainer.train()
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_a_policy_that_differs_from_its_reference_cannot_start(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, early_letters)
+    for parameter in trainer.trunk.roles.parameters("policy"):
+        parameter.data += 0.05
+    with pytest.raises(TrainingError, match="before the first update the policy differs from its reference by"):
+        trainer.train()
+
+
+def test_logprobs_that_cannot_be_repeated_stop_the_run(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, early_letters)
+    attention = trainer.trunk.model.model.layers[0].self_attn
+    attention.attention_dropout = 0.5
+    attention.train()
+    with pytest.raises(TrainingError, match="from itself by a ratio of"):
+        trainer.train()
+
+
+def test_too_many_unscored_responses_stop_the_run(tmp_path: Path) -> None:
+    class Broken(Shuffled):
+        name = "broken"
+
+        def __call__(self, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
+            return [Score(None, reason="judge timed out") if n % 4 == 0 else Score(1.0) for n in range(len(responses))]
+
+    expected = r"reward 'broken' could not judge 2 of 8 responses \(ppo\.max_unscored = 0\.2\).*: judge timed out"
+    with pytest.raises(TrainingError, match=expected):
+        ppo_trainer(tmp_path / "strict", Broken()).train()
+    ppo_trainer(tmp_path / "patient", Broken(), max_unscored=0.25, steps=1).step(0)  # exactly the limit
+
+
+def test_a_step_in_which_nothing_was_judged_moves_nothing(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, lambda *_: None, max_unscored=1.0, steps=1)
+    trainer.train()
+    assert metrics(tmp_path)[0]["reward/unscored"] == 1.0
+    assert torch.equal(bare_logits(trainer.trunk, "policy"), bare_logits(trainer.trunk, None))
+
+
+def test_unscored_responses_have_no_part_in_the_update(tmp_path: Path) -> None:
+    def partly(example: Example, response: str) -> float | None:
+        return None if example.id == "row-0" else early_letters(example, response)
+
+    trainer = ppo_trainer(tmp_path, partly, steps=1, micro_batch=8)
+    seen: list[Tensor] = []
+    original = trainer._backward
+
+    def spying(chunk: Any, *rest: Any) -> None:
+        seen.append(chunk.counts)
+        assert not chunk.advantages[~chunk.counts].any()
+        original(chunk, *rest)
+
+    trainer._backward = spying  # type: ignore[method-assign]
+    trainer.train()
+    [counts] = seen
+    lengths = {row["id"]: row["score"] for row in samples(tmp_path)}
+    assert lengths["row-0"] is None
+    assert int((~counts.any(-1)).sum()) == 1
+    assert metrics(tmp_path)[0]["reward/unscored"] == 0.125
+
+
+def test_the_ledgers_totals_are_what_advantages_were_computed_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[float] = []
+
+    def recording(rewards: Tensor, values: Tensor, keep: Tensor, **settings: float) -> Estimate:
+        trained.extend(rewards.sum(-1).tolist())
+        return gae(rewards, values, keep, **settings)
+
+    monkeypatch.setattr(ppo, "gae", recording)
+    ppo_trainer(tmp_path, early_letters, steps=3, kl_coef=0.5).train()
+    logged = [row["total"] for row in samples(tmp_path)]
+    assert len(logged) == 24
+    assert sorted(logged) == pytest.approx(sorted(trained), abs=1e-6)
+    assert any(row["shaped"]["kl"] for row in samples(tmp_path)[-8:])
+    for row in samples(tmp_path):
+        assert sum(row["shaped"].values()) == pytest.approx(row["total"], abs=1e-5)
+
+
+def test_advantages_are_whitened_over_the_whole_batch(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, early_letters, steps=1, batch=8, micro_batch=3)
+    seen: list[Tensor] = []
+    original = trainer._update
+
+    def spying(chunks: Any, step: int) -> Any:
+        seen.extend(chunk.advantages[chunk.counts] for chunk in chunks)
+        return original(chunks, step)
+
+    trainer._update = spying  # type: ignore[method-assign]
+    trainer.train()
+    assert len(seen) == 3
+    together = torch.cat(seen)
+    assert float(together.mean()) == pytest.approx(0.0, abs=1e-5)
+    assert float(together.var()) == pytest.approx(1.0, abs=1e-3)
+    assert abs(float(seen[0].mean())) > 1e-3
+
+
+def test_every_metric_has_a_line_in_a_glossary(tmp_path: Path) -> None:
+    ppo_trainer(tmp_path, early_letters, steps=1).train()
+    known = [*GLOSSARY, *LEDGER_GLOSSARY]
+    unknown = [key for key in metrics(tmp_path)[0] if not any(fnmatch(key, name) for name in known)]
+    assert unknown == ["step"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "critic", "optimizer", "epochs"),
+    [("rllr", "adapter", torch.optim.AdamW, 1), ("ppo-nlu", "head", torch.optim.Adafactor, 4)],
+)
+def test_published_presets_run(
+    tmp_path: Path, preset: str, critic: str, optimizer: type[torch.optim.Optimizer], epochs: int
+) -> None:
+    trainer = ppo_trainer(tmp_path, early_letters, run={"preset": preset}, steps=3)
+    assert trainer.actor.critic == critic
+    start = [parameter.clone() for parameter in trainer._value_parameters()]
+    updates = count_updates(trainer)
+    trainer.train()
+    assert {type(one) for one in trainer.optimizers.values()} == {optimizer}
+    assert updates == {"policy": 3 * epochs, "value": 3 * epochs}
+    # a head that starts at zero lets B move from the second update on, and A from the third
+    assert all(not torch.equal(p, q) for p, q in zip(trainer._value_parameters(), start, strict=True))
+    rows = metrics(tmp_path)
+    assert (rows[0]["policy/ratio_max"] > 1) == (epochs > 1)
+    assert all(row["policy/grad_norm"] > 0 and row["value/grad_norm"] > 0 for row in rows)
+
+
+def count_updates(trainer: PPOTrainer) -> dict[str, int]:
+    """Counts optimiser steps by name while the trainer runs."""
+    counts = dict.fromkeys(trainer.optimizers, 0)
+    original = trainer._optimise
+
+    def counting(name: str) -> float:
+        counts[name] += 1
+        return original(name)
+
+    trainer._optimise = counting  # type: ignore[method-assign]
+    return counts
+
+
+@pytest.mark.parametrize(("minibatches", "expected"), [(1, 1), (2, 2), (5, 2)])
+def test_minibatches_are_optimiser_steps_and_the_schedule_ends_with_the_run(
+    tmp_path: Path, minibatches: int, expected: int
+) -> None:
+    trainer = ppo_trainer(tmp_path, early_letters, steps=2, batch=8, micro_batch=4, minibatches=minibatches)
+    updates = count_updates(trainer)
+    trainer.train()
+    assert updates["policy"] == 2 * expected  # never more than there are micro-batches
+    assert metrics(tmp_path)[-1]["policy/lr"] == pytest.approx(0.1 * 1e-2)
+
+
+def test_gradients_that_are_not_finite_stop_the_run(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, early_letters)
+    head = trainer.trunk.roles["value"].head
+    assert head is not None
+    head.out.bias.data.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="the gradient of policy is not finite"):
+        trainer.train()
+
+
+def test_no_prompts_are_refused(tmp_path: Path) -> None:
+    config = ppo_config(tiny_llama(tmp_path / "model"))
+    with pytest.raises(TrainingError, match="PPO has no prompts"):
+        PPOTrainer(
+            load_trunk(config.model), FunctionReward(early_letters), [], config, Silent(), Ledger(nothing), tmp_path
+        )
+
+
+def nothing(name: str, row: Any) -> None:
+    """A ledger that goes nowhere."""
+
+
+def test_the_critic_starts_from_a_reward_model_in_the_unit_of_scores(tmp_path: Path) -> None:
+    config = ppo_config(tiny_llama(tmp_path / "model"))
+    trunk = load_trunk(config.model)
+    head = ScalarHead(trunk.width)
+    torch.nn.init.normal_(head.out.weight)
+    torch.nn.init.constant_(head.out.bias, 0.5)
+    role = trunk.roles.add("rm", config.lora, head=head)
+    for parameter in trunk.roles.parameters("rm")[:-2]:
+        parameter.data.normal_(0, 0.1)
+    trunk.roles.save("rm", tmp_path / "adapter")
+
+    fresh = load_trunk(config.model)
+    trainer = PPOTrainer(
+        fresh, FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing), tmp_path / "run",
+        value_start=tmp_path / "adapter", value_scale=4.0,
+    )  # fmt: skip
+    [chunk] = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 8, (0, 0)).chunks
+    with torch.no_grad():
+        states = trunk.hidden(chunk.ids, chunk.keep, "rm")[:, chunk.width - 1 : -1][chunk.response_keep]
+        expected = role.head(states) / 4 if role.head is not None else None
+    torch.testing.assert_close(chunk.values[chunk.response_keep], expected, atol=1e-5, rtol=0)
+    assert all(parameter.requires_grad for parameter in fresh.roles.parameters("value"))
+
+
+def test_a_critic_cannot_start_from_an_adapter_without_head(tmp_path: Path) -> None:
+    config = ppo_config(tiny_llama(tmp_path / "model"))
+    trunk = load_trunk(config.model)
+    trunk.roles.add("sft", config.lora)
+    trunk.roles.save("sft", tmp_path / "adapter")
+    with pytest.raises(TrainingError, match="no scalar head"):
+        PPOTrainer(
+            load_trunk(config.model), FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing),
+            tmp_path / "run", value_start=tmp_path / "adapter",
+        )  # fmt: skip
