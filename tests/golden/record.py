@@ -22,9 +22,11 @@ import torch
 from safetensors.torch import load_file
 
 from rewardlab.models import Sample, SamplingConfig, Trunk
-from rewardlab.runs import read_json, read_jsonl, write_atomic
+from rewardlab.models.sampler import end_ids
+from rewardlab.runs import read_json, read_jsonl, write_atomic, write_json
 from rewardlab.training import rollout
 from rewardlab.types import Example
+from tests.support.models import tiny_llama
 from tests.support.training import ppo_trainer
 
 FILE = Path(__file__).with_name("ppo.json")
@@ -65,6 +67,8 @@ def trace(
         ``draws`` by row key, ``metrics`` of each step without times, ``adapter``: sum and norm of each tensor.
     """
     drawn: Draws = {}
+    if not (folder / "model").exists():
+        _save_model(folder / "model")
     settings = {"steps": STEPS, "checkpoint_every": 5, "micro_batch": micro_batch, **SCENARIOS[scenario]}
     with _one_thread(), _replaying(draws, drawn):
         ppo_trainer(folder, _reward(stop_in), **settings).train()
@@ -119,6 +123,13 @@ def _reward(stop_in: int | None) -> Callable[[Example, str], float]:
     return letters
 
 
+def _save_model(folder: Path) -> None:
+    """A random model in which one token in nine ends a response, so that lengths differ."""
+    tiny_llama(folder)
+    settings = read_json(folder / "generation_config.json")
+    write_json(folder / "generation_config.json", {**settings, "eos_token_id": list(range(1, 45))})
+
+
 @contextmanager
 def _replaying(draws: Draws | None, drawn: Draws) -> Iterator[None]:
     """Answer the trainer's sampling from ``draws`` when given; keep what was drawn in ``drawn``."""
@@ -142,10 +153,10 @@ def _replaying(draws: Draws | None, drawn: Draws) -> Iterator[None]:
 
 
 def _sample(trunk: Trunk, ids: Sequence[int]) -> Sample:
-    """A response from its tokens; in these scenarios it ends with the end token, after a line break, or cut."""
-    codec = trunk.codec
-    text = codec.decode(ids[:-1] if ids[-1] == codec.eos_id else ids)
-    return Sample(tuple(ids), text, ids[-1] == codec.eos_id or "\n" in text.lstrip())
+    """A response from its tokens; in these scenarios it ends with an end token, after a line break, or is cut."""
+    has_end = ids[-1] in end_ids(trunk)
+    text = trunk.codec.decode(ids[:-1] if has_end else ids)
+    return Sample(tuple(ids), text, has_end or "\n" in text.lstrip())
 
 
 @contextmanager

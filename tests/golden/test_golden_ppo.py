@@ -15,8 +15,11 @@ import pytest
 
 from tests.golden.record import SCENARIOS, STEPS, Interrupted, environment, numbers, recorded, trace
 
-LARGEST, MEAN = 2e-3, 2e-5
-"""Relative to the number, or absolute below 1."""
+LARGEST, MEAN = 1e-4, 5e-6
+"""Relative to the number, absolute below 1. Other chunk sizes, AVX2 and no vector instructions at all stay below
+5e-6 and 3e-7."""
+ONE_TOKEN = 0.03
+"""A clip share is a count: a token that lies on the border may fall to either side."""
 
 
 def deviations(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, float]:
@@ -27,8 +30,10 @@ def deviations(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[st
 
 def agree(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     off = deviations(found, expected)
-    worst = max(off, key=off.__getitem__)
-    assert off[worst] < LARGEST, f"{worst}: {numbers(found)[worst]}, recorded {numbers(expected)[worst]}"
+    shares = {name: off.pop(name) for name in list(off) if name.endswith("clip_share")}
+    for group, limit in ((off, LARGEST), (shares, ONE_TOKEN)):
+        worst = max(group, key=group.__getitem__)
+        assert group[worst] < limit, f"{worst}: {numbers(found)[worst]}, recorded {numbers(expected)[worst]}"
     assert fmean(off.values()) < MEAN
 
 

@@ -296,9 +296,8 @@ def gradients(folder: Path, micro_batch: int, value: str) -> dict[str, Tensor]:
     scores = [float(number % 3) if number != 2 else None for number in range(len(EXAMPLES))]
     _, rewards = shape(scores, rollout, trainer.config, trainer.scale)
     trainer._estimate(rollout.chunks, rewards)
-    count = sum(int(chunk.counts.sum()) for chunk in rollout.chunks)
-    for chunk in rollout.chunks:
-        trainer._backward(chunk, count, 1.0, Averages())
+    trainer._optimise = lambda name: 0.0  # type: ignore[method-assign]
+    trainer._update(rollout.chunks, 0)
     return {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
 
 
