@@ -15,9 +15,9 @@ import pytest
 
 from tests.golden.record import SCENARIOS, STEPS, Interrupted, environment, numbers, recorded, trace
 
-LARGEST, MEAN = 1e-4, 5e-6
-"""Relative to the number, absolute below 1. Other chunk sizes, AVX2 and no vector instructions at all stay below
-5e-6 and 3e-7."""
+LARGEST, MEAN = 1e-3, 2e-5
+"""Relative to the number, absolute below 1. Other chunk sizes, AVX2 and no vector instructions at all were measured to
+stay below 1.1e-4 and 4e-6."""
 ONE_TOKEN = 0.03
 """A clip share is a count: a token that lies on the border may fall to either side."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from rewardlab import config as module
 from rewardlab.config import CONFIG_FILE, RunConfig, fingerprint, load_config, parse_setting
 from rewardlab.errors import ConfigError
 from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS
@@ -37,7 +38,12 @@ def problem(overrides: dict[str, Any] | None = None, file: Path | None = None) -
 
 
 class TestPrecedence:
-    """``ppo.lr`` is 1e-5 built in, 1e-3 in the tiny model's preset and 9e-6 in ppo-nlu's."""
+    """``ppo.lr`` is 1e-5 built in; the presets here give 1e-3 to the tiny model and 9e-6 to ppo-nlu."""
+
+    @pytest.fixture(autouse=True)
+    def _presets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "MODEL_PRESETS", {"sandbox-tiny": {"ppo": {"lr": 1e-3}, "sft": {"lr": 2e-3}}})
+        monkeypatch.setattr(module, "PPO_PRESETS", {"ppo-nlu": {"ppo": {"lr": 9e-6, "ppo_epochs": 4}}})
 
     def test_built_in(self) -> None:
         assert load_config({"model.name": HUB_MODEL}).ppo.lr == 1e-5
@@ -85,10 +91,18 @@ class TestPrecedence:
         config = load_config(file=write("[ppo]\nlr = 0.25\n", "other.toml"))
         assert (config.ppo.lr, config.ppo.gamma) == (0.25, 1.0)
 
-    @pytest.mark.parametrize("presets", [MODEL_PRESETS, PPO_PRESETS])
-    def test_every_preset_is_a_valid_configuration(self, presets: dict[str, Any]) -> None:
-        for values in presets.values():
-            RunConfig.model_validate(values)
+
+@pytest.mark.parametrize("presets", [MODEL_PRESETS, PPO_PRESETS])
+def test_every_preset_is_a_valid_configuration(presets: dict[str, Any]) -> None:
+    for values in presets.values():
+        RunConfig.model_validate(values)
+
+
+def test_ppo_nlu_is_as_published() -> None:
+    """PPO-NLU section 5.1: Adafactor, 9e-6, four PPO epochs, no KL term, a head on the policy, warm-up and end 0.1."""
+    ppo = load_config({"preset": "ppo-nlu", "model.name": HUB_MODEL}).ppo
+    assert (ppo.optimizer, ppo.lr, ppo.ppo_epochs, ppo.kl_coef) == ("adafactor", 9e-6, 4, 0.0)
+    assert (ppo.value, ppo.warmup, ppo.final_lr) == ("head", 0.1, 0.1)
 
 
 class TestProblems:

@@ -164,11 +164,12 @@ def test_a_policy_that_differs_from_its_reference_cannot_start(tmp_path: Path) -
 
 
 def test_logprobs_that_cannot_be_repeated_stop_the_run(tmp_path: Path) -> None:
-    trainer = ppo_trainer(tmp_path, early_letters)
-    attention = trainer.trunk.model.model.layers[0].self_attn
-    attention.attention_dropout = 0.5
-    attention.train()
-    with pytest.raises(TrainingError, match="from itself by a ratio of"):
+    def meddling(example: Example, response: str) -> float:
+        trainer.trunk.model.get_output_embeddings().weight.data *= 1.01
+        return 0.0
+
+    trainer = ppo_trainer(tmp_path, meddling)
+    with pytest.raises(TrainingError, match="from its reference by 0 nats and from itself by a ratio of"):
         trainer.train()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +317,8 @@ def test_rollout_metrics_by_hand() -> None:
     assert found["value/explained_variance"] == pytest.approx(0.0)  # a constant critic
     assert found["rollout/response_tokens"] == 2.5
     assert found["rollout/cut_share"] == 0.5
+    ended = Rollout(ROLLOUT.examples, [replace(sample, is_finished=True) for sample in ROLLOUT.samples], [chunk])
+    assert rollout_metrics(ended)["rollout/cut_share"] == 0.0
 
 
 def test_averages_by_hand() -> None:

@@ -47,6 +47,14 @@ class TestWriting:
             write_atomic(tmp_path / "c.txt", "new")
         assert (tmp_path / "c.txt").read_text() == "old"
 
+    def test_the_new_file_takes_its_place_in_one_move(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_atomic(tmp_path / "c.txt", "old")
+        moved: list[str] = []
+        monkeypatch.setattr(runs.os, "replace", lambda part, path: moved.append(Path(part).read_text()))
+        write_atomic(tmp_path / "c.txt", "new")
+        assert moved == ["new"]
+        assert (tmp_path / "c.txt").read_text() == "old"
+
     def test_leaves_nothing_beside_the_file(self, tmp_path: Path) -> None:
         write_json(tmp_path / "c.json", {"λ": [1, None], "path": Path("x")})
         assert files(tmp_path) == {"c.json": '{\n  "λ": [\n    1,\n    null\n  ],\n  "path": "x"\n}\n'}
