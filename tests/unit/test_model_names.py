@@ -145,10 +145,9 @@ class TestIdentity:
         (changed / name).write_text("changed")
         assert identity(changed)["sha256"] != identity(saved_model("a"))["sha256"]
 
-    def test_the_same_texts_under_swapped_names_are_another_model(self) -> None:
-        for folder, names in (("a", ("added.json", "vocab.json")), ("b", ("vocab.json", "added.json"))):
-            for name, text in zip(names, ("{}", "[]"), strict=True):
-                (Path(folder) if Path(folder).exists() else saved_model(folder)).joinpath(name).write_text(text)
+    def test_a_file_of_another_name_is_another_model(self) -> None:
+        (saved_model("a") / "vocab.json").write_text("{}")
+        (saved_model("b") / "wocab.json").write_text("{}")
         assert identity("a")["sha256"] != identity("b")["sha256"]
 
     def test_a_change_in_place_is_noticed(self) -> None:
