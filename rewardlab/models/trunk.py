@@ -26,6 +26,9 @@ from rewardlab.models.roles import Roles
 
 logger = logging.getLogger(__name__)
 
+LOGITS_TOLERANCE = 0.01
+"""How far our logits may be from the model's own, relative to the largest: bfloat16 rounds to a share of 0.004."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
@@ -147,7 +150,7 @@ def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
         config: Which model, where it runs, in which dtype.
         adapter: Folder of the SFT adapter to merge; None leaves the base as it is.
     Raises:
-        ModelError: The model cannot be found or read.
+        ModelError: The model cannot be found or read, or does something to its logits that we do not.
     """
     source = find_model(config.name)
     device = resolve_device(config.device)
@@ -157,7 +160,9 @@ def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
         loaded = _merged(loaded, adapter)
     loaded = loaded.to(dtype).to(device)
     logger.debug("loaded %s from %s as %s on %s", config.name, source.location, dtype, device)
-    return Trunk(loaded, load_codec(config), config.name)
+    trunk = Trunk(loaded, load_codec(config), config.name)
+    _check_logits(trunk)
+    return trunk
 
 
 def load_codec(config: ModelConfig) -> Codec:
@@ -182,6 +187,20 @@ def _load_causal_lm(location: str, dtype: torch.dtype, trust_remote_code: bool) 
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_unreadable(location, error)) from error
+
+
+@torch.no_grad()
+def _check_logits(trunk: Trunk) -> None:
+    """Refuse models that scale or cap their logits behind the output layer: log-probabilities would be wrong."""
+    ids = torch.tensor([[trunk.codec.eos_id]], device=trunk.device)
+    found = trunk.logits(trunk.hidden(ids, torch.ones_like(ids, dtype=torch.bool), None))
+    expected = trunk.model(ids).logits.float()
+    gap, largest = float((found - expected).abs().max()), float(expected.abs().max())
+    if gap > LOGITS_TOLERANCE * largest:
+        raise ModelError(
+            f"model {trunk.name!r}: its logits are not its output layer's ({gap:.2g} apart at most), so it scales or "
+            f"caps them; rewardlab cannot train such models, choose another"
+        )
 
 
 def _merged(model: Any, adapter: Path) -> Any:

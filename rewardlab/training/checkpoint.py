@@ -65,7 +65,7 @@ def _read(path: Path) -> dict[str, Any]:
         damaged = archive.testzip()
     if damaged is not None:
         raise BadZipFile(f"{damaged} does not have its checksum")
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
