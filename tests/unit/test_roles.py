@@ -86,8 +86,8 @@ def test_roles_differ_once_disturbed_and_the_bare_trunk_stays(trunk: Trunk) -> N
             trunk.roles.add(name, LORA)
         disturb(trunk, "policy")
         assert not torch.allclose(states(trunk, "policy"), bare, atol=1e-2)
+        assert torch.equal(states(trunk, None), bare)  # directly after the role that differs
         assert torch.equal(states(trunk, "value"), bare)
-        assert torch.equal(states(trunk, None), bare)
 
 
 def test_only_the_trained_roles_tensors_move_and_all_of_them(trunk: Trunk) -> None:
@@ -168,6 +168,7 @@ def test_saved_roles_come_back_here_and_in_peft(trunk: Trunk, folder: Path, tmp_
 
 def test_adding_and_using_roles_keeps_the_trunks_hash(trunk: Trunk) -> None:
     digest = trunk.sha256()
+    assert not any(parameter.requires_grad for parameter in trunk.model.parameters())
     trunk.roles.add("policy", LORA)
     disturb(trunk, "policy")
     states(trunk, "policy")
