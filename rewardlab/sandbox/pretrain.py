@@ -1,6 +1,6 @@
 """Pretrains the tiny model on what speakers of the sandbox say: ``python -m rewardlab.sandbox.pretrain --out DIR``.
 
-The text comes from the train split alone. The shipped weights were made with the defaults: 18 minutes on two busy
+The text comes from the train split alone. The shipped weights were made with the defaults: ten minutes on two busy
 cores. Easy sentences come first: shown all at once, the model stays at chance on polarity for thousands of steps.
 Letters in comments: B sequences of a batch, T tokens.
 """
@@ -67,8 +67,7 @@ class PretrainConfig:
 
     Attributes:
         layers, width, heads: Of the Llama; the feed-forward width is three times ``width``.
-        steps, batch: Optimiser steps of the whole schedule, sequences a step.
-        stop: Optimiser steps that are taken; stopping early leaves the model undecided where speakers disagree.
+        steps, batch: Optimiser steps, sequences a step.
         peak_rate, warmup: Learning rate after ``warmup`` steps; it falls to a tenth along a cosine.
         rows: Different rows of each task; each is answered by a new speaker whenever it comes up.
         seed: Of the weights, the rows and the speakers.
@@ -77,8 +76,7 @@ class PretrainConfig:
     layers: int = 4
     width: int = 160
     heads: int = 5
-    steps: int = 2000
-    stop: int = 1200
+    steps: int = 1800
     batch: int = 64
     peak_rate: float = 3e-3
     warmup: int = 100
@@ -93,7 +91,7 @@ def pretrain(config: PretrainConfig) -> tuple[LlamaForCausalLM, PreTrainedTokeni
     model = build_model(config, tokenizer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.peak_rate, betas=(0.9, 0.98), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, config))
-    for step, batch in enumerate(islice(_batches(config, tokenizer), config.stop)):
+    for step, batch in enumerate(islice(_batches(config, tokenizer), config.steps)):
         loss = _loss(model, *batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -214,11 +212,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for weights, config and tokenizer")
     parser.add_argument("--steps", type=int, default=default.steps, help="optimiser steps of the whole schedule")
-    parser.add_argument("--stop", type=int, default=default.stop, help="optimiser steps that are taken")
     parser.add_argument("--seed", type=int, default=default.seed, help="seed of weights and text")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = PretrainConfig(steps=arguments.steps, stop=arguments.stop, seed=arguments.seed)
+    config = PretrainConfig(steps=arguments.steps, seed=arguments.seed)
     save(*pretrain(config), arguments.out)
 
 

@@ -17,7 +17,7 @@ from rewardlab.sandbox.tokenizer import build_tokenizer
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example
 
-SMALLEST = PretrainConfig(layers=1, width=16, heads=1, steps=20, stop=3, batch=4, rows=50, warmup=1)
+SMALLEST = PretrainConfig(layers=1, width=16, heads=1, steps=3, batch=4, rows=50, warmup=1)
 
 
 def test_the_shipped_files_are_small_and_complete() -> None:
@@ -87,7 +87,7 @@ def test_synonyms_are_overlooked_by_some() -> None:
 def test_pretraining_is_seeded_and_stops_where_told() -> None:
     first, _ = pretrain(SMALLEST)
     again, _ = pretrain(SMALLEST)
-    longer, _ = pretrain(PretrainConfig(layers=1, width=16, heads=1, steps=20, stop=4, batch=4, rows=50, warmup=1))
+    longer, _ = pretrain(PretrainConfig(layers=1, width=16, heads=1, steps=4, batch=4, rows=50, warmup=1))
     weights = [model.get_input_embeddings().weight for model in (first, again, longer)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
