@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,10 @@ from rewardlab.types import AnswerFormat
 
 PACKAGED = Path(__file__).resolve().parents[1] / "suites"
 """Where a wheel keeps ``experiments/*.toml``."""
+
+
+POLL_S = 0.5
+"""Seconds between two looks at the processes of a suite."""
 
 
 class Method(Section):
@@ -66,7 +71,7 @@ def load_suite(path: Path) -> Suite:
         raise ConfigError(f"{path}: {found}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, behind: tuple[Path, ...] = ()) -> dict[str, Any]:
     found = path if path.exists() else PACKAGED / path.name
     try:
         values = tomllib.loads(found.read_text(encoding="utf-8"))
@@ -75,7 +80,11 @@ def _read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     base = values.pop("extends", None)
-    return values if base is None else {**_read(found.with_name(str(base))), **values}
+    if base is None:
+        return values
+    if found.with_name(str(base)) in (found, *behind):
+        raise ConfigError(f"{path}: extends itself, by way of {base}; name a suite that does not lead back here")
+    return {**_read(found.with_name(str(base)), (found, *behind)), **values}
 
 
 def cells(suite: Suite, root: Path, seeds: Sequence[int] | None = None) -> list[Cell]:
@@ -109,11 +118,17 @@ def run_parallel(file: Path, suite: Suite, runner: Runner, jobs: int, say: Any) 
             seed = waiting.pop(0)
             say(f"seed {seed}: started")
             running[seed] = _spawn(file, runner.root, seed)
-        seed = next(iter(running))
-        for candidate, process in running.items():
-            if process.poll() is not None:
-                seed = candidate
+        seed = _first_done(running)
         _finish(seed, running.pop(seed), running, say)
+
+
+def _first_done(running: Mapping[int, subprocess.Popen[bytes]]) -> int:
+    """The seed whose process has ended; waits for one."""
+    while True:
+        for seed, process in running.items():
+            if process.poll() is not None:
+                return seed
+        time.sleep(POLL_S)
 
 
 def _finish(seed: int, process: subprocess.Popen[bytes], others: dict[int, subprocess.Popen[bytes]], say: Any) -> None:
