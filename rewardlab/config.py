@@ -21,6 +21,8 @@ from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 CONFIG_FILE = "rewardlab.toml"
+NO_FILE = Path("-")
+"""Given in place of a file to read none."""
 TINY_MODEL = "sandbox-tiny"
 NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationale": 256}
 """Longest response per answer format, tokens (PPO-NLU section 5.1; RLLR's scripts)."""
@@ -151,11 +153,11 @@ class PPOConfig(Section):
     whiten_advantages: bool = Field(True, description="shift and scale advantages over the batch")
     value: Literal["head", "adapter"] = Field("adapter", description="critic: a head on the policy, or its own adapter")
     value_init: Literal["rm", "zero"] = Field(
-        "rm", description="critic's start: the label RM when one is used, or zero"
+        "rm", description="critic's start: a reward model the reward uses (the label RM first), or zero"
     )
     temperature: float = Field(1.0, gt=0, description="sampling temperature, used in every log-probability")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient norm limit")
-    checkpoint_every: int = Field(20, ge=1, description="PPO steps between checkpoints")
+    checkpoint_every: int = Field(1, ge=1, description="PPO steps between checkpoints")
     max_unscored: float = Field(0.2, ge=0, le=1, description="share of unscored responses above which a step fails")
 
 
@@ -204,7 +206,7 @@ def load_config(overrides: Mapping[str, Any] | None = None, file: Path | None = 
 
     Args:
         overrides: Dotted key -> value, as the command line gives them; None values are left out.
-        file: TOML file; None reads ``rewardlab.toml`` in the current folder when it exists.
+        file: TOML file; None reads ``rewardlab.toml`` in the current folder when it exists, :data:`NO_FILE` reads none.
     Raises:
         ConfigError: All problems, each with its key, the value found and what was expected.
     """
@@ -242,6 +244,8 @@ def fingerprint(payload: Any) -> str:
 
 
 def _read_toml(file: Path | None) -> dict[str, Any]:
+    if file is NO_FILE:
+        return {}
     path = file or Path(CONFIG_FILE)
     if file is None and not path.exists():
         return {}

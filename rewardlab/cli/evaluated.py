@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from rewardlab.cli.options import Request
-from rewardlab.config import RunConfig, load_config
-from rewardlab.errors import RunFolderError
+from rewardlab.config import NO_FILE, RunConfig, load_config
+from rewardlab.errors import ConfigError, RunFolderError
 from rewardlab.runs import read_json
 
 if TYPE_CHECKING:
@@ -35,8 +35,18 @@ def eval_stage(
     trained_config = stored_config(run)
     stage = _trained(run, trained_config, request.root)
     given = {key: value for key, value in {**request.given, **own, **request.overrides()}.items() if value is not None}
-    config = load_config({**_flat(trained_config.model_dump(mode="json")), **given})
+    _refuse_other_model(request, run, trained_config)
+    config = load_config({**_flat(trained_config.model_dump(mode="json")), **given}, NO_FILE)
     return config, lambda pipeline: pipeline.eval(stage)
+
+
+def _refuse_other_model(request: Request, run: Path, trained: RunConfig) -> None:
+    """An adapter belongs to its base model, and a run to its own configuration."""
+    model = request.given["model.name"]
+    if model not in (None, trained.model.name):
+        raise ConfigError(f"--model {model}: the run {run} was trained on {trained.model.name}; leave --model out")
+    if request.file is not None:
+        raise ConfigError(f"--config {request.file}: --run brings its own configuration; change it with --set")
 
 
 def stored_config(run: Path) -> RunConfig:

@@ -135,7 +135,12 @@ def _all_examples(task: Task, request: ScoreRequest) -> Iterator[Example]:
     wanted = ("labelled", "prompts", "validation", "test")
     limits = {name: getattr(data, name) if task.generate else ALL_ROWS for name in wanted}
     splits = load_splits(
-        task, source=data.source, data_dir=request.data or data.dir, format=request.format, seed=config.seed, **limits
+        task,
+        source=data.source,
+        data_dir=request.data or data.dir,
+        format=request.format,
+        seed=config.data.seed,
+        **limits,
     )
     yield from (*splits.labelled, *splits.prompts, *splits.validation)
     for rows in splits.tests.values():

@@ -41,7 +41,7 @@ def pair_gen(
     limit: Limit = None,
 ) -> None:
     """Make preference pairs, with the rationales they need."""
-    config = request.config({"pairs.limit": limit, "annotate.limit": limit})
+    config = request.config(_pair_limits(kind, limit))
     folder = run_goal(request, config, lambda pipeline: pipeline.pairs(kind))
     if folder:
         manifest = folder.result()
@@ -72,7 +72,7 @@ def train_reward_model(
     limit: Limit = None,
 ) -> None:
     """Train a reward model on pairs of one kind."""
-    folder = run_goal(request, request.config({"pairs.limit": limit}), lambda pipeline: pipeline.reward_model(kind))
+    folder = run_goal(request, request.config(_pair_limits(kind, limit)), lambda pipeline: pipeline.reward_model(kind))
     if folder:
         typer.echo(f"reward model: {folder.path}")
         _print_accuracies(folder.result()["accuracy"])
@@ -117,6 +117,11 @@ def evaluate(
     folder = run_goal(request, config, choose)
     if folder:
         compare([folder.path])
+
+
+def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, int | None]:
+    """Label pairs need rationales for their own rows only; ranked ones come from the SFT model, whatever it saw."""
+    return {"pairs.limit": limit, "annotate.limit": limit if kind == "label" else None}
 
 
 def _print_accuracies(accuracy: dict[str, dict[str, dict[str, float]]]) -> None:

@@ -36,7 +36,7 @@ class Method(Section):
     name: str | None = Field(None, description="what the table calls it; default by stage and reward")
     stage: Literal["base", "sft", "ppo"] = Field(description="what is evaluated")
     rationales: bool = Field(True, description="sft: with rationales")
-    format: AnswerFormat = Field("rationale", description="answer format")
+    format: AnswerFormat | None = Field(None, description="answer format; default: that of the settings")
     settings: dict[str, Any] = Field(default_factory=dict, description="dotted configuration keys of this method")
 
 
@@ -154,7 +154,8 @@ def _distinct(suite: Suite, root: Path, seed: int) -> list[Stage]:
 
 
 def _cell(suite: Suite, method: Method, seed: int, root: Path) -> Cell:
-    config = load_config({**suite.settings, **method.settings, "format": method.format, "seed": seed})
+    own = {} if method.format is None else {"format": method.format}
+    config = load_config({**suite.settings, **method.settings, **own, "seed": seed})
     check(config)
     pipeline = Pipeline(config, root)
     trained = _trained(pipeline, method)

@@ -16,7 +16,7 @@ from rewardlab.pipeline.stage import HELD_OUT, Work
 from rewardlab.runs import read_json, read_jsonl, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
-from rewardlab.types import Example, PairKind
+from rewardlab.types import PAIR_KINDS, Example, PairKind
 
 if TYPE_CHECKING:
     from rewardlab.evaluation.few_shot import Demonstration
@@ -105,7 +105,7 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     loaded = add_scorers(trunk, folders, config.ppo.micro_batch)
     context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading)
     reward = build_reward(config.reward, context)
-    start = folders.get("label") if config.ppo.value == "adapter" and config.ppo.value_init == "rm" else None
+    kind = _critic_kind(config, folders)
     trainer = PPOTrainer(
         trunk,
         reward,
@@ -114,13 +114,24 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
         Several(FolderRecorder(job.folder), job.recorder),
         Ledger(job.folder.append),
         job.folder.path,
-        value_start=start / ADAPTER if start else None,
-        value_scale=pstdev(loaded.sft_scores["label"]) if start and config.ppo.normalise_scores else 1.0,
+        value_start=folders[kind] / ADAPTER if kind else None,
+        value_scale=(pstdev(loaded.sft_scores[kind]) or 1.0) if kind and config.ppo.normalise_scores else 1.0,
         lam=reward.lam,
     )
     result = trainer.train()
     gold = {"prompts": result.prompts} if reward.needs_gold else {}
     return {**asdict(result), "reward": config.reward.expression, "lambda": reward.lam, "gold": gold}
+
+
+def _critic_kind(config: RunConfig, folders: Mapping[str, Path]) -> str | None:
+    """The reward model that an adapter critic starts from: the label RM where the reward has one, else another.
+
+    The same rule for every learned reward, so that two of them differ in the reward alone. The rule reward has no
+    reward model; its critic starts at zero.
+    """
+    if config.ppo.value != "adapter" or config.ppo.value_init != "rm":
+        return None
+    return next((kind for kind in ("label", *PAIR_KINDS) if kind in folders), None)
 
 
 def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: Facts) -> dict[str, Any]:

@@ -55,6 +55,9 @@ class RewardEntry:
 rewards: Registry[RewardEntry] = Registry("reward", group="rewardlab.rewards")
 """All named rewards; other packages add entries through the entry-point group ``rewardlab.rewards``."""
 
+ENTRY = "reward_entry"
+"""Attribute in which a registered function keeps its entry, so that ``module:function`` knows what was declared."""
+
 
 def register_reward(
     name: str, *, description: str = "", needs_gold: bool = False, needs_prompt: bool = True
@@ -67,7 +70,8 @@ def register_reward(
     def add(function: RewardFunction) -> RewardFunction:
         reward = FunctionReward(name, function, needs_gold=needs_gold)
         text = description or _first_line(function)
-        rewards.add(name, RewardEntry(name, lambda context: reward, text, needs_gold, needs_prompt=needs_prompt))
+        entry = RewardEntry(name, lambda context: reward, text, needs_gold, needs_prompt=needs_prompt)
+        vars(function)[ENTRY] = rewards.add(name, entry)
         return function
 
     return add
@@ -103,6 +107,8 @@ def _from_reference(reference: str) -> RewardEntry:
     found = load_reference(reference)
     if isinstance(found, RewardEntry):
         return found
+    if isinstance(entry := getattr(found, ENTRY, None), RewardEntry):
+        return entry
     if not callable(found):
         raise ConfigError(f"reward {reference!r}: found {type(found).__name__}, expected a callable or a RewardEntry")
     if is_trl_style(found):

@@ -59,10 +59,14 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
     Raises:
         DataError: There are too few training rows for every part to get one.
     """
-    rng = random.Random(f"{seed}/{task.name}")
+
+    def rng(part: str) -> random.Random:
+        """One per part, so that the limit of one part cannot change which rows another gets."""
+        return random.Random(f"{seed}/{task.name}/{part}")
+
     tests, validation = _held_out(task, files)
     train = _without(files.get("train", ()), [*_flat(tests), *validation])
-    pool = _stratified(train, rng)
+    pool = _stratified(train, rng("train"))
     if not tests:
         tests = {next(iter(_test_files(task))): _take(pool, min(limits.test, _share(pool, TEST_SHARE)))}
     if not validation:
@@ -71,10 +75,13 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
         raise DataError(f"task {task.name}: {len(train)} training rows are left, at least {MIN_TRAIN} are needed")
     labelled = _take(pool, min(limits.labelled, max(1, int(len(pool) * LABELLED_SHARE))))
     return Parts(
-        labelled=_shuffled(labelled, rng),
-        prompts=_shuffled(pool[: limits.prompts], rng),
-        validation=_shuffled(_stratified(validation, rng)[: limits.validation], rng),
-        tests={column: _shuffled(_stratified(rows, rng)[: limits.test], rng) for column, rows in tests.items()},
+        labelled=_shuffled(labelled, rng("labelled")),
+        prompts=_shuffled(pool[: limits.prompts], rng("prompts")),
+        validation=_shuffled(_stratified(validation, rng("validation"))[: limits.validation], rng("validation order")),
+        tests={
+            column: _shuffled(_stratified(rows, rng(column))[: limits.test], rng(f"{column} order"))
+            for column, rows in tests.items()
+        },
     )
 
 

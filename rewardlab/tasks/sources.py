@@ -57,8 +57,8 @@ class Splits:
     """The rows of one task, disjoint by text.
 
     Attributes:
-        labelled: Rows used with their labels: SFT, pairs, the rule reward.
-        prompts: Rows whose labels PPO does not read.
+        labelled: Rows for SFT and pairs, which read their labels.
+        prompts: Rows for PPO; only a reward that needs gold reads their labels.
         validation: Rows for choosing settings and for held-out pairs.
         tests: Column name -> test rows.
         origin: Where they came from.
