@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import types
 
 import pytest
 
@@ -117,6 +119,18 @@ def test_stored_scores_that_are_missing_are_an_error() -> None:
 def test_names_that_expressions_cannot_use_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be used in expressions"):
         register_reward(name)(lambda examples, responses: [0.0] * len(responses))
+
+
+def test_a_reference_keeps_what_was_declared_when_its_function_was_registered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = types.ModuleType("rewards_of_mine")
+    vars(module)["strict"] = register_reward("strict_of_mine", needs_gold=True, needs_prompt=False)(
+        lambda examples, responses: [0.0] * len(responses)
+    )
+    monkeypatch.setitem(sys.modules, "rewards_of_mine", module)
+    found = find_reward("rewards_of_mine:strict")
+    assert (found.needs_gold, found.needs_prompt) == (True, False)
 
 
 def test_unknown_reward_lists_near_names() -> None:

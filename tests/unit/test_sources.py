@@ -135,6 +135,14 @@ def test_cuts_keep_the_label_shares() -> None:
         assert abs(positive - len(part) / 4) <= 1
 
 
+def test_the_limit_of_one_part_leaves_the_other_parts_alone() -> None:
+    rows = [Example("mr", str(n), {"text": f"text {n}"}, ("negative", "positive")[n % 2]) for n in range(90)]
+    held = [Example("mr", f"t{n}", {"text": f"held {n}"}, ("negative", "positive")[n % 2]) for n in range(40)]
+    files = {"train": rows, "test": held[:20], "validation": held[20:]}
+    wide, narrow = (divide(MR, files, Limits(10, prompts, 5, 10), seed=0) for prompts in (50, 3))
+    assert (wide.tests, wide.validation, wide.labelled) == (narrow.tests, narrow.validation, narrow.labelled)
+
+
 def test_a_seed_is_the_same_split_and_another_seed_another(tmp_path: Path) -> None:
     data = write(tmp_path / "mr", train=map(review, range(90)))
     first, again = (load_splits(MR, data_dir=data, seed=1) for _ in range(2))
