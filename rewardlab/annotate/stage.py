@@ -140,11 +140,23 @@ def _counts(rows: Sequence[Mapping[str, Any]], answers: Sequence[Annotation]) ->
     return {
         "requests": len(answers),
         "from_journal": sum(answer.from_journal for answer in answers),
-        "annotator_calls": len({answer.key for answer in answers}),
+        **_uses(rows),
         "prompt_tokens": sum(answer.prompt_tokens or 0 for answer in answers),
         "response_tokens": sum(answer.response_tokens or 0 for answer in answers),
         "outcomes": {name: sum(answer.outcome == name for answer in answers) for name in OUTCOMES},
         "tasks": {name: {outcome: counts[outcome] for outcome in OUTCOMES} for name, counts in by_task.items()},
+    }
+
+
+def _uses(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the requests were for: SFT needs the first, label pairs the second too, held-out pairs the third."""
+    labelled = [row for row in rows if row["split"] == "labelled"]
+    gold = sum(row["is_gold"] for row in labelled)
+    return {
+        "annotator_calls": gold,
+        "wrong_label_calls": len(labelled) - gold,
+        "held_out_calls": len(rows) - len(labelled),
+        "gold": {"labelled": gold},
     }
 
 

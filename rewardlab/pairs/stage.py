@@ -93,7 +93,7 @@ def run_pairs(
     else:
         parts = _ranked_parts(folder, rows, config, kind, sample_answers, annotator, progress)
     _drop_repeated(parts)
-    manifest = _manifest(folder, config, kind, splits, parts)
+    manifest = _manifest(folder, config, kind, splits, parts, len(rows.train))
     write_jsonl(folder.path / PAIRS_FILE, (pair.to_json() for pair in parts.train.pairs))
     write_jsonl(folder.path / HELD_OUT_FILE, (pair.to_json() for pair in parts.held_out.pairs))
     write_json(folder.path / MANIFEST_FILE, manifest)
@@ -172,7 +172,7 @@ def _drop_repeated(parts: Parts) -> None:
 
 
 def _manifest(
-    folder: RunFolder, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits], parts: Parts
+    folder: RunFolder, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits], parts: Parts, train_rows: int
 ) -> dict[str, Any]:
     train, held_out = by_task(parts.train.pairs), by_task(parts.held_out.pairs)
     answers = {name: [item.answers for item in parts.samples if item.example.task == name] for name in splits}
@@ -183,7 +183,8 @@ def _manifest(
         "annotators": sorted({f"{pair.annotator} {pair.model}".strip() for pair in parts.train.pairs}),
         "pairs": len(parts.train.pairs),
         "held_out_pairs": len(parts.held_out.pairs),
-        "annotator_calls": sum(item.outcome != "duplicate" for item in parts.samples),
+        "annotator_calls": sum(item.outcome != "duplicate" for item in parts.samples[:train_rows]),
+        "held_out_calls": sum(item.outcome != "duplicate" for item in parts.samples[train_rows:]),
         "outcomes": _outcomes(parts.train),
         "held_out_outcomes": _outcomes(parts.held_out),
         "baselines": baselines(parts.train.pairs, parts.held_out.pairs),

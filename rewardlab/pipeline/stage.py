@@ -13,7 +13,7 @@ from rewardlab.runs import RunFolder
 if TYPE_CHECKING:
     from rewardlab.training.progress import Recorder
 
-VERSIONS: Mapping[str, int] = {"annotate": 1, "sft": 1, "pairs": 1, "rm": 1, "ppo": 2, "eval": 1}
+VERSIONS: Mapping[str, int] = {"annotate": 2, "sft": 1, "pairs": 2, "rm": 1, "ppo": 2, "eval": 1}
 """Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
 
 
@@ -116,12 +116,17 @@ class Cost:
 
     @classmethod
     def of(cls, results: Sequence[Mapping[str, Any]]) -> Cost:
-        """Add up the results of a chain; rows of the same pool are counted once."""
+        """Add up the results of a chain; rows of the same pool are counted once.
+
+        Rationales for wrong labels are charged where label pairs are made of them, requests for held-out pairs never.
+        """
         cost = cls()
+        makes_label_pairs = any(result.get("kind") == "label" for result in results)
         for result in results:
             for pool, count in result.get("gold", {}).items():
                 cost.gold[pool] = max(cost.gold.get(pool, 0), int(count))
             cost.calls += int(result.get("annotator_calls", 0))
+            cost.calls += int(result.get("wrong_label_calls", 0)) if makes_label_pairs else 0
             cost.seconds += float(result.get("stage_seconds", 0.0))
         return cost
 

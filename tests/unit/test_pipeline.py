@@ -366,5 +366,12 @@ class TestCost:
         assert cost.gold == {"labelled": 100, "prompts": 40}
         assert cost.to_json() == {"gold_labels": 140, "annotator_calls": 230, "seconds": 13.8}
 
+    def test_wrong_label_rationales_are_charged_to_those_who_make_pairs_of_them(self) -> None:
+        """SFT alone pays the 100 rationales it reads; with label pairs 100 more; the 40 held-out ones nobody pays."""
+        annotated = {"annotator_calls": 100, "wrong_label_calls": 100, "held_out_calls": 40}
+        assert Cost.of([annotated, {"rows": 100}]).calls == 100
+        assert Cost.of([annotated, {"kind": "label"}]).calls == 200
+        assert Cost.of([annotated, {"kind": "ranked", "annotator_calls": 7, "held_out_calls": 3}]).calls == 107
+
     def test_nothing_costs_nothing(self) -> None:
         assert Cost.of([]).to_json() == {"gold_labels": 0, "annotator_calls": 0, "seconds": 0.0}
