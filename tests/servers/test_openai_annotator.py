@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def test_failures_are_asked_again_by_the_next_run(server: ChatServer, tmp_path: 
 def test_an_interrupted_run_goes_on(server: ChatServer, tmp_path: Path) -> None:
     def interrupt(what: str, done: int, total: int) -> None:
         if done == 4:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)  # what Ctrl-C sends; asyncio turns it into a clean cancellation
 
     with pytest.raises(KeyboardInterrupt):
         annotator(server, "slow", tmp_path, concurrency=2).rationales(requests(10), interrupt)
