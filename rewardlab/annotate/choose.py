@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit, urlunsplit
 
 from rewardlab.annotate.base import Annotator
 from rewardlab.annotate.journal import Journal
@@ -58,6 +59,15 @@ def local_model(config: AnnotateConfig, model: ModelConfig) -> str:
             "give annotate.model (a hub id, a folder, smollm2-135m-q4), or choose --annotator template or sandbox"
         )
     return name
+
+
+def endpoint(config: AnnotateConfig) -> str | None:
+    """Where a hosted annotator is asked, without user, password and query; None is the SDK's own default."""
+    url = config.base_url or os.environ.get("OPENAI_BASE_URL", "").strip()
+    if not url:
+        return None
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
 def build_annotator(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import permutations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.annotate.base import Annotation, Progress, Ranking, RankingRequest, RationaleRequest, request_key, silent
@@ -22,6 +23,7 @@ from rewardlab.annotate.pairwise import places_from_margins
 from rewardlab.annotate.prompting import VERDICTS, judge_request, rationale_request
 from rewardlab.config import RunConfig
 from rewardlab.errors import DataError
+from rewardlab.models.names import model_identity
 from rewardlab.types import Example
 
 if TYPE_CHECKING:
@@ -103,7 +105,15 @@ class LocalAnnotator:
 
     def _key(self, *prompts: str, **sampling: Any) -> str:
         messages = [{"role": "user", "content": prompt} for prompt in prompts]
-        return request_key({"annotator": self.name, "model": self.model, "messages": messages, **sampling})
+        return request_key({"annotator": self.name, **self._identity, "messages": messages, **sampling})
+
+    @cached_property
+    def _identity(self) -> dict[str, str]:
+        """The model as journal keys know it: a folder by its content too, which may change under its name."""
+        if not Path(self.model).expanduser().is_dir():
+            return {"model": self.model}
+        weights = model_identity(self._config.model.model_copy(update={"name": self.model}))["sha256"]
+        return {"model": self.model, "weights": weights}
 
     def _write(self, asked: Sequence[tuple[str, RationaleRequest]]) -> None:
         from rewardlab.models import SamplingConfig, row_key, sample

@@ -65,7 +65,10 @@ def _trained(run: Path, config: RunConfig, root: Path) -> Stage:
     stored = read_json(run / "config.json")
     pipeline = Pipeline(config, root)
     kind = stored["stage"]
-    stage = pipeline.sft(stored["identity"]["settings"]["rationales"]) if kind == "sft" else pipeline.goal(kind)
+    settings = stored["identity"]["settings"]
+    stage = pipeline.sft(settings["rationales"]) if kind == "sft" else pipeline.goal(kind)
+    if "reward_code" in settings:  # as it was: evaluation runs the policy, so its reward may have been edited since
+        stage = replace(stage, settings={**stage.settings, "reward_code": settings["reward_code"]})
     if stage.fingerprint != stored["fingerprint"]:
         raise RunFolderError(
             f"{run}: its data, base model or code version changed since it was made; run the training command again"

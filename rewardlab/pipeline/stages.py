@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rewardlab.annotate.choose import choose_annotator
+from rewardlab.annotate.choose import choose_annotator, endpoint
 from rewardlab.annotate.prompting import PROMPT_VERSION
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
@@ -166,6 +166,8 @@ class Pipeline:
             "ppo": _dump(self.config.ppo, without=("checkpoint_every",)),
             "reward": _dump(self.config.reward),
         }
+        if self.reward.code:
+            settings["reward_code"] = dict(self.reward.code)
         return self._stage(
             "ppo",
             f"PPO on {self.config.reward.expression} ({self._names})",
@@ -277,12 +279,19 @@ class Pipeline:
             }
         if self._annotator["name"] == "template":
             return settings
-        model = section.model or (self.config.model.name if self._annotator["name"] == "local" else None)
         return settings | {
-            "annotator_model": model,
+            **self._annotator_model,
             "temperature": section.temperature,
             "annotator_tokens": section.max_new_tokens,
         }
+
+    @property
+    def _annotator_model(self) -> dict[str, Any]:
+        """Who answers: the weights of a local model, a hosted one by its name and where it is asked."""
+        section, model = self.config.annotate, self.config.model
+        if self._annotator["name"] == "local":
+            return {"annotator_model": model_identity(model.model_copy(update={"name": section.model or model.name}))}
+        return {"annotator_model": section.model, "endpoint": endpoint(section)}
 
     @property
     def _names(self) -> str:

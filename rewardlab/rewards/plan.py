@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from rewardlab.config import RewardConfig
@@ -31,6 +31,7 @@ class RewardPlan:
         needs_lambda: True when ``lam`` occurs, in ``mixed`` or by itself.
         needs_prompt: True when a named reward reads the task's fields.
         lam: Lambda as asked for.
+        code: Name -> hash of the file behind it, of rewards that are not rewardlab's own.
         tree: The expression with ``mixed`` and ``r2`` written out.
     """
 
@@ -41,6 +42,7 @@ class RewardPlan:
     needs_lambda: bool
     needs_prompt: bool
     lam: Lambda | None
+    code: Mapping[str, str]
     tree: ast.expr = field(repr=False, compare=False)
 
 
@@ -68,6 +70,7 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         needs_lambda=needs_lambda,
         needs_prompt=any(entry.needs_prompt for entry in entries),
         lam=lam,
+        code={entry.name: code for entry in entries if (code := entry.source_sha256)},
         tree=tree,
     )
 

@@ -16,6 +16,7 @@ from rewardlab.rewards.functions import (
     from_trl,
     is_trl_style,
     load_reference,
+    source_hash,
     takes_a_batch,
 )
 from rewardlab.rewards.syntax import RESERVED
@@ -33,6 +34,7 @@ class RewardEntry:
         needs_gold: True when it reads ``Example.label``.
         pair_kind: The reward model it needs, or None.
         needs_prompt: False when ids and labels are enough for it, without the task's fields.
+        code: The callable that its author wrote; None: ``build`` is.
     """
 
     name: str
@@ -41,6 +43,12 @@ class RewardEntry:
     needs_gold: bool = False
     pair_kind: PairKind | None = None
     needs_prompt: bool = True
+    code: object = None
+
+    @property
+    def source_sha256(self) -> str | None:
+        """Hash of the file that its author wrote; None for rewardlab's own, see :func:`source_hash`."""
+        return source_hash(self.code or self.build)
 
     def __post_init__(self) -> None:
         if ":" in self.name:
@@ -70,7 +78,7 @@ def register_reward(
     def add(function: RewardFunction) -> RewardFunction:
         reward = FunctionReward(name, function, needs_gold=needs_gold)
         text = description or _first_line(function)
-        entry = RewardEntry(name, lambda context: reward, text, needs_gold, needs_prompt=needs_prompt)
+        entry = RewardEntry(name, lambda context: reward, text, needs_gold, needs_prompt=needs_prompt, code=function)
         vars(function)[ENTRY] = rewards.add(name, entry)
         return function
 
@@ -89,7 +97,7 @@ def register_trl_reward(
     """Register a TRL-style callable; arguments as in :func:`rewardlab.rewards.functions.from_trl`."""
     reward = from_trl(name, func, needs_gold=needs_gold, chat=chat)
     text = description or _first_line(func)
-    entry = RewardEntry(name, lambda context: reward, text, reward.needs_gold)
+    entry = RewardEntry(name, lambda context: reward, text, reward.needs_gold, code=func)
     return rewards.add(name, entry, replace=replace)
 
 
@@ -117,7 +125,7 @@ def _from_reference(reference: str) -> RewardEntry:
         raise ConfigError(f"reward {reference!r}: expected (examples, responses) or TRL's (prompts, completions, ...)")
     else:
         reward = FunctionReward(reference, found, needs_gold=bool(getattr(found, "needs_gold", False)))
-    return RewardEntry(reference, lambda context: reward, _first_line(found), reward.needs_gold)
+    return RewardEntry(reference, lambda context: reward, _first_line(found), reward.needs_gold, code=found)
 
 
 def _first_line(function: object) -> str:

@@ -21,6 +21,11 @@ EXAMPLE = Example("mr", "1", {"text": "the film is good"}, "positive")
 RESPONSES = ("good film\n\n The answer is: positive", "dull\n\n The answer is: negative", "fine")
 
 
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REWARDLAB_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [judge_request(EXAMPLE, "good", "bad"), " ".join(VERDICTS)] * 3
@@ -105,3 +110,15 @@ def test_only_the_text_of_a_long_row_is_cut(folder: Path, tmp_path: Path) -> Non
 def test_a_cut_rationale_ends_behind_its_last_sentence(text: str, finished: bool, kept: str, finish: str) -> None:
     record = _raw(Sample((1, 2), text, finished))
     assert (record["text"], record["finish"], record["response_tokens"]) == (kept, finish, 2)
+
+
+def test_a_model_that_was_trained_since_is_asked_again(tmp_path: Path) -> None:
+    """Same folder name, other weights: what the old ones wrote is no answer."""
+    request = [RationaleRequest(EXAMPLE, "positive")]
+    folder = tiny_llama(tmp_path / "model")
+    first = annotator(folder, tmp_path).rationales(request)[0]
+    assert annotator(folder, tmp_path).rationales(request)[0].from_journal
+    tiny_llama(folder, seed=1)
+    second = annotator(folder, tmp_path).rationales(request)[0]
+    assert not second.from_journal
+    assert first.key != second.key
