@@ -13,6 +13,10 @@ from rewardlab.cli.running import run_goal
 from rewardlab.types import PairKind
 
 Limit = Annotated[int | None, typer.Option(help="Most rows a task.")]
+BalanceLength = Annotated[
+    bool | None,
+    typer.Option("--balance-length", help="Drop pairs until length does not tell which response is preferred."),
+]
 
 
 def add_to(app: typer.Typer, rm: typer.Typer) -> None:
@@ -39,9 +43,10 @@ def pair_gen(
     request: Request,
     kind: Annotated[PairKind, typer.Option(help="label, ranked or rationale.")] = "label",
     limit: Limit = None,
+    balance_length: BalanceLength = None,
 ) -> None:
     """Make preference pairs, with the rationales they need."""
-    config = request.config(_pair_limits(kind, limit))
+    config = request.config({**_pair_limits(kind, limit), "pairs.balance_length": balance_length})
     folder = run_goal(request, config, lambda pipeline: pipeline.pairs(kind))
     if folder:
         manifest = folder.result()
@@ -70,9 +75,11 @@ def train_reward_model(
     request: Request,
     kind: Annotated[PairKind, typer.Option(help="label, ranked or rationale.")] = "label",
     limit: Limit = None,
+    balance_length: BalanceLength = None,
 ) -> None:
     """Train a reward model on pairs of one kind."""
-    folder = run_goal(request, request.config(_pair_limits(kind, limit)), lambda pipeline: pipeline.reward_model(kind))
+    config = request.config({**_pair_limits(kind, limit), "pairs.balance_length": balance_length})
+    folder = run_goal(request, config, lambda pipeline: pipeline.reward_model(kind))
     if folder:
         typer.echo(f"reward model: {folder.path}")
         _print_accuracies(folder.result()["accuracy"])

@@ -18,10 +18,12 @@ from rewardlab.annotate.base import Annotator, Progress, silent
 from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.config import RunConfig
 from rewardlab.errors import AnnotationError, InputError
+from rewardlab.pairs.cleaning import clean
 from rewardlab.pairs.label_sensitive import Built, argued_rows, bare_pairs, pairs_from_rationales
+from rewardlab.pairs.lengths import length_report, warn_of_leaks
 from rewardlab.pairs.rationale_sensitive import RankedSamples, pairs_from_ranking, rank_samples
 from rewardlab.pairs.sampled import SampleAnswers, sampled_answers
-from rewardlab.pairs.statistics import baselines, by_task, kind_shares, length_statistics
+from rewardlab.pairs.statistics import baselines, by_task, kind_shares
 from rewardlab.runs import RunFolder, read_jsonl, write_json, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import tasks
@@ -92,12 +94,13 @@ def run_pairs(
         parts = _label_parts(rows, config, splits, rationales)
     else:
         parts = _ranked_parts(folder, rows, config, kind, sample_answers, annotator, progress)
-    _drop_repeated(parts)
+    clean(parts.train, parts.held_out, balance_length=config.pairs.balance_length, seed=config.seed)
     manifest = _manifest(folder, config, kind, splits, parts, len(rows.train))
     write_jsonl(folder.path / PAIRS_FILE, (pair.to_json() for pair in parts.train.pairs))
     write_jsonl(folder.path / HELD_OUT_FILE, (pair.to_json() for pair in parts.held_out.pairs))
     write_json(folder.path / MANIFEST_FILE, manifest)
     _check_not_empty(kind, manifest)
+    warn_of_leaks(kind, {name: found["lengths"] for name, found in manifest["tasks"].items()})
     if not parts.held_out.pairs:
         logger.warning("no held-out %s pairs: reward models cannot be judged on this kind", kind)
     return manifest
@@ -155,22 +158,6 @@ def _ranked_parts(
     return Parts(pairs_from_ranking(train, kind), pairs_from_ranking(held_out, kind), samples)
 
 
-def _drop_repeated(parts: Parts) -> None:
-    """Drop pairs that were there before, and held-out pairs whose prompt is trained on."""
-    trained = frozenset(pair.prompt for pair in parts.train.pairs)
-    for built, forbidden in ((parts.train, frozenset()), (parts.held_out, trained)):
-        seen: set[tuple[str, str, str]] = set()
-        kept: list[Pair] = []
-        for pair in built.pairs:
-            key = (pair.prompt, pair.chosen, pair.rejected)
-            if pair.chosen == pair.rejected or key in seen or pair.prompt in forbidden:
-                built.skip(pair.task, "duplicate")
-            else:
-                kept.append(pair)
-            seen.add(key)
-        built.pairs = kept
-
-
 def _manifest(
     folder: RunFolder, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits], parts: Parts, train_rows: int
 ) -> dict[str, Any]:
@@ -193,7 +180,7 @@ def _manifest(
             name: {
                 "outcomes": _outcomes(parts.train, name),
                 "held_out_outcomes": _outcomes(parts.held_out, name),
-                "lengths": length_statistics(train.get(name, [])),
+                "lengths": length_report(train.get(name, [])),
                 "baselines": baselines(train.get(name, []), held_out.get(name, [])),
             }
             for name in splits

@@ -269,7 +269,7 @@ def test_held_out_pairs_share_no_prompt_with_training(tmp_path: Path) -> None:
     same = {TASK: replace(one, validation=[*one.labelled[:4], *one.validation[:6]])}
     manifest = run_pairs(folder(tmp_path), config(format="label"), "label", {TASK: _with(same[TASK], "label")})
     assert manifest["held_out_outcomes"] == {
-        "written": 6, "refused": 0, "mismatched": 0, "unparsable": 0, "duplicate": 4,
+        "written": 6, "refused": 0, "mismatched": 0, "unparsable": 0, "duplicate": 0, "trained_prompt": 4,
     }  # fmt: skip
 
 
