@@ -67,6 +67,11 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
+def relative_path(path: Path, folder: Path) -> str:
+    """``path`` as seen from ``folder``, so that a folder of runs can be moved."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
 class RunFolder:
     """One stage's folder.
 

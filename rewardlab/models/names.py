@@ -89,8 +89,18 @@ def model_identity(config: ModelConfig) -> dict[str, str]:
     source = find_model(config.name)
     identity = {"name": config.name, "dtype": resolve_dtype(config)}
     if source.is_local:
-        identity["sha256"] = _folder_hash(Path(source.location))
+        identity["sha256"] = folder_hash(Path(source.location))
     return identity
+
+
+def trunk_identity(config: ModelConfig, adapter: Path | None) -> dict[str, str | None]:
+    """What a trunk is made of, by content and the same on every machine: base weights, dtype, SFT adapter.
+
+    The merged weights themselves may differ between processors in their last bits. A model that is not on disk has
+    no content here.
+    """
+    base = model_identity(config)
+    return {"base": base.get("sha256"), "dtype": base["dtype"], "sft": folder_hash(adapter) if adapter else None}
 
 
 def resolve_device(name: str) -> str:
@@ -175,7 +185,7 @@ def _unpacked(name: str) -> Path:
     return target
 
 
-def _folder_hash(folder: Path) -> str:
+def folder_hash(folder: Path) -> str:
     """Hash of the configuration, tokenizer and weight files; remembered by size and time of change."""
     files = sorted(p for p in folder.glob("*") if p.suffix in READ_SUFFIXES)
     if not any(p.suffix in {".safetensors", ".bin"} for p in files):

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from rewardlab.config import ModelConfig
 from rewardlab.errors import ModelError
+from rewardlab.models.names import trunk_identity
 from rewardlab.models.sampler import right_pad
 from rewardlab.models.trunk import Trunk, load_trunk
 from rewardlab.types import Example, Scorer
@@ -77,14 +79,19 @@ def load_scorers(folders: Mapping[str, Path]) -> LoadedScorers:
     """Load trained reward-model folders together with the trunk they were trained on.
 
     Raises:
-        ModelError: A folder is no finished reward model, or they were trained on different trunks.
+        ModelError: A folder is no finished reward model, they were trained on different trunks, or on another one
+            than its base model and SFT adapter make today.
     """
-    trunks = {json.dumps(_trunk_of(folder), sort_keys=True) for folder in folders.values()}
-    if len(trunks) != 1:
+    stored = {folder: _stored(folder) for folder in folders.values()}
+    origins = {(ModelConfig(**result["model"]), _sft_adapter(folder, result)) for folder, result in stored.items()}
+    if len(origins) != 1:
         raise ModelError("the reward models were trained on different trunks; score with one of them at a time")
-    spec = json.loads(trunks.pop())
-    adapter = Path(spec["sft_adapter"]) if spec["sft_adapter"] else None
-    return add_scorers(load_trunk(ModelConfig(**spec["model"]), adapter), folders)
+    model, adapter = origins.pop()
+    trunk = load_trunk(model.model_copy(update={"device": "auto"}), adapter)
+    found, made_of = trunk.sha256(), trunk_identity(model, adapter)
+    for folder, result in stored.items():
+        _check_trunk(folder, result, found, made_of)
+    return add_scorers(trunk, folders)
 
 
 def read_sft_scores(folder: Path) -> list[float]:
@@ -93,9 +100,32 @@ def read_sft_scores(folder: Path) -> list[float]:
     return [float(score) for score in stored["scores"]]
 
 
-def _trunk_of(folder: Path) -> dict[str, object]:
+def _stored(folder: Path) -> dict[str, Any]:
     result = folder / "result.json"
     if not result.exists():
         raise ModelError(f"{folder}: no finished reward model; expected a folder made by `rewardlab rm train`")
-    stored = json.loads(result.read_text(encoding="utf-8"))
-    return {"model": stored["model"], "sft_adapter": stored["sft_adapter"]}
+    stored: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+    return stored
+
+
+def _sft_adapter(folder: Path, stored: Mapping[str, Any]) -> Path | None:
+    """The SFT adapter below a reward model; its path is stored relative to the reward model's folder."""
+    if stored["sft_adapter"] is None:
+        return None
+    adapter = (folder / str(stored["sft_adapter"])).resolve()
+    if not adapter.exists():
+        raise ModelError(f"{folder}: its SFT adapter is not at {adapter}; move the folders of a run together")
+    return adapter
+
+
+def _check_trunk(folder: Path, stored: Mapping[str, Any], found: str, made_of: Mapping[str, str | None]) -> None:
+    """Refuse a trunk that the reward model was not trained on.
+
+    Equal weights, or made of the same files: another processor may round a merged adapter differently.
+    """
+    if found == stored["trunk"] or (made_of["base"] and made_of == stored.get("trunk_files")):
+        return
+    raise ModelError(
+        f"{folder}: the reward model was trained on trunk {stored['trunk']}, found {found}: its base model or SFT "
+        f"adapter changed since; put the old one back or run `rewardlab rm train` again"
+    )

@@ -6,7 +6,6 @@ Each section is a function from the loaded runs to lines; a section without data
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.statistics import RESAMPLES, Estimate
 from rewardlab.reports.table import ComparisonTable, Row, build_table, mean_summary, shown_value
-from rewardlab.runs import read_json, write_atomic
+from rewardlab.runs import read_json, relative_path, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -240,5 +239,4 @@ def _origins(folder: Path, runs: Iterable[EvalRun]) -> Lines:
 
 def _link(folder: Path, target: Path) -> str:
     """A link that still works when the runs folder is moved as a whole."""
-    relative = Path(os.path.relpath(target.resolve(), folder.resolve())).as_posix()
-    return f"[{target.name}](<{relative}>)"
+    return f"[{target.name}](<{relative_path(target, folder)}>)"

@@ -26,8 +26,9 @@ from rewardlab.config import RunConfig
 from rewardlab.errors import TrainingError
 from rewardlab.models import Trunk, load_trunk
 from rewardlab.models.heads import ScalarHead
+from rewardlab.models.names import resolve_dtype, trunk_identity
 from rewardlab.models.scoring import score_rows
-from rewardlab.runs import RunFolder
+from rewardlab.runs import RunFolder, relative_path
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.rm_evaluation import (
     EncodedPair,
@@ -96,8 +97,9 @@ def train_reward_model(
         samples: Answers sampled from the SFT model.
         progress: A further recorder, such as a progress bar.
     Returns:
-        kind, model, sft_adapter (what scoring needs to load it again), pairs, dropped, accuracy (set -> task ->
-        value, low, high, n, label_only, length_only), sft_scores (mean, sd), steps, loss, seconds, tokens, trunk.
+        kind, model, sft_adapter, trunk_files (what scoring needs to load it again), pairs, dropped, accuracy
+        (set -> task -> value, low, high, n, label_only, length_only), sft_scores (mean, sd), steps, loss, seconds,
+        tokens, trunk.
     Raises:
         DataError: No pair could be used.
         TrainingError: The loss became infinite or not a number, or the stored model scores differently.
@@ -112,8 +114,9 @@ def train_reward_model(
     check_stored(trunk, model, encoded.pairs[:4], folder.path / ADAPTER)
     return {
         "kind": kind,
-        "model": config.model.model_dump(mode="json"),
-        "sft_adapter": str(sft_adapter.resolve()) if sft_adapter else None,
+        "model": config.model.model_dump(mode="json") | {"dtype": resolve_dtype(config.model)},
+        "sft_adapter": relative_path(sft_adapter, folder.path) if sft_adapter else None,
+        "trunk_files": trunk_identity(config.model, sft_adapter),
         "pairs": len(encoded.pairs),
         "dropped": encoded.dropped,
         "accuracy": evaluate(trunk, ROLE, config, [item.pair for item in encoded.pairs], held_out, samples),

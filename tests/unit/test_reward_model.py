@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from rewardlab.config import RunConfig
-from rewardlab.errors import DataError, TrainingError
+from rewardlab.errors import DataError, ModelError, TrainingError
 from rewardlab.models import Trunk, load_trunk
 from rewardlab.models.heads import ScalarHead
 from rewardlab.models.scoring import load_scorers, score_rows
-from rewardlab.runs import RunFolder, read_json, read_jsonl
+from rewardlab.runs import RunFolder, read_json, read_jsonl, write_json
 from rewardlab.tasks.task import prompt_of
 from rewardlab.training.reward_model import PairModel, _columns, check_stored, train_reward_model
 from rewardlab.training.rm_evaluation import (
@@ -169,22 +170,64 @@ def test_trainer_and_role_path_score_the_last_token(build: object, padding: str,
     assert max(by_hand) - min(by_hand) > 0.01
 
 
-def test_stored_model_scores_as_the_trained_one_from_a_fresh_trunk(llama: Path, tmp_path: Path) -> None:
-    """Reward model on a merged SFT adapter: load everything again and compare with the scores stored in training."""
-    config = make_config(llama, sft={"lr": 1e-2, "epochs": 5, "batch": 8})
-    sft = open_folder(tmp_path / "sft")
+@pytest.fixture(scope="module")
+def trained(llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs: ``sft``, and on it the reward model ``rm``; beside it the base model ``base``."""
+    root = tmp_path_factory.mktemp("trained")
+    shutil.copytree(llama, root / "base")
+    config = make_config(root / "base", sft={"lr": 1e-2, "epochs": 5, "batch": 8})
+    sft, folder = open_folder(root / "runs" / "sft"), open_folder(root / "runs" / "rm")
     train_sft(sft, config, [sample.example for sample in SAMPLES], None)
-    folder = open_folder(tmp_path / "rm")
-    result = train_reward_model(folder, config, "label", sft.path / "adapter", PAIRS, {}, SAMPLES)
-    folder.finish(result)
-    stored = read_json(folder.path / "sft_scores.json")
-    loaded = load_scorers({"label": folder.path})
+    folder.finish(train_reward_model(folder, config, "label", sft.path / "adapter", PAIRS, {}, SAMPLES))
+    return root
+
+
+def check_scores(folder: Path) -> None:
+    """Load everything again and compare with the scores that training stored."""
+    stored = read_json(folder / "sft_scores.json")
+    loaded = load_scorers({"label": folder})
     examples = [sample.example for sample in SAMPLES] * 2
     responses = [sample.responses[0] for sample in SAMPLES] + [sample.responses[1] for sample in SAMPLES]
     assert loaded.scorers["label"](examples, responses) == pytest.approx(stored["scores"], abs=1e-4)
     assert loaded.sft_scores["label"] == stored["scores"]
-    assert result["trunk"] == load_trunk(config.model, sft.path / "adapter").sha256()
+
+
+def test_stored_model_scores_as_the_trained_one_from_a_fresh_trunk(trained: Path) -> None:
+    """Reward model on a merged SFT adapter."""
+    check_scores(trained / "runs" / "rm")
+    result, config = read_json(trained / "runs" / "rm" / "result.json"), make_config(trained / "base")
+    assert result["trunk"] == load_trunk(config.model, trained / "runs" / "sft" / "adapter").sha256()
     assert result["trunk"] != load_trunk(config.model).sha256()
+
+
+def test_a_folder_of_runs_can_be_moved(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "runs", tmp_path / "elsewhere")
+    shutil.move(trained / "runs", trained / "gone")
+    try:
+        check_scores(tmp_path / "elsewhere" / "rm")
+        shutil.rmtree(tmp_path / "elsewhere" / "sft")
+        with pytest.raises(ModelError, match=r"rm: its SFT adapter is not at .*sft/adapter; move the folders of a run"):
+            load_scorers({"label": tmp_path / "elsewhere" / "rm"})
+    finally:
+        shutil.move(trained / "gone", trained / "runs")
+
+
+def test_a_trunk_that_changed_since_is_refused(trained: Path, llama: Path, tmp_path: Path) -> None:
+    """Other base weights under the same name score something else without a word."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    result = read_json(tmp_path / "runs" / "rm" / "result.json")
+    other = tiny_llama(tmp_path / "other", tiny_tokenizer(TEXTS), seed=1)
+    write_json(tmp_path / "runs" / "rm" / "result.json", result | {"model": result["model"] | {"name": str(other)}})
+    with pytest.raises(ModelError, match=rf"rm: the reward model was trained on trunk {result['trunk']}, found "):
+        load_scorers({"label": tmp_path / "runs" / "rm"})
+
+
+def test_a_trunk_of_the_same_files_may_be_rounded_differently(trained: Path, tmp_path: Path) -> None:
+    """Another processor may merge an adapter into other last bits; the files decide then."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    result = read_json(tmp_path / "runs" / "rm" / "result.json")
+    write_json(tmp_path / "runs" / "rm" / "result.json", result | {"trunk": "0" * 16})
+    check_scores(tmp_path / "runs" / "rm")
 
 
 def test_a_stored_adapter_that_scores_otherwise_is_refused(llama: Path, tmp_path: Path) -> None:
