@@ -16,11 +16,10 @@ from rewardlab.annotate.base import (
     RationaleRequest,
 )
 from rewardlab.annotate.choose import Choice, build_annotator, choose_annotator
-from rewardlab.annotate.prompting import PROMPT_VERSION
+from rewardlab.annotate.prompting import prompt_versions
 
 __all__ = [
     "OUTCOMES",
-    "PROMPT_VERSION",
     "Annotation",
     "Annotator",
     "Choice",
@@ -31,4 +30,5 @@ __all__ = [
     "RationaleRequest",
     "build_annotator",
     "choose_annotator",
+    "prompt_versions",
 ]

@@ -1,4 +1,4 @@
-"""The requests in words: RLLR's three templates, stored as Jinja files beside this module.
+"""The requests in words: RLLR's three templates, stored as Jinja files under ``annotations/prompts/``.
 
 The wording is the authors' own, slips included. Repaired is what the scan of appendix C tore (a doubled second
 answer); ``\\n`` in the paper is a line break here.
@@ -6,23 +6,27 @@ answer); ``\\n`` in the paper is a line break here.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab.annotate.base import seeded
+from rewardlab.annotate.shipped import shipped
+from rewardlab.errors import DataError
 from rewardlab.tasks.task import prompt_of, tasks
 from rewardlab.types import Example, Label
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-PROMPT_VERSION = 1
-"""Enters fingerprints; raise it whenever a template's words change."""
+PROMPTS = ("rationale", "ranking", "judge")
 
 VERDICTS = ("Answer 1 is better", "Answer 2 is better")
 """What ``judge.jinja`` asks for when the answers are not equal."""
+
+_VERSION = re.compile(r"\{#\s*version\s+(\d+)\s*#\}\n")
 
 
 def rationale_request(example: Example, label: Label) -> str:
@@ -52,11 +56,29 @@ def ranking_example(count: int, *seed: str) -> str:
 
 
 @cache
+def prompt_versions() -> dict[str, str]:
+    """Prompt -> its version and a digest of its words, such as ``1-5f0c2a9b``; enters fingerprints.
+
+    Raises:
+        DataError: A template does not begin with ``{# version N #}``.
+    """
+    return {name: _version(name) for name in PROMPTS}
+
+
+def _version(name: str) -> str:
+    path = shipped("prompts", f"{name}.jinja")
+    text = path.read_text(encoding="utf-8")
+    found = _VERSION.match(text)
+    if found is None:
+        raise DataError(f"{path}: begins with {text[:20]!r}, expected {{# version N #}} on its first line")
+    return f"{found[1]}-{hashlib.sha256(text[found.end() :].encode()).hexdigest()[:8]}"
+
+
+@cache
 def _template(name: str) -> Template:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    folder = Path(__file__).parent / "prompts"
     environment = Environment(
-        loader=FileSystemLoader(folder), undefined=StrictUndefined, autoescape=False, trim_blocks=True
+        loader=FileSystemLoader(shipped("prompts")), undefined=StrictUndefined, autoescape=False, trim_blocks=True
     )
     return environment.get_template(f"{name}.jinja")

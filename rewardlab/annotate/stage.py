@@ -16,7 +16,7 @@ from typing import Any, Literal
 from rewardlab.annotate.base import OUTCOMES, Annotation, Annotator, Progress, RationaleRequest, silent
 from rewardlab.annotate.choose import build_annotator, choose_annotator
 from rewardlab.annotate.filter import checked
-from rewardlab.annotate.prompting import PROMPT_VERSION
+from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.config import RunConfig
 from rewardlab.errors import AnnotationError
@@ -82,7 +82,7 @@ def run_annotate(
         "annotator": annotator.name,
         "model": annotator.model,
         "reason": choice.reason,
-        "prompt_version": PROMPT_VERSION,
+        "prompts": prompt_versions(),
         "fingerprint": folder.fingerprint,
         **_counts(rows, answers),
         "source": {name: asdict(split.origin) for name, split in splits.items()},

@@ -84,22 +84,46 @@ def stage_command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]]
     """Register a command that takes a Request first and its own options after it."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(command).parameters.values())[1:]
-        shared = list(inspect.signature(common).parameters.values())
-        shared_names = {parameter.name for parameter in shared}
-
-        @functools.wraps(command)
-        def run(**values: Any) -> None:
-            request = common(**{key: value for key, value in values.items() if key in shared_names})
-            command(request, **{key: value for key, value in values.items() if key not in shared_names})
-
-        parameters = [*own, *shared]
-        hints = get_type_hints(command, include_extras=True) | get_type_hints(common, include_extras=True)
-        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads it
-            [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-        )
-        run.__annotations__ = {p.name: hints[p.name] for p in parameters}
-        app.command(name)(run)
+        app.command(name)(_with_common(command))
         return command
 
     return decorate
+
+
+def stage_group(app: typer.Typer, name: str, command: Callable[..., None]) -> typer.Typer:
+    """Register a command as :func:`stage_command` does that also has commands below it, such as ``annotate merge``."""
+    group = typer.Typer(invoke_without_command=True)
+    run = _with_common(command)
+
+    @functools.wraps(run)
+    def alone(context: typer.Context, **values: Any) -> None:
+        if context.invoked_subcommand is None:
+            run(**values)
+
+    own = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = inspect.signature(run).parameters.values()
+    alone.__signature__ = inspect.Signature([own, *parameters])  # type: ignore[attr-defined]  # typer reads it
+    alone.__annotations__ = {"context": typer.Context, **run.__annotations__}
+    group.callback()(alone)
+    app.add_typer(group, name=name)
+    return group
+
+
+def _with_common(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer sees it: its own options, then those that all stages share."""
+    own = list(inspect.signature(command).parameters.values())[1:]
+    shared = list(inspect.signature(common).parameters.values())
+    shared_names = {parameter.name for parameter in shared}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        request = common(**{key: value for key, value in values.items() if key in shared_names})
+        command(request, **{key: value for key, value in values.items() if key not in shared_names})
+
+    parameters = [*own, *shared]
+    hints = get_type_hints(command, include_extras=True) | get_type_hints(common, include_extras=True)
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # typer reads it
+        [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    )
+    run.__annotations__ = {p.name: hints[p.name] for p in parameters}
+    return run

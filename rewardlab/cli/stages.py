@@ -1,4 +1,4 @@
-"""The commands that run one stage: annotate, pair-gen, sft, rm train, ppo, eval."""
+"""The commands that run one stage: pair-gen, sft, rm train, ppo, eval; ``annotate`` is in a module of its own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from rewardlab.cli import annotate
+from rewardlab.cli.annotate import Limit
 from rewardlab.cli.compare import compare
 from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.running import run_goal
 from rewardlab.types import PairKind
 
-Limit = Annotated[int | None, typer.Option(help="Most rows a task.")]
 BalanceLength = Annotated[
     bool | None,
     typer.Option("--balance-length", help="Drop pairs until length does not tell which response is preferred."),
@@ -22,21 +23,14 @@ BalanceLength = Annotated[
 def add_to(app: typer.Typer, rm: typer.Typer) -> None:
     """Put the commands on the main application and on its ``rm`` group."""
     for name, command in (
-        ("annotate", annotate),
         ("pair-gen", pair_gen),
         ("sft", sft),
         ("ppo", ppo),
         ("eval", evaluate),
     ):
         stage_command(app, name)(command)
+    annotate.add_to(app)
     stage_command(rm, "train")(train_reward_model)
-
-
-def annotate(request: Request, limit: Limit = None) -> None:
-    """Write rationales for the right and for a wrong label of each labelled row."""
-    folder = run_goal(request, request.config({"annotate.limit": limit}), lambda pipeline: pipeline.annotate())
-    if folder:
-        typer.echo(f"rationales: {folder.path / 'rationales.jsonl'}")
 
 
 def pair_gen(

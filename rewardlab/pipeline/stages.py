@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.annotate.choose import choose_annotator, endpoint
-from rewardlab.annotate.prompting import PROMPT_VERSION
+from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.models.names import check_model, model_identity, resolve_device
@@ -269,7 +269,6 @@ class Pipeline:
         settings: dict[str, Any] = {
             "annotator": self._annotator["name"],
             "annotator_seed": self.config.data.seed,
-            "prompts": PROMPT_VERSION,
         }
         if self._annotator["name"] == "sandbox":
             return settings | {
@@ -280,6 +279,7 @@ class Pipeline:
         if self._annotator["name"] == "template":
             return settings
         return settings | {
+            "prompts": prompt_versions(),
             **self._annotator_model,
             "temperature": section.temperature,
             "annotator_tokens": section.max_new_tokens,

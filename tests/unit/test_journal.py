@@ -14,6 +14,7 @@ import pytest
 
 from rewardlab.annotate.base import request_key
 from rewardlab.annotate.journal import Journal
+from rewardlab.errors import RunFolderError
 
 WRITER = """
 import sys
@@ -57,6 +58,51 @@ def test_a_line_that_is_no_record_costs_only_itself(tmp_path: Path, caplog: pyte
     assert "line 2" in caplog.text
 
 
+def test_a_line_torn_by_another_process_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.append("a", {})
+    with path.open("ab") as other:
+        other.write(b'{"key": "torn')  # killed after we had opened the journal
+    journal.append("b", {"text": "whole"})
+    assert journal.get("b") == {"key": "b", "text": "whole"}
+    assert Journal(path).get("b") == {"key": "b", "text": "whole"}
+    assert "torn" not in Journal(path)
+
+
+def test_a_line_that_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path).writer() as writer:
+        writer.write("a", {})
+        with path.open("ab") as slow:
+            slow.write(b'{"key": ')
+        assert len(Journal(path)) == 1
+        assert path.read_bytes().endswith(b'{"key": ')
+
+
+def test_journals_merge_without_asking_twice(tmp_path: Path) -> None:
+    left, right = tmp_path / "left.jsonl", tmp_path / "right.jsonl"
+    Journal(left).append("a", {"text": "mine"})
+    for key in "ab":
+        Journal(right).append(key, {"text": "theirs"})
+    journal = Journal(left)
+    assert journal.merge(right) == 1
+    assert journal.merge(right) == 0
+    assert [Journal(left).get(key) for key in "ab"] == [{"key": "a", "text": "mine"}, {"key": "b", "text": "theirs"}]
+
+
+def test_merging_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="no such journal"):
+        Journal(tmp_path / "a.jsonl").merge(tmp_path / "b.jsonl")
+
+
+def test_the_first_answer_to_a_question_stays(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("a", {"text": "first"})
+    journal.append("a", {"text": "second"})
+    assert journal.get("a") == Journal(journal.path).get("a") == {"key": "a", "text": "first"}
+
+
 def test_journals_merge_by_concatenation(tmp_path: Path) -> None:
     left, right = tmp_path / "left.jsonl", tmp_path / "right.jsonl"
     Journal(left).append("a", {})
@@ -70,7 +116,7 @@ def test_an_answer_is_synced_before_append_returns(tmp_path: Path, monkeypatch: 
     path = tmp_path / "journal.jsonl"
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(path.read_bytes()))
     Journal(path).append("a", {})
-    assert synced == [b'{"key": "a"}\n']
+    assert synced == [b"", b'{"key": "a"}\n']  # the new file's name in its folder, then the line
 
 
 def test_threads_do_not_tear_each_others_lines(tmp_path: Path) -> None:
