@@ -76,6 +76,7 @@ def rollout_metrics(rollout: Rollout) -> dict[str, float]:
 GLOSSARY: Mapping[str, str] = {
     "policy/kl": "sum of log policy - log reference over a response, mean over responses; nats, 0 at the start",
     "policy/kl_k3": "k3 estimate of the KL per token; nats, never negative",
+    "policy/kl_coef": "beta in this step, when `ppo.kl_target` steers it; reward per nat",
     "policy/entropy": "entropy of the next-token distribution, mean over response tokens; nats",
     "policy/loss": "clipped objective, negated, mean over optimiser steps; near 0 with whitened advantages",
     "policy/clip_share": "share of tokens whose gradient the clip removed; healthy below 0.2",
