@@ -90,7 +90,9 @@ GLOSSARY: Mapping[str, str] = {
     "value/explained_variance": "1 - Var(return - value) / Var(return); 1 perfect, 0 a constant, negative worse",
     "rollout/response_tokens": "mean length of a response, end token included",
     "rollout/cut_share": "share of responses cut at their budget",
-    "time/rollout_s": "seconds spent sampling and measuring old, reference and value",
+    "time/generate_s": "seconds spent sampling",
+    "time/old_s": "seconds spent on log-probabilities and values at sampling time",
+    "time/reference_s": "seconds spent on the reference's log-probabilities",
     "time/score_s": "seconds spent on the reward",
     "time/update_s": "seconds spent on gradients",
 }

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from rewardlab.models.trunk import Trunk
 from rewardlab.rewards.ledger import Ledger, Shaped, summary
 from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training import checkpoint
+from rewardlab.training.clock import Clock
 from rewardlab.training.metrics import Averages, rollout_metrics
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.rollout import POLICY, VALUE, Actor, Chunk, Rollout, roll_out
@@ -129,11 +128,10 @@ class PPOTrainer:
 
     def step(self, step: int) -> None:
         """One PPO step."""
-        clock = _Clock()
+        clock = Clock(self.trunk.device)
         batch = batch_of(self.examples, step, self.config.batch, self.run_config.seed)
-        with clock.phase("rollout"):
-            key = (self.run_config.seed, step)
-            rollout = roll_out(self.actor, batch, self.sampling, self.config.micro_batch, key)
+        key = (self.run_config.seed, step)
+        rollout = roll_out(self.actor, batch, self.sampling, self.config.micro_batch, key, clock)
         with clock.phase("score"):
             scores = self._score(rollout)
         shaped, rewards = shape([score.score for score in scores], rollout, self.config, self.scale, self.kl.coef)
@@ -283,19 +281,6 @@ class PPOTrainer:
     def _check_trunk(self) -> None:
         if self.trunk.sha256() != self.trunk_sha256:
             raise TrainingError("the frozen trunk changed during training; the run is not valid")
-
-
-class _Clock:
-    """Seconds per phase of a step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def _returns_deviation(chunks: Sequence[Chunk]) -> float:
