@@ -92,7 +92,7 @@ class Annotator(Protocol):
     """Writes rationales and ranks responses.
 
     Attributes:
-        name: ``openai``, ``local``, ``template`` or ``sandbox``.
+        name: ``openai``, ``local``, ``bundled``, ``template`` or ``sandbox``.
         model: Which model answers.
     """
 

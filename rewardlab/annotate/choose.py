@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,7 +15,7 @@ from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig, RunConfig
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.types import Example
 
-AnnotatorName = Literal["openai", "local", "template", "sandbox"]
+AnnotatorName = Literal["openai", "local", "bundled", "template", "sandbox"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +26,33 @@ class Choice:
     reason: str
 
 
-def choose_annotator(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str]) -> Choice:
+def choose_annotator(
+    config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str], written: Collection[str] = ()
+) -> Choice:
     """The annotator that the configuration names, or the best one available.
 
     ``auto`` takes the oracle where every task is a sandbox task (it knows the truth and costs nothing), else
-    ``openai`` when its key is set, else ``local`` when a real model is configured, else ``template``.
+    ``openai`` when its key is set, else ``local`` when a real model is configured, else ``bundled`` where something
+    was written for the rows of every task, else ``template``.
 
     Args:
         config: ``annotator`` and ``model`` are read.
         model: The run's own model, the local annotator's default.
         tasks: Names of the tasks to annotate.
+        written: Those whose rows come from the bundled sample and were written for (``bundled.written_tasks``).
     Raises:
         InputError: The annotator that was asked for cannot work here.
     """
     if config.annotator == "auto":
-        return _best(config, model, tasks)
+        return _best(config, model, tasks, written)
     if config.annotator == "openai":
         _check_key()
     if config.annotator == "sandbox":
         _check_sandbox(tasks)
     if config.annotator == "local":
         local_model(config, model)
+    if config.annotator == "bundled":
+        _check_written(tasks, written)
     return Choice(config.annotator, f"asked for by annotate.annotator = {config.annotator!r}")
 
 
@@ -56,7 +62,7 @@ def local_model(config: AnnotateConfig, model: ModelConfig) -> str:
     if name == TINY_MODEL:
         raise ConfigError(
             f"--annotator local: {TINY_MODEL} speaks the sandbox language and follows no instructions; "
-            "give annotate.model (a hub id, a folder, smollm2-135m-q4), or choose --annotator template or sandbox"
+            "give annotate.model (a hub id, a folder, smollm2-135m-q4), or --annotator bundled, template or sandbox"
         )
     return name
 
@@ -79,10 +85,14 @@ def build_annotator(
         name: What :func:`choose_annotator` said.
         config: The run's configuration.
         journals: Folder of the journals; ``openai`` and ``local`` keep one there.
-        rows: Task name -> rows over which ``template`` weighs words.
+        rows: Task name -> rows over which ``template`` weighs words, which fills in for ``bundled``.
     Raises:
         InputError: No key, or no model.
     """
+    if name == "bundled":
+        from rewardlab.annotate.bundled import BundledAnnotator
+
+        return BundledAnnotator(rows)
     if name == "template":
         from rewardlab.annotate.template import TemplateAnnotator
 
@@ -99,7 +109,7 @@ def build_annotator(
     return LocalAnnotator(config, journal)
 
 
-def _best(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str]) -> Choice:
+def _best(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str], written: Collection[str]) -> Choice:
     from rewardlab.annotate.hosted import KEY_VARIABLE
 
     if _all_sandbox(tasks):
@@ -108,6 +118,8 @@ def _best(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str]) -> C
         return Choice("openai", f"{KEY_VARIABLE} is set")
     if (name := config.model or model.name) != TINY_MODEL:
         return Choice("local", f"no {KEY_VARIABLE}; the model {name} can annotate on this machine")
+    if set(tasks) <= set(written):
+        return Choice("bundled", f"no {KEY_VARIABLE}; rationales were written for rows of the bundled sample")
     return Choice(
         "template",
         f"no {KEY_VARIABLE} and no model but the embedded one: rationales are filled-in sentences, for trying out only",
@@ -125,6 +137,15 @@ def _check_sandbox(tasks: Sequence[str]) -> None:
         raise InputError(
             f"--annotator sandbox: the oracle knows nothing about {', '.join(tasks)}; "
             "choose openai, local or template, or a sandbox task"
+        )
+
+
+def _check_written(tasks: Sequence[str], written: Collection[str]) -> None:
+    bare = [name for name in tasks if name not in written]
+    if bare:
+        raise InputError(
+            f"--annotator bundled: nothing was written for the rows of {', '.join(bare)}; "
+            "add --source bundled for a task of RLLR, or choose openai, local or template"
         )
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rewardlab.annotate.base import OUTCOMES, Annotation, Annotator, Progress, RationaleRequest, silent
+from rewardlab.annotate.bundled import written_tasks, written_wrong_label
 from rewardlab.annotate.choose import build_annotator, choose_annotator
 from rewardlab.annotate.filter import checked
 from rewardlab.annotate.prompting import prompt_versions
@@ -71,11 +72,12 @@ def run_annotate(
         InputError: The annotator cannot work here.
         AnnotationError: Too many requests failed, or nothing usable came back.
     """
-    choice = choose_annotator(config.annotate, config.model, list(splits))
+    choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
     logger.info("annotator %s: %s", choice.name, choice.reason)
     weighed = {name: split.labelled for name, split in splits.items()}
     annotator = build_annotator(choice.name, config, journal_root, weighed)
-    asked = [item for name, split in splits.items() for item in assignments(name, split, config)]
+    wrong = written_wrong_label if choice.name == "bundled" else None
+    asked = [item for name, split in splits.items() for item in assignments(name, split, config, wrong)]
     answers = _answers(annotator, asked, progress)
     rows = [_row(item, answer) for item, answer in zip(asked, answers, strict=True)]
     manifest = {
@@ -93,10 +95,18 @@ def run_annotate(
     return manifest
 
 
-def assignments(task: str, splits: Splits, config: RunConfig) -> Iterator[Assignment]:
+def assignments(
+    task: str, splits: Splits, config: RunConfig, known_wrong: Callable[[Example], Label | None] | None = None
+) -> Iterator[Assignment]:
     """What is asked for one task: a right and a wrong label for each labelled and each held-out row.
 
     ``annotate.limit`` bounds the held-out rows too, so that a trial of ten rows does not pay for hundreds.
+
+    Args:
+        task: Its name.
+        splits: Its rows.
+        config: How many rows, and the seed of wrong labels.
+        known_wrong: The wrong label of a row that has a rationale already; None draws one.
     """
     wrong_labels = WrongLabels(tasks.get(task), [row.label for row in splits.labelled])
     parts: tuple[tuple[SplitName, Sequence[Example]], ...] = (
@@ -107,7 +117,9 @@ def assignments(task: str, splits: Splits, config: RunConfig) -> Iterator[Assign
         for example in examples:
             if example.label is not None:
                 yield Assignment(split, example, example.label, True)
-                wrong = wrong_labels.draw(example.label, config.seed, example.id)
+                wrong = known_wrong(example) if known_wrong else None
+                if wrong is None:
+                    wrong = wrong_labels.draw(example.label, config.seed, example.id)
                 yield Assignment(split, example, wrong, False)
 
 

@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rewardlab.annotate.bundled import written_tasks
 from rewardlab.annotate.choose import choose_annotator, endpoint
 from rewardlab.annotate.prompting import prompt_versions
+from rewardlab.annotate.written import written_version
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.models.names import check_model, model_identity, resolve_device
@@ -260,7 +262,9 @@ class Pipeline:
 
     @cached_property
     def _annotator(self) -> dict[str, str]:
-        choice = choose_annotator(self.config.annotate, self.config.model, [task.name for task in self.tasks])
+        choice = choose_annotator(
+            self.config.annotate, self.config.model, [task.name for task in self.tasks], written_tasks(self.splits)
+        )
         return {"name": choice.name, "reason": choice.reason}
 
     @property
@@ -276,6 +280,8 @@ class Pipeline:
                 "mismatch_rate": section.mismatch_rate,
                 "oracle_weight": section.oracle_weight,
             }
+        if self._annotator["name"] == "bundled":
+            return settings | {"written": written_version()}
         if self._annotator["name"] == "template":
             return settings
         return settings | {

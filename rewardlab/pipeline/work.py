@@ -64,13 +64,16 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
         result = run_pairs(job.folder, config, kind, splits, rationales, progress=job.report)
         used = sum(len(split.labelled[: config.pairs.limit]) for split in splits.values())
         return {**result, "gold": {"labelled": used}}
+    from rewardlab.annotate.bundled import written_answers_first, written_tasks
     from rewardlab.annotate.choose import build_annotator, choose_annotator
 
-    choice = choose_annotator(config.annotate, config.model, list(splits))
+    choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
     shared = config.model_copy(update={"seed": config.data.seed})
     weighed = {name: split.labelled for name, split in splits.items()}
     annotator = build_annotator(choice.name, shared, journals, weighed)
     sample_answers = _answers_of(_trunk(config, job.inputs), config)
+    if choice.name == "bundled":
+        sample_answers = written_answers_first(sample_answers)
     return run_pairs(
         job.folder, config, kind, splits, None, sample_answers=sample_answers, annotator=annotator, progress=job.report
     )
@@ -90,10 +93,7 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     }
     trained_on = read_pairs(job.inputs["pairs"] / "pairs.jsonl")
     adapter = job.inputs["start"] / ADAPTER if "start" in job.inputs else None
-    rows = [example for split in splits.values() for example in (*split.labelled, *split.validation)]
-    return train_reward_model(
-        job.folder, config, kind, adapter, trained_on, held_out, samples, job.recorder, examples=rows
-    )
+    return train_reward_model(job.folder, config, kind, adapter, trained_on, held_out, samples, job.recorder)
 
 
 def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:

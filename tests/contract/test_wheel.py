@@ -25,6 +25,7 @@ PACKAGE_DATA = (
     "annotations/prompts/judge.jinja",
     "suites/demo.toml",
     "suites/results.toml",
+    *(f"annotations/{task}/{kind}.jsonl" for task in BUNDLED if task != "cola" for kind in ("rationales", "rankings")),
     *(f"tasks/bundled/{task}.jsonl" for task in BUNDLED),
 )
 SMALL = {
@@ -124,6 +125,7 @@ def test_pairs_of_a_real_task(installed: Path, empty: Path) -> None:
         assert pair["chosen_label"] == pair["gold_label"] != pair["rejected_label"]
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["source"]["agnews"]["kind"] == "bundled"
+    assert manifest["annotators"] == ["bundled written for this project"]
     assert str(folder.relative_to(empty)) in done.stdout
 
 
