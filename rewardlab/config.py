@@ -149,6 +149,10 @@ class PPOConfig(Section):
     gamma: float = Field(1.0, gt=0, le=1, description="discount per token")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="GAE trace decay")
     kl_coef: float = Field(0.05, ge=0, description="beta of the per-token KL penalty in the reward, per nat")
+    kl_target: float | None = Field(
+        None, gt=0, description="KL to the reference that beta is steered to, nats a response; default: beta is fixed"
+    )
+    kl_horizon: int = Field(10_000, ge=1, description="responses in which a steered beta moves a fifth or so at most")
     entropy_coef: float = Field(0.0, ge=0, description="entropy bonus, reward per nat")
     normalise_scores: bool = Field(True, description="divide scores by their running standard deviation")
     score_clip: float = Field(10.0, gt=0, description="bound of |score| after normalisation")
@@ -181,6 +185,7 @@ class RunConfig(Section):
         None, description="where PPO starts; default: sft-rationale for rationales, else sft"
     )
     seed: int = Field(0, ge=0, description="seed of data order, initialisation and sampling")
+    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept while a stage trains")
     preset: Literal["rllr", "ppo-nlu"] = Field("rllr", description="published PPO settings to start from")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

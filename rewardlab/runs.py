@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,8 @@ from typing import Any
 from rewardlab.config import fingerprint
 from rewardlab.errors import DataError, RunFolderError
 
+CHECKPOINTS = "checkpoints"
+"""Folder inside a run folder: what an interrupted stage goes on from."""
 PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "openai", "polars")
 
 
@@ -49,10 +52,16 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: expected a JSON file: {error}") from error
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON Lines file; raises DataError that names file and line."""
+def read_jsonl(path: Path, *, may_be_cut: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a JSON Lines file; raises DataError that names file and line.
+
+    Args:
+        path: The file.
+        may_be_cut: Leave out a last line without a line break, which a killed process had begun to write.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        whole = path.read_bytes()
+        lines = (whole[: whole.rfind(b"\n") + 1] if may_be_cut else whole).decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected a readable JSON Lines file in UTF-8: {error}") from error
     for number, line in enumerate(lines, 1):
@@ -140,8 +149,9 @@ class RunFolder:
             ) from error
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Mark the stage as done."""
+        """Mark the stage as done; its checkpoints are of no more use then."""
         write_json(self.result_path, result)
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     def result(self) -> dict[str, Any]:
         """What :meth:`finish` stored."""

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from rewardlab import __version__
-from rewardlab.cli import compare, reward, stages, suite, tasks
+from rewardlab.cli import bench, compare, reward, stages, suite, tasks
 from rewardlab.errors import RewardlabError
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -32,6 +32,7 @@ stages.add_to(app, rm)
 app.add_typer(rm, name="rm")
 app.add_typer(reward.app, name="reward")
 app.add_typer(suite.app, name="suite")
+app.add_typer(bench.app, name="bench")
 app.command("compare")(compare.compare)
 
 

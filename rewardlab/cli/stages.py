@@ -18,6 +18,7 @@ BalanceLength = Annotated[
     bool | None,
     typer.Option("--balance-length", help="Drop pairs until length does not tell which response is preferred."),
 ]
+Keep = Annotated[int | None, typer.Option(help="Newest checkpoints kept while it trains.")]
 
 
 def add_to(app: typer.Typer, rm: typer.Typer) -> None:
@@ -85,6 +86,7 @@ def ppo(
     lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
     r2: Annotated[str | None, typer.Option(help="Second reward model of `mixed`: ranked, rationale.")] = None,
     steps: Annotated[int | None, typer.Option(help="PPO steps.")] = None,
+    keep: Keep = None,
     init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
     preset: Annotated[str | None, typer.Option(help="Published settings: rllr or ppo-nlu.")] = None,
     limit: Limit = None,
@@ -95,6 +97,7 @@ def ppo(
         "reward.lam": lam,
         "reward.r2": r2,
         "ppo.steps": steps,
+        "keep_checkpoints": keep,
         "init": init,
         "preset": preset,
         "data.prompts": limit,

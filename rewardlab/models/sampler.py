@@ -46,12 +46,14 @@ class SamplingConfig:
         temperature: Divides the logits; 0 is greedy decoding.
         stop: Texts after which a response is complete.
         batch: Rows generated together; rows are grouped by prompt length.
+        is_fixed_length: Draw the whole budget, whatever ends a response; for measurements of speed.
     """
 
     max_new_tokens: int
     temperature: float = 1.0
     stop: tuple[str, ...] = ()
     batch: int = 64
+    is_fixed_length: bool = False
 
 
 def row_key(*parts: object) -> int:
@@ -90,7 +92,12 @@ def draw(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def sample(
-    trunk: Trunk, prompts: Sequence[Sequence[int]], keys: Sequence[int], config: SamplingConfig, role: str | None
+    trunk: Trunk,
+    prompts: Sequence[Sequence[int]],
+    keys: Sequence[int],
+    config: SamplingConfig,
+    role: str | None,
+    budgets: Sequence[int] | None = None,
 ) -> list[Sample]:
     """Generate one response per prompt under ``role``.
 
@@ -100,6 +107,7 @@ def sample(
         keys: One :func:`row_key` per prompt.
         config: Budget, temperature, stop strings, batch.
         role: Whose adapter draws; None is the bare trunk.
+        budgets: Tokens that each response may have; default ``config.max_new_tokens`` for all.
     Returns:
         As many samples as prompts, in their order.
     """
@@ -109,6 +117,8 @@ def sample(
         for start in range(0, len(order), config.batch):
             rows = order[start : start + config.batch]
             batch = _Decoding(trunk, [prompts[row] for row in rows], [keys[row] for row in rows], config)
+            if budgets is not None:
+                batch.budgets = [budgets[row] for row in rows]
             done.update(zip(rows, batch.run(), strict=True))
     return [done[row] for row in range(len(prompts))]
 
@@ -121,19 +131,20 @@ class _Decoding:
     ) -> None:
         self.trunk, self.config = trunk, config
         self.ids: list[list[int]] = [[] for _ in prompts]
+        self.budgets = [config.max_new_tokens] * len(prompts)
         self.finished = [False] * len(prompts)
         self.rows = list(range(len(prompts)))
         self.keys = torch.tensor(keys, dtype=torch.int64)
         self.prompt, self.keep = left_pad(prompts, trunk.codec.pad_id, trunk.device)
-        self.ends = end_ids(trunk)
+        self.ends = frozenset[int]() if config.is_fixed_length else end_ids(trunk)
 
     def run(self) -> list[Sample]:
         state = self.trunk.prefill(self.prompt, self.keep)
         last, cache = state.last, state.cache
-        for position in range(self.config.max_new_tokens):
+        for position in range(max(self.budgets)):
             tokens = draw(self.trunk.logits(last), self.config.temperature, uniforms(self.keys, position))
             self._take(tokens.tolist())
-            if all(self.finished[row] for row in self.rows) or position + 1 == self.config.max_new_tokens:
+            if all(map(self._is_done, self.rows)):
                 break
             tokens = self._compact(tokens, cache)
             self.keep = torch.cat([self.keep, self.keep.new_ones(len(self.rows), 1)], dim=1)
@@ -142,19 +153,22 @@ class _Decoding:
 
     def _take(self, tokens: list[int]) -> None:
         for row, token in zip(self.rows, tokens, strict=True):
-            if not self.finished[row]:
+            if not self._is_done(row):
                 self.ids[row].append(token)
                 self.finished[row] = token in self.ends or self._hits_stop(row)
 
+    def _is_done(self, row: int) -> bool:
+        return self.finished[row] or len(self.ids[row]) >= self.budgets[row]
+
     def _hits_stop(self, row: int) -> bool:
-        if not self.config.stop:
+        if not self.config.stop or self.config.is_fixed_length:
             return False
         tail = self.trunk.codec.decode(self.ids[row][-STOP_TAIL_TOKENS:])
         return bool(tail.strip()) and any(stop in tail.lstrip() for stop in self.config.stop)
 
     def _compact(self, tokens: Tensor, cache: Any) -> Tensor:
-        """Drop finished rows from cache, masks and keys when enough of them have piled up."""
-        alive = [index for index, row in enumerate(self.rows) if not self.finished[row]]
+        """Drop rows that are done from cache, masks and keys when enough of them have piled up."""
+        alive = [index for index, row in enumerate(self.rows) if not self._is_done(row)]
         if len(alive) >= COMPACT_BELOW * len(self.rows):
             return tokens
         index = torch.tensor(alive)

@@ -21,6 +21,7 @@ from rewardlab.config import ModelConfig
 from rewardlab.errors import ModelError
 from rewardlab.functional.masking import positions_from_keep
 from rewardlab.models.codec import Codec
+from rewardlab.models.frozen import use_onednn
 from rewardlab.models.names import find_model, resolve_device, resolve_dtype
 from rewardlab.models.roles import Roles
 
@@ -51,6 +52,7 @@ class Trunk:
         self.model = model.eval().requires_grad_(False)
         self.codec = codec
         self.name = name
+        use_onednn(model)
         self.roles = Roles(model)
         self._takes_positions = "position_ids" in inspect.signature(self.backbone.forward).parameters
 

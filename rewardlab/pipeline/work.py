@@ -93,7 +93,10 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     }
     trained_on = read_pairs(job.inputs["pairs"] / "pairs.jsonl")
     adapter = job.inputs["start"] / ADAPTER if "start" in job.inputs else None
-    return train_reward_model(job.folder, config, kind, adapter, trained_on, held_out, samples, job.recorder)
+    rows = [example for split in splits.values() for example in (*split.labelled, *split.validation)]
+    return train_reward_model(
+        job.folder, config, kind, adapter, trained_on, held_out, samples, job.recorder, examples=rows
+    )
 
 
 def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:

@@ -1,22 +1,27 @@
-"""Checkpoints of PPO: everything the next step depends on, written whole, the newest two kept.
+"""Checkpoints of PPO: everything the next step depends on, written whole, the newest few kept.
 
-Sampling and batch order are functions of (seed, step), so adapters, heads, optimisers, schedulers and the running
-score scale are all there is.
+Sampling, the order of prompts and minibatches are functions of (seed, step), so the number of the next step is the
+cursor into the data. The states of Python's, NumPy's and torch's generators are there for rewards that draw numbers.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import shutil
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
 import torch
 
+from rewardlab.config import fingerprint
+from rewardlab.errors import RunFolderError
 from rewardlab.rewards.ledger import LEDGER_FILE
-from rewardlab.runs import read_jsonl, write_jsonl
+from rewardlab.runs import CHECKPOINTS, differing_keys
+from rewardlab.training import random_state
 from rewardlab.training.rollout import POLICY, VALUE
 
 if TYPE_CHECKING:
@@ -24,48 +29,54 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "checkpoints"
-KEPT = 2
+UNREADABLE = (OSError, BadZipFile, zlib.error, EOFError, UnpicklingError, RuntimeError, ValueError, KeyError)
+"""What zipfile and torch raise on damaged files, by the place of the damage."""
 
 
 def save(trainer: PPOTrainer, next_step: int) -> None:
     """Store the state before step ``next_step``; appears whole or not at all."""
-    folder = trainer.folder / FOLDER
+    folder = trainer.folder / CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"part-{os.getpid()}"
-    torch.save({"next_step": next_step, **_state(trainer)}, part)
+    part = folder / "unfinished"
+    with part.open("wb") as file:
+        torch.save({"next_step": next_step, **_state(trainer)}, file)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(part, folder / f"step-{next_step:06d}.pt")
-    for old in _stored(folder)[:-KEPT]:
+    for old in _stored(folder)[: -trainer.run_config.keep_checkpoints]:
         old.unlink()
 
 
 def restore(trainer: PPOTrainer) -> int:
-    """Load the newest readable checkpoint; returns the step to go on with, 0 when there is none."""
-    for path in reversed(_stored(trainer.folder / FOLDER)):
+    """Load the newest readable checkpoint; returns the step to go on with, 0 when there is none.
+
+    Raises:
+        RunFolderError: The checkpoint was made under another configuration; the message lists the keys.
+    """
+    ledger = trainer.folder / LEDGER_FILE
+    for path in reversed(_stored(trainer.folder / CHECKPOINTS)):
         try:
-            state = _read(path)
-        except (OSError, BadZipFile) as error:
-            logger.warning("checkpoint %s cannot be read (%s); trying the one before it", path, error)
+            state = _read(path, ledger)
+        except UNREADABLE as error:
+            logger.warning("checkpoint %s cannot be used (%s); trying the one before it", path, error)
             continue
+        _check_identity(path, state["identity"], _identity(trainer))
         _apply(trainer, state)
-        _rewind(trainer.folder, int(state["next_step"]))
+        _cut(ledger, state["ledger_bytes"])
         return int(state["next_step"])
-    _rewind(trainer.folder, 0)
+    _cut(ledger, 0)
     return 0
 
 
-def remove(folder: Path) -> None:
-    """Delete a finished run's checkpoints; its adapter is stored."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, ledger: Path) -> dict[str, Any]:
     """The stored state; raises BadZipFile where torch would load damaged numbers without a word."""
     with ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged is not None:
         raise BadZipFile(f"{damaged} does not have its checksum")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if _size(ledger) < state["ledger_bytes"]:
+        raise ValueError(f"{ledger.name} has {_size(ledger)} bytes, fewer than the {state['ledger_bytes']} it had")
     return state
 
 
@@ -76,16 +87,19 @@ def _stored(folder: Path) -> list[Path]:
 def _state(trainer: PPOTrainer) -> dict[str, Any]:
     roles = trainer.trunk.roles
     return {
+        "identity": _identity(trainer),
         "adapters": {name: roles.state(name) for name in (POLICY, VALUE) if name in roles},
         "heads": {name: head.state_dict() for name, head in _heads(trainer).items()},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in trainer.optimizers.items()},
         "schedulers": {name: scheduler.state_dict() for name, scheduler in trainer.schedulers.items()},
         "scale": trainer.scale.state(),
-        "torch_rng": torch.get_rng_state(),
+        "kl": trainer.kl.state(),
+        "random": random_state.capture(),
+        "ledger_bytes": _size(trainer.folder / LEDGER_FILE),
     }
 
 
-def _apply(trainer: PPOTrainer, state: dict[str, Any]) -> None:
+def _apply(trainer: PPOTrainer, state: Mapping[str, Any]) -> None:
     for name, adapter in state["adapters"].items():
         trainer.trunk.roles.restore(name, adapter)
     for name, head in _heads(trainer).items():
@@ -95,7 +109,27 @@ def _apply(trainer: PPOTrainer, state: dict[str, Any]) -> None:
     for name, scheduler in trainer.schedulers.items():
         scheduler.load_state_dict(state["schedulers"][name])
     trainer.scale.restore(state["scale"])
-    torch.set_rng_state(state["torch_rng"])
+    trainer.kl.restore(state["kl"])
+    random_state.restore(state["random"])
+
+
+def _identity(trainer: PPOTrainer) -> dict[str, Any]:
+    """What the steps depend on beside the state; keys as the configuration names them, the model by its weights."""
+    config = trainer.run_config
+    kept = config.model_dump(mode="json", include={"seed", "format", "lora", "reward", "ppo"})
+    del kept["ppo"]["checkpoint_every"]
+    model = config.model.model_dump(include={"max_prompt_tokens", "max_new_tokens"})
+    prompts = fingerprint([[example.task, example.id] for example in trainer.examples])
+    return {**kept, "model": model, "prompts": prompts, "trunk": trainer.trunk_sha256}
+
+
+def _check_identity(path: Path, stored: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+    differing = ", ".join(sorted(differing_keys(stored, mine)))
+    if differing:
+        raise RunFolderError(
+            f"{path}: was made under another configuration (differs in {differing}); go on with the old one, or start "
+            f"anew with --fresh or another --out"
+        )
 
 
 def _heads(trainer: PPOTrainer) -> dict[str, torch.nn.Module]:
@@ -105,8 +139,11 @@ def _heads(trainer: PPOTrainer) -> dict[str, torch.nn.Module]:
     return {} if head is None else {VALUE: head}
 
 
-def _rewind(folder: Path, done: int) -> None:
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _cut(ledger: Path, position: int) -> None:
     """Drop the ledger's rows of steps that will be repeated; the recorder does the same with its metrics."""
-    path = folder / LEDGER_FILE
-    if path.exists():
-        write_jsonl(path, [row for row in read_jsonl(path) if row["step"] <= done])
+    if ledger.exists():
+        os.truncate(ledger, position)

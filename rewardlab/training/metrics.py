@@ -76,6 +76,7 @@ def rollout_metrics(rollout: Rollout) -> dict[str, float]:
 GLOSSARY: Mapping[str, str] = {
     "policy/kl": "sum of log policy - log reference over a response, mean over responses; nats, 0 at the start",
     "policy/kl_k3": "k3 estimate of the KL per token; nats, never negative",
+    "policy/kl_coef": "beta in this step, when `ppo.kl_target` steers it; reward per nat",
     "policy/entropy": "entropy of the next-token distribution, mean over response tokens; nats",
     "policy/loss": "clipped objective, negated, mean over optimiser steps; near 0 with whitened advantages",
     "policy/clip_share": "share of tokens whose gradient the clip removed; healthy below 0.2",
@@ -89,7 +90,9 @@ GLOSSARY: Mapping[str, str] = {
     "value/explained_variance": "1 - Var(return - value) / Var(return); 1 perfect, 0 a constant, negative worse",
     "rollout/response_tokens": "mean length of a response, end token included",
     "rollout/cut_share": "share of responses cut at their budget",
-    "time/rollout_s": "seconds spent sampling and measuring old, reference and value",
+    "time/generate_s": "seconds spent sampling",
+    "time/old_s": "seconds spent on log-probabilities and values at sampling time",
+    "time/reference_s": "seconds spent on the reference's log-probabilities",
     "time/score_s": "seconds spent on the reward",
     "time/update_s": "seconds spent on gradients",
 }

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +26,12 @@ from rewardlab.models.trunk import Trunk
 from rewardlab.rewards.ledger import Ledger, Shaped, summary
 from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training import checkpoint
+from rewardlab.training.clock import Clock
 from rewardlab.training.metrics import Averages, rollout_metrics
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.rollout import POLICY, VALUE, Actor, Chunk, Rollout, roll_out
 from rewardlab.training.schedule import batch_of, make_optimizer, make_scheduler
-from rewardlab.training.shaping import ScoreScale, shape
+from rewardlab.training.shaping import KLController, ScoreScale, shape
 from rewardlab.types import Example, Reward, Score
 
 logger = logging.getLogger(__name__)
@@ -94,7 +93,7 @@ class PPOTrainer:
         torch.manual_seed(config.seed)  # adapters' A matrices
         self.actor = self._cast(value_start, value_scale)
         self.steps = config.ppo.steps if config.ppo.steps is not None else self._one_pass()
-        self.scale = ScoreScale()
+        self.scale, self.kl = ScoreScale(), KLController(config.ppo)
         self.sampling = SamplingConfig(
             config.new_tokens, config.ppo.temperature, STOP_STRINGS[config.format], config.eval.batch
         )
@@ -111,7 +110,11 @@ class PPOTrainer:
         self.trunk_sha256 = trunk.sha256()
 
     def train(self) -> PPOResult:
-        """Run all steps, from the newest checkpoint when there is one; store the policy in ``adapter/``."""
+        """Run all steps, from the newest checkpoint when there is one; store the policy in ``adapter/``.
+
+        Checkpoints are left for whoever marks the run as done (:meth:`rewardlab.runs.RunFolder.finish`): until then
+        the process may be killed.
+        """
         first = self._resume()
         with recording(self.recorder, "ppo", self.steps, first):
             for step in range(first, self.steps):
@@ -120,20 +123,18 @@ class PPOTrainer:
                     checkpoint.save(self, step + 1)
         self._check_trunk()
         self.trunk.roles.save(POLICY, self.folder / "adapter")
-        checkpoint.remove(self.folder)
         prompts = min(self.steps * self.config.batch, len(self.examples))
         return PPOResult(self.steps, prompts, self.trunk_sha256)
 
     def step(self, step: int) -> None:
         """One PPO step."""
-        clock = _Clock()
+        clock = Clock(self.trunk.device)
         batch = batch_of(self.examples, step, self.config.batch, self.run_config.seed)
-        with clock.phase("rollout"):
-            key = (self.run_config.seed, step)
-            rollout = roll_out(self.actor, batch, self.sampling, self.config.micro_batch, key)
+        key = (self.run_config.seed, step)
+        rollout = roll_out(self.actor, batch, self.sampling, self.config.micro_batch, key, clock)
         with clock.phase("score"):
             scores = self._score(rollout)
-        shaped, rewards = shape([score.score for score in scores], rollout, self.config, self.scale)
+        shaped, rewards = shape([score.score for score in scores], rollout, self.config, self.scale, self.kl.coef)
         self._estimate(rollout.chunks, rewards)
         if step == 0:
             self._check_start(rollout)
@@ -231,9 +232,11 @@ class PPOTrainer:
     ) -> None:
         rows = self.ledger.record(step + 1, rollout.examples, rollout.responses, scores, shaped)
         metrics = rollout_metrics(rollout) | summary(rows, self.lam) | losses.means()
+        metrics |= self.kl.metrics()
         metrics["policy/lr"] = float(self.schedulers[POLICY].get_last_lr()[0])
         metrics |= {f"time/{phase}_s": value for phase, value in seconds.items()}
         self.recorder.emit(step + 1, metrics)
+        self.kl.update(metrics["policy/kl"], len(rollout.samples))
 
     def _cast(self, value_start: Path | None, value_scale: float) -> Actor:
         """Add policy and critic to the trunk."""
@@ -278,19 +281,6 @@ class PPOTrainer:
     def _check_trunk(self) -> None:
         if self.trunk.sha256() != self.trunk_sha256:
             raise TrainingError("the frozen trunk changed during training; the run is not valid")
-
-
-class _Clock:
-    """Seconds per phase of a step."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def _returns_deviation(chunks: Sequence[Chunk]) -> float:

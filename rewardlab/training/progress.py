@@ -62,7 +62,7 @@ class FolderRecorder:
         """Keep the lines of the first ``done`` steps and drop the others."""
         path = self._folder.path / METRICS_FILE
         if path.exists():
-            write_jsonl(path, [row for row in read_jsonl(path) if row["step"] <= done])
+            write_jsonl(path, [row for row in read_jsonl(path, may_be_cut=True) if row["step"] <= done])
 
     def emit(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one line."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,9 @@ from rewardlab.runs import RunFolder, relative_path
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.rm_evaluation import (
     EncodedPair,
+    EncodedPairs,
+    PairEncoder,
     SampledAnswer,
-    encode_pairs,
     evaluate,
     store_sft_scores,
 )
@@ -49,7 +50,7 @@ from rewardlab.training.trl_run import (
     shared_result,
     trl_settings,
 )
-from rewardlab.types import Pair, PairKind
+from rewardlab.types import Example, Pair, PairKind
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,8 @@ def train_reward_model(
     held_out: Mapping[str, Sequence[Pair]],
     samples: Sequence[SampledAnswer],
     progress: Recorder | None = None,
+    *,
+    examples: Iterable[Example] = (),
 ) -> dict[str, Any]:
     """Train a reward model, store it in ``folder/adapter``, score SFT samples, measure it on pairs it has not seen.
 
@@ -96,17 +99,19 @@ def train_reward_model(
         held_out: Name -> pairs of examples that are not in ``pairs``.
         samples: Answers sampled from the SFT model.
         progress: A further recorder, such as a progress bar.
+        examples: The rows that the pairs were made from; theirs is the text that is cut in a long prompt.
     Returns:
-        kind, model, sft_adapter, trunk_files (what scoring needs to load it again), pairs, dropped, accuracy
-        (set -> task -> value, low, high, n, label_only, length_only), sft_scores (mean, sd), steps, loss, seconds,
-        tokens, trunk.
+        kind, model, sft_adapter, trunk_files (what scoring needs to load it again), pairs, shortened, dropped,
+        accuracy (set -> task -> value, low, high, n, label_only, length_only), sft_scores (mean, sd), steps, loss,
+        seconds, tokens, trunk.
     Raises:
         DataError: No pair could be used.
         TrainingError: The loss became infinite or not a number, or the stored model scores differently.
     """
     trunk = load_trunk(config.model, sft_adapter)
-    encoded = encode_pairs(trunk.codec, _drawn(pairs, config), config.model)
-    logger.info("%s reward model on %d pairs, %d too long", kind, len(encoded.pairs), encoded.dropped)
+    encode = PairEncoder(trunk.codec, config.model, examples)
+    encoded = encode(_drawn(pairs, config))
+    _log_fit(kind, encoded)
     plan = plan_steps(config.rm, len(encoded.pairs))
     recorder = Several(FolderRecorder(folder), progress or Silent())
     model, outcome = _fit(trunk, config, encoded.pairs, plan, f"{kind} reward model", recorder)
@@ -118,8 +123,9 @@ def train_reward_model(
         "sft_adapter": relative_path(sft_adapter, folder.path) if sft_adapter else None,
         "trunk_files": trunk_identity(config.model, sft_adapter),
         "pairs": len(encoded.pairs),
+        "shortened": encoded.shortened,
         "dropped": encoded.dropped,
-        "accuracy": evaluate(trunk, ROLE, config, [item.pair for item in encoded.pairs], held_out, samples),
+        "accuracy": evaluate(trunk, ROLE, encode, [item.pair for item in encoded.pairs], held_out, samples),
         "sft_scores": store_sft_scores(folder.path, trunk, ROLE, samples, config.rm.sft_samples),
         **shared_result(trunk, plan, outcome),
     }
@@ -168,6 +174,12 @@ def check_stored(trunk: Trunk, model: PairModel, pairs: Sequence[EncodedPair], a
     worst = max(abs(a - b) / max(1.0, abs(a)) for a, b in zip(trained, stored, strict=True))
     if worst > tolerance:
         raise TrainingError(f"{adapter}: the stored reward model scores {worst:.3g} off the trained one")
+
+
+def _log_fit(kind: PairKind, encoded: EncodedPairs) -> None:
+    text = "%s reward model on %d pairs, %d with their text cut to model.max_prompt_tokens, %d dropped as too long"
+    level = logging.WARNING if encoded.dropped else logging.INFO
+    logger.log(level, text, kind, len(encoded.pairs), encoded.shortened, encoded.dropped)
 
 
 def _drawn(pairs: Sequence[Pair], config: RunConfig) -> Sequence[Pair]:

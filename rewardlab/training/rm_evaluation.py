@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev, quantiles
 
-from rewardlab.config import NEW_TOKENS, ModelConfig, RunConfig
+from rewardlab.config import NEW_TOKENS, ModelConfig
 from rewardlab.errors import DataError
 from rewardlab.metrics import mean_interval
 from rewardlab.models import Codec, Trunk
@@ -44,24 +45,53 @@ class EncodedPair:
 
 @dataclass(frozen=True, slots=True)
 class EncodedPairs:
-    """The pairs that fit, and how many did not."""
+    """The pairs that fit, how many did not, and how many fit because their text was cut."""
 
     pairs: list[EncodedPair]
     dropped: int
+    shortened: int
 
 
-def encode_pairs(codec: Codec, pairs: Iterable[Pair], model: ModelConfig) -> EncodedPairs:
-    """Token rows of each pair; pairs whose prompt or responses exceed the model's budgets are counted and left out."""
-    encoded, dropped = [], 0
-    for pair in pairs:
-        prompt = codec.text_prompt_ids(pair.prompt, pair.format)
-        chosen, rejected = codec.response_ids(pair.chosen), codec.response_ids(pair.rejected)
-        budget = (model.max_new_tokens or NEW_TOKENS[pair.format]) + 1  # a response cut at its budget gets an end too
-        if len(prompt) > model.max_prompt_tokens or max(len(chosen), len(rejected)) > budget:
-            dropped += 1
-        else:
-            encoded.append(EncodedPair(pair, prompt + chosen, prompt + rejected))
-    return EncodedPairs(encoded, dropped)
+class PairEncoder:
+    """Makes token rows of pairs, the ones that PPO will have scored: a long prompt has its text field cut.
+
+    Args:
+        codec: The trunk's codec.
+        model: Budgets.
+        examples: The rows that pairs come from; a long prompt of any other row cannot be cut.
+    """
+
+    def __init__(self, codec: Codec, model: ModelConfig, examples: Iterable[Example] = ()) -> None:
+        self._codec = codec
+        self._model = model
+        self._examples = {(example.task, example.id): example for example in examples}
+
+    def __call__(self, pairs: Iterable[Pair]) -> EncodedPairs:
+        """Token rows of each pair; pairs that exceed the model's budgets even so are counted and left out."""
+        encoded, dropped, shortened = [], 0, 0
+        for pair in pairs:
+            whole = self._codec.text_prompt_ids(pair.prompt, pair.format)
+            prompt = self._fitting(pair, whole)
+            chosen, rejected = self._codec.response_ids(pair.chosen), self._codec.response_ids(pair.rejected)
+            if prompt is None or max(len(chosen), len(rejected)) > self._response_budget(pair):
+                dropped += 1
+            else:
+                shortened += len(prompt) < len(whole)
+                encoded.append(EncodedPair(pair, prompt + chosen, prompt + rejected))
+        return EncodedPairs(encoded, dropped, shortened)
+
+    def _fitting(self, pair: Pair, whole: list[int]) -> list[int] | None:
+        """The prompt within its budget, or None."""
+        if len(whole) <= self._model.max_prompt_tokens:
+            return whole
+        example = self._examples.get((pair.task, pair.id))
+        with suppress(DataError):  # the instruction alone is too long
+            return None if example is None else self._codec.prompt_ids(example)
+        return None
+
+    def _response_budget(self, pair: Pair) -> int:
+        """Tokens; a response that was cut at its budget gets an end token too."""
+        return (self._model.max_new_tokens or NEW_TOKENS[pair.format]) + 1
 
 
 def policy_pairs(samples: Iterable[SampledAnswer]) -> list[Pair]:
@@ -76,7 +106,7 @@ def policy_pairs(samples: Iterable[SampledAnswer]) -> list[Pair]:
 def evaluate(
     trunk: Trunk,
     role: str,
-    config: RunConfig,
+    encode: PairEncoder,
     training: Sequence[Pair],
     held_out: Mapping[str, Sequence[Pair]],
     samples: Sequence[SampledAnswer],
@@ -86,13 +116,13 @@ def evaluate(
     Args:
         trunk: The trunk with the reward model as ``role``.
         role: The reward model.
-        config: Budgets and batch size.
+        encode: Makes token rows of pairs.
         training: What the reward model and the baselines learned from.
         held_out: Name -> pairs.
         samples: Sampled answers; they make one more set, :data:`POLICY_SAMPLED`.
     """
     sets = {**held_out, POLICY_SAMPLED: policy_pairs(samples)}
-    return {name: _accuracy_by_task(trunk, role, config, training, pairs) for name, pairs in sets.items()}
+    return {name: _accuracy_by_task(trunk, role, encode, training, pairs) for name, pairs in sets.items()}
 
 
 def pair_accuracy(scores: Sequence[tuple[float, float]], groups: Sequence[str]) -> dict[str, float | None]:
@@ -144,9 +174,9 @@ def score_quantiles(scores: Sequence[float]) -> dict[str, float]:
 
 
 def _accuracy_by_task(
-    trunk: Trunk, role: str, config: RunConfig, training: Sequence[Pair], pairs: Sequence[Pair]
+    trunk: Trunk, role: str, encode: PairEncoder, training: Sequence[Pair], pairs: Sequence[Pair]
 ) -> dict[str, dict[str, float | None]]:
-    encoded = encode_pairs(trunk.codec, pairs, config.model).pairs
+    encoded = encode(pairs).pairs
     rows = [row for item in encoded for row in (item.chosen, item.rejected)]
     scores = score_rows(trunk, role, rows) if rows else []
     table = {}

@@ -18,6 +18,7 @@ from rewardlab.functional.kl import entropy, token_logprobs
 from rewardlab.models.heads import ScalarHead
 from rewardlab.models.sampler import Sample, SamplingConfig, left_pad, right_pad, row_key, sample
 from rewardlab.models.trunk import Trunk
+from rewardlab.training.clock import Clock
 from rewardlab.types import Example
 
 POLICY, VALUE = "policy", "value"
@@ -142,7 +143,12 @@ class Actor:
 
 
 def roll_out(
-    actor: Actor, examples: Sequence[Example], sampling: SamplingConfig, micro_batch: int, key: Sequence[object]
+    actor: Actor,
+    examples: Sequence[Example],
+    sampling: SamplingConfig,
+    micro_batch: int,
+    key: Sequence[object],
+    clock: Clock | None = None,
 ) -> Rollout:
     """Sample one response per example and take the measurements at sampling time.
 
@@ -152,15 +158,21 @@ def roll_out(
         sampling: Budget and temperature.
         micro_batch: Rows per chunk.
         key: What, beside the example, identifies the draw: seed and step.
+        clock: Takes the seconds of ``generate``, ``old`` (old log-probabilities and values) and ``reference``.
     """
+    clock = clock or Clock(actor.trunk.device)
     codec = actor.trunk.codec
     prompts = [codec.prompt_ids(example) for example in examples]
     keys = [row_key(*key, example.task, example.id, number) for number, example in enumerate(examples)]
-    samples = sample(actor.trunk, prompts, keys, sampling, POLICY)
+    with clock.phase("generate"):
+        samples = sample(actor.trunk, prompts, keys, sampling, POLICY)
     chunks = list(_chunks(actor.trunk, prompts, samples, micro_batch))
-    with torch.no_grad():
+    with torch.no_grad(), clock.phase("old"):
         for chunk in chunks:
             _measure(actor, chunk)
+    with torch.no_grad(), clock.phase("reference"):
+        for chunk in chunks:
+            chunk.reference = actor.policy(chunk, role=None).logprobs
     return Rollout(examples, samples, chunks)
 
 
@@ -168,7 +180,6 @@ def _measure(actor: Actor, chunk: Chunk) -> None:
     now = actor.policy(chunk, with_entropy=True)
     chunk.old = now.logprobs
     chunk.entropies = now.entropies if now.entropies is not None else torch.zeros_like(now.logprobs)
-    chunk.reference = actor.policy(chunk, role=None).logprobs
     chunk.values = actor.values(chunk, now.states)
 
 

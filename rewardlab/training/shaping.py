@@ -46,8 +46,39 @@ class ScoreScale:
         self.count, self.mean, self.squares = int(state["count"]), state["mean"], state["squares"]
 
 
+class KLController:
+    """Beta, the coefficient of the KL penalty: fixed, or steered to a target; part of every checkpoint.
+
+    Source:
+        Ziegler et al. 2019, section 2.2; the error is clipped to +-0.2.
+    """
+
+    def __init__(self, config: PPOConfig) -> None:
+        self.coef = config.kl_coef
+        self._target = config.kl_target
+        self._horizon = config.kl_horizon
+
+    def update(self, kl: float, responses: int) -> None:
+        """Raise beta where the mean KL of a batch, nats a response, lies above the target, lower it below."""
+        if self._target is not None:
+            error = max(-0.2, min(0.2, kl / self._target - 1))
+            self.coef *= 1 + error * responses / self._horizon
+
+    def metrics(self) -> dict[str, float]:
+        """Beta where it moves; a fixed one stands in the configuration."""
+        return {} if self._target is None else {"policy/kl_coef": self.coef}
+
+    def state(self) -> dict[str, float]:
+        """For checkpoints."""
+        return {"coef": self.coef}
+
+    def restore(self, state: dict[str, float]) -> None:
+        """From a checkpoint."""
+        self.coef = state["coef"]
+
+
 def shape(
-    scores: Sequence[float | None], rollout: Rollout, config: PPOConfig, scale: ScoreScale
+    scores: Sequence[float | None], rollout: Rollout, config: PPOConfig, scale: ScoreScale, kl_coef: float
 ) -> tuple[list[Shaped | None], list[Tensor]]:
     """Per-token rewards of every chunk, and what each response received in sum.
 
@@ -66,12 +97,12 @@ def shape(
     for chunk in rollout.chunks:
         penalties = [0.0 if rollout.samples[row].is_finished else -config.missing_end_penalty for row in chunk.rows]
         used = [_normalised(scores[row], config, scale) for row in chunk.rows]
-        rewards.append(_token_rewards(chunk, used, penalties, config.kl_coef))
+        rewards.append(_token_rewards(chunk, used, penalties, kl_coef))
         totals, kls = rewards[-1].double().sum(-1).tolist(), _kl_sums(chunk)
         for index, row in enumerate(chunk.rows):
             score = used[index]
             if score is not None:
-                shaped[row] = Shaped(totals[index], score, -config.kl_coef * kls[index], penalties[index])
+                shaped[row] = Shaped(totals[index], score, -kl_coef * kls[index], penalties[index])
     return shaped, rewards
 
 

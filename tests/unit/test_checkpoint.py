@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import random
 import shutil
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from rewardlab.errors import RunFolderError
 from rewardlab.runs import read_jsonl
 from rewardlab.training import checkpoint
+from rewardlab.training.ppo import PPOTrainer
 from rewardlab.types import Example
 from tests.support.models import tiny_llama
 from tests.support.training import ppo_trainer
@@ -22,7 +26,7 @@ from tests.support.training import ppo_trainer
 STEPS, EVERY, ROWS = 5, 2, 8
 BASE = {"steps": STEPS, "checkpoint_every": EVERY, "batch": ROWS, "micro_batch": 4}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "adapter": {"minibatches": 2},
+    "adapter": {"minibatches": 2, "kl_target": 0.5, "kl_horizon": 40},
     "head": {"value": "head", "optimizer": "adafactor", "ppo_epochs": 2, "normalise_scores": False},
 }
 
@@ -111,7 +115,7 @@ def test_a_resume_equals_the_run_without_interruption(
     assert outcome(folder) == straight
 
 
-def test_two_checkpoints_are_kept_and_removed_at_the_end(
+def test_the_newest_two_checkpoints_are_kept(
     stopped: Path, settings: dict[str, Any], straight: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "again"
@@ -119,16 +123,65 @@ def test_two_checkpoints_are_kept_and_removed_at_the_end(
     names = ["step-000002.pt", "step-000004.pt"]
     assert sorted(path.name for path in (folder / "run" / "checkpoints").iterdir()) == names
     ppo_trainer(folder, letters, **settings).train()
-    assert not (folder / "run" / "checkpoints").exists()
     assert outcome(folder) == straight
 
 
-def test_older_checkpoints_are_dropped(tmp_path: Path) -> None:
-    trainer = ppo_trainer(tmp_path, letters)
-    for step in (1, 2, 3):
+@pytest.mark.parametrize(("keep", "left"), [(1, [4]), (3, [2, 3, 4])])
+def test_older_checkpoints_are_dropped(tmp_path: Path, keep: int, left: list[int]) -> None:
+    trainer = ppo_trainer(tmp_path, letters, run={"keep_checkpoints": keep})
+    for step in (1, 2, 3, 4):
         checkpoint.save(trainer, step)
-    names = ["step-000002.pt", "step-000003.pt"]
+    names = [f"step-{step:06d}.pt" for step in left]
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == names
+
+
+def test_a_reward_that_draws_numbers_goes_on_with_its_generators(model: Path, tmp_path: Path) -> None:
+    def noisy(calls: list[int], limit: int) -> Callable[[Example, str], float]:
+        def reward(example: Example, response: str) -> float:
+            calls.append(1)
+            if len(calls) > limit:
+                raise Cut
+            return random.random() + float(np.random.random()) + float(torch.rand(()))
+
+        return reward
+
+    settings = {**BASE, "checkpoint_every": 1, "steps": 3}
+    found = []
+    for name, limits in (("straight", [99]), ("cut", [2 * ROWS + 3, 99])):
+        (tmp_path / name).mkdir()
+        folder = copied(model, tmp_path / name)
+        for generator in (random.seed, np.random.seed, torch.manual_seed):
+            generator(5)
+        for limit in limits[:-1]:
+            with pytest.raises(Cut):
+                ppo_trainer(folder, noisy([], limit), **settings).train()
+        ppo_trainer(folder, noisy([], limits[-1]), **settings).train()
+        found.append([row["score"] for row in read_jsonl(folder / "run" / "samples.jsonl")])
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 3 * ROWS
+
+
+def with_checkpoint_of_another(model: Path, folder: Path, **changes: Any) -> PPOTrainer:
+    """A trainer whose folder holds a checkpoint that was made under the usual settings; for runs built in code."""
+    for name in ("first", "other"):
+        (folder / name).mkdir()
+    made = ppo_trainer(copied(model, folder / "first"), letters)
+    checkpoint.save(made, 1)
+    trainer = ppo_trainer(copied(model, folder / "other"), letters, **changes)
+    shutil.copytree(made.folder / "checkpoints", trainer.folder / "checkpoints")
+    return trainer
+
+
+def test_another_configuration_is_refused_with_its_keys(model: Path, tmp_path: Path) -> None:
+    run = {"seed": 3, "lora.rank": 4, "keep_checkpoints": 5}
+    trainer = with_checkpoint_of_another(model, tmp_path, run=run, checkpoint_every=2, clip_ratio=0.1)
+    with pytest.raises(RunFolderError, match=r"differs in lora\.rank, ppo\.clip_ratio, seed\)"):
+        trainer.train()
+
+
+def test_what_does_not_change_the_steps_may_change(model: Path, tmp_path: Path) -> None:
+    trainer = with_checkpoint_of_another(model, tmp_path, run={"keep_checkpoints": 5}, checkpoint_every=2)
+    assert checkpoint.restore(trainer) == 1
 
 
 def with_one_bit_flipped(whole: bytes) -> bytes:
@@ -159,8 +212,44 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     trainer = ppo_trainer(folder, letters, **settings)
     with caplog.at_level(logging.WARNING):
         assert checkpoint.restore(trainer) == 2
-    assert f"checkpoint {newest} cannot be read" in caplog.text
+    assert f"checkpoint {newest} cannot be used" in caplog.text
     assert {row["step"] for row in read_jsonl(folder / "run" / "samples.jsonl")} == {1, 2}
+
+
+def test_damage_anywhere_is_named_or_harmless(
+    stopped: Path, settings: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A byte is changed at 150 places, headers included: the older one is used, or all numbers are right."""
+    folder = tmp_path / "again"
+    shutil.copytree(stopped, folder)
+    newest = folder / "run" / "checkpoints" / "step-000004.pt"
+    whole = newest.read_bytes()
+    trainer = ppo_trainer(folder, letters, **settings)
+    ledger = (folder / "run" / "samples.jsonl").read_bytes()
+    before = torch.load(BytesIO(whole), weights_only=True)["adapters"]["policy"]
+    used = []
+    for place in random.Random(0).sample(range(len(whole)), 140) + list(range(len(whole) - 10, len(whole))):
+        newest.write_bytes(whole[:place] + bytes([whole[place] ^ 0x15]) + whole[place + 1 :])
+        (folder / "run" / "samples.jsonl").write_bytes(ledger)
+        used.append(checkpoint.restore(trainer))
+        if used[-1] == 4:
+            state = trainer.trunk.roles.state("policy")
+            assert all(torch.equal(state[name], tensor) for name, tensor in before.items())
+    assert set(used) <= {2, 4}
+    assert used.count(2) > 50
+    assert caplog.text.count("cannot be used") == used.count(2)
+
+
+def test_a_checkpoint_whose_ledger_lost_rows_is_passed_over(
+    stopped: Path, settings: dict[str, Any], straight: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(stopped, folder)
+    ledger = folder / "run" / "samples.jsonl"
+    ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[: 3 * ROWS]))
+    ppo_trainer(folder, letters, **settings).train()
+    assert "step-000004.pt cannot be used (samples.jsonl has" in caplog.text
+    assert outcome(folder) == straight
 
 
 def test_a_run_over_a_damaged_checkpoint_still_equals_the_straight_one(

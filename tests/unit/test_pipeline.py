@@ -180,6 +180,7 @@ class TestCacheKeys:
             ("reward.lam", 4, {PPO}),
             ("data.prompts", 6, {PPO}),
             ("ppo.checkpoint_every", 3, set()),
+            ("keep_checkpoints", 3, set()),
             ("eval.batch", 3, set()),
             ("annotate.concurrency", 1, set()),
             ("data.test", 3, set()),

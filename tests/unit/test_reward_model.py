@@ -17,11 +17,11 @@ from rewardlab.models.heads import ScalarHead
 from rewardlab.models.scoring import load_scorers, score_rows
 from rewardlab.runs import RunFolder, read_json, read_jsonl, write_json
 from rewardlab.tasks.task import prompt_of
-from rewardlab.training.reward_model import PairModel, _columns, check_stored, train_reward_model
+from rewardlab.training.reward_model import PairModel, _columns, _log_fit, check_stored, train_reward_model
 from rewardlab.training.rm_evaluation import (
     EncodedPair,
+    PairEncoder,
     SampledAnswer,
-    encode_pairs,
     evaluate,
     pair_accuracy,
     policy_pairs,
@@ -126,7 +126,7 @@ def test_an_untrained_model_is_at_chance(llama: Path) -> None:
     config = make_config(llama)
     trunk = load_trunk(config.model)
     trunk.roles.add("rm", config.lora, head=ScalarHead(trunk.width))
-    measured = evaluate(trunk, "rm", config, PAIRS, {"held_out_label": HELD_OUT}, [])
+    measured = evaluate(trunk, "rm", PairEncoder(trunk.codec, config.model), PAIRS, {"held_out_label": HELD_OUT}, [])
     assert measured["held_out_label"]["mr"]["value"] == 0.5
     assert measured["policy_sampled"] == {}
 
@@ -151,7 +151,7 @@ def test_trainer_and_role_path_score_the_last_token(build: object, padding: str,
     """Both read the hidden state of the end token, found by the mask: with padding equal to it, too (row 7)."""
     model = build(tmp_path / "model", tiny_tokenizer(TEXTS, pad=padding, chat=build is tiny_llama))  # type: ignore[operator]
     trunk = trunk_with_role(model)
-    encoded = encode_pairs(trunk.codec, PAIRS[:3], make_config(model).model).pairs
+    encoded = PairEncoder(trunk.codec, make_config(model).model)(PAIRS[:3]).pairs
     assert len({len(item.chosen) for item in encoded}) > 1, "rows of one length would not need padding"
     rows = [item.chosen for item in encoded] + [item.rejected for item in encoded]
     by_hand = []
@@ -233,7 +233,7 @@ def test_a_trunk_of_the_same_files_may_be_rounded_differently(trained: Path, tmp
 def test_a_stored_adapter_that_scores_otherwise_is_refused(llama: Path, tmp_path: Path) -> None:
     trunk = trunk_with_role(llama)
     trunk.roles.save("rm", tmp_path / "adapter")
-    encoded = encode_pairs(trunk.codec, PAIRS[:2], make_config(llama).model).pairs
+    encoded = PairEncoder(trunk.codec, make_config(llama).model)(PAIRS[:2]).pairs
     check_stored(trunk, PairModel(trunk, "rm"), encoded, tmp_path / "adapter")
     other = trunk_with_role(llama)
     other.roles["rm"].head.out.weight.data.mul_(2)
@@ -276,15 +276,43 @@ def test_pairs_over_the_budgets_are_counted(llama: Path) -> None:
     model = make_config(llama).model
     codec = load_trunk(model).codec
     prompt, chosen = len(codec.text_prompt_ids(PAIRS[0].prompt, "rationale")), len(codec.response_ids(PAIRS[0].chosen))
-    fits = encode_pairs(codec, PAIRS[:1], model.model_copy(update={"max_prompt_tokens": prompt}))
+    fits = PairEncoder(codec, model.model_copy(update={"max_prompt_tokens": prompt}))(PAIRS[:1])
     assert (len(fits.pairs), fits.dropped) == (1, 0)
-    short = encode_pairs(codec, PAIRS[:1], model.model_copy(update={"max_prompt_tokens": prompt - 1}))
+    short = PairEncoder(codec, model.model_copy(update={"max_prompt_tokens": prompt - 1}))(PAIRS[:1])
     assert (len(short.pairs), short.dropped) == (0, 1)
     # the end token is not part of the budget: an answer cut at its budget gets one when it is scored
-    fits = encode_pairs(codec, PAIRS[:1], model.model_copy(update={"max_new_tokens": chosen - 1}))
+    fits = PairEncoder(codec, model.model_copy(update={"max_new_tokens": chosen - 1}))(PAIRS[:1])
     assert (len(fits.pairs), fits.dropped) == (1, 0)
-    cut = encode_pairs(codec, PAIRS[:1], model.model_copy(update={"max_new_tokens": chosen - 2}))
+    cut = PairEncoder(codec, model.model_copy(update={"max_new_tokens": chosen - 2}))(PAIRS[:1])
     assert (len(cut.pairs), cut.dropped) == (0, 1)
+
+
+def test_a_long_prompt_has_its_text_cut_as_ppo_cuts_it(llama: Path, tmp_path: Path) -> None:
+    """The reward model of PPO reads ``codec.prompt_ids``; a pair of that row is trained on the same tokens."""
+    config = make_config(llama)
+    codec = load_trunk(config.model).codec
+    example = Example("mr", "row-0", {"text": "the film is good and " * 40}, "positive")
+    long = replace(PAIRS[0], prompt=prompt_of(example))
+    expected = codec.prompt_ids(example)
+    assert len(expected) <= 64 < len(codec.text_prompt_ids(long.prompt, "rationale"))
+    encoded = PairEncoder(codec, config.model, [example])([long, PAIRS[1]])
+    assert (len(encoded.pairs), encoded.dropped, encoded.shortened) == (2, 0, 1)
+    assert encoded.pairs[0].chosen == expected + codec.response_ids(long.chosen)
+    assert encoded.pairs[0].rejected == expected + codec.response_ids(long.rejected)
+    result = train_reward_model(
+        open_folder(tmp_path / "run"), config, "label", None, [long, *PAIRS], {}, SAMPLES, examples=[example]
+    )
+    assert (result["pairs"], result["dropped"], result["shortened"]) == (33, 0, 1)
+
+
+def test_a_prompt_that_cannot_be_cut_is_dropped_and_counted(llama: Path, caplog: pytest.LogCaptureFixture) -> None:
+    example = Example("mr", "row-0", {"text": "the film 0"}, "positive")
+    model = make_config(llama).model.model_copy(update={"max_prompt_tokens": 8})
+    encoded = PairEncoder(load_trunk(model).codec, model, [example])(PAIRS[:1])
+    assert (len(encoded.pairs), encoded.dropped, encoded.shortened) == (0, 1, 0)
+    _log_fit("label", encoded)
+    assert "label reward model on 0 pairs, 0 with their text cut" in caplog.text
+    assert "1 dropped as too long" in caplog.text
 
 
 def test_policy_pairs_follow_gold() -> None:

@@ -19,7 +19,7 @@ from rewardlab.models import Sample, SamplingConfig, load_trunk
 from rewardlab.models.heads import ScalarHead
 from rewardlab.training.metrics import GLOSSARY, Averages, rollout_metrics
 from rewardlab.training.rollout import Actor, Chunk, Rollout, roll_out
-from rewardlab.training.shaping import ScoreScale, shape
+from rewardlab.training.shaping import KLController, ScoreScale, shape
 from tests.support import slow
 from tests.support.models import tiny_model
 from tests.support.training import EXAMPLES, ppo_trainer
@@ -190,7 +190,8 @@ PLAIN = {"normalise_scores": False, "kl_coef": 0.1, "missing_end_penalty": 0.75}
 
 
 def shaped_by(scores: Sequence[float | None], rollout: Rollout = ROLLOUT, **config: Any) -> Any:
-    return shape(scores, rollout, PPOConfig(**{**PLAIN, **config}), ScoreScale())
+    settings = PPOConfig(**{**PLAIN, **config})
+    return shape(scores, rollout, settings, ScoreScale(), settings.kl_coef)
 
 
 def test_the_score_sits_on_the_last_token_and_the_penalty_on_every_one() -> None:
@@ -229,8 +230,25 @@ def test_unscored_rows_count_nowhere() -> None:
 
 def test_unscored_rows_stay_out_of_the_scale() -> None:
     scale = ScoreScale()
-    shape([None, 3.0], ROLLOUT, PPOConfig(), scale)
+    shape([None, 3.0], ROLLOUT, PPOConfig(), scale, 0.05)
     assert (scale.count, scale.mean) == (1, 3.0)
+
+
+def test_beta_is_steered_to_the_target() -> None:
+    controller = KLController(PPOConfig(kl_coef=0.1, kl_target=2.0, kl_horizon=1000))
+    controller.update(2.2, 100)  # error 0.1: 0.1 * (1 + 0.1 * 100 / 1000)
+    assert controller.coef == pytest.approx(0.101, abs=1e-12)
+    controller.update(50.0, 100)  # error clipped to 0.2: * 1.02
+    assert controller.coef == pytest.approx(0.10302, abs=1e-12)
+    controller.update(-3.0, 500)  # error clipped to -0.2: * 0.9
+    assert controller.coef == pytest.approx(0.092718, abs=1e-12)
+    assert controller.metrics() == {"policy/kl_coef": controller.coef}
+
+
+def test_without_a_target_beta_stays() -> None:
+    controller = KLController(PPOConfig(kl_coef=0.1))
+    controller.update(50.0, 10_000)
+    assert (controller.coef, controller.metrics()) == (0.1, {})
 
 
 def test_scores_are_scaled_and_not_shifted() -> None:
@@ -294,7 +312,7 @@ def gradients(folder: Path, micro_batch: int, value: str) -> dict[str, Tensor]:
         parameter.data.normal_(0, 0.1, generator=generator)
     rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, micro_batch, (0, 0))
     scores = [float(number % 3) if number != 2 else None for number in range(len(EXAMPLES))]
-    _, rewards = shape(scores, rollout, trainer.config, trainer.scale)
+    _, rewards = shape(scores, rollout, trainer.config, trainer.scale, trainer.kl.coef)
     trainer._estimate(rollout.chunks, rewards)
     trainer._optimise = lambda name: 0.0  # type: ignore[method-assign]
     trainer._update(rollout.chunks, 0)

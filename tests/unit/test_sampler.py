@@ -241,3 +241,21 @@ def test_padding_goes_in_front_or_behind() -> None:
 def test_an_unknown_role_is_named(trunk: Trunk) -> None:
     with pytest.raises(ModelError, match="unknown role 'policy'; added: none"):
         sample(trunk, PROMPTS, KEYS, SamplingConfig(2), "policy")
+
+
+def test_every_row_has_its_own_budget(trunk: Trunk) -> None:
+    ending_with(trunk, -1)
+    free = ids(sample(trunk, PROMPTS, KEYS, SamplingConfig(9), None))
+    budgets = [1, 9, 3, 5, 2, 7]
+    found = sample(trunk, PROMPTS, KEYS, SamplingConfig(9, batch=4), None, budgets)
+    assert ids(found) == [row[:budget] for row, budget in zip(free, budgets, strict=True)]
+    assert not any(one.is_finished for one in found)
+
+
+def test_a_fixed_length_ignores_every_end(trunk: Trunk) -> None:
+    free = ids(sample(trunk, PROMPTS, KEYS, SamplingConfig(6), None))
+    ending_with(trunk, *{row[2] for row in free})
+    stop = (trunk.codec.decode(free[0][1:2]),)
+    found = sample(trunk, PROMPTS, KEYS, SamplingConfig(6, stop=stop, is_fixed_length=True), None)
+    assert ids(found) == free
+    assert not any(one.is_finished for one in found)

@@ -1,0 +1,61 @@
+"""``rewardlab bench``: seconds and memory of a fixed amount of work, as one JSON line."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from rewardlab.config import NO_FILE, ModelConfig, load_config, parse_setting
+
+app = typer.Typer(help="Measure speed and memory on work of a fixed size.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Option(help="Embedded name, hub id or local folder.")]
+Dtype = Annotated[str, typer.Option(help="Dtype of the frozen trunk: auto, float32, bfloat16.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+
+
+@app.command()
+def ppo(
+    model: Model = "sandbox-tiny",
+    batch: Annotated[int, typer.Option(min=1, help="Responses per step.")] = 16,
+    micro: Annotated[int, typer.Option(min=1, help="Responses per forward pass and per optimiser step.")] = 4,
+    prompt_len: Annotated[int, typer.Option(min=1, help="Tokens of every prompt.")] = 96,
+    response_len: Annotated[int, typer.Option(min=1, help="Tokens of every response.")] = 24,
+    ppo_epochs: Annotated[int, typer.Option(min=1, help="Passes over each batch of responses.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps; one more runs before them.")] = 3,
+    dtype: Dtype = "auto",
+    value: Annotated[str, typer.Option(help="Critic: head or adapter.")] = "head",
+    reward: Annotated[str, typer.Option(help="rule, or mixed for two reward models.")] = "rule",
+    device: Device = "auto",
+    set: Annotated[list[str] | None, typer.Option(help="Any setting, as key=value; repeatable.")] = None,
+) -> None:
+    """Time PPO steps: seconds per step, seconds of each phase, peak memory."""
+    from rewardlab.training.bench import PPOWork, bench_ppo
+
+    work = PPOWork(batch, micro, prompt_len, response_len, ppo_epochs, steps, value, reward)
+    settings = dict(parse_setting(text) for text in set or ())
+    typer.echo(json.dumps(bench_ppo(_model(model, dtype, device), work, settings)))
+
+
+@app.command()
+def sampler(
+    model: Model = "sandbox-tiny",
+    batch: Annotated[int, typer.Option(min=1, help="Rows generated together.")] = 16,
+    prompt_len: Annotated[int, typer.Option(min=1, help="Tokens of every prompt.")] = 96,
+    shortest: Annotated[int, typer.Option(min=1, help="Tokens of the shortest response.")] = 4,
+    longest: Annotated[int, typer.Option(min=1, help="Tokens of the longest response.")] = 64,
+    repeats: Annotated[int, typer.Option(min=1, help="Timed turns; one more runs before them.")] = 3,
+    dtype: Dtype = "float32",
+    device: Device = "auto",
+) -> None:
+    """Time the sampler against generate of transformers, in turn."""
+    from rewardlab.training.bench import bench_sampler
+
+    found = bench_sampler(_model(model, dtype, device), batch, prompt_len, shortest, longest, repeats)
+    typer.echo(json.dumps(found))
+
+
+def _model(name: str, dtype: str, device: str) -> ModelConfig:
+    return load_config({"model.name": name, "model.dtype": dtype, "model.device": device}, NO_FILE).model
