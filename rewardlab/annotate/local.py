@@ -88,7 +88,7 @@ class LocalAnnotator:
         Raises:
             DataError: The request does not fit even without that text.
         """
-        context = getattr(self.trunk.model.config, "max_position_embeddings", None) or LONGEST_PROMPT
+        context = self.trunk.context or LONGEST_PROMPT
         limit = min(LONGEST_PROMPT, context - self._config.annotate.max_new_tokens)
         while len(ids := self.trunk.codec.text_prompt_ids(ask(example), "rationale")) > limit:
             name = max(example.fields, key=lambda field: len(example.fields[field]))

@@ -35,16 +35,18 @@ class Codec:
         self.pad_id: int = self._distinct_pad()
 
     def prompt_ids(self, example: Example) -> list[int]:
-        """Token ids of the example's prompt, its text cut where it is too long.
+        """Token ids of the example's prompt, its text cut where it is too long; errors as in :meth:`fitted`."""
+        return self._own_ids(self.fitted(example))
+
+    def fitted(self, example: Example) -> Example:
+        """The example with its longest text cut so far that its prompt has at most ``max_prompt_tokens``.
 
         Raises:
-            DataError: The instruction alone is longer than ``max_prompt_tokens``.
+            DataError: The instruction alone is longer than that.
         """
-        ids = self.text_prompt_ids(prompt_of(example), example.format)
-        while len(ids) > self.max_prompt_tokens:
-            example = self._shortened(example, len(ids) - self.max_prompt_tokens)
-            ids = self.text_prompt_ids(prompt_of(example), example.format)
-        return ids
+        while (length := len(self._own_ids(example))) > self.max_prompt_tokens:
+            example = self._shortened(example, length - self.max_prompt_tokens)
+        return example
 
     def text_prompt_ids(self, prompt: str, format: AnswerFormat) -> list[int]:
         """Token ids of a prompt given as plain text, followed by the opening of its answer format."""
@@ -64,6 +66,9 @@ class Codec:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of response ids; special tokens are left out, spaces are kept as they are."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _own_ids(self, example: Example) -> list[int]:
+        return self.text_prompt_ids(prompt_of(example), example.format)
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids

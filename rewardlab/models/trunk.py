@@ -31,6 +31,10 @@ LOGITS_TOLERANCE = 0.01
 """How far our logits may be from the model's own, relative to the largest: bfloat16 rounds to a share of 0.004."""
 
 
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+"""What architectures call the length of their context; the first that is there counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prefill:
     """What generation goes on from: the last hidden state (B, H) and the key-value cache."""
@@ -83,6 +87,12 @@ class Trunk:
     def width(self) -> int:
         """H."""
         return int(self.model.get_input_embeddings().embedding_dim)
+
+    @property
+    def context(self) -> int | None:
+        """Most positions the model was built for, prompt and response together; None when it does not say."""
+        found = (getattr(self.model.config, name, None) for name in CONTEXT_KEYS)
+        return next((int(length) for length in found if length), None)
 
     def hidden(self, ids: Tensor, keep: Tensor, role: str | None) -> Tensor:
         """Last hidden states, after the final norm.

@@ -142,23 +142,14 @@ def _critic_kind(config: RunConfig, folders: Mapping[str, Path]) -> str | None:
 
 def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: Facts) -> dict[str, Any]:
     """Stage ``eval``."""
+    from rewardlab.evaluation.asking import Questions
     from rewardlab.evaluation.predict import Decoding, GeneratedText
     from rewardlab.evaluation.predict import evaluate as measure
     from rewardlab.models import SamplingConfig, row_key, sample
-    from rewardlab.tasks.task import prompt_of
 
     trunk, role = _evaluated(config, job.inputs)
     shots = _demonstrations(config, splits, job.inputs) if config.eval.shots else {}
-
-    def prompt(example: Example) -> str:
-        from rewardlab.evaluation.few_shot import few_shot_prompt
-
-        task = tasks.get(example.task)
-        return few_shot_prompt(task, example, shots[example.task]) if shots else prompt_of(example)
-
-    def encode(example: Example) -> list[int]:
-        codec = trunk.codec
-        return codec.text_prompt_ids(prompt(example), example.format) if shots else codec.prompt_ids(example)
+    questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, shots)
 
     def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
         job.report(f"{facts.method} {decoding}", 0, len(examples))
@@ -166,13 +157,15 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
             config.new_tokens, 1.0 if decoding == "sampled" else 0.0, STOP_STRINGS[config.format], config.eval.batch
         )
         keys = [row_key(config.seed, "eval", example.task, example.id) for example in examples]
-        drawn = sample(trunk, [encode(example) for example in examples], keys, sampling, role)
+        drawn = sample(trunk, [questions.ids(example) for example in examples], keys, sampling, role)
         return [GeneratedText(item.text, item.is_finished) for item in drawn]
 
     columns = {column: rows for split in splits.values() for column, rows in split.tests.items()}
-    found = measure(columns, generate, bootstrap=config.eval.bootstrap, seed=config.data.seed, prompt=prompt)
+    found = measure(columns, generate, bootstrap=config.eval.bootstrap, seed=config.data.seed, prompt=questions.text)
+    questions.warn()
     write_jsonl(job.folder.path / "predictions.jsonl", (row.to_json() for row in found.rows))
-    return {**asdict(facts), "seed": config.seed, "columns": found.columns, "shots": config.eval.shots}
+    asked = {"shots": config.eval.shots, "asked": questions.counts()}
+    return {**asdict(facts), "seed": config.seed, "columns": found.columns, **asked}
 
 
 def gold_rationales(folder: Path) -> dict[tuple[str, str], str]:
