@@ -30,18 +30,26 @@ def compare(
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="RUN...", help="evaluations, trained runs, or folders of runs")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="also write Markdown, LaTeX, CSV and reward_curves.png here")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="also write the table (md, tex, csv), differences.csv and reward_curves.png here"),
+    ] = None,
     convention: Annotated[
         ConventionChoice, typer.Option(help="Pearson and accuracy (rllr), or Spearman and F1 (ppo-nlu)")
     ] = ConventionChoice.RLLR,
     decoding: Annotated[DecodingChoice, typer.Option(help="decodings to show")] = DecodingChoice.BOTH,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(help="method to compare all others with, item by item; repeatable [default: SFT w. rationale]"),
+    ] = None,
 ) -> None:
-    """Compare methods: one table with 95 % intervals, best bold, second underlined."""
+    """Compare methods: one table with 95 % intervals, best bold, second underlined; differences as sentences."""
     if not paths:
         raise InputError("compare: no runs given; name evaluation folders, or a folder of runs such as runs/")
     from rich.console import Console
 
     from rewardlab.reports.collect import collect
+    from rewardlab.reports.differences import default_against, gains, p_value_note, sentence
     from rewardlab.reports.render import notes, to_rich
     from rewardlab.reports.table import DECODINGS, build_table
 
@@ -52,8 +60,11 @@ def compare(
     console.print(*to_rich(table, console.width), sep="\n")
     for line in notes(table):
         console.print(line, style="dim", markup=False, highlight=False)
+    found = gains(table, default_against(table) if against is None else against)
+    for line in [*map(sentence, found), *([p_value_note(found)] if found else [])]:
+        console.print(line, markup=False, highlight=False)
     if out is not None:
         from rewardlab.reports.files import write_comparison
 
-        written = write_comparison(table, paths, out)
+        written = write_comparison(table, found, paths, out)
         console.print(f"written: {', '.join(map(str, written))}", markup=False, highlight=False, soft_wrap=True)

@@ -7,26 +7,56 @@ trained model, sampled, gives over the start model decoded greedily.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from rewardlab.errors import InputError
-from rewardlab.reports.collect import cells_by_seed
-from rewardlab.reports.statistics import Estimate, SeedDraws, UnpairedError, estimate, mean_of, paired_draws
-from rewardlab.reports.table import AVERAGE, ComparisonTable, Row
+from rewardlab.reports.collect import Position
+from rewardlab.reports.comparison import Comparison, correct
+from rewardlab.reports.statistics import Estimate, UnpairedError
+from rewardlab.reports.table import ComparisonTable, Row, compare_rows
 
 BASELINE = "SFT w. rationale"
+TESTS = (
+    "p-values over test items, by exact sign flips of items for accuracy and by paired bootstrap otherwise, are "
+    "corrected over all {family} comparisons (Holm). Better or worse is said where the interval excludes zero and "
+    "p < 0.05."
+)
+
+Verdict = Literal["better", "worse", "level", "not compared"]
 
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Difference of a method to the baseline at one position; ``estimate`` is None when ``reason`` says why."""
+    """Difference of a method to another at one position; ``comparison`` is None when ``reason`` says why.
+
+    Attributes:
+        method, baseline: Names of the two rows; the difference is method minus baseline.
+        column, decoding: Where.
+        comparison: The difference with its interval and tests.
+    """
 
     method: str
     column: str
     decoding: str
-    estimate: Estimate | None
+    comparison: Comparison | None
     reason: str = ""
+    baseline: str = BASELINE
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The difference with its interval."""
+        return None if self.comparison is None else self.comparison.estimate
+
+    @property
+    def verdict(self) -> Verdict:
+        """``level`` says that the difference is not beyond noise, not that there is none."""
+        if self.comparison is None:
+            return "not compared"
+        if not self.comparison.is_real:
+            return "level"
+        return "better" if self.comparison.estimate.value > 0 else "worse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,31 +80,38 @@ class Split:
 
 def find_baseline(table: ComparisonTable, name: str = BASELINE) -> Row:
     """The baseline's row; raises InputError that lists the methods there are."""
-    row = table.row(name)
-    if row is None:
-        known = ", ".join(sorted({row.key.method for row in table.rows}))
-        raise InputError(f"no method {name!r} among the runs to compare against; found: {known}")
-    return row
+    return _named(table, name)[0]
 
 
-def gains(table: ComparisonTable, baseline: Row) -> list[Gain]:
-    """Difference of every other method to ``baseline``, at every position both have."""
-    return [
-        gain(table, row, baseline, column, decoding)
-        for row in table.rows
-        for column, decoding in table.positions
-        if row is not baseline and (column, decoding) in row.scores and (column, decoding) in baseline.scores
+def default_against(table: ComparisonTable) -> list[str]:
+    """The usual baseline where it is among the rows, else the first row; none for a table of one row."""
+    if len(table.rows) < 2:
+        return []
+    return [BASELINE if any(row.key.method == BASELINE for row in table.rows) else table.rows[0].name]
+
+
+def gains(table: ComparisonTable, against: Sequence[str] = (BASELINE,)) -> list[Gain]:
+    """Every method against each of ``against``, at every position both have; p-values are corrected over all of them.
+
+    A method's name stands for its rows, each compared within its own base model; a row's name stands for that row.
+
+    Raises:
+        InputError: No method or row of such a name.
+    """
+    found = [
+        gain(table, row, base, *position) for row, base in _pairs(table, against) for position in _shared(row, base)
     ]
+    corrected = iter(correct([each.comparison for each in found if each.comparison is not None]))
+    return [each if each.comparison is None else replace(each, comparison=next(corrected)) for each in found]
 
 
 def gain(table: ComparisonTable, row: Row, baseline: Row, column: str, decoding: str) -> Gain:
-    """One paired difference; where the two cannot be paired, the reason."""
-    name = row_name(row)
+    """One paired difference, its p-value not corrected; where the two cannot be paired, the reason."""
     try:
-        drawn = _draws(table, (row, decoding), (baseline, decoding), column)
+        found = compare_rows(table, (row, decoding), (baseline, decoding), column)
     except UnpairedError as error:
-        return Gain(name, column, decoding, None, str(error))
-    return Gain(name, column, decoding, estimate(drawn))
+        return Gain(row.name, column, decoding, None, str(error), baseline.name)
+    return Gain(row.name, column, decoding, found, baseline=baseline.name)
 
 
 def splits(table: ComparisonTable, baseline: Row) -> list[Split]:
@@ -87,24 +124,57 @@ def splits(table: ComparisonTable, baseline: Row) -> list[Split]:
     return found
 
 
-def row_name(row: Row) -> str:
-    """How sentences call a method."""
-    return row.key.method
-
-
-def sentence(gain: Gain, baseline: str = BASELINE) -> str:
+def sentence(gain: Gain) -> str:
     """A difference in plain words, points being hundredths."""
     where = f"{gain.column}, {gain.decoding} decoding"
-    if gain.estimate is None:
-        return f"{gain.method} and {baseline} are not compared on {where}: {gain.reason}."
-    found = gain.estimate
+    if gain.comparison is None:
+        return f"{gain.method} and {gain.baseline} are not compared on {where}: {gain.reason}."
+    found, p = gain.comparison.estimate, p_text(gain.comparison.test.p_holm)
     covered = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}, interval over {found.basis}"
-    if not found.excludes_zero:
-        numbers = f"{points(found.value)} points {points_interval(found)}"
-        return f"{gain.method} and {baseline} do not differ beyond noise on {where}: {numbers} ({covered})."
-    verdict = "better" if found.value > 0 else "worse"
-    numbers = f"{points(found.value).lstrip('+−')} points {points_interval(found)}"
-    return f"{gain.method} is {verdict} than {baseline} by {numbers} on {where} ({covered})."
+    covered += ": of these runs, not of other seeds" if found.basis == "items" else ""
+    if gain.verdict == "level":
+        numbers = f"{points(found.value)} points {points_interval(found)}, {p}"
+        return f"{gain.method} and {gain.baseline} do not differ beyond noise on {where}: {numbers} ({covered})."
+    low, high = sorted((abs(found.low), abs(found.high)))
+    numbers = f"{100 * abs(found.value):.1f} points [{100 * low:.1f}, {100 * high:.1f}], {p}"
+    return f"{gain.method} is {gain.verdict} than {gain.baseline} by {numbers}, on {where} ({covered})."
+
+
+def p_value_note(found: Sequence[Gain]) -> str:
+    """What the p-values of ``found`` are, in a line to stand under the sentences."""
+    return TESTS.format(family=sum(gain.comparison is not None for gain in found))
+
+
+def gain_row(gain: Gain) -> dict[str, Any]:
+    """A line of ``differences.csv``; values are not multiplied by 100, missing ones are None."""
+    line: dict[str, Any] = {
+        "method": gain.method,
+        "baseline": gain.baseline,
+        "column": gain.column,
+        "decoding": gain.decoding,
+        "verdict": gain.verdict,
+        **dict.fromkeys(("difference", "low", "high", "sd", "seeds", "interval_over", "test", "p", "p_holm", "family")),
+        **dict.fromkeys(("effect", "effect_value", "effect_size", "mcnemar")),
+        "sentence": sentence(gain),
+    }
+    if gain.comparison is None:
+        return line
+    found, test = gain.comparison.estimate, gain.comparison.test
+    line |= {"difference": found.value, "low": found.low, "high": found.high, "sd": found.sd, "seeds": found.seeds}
+    line |= {"interval_over": found.basis, "test": test.name, "p": test.p, "p_holm": test.p_holm}
+    line |= {"family": test.family, "mcnemar": _mcnemar_text(gain.comparison) or None}
+    if test.effect is not None:
+        line |= {"effect": test.effect.name, "effect_value": test.effect.value, "effect_size": test.effect.size}
+    return line
+
+
+def p_text(p: float) -> str:
+    """A p-value as sentences print it.
+
+    >>> p_text(0.00012), p_text(0.0478)
+    ('p < 0.001', 'p = 0.048')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def points(value: float) -> str:
@@ -122,29 +192,51 @@ def points_interval(found: Estimate) -> str:
     return f"[{points(found.low)}, {points(found.high)}]"
 
 
+def _mcnemar_text(comparison: Comparison) -> str:
+    """Seed by seed: items won and lost, and the exact p-value."""
+    return "; ".join(f"seed {s.seed}: {s.only_a} to {s.only_b}, p {s.p:.4f}" for s in comparison.test.by_seed)
+
+
+def _named(table: ComparisonTable, name: str) -> list[Row]:
+    """The row of that name, or the rows of that method."""
+    wanted = name.lower()
+    exact = [row for row in table.rows if row.name.lower() == wanted]
+    found = exact or [row for row in table.rows if row.key.method.lower() == wanted]
+    if not found:
+        known = ", ".join(dict.fromkeys(row.name for row in table.rows))
+        raise InputError(f"no method {name!r} among the runs to compare against; found: {known}")
+    return found
+
+
+def _pairs(table: ComparisonTable, against: Sequence[str]) -> Iterator[tuple[Row, Row]]:
+    """(row, row it is compared with), each two rows once."""
+    seen: set[frozenset[int]] = set()
+    for name in against:
+        for base in _named(table, name):
+            for row in table.rows:
+                fits = row.key.model == base.key.model or name.lower() == base.name.lower()
+                pair = frozenset((id(row), id(base)))
+                if fits and row is not base and pair not in seen:
+                    seen.add(pair)
+                    yield row, base
+
+
+def _shared(row: Row, base: Row) -> list[Position]:
+    return [position for position in row.scores if position in base.scores]
+
+
 def _split(table: ComparisonTable, row: Row, baseline: Row, column: str) -> Split | None:
+    def between(a: tuple[Row, str], b: tuple[Row, str]) -> Estimate:
+        return compare_rows(table, a, b, column).estimate
+
     try:
         return Split(
-            row_name(row),
+            row.name,
             column,
-            sampled=estimate(_draws(table, (row, "sampled"), (baseline, "sampled"), column)),
-            sharpening=estimate(_draws(table, (baseline, "greedy"), (baseline, "sampled"), column)),
-            rest=estimate(_draws(table, (row, "sampled"), (baseline, "greedy"), column)),
-            greedy=estimate(_draws(table, (row, "greedy"), (baseline, "greedy"), column)),
+            sampled=between((row, "sampled"), (baseline, "sampled")),
+            sharpening=between((baseline, "greedy"), (baseline, "sampled")),
+            rest=between((row, "sampled"), (baseline, "greedy")),
+            greedy=between((row, "greedy"), (baseline, "greedy")),
         )
     except UnpairedError:
         return None
-
-
-def _draws(table: ComparisonTable, a: tuple[Row, str], b: tuple[Row, str], column: str) -> SeedDraws:
-    """Paired draws of (row, decoding) a minus b; the average column is the mean over the others."""
-    columns: Sequence[str] = list(table.metrics) if column == AVERAGE else [column]
-    parts = [_column_draws(table, a, b, name) for name in columns]
-    if len({len(part.values) for part in parts}) > 1:
-        raise UnpairedError(f"{row_name(a[0])} and {row_name(b[0])}: their columns have different seeds in common")
-    return mean_of(parts)
-
-
-def _column_draws(table: ComparisonTable, a: tuple[Row, str], b: tuple[Row, str], column: str) -> SeedDraws:
-    left, right = (cells_by_seed(row.runs, (column, decoding)) for row, decoding in (a, b))
-    return paired_draws(left, right, table.metrics[column], (row_name(a[0]), row_name(b[0])))

@@ -18,9 +18,9 @@ from rewardlab.reports.differences import (
     Split,
     find_baseline,
     gains,
+    p_value_note,
     points,
     points_interval,
-    row_name,
     sentence,
     splits,
 )
@@ -102,16 +102,15 @@ def _body(sections: Iterable[tuple[str, Lines]]) -> Lines:
 
 def _differences(table: ComparisonTable) -> Lines:
     try:
-        baseline = find_baseline(table)
+        found = gains(table)
     except InputError as error:
         return [f"Not available: {error}."]
-    found = gains(table, baseline)
     if not found:
         return ["There is no other method to compare it with."]
     return [
         *(f"* {sentence(gain)}" for gain in found),
         "",
-        "The intervals are paired and not corrected for their number.",
+        f"Differences are paired by item and seed. {p_value_note(found)}",
     ]
 
 
@@ -145,7 +144,7 @@ def _quality(table: ComparisonTable) -> Lines:
     headings = [Heading(title, is_number=False) for title in ("column", "method")]
     headings += [Heading(title, decoding) for decoding in table.decodings for title in names.values()]
     rows = [
-        [Cell(column), Cell(row_name(row)), *_summary_cells(row, [(column, each) for each in table.decodings], names)]
+        [Cell(column), Cell(row.name), *_summary_cells(row, [(column, each) for each in table.decodings], names)]
         for column in table.metrics
         for row in table.rows
     ]

@@ -8,15 +8,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rewardlab.errors import RewardlabError
 from rewardlab.reports.collect import collect
 from rewardlab.reports.conventions import metric_title
 from rewardlab.reports.differences import BASELINE, find_baseline, gain, points, points_interval
-from rewardlab.reports.render import MISSING, Cell, Grid, Heading, interval_text, markdown_grid, notes
+from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid, notes, score_cell
 from rewardlab.reports.statistics import RESAMPLES
-from rewardlab.reports.table import AVERAGE, ComparisonTable, Row, build_table, marks, shown_value
+from rewardlab.reports.table import AVERAGE, ComparisonTable, Row, build_table, marks
 
 
 def readme_table(
@@ -48,16 +49,12 @@ def _column(table: ComparisonTable, column: str, baseline: Row) -> str:
     for number, row in enumerate(table.rows):
         cells = [Cell(row.key.method)]
         for decoding in table.decodings:
-            value = _value(row, column, decoding)
-            cells += [Cell(value.text, value.detail, marked.get((number, (column, decoding)), ""))]
+            place = (number, (column, decoding))
+            value = score_cell(row, place[1], marked.get(place, ""), place in table.ties)
+            cells += [replace(value, spread="")]
             cells += [_difference(table, row, baseline, column, decoding)]
         rows.append([*cells, *(Cell(f"{row.cost[name]:.0f}") for name in ("gold_labels", "annotator_calls"))])
     return markdown_grid(Grid(headings, rows))
-
-
-def _value(row: Row, column: str, decoding: str) -> Cell:
-    score = row.scores.get((column, decoding))
-    return Cell(MISSING) if score is None else Cell(shown_value(score.value), interval_text(score))
 
 
 def _difference(table: ComparisonTable, row: Row, baseline: Row, column: str, decoding: str) -> Cell:

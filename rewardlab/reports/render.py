@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 MISSING = "–"
+TIED = "≈"
+"""Stands behind a value that is not beyond noise from the best one."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "λ": r"$\lambda$",
     "±": r"$\pm$",
+    "≈": r"$\approx$",
     "−": "$-$",
     "–": "--",
     "×": r"$\times$",
@@ -39,12 +42,16 @@ _LATEX = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One printed cell: the value, an interval in small print, the value's mark, and its spread over seeds."""
+    """One printed cell: the value, an interval in small print, the value's mark, and its spread over seeds.
+
+    ``is_tied``: the value is not the best, and not beyond noise from it.
+    """
 
     text: str
     detail: str = ""
     mark: Mark = ""
     spread: str = ""
+    is_tied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,10 @@ def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool
     rows = [
         [
             *(Cell(str(getattr(row.key, name)) or MISSING) for name in ["method", *origins]),
-            *(_score_cell(row, position, marked.get((number, position), "")) for position in positions),
+            *(
+                score_cell(row, position, marked.get((number, position), ""), (number, position) in table.ties)
+                for position in positions
+            ),
             *(_cost_cells(row) if with_origins else []),
         ]
         for number, row in enumerate(table.rows)
@@ -90,6 +100,11 @@ def notes(table: ComparisonTable) -> list[str]:
     """What a reader must know to read the numbers, one sentence a line."""
     scores = [score for row in table.rows for score in row.scores.values()]
     lines = ["Values times 100 with 95 % intervals; best bold, second underlined (equal as printed, equal in rank)."]
+    if table.ties:
+        lines.append(
+            f"{TIED}: not beyond noise from the best; the paired difference's interval holds zero, or p >= 0.05 after "
+            "Holm's correction over the table."
+        )
     if any(score.basis == "seeds and items" for score in scores):
         lines.append("Three seeds or more: mean ± standard deviation, Student t interval over seeds and test items.")
     if any(score.basis == "items" for score in scores):
@@ -184,22 +199,27 @@ def _column_title(table: ComparisonTable, column: str) -> str:
     return column if column == AVERAGE else f"{column} {metric_title(table.metrics[column])}"
 
 
-def _score_cell(row: Row, position: tuple[str, str], mark: Mark) -> Cell:
+def score_cell(row: Row, position: tuple[str, str], mark: Mark, is_tied: bool) -> Cell:
+    """A row's value at one position with interval and spread; a dash where it has none."""
     score = row.scores.get(position)
     if score is None:
         return Cell(MISSING)
     spread = "" if score.sd is None else f" ± {shown_value(score.sd)}"
-    return Cell(shown_value(score.value), interval_text(score), mark, spread)
+    return Cell(shown_value(score.value), interval_text(score), mark, spread, is_tied and mark != "best")
 
 
 def _cost_cells(row: Row) -> list[Cell]:
     return [Cell(str(len(row.seeds))), *(Cell(f"{row.cost[name]:.0f}") for name in COSTS)]
 
 
+def _tie(cell: Cell) -> str:
+    return TIED if cell.is_tied else ""
+
+
 def _markdown_cell(cell: Cell) -> str:
     text = _escape_pipe(cell.text)
     marked = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
-    return f"{marked}{cell.spread} {cell.detail}".strip()
+    return f"{marked}{_tie(cell)}{cell.spread} {cell.detail}".strip()
 
 
 def _escape_pipe(text: str) -> str:
@@ -209,6 +229,7 @@ def _escape_pipe(text: str) -> str:
 def _latex_cell(cell: Cell) -> str:
     text = escape_latex(cell.text)
     marked = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(cell.mark, text)
+    marked += escape_latex(_tie(cell))
     small = escape_latex(f"{cell.spread} {cell.detail}".strip())
     return f"{marked} {{\\scriptsize {small}}}" if small else marked
 
@@ -234,7 +255,7 @@ def _rich_cell(cell: Cell) -> Text:
     from rich.text import Text
 
     style = {"best": "bold", "second": "underline"}.get(cell.mark, "")
-    text = Text.assemble((cell.text, style), cell.spread)
+    text = Text.assemble((cell.text, style), _tie(cell), cell.spread)
     if cell.detail:
         text.append(f"\n{cell.detail}", style="dim")
     return text

@@ -28,13 +28,15 @@ from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from rewardlab.errors import InputError
-from rewardlab.metrics import METRICS, Floats, encode, percentile_interval, resample_counts
+from rewardlab.metrics import METRICS, Coded, Floats, encode, percentile_interval, resample_counts
 from rewardlab.reports.collect import CellData
 
 Basis = Literal["items", "seeds and items"]
 SEEDS_FOR_T = 3
 """Fewest seeds from which a variance over seeds is estimated."""
 RESAMPLES = 1000
+CACHED_CELLS = 16384
+"""A thousand runs of eight columns under two decodings."""
 
 
 class UnpairedError(InputError):
@@ -114,42 +116,25 @@ def variance_of_mean(draws: SeedDraws) -> float:
     return float(over_seeds + max(0.0, of_mean - counted_already))
 
 
-def difference(
-    a: Mapping[int, CellData],
-    b: Mapping[int, CellData],
-    metrics: tuple[str, ...],
-    names: tuple[str, str] = ("a", "b"),
-    resamples: int = RESAMPLES,
-) -> Estimate:
-    """Paired difference a - b over the seeds both have, on the same items.
+def paired_seeds(
+    a: Mapping[int, CellData], b: Mapping[int, CellData], names: tuple[str, str] = ("a", "b")
+) -> tuple[int, ...]:
+    """The seeds that two methods have in common in one column, sorted.
 
     Args:
-        a, b: Seed -> predictions of each method in one column.
-        metrics: Their mean is compared.
+        a, b: Seed -> predictions of each method.
         names: What messages call the two.
     Raises:
-        UnpairedError: No seed in common, or the test items of a seed differ.
+        UnpairedError: No seed in common, or the test items or gold labels of a seed differ.
     """
-    return estimate(paired_draws(a, b, metrics, names, resamples))
-
-
-def paired_draws(
-    a: Mapping[int, CellData],
-    b: Mapping[int, CellData],
-    metrics: tuple[str, ...],
-    names: tuple[str, str] = ("a", "b"),
-    resamples: int = RESAMPLES,
-) -> SeedDraws:
-    """The draws behind :func:`difference`; same arguments and errors."""
-    common = sorted(set(a) & set(b))
+    common = tuple(sorted(set(a) & set(b)))
     if not common:
         raise UnpairedError(
             f"{names[0]} and {names[1]} share no seed ({_listed(a)} against {_listed(b)}); run the same"
         )
     for seed in common:
         _check_same_items(a[seed], b[seed], f"{names[0]} and {names[1]}, {a[seed].column}, seed {seed}")
-    left = draws_of({seed: a[seed] for seed in common}, metrics, resamples)
-    return left.minus(draws_of({seed: b[seed] for seed in common}, metrics, resamples))
+    return common
 
 
 def _over_seeds_and_items(value: float, draws: SeedDraws) -> Estimate:
@@ -159,13 +144,18 @@ def _over_seeds_and_items(value: float, draws: SeedDraws) -> Estimate:
     return Estimate(value, value - half, value + half, float(draws.values.std(ddof=1)), seeds, "seeds and items")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=CACHED_CELLS)
+def coded(cell: CellData, metric: str) -> Coded:
+    """Gold labels and answers of a cell as numbers; cached because tables and tests ask again."""
+    return encode(metric, cell.gold, cell.answers, cell)
+
+
+@lru_cache(maxsize=CACHED_CELLS)
 def _cell_draws(cell: CellData, metrics: tuple[str, ...], resamples: int) -> tuple[float, Floats]:
     """Value and resampled values (B,) of one cell; cached because differences and averages ask again."""
     everything = np.ones((1, len(cell.ids)))
     counts = resample_counts(len(cell.ids), resamples, _item_seed(cell))
-    coded = [encode(metric, cell.gold, cell.answers, cell) for metric in metrics]
-    pairs = list(zip(metrics, coded, strict=True))
+    pairs = [(metric, coded(cell, metric)) for metric in metrics]
     value = np.mean([METRICS[metric](code, everything)[0] for metric, code in pairs])
     return float(value), np.mean([METRICS[metric](code, counts) for metric, code in pairs], axis=0)
 
@@ -176,6 +166,8 @@ def _item_seed(cell: CellData) -> int:
 
 
 def _check_same_items(a: CellData, b: CellData, where: str) -> None:
+    if a.ids == b.ids and a.gold == b.gold:
+        return
     only = sorted(set(a.ids) ^ set(b.ids))
     if only or len(a.ids) != len(b.ids):
         shown = f"{len(only)} ids are in one of them only, such as {only[0]}" if only else "an id occurs twice"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from rewardlab.reports.collect import CellData, EvalRun, MethodKey, Position, by_method, cells_by_seed
+from rewardlab.reports.comparison import Comparison, compare_sides, correct
 from rewardlab.reports.conventions import scored_metrics
-from rewardlab.reports.statistics import RESAMPLES, Estimate, draws_of, estimate, mean_of
+from rewardlab.reports.statistics import RESAMPLES, Estimate, UnpairedError, draws_of, estimate, mean_of
 
 if TYPE_CHECKING:
     import polars
@@ -39,7 +40,8 @@ class Row:
     """One method.
 
     Attributes:
-        key: Its name, start, reward, shots and model.
+        key: Its method, start, reward, shots and model.
+        name: What sentences call it: the method, and in brackets what sets it apart from others of that method.
         scores: (column, decoding) -> number with interval; a missing cell is absent.
         cost: Gold labels, annotator calls and seconds of one seed, mean over seeds.
         seeds: Its seeds.
@@ -47,6 +49,7 @@ class Row:
     """
 
     key: MethodKey
+    name: str
     scores: Mapping[Position, Estimate]
     cost: Mapping[str, float]
     seeds: tuple[int, ...]
@@ -64,6 +67,8 @@ class ComparisonTable:
         rows: Methods in the order of SPEC section 5.
         convention: ``rllr`` or ``ppo-nlu``.
         warnings: What the reader should know about the runs.
+        ties: (row number, position) of values that are not beyond noise from the best one there: their paired
+            difference to it is not real (see ``comparison.py``), corrected over the whole table.
     """
 
     columns: tuple[str, ...]
@@ -72,6 +77,7 @@ class ComparisonTable:
     rows: Sequence[Row]
     convention: str
     warnings: Sequence[str] = field(default_factory=tuple)
+    ties: frozenset[tuple[int, Position]] = frozenset()
 
     @property
     def positions(self) -> list[Position]:
@@ -95,14 +101,16 @@ def build_table(
     metrics = _metrics(runs, convention)
     grouped = by_method(runs)
     order = sorted(grouped, key=lambda key: _place(key.method))
-    return ComparisonTable(
+    names = row_names(order)
+    table = ComparisonTable(
         columns=(*metrics, AVERAGE) if len(metrics) > 1 else tuple(metrics),
         metrics=metrics,
         decodings=tuple(decodings),
-        rows=[_row(key, grouped[key], metrics, decodings, resamples) for key in order],
+        rows=[_row(key, names[key], grouped[key], metrics, decodings, resamples) for key in order],
         convention=convention,
         warnings=tuple(warnings),
     )
+    return replace(table, ties=_ties(table, resamples))
 
 
 def marks(table: ComparisonTable) -> dict[tuple[int, Position], Mark]:
@@ -121,6 +129,31 @@ def marks(table: ComparisonTable) -> dict[tuple[int, Position], Mark]:
             if len(shown) > 1 and place < 2:
                 found[number, position] = "best" if place == 0 else "second"
     return found
+
+
+def compare_rows(
+    table: ComparisonTable, a: tuple[Row, str], b: tuple[Row, str], column: str, resamples: int = RESAMPLES
+) -> Comparison:
+    """(row, decoding) a minus b in one column or in the average, not corrected; raises UnpairedError."""
+    metrics = table.metrics if column == AVERAGE else {column: table.metrics[column]}
+    sides = [{name: cells_by_seed(row.runs, (name, decoding)) for name in metrics} for row, decoding in (a, b)]
+    return compare_sides(sides[0], sides[1], metrics, (a[0].name, b[0].name), resamples)
+
+
+def row_names(keys: Sequence[MethodKey]) -> dict[MethodKey, str]:
+    """A name of its own for every method: model where there are several, and what else sets namesakes apart."""
+    shown = ["model"] if len({key.model for key in keys}) > 1 else []
+    names = {}
+    for key in keys:
+        namesakes = [other for other in keys if (other.method, other.model) == (key.method, key.model)]
+        apart = [part for part in ("start", "reward", "shots") if len({getattr(k, part) for k in namesakes}) > 1]
+        details = [_detail(key, part) for part in (*shown, *apart)]
+        names[key] = f"{key.method} ({', '.join(details)})" if details else key.method
+    return names
+
+
+def _detail(key: MethodKey, part: str) -> str:
+    return f"{key.shots} shots" if part == "shots" else str(getattr(key, part)) or f"no {part}"
 
 
 def shown_value(value: float) -> str:
@@ -156,8 +189,33 @@ def _metrics(runs: Sequence[EvalRun], convention: str) -> dict[str, tuple[str, .
     return {column: scored_metrics(convention, cell.metrics) for column, cell in cells.items()}
 
 
+def _ties(table: ComparisonTable, resamples: int) -> frozenset[tuple[int, Position]]:
+    found: dict[tuple[int, Position], Comparison] = {}
+    for position in table.positions:
+        scored = [number for number, row in enumerate(table.rows) if position in row.scores]
+        best = max(scored, key=lambda number: table.rows[number].scores[position].value, default=None)
+        for number in scored:
+            if best is not None and number != best:
+                found |= _to_best(table, best, number, position, resamples)
+    corrected = zip(found, correct(list(found.values())), strict=True)
+    return frozenset(place for place, compared in corrected if not compared.is_real)
+
+
+def _to_best(
+    table: ComparisonTable, best: int, number: int, position: Position, resamples: int
+) -> dict[tuple[int, Position], Comparison]:
+    """The best row minus another; empty where they cannot be paired."""
+    column, decoding = position
+    try:
+        sides = [(table.rows[place], decoding) for place in (best, number)]
+        return {(number, position): compare_rows(table, sides[0], sides[1], column, resamples)}
+    except UnpairedError:
+        return {}
+
+
 def _row(
     key: MethodKey,
+    name: str,
     runs: Sequence[EvalRun],
     metrics: Mapping[str, tuple[str, ...]],
     decodings: Sequence[str],
@@ -171,7 +229,7 @@ def _row(
         if len(draws) == len(metrics) > 1 and len({tuple(cells) for cells in found.values()}) == 1:
             scores[AVERAGE, decoding] = estimate(mean_of(list(draws.values())))
     seeds = tuple(sorted({run.seed for run in runs}))
-    return Row(key, scores, {name: _cost(runs, name, len(seeds)) for name in COSTS}, seeds, runs)
+    return Row(key, name, scores, {name: _cost(runs, name, len(seeds)) for name in COSTS}, seeds, runs)
 
 
 def _cost(runs: Sequence[EvalRun], name: str, seeds: int) -> float:
@@ -207,6 +265,7 @@ def _line(table: ComparisonTable, row: Row, position: Position, metric: str, sco
         "column": column,
         "metric": metric,
         "in_table": column == AVERAGE or metric in table.metrics[column],
+        "tied_with_best": (table.rows.index(row), position) in table.ties,
         "value": score.value,
         "low": score.low,
         "high": score.high,

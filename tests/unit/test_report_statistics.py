@@ -9,13 +9,15 @@ import pytest
 
 from rewardlab.metrics import Floats, resample_counts
 from rewardlab.reports.collect import CellData, cells_by_seed, load_eval
+from rewardlab.reports.comparison import compare_sides
 from rewardlab.reports.statistics import (
+    Estimate,
     SeedDraws,
     UnpairedError,
-    difference,
     draws_of,
     estimate,
     mean_of,
+    paired_seeds,
     variance_of_mean,
 )
 from tests.support.runs import both, eval_folder
@@ -38,6 +40,10 @@ def _cells(*right: int, first_id: int = 0) -> dict[int, CellData]:
 
 
 ACCURACY = ("accuracy",)
+
+
+def _difference(a: dict[int, CellData], b: dict[int, CellData]) -> Estimate:
+    return compare_sides({"toy": a}, {"toy": b}, {"toy": ACCURACY}).estimate
 
 
 def test_one_seed_is_a_bootstrap_over_items_and_says_so() -> None:
@@ -92,7 +98,7 @@ def test_seeds_that_agree_by_chance_on_other_items_do_not_either() -> None:
 
 
 def test_a_difference_is_paired_by_item_and_seed() -> None:
-    found = difference(_cells(72, 76, 74), _cells(70, 70, 70), ACCURACY)
+    found = _difference(_cells(72, 76, 74), _cells(70, 70, 70))
     assert found.value == pytest.approx(0.04)
     # the seeds differ by 0.02 each way: sd 0.02; 2, 6 and 4 of 100 items differ
     assert found.sd == pytest.approx(0.02)
@@ -102,28 +108,29 @@ def test_a_difference_is_paired_by_item_and_seed() -> None:
 
 
 def test_equal_methods_do_not_differ() -> None:
-    found = difference(_cells(70, 80, 75), _cells(70, 80, 75), ACCURACY)
+    found = _difference(_cells(70, 80, 75), _cells(70, 80, 75))
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
     assert not found.excludes_zero
 
 
 def test_only_common_seeds_are_compared() -> None:
     baseline = {0: _cell(70), 5: _cell(10)}
-    found = difference(_cells(75, 99), baseline, ACCURACY)
+    assert paired_seeds(_cells(75, 99), baseline) == (0,)
+    found = _difference(_cells(75, 99), baseline)
     assert (found.seeds, found.value) == (1, pytest.approx(0.05))
 
 
 def test_unpaired_runs_are_refused_with_the_reason() -> None:
     with pytest.raises(UnpairedError, match=r"A and B share no seed \(seeds 0 against seeds 3\)"):
-        difference(_cells(70), {3: _cell(70)}, ACCURACY, ("A", "B"))
+        paired_seeds(_cells(70), {3: _cell(70)}, ("A", "B"))
     with pytest.raises(
         UnpairedError, match=r"seed 0: test items differ \(2 ids are in one of them only, such as 00000"
     ):
-        difference(_cells(70), _cells(70, first_id=1), ACCURACY, ("A", "B"))
+        paired_seeds(_cells(70), _cells(70, first_id=1), ("A", "B"))
     changed = _cell(70)
     other = CellData("toy", changed.ids, ("no", *changed.gold[1:]), changed.answers, changed.labels, None, {})
     with pytest.raises(UnpairedError, match="1 gold labels differ, such as 00000"):
-        difference({0: changed}, {0: other}, ACCURACY)
+        paired_seeds({0: changed}, {0: other})
 
 
 def test_columns_resample_independently_and_average_first() -> None:

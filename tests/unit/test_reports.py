@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import polars
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -11,8 +13,19 @@ from typer.testing import CliRunner
 from rewardlab.cli.compare import compare
 from rewardlab.errors import InputError
 from rewardlab.reports.collect import collect, load_eval
-from rewardlab.reports.differences import Gain, find_baseline, gains, points, sentence, splits
+from rewardlab.reports.comparison import Comparison
+from rewardlab.reports.differences import (
+    Gain,
+    default_against,
+    find_baseline,
+    gains,
+    p_value_note,
+    points,
+    sentence,
+    splits,
+)
 from rewardlab.reports.page import pair_distribution, write_report
+from rewardlab.reports.significance import PairedTest
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import build_table
 from tests.support.runs import both, eval_folder, pairs_folder, ppo_folder, reward_model_folder
@@ -90,21 +103,58 @@ def test_a_cell_measured_twice_is_pointed_out(runs: Path) -> None:
 
 def test_gains_are_told_in_plain_sentences(runs: Path) -> None:
     table = build_table(collect([runs]).runs)
-    sampled, greedy = gains(table, find_baseline(table))
-    assert sentence(sampled).startswith("RLLR is better than SFT w. rationale by 25.0 points [")
-    assert sentence(sampled).endswith("on toy, sampled decoding (1 seed, interval over items).")
+    sampled, greedy = gains(table)
+    told = r"RLLR is better than SFT w\. rationale by 25\.0 points \[\d+\.\d, \d+\.\d\], p < 0\.001, "
+    assert re.fullmatch(
+        told + r"on toy, sampled decoding \(1 seed, interval over items: of these runs, not of other seeds\)\.",
+        sentence(sampled),
+    )
     assert greedy.estimate is not None
     assert greedy.estimate.value == pytest.approx(0.15)
+    assert "corrected over all 2 comparisons (Holm)" in p_value_note([sampled, greedy])
+
+
+def test_methods_are_compared_with_what_is_named_each_pair_once(runs: Path) -> None:
+    eval_folder(runs / "eval" / "rlhf-0", method="RLHF", reward="ranked", columns={"toy": both(90, 90, 200)})
+    table = build_table(collect([runs]).runs, decodings=("greedy",))
+    pairs = [(gain.method, gain.baseline) for gain in gains(table, ("rlhf", "SFT w. rationale"))]
+    assert pairs == [("SFT w. rationale", "RLHF"), ("RLLR", "RLHF"), ("RLLR", "SFT w. rationale")]
+    with pytest.raises(InputError, match=r"no method 'DPO' .* found: SFT w\. rationale, RLHF, RLLR"):
+        gains(table, ("DPO",))
+
+
+def test_methods_are_compared_within_their_base_model(runs: Path) -> None:
+    for name, method in (("sft", "SFT w. rationale"), ("rlhf", "RLHF")):
+        eval_folder(runs / "eval" / f"{name}-l", method=method, model="large", columns={"toy": both(90, 90, 200)})
+    table = build_table(collect([runs]).runs, decodings=("greedy",))
+    assert [(gain.method, gain.baseline) for gain in gains(table)] == [
+        ("RLLR (tiny)", "SFT w. rationale (tiny)"),
+        ("RLHF (large)", "SFT w. rationale (large)"),
+    ]
+    named = gains(table, ("SFT w. rationale (tiny)",))
+    assert {gain.method for gain in named} == {"RLLR (tiny)", "RLHF (large)", "SFT w. rationale (large)"}
+
+
+def test_without_the_usual_baseline_the_first_row_is_taken(runs: Path) -> None:
+    table = build_table(collect([runs / "eval" / "rllr-0"]).runs)
+    assert default_against(table) == []
+    eval_folder(runs / "eval" / "other", method="RLHF", columns={"toy": both(9, 9, 200)})
+    table = build_table(collect([runs / "eval" / "rllr-0", runs / "eval" / "other"]).runs)
+    assert default_against(table) == ["RLHF"]
 
 
 def test_sentences_for_worse_noise_and_unpaired() -> None:
-    worse = Gain("A", "toy", "greedy", Estimate(-0.02, -0.03, -0.01, 0.0, 5, "seeds and items"))
-    assert sentence(worse) == (
-        "A is worse than SFT w. rationale by 2.0 points [−3.0, −1.0] on toy, greedy decoding "
-        "(5 seeds, interval over seeds and items)."
+    def told(value: float, low: float, high: float, p: float) -> str:
+        found = Estimate(value, low, high, 0.0, 5, "seeds and items")
+        return sentence(Gain("A", "toy", "greedy", Comparison(found, PairedTest("sign-flip", 0.001, p, 20))))
+
+    covered = "(5 seeds, interval over seeds and items)."
+    assert told(-0.021, -0.034, -0.008, 0.002) == (
+        f"A is worse than SFT w. rationale by 2.1 points [0.8, 3.4], p = 0.002, on toy, greedy decoding {covered}"
     )
-    noise = Gain("A", "toy", "greedy", Estimate(0.01, -0.01, 0.03, 0.0, 5, "seeds and items"))
-    assert "do not differ beyond noise on toy, greedy decoding: +1.0 points [−1.0, +3.0]" in sentence(noise)
+    level = "A and SFT w. rationale do not differ beyond noise on toy, greedy decoding:"
+    assert told(0.01, -0.01, 0.03, 0.002) == f"{level} +1.0 points [−1.0, +3.0], p = 0.002 {covered}"
+    assert told(0.02, 0.01, 0.03, 0.06) == f"{level} +2.0 points [+1.0, +3.0], p = 0.060 {covered}"
     assert sentence(Gain("A", "toy", "greedy", None, "other items")) == (
         "A and SFT w. rationale are not compared on toy, greedy decoding: other items."
     )
@@ -125,7 +175,7 @@ def test_other_test_items_are_not_paired(runs: Path) -> None:
         ids=[f"x{number}" for number in range(20)],
     )  # fmt: skip
     table = build_table(collect([runs]).runs)
-    told = [sentence(gain) for gain in gains(table, find_baseline(table)) if gain.method == "RLHF"]
+    told = [sentence(gain) for gain in gains(table) if gain.method == "RLHF"]
     assert "test items differ (220 ids are in one of them only" in told[0]
     assert [split.method for split in splits(table, find_baseline(table))] == ["RLLR"]
 
@@ -181,7 +231,14 @@ def test_compare_prints_the_table_and_writes_files(runs: Path, app: typer.Typer)
     assert "RLLR" in done.output
     assert "60.0" in done.output
     written = {path.name for path in (runs / "out").iterdir()}
-    assert written == {"table.md", "table.tex", "table.csv", "reward_curves.png"}
+    assert written == {"table.md", "table.tex", "table.csv", "differences.csv", "reward_curves.png"}
+    assert "RLLR is better than SFT w. rationale by 25.0 points" in " ".join(done.output.split())
+    lines = polars.read_csv(runs / "out" / "differences.csv")
+    assert lines["verdict"].to_list() == ["better", "better"]
+    # sampled: 120 right against 70 on the same 200 items, the same ones first: 50 won, none lost, 2 / 2^50
+    assert lines["mcnemar"].to_list()[0] == "seed 0: 50 to 0, p 0.0000"
+    assert lines["difference"].to_list() == pytest.approx([0.25, 0.15])
+    assert lines["effect_size"].to_list() == ["medium", "small"]
 
 
 def test_compare_takes_one_run_and_one_decoding(runs: Path, app: typer.Typer) -> None:

@@ -11,13 +11,14 @@ import pytest
 from rich.console import Console
 
 from rewardlab.errors import UnknownNameError
-from rewardlab.reports.collect import EvalRun, load_eval
+from rewardlab.reports.collect import EvalRun, MethodKey, load_eval
 from rewardlab.reports.conventions import scored_metrics
 from rewardlab.reports.readme_table import main, readme_table
 from rewardlab.reports.render import (
     escape_latex,
     grid,
     interval_text,
+    markdown_grid,
     notes,
     to_latex,
     to_markdown,
@@ -26,7 +27,7 @@ from rewardlab.reports.render import (
 )
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.statistics import Estimate
-from rewardlab.reports.table import AVERAGE, build_table, frame, marks, shown_value
+from rewardlab.reports.table import AVERAGE, ComparisonTable, build_table, frame, marks, row_names, shown_value
 from tests.support.runs import answers_with, both, eval_folder, reward_model_folder
 
 INTERVAL = r"\[\d+\.\d, \d+\.\d\]"
@@ -252,3 +253,53 @@ def test_malformed_answers_are_counted_in_the_frame(tmp_path: Path) -> None:
     columns = {"a": {"sampled": (gold, answers), "greedy": (gold, answers)}}
     run = load_eval(eval_folder(tmp_path / "m", columns=columns))
     assert frame(build_table([run]))["malformed"].to_list() == [0.05, 0.05]
+
+
+def _tie_table(tmp_path: Path) -> ComparisonTable:
+    """Of 100 items in order, 90, 88 and 60 right: 2 lost to the best (p = 0.5), and 30 (p = 2^-29)."""
+    runs = [_run(tmp_path, name, {"toy": right}) for name, right in (("A", 88), ("B", 90), ("C", 60))]
+    return build_table(runs, decodings=("greedy",))
+
+
+def test_values_within_noise_of_the_best_are_marked(tmp_path: Path) -> None:
+    table = _tie_table(tmp_path)
+    assert table.ties == {(0, ("toy", "greedy"))}
+    text = to_markdown(table)
+    assert re.search(rf"<u>88\.0</u>≈ {INTERVAL}", text)
+    assert re.search(rf"\*\*90\.0\*\* {INTERVAL}", text)
+    assert re.search(rf"\| 60\.0 {INTERVAL}", text)
+    assert "≈: not beyond noise from the best" in text
+    assert r"\underline{88.0}$\approx$ {\scriptsize" in to_latex(table)
+    assert frame(table)["tied_with_best"].to_list() == [True, False, False]
+    out = io.StringIO()
+    Console(file=out, width=200).print(*to_rich(table, 200))
+    assert "88.0≈" in out.getvalue()
+
+
+def test_a_table_without_ties_does_not_explain_them(tmp_path: Path) -> None:
+    table = build_table([_run(tmp_path, name, {"toy": right}) for name, right in (("A", 90), ("B", 50))])
+    assert table.ties == frozenset()
+    assert "≈" not in to_markdown(table)
+
+
+def test_equal_best_values_are_bold_and_not_called_tied(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, name, {"toy": 90}) for name in "AB"]
+    assert "≈" not in markdown_grid(grid(build_table(runs)))
+
+
+def test_other_test_items_are_no_tie(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "A", {"toy": 90}), _run(tmp_path, "B", {"toy": 89}, ids=[f"x{n}" for n in range(100)])]
+    assert build_table(runs).ties == frozenset()
+
+
+def test_namesakes_get_names_of_their_own() -> None:
+    def names(*keys: MethodKey) -> list[str]:
+        return list(row_names(keys).values())
+
+    assert names(MethodKey("RLLR", "sft"), MethodKey("RLHF", "sft", "ranked")) == ["RLLR", "RLHF"]
+    assert names(MethodKey("PPO", "sft", "rule"), MethodKey("PPO", "base")) == [
+        "PPO (sft, rule)",
+        "PPO (base, no reward)",
+    ]
+    assert names(MethodKey("A", "s", shots=5), MethodKey("A", "s")) == ["A (5 shots)", "A (0 shots)"]
+    assert names(MethodKey("A", "s", model="tiny"), MethodKey("B", "s", model="large")) == ["A (tiny)", "B (large)"]
