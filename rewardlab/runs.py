@@ -28,10 +28,18 @@ PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "
 
 def write_atomic(path: Path, text: str) -> None:
     """Write ``text`` so that readers see the old file or the new one, never a part."""
+    _replace(path, [text])
+
+
+def _replace(path: Path, texts: Iterable[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            file.writelines(texts)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -41,7 +49,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
+    _replace(path, (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
 
 
 def read_json(path: Path) -> Any:
@@ -53,27 +61,29 @@ def read_json(path: Path) -> Any:
 
 
 def read_jsonl(path: Path, *, may_be_cut: bool = False) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSON Lines file; raises DataError that names file and line.
+    """Yield the objects of a JSON Lines file as it is read; raises DataError that names file and line.
 
     Args:
         path: The file.
         may_be_cut: Leave out a last line without a line break, which a killed process had begun to write.
     """
     try:
-        whole = path.read_bytes()
-        lines = (whole[: whole.rfind(b"\n") + 1] if may_be_cut else whole).decode("utf-8").split("\n")
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip() and (line.endswith(b"\n") or not may_be_cut):
+                    yield _object(line.decode("utf-8"), f"{path} line {number}")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected a readable JSON Lines file in UTF-8: {error}") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path} line {number}: not JSON: {error}; expected one object a line") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path} line {number}: found {type(row).__name__}, expected one JSON object a line")
-        yield row
+
+
+def _object(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{place}: not JSON: {error}; expected one object a line") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: found {type(row).__name__}, expected one JSON object a line")
+    return row
 
 
 def relative_path(path: Path, folder: Path) -> str:

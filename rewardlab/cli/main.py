@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from rewardlab import __version__
-from rewardlab.cli import bench, compare, reward, stages, suite, tasks
+from rewardlab.cli import bench, compare, pairs, reward, stages, suite, tasks
 from rewardlab.errors import RewardlabError
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -30,6 +30,7 @@ rm = typer.Typer(help="Reward models.", no_args_is_help=True)
 app.add_typer(tasks.app, name="tasks")
 stages.add_to(app, rm)
 app.add_typer(rm, name="rm")
+app.add_typer(pairs.app, name="pairs")
 app.add_typer(reward.app, name="reward")
 app.add_typer(suite.app, name="suite")
 app.add_typer(bench.app, name="bench")

@@ -19,7 +19,7 @@ from rewardlab.config import RewardConfig, load_config
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.rewards import RewardContext, RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.ledger import scored_row, summary
-from rewardlab.tasks import resolve_tasks
+from rewardlab.tasks import resolve_task
 from rewardlab.tasks.rows import RowProblem, read_label
 from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, Example, Label, PairKind, Reward
@@ -59,7 +59,7 @@ def run(request: ScoreRequest) -> str:
         InputError: The expression, the task, a row (with file and line) or a reward model that is missing.
     """
     plan = plan_reward(request.reward)
-    task = _one_task(request.task)
+    task = resolve_task(request.task, "reward score")
     reward = build_reward(request.reward, _context(request, plan))
     rows = _Rows(task, plan, request)
     with _output(request.output) as write:
@@ -173,13 +173,6 @@ def _context(request: ScoreRequest, plan: RewardPlan) -> RewardContext:
 
     loaded = load_scorers(folders)
     return RewardContext(loaded.scorers, loaded.sft_scores, request.reward.reading)
-
-
-def _one_task(spec: str) -> Task:
-    found = resolve_tasks(spec)
-    if len(found) != 1:
-        raise ConfigError(f"--task {spec!r} names {len(found)} tasks; reward score reads the answers of one")
-    return found[0]
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -34,7 +34,11 @@ def run_goal(request: Request, config: RunConfig, choose: Callable[[Pipeline], S
     from rewardlab.pipeline import Pipeline, check
 
     check(config)
-    goal = choose(Pipeline(config, request.root))
+    return run_stage(request, config, choose(Pipeline(config, request.root)))
+
+
+def run_stage(request: Request, config: RunConfig, goal: Stage) -> RunFolder | None:
+    """Run a stage, into ``--out`` if that is given; with ``--dry-run`` print its plan and return None."""
     if request.out is not None:
         goal = replace(goal, at=request.out)
     if request.is_dry:

@@ -5,7 +5,8 @@ Importing this imports no model library. The stage is ``pairs.stage.run_pairs``.
 
 from __future__ import annotations
 
-from rewardlab.pairs.stage import HELD_OUT_FILE, PAIRS_FILE, SAMPLES_FILE, read_pairs, run_pairs
+from rewardlab.pairs.files import HELD_OUT_FILE, PAIRS_FILE, SAMPLES_FILE, read_pairs
+from rewardlab.pairs.stage import run_pairs
 from rewardlab.pairs.statistics import baselines, kind_shares, label_only_accuracy, length_only_accuracy
 
 __all__ = [

@@ -7,8 +7,6 @@ training pair.
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,25 +17,15 @@ from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.config import RunConfig
 from rewardlab.errors import AnnotationError, InputError
 from rewardlab.pairs.cleaning import clean
+from rewardlab.pairs.files import SAMPLES_FILE, describe, write_pairs
 from rewardlab.pairs.label_sensitive import Built, argued_rows, bare_pairs, pairs_from_rationales
-from rewardlab.pairs.lengths import length_report, warn_of_leaks
 from rewardlab.pairs.rationale_sensitive import RankedSamples, pairs_from_ranking, rank_samples
 from rewardlab.pairs.sampled import SampleAnswers, sampled_answers
-from rewardlab.pairs.statistics import baselines, by_task, kind_shares
-from rewardlab.runs import RunFolder, read_jsonl, write_json, write_jsonl
+from rewardlab.pairs.statistics import kind_shares
+from rewardlab.runs import RunFolder, read_jsonl, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import tasks
-from rewardlab.types import Example, Pair, PairKind
-
-logger = logging.getLogger(__name__)
-
-PAIRS_FILE = "pairs.jsonl"
-HELD_OUT_FILE = "held_out.jsonl"
-SAMPLES_FILE = "samples.jsonl"
-MANIFEST_FILE = "manifest.json"
-
-COUNTED = ("written", "refused", "mismatched", "unparsable", "duplicate")
-"""Outcomes that every manifest lists, zeros included; others follow when they occur."""
+from rewardlab.types import Example, PairKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +84,9 @@ def run_pairs(
         parts = _ranked_parts(folder, rows, config, kind, sample_answers, annotator, progress)
     clean(parts.train, parts.held_out, balance_length=config.pairs.balance_length, seed=config.seed)
     manifest = _manifest(folder, config, kind, splits, parts, len(rows.train))
-    write_jsonl(folder.path / PAIRS_FILE, (pair.to_json() for pair in parts.train.pairs))
-    write_jsonl(folder.path / HELD_OUT_FILE, (pair.to_json() for pair in parts.held_out.pairs))
-    write_json(folder.path / MANIFEST_FILE, manifest)
+    write_pairs(folder.path, manifest, parts.train, parts.held_out)
     _check_not_empty(kind, manifest)
-    warn_of_leaks(kind, {name: found["lengths"] for name, found in manifest["tasks"].items()})
-    if not parts.held_out.pairs:
-        logger.warning("no held-out %s pairs: reward models cannot be judged on this kind", kind)
     return manifest
-
-
-def read_pairs(path: Path) -> list[Pair]:
-    """The pairs of a JSON Lines file as :func:`run_pairs` writes it; raises DataError that names file and line."""
-    return [Pair(**row) for row in read_jsonl(path)]
 
 
 def _candidates(splits: Mapping[str, Splits], config: RunConfig) -> Candidates:
@@ -161,37 +139,15 @@ def _ranked_parts(
 def _manifest(
     folder: RunFolder, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits], parts: Parts, train_rows: int
 ) -> dict[str, Any]:
-    train, held_out = by_task(parts.train.pairs), by_task(parts.held_out.pairs)
     answers = {name: [item.answers for item in parts.samples if item.example.task == name] for name in splits}
     return {
-        "kind": kind,
-        "format": config.format,
+        **describe(kind, config.format, parts.train, parts.held_out, splits),
         "fingerprint": folder.fingerprint,
-        "annotators": sorted({f"{pair.annotator} {pair.model}".strip() for pair in parts.train.pairs}),
-        "pairs": len(parts.train.pairs),
-        "held_out_pairs": len(parts.held_out.pairs),
         "annotator_calls": sum(item.outcome != "duplicate" for item in parts.samples[:train_rows]),
         "held_out_calls": sum(item.outcome != "duplicate" for item in parts.samples[train_rows:]),
-        "outcomes": _outcomes(parts.train),
-        "held_out_outcomes": _outcomes(parts.held_out),
-        "baselines": baselines(parts.train.pairs, parts.held_out.pairs),
         "distribution": {name: kind_shares(rows) for name, rows in answers.items() if rows},
-        "tasks": {
-            name: {
-                "outcomes": _outcomes(parts.train, name),
-                "held_out_outcomes": _outcomes(parts.held_out, name),
-                "lengths": length_report(train.get(name, [])),
-                "baselines": baselines(train.get(name, []), held_out.get(name, [])),
-            }
-            for name in splits
-        },
         "source": {name: asdict(split.origin) for name, split in splits.items()},
     }
-
-
-def _outcomes(built: Built, task: str | None = None) -> dict[str, int]:
-    counts = Counter(outcome for name, outcome in built.outcomes if task in (None, name))
-    return {name: counts[name] for name in [*COUNTED, *sorted(set(counts) - set(COUNTED))]}
 
 
 def _check_not_empty(kind: PairKind, manifest: Mapping[str, Any]) -> None:

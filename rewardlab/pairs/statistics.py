@@ -12,6 +12,7 @@ from itertools import combinations
 from statistics import fmean, median
 from typing import Any
 
+from rewardlab.metrics import Interval, mean_interval
 from rewardlab.pairs.rationale_sensitive import pair_kind
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Label, Pair
@@ -41,6 +42,17 @@ def kind_shares(answers: Iterable[Sequence[Label | None]]) -> dict[str, float]:
     total = sum(counts.values())
     kinds = ("rationale_sensitive", "label_sensitive", "malformed")
     return {"n": total, **{kind: counts[kind] / total for kind in kinds}} if total else {}
+
+
+def rationale_sensitive_share(answers: Iterable[Sequence[Label | None]]) -> Interval:
+    """Share of rationale-sensitive pairs as in :func:`kind_shares`; prompts are resampled, not pairs.
+
+    Raises:
+        DataError: No prompt has two samples.
+    """
+    pairs = [(row, pair_kind(*two)) for row, found in enumerate(answers) for two in combinations(found, 2)]
+    hits = [float(kind == "rationale_sensitive") for _, kind in pairs]
+    return mean_interval(hits, [row for row, _ in pairs])
 
 
 def length_statistics(pairs: Sequence[Pair]) -> dict[str, float]:

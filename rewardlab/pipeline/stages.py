@@ -128,6 +128,17 @@ class Pipeline:
             lambda job: work.pairs(job, config, kind, self.splits, self.root / "annotations"),
         )
 
+    def pair_kinds(self) -> Stage:
+        """Which kinds of pairs the start model samples on validation rows; nobody is asked to rank them."""
+        return self._stage(
+            "kinds",
+            f"kinds of pairs that {self.config.model.name} samples on {self._names}",
+            self._slug,
+            {**self._data("validation"), **self._model, "pairs": _dump(self.config.pairs)},
+            self._start_input(),
+            lambda job: work.pair_kinds(job, self.config, self.splits),
+        )
+
     def reward_model(self, kind: PairKind) -> Stage:
         """A Bradley-Terry reward model of one pair kind."""
         held_out = {"label": self.pairs("label")}

@@ -79,9 +79,25 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
     )
 
 
+def pair_kinds(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
+    """Stage ``kinds``."""
+    from rewardlab.pairs.sampled import sampled_answers
+    from rewardlab.pairs.summary import answers_by_task, sampled_kinds
+    from rewardlab.tasks.task import parse_response
+
+    asked = [example for split in splits.values() for example in split.validation[: config.pairs.held_out]]
+    sample_answers = _answers_of(_trunk(config, job.inputs), config)
+    drawn = sampled_answers(job.folder, asked, config.pairs.samples, sample_answers, job.report)
+    rows = [
+        {"task": example.task, "labels": [parse_response(example, text).value for text in texts]}
+        for example, texts in zip(asked, drawn, strict=True)
+    ]
+    return {"sampled": sampled_kinds(answers_by_task(rows)), "gold": {}}
+
+
 def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Stage ``rm``."""
-    from rewardlab.pairs.stage import read_pairs
+    from rewardlab.pairs.files import read_pairs
     from rewardlab.training.reward_model import train_reward_model
     from rewardlab.training.rm_evaluation import SampledAnswer
 

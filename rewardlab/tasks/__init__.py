@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rewardlab.errors import InputError
+from rewardlab.errors import ConfigError, InputError
 from rewardlab.tasks import glue, rllr
 from rewardlab.tasks.task import Task, tasks
 
-__all__ = ["GROUPS", "glue", "resolve_tasks", "rllr", "tasks"]
+__all__ = ["GROUPS", "glue", "resolve_task", "resolve_tasks", "rllr", "tasks"]
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "rllr8": ("mr", "agnews", "mnli", "qqp", "sst2", "stsb", "mrpc", "appreviews"),
@@ -38,6 +38,21 @@ def resolve_tasks(spec: str) -> list[Task]:
         raise InputError(f"--task {spec!r} names no task; `rewardlab tasks` lists them")
     found = [task for part in parts for task in _resolve(part)]
     return list({task.name: task for task in found}.values())
+
+
+def resolve_task(spec: str, purpose: str) -> Task:
+    """The one task that ``--task`` names.
+
+    Args:
+        spec: As for :func:`resolve_tasks`.
+        purpose: What reads the answers of one task only; begins the end of the message.
+    Raises:
+        ConfigError: It names several.
+    """
+    found = resolve_tasks(spec)
+    if len(found) != 1:
+        raise ConfigError(f"--task {spec!r} names {len(found)} tasks; {purpose} reads the answers of one")
+    return found[0]
 
 
 def _resolve(part: str) -> list[Task]:

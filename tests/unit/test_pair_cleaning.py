@@ -11,9 +11,10 @@ from rewardlab.config import RunConfig, load_config
 from rewardlab.errors import AnnotationError
 from rewardlab.pairs.cleaning import clean
 from rewardlab.pairs.duplicates import outcomes
+from rewardlab.pairs.files import read_pairs
 from rewardlab.pairs.label_sensitive import Built
 from rewardlab.pairs.lengths import balanced, length_report, warn_of_leaks
-from rewardlab.pairs.stage import read_pairs, run_pairs
+from rewardlab.pairs.stage import run_pairs
 from rewardlab.pairs.statistics import length_only_accuracy
 from rewardlab.runs import RunFolder, write_jsonl
 from rewardlab.tasks.sources import Splits, load_splits

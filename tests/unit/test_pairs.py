@@ -13,8 +13,9 @@ from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.stage import run_annotate
 from rewardlab.config import RunConfig, load_config
 from rewardlab.errors import AnnotationError, InputError
+from rewardlab.pairs.files import read_pairs
 from rewardlab.pairs.rationale_sensitive import RankedSamples, pairs_from_ranking, rank_samples
-from rewardlab.pairs.stage import read_pairs, run_pairs
+from rewardlab.pairs.stage import run_pairs
 from rewardlab.pairs.statistics import kind_shares, label_only_accuracy, length_only_accuracy, length_statistics
 from rewardlab.runs import RunFolder, read_json, read_jsonl
 from rewardlab.tasks.sources import Splits, load_splits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +35,16 @@ class TestWriting:
         write_atomic(tmp_path / "a" / "b" / "c.txt", "text")
         assert (tmp_path / "a" / "b" / "c.txt").read_text() == "text"
 
-    def test_a_failed_write_leaves_the_old_file_whole(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        write_atomic(tmp_path / "c.txt", "old")
+    def test_a_failed_write_leaves_the_old_file_whole(self, tmp_path: Path) -> None:
+        write_jsonl(tmp_path / "c.jsonl", [{"a": 1}])
 
-        def broken(self: Path, text: str, encoding: str) -> None:
-            with self.open("w", encoding=encoding) as file:
-                file.write(text[:1])
+        def broken() -> Iterator[dict[str, int]]:
+            yield {"a": 2}
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(Path, "write_text", broken)
         with pytest.raises(OSError, match="No space"):
-            write_atomic(tmp_path / "c.txt", "new")
-        assert (tmp_path / "c.txt").read_text() == "old"
+            write_jsonl(tmp_path / "c.jsonl", broken())
+        assert files(tmp_path) == {"c.jsonl": '{"a": 1}\n'}
 
     def test_the_new_file_takes_its_place_in_one_move(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_atomic(tmp_path / "c.txt", "old")

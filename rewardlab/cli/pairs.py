@@ -1,0 +1,102 @@
+"""``rewardlab pairs stats | import | export``: what pairs are made of, and preference data in TRL's format."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rewardlab.cli.options import Request, stage_command
+from rewardlab.cli.running import run_goal, run_stage
+from rewardlab.types import PairKind
+
+app = typer.Typer(help="Look at preference pairs, import and export them.", no_args_is_help=True)
+
+PLOT = "pair_kinds.png"
+
+
+class Part(StrEnum):
+    """Which pairs of a folder."""
+
+    TRAIN = "train"
+    HELD_OUT = "held-out"
+    ALL = "all"
+
+
+def stats(
+    request: Request,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Folders of pairs; none: sample from the SFT model.")
+    ] = None,
+) -> None:
+    """Print what pairs are made of; draw which kinds a model samples per task (RLLR figure 2)."""
+    from rewardlab.reports.pairs import kinds_table, pairs_table
+    from rewardlab.reports.plots import draw_pair_kinds
+
+    if folders:
+        from rewardlab.pairs.summary import summarise
+
+        summaries = {folder: summarise(folder) for folder in folders}
+        typer.echo(pairs_table(summaries))
+        sampled = {task: found for summary in summaries.values() for task, found in summary["sampled"].items()}
+        place = request.out or folders[0]
+    else:
+        folder = run_goal(request, request.config(), lambda pipeline: pipeline.pair_kinds())
+        if folder is None:
+            return
+        sampled, place = folder.result()["sampled"], folder.path
+    if sampled:
+        typer.echo(kinds_table(sampled))
+        typer.echo(f"plot: {draw_pair_kinds(sampled, place / PLOT)}")
+
+
+def import_(
+    request: Request,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Preferences: .jsonl, .json or .parquet.")],
+    kind: Annotated[PairKind, typer.Option(help="What the pairs are taken for: label, ranked, rationale.")] = "ranked",
+    held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the prompts to hold out.")] = 0.1,
+    balance_length: Annotated[
+        bool, typer.Option("--balance-length", help="Drop pairs until length does not tell which one is preferred.")
+    ] = False,
+) -> None:
+    """Import preference data (prompt, chosen, rejected), plain or conversational; --task reads its answers."""
+    from rewardlab.pairs.imported import ImportRequest
+    from rewardlab.pipeline.imported import import_stage
+    from rewardlab.tasks import resolve_task
+
+    config = request.config()
+    task = resolve_task(config.task, "pairs import") if request.given["task"] else None
+    wanted = ImportRequest(file, kind, config.format, task, held_out, balance_length, config.seed)
+    folder = run_stage(request, config, import_stage(wanted, config))
+    if folder:
+        _print_outcomes(folder.path, folder.result())
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of pairs.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to: .jsonl, .json or .parquet.")],
+    part: Annotated[Part, typer.Option(help="train, held-out or all.")] = Part.TRAIN,
+    conversational: Annotated[
+        bool, typer.Option("--conversational", help="Messages in place of texts, for chat templates.")
+    ] = False,
+) -> None:
+    """Export pairs as TRL's trainers and the hub read them: prompt, chosen, rejected."""
+    from rewardlab.pairs.files import read_folder
+    from rewardlab.pairs.preferences import write_preferences
+
+    train, held_out = read_folder(folder)
+    chosen = {Part.TRAIN: train, Part.HELD_OUT: held_out, Part.ALL: [*train, *held_out]}[part]
+    count = write_preferences(chosen, file, conversational=conversational)
+    typer.echo(f"{count} pairs: {file}")
+
+
+def _print_outcomes(path: Path, manifest: dict[str, Any]) -> None:
+    counts = ", ".join(f"{count} {name}" for name, count in manifest["outcomes"].items() if count)
+    typer.echo(f"pairs: {path / 'pairs.jsonl'} ({counts}; {manifest['held_out_pairs']} held out)")
+
+
+stage_command(app, "stats")(stats)
+stage_command(app, "import")(import_)
+app.command("export")(export)

@@ -1,0 +1,66 @@
+"""Tables about preference pairs: what a folder holds, and the kinds of pairs that a model samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid
+from rewardlab.reports.table import shown_value
+
+
+def pairs_table(summaries: Mapping[Path, Mapping[str, Any]]) -> str:
+    """One line a folder and task; accuracies and lengths that leak are marked.
+
+    Args:
+        summaries: Folder -> what :func:`rewardlab.pairs.summary.summarise` found in it.
+    """
+    titles = ("pairs", "task", "kind", "train", "held out", "dropped", "words", "length alone", "length-only",
+              "label-only")  # fmt: skip
+    headings = [Heading(title, is_number=place > 2) for place, title in enumerate(titles)]
+    lines = [
+        _line(folder, task, summary["kind"], found)
+        for folder, summary in summaries.items()
+        for task, found in summary["tasks"].items()
+    ]
+    return markdown_grid(Grid(headings, lines))
+
+
+def kinds_table(sampled: Mapping[str, Mapping[str, Any]]) -> str:
+    """Kinds of all pairs of samples, a line a task (RLLR figure 2); see ``pairs.summary.sampled_kinds``."""
+    titles = ("task", "rationale-sensitive", "label-sensitive", "malformed", "pairs of samples")
+    headings = [Heading(title, is_number=place > 0) for place, title in enumerate(titles)]
+    return markdown_grid(Grid(headings, [_kinds(task, found) for task, found in sampled.items()]))
+
+
+def _line(folder: Path, task: str, kind: str, found: Mapping[str, Any]) -> list[Cell]:
+    lengths, baselines = found["lengths"], found["baselines"]
+    texts = [folder.name, task, kind, *(str(found[name]["written"]) for name in ("outcomes", "held_out_outcomes"))]
+    words = f"{lengths['chosen_words_mean']:.1f} / {lengths['rejected_words_mean']:.1f}" if lengths else MISSING
+    alone = f"{_shown(lengths.get('length_alone'))}{' leaks' if lengths.get('leaks') else ''}"
+    shown = [*texts, _dropped(found), words, alone, _shown(baselines["length_only"]), _shown(baselines["label_only"])]
+    return [Cell(text) for text in shown]
+
+
+def _dropped(found: Mapping[str, Any]) -> str:
+    """What the rules of today would drop."""
+    counts = {
+        name: found["outcomes"].get(name, 0) + found["held_out_outcomes"].get(name, 0)
+        for name in sorted({*found["outcomes"], *found["held_out_outcomes"]} - {"written"})
+    }
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "0"
+
+
+def _kinds(task: str, found: Mapping[str, Any]) -> list[Cell]:
+    interval = found["interval"]
+    return [
+        Cell(task),
+        Cell(_shown(interval["value"]), f"[{_shown(interval['low'])}, {_shown(interval['high'])}]"),
+        *(Cell(_shown(found[kind])) for kind in ("label_sensitive", "malformed")),
+        Cell(f"{found['n']:.0f}"),
+    ]
+
+
+def _shown(value: float | None) -> str:
+    return MISSING if value is None else shown_value(value)
