@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.errors import RunFolderError
+from rewardlab.pipeline.attempts import attempt
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.runs import RunFolder
 
@@ -75,11 +75,10 @@ class Runner:
         folder.open()
         inputs = {name: needed.folder(self.root).path for name, needed in stage.inputs.items()}
         recorder = self._make_recorder(stage.title) if self._make_recorder else Silent()
-        start = time.perf_counter()
-        result = stage.run(Work(folder, inputs, recorder, self._report))
-        seconds = time.perf_counter() - start
-        folder.finish({**result, "stage_seconds": round(seconds, 2)})
-        self._say(f"{head}: {seconds:.1f} s, {folder.path}")
+        with attempt(folder) as taken:
+            result = stage.run(Work(folder, inputs, recorder, self._report))
+        folder.finish({**result, "stage_seconds": round(taken.seconds, 2)})
+        self._say(f"{head}: {taken.seconds:.1f} s, {folder.path}")
 
 
 def _set_aside(folder: RunFolder) -> None:

@@ -107,7 +107,7 @@ class Cost:
     Attributes:
         gold: Pool of rows -> gold labels read from it.
         calls: Annotator calls.
-        seconds: Time of the stages, as measured when each ran.
+        seconds: Time of the stages, over all attempts each one needed.
     """
 
     gold: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,80 @@
+"""How long a stage took, over all the attempts it needed: an interrupted one counts, a killed one up to its last sign.
+
+``attempts.jsonl`` in the stage's folder has a line when an attempt starts and one with its seconds when it ends,
+however it ends. While it runs the file is touched every few seconds, so that a kill loses no more than that.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rewardlab.runs import RunFolder, read_jsonl, write_jsonl
+
+ATTEMPTS_FILE = "attempts.jsonl"
+TOUCH_S = 5.0
+"""Seconds between two signs of life."""
+
+
+@dataclass(slots=True)
+class Taken:
+    """Seconds of all attempts together; complete when the last one has ended."""
+
+    seconds: float
+
+
+@contextmanager
+def attempt(folder: RunFolder) -> Iterator[Taken]:
+    """Time one attempt at a stage.
+
+    Args:
+        folder: Its opened run folder.
+    Yields:
+        What all attempts took, this one included after the block.
+    """
+    path = folder.path / ATTEMPTS_FILE
+    taken = Taken(_earlier(path))
+    folder.append(ATTEMPTS_FILE, {"started": time.time()})
+    start = time.perf_counter()
+    try:
+        with _touched(path):
+            yield taken
+    finally:
+        seconds = time.perf_counter() - start
+        folder.append(ATTEMPTS_FILE, {"seconds": round(seconds, 2)})
+        taken.seconds += seconds
+
+
+def _earlier(path: Path) -> float:
+    """Seconds of the attempts before; one that was killed is given its end first."""
+    if not path.exists():
+        return 0.0
+    last_sign, rows = path.stat().st_mtime, list(read_jsonl(path, may_be_cut=True))
+    if rows and "started" in rows[-1]:
+        rows.append({"seconds": round(max(0.0, last_sign - rows[-1]["started"]), 2)})
+        write_jsonl(path, rows)
+    return sum(float(row.get("seconds", 0.0)) for row in rows)
+
+
+@contextmanager
+def _touched(path: Path) -> Iterator[None]:
+    """Renew the time of change of ``path`` from a thread while the block runs."""
+    is_over = threading.Event()
+
+    def touch() -> None:
+        while not is_over.wait(TOUCH_S):
+            with suppress(OSError):  # a folder that was moved away meanwhile
+                os.utime(path)
+
+    thread = threading.Thread(target=touch, name="attempt", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
