@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from rewardlab.errors import ConfigError
 from rewardlab.sandbox.quality import rationale_quality
-from rewardlab.sandbox.rationales import write_rationale
+from rewardlab.sandbox.rationales import twisted_rationale, write_rationale
 from rewardlab.sandbox.similarity import SLOTS, WEIGHTS
 from rewardlab.tasks.task import parse_response, tasks
 from rewardlab.types import Example, Label
@@ -20,6 +20,12 @@ from rewardlab.types import Example, Label
 REFUSAL = "I cannot explain that."
 DETAIL_SHARES = (0.05, 0.25, 0.35, 0.35)
 """How often a rationale comes at detail 0, 1, 2, 3."""
+TWISTED_SHARE = 0.5
+"""How often a rationale for a wrong label misreads what speaks for the right one, where it could quote other words.
+
+Without misreadings the form of a rationale gives away whether its label is right, and a reward model learns the form:
+trained so, one ordered 0.88 of the held-out pairs of sandbox-sentiment rightly, and 0.65 of a policy's own answers,
+whose errors are misreadings; with them, 0.95 and 0.84."""
 
 Outcome = Literal["written", "refused", "mismatched"]
 
@@ -72,7 +78,8 @@ class OracleAnnotator:
         detail = rng.choices(range(len(DETAIL_SHARES)), DETAIL_SHARES)[0]
         if draw < self.refusal_rate + self.mismatch_rate:
             return OracleText(write_rationale(example, _another(example, label, rng), detail), "mismatched")
-        return OracleText(write_rationale(example, label, detail), "written")
+        write = twisted_rationale if _misreads(example, label, rng) else write_rationale
+        return OracleText(write(example, label, detail), "written")
 
     def utilities(self, example: Example, responses: Sequence[str]) -> list[float]:
         """How much it likes each response: higher is better; 1 + noise for a right answer with perfect rationale."""
@@ -93,6 +100,13 @@ def _correctness(example: Example, response: str) -> float:
     if scale is None:
         return float(value == example.label)
     return 1.0 - abs(float(value) - float(example.label)) / (scale[1] - scale[0])
+
+
+def _misreads(example: Example, label: Label, rng: random.Random) -> bool:
+    """Whether a rationale for this label quotes the right label's words: always when nothing speaks for the label."""
+    if label == example.label or tasks.get(example.task).is_numeric:
+        return False
+    return label not in example.evidence["honest"] or rng.random() < TWISTED_SHARE
 
 
 def _another(example: Example, label: Label, rng: random.Random) -> Label:

@@ -31,3 +31,15 @@ def write_rationale(example: Example, label: Label, detail: int) -> str:
             f"{example.task} row {example.id}: the sandbox cannot argue for {label!r}; "
             "give a row that a sandbox task generated and a label of that task"
         ) from error
+
+
+def twisted_rationale(example: Example, label: Label, detail: int) -> str:
+    """A rationale that quotes what speaks for the gold label and claims that it says ``label``.
+
+    Args:
+        example: Row of a sandbox task with labels, gold label known.
+        label: The verdict, a wrong one.
+        detail: As for ``write_rationale``.
+    """
+    before, _, after = write_rationale(example, str(example.label), detail).rpartition(str(example.label))
+    return f"{before}{label}{after}"
