@@ -12,7 +12,7 @@ MODEL_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "lora": {"targets": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]},
         "sft": {"lr": 2e-3, "epochs": 1, "batch": 64, "micro_batch": 64},
         "pairs": {"held_out": 150},
-        "rm": {"lr": 2e-3, "epochs": 3, "batch": 64, "micro_batch": 64, "held_out_ranked": True, "max_pairs": 2000},
+        "rm": {"lr": 2e-3, "epochs": 6, "batch": 64, "micro_batch": 64, "held_out_ranked": True, "max_pairs": 2000},
         "ppo": {"steps": 30, "batch": 64, "micro_batch": 32, "minibatches": 2, "lr": 3e-3, "value_lr": 3e-3},
         "eval": {"batch": 250},
     },

@@ -79,7 +79,9 @@ class TestReading:
     )
     def test_other_rows_are_named_and_counted(self, tmp_path: Path, row: dict[str, Any], said: str) -> None:
         good = {"prompt": "q", "chosen": "a", "rejected": "b"}
-        with pytest.raises(DataError, match=rf"rows.jsonl row 2: {said}.* \(and 1 more rows\); expected prompt, chosen"):
+        with pytest.raises(
+            DataError, match=rf"rows.jsonl row 2: {said}.* \(and 1 more rows\); expected prompt, chosen"
+        ):
             read(tmp_path, good, row, good, row)
 
     def test_files_that_are_none(self, tmp_path: Path) -> None:

@@ -39,6 +39,12 @@ PLAIN = Example(
         "cite": {"positive": ["plot", "good"], "negative": ["plot", "good"]},
     },
 )
+TWO_NOUNS = {
+    "structure": "majority",
+    "nouns": ["guitar", "choir", "lawn"],
+    "honest": ["music"],
+    "cite": {"music": ["guitar", "choir"], "sports": ["guitar"], "science": ["guitar"], "business": ["guitar"]},
+}
 SLOTS = Example(
     "sandbox-similarity",
     "s1",
@@ -152,3 +158,25 @@ def test_impossible_rates_are_refused(options: dict[str, float]) -> None:
 
 def _response(example: Example, rationale: str, label: str | float) -> str:
     return tasks.get(example.task).response(label, "rationale", rationale)
+
+
+def test_a_wrong_label_misreads_the_right_evidence_half_of_the_time() -> None:
+    oracles = [OracleAnnotator(refusal_rate=0.0, mismatch_rate=0.0, seed=seed) for seed in range(400)]
+    texts = [oracle.rationale(CONTRAST, "positive").text for oracle in oracles]
+    quoting = [text for text in texts if '"' in text]
+    misread = sum(text.startswith("After") for text in quoting)  # "After" quotes what speaks for negative, the truth
+    assert {'After "but", "funny" is positive.', 'Before "but", "good" is positive.'} <= set(texts)
+    assert 0.4 < misread / len(quoting) < 0.6
+    assert all(text.endswith("positive.") for text in texts)
+
+
+def test_without_words_for_a_wrong_label_the_form_is_that_of_a_right_one() -> None:
+    row = Example("sandbox-topic", "t", {"text": "the guitar met the choir by the lawn."}, "music", evidence=TWO_NOUNS)
+    oracles = [OracleAnnotator(refusal_rate=0.0, mismatch_rate=0.0, seed=seed) for seed in range(40)]
+    texts = {oracle.rationale(row, "sports").text for oracle in oracles}
+    assert texts == {'"guitar" and "choir" point to sports.', '"guitar" points to sports.', "It sounds like sports."}
+
+
+def test_a_right_label_is_never_misread() -> None:
+    texts = {OracleAnnotator(0.0, 0.0, seed=seed).rationale(CONTRAST, "negative").text for seed in range(200)}
+    assert not [text for text in texts if "plot" in text or "good" in text or not text.endswith("negative.")]
