@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, get_args
 
+from rewardlab.errors import AnnotationError
 from rewardlab.types import Example, Label
 
 Outcome = Literal["answered", "refused", "mismatched", "unparsable", "truncated", "filtered", "failed"]
@@ -106,6 +107,16 @@ class Annotator(Protocol):
     def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
         """One ranking per request, in the order of the requests."""
         ...
+
+    def spent(self) -> dict[str, Any]:
+        """What asking cost in this run, JSON-ready; empty where answers are free."""
+        ...
+
+
+class BatchPending(AnnotationError):
+    """Nothing is wrong: a batch was submitted, or asked about, and the stage goes on another time."""
+
+    exit_code = 0
 
 
 def request_key(request: Any) -> str:

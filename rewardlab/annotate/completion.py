@@ -6,11 +6,63 @@ better parser needs no new requests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rewardlab.annotate.base import Annotation, Outcome, Ranking
 from rewardlab.annotate.ranking import parse_ranking
+from rewardlab.annotate.retry import BadBody
+from rewardlab.errors import AnnotationError
+
+_COUNTS = ("prompt_tokens", "completion_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an endpoint counted; None where it did not."""
+
+    prompt: int | None
+    response: int | None
+
+
+def read_usage(body: Mapping[str, Any]) -> Usage:
+    """The token counts of a completion, whatever else is wrong with it."""
+    counts = body.get("usage")
+    values = [counts.get(name) if isinstance(counts, Mapping) else None for name in _COUNTS]
+    return Usage(*(value if isinstance(value, int) and value >= 0 else None for value in values))
+
+
+def read_completion(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A chat completion as a raw record; raises BadBody when it is none."""
+    try:
+        choice = body["choices"][0]
+        message, used = choice["message"], read_usage(body)
+        return {
+            "text": message.get("content") or "",
+            "finish": choice.get("finish_reason"),
+            "refusal": message.get("refusal"),
+            "prompt_tokens": used.prompt,
+            "response_tokens": used.response,
+        }
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise BadBody(f"the body holds no choices: {str(body)[:80]!r}") from error
+
+
+def check_failed(outcomes: Sequence[tuple[str, str]], max_failed: float) -> None:
+    """Raise AnnotationError when too large a share of requests failed.
+
+    Args:
+        outcomes: (class, reason) of every request.
+        max_failed: Share of ``failed`` ones that is borne.
+    """
+    reasons = [reason for outcome, reason in outcomes if outcome == "failed"]
+    if len(reasons) > max_failed * len(outcomes):
+        raise AnnotationError(
+            f"{len(reasons)} of {len(outcomes)} requests failed, more than annotate.max_failed = {max_failed:g} "
+            f"(the last: {reasons[-1]}). What was answered is kept: the same command asks the failed ones again; "
+            "a larger --max-failed goes on without them"
+        )
 
 
 def as_annotation(record: Mapping[str, Any], from_journal: bool = False) -> Annotation:

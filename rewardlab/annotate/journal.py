@@ -46,6 +46,9 @@ class Journal:
     def __contains__(self, key: object) -> bool:
         return key in self._offsets
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._offsets)
+
     def __len__(self) -> int:
         return len(self._offsets)
 

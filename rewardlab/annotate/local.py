@@ -75,6 +75,10 @@ class LocalAnnotator:
         progress("rankings", len(requests), len(requests))
         return rankings
 
+    def spent(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
     @cached_property
     def trunk(self) -> Trunk:
         """The model, loaded once."""

@@ -52,6 +52,10 @@ class SandboxAnnotator:
             for place, r in zip(places, requests, strict=True)
         ]
 
+    def spent(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
     def _annotation(self, text: str, example: Example, asked: Any) -> Annotation:
         key = request_key([self.name, self.model, self.oracle.seed, example.task, example.id, asked])
         return Annotation(key, text, "answered", self.name, self.model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
@@ -45,13 +46,14 @@ class RetryPolicy:
         return backoff * random.uniform(0.5, 1.0)
 
 
-def attempts(policy: RetryPolicy) -> AsyncRetrying:
-    """The tenacity loop of a policy; the last error is raised as it is."""
+def attempts(policy: RetryPolicy, pause: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
+    """The tenacity loop of a policy, which waits by ``pause``; the last error is raised as it is."""
     from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
     return AsyncRetrying(
         stop=stop_after_attempt(policy.attempts),
         wait=policy.wait_s,
+        sleep=pause,
         retry=retry_if_exception(is_transient),
         reraise=True,
     )
@@ -63,8 +65,16 @@ def is_transient(error: BaseException) -> bool:
 
     if isinstance(error, APIStatusError):
         return (error.status_code in RETRIED or error.status_code >= 500) and not is_fatal(error)
-    # a malformed body surfaces from the SDK as json's ValueError
-    return isinstance(error, APIConnectionError | BadBody | ValueError)
+    return isinstance(error, APIConnectionError | BadBody | TimeoutError)
+
+
+def may_be_charged(error: BaseException) -> bool:
+    """True when the endpoint may have answered, and counted tokens, although the answer did not arrive."""
+    from openai import APIStatusError
+
+    if isinstance(error, APIStatusError):
+        return False
+    return type(error.__cause__).__name__ != "ConnectError"  # nobody was reached: httpx's name for it
 
 
 def is_fatal(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from rewardlab.annotate.base import OUTCOMES, Annotation, Annotator, Progress, RationaleRequest, silent
 from rewardlab.annotate.bundled import written_tasks, written_wrong_label
 from rewardlab.annotate.choose import build_annotator, choose_annotator
+from rewardlab.annotate.completion import check_failed
 from rewardlab.annotate.filter import checked
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.wrong_labels import WrongLabels
@@ -87,10 +88,12 @@ def run_annotate(
         "prompts": prompt_versions(),
         "fingerprint": folder.fingerprint,
         **_counts(rows, answers),
+        "spent": annotator.spent(),
         "source": {name: asdict(split.origin) for name, split in splits.items()},
     }
     write_jsonl(folder.path / RATIONALES_FILE, rows)
     write_json(folder.path / MANIFEST_FILE, manifest)
+    check_failed([(answer.outcome, answer.reason) for answer in answers], config.annotate.max_failed)
     _check_usable(manifest)
     return manifest
 

@@ -66,6 +66,10 @@ class TemplateAnnotator:
             for place, r in zip(places, requests, strict=True)
         ]
 
+    def spent(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
     def weighty_words(self, example: Example, count: int) -> list[str]:
         """The ``count`` words of a row with the largest weight, in the order of the text."""
         weights = self._weights.get(example.task, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,12 @@ from rewardlab.cli.options import Request, stage_group
 from rewardlab.cli.running import run_goal
 
 Limit = Annotated[int | None, typer.Option(help="Most rows a task.")]
+BudgetUSD = Annotated[float | None, typer.Option(help="Most that the answers may cost; checked before each request.")]
+Prices = Annotated[Path | None, typer.Option(help="TOML file of prices, USD per million tokens.")]
+MaxFailed = Annotated[float | None, typer.Option(help="Share of failed requests above which the command fails.")]
+BatchAction = Annotated[
+    Literal["submit", "status", "fetch"] | None, typer.Option(help="Ask through the provider's Batch API.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,11 +25,42 @@ def add_to(app: typer.Typer) -> None:
     group.command("merge")(merge)
 
 
-def annotate(request: Request, limit: Limit = None) -> None:
+def annotate(
+    request: Request,
+    limit: Limit = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint; default: $OPENAI_BASE_URL.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests in flight.")] = None,
+    rpm: Annotated[int | None, typer.Option(help="Most requests a minute.")] = None,
+    tpm: Annotated[int | None, typer.Option(help="Most tokens a minute, estimated.")] = None,
+    budget_usd: BudgetUSD = None,
+    prices: Prices = None,
+    max_failed: MaxFailed = None,
+    batch: BatchAction = None,
+) -> None:
     """Write rationales for the right and for a wrong label of each labelled row."""
-    folder = run_goal(request, request.config({"annotate.limit": limit}), lambda pipeline: pipeline.annotate())
+    given = {
+        "annotate.limit": limit,
+        "annotate.base_url": base_url,
+        "annotate.concurrency": concurrency,
+        "annotate.requests_per_minute": rpm,
+        "annotate.tokens_per_minute": tpm,
+        **asking(budget_usd, prices, max_failed, batch),
+    }
+    folder = run_goal(request, request.config(given), lambda pipeline: pipeline.annotate())
     if folder:
         typer.echo(f"rationales: {folder.path / 'rationales.jsonl'}")
+
+
+def asking(
+    budget_usd: float | None, prices: Path | None, max_failed: float | None, batch: str | None
+) -> dict[str, Any]:
+    """Options of every command that asks a hosted annotator, as configuration keys."""
+    return {
+        "annotate.budget_usd": budget_usd,
+        "annotate.prices": prices,
+        "annotate.max_failed": max_failed,
+        "annotate.batch": batch,
+    }
 
 
 def merge(

@@ -27,6 +27,8 @@ SHOWN = {
     "policy/kl": "kl",
 }
 """Metrics beside a progress bar."""
+BAR = 24
+"""Width of the bar of stages that do not train, characters."""
 
 
 def run_goal(request: Request, config: RunConfig, choose: Callable[[Pipeline], Stage]) -> RunFolder | None:
@@ -44,7 +46,13 @@ def run_stage(request: Request, config: RunConfig, goal: Stage) -> RunFolder | N
     if request.is_dry:
         print_plan(request, config, goal)
         return None
-    return make_runner(request.root).execute(goal, fresh=request.is_fresh)
+    from rewardlab.annotate import BatchPending
+
+    try:
+        return make_runner(request.root).execute(goal, fresh=request.is_fresh)
+    except BatchPending as pending:
+        typer.echo(str(pending))
+        return None
 
 
 def make_runner(root: Path) -> Runner:
@@ -66,6 +74,8 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
     rows = plan_rows(make_runner(request.root).plan(goal), fresh=request.is_fresh)
     for number, row in enumerate(rows, 1):
         typer.echo(f"{number}. [{row['state']}] {row['title']}\n   {row['folder']}")
+        for line in row["preview"].splitlines():
+            typer.echo(f"   {line}")
     typer.echo("\nresolved configuration:")
     typer.echo(config.model_dump_json(indent=2))
 
@@ -82,6 +92,7 @@ def _bar(title: str) -> Recorder:
 
 
 def _counter(what: str, done: int, total: int) -> None:
+    full = BAR * done // max(total, 1)
     end = "\n" if done >= total else "\r"
-    sys.stderr.write(f"  {what} {done}/{total}{end}")
+    sys.stderr.write(f"  {'━' * full}{'─' * (BAR - full)} {done}/{total} {what}  {end}")
     sys.stderr.flush()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rewardlab.cli import annotate
-from rewardlab.cli.annotate import Limit
+from rewardlab.cli.annotate import BatchAction, BudgetUSD, Limit, MaxFailed, Prices, asking
 from rewardlab.cli.compare import compare
 from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.running import run_goal
@@ -39,9 +39,14 @@ def pair_gen(
     kind: Annotated[PairKind, typer.Option(help="label, ranked or rationale.")] = "label",
     limit: Limit = None,
     balance_length: BalanceLength = None,
+    budget_usd: BudgetUSD = None,
+    prices: Prices = None,
+    max_failed: MaxFailed = None,
+    batch: BatchAction = None,
 ) -> None:
     """Make preference pairs, with the rationales they need."""
-    config = request.config({**_pair_limits(kind, limit), "pairs.balance_length": balance_length})
+    own = {**_pair_limits(kind, limit), "pairs.balance_length": balance_length}
+    config = request.config({**own, **asking(budget_usd, prices, max_failed, batch)})
     folder = run_goal(request, config, lambda pipeline: pipeline.pairs(kind))
     if folder:
         manifest = folder.result()

@@ -7,12 +7,13 @@ training pair.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from rewardlab.annotate.base import Annotator, Progress, silent
+from rewardlab.annotate.completion import check_failed
 from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.config import RunConfig
 from rewardlab.errors import AnnotationError, InputError
@@ -77,20 +78,22 @@ def run_pairs(
         InputError: What the kind needs was not given.
         AnnotationError: Not a single training pair came out.
     """
-    rows = _candidates(splits, config)
+    rows = candidates(splits, config)
     if kind == "label":
         parts = _label_parts(rows, config, splits, rationales)
     else:
         parts = _ranked_parts(folder, rows, config, kind, sample_answers, annotator, progress)
     clean(parts.train, parts.held_out, balance_length=config.pairs.balance_length, seed=config.seed)
     manifest = _manifest(folder, config, kind, splits, parts, len(rows.train))
+    manifest["spent"] = annotator.spent() if annotator and parts.samples else {}
     write_pairs(folder.path, manifest, parts.train, parts.held_out)
+    _check_failed(parts.samples, config)
     _check_not_empty(kind, manifest)
     return manifest
 
 
-def _candidates(splits: Mapping[str, Splits], config: RunConfig) -> Candidates:
-    """The first rows of each part; ``pairs.limit`` bounds the held-out rows too."""
+def candidates(splits: Mapping[str, Splits], config: RunConfig) -> Candidates:
+    """The rows that pairs are made from: the first rows of each part; ``pairs.limit`` bounds the held-out rows too."""
     return Candidates(
         [row for split in splits.values() for row in split.labelled[: config.pairs.limit]],
         [row for split in splits.values() for row in split.validation[: config.pairs.held_out][: config.pairs.limit]],
@@ -148,6 +151,11 @@ def _manifest(
         "distribution": {name: kind_shares(rows) for name, rows in answers.items() if rows},
         "source": {name: asdict(split.origin) for name, split in splits.items()},
     }
+
+
+def _check_failed(samples: Sequence[RankedSamples], config: RunConfig) -> None:
+    asked = [(item.outcome, item.reason) for item in samples if item.outcome != "duplicate"]
+    check_failed(asked, config.annotate.max_failed)
 
 
 def _check_not_empty(kind: PairKind, manifest: Mapping[str, Any]) -> None:

@@ -96,18 +96,15 @@ def _check_own(folder: RunFolder) -> None:
 
 
 def plan_rows(plan: list[tuple[Stage, RunFolder]], *, fresh: bool = False) -> list[dict[str, Any]]:
-    """A plan as rows for printing: stage, what it does, state, folder; raises what :meth:`Runner.execute` would."""
+    """A plan as rows for printing: stage, title, state, folder, preview; raises what :meth:`Runner.execute` would."""
     goal = plan[-1][1]
     if fresh:
         _check_own(goal)
     else:
         goal.check()
-    return [
-        {
-            "stage": stage.kind,
-            "title": stage.title,
-            "state": "done" if folder.is_done and not (fresh and folder is goal) else "to run",
-            "folder": str(folder.path),
-        }
-        for stage, folder in plan
-    ]
+    rows = []
+    for stage, folder in plan:
+        is_done = folder.is_done and not (fresh and folder is goal)
+        row = {"stage": stage.kind, "title": stage.title, "state": "done" if is_done else "to run"}
+        rows.append({**row, "folder": str(folder.path), "preview": "" if is_done else stage.preview()})
+    return rows

@@ -51,6 +51,7 @@ class Stage:
         run: Does the work and returns the result.
         config: The whole configuration it was built from, JSON-ready; stored for rerunning.
         at: Its folder, when it is not the one under the root.
+        preview: Tells what a dry run should say of it beforehand; "" is nothing.
     """
 
     kind: str
@@ -61,6 +62,7 @@ class Stage:
     run: Callable[[Work], dict[str, Any]]
     config: Mapping[str, Any] = field(default_factory=dict)
     at: Path | None = None
+    preview: Callable[[], str] = str
 
     @property
     def identity(self) -> dict[str, Any]:

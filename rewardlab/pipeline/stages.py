@@ -82,6 +82,7 @@ class Pipeline:
             },
             {},
             lambda job: work.annotate(job, config, self.splits, self.root / "annotations"),
+            lambda: work.preview_rationales(config, self.splits, self.root / "annotations"),
         )
 
     def sft(self, rationales: bool) -> Stage:
@@ -126,6 +127,7 @@ class Pipeline:
             settings,
             inputs,
             lambda job: work.pairs(job, config, kind, self.splits, self.root / "annotations"),
+            lambda: work.preview_pairs(config, kind, self.splits, self.root / "annotations"),
         )
 
     def pair_kinds(self) -> Stage:
@@ -233,8 +235,10 @@ class Pipeline:
         settings: Mapping[str, Any],
         inputs: Mapping[str, Stage],
         run: Callable[[Work], dict[str, Any]],
+        preview: Callable[[], str] = str,
     ) -> Stage:
-        return Stage(kind, title, slug, settings, inputs, run, config=self.config.model_dump(mode="json"))
+        stored = self.config.model_dump(mode="json")
+        return Stage(kind, title, slug, settings, inputs, run, config=stored, preview=preview)
 
     def _facts(self, trained: Stage | None, method: str) -> work.Facts:
         """What the evaluation's row says of the method behind it."""

@@ -44,6 +44,24 @@ def annotate(job: Work, config: RunConfig, splits: Mapping[str, Splits], journal
     return run_annotate(job.folder, config, splits, journals, job.report)
 
 
+def preview_rationales(config: RunConfig, splits: Mapping[str, Splits], journals: Path) -> str:
+    """What a dry run says of stage ``annotate``."""
+    from rewardlab.annotate.preview import preview_rationales
+
+    return preview_rationales(config, splits, journals)
+
+
+def preview_pairs(config: RunConfig, kind: PairKind, splits: Mapping[str, Splits], journals: Path) -> str:
+    """What a dry run says of stage ``pairs``; label pairs ask nobody."""
+    from rewardlab.annotate.preview import preview_rankings
+    from rewardlab.pairs.stage import candidates
+
+    if kind == "label":
+        return ""
+    rows = candidates(splits, config)
+    return preview_rankings(config, [*rows.train, *rows.held_out], journals)
+
+
 def sft(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Stage ``sft``."""
     from rewardlab.training.sft import train_sft

@@ -1,4 +1,4 @@
-"""A chat-completions server in a thread, with named behaviours: ``http://127.0.0.1:PORT/BEHAVIOUR/v1``.
+"""A chat-completions server with named behaviours: ``http://127.0.0.1:PORT/BEHAVIOUR/v1``.
 
 ============== ======================================================================================
 ``ok``         an answer that names the label asked for, or the ranking 1>2>...
@@ -15,167 +15,141 @@
 ``filter``     finish reason ``content_filter``
 ``blocked``    400 with code ``content_filter``
 ``truncated``  finish reason ``length``
+``invalid``    400, the request itself is at fault
 ``denied``     401, the key repeated in the message
-``mixed``      one of the above, chosen by the request's content
+``first``      always prefers the answer that is shown first
+``mixed``      one of :data:`MIXED`, chosen by the request's content: 30 % do not end as they should
 ============== ======================================================================================
+
+Under the same base URL are files and batches (``batch_api.py``). ``python -m tests.servers.chat_server`` serves until
+its standard input is closed, and prints its port first.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import re
-import threading
+import sys
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.servers.batch_api import BatchApi
+from tests.servers.http_server import HttpServer, Reply, Request
 
 RETRY_AFTER_S = 0.3
 SLOW_S = 0.05
-MIXED = ("ok", "ok", "ok", "429", "flaky", "dropped", "500", "refusal", "filter", "truncated")
+FAULTS = ("429", "500", "dropped", "malformed", "empty", "filter", "truncated", "refusal", "declined")
+MIXED = ("ok",) * 21 + FAULTS
+ONCE = ("429", "flaky", "dropped")
 
 
-class ChatServer:
+class ChatServer(HttpServer):
     """Serves while it is open; use it as a context manager.
 
     Attributes:
         seen: How often each request body came, by its text.
+        bodies: Every request body, in the order they came.
+        times: When each came, seconds.
         in_flight_peak: Most requests that were being answered at the same moment.
-        times: When each request came, seconds.
+        batches: The files and batches.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(self._respond, port)
         self.seen: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.in_flight = 0
         self.in_flight_peak = 0
-        self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-
-    def __enter__(self) -> ChatServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self.batches = BatchApi(lambda behaviour, body: self._behave(behaviour, body, {}))
 
     @property
     def requests(self) -> int:
-        """How many requests came."""
+        """How many chat requests came."""
         return len(self.times)
 
     def url(self, behaviour: str) -> str:
         """The base URL that behaves like that."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{behaviour}/v1"
+        return f"http://127.0.0.1:{self.port}/{behaviour}/v1"
 
-    def note(self, body: dict[str, Any]) -> int:
-        """Count a request; how often it was seen before."""
+    async def _respond(self, request: Request) -> Reply:
+        behaviour, _, rest = request.path.strip("/").partition("/v1/")
+        if rest != "chat/completions":
+            return self.batches.respond(behaviour, rest, request)
+        self.in_flight += 1
+        self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
+        try:
+            body = request.json()
+            behaviour = self._note(behaviour, body)
+            if behaviour == "slow":
+                await asyncio.sleep(SLOW_S)
+            return self._behave(behaviour, body, request.headers)
+        finally:
+            self.in_flight -= 1
+
+    def _note(self, behaviour: str, body: dict[str, Any]) -> str:
+        """Count a request, and say how it is treated."""
         text = json.dumps(body, sort_keys=True)
-        with self.lock:
-            self.times.append(time.monotonic())
-            self.bodies.append(body)
-            self.seen[text] += 1
-            return self.seen[text] - 1
+        self.times.append(time.monotonic())
+        self.bodies.append(body)
+        self.seen[text] += 1
+        if behaviour == "mixed":
+            behaviour = mixed(body["messages"][-1]["content"])
+        return "ok" if behaviour in ONCE and self.seen[text] > 1 else behaviour
+
+    def _behave(self, behaviour: str, body: dict[str, Any], headers: dict[str, str]) -> Reply:
+        key = headers.get("authorization", "").removeprefix("Bearer ")
+        match behaviour:
+            case "429":
+                return Reply.of(error("slow down", "rate_limit_exceeded"), 429, Retry_After=str(RETRY_AFTER_S))
+            case "500" | "flaky":
+                return Reply.of(error("broken", "server_error"), 500)
+            case "dropped":
+                return Reply(json.dumps(completion(body, answer(body))).encode(), cut=True)
+            case "malformed":
+                return Reply(b'{"id": "x", "choices": [{"mess')
+            case "html":
+                return Reply(b"<html>please log in</html>", kind="text/html")
+            case "empty":
+                return Reply.of({**completion(body, ""), "choices": []})
+            case "blocked":
+                return Reply.of(error("the prompt was withheld", "content_filter"), 400)
+            case "invalid":
+                return Reply.of(error("max_tokens is too large", "invalid_request"), 400)
+            case "denied":
+                return Reply.of(error(f"Incorrect API key provided: {key}", "invalid_api_key"), 401)
+        return Reply.of(_completed(behaviour, body))
 
 
-def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            """Silence."""
+def mixed(prompt: str) -> str:
+    """How ``mixed`` treats a prompt."""
+    return MIXED[hashlib.sha256(prompt.encode()).digest()[0] % len(MIXED)]
 
-        def do_POST(self) -> None:
-            with server.lock:
-                server.in_flight += 1
-                server.in_flight_peak = max(server.in_flight_peak, server.in_flight)
-            try:
-                self._answer()
-            finally:
-                with server.lock:
-                    server.in_flight -= 1
 
-        def _answer(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            before = server.note(body)
-            behaviour = self.path.split("/")[1]
-            if behaviour == "mixed":
-                behaviour = MIXED[sum(map(ord, body["messages"][-1]["content"])) % len(MIXED)]
-            if behaviour in ("429", "flaky", "dropped") and before:
-                behaviour = "ok"
-            getattr(self, f"_{behaviour}")(body)
-
-        def _ok(self, body: dict[str, Any]) -> None:
-            self._send(200, completion(body, answer(body)))
-
-        def _slow(self, body: dict[str, Any]) -> None:
-            time.sleep(SLOW_S)
-            self._ok(body)
-
-        def _429(self, body: dict[str, Any]) -> None:
-            self._send(429, error("slow down", "rate_limit_exceeded"), {"Retry-After": str(RETRY_AFTER_S)})
-
-        def _500(self, body: dict[str, Any]) -> None:
-            self._send(500, error("broken", "server_error"))
-
-        _flaky = _500
-
-        def _dropped(self, body: dict[str, Any]) -> None:
-            data = json.dumps(completion(body, answer(body))).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data[: len(data) // 2])
-            self.close_connection = True
-
-        def _malformed(self, body: dict[str, Any]) -> None:
-            self._raw(200, b'{"id": "x", "choices": [{"mess', "application/json")
-
-        def _html(self, body: dict[str, Any]) -> None:
-            self._raw(200, b"<html>please log in</html>", "text/html")
-
-        def _empty(self, body: dict[str, Any]) -> None:
-            self._send(200, {**completion(body, ""), "choices": []})
-
-        def _refusal(self, body: dict[str, Any]) -> None:
-            self._send(200, completion(body, "I'm sorry, but I cannot argue for that answer."))
-
-        def _declined(self, body: dict[str, Any]) -> None:
-            self._send(200, completion(body, None, refusal="I can't help with that."))
-
-        def _filter(self, body: dict[str, Any]) -> None:
-            self._send(200, completion(body, "", finish="content_filter"))
-
-        def _blocked(self, body: dict[str, Any]) -> None:
-            self._send(400, error("the prompt was withheld", "content_filter"))
-
-        def _truncated(self, body: dict[str, Any]) -> None:
-            self._send(200, completion(body, "The review is", finish="length"))
-
-        def _denied(self, body: dict[str, Any]) -> None:
-            key = self.headers["Authorization"].removeprefix("Bearer ")
-            self._send(401, error(f"Incorrect API key provided: {key}", "invalid_api_key"))
-
-        def _send(self, status: int, value: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-            self._raw(status, json.dumps(value).encode(), "application/json", headers)
-
-        def _raw(self, status: int, data: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **(headers or {})}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(data)
-
-    return Handler
+def _completed(behaviour: str, body: dict[str, Any]) -> dict[str, Any]:
+    match behaviour:
+        case "refusal":
+            return completion(body, "I'm sorry, but I cannot argue for that answer.")
+        case "declined":
+            return completion(body, None, refusal="I can't help with that.")
+        case "filter":
+            return completion(body, "", finish="content_filter")
+        case "truncated":
+            return completion(body, "The review is", finish="length")
+        case "first":
+            return completion(body, "Answer 1 is better. It comes first.")
+    return completion(body, answer(body))
 
 
 def answer(body: dict[str, Any]) -> str:
-    """What a willing model says."""
+    """What a willing model says; of two answers it prefers the longer one."""
     prompt = body["messages"][-1]["content"]
+    if "please choose which one is better" in prompt:
+        first, second = re.findall(r"\[Answer \d\] (.*?)\n\n", prompt, re.DOTALL)
+        return "Equal" if len(first) == len(second) else f"Answer {1 + (len(second) > len(first))} is better"
     if "[Answer 1]" in prompt:
         count = len(re.findall(r"^\[Answer \d+\]", prompt, re.MULTILINE))
         return "All are plausible.\n\nRanking: " + ">".join(str(number) for number in range(1, count + 1))
@@ -201,3 +175,10 @@ def completion(
 def error(message: str, code: str) -> dict[str, Any]:
     """An error body as the API sends it."""
     return {"error": {"message": message, "type": "error", "code": code}}
+
+
+if __name__ == "__main__":
+    with ChatServer() as server:
+        print(server.port, flush=True)
+        sys.stdin.read()
+        print(json.dumps({"requests": server.requests, "peak": server.in_flight_peak}), flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +13,14 @@ import pytest
 from rewardlab.annotate.base import RankingRequest, RationaleRequest
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal
-from rewardlab.annotate.retry import RetryPolicy
+from rewardlab.annotate.prompting import rationale_request
 from rewardlab.config import AnnotateConfig, RunConfig
 from rewardlab.errors import AnnotationError, InputError
 from rewardlab.types import Example
-from tests.servers.chat_server import RETRY_AFTER_S, ChatServer
+from tests.servers.chat_server import RETRY_AFTER_S, ChatServer, mixed
 
 KEY = "sk-a-secret-that-must-not-leak"
-QUICK = RetryPolicy(attempts=3, base_s=0.01, longest_s=0.02)
+QUICK = {"attempts": 3, "backoff_s": 0.01, "max_failed": 1.0}
 
 
 @pytest.fixture
@@ -34,8 +35,8 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def annotator(server: ChatServer, behaviour: str, folder: Path, **settings: object) -> OpenAIAnnotator:
-    config = AnnotateConfig(model="m", base_url=server.url(behaviour), max_failed=1.0).model_copy(update=settings)
-    return OpenAIAnnotator(config, Journal(folder / "openai.jsonl"), QUICK)
+    config = AnnotateConfig(model="m", base_url=server.url(behaviour), **{**QUICK, **settings})
+    return OpenAIAnnotator(config, Journal(folder / "openai.jsonl"))
 
 
 def requests(count: int) -> list[RationaleRequest]:
@@ -125,7 +126,7 @@ def test_failures_are_asked_again_by_the_next_run(server: ChatServer, tmp_path: 
 
 def test_an_interrupted_run_goes_on(server: ChatServer, tmp_path: Path) -> None:
     def interrupt(what: str, done: int, total: int) -> None:
-        if done == 4:
+        if done >= 4:
             signal.raise_signal(signal.SIGINT)  # what Ctrl-C sends; asyncio turns it into a clean cancellation
 
     with pytest.raises(KeyboardInterrupt):
@@ -138,10 +139,16 @@ def test_an_interrupted_run_goes_on(server: ChatServer, tmp_path: Path) -> None:
     assert server.requests - before == 10 - kept
 
 
-def test_too_many_failures_end_the_run(server: ChatServer, tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match=r"of 40 requests failed, more than annotate.max_failed = 0.05"):
-        annotator(server, "500", tmp_path, max_failed=0.05, concurrency=4).rationales(requests(40))
-    assert server.requests < 40  # it stopped long before the 120 attempts that all rows would have cost
+def test_failures_in_a_row_end_the_run(server: ChatServer, tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"^6 requests failed in a row \(the last: InternalServerError: .*broken"):
+        annotator(server, "500", tmp_path, breaker=6, concurrency=4).rationales(requests(40))
+    # six requests of three attempts each; three others were under way
+    assert 18 <= server.requests <= 18 + 9
+
+
+def test_a_success_closes_the_breaker(server: ChatServer, tmp_path: Path) -> None:
+    kept = annotator(server, "mixed", tmp_path, breaker=3, concurrency=1).rationales(requests(60))
+    assert Counter(answer.outcome for answer in kept)["failed"] > 3
 
 
 def test_a_refused_key_ends_the_run_and_does_not_leak(server: ChatServer, tmp_path: Path) -> None:
@@ -156,12 +163,28 @@ def test_the_key_is_not_in_the_journal(server: ChatServer, tmp_path: Path) -> No
     assert KEY not in (tmp_path / "openai.jsonl").read_text()
 
 
-def test_a_mixed_run_puts_every_row_in_a_class(server: ChatServer, tmp_path: Path) -> None:
-    answers = annotator(server, "mixed", tmp_path).rationales(requests(40))
-    assert len(answers) == 40
-    assert {answer.outcome for answer in answers} == {"answered", "failed", "filtered", "truncated"}
+EXPECTED = {
+    "ok": "answered",
+    "429": "answered",
+    "dropped": "answered",
+    "500": "failed",
+    "malformed": "failed",
+    "empty": "failed",
+    "filter": "filtered",
+    "truncated": "truncated",
+    "refusal": "answered",  # in so many words: the filter's affair
+    "declined": "refused",
+}
+
+
+def test_a_mixed_run_puts_every_row_in_its_class(server: ChatServer, tmp_path: Path) -> None:
+    asked = requests(60)
+    answers = annotator(server, "mixed", tmp_path).rationales(asked)
+    treated = [mixed(rationale_request(request.example, request.label)) for request in asked]
+    assert set(treated) == set(EXPECTED)
+    assert [answer.outcome for answer in answers] == [EXPECTED[how] for how in treated]
     assert all(answer.text for answer in answers if answer.outcome == "answered")
-    assert all(not answer.text for answer in answers if answer.outcome in ("failed", "filtered"))
+    assert all(not answer.text for answer in answers if answer.outcome in ("failed", "filtered", "refused"))
 
 
 def test_rankings_are_read_and_budgeted(server: ChatServer, tmp_path: Path) -> None:

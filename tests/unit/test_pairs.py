@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,9 @@ class Scripted:
 
     def rationales(self, requests: object, progress: Progress = silent) -> list[Annotation]:
         raise AssertionError("nobody asks for rationales here")
+
+    def spent(self) -> dict[str, Any]:
+        return {}
 
     def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
         self.asked += requests

@@ -1,0 +1,222 @@
+"""Questions through the provider's Batch API: cheaper, answered within a day, same journal.
+
+``submit`` uploads what the journal cannot answer and no earlier batch has asked, ``status`` tells how batches are,
+``fetch`` moves their answers into the journal. Batches are remembered in ``batches.jsonl`` beside the journal. A batch
+carries the digest of its requests, so that one whose creation was not remembered (a crash in between) is found again
+instead of being paid for twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from rewardlab.annotate.base import BatchPending, request_key
+from rewardlab.annotate.completion import read_completion
+from rewardlab.annotate.endpoint import CHAT_PATH, KEPT, Call
+from rewardlab.annotate.journal import Journal, JournalWriter
+from rewardlab.annotate.money import Spending
+from rewardlab.annotate.retry import BadBody
+from rewardlab.errors import AnnotationError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+    from openai.types import Batch
+
+BATCHES_FILE = "batches.jsonl"
+PART_REQUESTS = 50_000
+PART_BYTES = 100_000_000
+"""Largest input file; OpenAI takes 50 000 requests and 200 MB."""
+DIGEST = "rewardlab_requests"
+"""Name of the batch's metadata that holds the digest of its requests."""
+RETRIES = 5
+FETCHED = "/fetched"
+"""Ends the key under which a batch is marked as fetched."""
+WINDOW: Literal["24h"] = "24h"
+ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+RUNNING = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
+
+Failed = dict[str, dict[str, Any]]
+
+
+class Batches:
+    """The batches of one journal.
+
+    Args:
+        connect: Makes a client.
+        journal: Where answers are kept.
+        spending: The ledger.
+        author: What every record says besides the answer.
+        redact: Takes secrets out of an error's text.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], AsyncOpenAI],
+        journal: Journal,
+        spending: Spending,
+        author: Mapping[str, str],
+        redact: Callable[[str], str],
+    ) -> None:
+        self.connect = connect
+        self.journal = journal
+        self.spending = spending
+        self.author = author
+        self.redact = redact
+        self._known = Journal(journal.path.with_name(BATCHES_FILE))
+
+    def run(self, action: Literal["submit", "status", "fetch"], calls: Sequence[Call]) -> Failed:
+        """Do one of the three for the calls that the journal cannot answer.
+
+        Returns:
+            After ``fetch``: records of the requests that failed. The other two never return.
+        Raises:
+            BatchPending: It was submitted; or its status.
+            AnnotationError: The endpoint refused, batches still run, or requests are in no batch.
+        """
+        from openai import OpenAIError
+
+        work: dict[str, Callable[[AsyncOpenAI, Sequence[Call]], Coroutine[Any, Any, Failed]]] = {
+            "submit": self._submit,
+            "status": self._status,
+            "fetch": self._fetch,
+        }
+        try:
+            return asyncio.run(self._connected(work[action], calls))
+        except OpenAIError as error:
+            reason = self.redact(f"{type(error).__name__}: {error}")
+            raise AnnotationError(f"--batch {action}: the endpoint answered {reason}. {KEPT}") from error
+
+    async def _connected(
+        self, work: Callable[[AsyncOpenAI, Sequence[Call]], Coroutine[Any, Any, Failed]], calls: Sequence[Call]
+    ) -> Failed:
+        async with self.connect() as client:
+            return await work(client.with_options(max_retries=RETRIES), calls)
+
+    async def _submit(self, client: AsyncOpenAI, calls: Sequence[Call]) -> Failed:
+        asked = {key for batch in self._open() for key in batch["keys"]}
+        new = [call for call in calls if call.key not in asked]
+        self.spending.check(sum(self._worst(call) for call in calls))
+        submitted = [await self._submit_part(client, part) for part in _parts(new)]
+        names = f" ({', '.join(submitted)})" if submitted else ""
+        raise BatchPending(
+            f"{len(new)} requests submitted in {len(submitted)} batches{names}, {len(calls) - len(new)} were submitted "
+            "before; --batch status tells how they are, --batch fetch gets their answers"
+        )
+
+    async def _submit_part(self, client: AsyncOpenAI, part: Sequence[Call]) -> str:
+        digest = request_key([call.key for call in part])
+        batch = await self._found(client, digest) or await _create(client, part, digest)
+        self._known.append(batch.id, {"keys": [call.key for call in part]})
+        return batch.id
+
+    async def _found(self, client: AsyncOpenAI, digest: str) -> Batch | None:
+        """A batch of the same requests that is not remembered here."""
+        async for batch in client.batches.list(limit=100):
+            if (batch.metadata or {}).get(DIGEST) == digest and batch.id not in self._known:
+                return batch
+        return None
+
+    async def _status(self, client: AsyncOpenAI, calls: Sequence[Call]) -> Failed:
+        lines = [_state(await client.batches.retrieve(batch["key"])) for batch in self._open()]
+        raise BatchPending("; ".join(lines) or f"no batch is open; {len(calls)} requests have no answer yet")
+
+    async def _fetch(self, client: AsyncOpenAI, calls: Sequence[Call]) -> Failed:
+        failed: Failed = {}
+        running: list[str] = []
+        for known in self._open():
+            batch = await client.batches.retrieve(known["key"])
+            if batch.status in RUNNING:
+                running.append(_state(batch))
+            else:
+                failed |= await self._fetch_one(client, batch, known["keys"])
+        if running:
+            raise AnnotationError(f"--batch fetch: not yet: {'; '.join(running)}. Fetch again later")
+        unasked = sum(call.key not in self.journal and call.key not in failed for call in calls)
+        if unasked:
+            raise AnnotationError(
+                f"--batch fetch: {unasked} requests are in no open batch; --batch submit asks them in one, the command "
+                "without --batch asks them now"
+            )
+        return failed
+
+    async def _fetch_one(self, client: AsyncOpenAI, batch: Batch, keys: Sequence[str]) -> Failed:
+        """Move a finished batch's answers into the journal; returns what has none."""
+        answers: dict[str, dict[str, Any]] = {}
+        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+            text = (await client.files.content(file)).text
+            answers |= dict(_read(line) for line in text.splitlines() if line.strip())
+        lost = {"text": "", "finish": "failed", "error": f"batch {batch.id} is {batch.status} without this answer"}
+        records = {key: {**self.author, **answers.get(key, lost), "batch": batch.id} for key in keys}
+        with self.journal.writer() as writer:
+            for key, record in records.items():
+                self._keep(writer, key, record)
+        self._known.append(f"{batch.id}{FETCHED}", {})
+        return {key: {"key": key, **row} for key, row in records.items() if row["finish"] == "failed"}
+
+    def _keep(self, writer: JournalWriter, key: str, record: Mapping[str, Any]) -> None:
+        tokens = (int(record.get("prompt_tokens") or 0), int(record.get("response_tokens") or 0))
+        self.spending.add(*tokens, is_batch=True)
+        if record["finish"] != "failed" and key not in self.journal:
+            writer.write(key, record)
+
+    def _open(self) -> list[dict[str, Any]]:
+        """The remembered batches that were not fetched."""
+        fetched = {key.removesuffix(FETCHED) for key in self._known if key.endswith(FETCHED)}
+        names = [key for key in self._known if not key.endswith(FETCHED) and key not in fetched]
+        return [self._known.get(name) or {} for name in names]
+
+    def _worst(self, call: Call) -> float:
+        price = self.spending.price
+        return price.cost_usd(call.prompt_tokens, call.response_tokens, is_batch=True) if price else 0.0
+
+
+async def _create(client: AsyncOpenAI, part: Sequence[Call], digest: str) -> Batch:
+    lines = "".join(_line(call) for call in part)
+    file = await client.files.create(file=(f"{digest}.jsonl", lines.encode()), purpose="batch")
+    once = client.with_options(max_retries=0)  # a repeated creation would be a second, paid batch
+    return await once.batches.create(
+        input_file_id=file.id, endpoint=ENDPOINT, completion_window=WINDOW, metadata={DIGEST: digest}
+    )
+
+
+def _line(call: Call) -> str:
+    return json.dumps({"custom_id": call.key, "method": "POST", "url": f"/v1{CHAT_PATH}", "body": call.body}) + "\n"
+
+
+def _parts(calls: Sequence[Call]) -> Iterator[list[Call]]:
+    """The calls in files of a size that the endpoint takes."""
+    part: list[Call] = []
+    size = 0
+    for call in calls:
+        length = len(_line(call))
+        if part and (len(part) == PART_REQUESTS or size + length > PART_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(call)
+        size += length
+    if part:
+        yield part
+
+
+def _read(line: str) -> tuple[str, dict[str, Any]]:
+    """(key, raw record) of one line of an output or error file."""
+    row = json.loads(line)
+    response = row.get("response") or {}
+    try:
+        if response.get("status_code") == 200:
+            return str(row["custom_id"]), read_completion(response["body"])
+        reason = row.get("error") or (response.get("body") or {}).get("error") or {}
+    except BadBody as error:
+        reason = {"message": str(error)}
+    finish = "content_filter" if reason.get("code") == "content_filter" else "failed"
+    text = " ".join(str(reason.get("message") or reason.get("code") or "no reason given").split())[:300]
+    return str(row["custom_id"]), {"text": "", "finish": finish, "error": text}
+
+
+def _state(batch: Batch) -> str:
+    counts = batch.request_counts
+    done = f", {counts.completed} of {counts.total} answered, {counts.failed} failed" if counts else ""
+    return f"batch {batch.id} is {batch.status}{done}"

@@ -1,0 +1,217 @@
+"""Asks a chat-completions endpoint many questions: how many at once, how fast, how stubbornly, and when to stop.
+
+A fixed number of workers keeps ``concurrency`` requests in flight within the rate limits and the budget. Transient
+failures are tried again (``retry.py``). When nothing more should be asked (the budget is used up, the breaker is open,
+the key is refused), requests under way are still waited for, because they will be charged. Answers go to the journal
+the moment they come; one that is reported as done is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rewardlab.annotate.completion import read_completion, read_usage
+from rewardlab.annotate.journal import Journal, JournalWriter
+from rewardlab.annotate.limits import Breaker, RateLimits
+from rewardlab.annotate.money import BudgetError, Spending
+from rewardlab.annotate.retry import BadBody, RetryPolicy, attempts, is_content_filter, is_fatal, may_be_charged
+from rewardlab.config import AnnotateConfig
+from rewardlab.errors import AnnotationError
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+CHAT_PATH = "/chat/completions"
+SYNC_S = 0.05
+"""Longest time between an answer's arrival and the call that puts it on disk."""
+KEPT = "What was answered is kept: the same command asks the rest"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One chat request.
+
+    Attributes:
+        key: Content hash under which its answer is kept.
+        body: Model, messages and sampling settings, as they are sent.
+        prompt_tokens: Estimate, on the high side.
+        response_tokens: The most the answer may have.
+    """
+
+    key: str
+    body: dict[str, Any]
+    prompt_tokens: int
+    response_tokens: int
+
+
+class Stopped(Exception):
+    """Nothing more is asked; the reason stands elsewhere."""
+
+
+class Endpoint:
+    """Requests of one call, while they are under way.
+
+    Args:
+        config: Concurrency, rate limits, timeout, attempts, the breaker's limit.
+        connect: Makes a client; its own retries must be off.
+        journal: Where answers are kept.
+        spending: The ledger; its budget is checked before each attempt.
+        author: What every record says besides the answer; never the key that paid for it.
+        redact: Takes secrets out of an error's text.
+    """
+
+    def __init__(
+        self,
+        config: AnnotateConfig,
+        connect: Callable[[], AsyncOpenAI],
+        journal: Journal,
+        spending: Spending,
+        author: dict[str, str],
+        redact: Callable[[str], str],
+    ) -> None:
+        self.config = config
+        self.connect = connect
+        self.journal = journal
+        self.spending = spending
+        self.author = author
+        self.redact = redact
+        self.failed: dict[str, dict[str, Any]] = {}
+        self._retry = RetryPolicy(config.attempts, config.backoff_s)
+        self._breaker = Breaker(config.breaker)
+        self._reason: Exception | None = None
+        self._done = 0
+
+    def ask(self, calls: Sequence[Call], report: Callable[[int], None]) -> None:
+        """Ask them all: each ends in the journal or in ``failed``.
+
+        Args:
+            calls: Different requests, none of them in the journal.
+            report: Told how many are done.
+        Raises:
+            AnnotationError: It stopped before all were asked.
+        """
+        asyncio.run(self._run(calls, report))
+        if self._reason is not None:
+            raise self._reason
+
+    async def _run(self, calls: Sequence[Call], report: Callable[[int], None]) -> None:
+        section = self.config
+        sizes = [call.prompt_tokens + call.response_tokens for call in calls]
+        self._limits = RateLimits(section.requests_per_minute, section.tokens_per_minute, sizes)
+        self._stopping = asyncio.Event()
+        finished = asyncio.Event()
+        queue = iter(calls)
+        with self.journal.writer() as self._writer:
+            syncing = asyncio.create_task(self._sync(self._writer, report, finished))
+            try:
+                async with self.connect() as client, asyncio.TaskGroup() as workers:
+                    for _ in range(min(section.concurrency, len(calls))):
+                        workers.create_task(self._work(client, queue))
+            finally:
+                finished.set()
+                await syncing
+
+    async def _sync(self, writer: JournalWriter, report: Callable[[int], None], finished: asyncio.Event) -> None:
+        """Put answers on disk, many at a time, and report them."""
+        reported = 0
+        while not (is_last := finished.is_set()) or reported < self._done:
+            if not is_last:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(finished.wait(), SYNC_S)
+            if reported < self._done:
+                reported = self._done
+                await asyncio.to_thread(writer.sync)
+                report(reported)
+
+    async def _work(self, client: AsyncOpenAI, queue: Iterator[Call]) -> None:
+        for call in queue:
+            try:
+                answer = await self._ask(client, call)
+            except Stopped:
+                return
+            self._take(call, {**self.author, **answer})
+
+    def _take(self, call: Call, answer: dict[str, Any]) -> None:
+        is_failure = answer["finish"] == "failed"
+        if is_failure:
+            self.failed[call.key] = {"key": call.key, **answer}
+        else:
+            self._writer.write(call.key, answer)
+        self._done += 1
+        self._breaker.note(is_failure=is_failure)
+        if self._breaker.is_open:
+            self._stop(
+                AnnotationError(
+                    f"{self._breaker.limit} requests failed in a row (the last: {answer['error']}); look at the "
+                    f"endpoint, or raise annotate.breaker. {KEPT}"
+                )
+            )
+
+    def _stop(self, reason: Exception) -> None:
+        self._reason = self._reason or reason
+        self._stopping.set()
+
+    async def _ask(self, client: AsyncOpenAI, call: Call) -> dict[str, Any]:
+        """The answer to one request, or the record of its failure; raises Stopped when there will be neither."""
+        from openai import OpenAIError
+
+        try:
+            async for attempt in attempts(self._retry, self._pause):
+                with attempt:
+                    return await self._attempt(client, call)
+        except BudgetError as error:
+            self._stop(BudgetError(f"{error}; raise --budget-usd. {KEPT}"))
+            raise Stopped from error
+        except (OpenAIError, BadBody, TimeoutError) as error:
+            return self._failure(error)
+        raise AssertionError("tenacity ends with an answer or an error")
+
+    async def _attempt(self, client: AsyncOpenAI, call: Call) -> dict[str, Any]:
+        await self._limits.wait(call.prompt_tokens + call.response_tokens)
+        if self._stopping.is_set():
+            raise Stopped
+        reserved = self.spending.reserve(call.prompt_tokens, call.response_tokens)
+        try:
+            async with asyncio.timeout(self.config.timeout_s):
+                body = _parsed(await client.post(CHAT_PATH, body=call.body, cast_to=str))
+        except BaseException as error:
+            self.spending.give_up(reserved, may_be_charged=may_be_charged(error))
+            raise
+        used = read_usage(body)
+        prompt_tokens = call.prompt_tokens if used.prompt is None else used.prompt
+        self.spending.settle(reserved, prompt_tokens, call.response_tokens if used.response is None else used.response)
+        return read_completion(body)
+
+    async def _pause(self, seconds: float) -> None:
+        """A back-off that ends early when nothing more will be asked."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _failure(self, error: Exception) -> dict[str, Any]:
+        reason = self.redact(f"{type(error).__name__}: {error}")
+        if is_fatal(error):
+            self._stop(
+                AnnotationError(
+                    f"the endpoint refused the annotator's requests ({reason}); check OPENAI_API_KEY, annotate.model "
+                    f"and annotate.base_url. {KEPT}"
+                )
+            )
+        if is_content_filter(error):
+            return {"text": "", "finish": "content_filter", "error": reason}
+        return {"text": "", "finish": "failed", "error": reason}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The body of a response; raises BadBody when it is no JSON object."""
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        raise BadBody(f"the body is no JSON ({error}): {text[:80]!r}") from error
+    if not isinstance(body, dict):
+        raise BadBody(f"the body is no JSON object: {text[:80]!r}")
+    return body

@@ -1,0 +1,180 @@
+"""What answers cost: prices, estimates before asking, and the ledger that keeps a run within its budget."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from rewardlab.annotate.shipped import shipped
+from rewardlab.config import Section
+from rewardlab.errors import AnnotationError, ConfigError
+
+MILLION = 1_000_000
+BYTES_PER_TOKEN = 3
+"""Fewer than in English (about 4), so that estimates lie on the high side."""
+MESSAGE_TOKENS = 8
+"""What a chat format adds around one message, rounded up."""
+
+_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+
+
+class Price(Section):
+    """What one model costs, USD per million tokens."""
+
+    prompt: float = Field(ge=0, description="USD per million prompt tokens")
+    response: float = Field(ge=0, description="USD per million response tokens")
+    batch: float = Field(1.0, ge=0, le=1, description="share of the price in batch mode")
+
+    def cost_usd(self, prompt_tokens: int, response_tokens: int, *, is_batch: bool = False) -> float:
+        """Price of one answer, USD.
+
+        >>> Price(prompt=2.0, response=8.0, batch=0.5).cost_usd(1000, 500, is_batch=True)
+        0.003
+        """
+        share = self.batch if is_batch else 1.0
+        return share * (prompt_tokens * self.prompt + response_tokens * self.response) / MILLION
+
+
+class BudgetError(AnnotationError):
+    """The next request might cost more than what is left of the budget."""
+
+
+@dataclass(slots=True)
+class Spending:
+    """What one annotator has spent, and what it may still spend.
+
+    Before each request its highest possible cost is set aside; afterwards it is settled with what the endpoint
+    counted. A request whose answer was lost on the way may have been charged and stays set aside.
+
+    Attributes:
+        price: None when it is unknown; costs are then unknown too.
+        budget_usd: Most that may be spent, with what earlier runs paid for the answers used here.
+        earlier_usd: That part.
+        cost_usd: Charged in this run, by the endpoint's own token counts.
+        at_risk_usd: Set aside for lost answers.
+        reserved_usd: Set aside for requests under way.
+        requests: HTTP requests sent in this run.
+        prompt_tokens, response_tokens: Counted by the endpoint in this run.
+    """
+
+    price: Price | None
+    budget_usd: float | None = None
+    earlier_usd: float = 0.0
+    cost_usd: float = 0.0
+    at_risk_usd: float = 0.0
+    reserved_usd: float = 0.0
+    requests: int = 0
+    prompt_tokens: int = 0
+    response_tokens: int = 0
+
+    @property
+    def committed_usd(self) -> float:
+        """All that is spent, may have been charged, or is under way."""
+        return self.earlier_usd + self.cost_usd + self.at_risk_usd + self.reserved_usd
+
+    def cost_of(self, record: Mapping[str, Any]) -> float:
+        """Cost of a journal record, USD; 0 when the price or its tokens are unknown."""
+        if self.price is None:
+            return 0.0
+        tokens = (int(record.get("prompt_tokens") or 0), int(record.get("response_tokens") or 0))
+        return self.price.cost_usd(*tokens, is_batch=bool(record.get("batch")))
+
+    def check(self, worst_usd: float) -> None:
+        """Raise BudgetError when so much more might break the budget."""
+        if self.budget_usd is not None and self.committed_usd + worst_usd > self.budget_usd:
+            raise BudgetError(
+                f"annotate.budget_usd = {self.budget_usd:g}: ${self.committed_usd:.4f} are spent or set aside, and "
+                f"what comes next may cost ${worst_usd:.4f}"
+            )
+
+    def reserve(self, prompt_tokens: int, response_tokens: int) -> float:
+        """Set the highest possible cost of one request aside, USD; raises BudgetError when that is too much."""
+        worst = self.price.cost_usd(prompt_tokens, response_tokens) if self.price else 0.0
+        self.check(worst)
+        self.reserved_usd += worst
+        self.requests += 1
+        return worst
+
+    def settle(self, reserved_usd: float, prompt_tokens: int, response_tokens: int) -> None:
+        """An answer came, with the endpoint's token counts."""
+        self.reserved_usd -= reserved_usd
+        self.add(prompt_tokens, response_tokens)
+
+    def add(self, prompt_tokens: int, response_tokens: int, *, is_batch: bool = False) -> None:
+        """Count what was charged."""
+        self.prompt_tokens += prompt_tokens
+        self.response_tokens += response_tokens
+        if self.price is not None:
+            self.cost_usd += self.price.cost_usd(prompt_tokens, response_tokens, is_batch=is_batch)
+
+    def give_up(self, reserved_usd: float, *, may_be_charged: bool) -> None:
+        """No answer came."""
+        self.reserved_usd -= reserved_usd
+        self.at_risk_usd += reserved_usd if may_be_charged else 0.0
+
+    def __str__(self) -> str:
+        tokens = f"{self.prompt_tokens + self.response_tokens} tokens"
+        return f"{tokens}, ${self.earlier_usd + self.cost_usd:.4f}" if self.price else tokens
+
+    def to_json(self) -> dict[str, Any]:
+        """For manifests; costs are None where the price is unknown."""
+        has_price = self.price is not None
+        return {
+            "requests": self.requests,
+            "prompt_tokens": self.prompt_tokens,
+            "response_tokens": self.response_tokens,
+            "cost_usd": round(self.cost_usd, 8) if has_price else None,
+            "earlier_usd": round(self.earlier_usd, 8) if has_price else None,
+            "at_risk_usd": round(self.at_risk_usd, 8) if has_price else None,
+            "budget_usd": self.budget_usd,
+            "price": self.price.model_dump() if self.price else None,
+        }
+
+
+def new_spending(model: str, budget_usd: float | None, file: Path | None) -> Spending:
+    """An empty ledger.
+
+    Raises:
+        ConfigError: A budget without a known price, or a price file that cannot be read.
+    """
+    price = price_of(model, file)
+    if price is None and budget_usd is not None:
+        raise ConfigError(
+            f"annotate.budget_usd: the price of {model!r} is unknown; give --prices FILE with "
+            f'["{model}"] prompt = ..., response = ... (USD per million tokens)'
+        )
+    return Spending(price, budget_usd)
+
+
+def price_of(model: str, file: Path | None = None) -> Price | None:
+    """The price of a model by the user's file or else by list; None when neither knows it."""
+    prices = _read(shipped("prices.toml")) | (_read(file) if file else {})
+    return prices.get(model) or prices.get(_DATE.sub("", model)) or prices.get("*")
+
+
+def estimate_tokens(text: str) -> int:
+    """Tokens of one message, rather too many than too few; no tokenizer of a hosted model is at hand.
+
+    >>> estimate_tokens("word " * 6)  # 30 bytes
+    18
+    """
+    return -(-len(text.encode("utf-8", "replace")) // BYTES_PER_TOKEN) + MESSAGE_TOKENS
+
+
+def _read(file: Path) -> dict[str, Price]:
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        return TypeAdapter(dict[str, Price]).validate_python(values)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}); give a TOML file of prices") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}" for item in error.errors())
+        raise ConfigError(f'{file}: {found}; expected ["MODEL"] prompt = ..., response = ..., batch = ...') from error
