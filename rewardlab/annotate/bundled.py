@@ -7,6 +7,7 @@ it comes from. Scores on bundled rows compare with nothing, whoever annotated th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from rewardlab.annotate.base import (
     Annotation,
@@ -61,6 +62,10 @@ class BundledAnnotator:
             else Ranking(place, self._annotation(str(place), request.example, list(request.responses)))
             for request, place in zip(requests, places, strict=True)
         ]
+
+    def spent(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
 
     def _annotation(self, text: str, example: Example, asked: object) -> Annotation:
         key = request_key([self.name, self.model, example.task, example.id, asked])
