@@ -41,6 +41,7 @@ PPO_PRESETS: Mapping[str, Mapping[str, Any]] = {
             "value_init": "zero",
             "value_coef": 0.5,
             "normalise_scores": False,
+            "missing_end_penalty": 0.0,  # a response cut at its budget has no judgement, which the rule charges already
             "final_lr": 0.1,
             "warmup": 0.1,
         },

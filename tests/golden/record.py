@@ -32,7 +32,14 @@ from tests.support.training import ppo_trainer
 FILE = Path(__file__).with_name("ppo.json")
 SCENARIOS: Mapping[str, Mapping[str, Any]] = {
     "rllr": {"ppo_epochs": 2, "kl_coef": 0.1, "entropy_coef": 0.01},
-    "ppo-nlu": {"value": "head", "optimizer": "adafactor", "ppo_epochs": 4, "kl_coef": 0.0, "normalise_scores": False},
+    "ppo-nlu": {
+        "value": "head",
+        "optimizer": "adafactor",
+        "ppo_epochs": 4,
+        "kl_coef": 0.0,
+        "normalise_scores": False,
+        "missing_end_penalty": 0.0,
+    },
 }
 STEPS = 10
 Draws = dict[str, list[int]]

@@ -99,10 +99,13 @@ def test_every_preset_is_a_valid_configuration(presets: dict[str, Any]) -> None:
 
 
 def test_ppo_nlu_is_as_published() -> None:
-    """PPO-NLU section 5.1: Adafactor, 9e-6, four PPO epochs, no KL term, a head on the policy, warm-up and end 0.1."""
+    """PPO-NLU section 5.1: Adafactor, 9e-6, four PPO epochs, no KL term, a head on the policy, warm-up and end 0.1.
+
+    Its reward is the rule of 4.3 and nothing else: no penalty of ours for a cut response."""
     ppo = load_config({"preset": "ppo-nlu", "model.name": HUB_MODEL}).ppo
     assert (ppo.optimizer, ppo.lr, ppo.ppo_epochs, ppo.kl_coef) == ("adafactor", 9e-6, 4, 0.0)
     assert (ppo.value, ppo.warmup, ppo.final_lr) == ("head", 0.1, 0.1)
+    assert ppo.missing_end_penalty == 0.0
 
 
 class TestProblems:
