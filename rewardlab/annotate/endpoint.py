@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rewardlab.annotate.completion import read_completion, read_usage
+from rewardlab.annotate.completion import Usage, read_completion, read_usage
 from rewardlab.annotate.journal import Journal, JournalWriter
 from rewardlab.annotate.limits import Breaker, RateLimits
 from rewardlab.annotate.money import BudgetError, Spending
@@ -103,7 +103,7 @@ class Endpoint:
         section = self.config
         sizes = [call.prompt_tokens + call.response_tokens for call in calls]
         self._limits = RateLimits(section.requests_per_minute, section.tokens_per_minute, sizes)
-        self._stopping = asyncio.Event()
+        self._stopping, self._settled = asyncio.Event(), asyncio.Event()
         finished = asyncio.Event()
         queue = iter(calls)
         with self.journal.writer() as self._writer:
@@ -173,19 +173,36 @@ class Endpoint:
 
     async def _attempt(self, client: AsyncOpenAI, call: Call) -> dict[str, Any]:
         await self._limits.wait(call.prompt_tokens + call.response_tokens)
-        if self._stopping.is_set():
-            raise Stopped
-        reserved = self.spending.reserve(call.prompt_tokens, call.response_tokens)
+        reserved = await self._reserve(call)
         try:
             async with asyncio.timeout(self.config.timeout_s):
                 body = _parsed(await client.post(CHAT_PATH, body=call.body, cast_to=str))
         except BaseException as error:
             self.spending.give_up(reserved, may_be_charged=may_be_charged(error))
             raise
-        used = read_usage(body)
-        prompt_tokens = call.prompt_tokens if used.prompt is None else used.prompt
-        self.spending.settle(reserved, prompt_tokens, call.response_tokens if used.response is None else used.response)
+        else:
+            self._settle(call, reserved, read_usage(body))
+        finally:
+            self._settled.set()
         return read_completion(body)
+
+    def _settle(self, call: Call, reserved_usd: float, used: Usage) -> None:
+        """Book an answer; where the endpoint counted nothing, by the estimate."""
+        prompt_tokens = call.prompt_tokens if used.prompt is None else used.prompt
+        response_tokens = call.response_tokens if used.response is None else used.response
+        self.spending.settle(reserved_usd, prompt_tokens, response_tokens)
+
+    async def _reserve(self, call: Call) -> float:
+        """Set the call's highest cost aside; waits while answers under way may turn out cheaper than feared."""
+        price, spending = self.spending.price, self.spending
+        worst = price.cost_usd(call.prompt_tokens, call.response_tokens) if price else 0.0
+        while spending.under_way and not spending.has_room(worst):
+            self._settled.clear()
+            await self._settled.wait()
+        if self._stopping.is_set():
+            raise Stopped
+        spending.reserve(worst)
+        return worst
 
     async def _pause(self, seconds: float) -> None:
         """A back-off that ends early when nothing more will be asked."""

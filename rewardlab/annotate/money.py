@@ -59,6 +59,7 @@ class Spending:
         cost_usd: Charged in this run, by the endpoint's own token counts.
         at_risk_usd: Set aside for lost answers.
         reserved_usd: Set aside for requests under way.
+        under_way: How many those are.
         requests: HTTP requests sent in this run.
         prompt_tokens, response_tokens: Counted by the endpoint in this run.
     """
@@ -69,6 +70,7 @@ class Spending:
     cost_usd: float = 0.0
     at_risk_usd: float = 0.0
     reserved_usd: float = 0.0
+    under_way: int = 0
     requests: int = 0
     prompt_tokens: int = 0
     response_tokens: int = 0
@@ -85,25 +87,28 @@ class Spending:
         tokens = (int(record.get("prompt_tokens") or 0), int(record.get("response_tokens") or 0))
         return self.price.cost_usd(*tokens, is_batch=bool(record.get("batch")))
 
+    def has_room(self, worst_usd: float) -> bool:
+        """True when so much more cannot break the budget."""
+        return self.budget_usd is None or self.committed_usd + worst_usd <= self.budget_usd
+
     def check(self, worst_usd: float) -> None:
         """Raise BudgetError when so much more might break the budget."""
-        if self.budget_usd is not None and self.committed_usd + worst_usd > self.budget_usd:
+        if not self.has_room(worst_usd):
             raise BudgetError(
-                f"annotate.budget_usd = {self.budget_usd:g}: ${self.committed_usd:.4f} are spent or set aside, and "
+                f"annotate.budget_usd = {self.budget_usd}: ${self.committed_usd:.4f} are spent or set aside, and "
                 f"what comes next may cost ${worst_usd:.4f}"
             )
 
-    def reserve(self, prompt_tokens: int, response_tokens: int) -> float:
-        """Set the highest possible cost of one request aside, USD; raises BudgetError when that is too much."""
-        worst = self.price.cost_usd(prompt_tokens, response_tokens) if self.price else 0.0
-        self.check(worst)
-        self.reserved_usd += worst
+    def reserve(self, worst_usd: float) -> None:
+        """Set the highest possible cost of one request aside; raises BudgetError when that is too much."""
+        self.check(worst_usd)
+        self.reserved_usd += worst_usd
+        self.under_way += 1
         self.requests += 1
-        return worst
 
     def settle(self, reserved_usd: float, prompt_tokens: int, response_tokens: int) -> None:
         """An answer came, with the endpoint's token counts."""
-        self.reserved_usd -= reserved_usd
+        self._release(reserved_usd)
         self.add(prompt_tokens, response_tokens)
 
     def add(self, prompt_tokens: int, response_tokens: int, *, is_batch: bool = False) -> None:
@@ -115,8 +120,12 @@ class Spending:
 
     def give_up(self, reserved_usd: float, *, may_be_charged: bool) -> None:
         """No answer came."""
-        self.reserved_usd -= reserved_usd
+        self._release(reserved_usd)
         self.at_risk_usd += reserved_usd if may_be_charged else 0.0
+
+    def _release(self, reserved_usd: float) -> None:
+        self.under_way -= 1
+        self.reserved_usd = self.reserved_usd - reserved_usd if self.under_way else 0.0
 
     def __str__(self) -> str:
         tokens = f"{self.prompt_tokens + self.response_tokens} tokens"

@@ -78,6 +78,8 @@ class ChatServer(HttpServer):
     async def _respond(self, request: Request) -> Reply:
         behaviour, _, rest = request.path.strip("/").partition("/v1/")
         if rest != "chat/completions":
+            if behaviour == "denied":
+                return self._behave(behaviour, {}, request.headers)
             return self.batches.respond(behaviour, rest, request)
         self.in_flight += 1
         self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
