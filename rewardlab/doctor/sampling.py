@@ -1,0 +1,84 @@
+"""Checks of the sampler against transformers' ``generate`` and against the model's own probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import GenerationConfig
+
+from rewardlab.doctor.patient import TOKENS, Patient
+from rewardlab.doctor.verdict import Finding, judged
+from rewardlab.models.sampler import end_ids
+from rewardlab.training.rollout import POLICY
+
+SMALLEST_P = 1e-4
+"""A sampler that draws from the model fails the test of its law once in ten thousand models."""
+
+
+def greedy(patient: Patient) -> Finding:
+    """At temperature 0 our sampler writes what ``generate`` writes, under the reference and a moved policy."""
+    patient.disturb()
+    gap, differing = 0.0, 0
+    for role in (None, POLICY):
+        for prompt, mine in zip(patient.prompts, patient.sampled(role, 0.0), strict=True):
+            theirs = _generated(patient, prompt, role)
+            if list(mine.ids) != theirs:
+                differing += 1
+                gap = max(gap, _gap(patient, prompt, mine.ids, theirs, role))
+    limit = patient.drift_limit
+    ties = f"; {differing} differ where two tokens are {gap:.2g} nats apart, at most {limit:.2g}" if differing else ""
+    return judged(gap <= limit, f"{2 * len(patient.prompts)} responses of {TOKENS} tokens{ties}")
+
+
+def law(patient: Patient) -> Finding:
+    """At temperature 1 our sampler's tokens follow the model's own probabilities.
+
+    Each drawn token is placed at random within its share of the probability, likelier tokens first. The places of
+    correct draws are uniform whatever the model says (Rosenblatt 1952); Kolmogorov and Smirnov's test asks whether
+    they are.
+    """
+    from scipy.stats import kstest
+
+    patient.disturb()
+    generator = torch.Generator().manual_seed(1)
+    places: list[float] = []
+    prompts = [prompt for prompt in patient.prompts for _ in range(patient.draws)]
+    for prompt, drawn in zip(prompts, patient.sampled(POLICY, 1.0, patient.draws), strict=True):
+        logprobs = patient.logprobs_alone([*prompt, *drawn.ids], POLICY)[len(prompt) - 1 : -1].cpu()
+        probabilities = logprobs.exp()
+        own = probabilities.gather(-1, torch.tensor(drawn.ids)[:, None])
+        likelier = (probabilities * (probabilities > own)).sum(-1)
+        inside = torch.rand(len(drawn.ids), generator=generator, dtype=torch.float64)
+        places += (likelier + inside * own[:, 0]).tolist()
+    p = float(kstest(places, "uniform").pvalue)
+    return judged(p >= SMALLEST_P, f"{len(places)} tokens, p = {p:.2g} (Kolmogorov-Smirnov), at least {SMALLEST_P:g}")
+
+
+def _generated(patient: Patient, prompt: Sequence[int], role: str | None) -> list[int]:
+    """Greedy tokens of ``generate`` alone, whatever the model's generation config asks for."""
+    plain = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=TOKENS,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        min_new_tokens=0,
+        eos_token_id=sorted(end_ids(patient.trunk)),
+        pad_token_id=patient.trunk.codec.pad_id,
+    )
+    ids = torch.tensor([list(prompt)], device=patient.trunk.device)
+    with patient.trunk.roles.using(role), torch.no_grad():
+        whole = patient.trunk.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=plain)
+    found: list[int] = whole[0, len(prompt) :].tolist()
+    return found
+
+
+def _gap(
+    patient: Patient, prompt: Sequence[int], mine: Sequence[int], theirs: Sequence[int], role: str | None
+) -> float:
+    """Nats between the two choices where they first differ; infinite when one goes on where the other ended."""
+    place = next((n for n, (a, b) in enumerate(zip(mine, theirs, strict=False)) if a != b), None)
+    if place is None:
+        return float("inf")
+    logprobs = patient.logprobs_alone([*prompt, *mine[:place]], role)[-1]
+    return float((logprobs[mine[place]] - logprobs[theirs[place]]).abs())

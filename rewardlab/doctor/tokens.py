@@ -1,0 +1,64 @@
+"""Checks of the tokenizer: how a response ends, what pads, and whether the chat template says the same."""
+
+from __future__ import annotations
+
+from rewardlab.doctor.patient import Patient
+from rewardlab.doctor.verdict import Finding, judged
+from rewardlab.models.sampler import end_ids
+
+TEXTS = ("The film is dull, so the review is negative.\n\n The answer is: negative", " Yes </Judgement>", "4.25")
+"""Responses of every answer format."""
+
+
+def end_token(patient: Patient) -> Finding:
+    """Encoded responses end with a token that stops the sampler, and that the model has a row for."""
+    codec, rows = patient.trunk.codec, patient.trunk.model.get_input_embeddings().num_embeddings
+    ends, last = end_ids(patient.trunk), codec.response_ids(TEXTS[0])[-1]
+    is_fine = last in ends and max(ends) < rows
+    return judged(is_fine, f"responses end with {_named(patient, last)}; generation stops at {sorted(ends)}")
+
+
+def padding_token(patient: Patient) -> Finding:
+    """Padding is never a token that ends a response (PITFALLS row 7)."""
+    codec, rows = patient.trunk.codec, patient.trunk.model.get_input_embeddings().num_embeddings
+    is_fine = codec.pad_id not in end_ids(patient.trunk) and 0 <= codec.pad_id < rows
+    own = codec.tokenizer.pad_token_id
+    note = "" if own == codec.pad_id else f", in place of the tokenizer's {own}"
+    return judged(is_fine, f"pads with {_named(patient, codec.pad_id)}{note}")
+
+
+def chat_template(patient: Patient) -> Finding:
+    """The assistant's turn ends with a token that stops the sampler, and begins where our prompts end."""
+    codec = patient.trunk.codec
+    if not codec.tokenizer.chat_template:
+        return Finding("skipped", "no chat template; prompt and response are joined by an empty line")
+    user, answer = {"role": "user", "content": "Is it good?"}, "Yes it is"
+    whole = codec.tokenizer.apply_chat_template([user, {"role": "assistant", "content": answer}], tokenize=False)
+    start, _, behind = whole.rpartition(answer)
+    prompt = codec.text_prompt_ids(user["content"], "rationale")
+    follows = codec.tokenizer(behind, add_special_tokens=False).input_ids[:1]
+    begins = codec.tokenizer(start, add_special_tokens=False).input_ids
+    if begins != prompt:
+        return judged(False, "a rendered conversation does not begin as the prompt with a generation prompt does")
+    said = _named(patient, follows[0]) if follows else "nothing"
+    return judged(bool(follows) and follows[0] in end_ids(patient.trunk), f"behind the assistant's turn stands {said}")
+
+
+def one_beginning(patient: Patient) -> Finding:
+    """A prompt begins with at most one beginning-of-sequence token."""
+    begin = patient.trunk.codec.tokenizer.bos_token_id
+    if begin is None:
+        return Finding("skipped", "the tokenizer has no beginning-of-sequence token")
+    heads = [prompt[:2].count(begin) for prompt in patient.prompts]
+    return judged(max(heads) <= 1, f"{max(heads)} of the first two tokens of a prompt are {_named(patient, begin)}")
+
+
+def round_trip(patient: Patient) -> Finding:
+    """Text survives encoding and decoding, so parsers read what was written."""
+    codec = patient.trunk.codec
+    changed = [text for text in TEXTS if codec.decode(codec.response_ids(text)).strip() != text.strip()]
+    return judged(not changed, f"changed: {changed[0]!r}" if changed else f"{len(TEXTS)} responses come back unchanged")
+
+
+def _named(patient: Patient, token: int) -> str:
+    return f"{patient.trunk.codec.tokenizer.convert_ids_to_tokens(token)!r} ({token})"
