@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from rewardlab.doctor.verdict import Verdict
 
+WIDEST = 20
+"""Columns of the longest name of a check."""
 STYLES = {"passed": "green", "failed": "bold red", "skipped": "dim"}
 
 
@@ -37,11 +40,13 @@ def doctor(
 
     def report(verdict: Verdict) -> None:
         verdicts.append(verdict)
-        count_up(f"{resolved.model.name}: {verdict.check.name}".ljust(48), len(verdicts), len(CHECKS))
+        if sys.stderr.isatty():
+            count_up(verdict.check.name.ljust(WIDEST), len(verdicts), len(CHECKS))
 
     examine_model(resolved, report)
     console = Console()
-    console.print(_table(resolved.model.name, verdicts))
+    console.print(_table(verdicts))
+    console.print(f"{resolved.model.name}: {_summary(verdicts)}", markup=False, highlight=False, soft_wrap=True)
     for verdict in verdicts:
         if verdict.is_failed:
             advice = f"{verdict.check.name}: it does not hold that {verdict.check.claim}. {verdict.check.advice}"
@@ -50,11 +55,11 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _table(model: str, verdicts: Sequence[Verdict]) -> Table:
+def _table(verdicts: Sequence[Verdict]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"{model}: {_summary(verdicts)}", title_justify="left")
+    table = Table()
     for name in ("check", "verdict", "found"):
         table.add_column(name, no_wrap=name != "found")
     for verdict in verdicts:

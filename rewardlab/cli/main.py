@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from rewardlab import __version__
-from rewardlab.cli import bench, compare, pairs, reward, stages, suite, tasks
+from rewardlab.cli import bench, compare, doctor, pairs, reward, stages, suite, tasks
 from rewardlab.errors import RewardlabError
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -35,6 +35,7 @@ app.add_typer(reward.app, name="reward")
 app.add_typer(suite.app, name="suite")
 app.add_typer(bench.app, name="bench")
 app.command("compare")(compare.compare)
+app.command("doctor")(doctor.doctor)
 
 
 @app.callback(invoke_without_command=True)

@@ -60,7 +60,7 @@ def make_runner(root: Path) -> Runner:
     from rewardlab.pipeline import Runner
 
     is_terminal = sys.stderr.isatty()
-    return Runner(root, say, _bar if is_terminal else None, _counter if is_terminal else None)
+    return Runner(root, say, _bar if is_terminal else None, count_up if is_terminal else None)
 
 
 def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
@@ -91,7 +91,8 @@ def _bar(title: str) -> Recorder:
     return BarRecorder(SHOWN)
 
 
-def _counter(what: str, done: int, total: int) -> None:
+def count_up(what: str, done: int, total: int) -> None:
+    """One line on standard error that counts in place."""
     full = BAR * done // max(total, 1)
     end = "\n" if done >= total else "\r"
     sys.stderr.write(f"  {'━' * full}{'─' * (BAR - full)} {done}/{total} {what}  {end}")

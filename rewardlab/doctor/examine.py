@@ -96,7 +96,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "gradients",
         "every tensor of policy and critic receives a gradient",
-        "choose other layers to adapt: --set lora.targets='[\"q_proj\", \"v_proj\"]'",
+        'choose other layers to adapt: --set lora.targets=\'["q_proj", "v_proj"]\'',
         update.gradients,
     ),
     Check(

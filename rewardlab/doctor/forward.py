@@ -81,10 +81,14 @@ def storage(patient: Patient) -> Finding:
         again = patient.loaded(patient.folder / name)
         head, stored = roles[name].head, roles[again].head
         states = torch.randn(3, patient.trunk.width, device=patient.trunk.device)
-        heads = (head is None) == (stored is None) and (not head or not stored or torch.equal(head(states), stored(states)))
+        heads = (head is None) == (stored is None) and (
+            not head or not stored or torch.equal(head(states), stored(states))
+        )
         if not heads or not torch.equal(patient.policy_logprobs(chunk, again), logprobs):
             differing.append(name)
-    return judged(not differing, f"differing: {', '.join(differing)}" if differing else f"{' and '.join(expected)} equal")
+    return judged(
+        not differing, f"differing: {', '.join(differing)}" if differing else f"{' and '.join(expected)} equal"
+    )
 
 
 def _padded(patient: Patient, front: int, behind: int) -> Finding:
@@ -100,7 +104,9 @@ def _padded(patient: Patient, front: int, behind: int) -> Finding:
             alone = patient.logprobs_alone(ids.tolist(), POLICY, patient.trainer.config.temperature).cpu()
             expected = alone[:-1].gather(-1, ids.cpu()[1:, None])[-length:, 0]
             largest = max(largest, _largest(found[line, :length] - expected))
-    return within(largest, patient.drift_limit, f"{max(front, behind)} columns move a log-probability by at most, nats:")
+    return within(
+        largest, patient.drift_limit, f"{max(front, behind)} columns move a log-probability by at most, nats:"
+    )
 
 
 def _widened(chunk: Chunk, front: int, behind: int) -> Chunk:

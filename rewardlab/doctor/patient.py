@@ -177,6 +177,7 @@ def _small(config: RunConfig) -> RunConfig:
         "lr": 1e-3,
         "value_lr": 1e-3,
         "value_init": "zero",
+        "max_grad_norm": 1e9,  # a clipped gradient would hide a wrong scale
         "normalise_scores": False,  # a running scale would make two equal steps differ
     }
     return config.model_copy(

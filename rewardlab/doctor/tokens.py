@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from rewardlab.doctor.patient import Patient
 from rewardlab.doctor.verdict import Finding, judged
-from rewardlab.models.sampler import end_ids
+from rewardlab.models.sampler import declared_ends, end_ids
 
 TEXTS = ("The film is dull, so the review is negative.\n\n The answer is: negative", " Yes </Judgement>", "4.25")
 """Responses of every answer format."""
 
 
 def end_token(patient: Patient) -> Finding:
-    """Encoded responses end with a token that stops the sampler, and that the model has a row for."""
-    codec, rows = patient.trunk.codec, patient.trunk.model.get_input_embeddings().num_embeddings
-    ends, last = end_ids(patient.trunk), codec.response_ids(TEXTS[0])[-1]
-    is_fine = last in ends and max(ends) < rows
+    """Encoded responses end with the token at which the model itself stops, and it has a row for it."""
+    trunk = patient.trunk
+    last, ends = trunk.codec.response_ids(TEXTS[0])[-1], end_ids(trunk)
+    declared = declared_ends(trunk)
+    is_fine = last < _rows(patient) and (last in declared or not declared)
     return judged(is_fine, f"responses end with {_named(patient, last)}; generation stops at {sorted(ends)}")
 
 
 def padding_token(patient: Patient) -> Finding:
-    """Padding is never a token that ends a response (PITFALLS row 7)."""
-    codec, rows = patient.trunk.codec, patient.trunk.model.get_input_embeddings().num_embeddings
-    is_fine = codec.pad_id not in end_ids(patient.trunk) and 0 <= codec.pad_id < rows
+    """Padding is never the token that ends a response (PITFALLS row 7), and the model has a row for it."""
+    codec = patient.trunk.codec
+    is_fine = codec.pad_id != codec.eos_id and 0 <= codec.pad_id < _rows(patient)
     own = codec.tokenizer.pad_token_id
     note = "" if own == codec.pad_id else f", in place of the tokenizer's {own}"
     return judged(is_fine, f"pads with {_named(patient, codec.pad_id)}{note}")
@@ -58,6 +59,10 @@ def round_trip(patient: Patient) -> Finding:
     codec = patient.trunk.codec
     changed = [text for text in TEXTS if codec.decode(codec.response_ids(text)).strip() != text.strip()]
     return judged(not changed, f"changed: {changed[0]!r}" if changed else f"{len(TEXTS)} responses come back unchanged")
+
+
+def _rows(patient: Patient) -> int:
+    return int(patient.trunk.model.get_input_embeddings().num_embeddings)
 
 
 def _named(patient: Patient, token: int) -> str:

@@ -20,8 +20,8 @@ def reward_place(patient: Patient) -> Finding:
     patient.heal()
     rollout = patient.rollout()
     scores = [1.0 + row for row in range(len(rollout.samples))]
-    plain = {"kl_coef": 0.0, "missing_end_penalty": 0.0, "normalise_scores": False}
-    _, rewards = shape(scores, rollout, patient.config.ppo.model_copy(update=plain), ScoreScale())
+    plain = {"missing_end_penalty": 0.0, "normalise_scores": False}
+    _, rewards = shape(scores, rollout, patient.config.ppo.model_copy(update=plain), ScoreScale(), 0.0)
     wrong = []
     for chunk, table in zip(rollout.chunks, rewards, strict=True):
         for line, row in enumerate(chunk.rows):
@@ -43,9 +43,9 @@ def isolation(patient: Patient) -> Finding:
     patient.trainer.step(1)
     still = sum(torch.equal(old, new) for old, new in zip(before, trained, strict=True))
     others = [n for n, old in adapters.items() if id(parameters[n]) not in ours and not torch.equal(old, parameters[n])]
-    if still or others:
-        return judged(False, f"{still} of {len(trained)} trained tensors stood still, {len(others)} others moved")
-    return judged(patient.trunk.sha256() == digest, f"{len(trained)} trained tensors moved; trunk {digest} before")
+    after = patient.trunk.sha256()
+    moved = f"{len(trained) - still} of {len(trained)} trained tensors moved, {len(others)} others"
+    return judged(not still and not others and after == digest, f"{moved}; trunk {digest} before, {after} after")
 
 
 def gradients(patient: Patient) -> Finding:

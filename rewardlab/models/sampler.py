@@ -203,9 +203,13 @@ def right_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) 
 
 def end_ids(trunk: Trunk) -> frozenset[int]:
     """Every token that ends a response: the tokenizer's and those of the generation config."""
+    return declared_ends(trunk) | {trunk.codec.eos_id}
+
+
+def declared_ends(trunk: Trunk) -> frozenset[int]:
+    """Tokens that end a response by the model's generation config; a chat model may list several."""
     listed = getattr(trunk.model.generation_config, "eos_token_id", None)
-    extra = listed if isinstance(listed, list) else [listed]
-    return frozenset([trunk.codec.eos_id, *(int(token) for token in extra if token is not None)])
+    return frozenset(int(token) for token in (listed if isinstance(listed, list) else [listed]) if token is not None)
 
 
 def _shift_right(values: Tensor, bits: int) -> Tensor:
