@@ -13,7 +13,15 @@ MODEL_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "sft": {"lr": 2e-3, "epochs": 1, "batch": 64, "micro_batch": 64},
         "pairs": {"held_out": 150},
         "rm": {"lr": 2e-3, "epochs": 6, "batch": 64, "micro_batch": 64, "held_out_ranked": True, "max_pairs": 2000},
-        "ppo": {"steps": 30, "batch": 64, "micro_batch": 32, "minibatches": 2, "lr": 3e-3, "value_lr": 3e-3},
+        "ppo": {
+            "steps": 30,
+            "batch": 64,
+            "micro_batch": 32,
+            "minibatches": 2,
+            "lr": 3e-3,
+            "value_lr": 3e-3,
+            "kl_coef": 0.1,
+        },
         "eval": {"batch": 250},
     },
 }
