@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from rewardlab import __version__
-from rewardlab.cli import bench, compare, doctor, pairs, reward, stages, suite, tasks
+from rewardlab.cli import bench, compare, doctor, pairs, reward, reward_models, stages, suite, tasks
 from rewardlab.errors import RewardlabError
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -29,6 +29,7 @@ app = typer.Typer(
 rm = typer.Typer(help="Reward models.", no_args_is_help=True)
 app.add_typer(tasks.app, name="tasks")
 stages.add_to(app, rm)
+reward_models.add_to(rm)
 app.add_typer(rm, name="rm")
 app.add_typer(pairs.app, name="pairs")
 app.add_typer(reward.app, name="reward")

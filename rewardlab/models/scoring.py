@@ -22,10 +22,14 @@ SFT_SCORES_FILE = "sft_scores.json"
 
 @dataclass(frozen=True, slots=True)
 class LoadedScorers:
-    """Reward models ready for expressions: their scorers, and their raw scores on SFT samples."""
+    """Reward models ready for expressions: their scorers, and their raw scores on SFT samples.
+
+    ``trunk`` holds them as roles ``rm-NAME``.
+    """
 
     scorers: Mapping[str, Scorer]
     sft_scores: Mapping[str, Sequence[float]]
+    trunk: Trunk
 
 
 @torch.inference_mode()
@@ -72,7 +76,7 @@ def add_scorers(trunk: Trunk, folders: Mapping[str, Path], batch: int = 32) -> L
         trunk.roles.load(f"rm-{name}", folder / "adapter")
         scorers[name] = make_scorer(trunk, f"rm-{name}", batch)
         sft_scores[name] = read_sft_scores(folder)
-    return LoadedScorers(scorers, sft_scores)
+    return LoadedScorers(scorers, sft_scores, trunk)
 
 
 def load_scorers(folders: Mapping[str, Path]) -> LoadedScorers:

@@ -118,10 +118,12 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     from rewardlab.pairs.files import read_pairs
     from rewardlab.training.reward_model import train_reward_model
     from rewardlab.training.rm_evaluation import SampledAnswer
+    from rewardlab.training.stored_samples import write_samples
 
     asked = [example for split in splits.values() for example in split.validation[: config.pairs.held_out]]
     answers = _answers_of(_trunk(config, job.inputs), config)(asked, config.pairs.samples)
     samples = [SampledAnswer(example, tuple(texts)) for example, texts in zip(asked, answers, strict=True)]
+    write_samples(job.folder.path, samples)
     held_out = {
         name: read_pairs(path / "held_out.jsonl") for name, path in job.inputs.items() if name.startswith(HELD_OUT)
     }

@@ -87,7 +87,7 @@ def draw_pair_kinds(distributions: Mapping[str, Mapping[str, float]], path: Path
     """
     if not distributions:
         return None
-    figure = _figure(1, max(1, len(distributions)))
+    figure = new_figure(1, max(1, len(distributions)))
     axes = figure.subplots()
     bottom = np.zeros(len(distributions))
     for kind, colour in PAIR_KINDS.items():
@@ -104,7 +104,7 @@ def draw_pair_kinds(distributions: Mapping[str, Mapping[str, float]], path: Path
         bottom += shares
     axes.set(ylim=(0, 1), ylabel="share of pairs of samples")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3, frameon=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _draw(names: Sequence[str], runs: Sequence[CurveRun], path: Path) -> Path | None:
@@ -112,7 +112,7 @@ def _draw(names: Sequence[str], runs: Sequence[CurveRun], path: Path) -> Path | 
         return None
     columns = min(PANELS_PER_ROW, len(names))
     rows = -(-len(names) // columns)
-    figure = _figure(rows, columns)
+    figure = new_figure(rows, columns)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, name in zip(panels, names, strict=False):
         _panel(axes, name, runs)
@@ -120,7 +120,7 @@ def _draw(names: Sequence[str], runs: Sequence[CurveRun], path: Path) -> Path | 
         empty.set_axis_off()
     handles, labels = _legend(panels)
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _panel(axes: Axes, name: str, runs: Sequence[CurveRun]) -> None:
@@ -149,13 +149,15 @@ def _legend(panels: Iterable[Axes]) -> tuple[list[Any], list[str]]:
     return list(entries.values()), list(entries)
 
 
-def _figure(rows: int, columns: int) -> Figure:
+def new_figure(rows: int, columns: int) -> Figure:
+    """A figure for so many panels."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows), dpi=DPI, layout="constrained")
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a PNG, its folder made when missing; returns ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")
     return path

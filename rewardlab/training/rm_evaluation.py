@@ -139,9 +139,9 @@ def pair_accuracy(scores: Sequence[tuple[float, float]], groups: Sequence[str]) 
 
 
 def store_sft_scores(
-    folder: Path, trunk: Trunk, role: str, samples: Sequence[SampledAnswer], limit: int
+    folder: Path, trunk: Trunk, role: str, samples: Sequence[SampledAnswer], limit: int | None
 ) -> dict[str, float]:
-    """Write the raw scores of at most ``limit`` sampled answers to ``sft_scores.json``.
+    """Write the raw scores of at most ``limit`` sampled answers, their quantiles and z-scores to ``sft_scores.json``.
 
     As many different prompts as possible come first: everyone's first answer, then everyone's second.
 
@@ -157,8 +157,18 @@ def store_sft_scores(
     codec = trunk.codec
     scores = score_rows(trunk, role, [codec.prompt_ids(e) + codec.response_ids(text) for e, text in drawn])
     summary = {"mean": fmean(scores), "sd": pstdev(scores)}
-    write_json(folder / SFT_SCORES_FILE, {**summary, "quantiles": score_quantiles(scores), "scores": scores})
+    named = {"quantiles": score_quantiles(scores), "zscores": zscores(**summary)}
+    write_json(folder / SFT_SCORES_FILE, {**summary, **named, "scores": scores})
     return summary
+
+
+def zscores(mean: float, sd: float) -> dict[str, float]:
+    """Raw scores that lie so many standard deviations above the mean, from -2 to 3 in halves.
+
+    >>> zscores(1.0, 2.0)["1.5z"]
+    4.0
+    """
+    return {f"{half / 2:g}z": mean + sd * half / 2 for half in range(-4, 7)}
 
 
 def score_quantiles(scores: Sequence[float]) -> dict[str, float]:

@@ -1,0 +1,72 @@
+"""``rewardlab rm report | calibrate | sweep``: what a trained reward model is worth, and where to cap it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rewardlab.errors import InputError
+
+LAMBDAS = ("q10", "q25", "q50", "q75", "q90", "q99")
+Models = Annotated[list[Path] | None, typer.Argument(metavar="RM...", help="Folders made by `rewardlab rm train`.")]
+
+
+def add_to(rm: typer.Typer) -> None:
+    """Put the commands on the ``rm`` group."""
+    for command in (report, calibrate, sweep):
+        rm.command(command.__name__)(command)
+
+
+def report(
+    models: Models = None,
+    pairs: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", help="Folder of pairs; repeatable. Default: those beside RM.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write; default: report/ in the first RM's folder.")] = None,
+) -> None:
+    """Write the report card of reward models side by side: accuracy, calibration, margins, biases."""
+    if not models:
+        raise InputError("rm report: no reward model given; name folders made by `rewardlab rm train`")
+    from rewardlab.evaluation.report_card import report_cards
+    from rewardlab.reports.report_card import accuracy_table, calibration_table, write_cards
+
+    cards = report_cards(models, pairs or [])
+    typer.echo(f"{accuracy_table(cards)}\n\n{calibration_table(cards)}")
+    written = write_cards(cards, out or models[0] / "report")
+    typer.echo(f"written: {', '.join(map(str, written))}")
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="RM", help="Folder made by `rewardlab rm train`.")],
+    samples: Annotated[int | None, typer.Option(min=16, help="Most SFT samples to score; default: all.")] = None,
+) -> None:
+    """Store quantiles and z-scores of the raw score on SFT samples, for --lambda q90 and --lambda 1.5z.
+
+    `rm train` has done it for rm.sft_samples of them. Runs that are done keep the lambda they resolved.
+    """
+    from rewardlab.models.scoring import SFT_SCORES_FILE, load_scorers
+    from rewardlab.reports.lambda_sweep import calibration_table
+    from rewardlab.runs import read_json
+    from rewardlab.training.rm_evaluation import store_sft_scores
+    from rewardlab.training.stored_samples import read_samples
+
+    stored = read_samples(model)
+    store_sft_scores(model, load_scorers({"model": model}).trunk, "rm-model", stored, samples)
+    found = read_json(model / SFT_SCORES_FILE)
+    typer.echo(calibration_table(found))
+    typer.echo(f"{len(found['scores'])} SFT samples: {model / SFT_SCORES_FILE}")
+
+
+def sweep(
+    model: Annotated[Path, typer.Argument(metavar="LABEL_RM", help="The label RM, r1 of the mixed reward.")],
+    r2: Annotated[Path, typer.Option(metavar="RM", help="The second reward model, trained on the same start.")],
+    lam: Annotated[str, typer.Option("--lambda", help="Lambdas, separated by commas.")] = ",".join(LAMBDAS),
+) -> None:
+    """Print what each lambda would prefer among stored samples: saturation, accuracy, rationale quality."""
+    from rewardlab.evaluation import lambda_sweep
+    from rewardlab.reports.lambda_sweep import sweep_table
+
+    scored, context = lambda_sweep.score_samples(model, r2)
+    typer.echo(sweep_table(lambda_sweep.sweep(scored, lambda_sweep.resolved(lam.split(","), context))))

@@ -1,0 +1,124 @@
+"""What the scores of a reward model on pairs are worth, as numbers: pure functions of scores. P pairs, R responses.
+
+The model's probability that the chosen response wins is sigma(margin), the margin being the difference of the two
+scores (Bradley & Terry 1952). Its confidence is that probability or one minus it, whichever is larger, and it is
+right when the margin is positive; a margin of 0 is half right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rewardlab.metrics import mean_interval
+from rewardlab.types import Label, Pair
+
+Floats = NDArray[np.float64]
+
+CONFIDENCE_BINS = 10
+MARGIN_BINS = 24
+QUANTILES = (5, 25, 50, 75, 95)
+
+
+def wins(margins: Floats) -> Floats:
+    """1, 0.5 or 0 per pair: the chosen response scores higher, as high, lower. Shape (P,)."""
+    return np.where(margins == 0, 0.5, (margins > 0).astype(np.float64))
+
+
+def accuracy(margins: Floats, groups: Sequence[object]) -> dict[str, float]:
+    """Share of pairs ranked right with its interval; pairs of one group (example) are resampled together."""
+    return {**mean_interval(wins(margins), groups).to_json(), "n": len(margins)}
+
+
+def calibration(margins: Floats) -> dict[str, Any]:
+    """How far confidence and accuracy lie apart.
+
+    Args:
+        margins: Chosen minus rejected score, logits. Shape (P,).
+    Returns:
+        ``brier`` (mean squared distance of sigma(margin) from 1; 0.25 is guessing), ``ece`` (mean distance of
+        confidence and accuracy over ten equal bins of confidence from 0.5 to 1, weighted by their pairs; Naeini et
+        al. 2015), ``bins`` (confidence, accuracy and n of each bin that holds pairs).
+    """
+    won = 1 / (1 + np.exp(-np.clip(margins, -500, 500)))
+    confidence = np.maximum(won, 1 - won)
+    number = np.minimum(((confidence - 0.5) * 2 * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+    right = wins(margins)
+    bins = [
+        {"confidence": float(confidence[held].mean()), "accuracy": float(right[held].mean()), "n": int(held.sum())}
+        for held in (number == place for place in range(CONFIDENCE_BINS))
+        if held.any()
+    ]
+    ece = sum(abs(each["confidence"] - each["accuracy"]) * each["n"] for each in bins) / len(margins)
+    return {"brier": float(((1 - won) ** 2).mean()), "ece": float(ece), "bins": bins}
+
+
+def margin_histogram(margins: Floats) -> dict[str, Any]:
+    """Mean, standard deviation, and counts between equally spaced edges, logits."""
+    counts, edges = np.histogram(margins, bins=MARGIN_BINS)
+    spread = {"mean": float(margins.mean()), "sd": float(margins.std())}
+    return {**spread, "edges": edges.tolist(), "counts": counts.tolist()}
+
+
+def accuracy_by_gold(margins: Floats, pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
+    """:func:`accuracy` for each gold label; pairs without one are left out."""
+    found: dict[str, list[int]] = {}
+    for place, pair in enumerate(pairs):
+        if pair.gold_label is not None:
+            found.setdefault(str(pair.gold_label), []).append(place)
+    return {
+        label: accuracy(margins[places], [(pairs[p].task, pairs[p].id) for p in places])
+        for label, places in sorted(found.items())
+    }
+
+
+def scores_by_gold(scores: Floats, answers: Sequence[Label | None], gold: Sequence[Label | None]) -> dict[str, Any]:
+    """Spread of the scores per gold label, of right and of other answers.
+
+    Args:
+        scores: Shape (R,), logits.
+        answers: What was read in each response.
+        gold: The gold label of each; responses without one are left out.
+    Returns:
+        Gold label -> ``right`` and ``wrong`` -> n, mean, sd and quantiles; absent where there is no response.
+    """
+    places: dict[str, dict[str, list[int]]] = {}
+    for place, (answer, label) in enumerate(zip(answers, gold, strict=True)):
+        if label is not None:
+            side = "right" if answer == label else "wrong"
+            places.setdefault(str(label), {}).setdefault(side, []).append(place)
+    return {
+        label: {side: spread(scores[found]) for side, found in sorted(sides.items())}
+        for label, sides in sorted(places.items())
+    }
+
+
+def spread(scores: Floats) -> dict[str, float]:
+    """n, mean, standard deviation and quantiles of some scores."""
+    cuts = np.percentile(scores, QUANTILES)
+    named = {f"q{percent}": float(cut) for percent, cut in zip(QUANTILES, cuts, strict=True)}
+    return {"n": len(scores), "mean": float(scores.mean()), "sd": float(scores.std()), **named}
+
+
+def correlation(scores: Floats, other: Floats) -> dict[str, float | None]:
+    """Pearson's and Spearman's correlation; None for a constant, which orders nothing. Both of shape (R,)."""
+    from scipy.stats import pearsonr, spearmanr
+
+    if len(scores) < 2 or np.ptp(scores) == 0 or np.ptp(other) == 0:
+        return {"pearson": None, "spearman": None}
+    return {"pearson": float(pearsonr(scores, other)[0]), "spearman": float(spearmanr(scores, other)[0])}
+
+
+def label_prior(training: Sequence[Pair]) -> Mapping[tuple[str, Label], float]:
+    """(task, label) -> its share among the gold labels of a task's training pairs."""
+    counts: dict[str, dict[Label, int]] = {}
+    for pair in training:
+        if pair.gold_label is not None:
+            of_task = counts.setdefault(pair.task, {})
+            of_task[pair.gold_label] = of_task.get(pair.gold_label, 0) + 1
+    return {
+        (task, label): count / sum(found.values()) for task, found in counts.items() for label, count in found.items()
+    }
