@@ -87,6 +87,9 @@ class AnnotateConfig(Section):
     temperature: float = Field(0.7, ge=0, description="sampling temperature of the annotator")
     max_new_tokens: int = Field(160, ge=1, description="longest rationale, tokens")
     max_failed: float = Field(0.05, ge=0, le=1, description="share of failed requests above which the stage fails")
+    filter_threshold: float = Field(
+        0.5, ge=0, le=1, description="least probability, by the filter, of a good rationale that is kept; 0 keeps all"
+    )
     refusal_rate: float = Field(0.03, ge=0, le=1, description="sandbox oracle: share of requests it refuses")
     mismatch_rate: float = Field(0.03, ge=0, le=1, description="sandbox oracle: share argued for another label")
     oracle_weight: float = Field(0.8, ge=0, le=1, description="sandbox oracle: weight w of correctness in rankings")

@@ -58,6 +58,7 @@ class Annotation:
         annotator, model: Who wrote it.
         prompt_tokens, response_tokens: What the endpoint counted; None when nothing was counted.
         from_journal: True when it was answered in an earlier run.
+        good: The filter's probability that it is a good rationale for the label asked for; None before the filter.
     """
 
     key: str
@@ -69,6 +70,7 @@ class Annotation:
     prompt_tokens: int | None = None
     response_tokens: int | None = None
     from_journal: bool = False
+    good: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,127 +1,237 @@
-"""Which rationales may be used: refusals and rationales for another label are sorted out by their text alone.
+"""Which rationales may be used: a classifier tells good ones from refusals and from those for another label.
 
-A refusal is a first-person statement, near the beginning and outside quotes, that the writer cannot or will not
-argue. A rationale is for another label when its first and last sentence claim other labels and not the one asked
-for; a claim is a label's word that is not negated ("yes" and "no" count only where they open a sentence or follow "the
-answer is"; numbers only as "a score of 2", "2 stars", "2 out of 5"). A rationale that claims nothing passes.
+TF-IDF over the words, with the label asked for and other labels masked, beside six facts about what the text claims
+(``claims.py``), into a logistic regression over three classes. It is trained from ``annotations/filter/rows.jsonl``
+when it is first needed, in well under a second, so no model is stored. What the rows mean stands in ``GUIDELINES.md``
+beside them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from functools import lru_cache
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 from rewardlab.annotate.base import Annotation
+from rewardlab.annotate.claims import agrees, claimed_labels, is_refusal, masked
 from rewardlab.annotate.completion import with_outcome
-from rewardlab.tasks.task import Task, tasks
-from rewardlab.tasks.text import negation
-from rewardlab.tasks.words import Vocabulary
-from rewardlab.types import AnswerFormat, Example, Label
+from rewardlab.annotate.shipped import shipped
+from rewardlab.errors import DataError
+from rewardlab.runs import read_jsonl
+from rewardlab.tasks.task import tasks
+from rewardlab.types import Example, Label
 
-OPENING = 240
-"""Characters in which a refusal stands."""
+FilterClass = Literal["good", "refused", "mismatched"]
+CLASSES: tuple[FilterClass, ...] = get_args(FilterClass)
 
-_QUOTE = re.compile(r"\"([^\"\n]{0,300})\"|\u201c([^\u201d\n]{0,300})\u201d")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+FOLDS = 5
+_C = 10.0
 _ANSWER_MARK = re.compile(r"\s*\bthe answer is:", re.IGNORECASE)
-_REFUSAL = re.compile(
-    r"\bi ?(?:cannot|can't|can not|could not|couldn't|won't|will not|would not|wouldn't|do not|don't|must|refuse"
-    r"|decline|have to|(?:am|'m) (?:unable|not able|not comfortable|not going|afraid|sorry))\b[^.\n]{0,60}?"
-    r"\b(?:argue|explain|rationale|justify|support|defend|agree|provide|give|offer|write|assist|help|comply"
-    r"|decline|do that)"
-    r"|^\W{0,3}(?:i'm sorry|i am sorry|sorry\b|i apologi[sz]e|apologies)"
-    r"|\bas an ai\b|\bas a(?:n ai)? language model\b",
-    re.IGNORECASE,
-)
-_YES_NO = re.compile(
-    r"^\W{0,3}(yes|no)\b(?=\s?[,.:;!]|$)|\banswer (?:is|should be|must be)\W{1,4}(yes|no)\b", re.IGNORECASE
-)
 
 
-def checked(annotation: Annotation, example: Example, label: Label) -> Annotation:
-    """The annotation as it may be used: cleaned of an answer of its own, or in the class of what is wrong with it.
+@dataclass(frozen=True, slots=True)
+class Argued:
+    """A text, and what it was asked to argue for."""
+
+    text: str
+    example: Example
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the filter says of one text.
+
+    Attributes:
+        good: Probability that it is a good rationale for the label asked for.
+        fault: The likelier of the two faults.
+    """
+
+    good: float
+    fault: FilterClass
+
+    def outcome(self, threshold: float) -> FilterClass:
+        """``good`` from the threshold upwards, else the fault."""
+        return "good" if self.good >= threshold else self.fault
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRow:
+    """A training row."""
+
+    argued: Argued
+    kind: FilterClass
+
+
+class RationaleFilter:
+    """The classifier, trained on what it is given.
 
     Args:
-        annotation: A rationale; anything but ``answered`` is passed through.
-        example: Its row.
-        label: The label it was asked to argue for.
+        rows: Training rows of all three classes.
     """
-    from dataclasses import replace
 
+    def __init__(self, rows: Sequence[FilterRow]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+
+        self._words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\b\w+\b")
+        self._words.fit([_masked(row.argued) for row in rows])
+        self._model = LogisticRegression(C=_C, max_iter=2000, class_weight="balanced")
+        self._model.fit(self._matrix([row.argued for row in rows]), [row.kind for row in rows])
+
+    def judge(self, texts: Sequence[Argued]) -> list[Verdict]:
+        """One verdict per text."""
+        if not texts:
+            return []
+        names = [str(name) for name in self._model.classes_]
+        shares = [
+            dict(zip(names, map(float, row), strict=True)) for row in self._model.predict_proba(self._matrix(texts))
+        ]
+        return [
+            Verdict(share["good"], "refused" if share["refused"] >= share["mismatched"] else "mismatched")
+            for share in shares
+        ]
+
+    def _matrix(self, texts: Sequence[Argued]) -> Any:
+        from scipy.sparse import csr_matrix, hstack
+
+        return hstack([self._words.transform(map(_masked, texts)), csr_matrix([facts(text) for text in texts])]).tocsr()
+
+
+def facts(argued: Argued) -> list[float]:
+    """Six facts about a text, 1 or 0: it reads as a refusal; it claims the label asked for; it claims another; its last
+    claim is the label asked for; its last claim is another; it claims nothing.
+    """
+    task = tasks.get(argued.example.task)
+    claims = [agrees(task, claim, argued.label) for claim in claimed_labels(argued.example, argued.text)]
+    last = claims[-1] if claims else None
+    found = [is_refusal(argued.text), any(claims), not all(claims), last is True, last is False, last is None]
+    return [float(fact) for fact in found]
+
+
+def checked(
+    annotations: Sequence[Annotation], asked: Sequence[tuple[Example, Label]], threshold: float
+) -> list[Annotation]:
+    """The annotations as they may be used: without an answer of their own, or in the class of what is wrong with them.
+
+    Args:
+        annotations: Rationales; all but the ``answered`` are passed through.
+        asked: The row and the label of each.
+        threshold: Least probability of a good rationale that is kept.
+    """
+    read = [_read(annotation, example) for annotation, (example, _) in zip(annotations, asked, strict=True)]
+    texts = [
+        Argued(item.text, example, label)
+        for item, (example, label) in zip(read, asked, strict=True)
+        if item.outcome == "answered"
+    ]
+    verdicts = iter(shipped_filter().judge(texts) if texts else [])
+    return [
+        _judged(item, annotation.text, example, label, next(verdicts), threshold)
+        if item.outcome == "answered"
+        else item
+        for item, annotation, (example, label) in zip(read, annotations, asked, strict=True)
+    ]
+
+
+def read_filter_rows(path: Path) -> list[FilterRow]:
+    """Training rows of a JSON Lines file: ``task``, ``label``, ``class``, ``text``.
+
+    Raises:
+        DataError: A class, task or label is unknown; the message names file and line.
+    """
+    return [_filter_row(row, f"{path} line {number}") for number, row in enumerate(read_jsonl(path), 1)]
+
+
+def filter_rows_file() -> Path:
+    """The training rows that come with the package."""
+    return shipped("filter", "rows.jsonl")
+
+
+@cache
+def shipped_filter() -> RationaleFilter:
+    """The filter trained on the rows that come with the package; trained once per process."""
+    return RationaleFilter(read_filter_rows(filter_rows_file()))
+
+
+def filter_version() -> str:
+    """Hash of the training rows, for fingerprints."""
+    return hashlib.sha256(filter_rows_file().read_bytes()).hexdigest()[:16]
+
+
+@cache
+def filter_report(threshold: float) -> Mapping[str, Any]:
+    """What a manifest says of the filter: its rows, threshold, and precision and recall by cross-validation."""
+    rows = read_filter_rows(filter_rows_file())
+    return {"version": filter_version(), "rows": len(rows), "threshold": threshold, **cross_validated(rows, threshold)}
+
+
+def cross_validated(rows: Sequence[FilterRow], threshold: float) -> dict[str, Any]:
+    """Precision and recall of dropping what is not good, by 5-fold cross-validation, and of each fault by itself."""
+    from sklearn.model_selection import StratifiedKFold
+
+    kinds = [row.kind for row in rows]
+    predicted: list[FilterClass] = ["good"] * len(rows)
+    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(kinds, kinds):
+        model = RationaleFilter([rows[i] for i in train])
+        for i, verdict in zip(test, model.judge([rows[i].argued for i in test]), strict=True):
+            predicted[i] = verdict.outcome(threshold)
+    by_class = {fault: precision_recall(kinds, predicted, {fault}) for fault in CLASSES if fault != "good"}
+    return {"folds": FOLDS, **precision_recall(kinds, predicted, set(by_class)), "by_class": by_class}
+
+
+def precision_recall(truth: Sequence[str], predicted: Sequence[str], faults: Collection[str]) -> dict[str, Any]:
+    """Precision and recall of finding ``faults``; None where nothing was found, or nothing was there to find."""
+    found = [item in faults for item in predicted]
+    there = [item in faults for item in truth]
+    right = sum(a and b for a, b in zip(found, there, strict=True))
+    return {
+        "precision": right / sum(found) if any(found) else None,
+        "recall": right / sum(there) if any(there) else None,
+    }
+
+
+def _masked(argued: Argued) -> str:
+    return masked(argued.example, argued.label, argued.text)
+
+
+def _read(annotation: Annotation, example: Example) -> Annotation:
+    """Without an answer of its own behind the rationale."""
     if annotation.outcome != "answered":
         return annotation
-    if is_refusal(annotation.text):
-        return with_outcome(annotation, "refused", f"reads as a refusal: {annotation.text[:60]!r}")
-    claims = claimed_labels(tasks.get(example.task), annotation.text, example.format)
-    if claims and label not in claims:
-        return with_outcome(annotation, "mismatched", f"argues for {', '.join(map(str, sorted(claims, key=str)))}")
     text = _ANSWER_MARK.split(annotation.text, maxsplit=1)[0].strip()
-    if not text:
-        return with_outcome(annotation, "unparsable", "an answer without a rationale")
-    return replace(annotation, text=text)
-
-
-def is_refusal(text: str) -> bool:
-    """True when the text says that its writer will not argue."""
-    return _REFUSAL.search(_QUOTE.sub(" ", text[:OPENING])) is not None
-
-
-def claimed_labels(task: Task, text: str, format: AnswerFormat = "rationale") -> set[Label]:
-    """The labels that the first and the last sentence, or an answer of its own, argue for."""
-    stated = task.parse(text, "rationale").value if _ANSWER_MARK.search(text) else None
-    if stated is not None:
-        return {stated}
-    sentences = [sentence for sentence in _SENTENCE_END.split(text) if sentence.strip()]
-    ends = sentences[:1] + sentences[1:][-1:]
-    return {label for sentence in ends for label in _claims(task, sentence, format)}
-
-
-def _claims(task: Task, sentence: str, format: AnswerFormat) -> set[Label]:
-    vocabulary = _vocabulary(task, format)
-    if vocabulary is None:
-        return _number_claims(task, sentence)
-    if vocabulary.has_no:
-        words = {word.lower() for match in _YES_NO.finditer(sentence) for word in match.groups() if word}
-        return {label for label in task.labels if task.word(label, format).lower() in words}
-    cleaned = vocabulary.clean(_without_quotes(sentence, vocabulary))
-    found = vocabulary.find(cleaned)
-    return {item.value for item in found if item.value is not None and not negation(cleaned, item)}
-
-
-def _without_quotes(sentence: str, vocabulary: Vocabulary) -> str:
-    """Quoted text is the row's own words, unless it is exactly a label."""
-
-    def keep(match: re.Match[str]) -> str:
-        inner = vocabulary.clean(match[1] or match[2] or "").strip(" .,")
-        whole = any(item.start == 0 and item.end == len(inner) for item in vocabulary.find(inner))
-        return f" {inner} " if whole else " "
-
-    return _QUOTE.sub(keep, sentence)
-
-
-def _number_claims(task: Task, sentence: str) -> set[Label]:
-    assert task.numeric_range is not None  # a task without words has a scale
-    found = {
-        float(number)
-        for match in _scale_pattern(task.numeric_range[1]).finditer(sentence)
-        for number in match.groups()
-        if number
-    }
-    if task.is_numeric:
-        return set(found)
-    return {label for label in task.labels if float(label) in found}
-
-
-@lru_cache(maxsize=64)
-def _scale_pattern(highest: float) -> re.Pattern[str]:
-    number = r"(\d{1,3}(?:\.\d{1,3})?)(?![\d.]*\d)"
-    return re.compile(
-        rf"\b(?:score|rating|similarity|answer|label)\s(?:is|of|should be|must be)[\s:\"'*]{{1,3}}{number}"
-        rf"|\b{number}\s?(?:out of|/)\s?{highest:g}\b|\b{number}[\s-]stars?\b",
-        re.IGNORECASE,
+    return (
+        replace(annotation, text=text)
+        if text
+        else with_outcome(annotation, "unparsable", "an answer without a rationale")
     )
 
 
-def _vocabulary(task: Task, format: AnswerFormat) -> Vocabulary | None:
-    """The task's words; None where answers are numbers."""
-    return None if task.is_ordinal else Vocabulary.of(task, format)
+def _judged(
+    annotation: Annotation, whole: str, example: Example, label: Label, verdict: Verdict, threshold: float
+) -> Annotation:
+    task = tasks.get(example.task)
+    stated = task.parse(whole, "rationale").value if _ANSWER_MARK.search(whole) else None
+    if stated is not None and not agrees(task, stated, label):
+        return replace(annotation, outcome="mismatched", reason=f"it ends in the answer {stated}", good=0.0)
+    scored = replace(annotation, good=round(verdict.good, 4))
+    outcome = verdict.outcome(threshold)
+    if outcome == "good":
+        return scored
+    what = "a refusal" if outcome == "refused" else "a rationale for another label"
+    return replace(scored, outcome=outcome, reason=f"reads as {what}: good with probability {verdict.good:.2f}")
+
+
+def _filter_row(row: Mapping[str, Any], where: str) -> FilterRow:
+    name, label, kind = row.get("task"), row.get("label"), row.get("class")
+    if kind not in CLASSES:
+        raise DataError(f"{where}: class {kind!r} is not one of {', '.join(CLASSES)}; correct the row")
+    task = tasks.get(str(name))
+    if label is None or not (isinstance(label, int | float) if task.is_numeric else label in task.labels):
+        known = ", ".join(task.labels) or "a number"
+        raise DataError(f"{where}: label {label!r} is none of task {task.name}; expected {known}")
+    return FilterRow(Argued(str(row.get("text", "")), Example(task.name, where, {}), label), kind)

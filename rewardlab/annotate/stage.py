@@ -17,7 +17,7 @@ from rewardlab.annotate.base import OUTCOMES, Annotation, Annotator, Progress, R
 from rewardlab.annotate.bundled import written_tasks, written_wrong_label
 from rewardlab.annotate.choose import build_annotator, choose_annotator
 from rewardlab.annotate.completion import check_failed
-from rewardlab.annotate.filter import checked
+from rewardlab.annotate.filter import checked, filter_report
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.config import RunConfig
@@ -79,7 +79,7 @@ def run_annotate(
     annotator = build_annotator(choice.name, config, journal_root, weighed)
     wrong = written_wrong_label if choice.name == "bundled" else None
     asked = [item for name, split in splits.items() for item in assignments(name, split, config, wrong)]
-    answers = _answers(annotator, asked, progress)
+    answers = _answers(annotator, asked, config.annotate.filter_threshold, progress)
     rows = [_row(item, answer) for item, answer in zip(asked, answers, strict=True)]
     manifest = {
         "annotator": annotator.name,
@@ -89,6 +89,7 @@ def run_annotate(
         "fingerprint": folder.fingerprint,
         **_counts(rows, answers),
         "spent": annotator.spent(),
+        "filter": filter_report(config.annotate.filter_threshold),
         "source": {name: asdict(split.origin) for name, split in splits.items()},
     }
     write_jsonl(folder.path / RATIONALES_FILE, rows)
@@ -126,14 +127,16 @@ def assignments(
                 yield Assignment(split, example, wrong, False)
 
 
-def _answers(annotator: Annotator, asked: Sequence[Assignment], progress: Progress) -> list[Annotation]:
+def _answers(
+    annotator: Annotator, asked: Sequence[Assignment], threshold: float, progress: Progress
+) -> list[Annotation]:
     requests = [RationaleRequest(item.example, item.label) for item in asked]
     raw = annotator.rationales(requests, progress)
-    return [checked(answer, item.example, item.label) for answer, item in zip(raw, asked, strict=True)]
+    return checked(raw, [(item.example, item.label) for item in asked], threshold)
 
 
 def _row(item: Assignment, answer: Annotation) -> dict[str, Any]:
-    """One line of rationales.jsonl; only an answered request has a rationale."""
+    """One line of rationales.jsonl; only an answered request has a rationale, what the filter dropped stands beside."""
     return {
         "task": item.example.task,
         "id": item.example.id,
@@ -142,6 +145,8 @@ def _row(item: Assignment, answer: Annotation) -> dict[str, Any]:
         "is_gold": item.is_gold,
         "rationale": answer.text if answer.outcome == "answered" else "",
         "outcome": answer.outcome,
+        "good": answer.good,
+        "dropped": answer.text if answer.outcome in ("refused", "mismatched") else "",
         "reason": answer.reason,
         "annotator": answer.annotator,
         "model": answer.model,

@@ -36,6 +36,9 @@ def annotate(
     prices: Prices = None,
     max_failed: MaxFailed = None,
     batch: BatchAction = None,
+    filter_threshold: Annotated[
+        float | None, typer.Option(help="Least probability of a good rationale that is kept, 0 to 1.")
+    ] = None,
 ) -> None:
     """Write rationales for the right and for a wrong label of each labelled row."""
     given = {
@@ -44,6 +47,7 @@ def annotate(
         "annotate.concurrency": concurrency,
         "annotate.requests_per_minute": rpm,
         "annotate.tokens_per_minute": tpm,
+        "annotate.filter_threshold": filter_threshold,
         **asking(budget_usd, prices, max_failed, batch),
     }
     folder = run_goal(request, request.config(given), lambda pipeline: pipeline.annotate())

@@ -13,6 +13,7 @@ from typing import Any
 
 from rewardlab.annotate.bundled import written_tasks
 from rewardlab.annotate.choose import choose_annotator, endpoint
+from rewardlab.annotate.filter import filter_version
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.written import written_version
 from rewardlab.config import RunConfig, fingerprint
@@ -79,6 +80,7 @@ class Pipeline:
                 **self._annotator_settings,
                 "held_out": config.pairs.held_out,
                 "limit": config.annotate.limit,
+                "filter": [config.annotate.filter_threshold, filter_version()],
             },
             {},
             lambda job: work.annotate(job, config, self.splits, self.root / "annotations"),

@@ -45,20 +45,21 @@ def rationale_quality(example: Example, response: str) -> float:
     )
 
 
+def claimed_score(example: Example, rationale: str) -> float | None:
+    """The similarity a rationale adds up to, or names when it lists nothing; None when it does neither."""
+    if "The same:" in rationale and example.evidence:
+        listed = _quoted_words(rationale.partition("Different:")[0])
+        return total([slot for slot in SLOTS if example.evidence["slots"][slot][0] in listed])
+    named = re.search(r"[0-9]\.[0-9]", rationale)
+    return float(named[0]) if named else None
+
+
 def _is_consistent(example: Example, rationale: str, label: Label) -> bool:
     if isinstance(label, float):
-        return _claimed_number(example, rationale) == format_number(label)
+        claimed = claimed_score(example, rationale)
+        return claimed is not None and format_number(claimed) == format_number(label)
     plain = _WORD.findall(_QUOTE.sub(" ", rationale).lower())
     return {name for name in example.evidence["cite"] if name in plain} == {label}
-
-
-def _claimed_number(example: Example, rationale: str) -> str | None:
-    """The number a rationale adds up to, or names when it lists nothing."""
-    if "The same:" in rationale:
-        listed = _quoted_words(rationale.partition("Different:")[0])
-        return format_number(total([slot for slot in SLOTS if example.evidence["slots"][slot][0] in listed]))
-    named = re.search(r"[0-9]\.[0-9]", rationale)
-    return named[0] if named else None
 
 
 def _grounded(example: Example, rationale: str) -> float:

@@ -6,7 +6,7 @@ from functools import partial
 
 from rewardlab.sandbox import sentiment, similarity, topic
 from rewardlab.sandbox.grammar import RowWriter, generate_rows
-from rewardlab.sandbox.quality import rationale_quality
+from rewardlab.sandbox.quality import claimed_score, rationale_quality
 from rewardlab.sandbox.words import SENTIMENTS, TOPICS
 from rewardlab.tasks.task import Generator, Task, tasks
 from rewardlab.types import AnswerFormat
@@ -61,6 +61,7 @@ SIMILARITY = Task(
     question="How alike are two generated sentences, from 0 to 5?",
     generate=_generator("sandbox-similarity", similarity.write_row),
     quality=rationale_quality,
+    claim=claimed_score,
 )
 
 for _task in (SENTIMENT, TOPIC, SIMILARITY):

@@ -73,6 +73,7 @@ class Task:
         data: Folder of its JSON Lines files, for a user's own task.
         generate: Generator of its rows, for tasks without files.
         quality: (example, response) -> rationale quality in [0, 1], where it is known.
+        claim: (example, rationale) -> the label it argues for, where a task's own language tells, else None.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Task:
     data: Path | None = None
     generate: Generator | None = None
     quality: Callable[[Example, str], float] | None = None
+    claim: Callable[[Example, str], Label | None] | None = None
 
     def __post_init__(self) -> None:
         missing = [name for name in ANSWER_FORMATS if name not in self.templates]

@@ -23,6 +23,7 @@ PACKAGE_DATA = (
     "annotations/prompts/rationale.jinja",
     "annotations/prompts/ranking.jinja",
     "annotations/prompts/judge.jinja",
+    "annotations/filter/rows.jsonl",
     "suites/demo.toml",
     "suites/results.toml",
     *(f"annotations/{task}/{kind}.jsonl" for task in BUNDLED if task != "cola" for kind in ("rationales", "rankings")),

@@ -415,7 +415,7 @@ class TestAnnotate:
         manifest = read_json(next(Path("runs/pairs").iterdir()) / "manifest.json")
         assert manifest["source"]["agnews"]["kind"] == "bundled"
         assert "no route to the hub" in manifest["source"]["agnews"]["note"]
-        assert "with template" in done.err
+        assert "with bundled" in done.err
         assert "OPENAI_API_KEY" in done.err
 
 
