@@ -174,6 +174,10 @@ class PPOConfig(Section):
         "rm", description="critic's start: a reward model the reward uses (the label RM first), or zero"
     )
     temperature: float = Field(1.0, gt=0, description="sampling temperature, used in every log-probability")
+    old_logprobs: Literal["auto", "recompute"] = Field(
+        "auto", description="auto: the sampler's own over a float32 trunk, checked in step 1; else computed once more"
+    )
+    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient norm limit")
     checkpoint_every: int = Field(1, ge=1, description="PPO steps between checkpoints")
     max_unscored: float = Field(0.2, ge=0, le=1, description="share of unscored responses above which a step fails")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 SMALLEST = 1 << 16
 """Weights with fewer numbers stay with torch: there the call costs more than the product."""
+HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class FrozenLinear(nn.Linear):
@@ -25,7 +26,7 @@ class FrozenLinear(nn.Linear):
         if input.requires_grad and torch.is_grad_enabled():
             product: Tensor = _Product.apply(input, self.weight, self.bias)  # type: ignore[no-untyped-call]  # torch's
             return product
-        return _linear(input, self.weight, self.bias)
+        return multiply(input, self.weight, self.bias)
 
 
 class _Product(torch.autograd.Function):
@@ -34,23 +35,26 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight)
-        return _linear(input, weight, bias)
+        return multiply(input, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (weight,) = ctx.saved_tensors
-        return _linear(grads[0].contiguous(), weight.t(), None), None, None
+        return multiply(grads[0].contiguous(), weight.t(), None), None, None
 
 
 def use_onednn(model: nn.Module) -> None:
     """Let the large frozen linear layers of ``model`` multiply through oneDNN, where torch was built with it."""
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if not HAS_ONEDNN:
         return
     for module in model.modules():
         if type(module) is nn.Linear and module.weight.numel() >= SMALLEST and not module.weight.requires_grad:
             module.__class__ = FrozenLinear  # in place: names, weights and ties stay, and PEFT still sees a Linear
 
 
-def _linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
-    return product
+def multiply(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x W^T + b without a gradient: (..., I) and (O, I) -> (..., O); float32 on a CPU goes through oneDNN."""
+    if HAS_ONEDNN and input.dtype == torch.float32 and input.device.type == "cpu":
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+        return product
+    return nn.functional.linear(input, weight, bias)

@@ -8,18 +8,34 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rewardlab.functional.kl import entropy, token_logprobs
 from rewardlab.models.trunk import Trunk
 
 COMPACT_BELOW = 0.9
 """The batch is cut down to its unfinished rows once their share falls below this; cutting copies the cache."""
 STOP_TAIL_TOKENS = 12
 """How many of the latest tokens are decoded to look for a stop string."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the sampler saw of one response while it was drawn, R tokens.
+
+    Attributes:
+        logprobs: Log-probability of each token at the sampling temperature. Shape (R,), nats.
+        entropies: Entropy of the distribution each token was drawn from. Shape (R,), nats.
+        states: Hidden state that predicted each token. Shape (R, H).
+    """
+
+    logprobs: Tensor
+    entropies: Tensor
+    states: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +46,13 @@ class Sample:
         ids: Response tokens, the end token included when it was drawn.
         text: Decoded, without the end token.
         is_finished: True when the response ended by itself (end token or stop string), False when it was cut.
+        measured: Log-probabilities and states, when the sampler was asked to keep them.
     """
 
     ids: tuple[int, ...]
     text: str
     is_finished: bool
+    measured: Measured | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +65,7 @@ class SamplingConfig:
         stop: Texts after which a response is complete.
         batch: Rows generated together; rows are grouped by prompt length.
         is_fixed_length: Draw the whole budget, whatever ends a response; for measurements of speed.
+        is_measured: Keep log-probabilities, entropies and hidden states of every sample.
     """
 
     max_new_tokens: int
@@ -54,6 +73,7 @@ class SamplingConfig:
     stop: tuple[str, ...] = ()
     batch: int = 64
     is_fixed_length: bool = False
+    is_measured: bool = False
 
 
 def row_key(*parts: object) -> int:
@@ -136,13 +156,17 @@ class _Decoding:
         self.rows = list(range(len(prompts)))
         self.keys = torch.tensor(keys, dtype=torch.int64)
         self.prompt, self.keep = left_pad(prompts, trunk.codec.pad_id, trunk.device)
+        self.seen: list[_Position] = []
         self.ends = frozenset[int]() if config.is_fixed_length else end_ids(trunk)
 
     def run(self) -> list[Sample]:
         state = self.trunk.prefill(self.prompt, self.keep)
         last, cache = state.last, state.cache
         for position in range(max(self.budgets)):
-            tokens = draw(self.trunk.logits(last), self.config.temperature, uniforms(self.keys, position))
+            logits = self.trunk.logits(last)
+            tokens = draw(logits, self.config.temperature, uniforms(self.keys, position))
+            if self.config.is_measured:
+                self.seen.append(_Position.of(self.rows, logits, tokens, last, self.config.temperature))
             self._take(tokens.tolist())
             if all(map(self._is_done, self.rows)):
                 break
@@ -182,7 +206,27 @@ class _Decoding:
     def _sample(self, row: int) -> Sample:
         ids = self.ids[row]
         text = self.trunk.codec.decode(ids[:-1] if ids and ids[-1] in self.ends else ids)
-        return Sample(tuple(ids), text, self.finished[row])
+        return Sample(tuple(ids), text, self.finished[row], self._measured(row) if self.seen else None)
+
+    def _measured(self, row: int) -> Measured:
+        places = [(seen, seen.rows.index(row)) for seen in self.seen[: len(self.ids[row])]]
+        columns = ((seen.logprobs[at], seen.entropies[at], seen.states[at]) for seen, at in places)
+        return Measured(*map(torch.stack, zip(*columns, strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """What was seen at one position of a batch; its rows, and one number or state each."""
+
+    rows: Sequence[int]
+    logprobs: Tensor
+    entropies: Tensor
+    states: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[int], logits: Tensor, tokens: Tensor, states: Tensor, temperature: float) -> _Position:
+        """Measure the tokens (B,) drawn from logits (B, V)."""
+        return cls(rows, token_logprobs(logits, tokens, temperature), entropy(logits / temperature), states)
 
 
 def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -10,18 +10,25 @@ import hashlib
 import inspect
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rewardlab.config import ModelConfig
 from rewardlab.errors import ModelError
 from rewardlab.functional.masking import positions_from_keep
+from rewardlab.models.attention import use_grouped_attention
 from rewardlab.models.codec import Codec
 from rewardlab.models.frozen import use_onednn
+from rewardlab.models.logprobs import state_entropies, state_logprobs
 from rewardlab.models.names import find_model, resolve_device, resolve_dtype
 from rewardlab.models.roles import Roles
 
@@ -56,7 +63,9 @@ class Trunk:
         self.model = model.eval().requires_grad_(False)
         self.codec = codec
         self.name = name
+        self.is_checkpointed = False
         use_onednn(model)
+        use_grouped_attention(model)
         self.roles = Roles(model)
         self._takes_positions = "position_ids" in inspect.signature(self.backbone.forward).parameters
 
@@ -66,9 +75,9 @@ class Trunk:
         return self.model.base_model
 
     @property
-    def output_layer(self) -> nn.Module:
+    def output_layer(self) -> nn.Linear:
         """Hidden states to logits."""
-        layer: nn.Module = self.model.get_output_embeddings()
+        layer: nn.Linear = self.model.get_output_embeddings()
         return layer
 
     @property
@@ -104,7 +113,7 @@ class Trunk:
         Returns:
             Shape (B, T, H), trunk dtype. Positions that are not kept hold arbitrary numbers.
         """
-        with self.roles.using(role):
+        with self.roles.using(role), self._saving_memory(role):
             out = self.backbone(ids, attention_mask=keep.long(), use_cache=False, **self._positions(keep))
         states: Tensor = out.last_hidden_state
         return states
@@ -115,11 +124,19 @@ class Trunk:
         logits: Tensor = self.output_layer(flat)
         return logits.float().view(*states.shape[:-1], -1)
 
+    def logprobs(self, states: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+        """Log-probability of each token (N,) predicted by its state (N, H); float32, no logits are kept."""
+        return state_logprobs(states, tokens, self.output_layer, temperature)
+
+    def entropies(self, states: Tensor, temperature: float) -> Tensor:
+        """Entropy of the next-token distribution at each state. Shape (N, H) -> (N,), nats."""
+        return state_entropies(states, self.output_layer, temperature)
+
     def prefill(self, ids: Tensor, keep: Tensor) -> Prefill:
         """Read left-padded prompts (B, T) under the active role and keep their cache."""
-        from transformers import DynamicCache
+        from rewardlab.models.cache import roomy_cache
 
-        cache = DynamicCache(config=self.model.config)
+        cache = roomy_cache(self.model.config)
         out = self.backbone(
             ids, attention_mask=keep.long(), past_key_values=cache, use_cache=True, **self._positions(keep)
         )
@@ -151,8 +168,34 @@ class Trunk:
                 digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    @contextmanager
+    def _saving_memory(self, role: str | None) -> Iterator[None]:
+        """Keep only the inputs of layers while gradients are recorded; they run again, as ``role``, when needed.
+
+        transformers checkpoints layers in training mode alone; only the layers' own flag is raised, so that nothing
+        inside them (dropout) changes.
+        """
+        if not (self.is_checkpointed and torch.is_grad_enabled()):
+            yield
+            return
+        layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
+        contexts = partial(_contexts, self.roles, role)
+        for layer in layers:
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=contexts)
+            layer.gradient_checkpointing = layer.training = True
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.gradient_checkpointing = layer.training = False
+
     def _positions(self, keep: Tensor) -> dict[str, Tensor]:
         return {"position_ids": positions_from_keep(keep)} if self._takes_positions else {}
+
+
+def _contexts(roles: Roles, role: str | None) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Around a layer's forward pass, which runs as its role already, and around its repetition, which does not."""
+    return nullcontext(), roles.using(role)
 
 
 def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:

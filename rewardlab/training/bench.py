@@ -91,25 +91,26 @@ def bench_ppo(model: ModelConfig, work: PPOWork, settings: Mapping[str, Any] | N
         work: How much of what.
         settings: Further configuration, dotted keys.
     Returns:
-        Medians over the timed steps: ``sec_per_step``, ``phases`` (seconds each), and ``peak_mib`` of the process (of
-        the GPU where one is used); what was run stands beside them.
+        Medians over the timed steps: ``sec_per_step``, ``cpu_sec_per_step``, ``phases`` (seconds each), and the
+        ``peak_mib`` of the process (of the GPU where one is used); what was run stands beside them.
     """
     trainer = _trainer(model, work, settings or {})
-    seconds: list[float] = []
+    seconds: list[tuple[float, float]] = []
     phases: list[Mapping[str, float]] = []
     trainer.recorder = _Phases(phases)
     for step in range(work.steps + 1):
-        start = time.perf_counter()
+        clock, cpu = time.perf_counter(), time.process_time()
         trainer.step(step)
-        seconds.append(time.perf_counter() - start)
+        seconds.append((time.perf_counter() - clock, time.process_time() - cpu))
     shape = {name: getattr(work, name) for name in work.__slots__}
     return {
         **_machine(trainer.trunk),
         **shape,
-        "sec_per_step": round(median(seconds[1:]), 3),
+        "sec_per_step": round(median(clock for clock, _ in seconds[1:]), 3),
+        "cpu_sec_per_step": round(median(cpu for _, cpu in seconds[1:]), 3),
         "peak_mib": round(_peak_mib(trainer.trunk.device)),
         "phases": {name: round(median(row[name] for row in phases[1:]), 3) for name in PHASES},
-        "seconds": [round(one, 3) for one in seconds[1:]],
+        "seconds": [round(clock, 3) for clock, _ in seconds[1:]],
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 RATIO_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """How far the very first probability ratio may be from 1, by trunk dtype."""
+SAMPLER_TOLERANCE = 1e-3
+"""How far the ratio between the sampler's probabilities and those of a training pass may be from 1, in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class PPOTrainer:
         lam: float | None = None,
     ) -> None:
         self.trunk, self.reward, self.examples = trunk, reward, list(examples)
+        trunk.is_checkpointed = config.ppo.gradient_checkpointing
         self.run_config, self.config = config, config.ppo
         self.recorder, self.ledger, self.folder, self.lam = recorder, ledger, folder, lam
         if not self.examples:
@@ -131,13 +134,15 @@ class PPOTrainer:
         clock = Clock(self.trunk.device)
         batch = batch_of(self.examples, step, self.config.batch, self.run_config.seed)
         key = (self.run_config.seed, step)
-        rollout = roll_out(self.actor, batch, self.sampling, self.config.micro_batch, key, clock)
+        sampling = replace(self.sampling, is_measured=self._may_trust_sampler)
+        rollout = roll_out(self.actor, batch, sampling, self.config.micro_batch, key, clock, trusts_sampler=step > 0)
         with clock.phase("score"):
             scores = self._score(rollout)
         shaped, rewards = shape([score.score for score in scores], rollout, self.config, self.scale, self.kl.coef)
         self._estimate(rollout.chunks, rewards)
         if step == 0:
             self._check_start(rollout)
+            self._check_sampler(rollout)
         with clock.phase("update"):
             losses = self._update(rollout.chunks, step)
         self._record(step, rollout, scores, shaped, losses, clock.seconds)
@@ -277,6 +282,26 @@ class PPOTrainer:
                 f"before the first update the policy differs from its reference by {drift:.2g} nats and from itself "
                 f"by a ratio of {ratio:.2g}; both must be 0. The trunk or its adapters are not what they should be"
             )
+
+    def _check_sampler(self, rollout: Rollout) -> None:
+        """The sampler's log-probabilities are those of a training pass, so that later steps may do without one."""
+        drift = 0.0
+        for chunk in rollout.chunks:
+            for index, row in enumerate(chunk.rows):
+                seen = rollout.samples[row].measured
+                if seen is not None:
+                    old = chunk.old[index][chunk.response_keep[index]]
+                    drift = max(drift, float((seen.logprobs - old).exp().sub(1).abs().max()))
+        if drift > SAMPLER_TOLERANCE:
+            raise TrainingError(
+                f"the sampler's probabilities differ from a training pass by a ratio of {drift:.2g}, limit "
+                f"{SAMPLER_TOLERANCE}; give --set ppo.old_logprobs=recompute"
+            )
+
+    @property
+    def _may_trust_sampler(self) -> bool:
+        """Over a float32 trunk both ways agree; bfloat16 rounds a cached and a whole forward pass differently."""
+        return self.config.old_logprobs == "auto" and self.trunk.dtype is torch.float32
 
     def _check_trunk(self) -> None:
         if self.trunk.sha256() != self.trunk_sha256:

@@ -14,9 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rewardlab.functional.kl import entropy, token_logprobs
 from rewardlab.models.heads import ScalarHead
-from rewardlab.models.sampler import Sample, SamplingConfig, left_pad, right_pad, row_key, sample
+from rewardlab.models.sampler import Measured, Sample, SamplingConfig, left_pad, right_pad, row_key, sample
 from rewardlab.models.trunk import Trunk
 from rewardlab.training.clock import Clock
 from rewardlab.types import Example
@@ -112,10 +111,9 @@ class Actor:
     def policy(self, chunk: Chunk, *, role: str | None = POLICY, with_entropy: bool = False) -> PolicyOutput:
         """Log-probabilities of the chunk's response tokens under ``role``; logits only where a token is kept."""
         states = self._response_states(chunk, role)
-        logits = self.trunk.logits(states)
-        kept = token_logprobs(logits, chunk.response_ids[chunk.response_keep], self.temperature)
-        spread = self._scatter(entropy(logits / self.temperature), chunk) if with_entropy else None
-        return PolicyOutput(self._scatter(kept, chunk), states, spread)
+        kept = self.trunk.logprobs(states, chunk.response_ids[chunk.response_keep], self.temperature)
+        spread = self.scatter(self.trunk.entropies(states, self.temperature), chunk) if with_entropy else None
+        return PolicyOutput(self.scatter(kept, chunk), states, spread)
 
     def values(self, chunk: Chunk, policy_states: Tensor) -> Tensor:
         """Critic's estimate before each response token. Shape (B, R).
@@ -126,10 +124,10 @@ class Actor:
         """
         if self.critic == "head":
             assert self.value_head is not None
-            return self._scatter(self.value_head(policy_states), chunk)
+            return self.scatter(self.value_head(policy_states), chunk)
         head = self.trunk.roles[VALUE].head
         assert head is not None
-        return self._scatter(head(self._response_states(chunk, VALUE)), chunk)
+        return self.scatter(head(self._response_states(chunk, VALUE)), chunk)
 
     def _response_states(self, chunk: Chunk, role: str | None) -> Tensor:
         """States that predict the kept response tokens: one column to the left of each. Shape (N, H)."""
@@ -137,7 +135,8 @@ class Actor:
         return hidden[:, chunk.width - 1 : -1][chunk.response_keep]
 
     @staticmethod
-    def _scatter(kept: Tensor, chunk: Chunk) -> Tensor:
+    def scatter(kept: Tensor, chunk: Chunk) -> Tensor:
+        """Numbers of the kept response tokens, row by row (N,), to (B, R) with 0 elsewhere."""
         full = kept.new_zeros(chunk.response_keep.shape)
         return full.masked_scatter(chunk.response_keep, kept)
 
@@ -149,6 +148,8 @@ def roll_out(
     micro_batch: int,
     key: Sequence[object],
     clock: Clock | None = None,
+    *,
+    trusts_sampler: bool = False,
 ) -> Rollout:
     """Sample one response per example and take the measurements at sampling time.
 
@@ -159,6 +160,7 @@ def roll_out(
         micro_batch: Rows per chunk.
         key: What, beside the example, identifies the draw: seed and step.
         clock: Takes the seconds of ``generate``, ``old`` (old log-probabilities and values) and ``reference``.
+        trusts_sampler: Take log-probabilities from the sampler where it measured them, in place of one more pass.
     """
     clock = clock or Clock(actor.trunk.device)
     codec = actor.trunk.codec
@@ -169,15 +171,22 @@ def roll_out(
     chunks = list(_chunks(actor.trunk, prompts, samples, micro_batch))
     with torch.no_grad(), clock.phase("old"):
         for chunk in chunks:
-            _measure(actor, chunk)
+            seen = [samples[row].measured for row in chunk.rows] if trusts_sampler else [None]
+            _measure(actor, chunk, [one for one in seen if one is not None])
     with torch.no_grad(), clock.phase("reference"):
         for chunk in chunks:
             chunk.reference = actor.policy(chunk, role=None).logprobs
     return Rollout(examples, samples, chunks)
 
 
-def _measure(actor: Actor, chunk: Chunk) -> None:
-    now = actor.policy(chunk, with_entropy=True)
+def _measure(actor: Actor, chunk: Chunk, seen: Sequence[Measured]) -> None:
+    """Old log-probabilities, entropies and values: from what the sampler saw of every row, or by a pass."""
+    if len(seen) == len(chunk.rows):
+        columns = ((one.logprobs, one.entropies, one.states) for one in seen)
+        logprobs, entropies, states = (torch.cat(column) for column in zip(*columns, strict=True))
+        now = PolicyOutput(actor.scatter(logprobs, chunk), states, actor.scatter(entropies, chunk))
+    else:
+        now = actor.policy(chunk, with_entropy=True)
     chunk.old = now.logprobs
     chunk.entropies = now.entropies if now.entropies is not None else torch.zeros_like(now.logprobs)
     chunk.values = actor.values(chunk, now.states)

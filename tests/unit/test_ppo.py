@@ -358,3 +358,27 @@ def test_a_critic_cannot_start_from_an_adapter_without_head(tmp_path: Path) -> N
             load_trunk(config.model), FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing),
             tmp_path / "run", value_start=tmp_path / "adapter",
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(("setting", "passes"), [("auto", ["measured", "trusted"]), ("recompute", ["plain", "plain"])])
+def test_the_sampler_is_trusted_from_the_second_step_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, passes: list[str]
+) -> None:
+    seen: list[str] = []
+    original = ppo.roll_out
+
+    def spying(*arguments: Any, trusts_sampler: bool) -> Any:
+        is_measured = arguments[2].is_measured
+        seen.append(("trusted" if trusts_sampler else "measured") if is_measured else "plain")
+        return original(*arguments, trusts_sampler=trusts_sampler)
+
+    monkeypatch.setattr(ppo, "roll_out", spying)
+    ppo_trainer(tmp_path, early_letters, old_logprobs=setting).train()
+    assert seen == passes
+
+
+def test_a_sampler_that_disagrees_with_training_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ppo, "SAMPLER_TOLERANCE", 0.0)
+    with pytest.raises(TrainingError, match=r"the sampler's probabilities differ .* --set ppo\.old_logprobs=recompute"):
+        ppo_trainer(tmp_path, early_letters).train()
+    ppo_trainer(tmp_path / "again", early_letters, old_logprobs="recompute").train()

@@ -358,3 +358,29 @@ def test_averages_by_hand() -> None:
         "value/grad_norm": 5.0,
     }
     assert found.keys() | rollout_metrics(ROLLOUT).keys() <= GLOSSARY.keys()
+
+
+def test_the_sampler_measures_what_a_training_pass_does(setting: Setting) -> None:
+    measured = replace(SAMPLING, is_measured=True)
+    for actor in (setting.by_head, setting.by_adapter):
+        passed = roll_out(actor, EXAMPLES, measured, 3, ("test", 0))
+        trusted = roll_out(actor, EXAMPLES, measured, 3, ("test", 0), trusts_sampler=True)
+        assert [one.ids for one in trusted.samples] == [one.ids for one in passed.samples]
+        for name in ("old", "entropies", "values", "reference"):
+            for row, expected in by_row(passed, name).items():
+                assert by_row(trusted, name)[row] == pytest.approx(expected, abs=2e-5)
+
+
+def test_a_trusted_sampler_saves_the_policys_pass(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    roles: list[str | None] = []
+    original = Actor.policy
+
+    def spying(self: Actor, chunk: Chunk, *, role: str | None = "policy", with_entropy: bool = False) -> Any:
+        roles.append(role)
+        return original(self, chunk, role=role, with_entropy=with_entropy)
+
+    monkeypatch.setattr(Actor, "policy", spying)
+    roll_out(setting.by_head, EXAMPLES, replace(SAMPLING, is_measured=True), 8, ("test", 0), trusts_sampler=True)
+    assert roles == [None]
+    roll_out(setting.by_head, EXAMPLES, SAMPLING, 8, ("test", 0), trusts_sampler=True)  # nothing was measured
+    assert roles == [None, "policy", None]

@@ -1,0 +1,162 @@
+"""Run the PPO bench and its peer in turn, in one sitting, and write ratios.
+
+    python experiments/bench/compare.py [--model smollm2-135m-q4] [--threads 2] [--steps 3] [--rows head adapter ...]
+
+The peer gets an environment of its own (``--peer-env``), which is made on first use. Results go to ``results.json`` and
+``results.md`` beside this file. Memory and time are of whole processes that do nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PEER_PACKAGES = ("torch==2.13.0", "trl==1.12.0", "peft")
+ROWS: dict[str, tuple[str, dict[str, float], tuple[str, ...]]] = {
+    "head": (
+        "float32, value head, rule reward",
+        {"time": 0.36, "memory": 0.40},
+        ("--dtype", "float32", "--value", "head", "--reward", "rule"),
+    ),
+    "adapter": (
+        "float32, value adapter, mixed reward (two reward models)",
+        {"time": 0.65, "memory": 0.45},
+        ("--dtype", "float32", "--value", "adapter", "--reward", "mixed"),
+    ),
+    "bfloat16": (
+        "bfloat16 trunk, value head, rule reward",
+        {"time": 0.20, "memory": 0.40},
+        ("--dtype", "bfloat16", "--value", "head", "--reward", "rule"),
+    ),
+}
+"""Name -> what is run, the ratios to reach, options of ``rewardlab bench ppo``. The peer is float32, as it ships."""
+SAMPLER_GOAL = 0.70
+
+
+def main() -> int:
+    """Run everything and write the results."""
+    asked = _options()
+    model = _model_folder(asked.model)
+    sizes = [f"--{name}={getattr(asked, name.replace('-', '_'))}" for name in ("batch", "prompt-len", "response-len")]
+    sizes += [f"--steps={asked.steps}"]
+    peer_python = _peer_python(asked.peer_env)
+    rows = []
+    for name in asked.rows:
+        peer = _json([peer_python, str(HERE / "peer.py"), "--model", model, *sizes], asked.threads, peer=True)
+        ours = _json(
+            [sys.executable, "-m", "rewardlab", "bench", "ppo", "--model", asked.model, *sizes, *ROWS[name][2]],
+            asked.threads,
+        )
+        rows.append({"row": name, "ours": ours, "peer": peer})
+        print(json.dumps(_ratios(rows[-1])), flush=True)
+    sampler = _json(
+        [sys.executable, "-m", "rewardlab", "bench", "sampler", "--model", asked.model, "--dtype", "float32"],
+        asked.threads,
+    )
+    found = {**_machine(asked), "rows": rows, "sampler": sampler}
+    (asked.out / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (asked.out / "results.md").write_text(_table(found), encoding="utf-8")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m-q4")
+    for name, default in {"batch": 16, "prompt-len": 96, "response-len": 24, "steps": 3, "threads": 2}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--peer-env", type=Path, default=ROOT / ".venv-peer")
+    parser.add_argument("--out", type=Path, default=HERE)
+    return parser.parse_args()
+
+
+def _model_folder(name: str) -> str:
+    from rewardlab.models.names import find_model
+
+    return find_model(name).location
+
+
+def _peer_python(folder: Path) -> str:
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
+    return str(python)
+
+
+def _json(command: list[str], threads: int, *, peer: bool = False) -> dict[str, Any]:
+    """Run a command that prints one JSON line at its end."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    if peer:
+        environment.pop("PYTHONPATH", None)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return {**found, "load": os.getloadavg()[0]}
+
+
+def _ratios(row: dict[str, Any]) -> dict[str, Any]:
+    ours, peer = row["ours"], row["peer"]
+    return {
+        "row": row["row"],
+        "time": round(ours["sec_per_step"] / peer["sec_per_step"], 3),
+        "cpu_time": round(ours["cpu_sec_per_step"] / peer["cpu_sec_per_step"], 3),
+        "memory": round(ours["peak_mib"] / peer["peak_mib"], 3),
+    }
+
+
+def _machine(asked: argparse.Namespace) -> dict[str, Any]:
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "command": shlex.join(["python", "experiments/bench/compare.py", *sys.argv[1:]]),
+        "commit": commit.stdout.strip(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": asked.threads,
+        "python": platform.python_version(),
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return f"{found.get('model name', platform.machine())}, family {found.get('cpu family', '?')}"
+
+
+def _table(found: dict[str, Any]) -> str:
+    lines = [
+        f"`{found['command']}` at commit {found['commit'][:12]}; {found['cpu']}, {found['cores']} cores, "
+        f"{found['threads']} threads.",
+        "",
+        "| work | time, ours / peer | CPU time, ours / peer | peak memory, ours / peer | seconds a step | MiB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        title, goals, _ = ROWS[row["row"]]
+        ratios, ours, peer = _ratios(row), row["ours"], row["peer"]
+        lines.append(
+            f"| {title} | {ratios['time']} (goal {goals['time']}) | {ratios['cpu_time']} | {ratios['memory']} (goal "
+            f"{goals['memory']}) | {ours['sec_per_step']} / {peer['sec_per_step']} | {ours['peak_mib']} / "
+            f"{peer['peak_mib']} |"
+        )
+    sampler = found["sampler"]
+    seconds = f"{sampler['sampler_s']} / {sampler['generate_s']}"
+    lines.append(f"| sampler against `generate` | {sampler['ratio']} (goal {SAMPLER_GOAL}) | | | {seconds} | |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""A key-value cache with room to grow, so that a new token is written and not all earlier ones copied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+ROOM = 64
+"""Tokens that a full cache grows by."""
+
+
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types here
+    """Keys and values of one layer: views (B, G, S, D) of larger tensors."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Append keys and values (B, G, new, D); returns all of them."""
+        before = self.get_seq_length()
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._stored = [key_states[:, :, :0], value_states[:, :, :0]]
+        after = before + key_states.shape[-2]
+        for number, new in enumerate((key_states, value_states)):
+            if after > self._stored[number].shape[-2]:
+                self._stored[number] = _grown(self._stored[number], before, after + ROOM)
+            self._stored[number][:, :, before:after] = new
+        self._look(after)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only some rows."""
+        length = self.get_seq_length()
+        if length:
+            self._stored = [stored[indices] for stored in self._stored]
+            self._look(length)
+
+    def _look(self, length: int) -> None:
+        self.keys, self.values = (stored[:, :, :length] for stored in self._stored)
+
+
+def roomy_cache(config: Any) -> DynamicCache:
+    """An empty cache for a model of this configuration; layers with a sliding window stay transformers' own."""
+    cache = DynamicCache(config=config)
+    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+def _grown(stored: Tensor, length: int, room: int) -> Tensor:
+    larger = torch.empty(*stored.shape[:2], room, stored.shape[-1], dtype=stored.dtype, device=stored.device)
+    larger[:, :, :length] = stored[:, :, :length]
+    return larger

@@ -1,0 +1,123 @@
+"""Log-probabilities without kept logits: the numbers and gradients of the plain formula, and layers that run twice."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rewardlab.config import LoraConfig, ModelConfig
+from rewardlab.models import Trunk, load_trunk, logprobs
+from rewardlab.models.logprobs import state_entropies, state_logprobs
+from tests.support import slow
+from tests.support.models import tiny_model
+from tests.support.training import ppo_trainer
+
+ROWS, WIDTH, WORDS = 7, 6, 11
+
+
+@pytest.fixture(params=[True, False], ids=["bias", "no bias"])
+def output(request: pytest.FixtureRequest) -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(WIDTH, WORDS, bias=request.param).requires_grad_(False)
+
+
+def states() -> Tensor:
+    return torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(1)).requires_grad_()
+
+
+TOKENS = torch.tensor([0, 10, 3, 3, 7, 1, 5])
+
+
+@pytest.mark.parametrize("largest", [1, 3 * WORDS, 1 << 24])
+def test_numbers_and_gradients_are_those_of_the_formula(
+    output: nn.Linear, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logprobs, "LARGEST", largest)
+    mine, theirs = states(), states()
+    found = state_logprobs(mine, TOKENS, output, 0.7)
+    expected = [math.log(slow.softmax(row, 0.7)[t]) for row, t in zip(output(mine).tolist(), TOKENS, strict=True)]
+    assert found.tolist() == pytest.approx(expected, abs=1e-5)
+    weights = torch.linspace(-1, 2, ROWS)
+    (found * weights).sum().backward()
+    plain = torch.log_softmax(output(theirs) / 0.7, -1)[range(ROWS), TOKENS]
+    (plain * weights).sum().backward()
+    torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        assert torch.equal(state_logprobs(mine, TOKENS, output, 0.7), found)
+
+
+@pytest.mark.parametrize("largest", [1, 1 << 24])
+def test_entropies_are_those_of_the_formula(output: nn.Linear, largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logprobs, "LARGEST", largest)
+    rows = [slow.softmax(row, 0.7) for row in output(states()).tolist()]
+    expected = [-sum(p * math.log(p) for p in row) for row in rows]
+    with torch.no_grad():
+        assert state_entropies(states(), output, 0.7).tolist() == pytest.approx(expected, abs=1e-5)
+    assert state_entropies(states(), output, 0.7).requires_grad
+
+
+def test_no_tensor_over_the_vocabulary_is_kept(output: nn.Linear) -> None:
+    kept: list[tuple[int, ...]] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tuple(tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        state_logprobs(states(), TOKENS, output, 1.0)
+    assert kept == [(ROWS, WIDTH)]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+def test_layers_that_run_twice_give_the_same_gradients(family: str, tmp_path: Path) -> None:
+    folder = tiny_model(family, tmp_path / "model")
+    trunk = load_trunk(ModelConfig(name=str(folder), dtype="float32", device="cpu"))
+    generator = torch.Generator().manual_seed(2)
+    for name in ("policy", "value"):
+        trunk.roles.add(name, LoraConfig(rank=4))
+        for parameter in trunk.roles.parameters(name):
+            parameter.data.normal_(0, 0.1, generator=generator)
+    modes = [module.training for module in trunk.model.modules()]
+    plain, kept_plain = gradients(trunk)
+    trunk.is_checkpointed = True
+    twice, kept_twice = gradients(trunk)
+    assert len(plain) == len(twice) > 0
+    for name, gradient in plain.items():
+        torch.testing.assert_close(twice[name], gradient, atol=1e-6, rtol=0)
+    assert any(float(gradient.abs().max()) > 1e-3 for gradient in plain.values())
+    assert kept_twice < kept_plain / 3
+    assert [module.training for module in trunk.model.modules()] == modes
+
+
+def gradients(trunk: Trunk) -> tuple[dict[str, Tensor], int]:
+    """Gradients of two roles in one backward pass, and how many numbers were kept for it."""
+    ids = torch.tensor([[40, 41, 42, 43], [50, 51, 52, 53]])
+    keep, sizes = torch.ones_like(ids, dtype=torch.bool), [0]
+
+    def count(tensor: Tensor) -> Tensor:
+        sizes[0] += tensor.numel() * (not isinstance(tensor, nn.Parameter))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        read = torch.linspace(-1, 2, trunk.width)  # the final norm makes plain sums nearly constant
+        loss = ((trunk.hidden(ids, keep, "policy") + trunk.hidden(ids, keep, "value").square()) * read).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    found = {n: p.grad.clone() for n, p in trunk.model.named_parameters() if p.grad is not None}
+    trunk.model.zero_grad(set_to_none=True)
+    return found, sizes[0]
+
+
+def test_a_run_with_gradient_checkpointing_learns_the_same(tmp_path: Path) -> None:
+    adapters = []
+    for setting in (False, True):
+        trainer = ppo_trainer(
+            tmp_path / str(setting), lambda example, text: float(len(text)), gradient_checkpointing=setting
+        )
+        trainer.train()
+        adapters.append(trainer.trunk.roles.state("policy"))
+    for name, tensor in adapters[0].items():
+        torch.testing.assert_close(adapters[1][name], tensor, atol=1e-5, rtol=0)
