@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rewardlab.cli.options import Request, stage_group
+from rewardlab.cli.review import review
 from rewardlab.cli.running import run_goal
 
 Limit = Annotated[int | None, typer.Option(help="Most rows a task.")]
@@ -23,6 +24,7 @@ def add_to(app: typer.Typer) -> None:
     """Put ``annotate`` and its commands on the application."""
     group = stage_group(app, "annotate", annotate)
     group.command("merge")(merge)
+    group.command("review")(review)
 
 
 def annotate(

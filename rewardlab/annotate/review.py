@@ -1,0 +1,161 @@
+"""Looking over annotations: a sample of what an annotator wrote, a verdict on each, and agreement with the filter.
+
+A verdict is ``accept``, ``reject`` (it refuses, or argues for another label) or ``edit`` (the argument stands, in
+better words). Verdicts are kept in ``reviews.jsonl``, appended one by one, so that a review may be broken off and
+taken up. How they travel to other tools and back stands in ``review_formats.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from rewardlab.annotate.base import request_key
+from rewardlab.errors import DataError, RunFolderError
+from rewardlab.runs import read_jsonl
+from rewardlab.types import Label
+
+REVIEWS_FILE = "reviews.jsonl"
+RATIONALES_FILE = "rationales.jsonl"
+
+Decision = Literal["accept", "reject", "edit"]
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewItem:
+    """One annotation to look over.
+
+    Attributes:
+        key: Hash of task, row, label and text: another text is another item.
+        task, id: The row.
+        label: The label that was asked for.
+        prompt: What the row asks; empty where its data cannot be found.
+        text: The rationale, also where the filter dropped it.
+        kept: True when the filter kept it.
+        good: The filter's probability of a good rationale; None where it was not asked.
+    """
+
+    key: str
+    task: str
+    id: str
+    label: Label
+    prompt: str
+    text: str
+    kept: bool
+    good: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A verdict.
+
+    Attributes:
+        key: Of the item.
+        decision: accept, reject or edit.
+        edited: The better words, for ``edit`` alone.
+        reviewer: Who said so.
+    """
+
+    key: str
+    decision: Decision
+    edited: str = ""
+    reviewer: str = ""
+
+    def __post_init__(self) -> None:
+        if self.decision not in DECISIONS:
+            raise DataError(f"review of {self.key}: verdict {self.decision!r} is not one of {', '.join(DECISIONS)}")
+        if (self.decision == "edit") != bool(self.edited.strip()):
+            raise DataError(
+                f"review of {self.key}: an edit, and nothing else, comes with a new text; give both or none"
+            )
+
+
+def review_items(run: Path, prompts: Mapping[tuple[str, str], str]) -> list[ReviewItem]:
+    """The annotations of a finished ``annotate`` run that have a text.
+
+    Args:
+        run: Its folder.
+        prompts: (task, row id) -> prompt.
+    Raises:
+        RunFolderError: The folder holds no rationales.
+    """
+    path = run / RATIONALES_FILE
+    if not path.is_file():
+        raise RunFolderError(f"{run}: no {RATIONALES_FILE}; give the folder that `rewardlab annotate` printed")
+    return [_item(row, prompts) for row in read_jsonl(path) if row["rationale"] or row.get("dropped")]
+
+
+def sample_items(items: Sequence[ReviewItem], count: int, seed: int, known: Iterable[str] = ()) -> list[ReviewItem]:
+    """``count`` items at random, in the order of the file; those in ``known`` were reviewed and are passed over."""
+    done = set(known)
+    drawn = random.Random(seed).sample(range(len(items)), min(count, len(items)))
+    return [items[index] for index in sorted(drawn) if items[index].key not in done]
+
+
+def read_reviews(folder: Path) -> dict[str, Review]:
+    """The verdicts in a folder by item, the latest of each; empty when there are none."""
+    path = folder / REVIEWS_FILE
+    if not path.exists():
+        return {}
+    names = {"key", "decision", "edited", "reviewer"}
+    return {row["key"]: Review(**{name: row[name] for name in names}) for row in read_jsonl(path)}
+
+
+def store_review(folder: Path, item: ReviewItem, review: Review) -> None:
+    """Append a verdict, with what it is about; it is on disk when this returns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"task": item.task, "id": item.id, "label": item.label, "text": item.text, "kept": item.kept}
+    with (folder / REVIEWS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({**asdict(review), **about}, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def agreement(items: Iterable[ReviewItem], reviews: Mapping[str, Review]) -> dict[str, Any]:
+    """How far the filter and the reviewer agree, over the items that were reviewed.
+
+    An edit counts as accepted: the filter looks for refusals and other labels, not for style.
+
+    Returns:
+        ``reviewed``; ``agree``, the share with one opinion; the four counts; ``precision`` and ``recall`` of the
+        filter's drops where the reviewer's rejections are the truth. Shares are None where there is nothing to share.
+    """
+    cells = {(kept, accepted): 0 for kept in (True, False) for accepted in (True, False)}
+    for item in items:
+        if review := reviews.get(item.key):
+            cells[item.kept, review.decision != "reject"] += 1
+    dropped_rejected, total = cells[False, False], sum(cells.values())
+    return {
+        "reviewed": total,
+        "agree": _share(cells[True, True] + dropped_rejected, total),
+        "kept_accepted": cells[True, True],
+        "kept_rejected": cells[True, False],
+        "dropped_accepted": cells[False, True],
+        "dropped_rejected": dropped_rejected,
+        "precision": _share(dropped_rejected, dropped_rejected + cells[False, True]),
+        "recall": _share(dropped_rejected, dropped_rejected + cells[True, False]),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _item(row: Mapping[str, Any], prompts: Mapping[tuple[str, str], str]) -> ReviewItem:
+    text = row["rationale"] or row["dropped"]
+    return ReviewItem(
+        key=request_key([row["task"], row["id"], row["label"], text])[:16],
+        task=row["task"],
+        id=row["id"],
+        label=row["label"],
+        prompt=prompts.get((row["task"], row["id"]), ""),
+        text=text,
+        kept=bool(row["rationale"]),
+        good=row.get("good"),
+    )

@@ -1,0 +1,125 @@
+"""``rewardlab annotate review``: look over a sample of annotations in the terminal, or hand it to another tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from rewardlab.cli.evaluated import stored_config
+from rewardlab.cli.options import RUNS
+from rewardlab.errors import InputError, RewardlabError
+
+if TYPE_CHECKING:
+    from rewardlab.annotate.review import Review, ReviewItem
+
+FOLDER = Path("annotations")
+
+
+def review(
+    run: Annotated[Path | None, typer.Argument(help="Folder of an annotate run; default: the latest one.")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Annotations to look at, drawn at random.")] = 50,
+    seed: Annotated[int, typer.Option(help="Of the draw; the same seed shows the same sample.")] = 0,
+    into: Annotated[Path, typer.Option(help="Folder of the verdicts (reviews.jsonl).")] = FOLDER,
+    reviewer: Annotated[str, typer.Option(help="Name that the verdicts carry.")] = "",
+    tool: Annotated[Literal["argilla", "label-studio"], typer.Option(help="Of --export and --read.")] = "argilla",
+    export: Annotated[Path | None, typer.Option(help="Write the sample to this JSON file, ask nothing.")] = None,
+    read: Annotated[Path | None, typer.Option(help="Take verdicts from this JSON file, ask nothing.")] = None,
+    runs: Annotated[Path, typer.Option(help="Where run folders live.")] = RUNS,
+) -> None:
+    """Accept, reject or edit sampled annotations; verdicts are kept and compared with the filter's."""
+    from rewardlab.annotate.review import agreement, read_reviews, review_items, sample_items, store_review
+    from rewardlab.annotate.review_formats import export_reviews, import_reviews
+
+    if export and read:
+        raise InputError("--export and --read: one at a time; export first, review there, then read")
+    folder = run or _latest(runs)
+    items = review_items(folder, _prompts(folder, runs))
+    if export:
+        drawn = sample_items(items, sample, seed)
+        export_reviews(export, tool, drawn, read_reviews(into))
+        typer.echo(f"{export}: {len(drawn)} annotations for {tool}")
+        return
+    if read:
+        by_key = {item.key: item for item in items}
+        for verdict in import_reviews(read, tool, items):
+            store_review(into, by_key[verdict.key], verdict)
+    else:
+        _ask_all(sample_items(items, sample, seed, read_reviews(into)), into, reviewer)
+    _print_agreement(agreement(items, read_reviews(into)), into)
+
+
+def _ask_all(items: list[ReviewItem], into: Path, reviewer: str) -> None:
+    from rewardlab.annotate.review import store_review
+
+    for number, item in enumerate(items, 1):
+        _show(item, f"{number} of {len(items)}")
+        verdict = _ask(item, reviewer)
+        if verdict is None:
+            return
+        store_review(into, item, verdict)
+
+
+def _show(item: ReviewItem, place: str) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.panel import Panel
+
+    opinion = "kept" if item.kept else "dropped"
+    share = "" if item.good is None else f", good with probability {item.good:.2f}"
+    console = Console()
+    console.rule(f"{place}: {item.task} {item.id}")
+    console.print(escape(item.prompt or "(the row is not at hand)"), highlight=False)
+    console.print(Panel(escape(item.text), title=f"argues for: {escape(str(item.label))}", title_align="left"))
+    console.print(f"the filter {opinion} it{share}", style="dim", highlight=False)
+
+
+def _ask(item: ReviewItem, reviewer: str) -> Review | None:
+    """The verdict on one item; None ends the review."""
+    from rewardlab.annotate.review import Review
+
+    while True:
+        key = str(typer.prompt("[a]ccept, [r]eject, [e]dit, [q]uit")).strip().lower()[:1]
+        if key == "q":
+            return None
+        if key == "a":
+            return Review(item.key, "accept", reviewer=reviewer)
+        if key == "r":
+            return Review(item.key, "reject", reviewer=reviewer)
+        if key == "e":
+            return Review(item.key, "edit", str(typer.prompt("new text")), reviewer)
+
+
+def _print_agreement(found: dict[str, Any], into: Path) -> None:
+    typer.echo(f"verdicts: {into / 'reviews.jsonl'}, {found['reviewed']} on this run")
+    if not found["reviewed"]:
+        return
+    typer.echo(
+        f"filter and reviewer agree on {found['agree']:.1%}: kept and accepted {found['kept_accepted']}, "
+        f"kept and rejected {found['kept_rejected']}, dropped and accepted {found['dropped_accepted']}, "
+        f"dropped and rejected {found['dropped_rejected']}"
+    )
+    named = [(name, found[name]) for name in ("precision", "recall")]
+    typer.echo("of the filter's drops: " + ", ".join(f"{n} {'–' if v is None else f'{v:.1%}'}" for n, v in named))
+
+
+def _latest(runs: Path) -> Path:
+    folders = [path.parent for path in (runs / "annotate").glob("*/rationales.jsonl")]
+    if not folders:
+        raise InputError(f"{runs / 'annotate'}: no annotate run; run `rewardlab annotate` first or name its folder")
+    return max(folders, key=lambda folder: (folder / "rationales.jsonl").stat().st_mtime)
+
+
+def _prompts(run: Path, runs: Path) -> dict[tuple[str, str], str]:
+    """The prompts of a run's rows; none where its data is gone, since the texts can be read without."""
+    from rewardlab.pipeline import Pipeline
+    from rewardlab.tasks.task import prompt_of
+
+    try:
+        splits = Pipeline(stored_config(run), runs).splits
+    except RewardlabError as error:
+        typer.echo(f"the rows cannot be shown: {error}", err=True)
+        return {}
+    rows = [row for split in splits.values() for row in (*split.labelled, *split.validation)]
+    return {(row.task, row.id): prompt_of(row) for row in rows}

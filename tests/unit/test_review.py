@@ -1,0 +1,234 @@
+"""Reviewing annotations: sampling, verdicts on disk, agreement with the filter, and the way through other tools."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewardlab.annotate.review import (
+    Review,
+    ReviewItem,
+    agreement,
+    read_reviews,
+    review_items,
+    sample_items,
+    store_review,
+)
+from rewardlab.annotate.review_formats import Tool, export_reviews, import_reviews
+from rewardlab.cli.main import run
+from rewardlab.errors import DataError, InputError, RunFolderError
+
+TOOLS: tuple[Tool, ...] = ("argilla", "label-studio")
+every_tool = pytest.mark.parametrize("tool", TOOLS)
+
+
+def row(number: int, **values: Any) -> dict[str, Any]:
+    """A line of rationales.jsonl."""
+    basis = {"task": "mr", "id": str(number), "label": "positive", "rationale": f"It is warm {number}.", "good": 0.9}
+    return {**basis, "dropped": "", "outcome": "answered", **values}
+
+
+DROPPED = row(1, rationale="", dropped="I cannot argue for that.", outcome="refused", good=0.02)
+FAILED = row(2, rationale="", outcome="failed", good=None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An annotate run of six rows, five with a text."""
+    rows = [row(0), DROPPED, FAILED, row(3, label=2.5, task="stsb"), row(4), row(5)]
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "rationales.jsonl").write_text("".join(json.dumps(item) + "\n" for item in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def items(folder: Path) -> list[ReviewItem]:
+    return review_items(folder, {("mr", "0"): "a warm film What sentiment?"})
+
+
+def test_items_are_all_that_has_a_text(items: list[ReviewItem]) -> None:
+    assert [(item.id, item.kept) for item in items] == [
+        ("0", True),
+        ("1", False),
+        ("3", True),
+        ("4", True),
+        ("5", True),
+    ]
+    assert (items[0].prompt, items[1].prompt) == ("a warm film What sentiment?", "")
+    assert (items[1].text, items[1].good) == ("I cannot argue for that.", 0.02)
+    assert len({item.key for item in items}) == 5
+
+
+def test_a_folder_without_rationales_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"no rationales\.jsonl"):
+        review_items(tmp_path, {})
+
+
+def test_a_sample_is_drawn_by_seed_and_leaves_out_what_was_reviewed(items: list[ReviewItem]) -> None:
+    drawn = sample_items(items, 3, seed=1)
+    assert len(drawn) == 3
+    assert drawn == sample_items(items, 3, seed=1)
+    assert any(drawn != sample_items(items, 3, seed=seed) for seed in range(2, 8))
+    assert sample_items(items, 3, seed=1, known=[drawn[0].key]) == drawn[1:]
+    assert sample_items(items, 99, seed=0) == items
+
+
+def test_the_latest_verdict_counts(items: list[ReviewItem], tmp_path: Path) -> None:
+    assert read_reviews(tmp_path) == {}
+    store_review(tmp_path, items[0], Review(items[0].key, "accept", reviewer="x"))
+    better = Review(items[0].key, "edit", "It is warm, hence positive.", "y")
+    store_review(tmp_path, items[0], better)
+    assert read_reviews(tmp_path) == {items[0].key: better}
+    assert len((tmp_path / "reviews.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+@pytest.mark.parametrize(("decision", "edited"), [("edit", ""), ("accept", "new words"), ("maybe", "")])
+def test_impossible_verdicts_are_refused(decision: Any, edited: str) -> None:
+    with pytest.raises(DataError, match="review of k"):
+        Review("k", decision, edited)
+
+
+def test_agreement_by_hand(items: list[ReviewItem]) -> None:
+    decisions = ["accept", "reject", "reject", "edit"]  # item 1 was dropped; item 5 is not reviewed
+    reviews = {i.key: Review(i.key, d, "x" if d == "edit" else "") for i, d in zip(items, decisions, strict=False)}  # type: ignore[arg-type]  # plain strings
+    assert agreement(items, reviews) == {
+        "reviewed": 4,
+        "agree": 3 / 4,  # accept, edit, and the dropped one that was rejected
+        "kept_accepted": 2,
+        "kept_rejected": 1,
+        "dropped_accepted": 0,
+        "dropped_rejected": 1,
+        "precision": 1.0,
+        "recall": 1 / 2,
+    }
+    nothing = agreement(items, {})
+    assert (nothing["reviewed"], nothing["agree"], nothing["recall"]) == (0, None, None)
+
+
+@every_tool
+def test_verdicts_survive_the_way_out_and_back(tool: Tool, items: list[ReviewItem], tmp_path: Path) -> None:
+    given = {
+        items[0].key: Review(items[0].key, "accept", reviewer="ä"),
+        items[1].key: Review(items[1].key, "reject", reviewer="b"),
+        items[2].key: Review(items[2].key, "edit", 'Say "2.5" — better.', "b"),
+    }
+    path = tmp_path / "out.json"
+    export_reviews(path, tool, items, given)
+    assert {review.key: review for review in import_reviews(path, tool, items)} == given
+
+
+def test_argillas_records_are_what_its_own_loader_takes(items: list[ReviewItem], tmp_path: Path) -> None:
+    export_reviews(tmp_path / "out.json", "argilla", items[:2], {})
+    kept, dropped = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert set(kept) == {"id", "fields", "metadata", "suggestions", "responses", "vectors"}
+    assert kept["fields"] == {
+        "prompt": "a warm film What sentiment?",
+        "asked": "positive",
+        "text": "It is warm 0.",
+    }
+    assert kept["suggestions"]["verdict"] == {"value": "accept", "score": 0.9, "agent": "rewardlab filter"}
+    assert dropped["suggestions"]["verdict"] == {"value": "reject", "score": 0.98, "agent": "rewardlab filter"}
+    dropped["responses"] = {
+        "verdict": [{"value": "reject", "user_id": "u1"}],
+        "edited": [{"value": "x", "user_id": "u2"}],
+    }
+    kept["responses"] = {}
+    (tmp_path / "back.json").write_text(json.dumps([kept, {**dropped, "_server_id": "s"}]), encoding="utf-8")
+    assert import_reviews(tmp_path / "back.json", "argilla", items) == [Review(items[1].key, "reject", reviewer="u1")]
+
+
+def test_label_studios_own_additions_are_read(items: list[ReviewItem], tmp_path: Path) -> None:
+    export_reviews(tmp_path / "out.json", "label-studio", items[:3], {})
+    tasks = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert tasks[1]["predictions"][0]["result"][0]["value"] == {"choices": ["reject"]}
+    assert '<Choices name="verdict" toName="text"' in (tmp_path / "out.xml").read_text(encoding="utf-8")
+    choice = {"from_name": "verdict", "to_name": "text", "type": "choices", "id": "q", "value": {"choices": ["edit"]}}
+    words = {"from_name": "edited", "to_name": "text", "type": "textarea", "value": {"text": ["Better."]}}
+    tasks[0] |= {
+        "id": 7,
+        "annotations": [{"id": 1, "result": [words, choice], "was_cancelled": False, "completed_by": 3}],
+    }
+    tasks[1]["annotations"] = [{"result": [choice], "was_cancelled": True}]
+    (tmp_path / "back.json").write_text(json.dumps(tasks), encoding="utf-8")
+    assert import_reviews(tmp_path / "back.json", "label-studio", items) == [
+        Review(items[0].key, "edit", "Better.", "3")
+    ]
+
+
+@every_tool
+def test_bad_files_are_named(tool: Tool, items: list[ReviewItem], tmp_path: Path) -> None:
+    path = tmp_path / "in.json"
+    with pytest.raises(InputError, match="cannot be read"):
+        import_reviews(path, tool, items)
+    for text, match in (
+        ("{", "not JSON"),
+        ("{}", "found dict"),
+        ('[{"id": 1}]', "record 1: not as"),
+        ("[3]", "record 1"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=match):
+            import_reviews(path, tool, items)
+    export_reviews(path, tool, items[:1], {items[0].key: Review(items[0].key, "accept")})
+    with pytest.raises(DataError, match="of another run"):
+        import_reviews(path, tool, items[1:])
+
+
+def test_in_the_terminal(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\nx\nr\ne\nIt says 2.5 because it does.\nq\n"))
+    assert run(["annotate", "review", "run", "--reviewer", "me"]) == 0
+    shown = capsys.readouterr().out
+    assert "I cannot argue for that." in shown
+    assert "the filter dropped it, good with probability 0.02" in shown
+    assert "agree on 100.0%: kept and accepted 2, kept and rejected 0" in shown
+    stored = read_reviews(Path("annotations"))
+    assert [review.decision for review in stored.values()] == ["accept", "reject", "edit"]
+    assert {review.reviewer for review in stored.values()} == {"me"}
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\na\n"))  # goes on with the two that are left
+    assert run(["annotate", "review", "run"]) == 0
+    assert len(read_reviews(Path("annotations"))) == 5
+
+
+def test_through_files(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["annotate", "review", "run", "--export", "out.json", "--sample", "2", "--tool", "label-studio"]) == 0
+    tasks = json.loads(Path("out.json").read_text(encoding="utf-8"))
+    for task in tasks:
+        choice = {"from_name": "verdict", "to_name": "text", "type": "choices", "value": {"choices": ["accept"]}}
+        task["annotations"] = [{"result": [choice], "completed_by": {"email": "a@b"}}]
+    Path("out.json").write_text(json.dumps(tasks), encoding="utf-8")
+    assert run(["annotate", "review", "run", "--read", "out.json", "--tool", "label-studio", "--into", "mine"]) == 0
+    assert "2 on this run" in capsys.readouterr().out
+    assert {review.reviewer for review in read_reviews(Path("mine")).values()} == {"a@b"}
+    assert run(["annotate", "review", "run", "--read", "x", "--export", "y"]) == 2
+    assert run(["annotate", "review", "--runs", "none"]) == 2
+
+
+def test_the_latest_run_and_its_prompts_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sizes = [
+        "--set",
+        "data.labelled=4",
+        "--set",
+        "data.validation=2",
+        "--set",
+        "data.prompts=2",
+        "--set",
+        "data.test=2",
+    ]
+    assert run(["annotate", "--task", "sandbox-sentiment", *sizes]) == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\nq\n"))
+    assert run(["annotate", "review"]) == 0
+    assert "Is it negative or positive? Explain." in capsys.readouterr().out
