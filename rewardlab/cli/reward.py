@@ -1,4 +1,4 @@
-"""``rewardlab reward list | show | score``: what rewards there are, and any reward on any answers."""
+"""``rewardlab reward list | show | score | diff``: what rewards there are, and any of them on any answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import typer
 from rewardlab.errors import ConfigError
 from rewardlab.types import PAIR_KINDS, AnswerFormat, PairKind, Reading
 
-app = typer.Typer(help="List rewards, explain one, or score answers without training.", no_args_is_help=True)
+app = typer.Typer(
+    help="List rewards, explain one, score answers or compare two rewards, all without training.", no_args_is_help=True
+)
 
 
 @app.command("list")
@@ -45,12 +47,36 @@ def score(
     data: Annotated[Path | None, typer.Option(help="Folder of task data, for rows that give an id.")] = None,
 ) -> None:
     """Score answers: one JSON line per row, and a summary on standard error."""
+    from rewardlab.cli.reward_input import AnswerSource
     from rewardlab.cli.reward_score import ScoreRequest, run
     from rewardlab.config import RewardConfig
 
     config = RewardConfig(expression=reward, lam=lam, r2=r2, reading=reading)
-    request = ScoreRequest(task, input, config, output, format, parse_folders(rm or []), data)
+    request = ScoreRequest(AnswerSource(task, input, format, data), config, output, parse_folders(rm or []))
     typer.echo(run(request), err=True)
+
+
+@app.command()
+def diff(
+    task: Annotated[str, typer.Option(help="Task of the answers: a name or a task file.")],
+    a: Annotated[str, typer.Option(help="Reward expression; see `rewardlab reward list`.")],
+    b: Annotated[str, typer.Option(help="The expression it is compared with.")],
+    input: Annotated[Path, typer.Option(help="JSON Lines as for `reward score`; rows with one id answer one prompt.")],
+    output: Annotated[Path | None, typer.Option(help="Also write all rows here, the largest gap first.")] = None,
+    rows: Annotated[int, typer.Option(min=0, help="Disagreements to show.")] = 10,
+    format: Annotated[AnswerFormat, typer.Option(help="Answer format of the responses.")] = "rationale",
+    lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
+    r2: Annotated[PairKind, typer.Option(help="Second reward model of `mixed`.")] = "ranked",
+    reading: Annotated[Reading, typer.Option(help="How the rule reads answers.")] = "lenient",
+    rm: Annotated[list[str] | None, typer.Option(help="Trained reward model, KIND=DIR; repeatable.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of task data, for rows that give an id.")] = None,
+) -> None:
+    """Compare two rewards on the same answers: rank correlation, flipped winners, largest disagreements."""
+    from rewardlab.cli.reward_diff import DiffRequest, run
+    from rewardlab.cli.reward_input import AnswerSource
+
+    source = AnswerSource(task, input, format, data)
+    typer.echo(run(DiffRequest(source, a, b, lam, r2, reading, parse_folders(rm or []), output, rows)))
 
 
 def parse_folders(options: list[str]) -> dict[PairKind, Path]:

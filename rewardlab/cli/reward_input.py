@@ -1,0 +1,187 @@
+"""Answers that ``reward score`` and ``reward diff`` read: rows of a file as examples, looked up where they are bare.
+
+torch is imported only for expressions with reward models.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from rewardlab.config import load_config
+from rewardlab.errors import ConfigError, DataError
+from rewardlab.rewards import RewardContext, RewardPlan
+from rewardlab.tasks import resolve_task
+from rewardlab.tasks.rows import RowProblem, read_label
+from rewardlab.tasks.task import Task
+from rewardlab.types import AnswerFormat, Example, Label, PairKind, Reading
+
+ALL_ROWS = 1_000_000_000
+STDIN = Path("-")
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerSource:
+    """Where answers come from.
+
+    Attributes:
+        task: A task's name or file.
+        input: JSON Lines; ``-`` is standard input.
+        format: Answer format of the responses.
+        data: Folder of task data; None is the configured one.
+    """
+
+    task: str
+    input: Path
+    format: AnswerFormat = "rationale"
+    data: Path | None = None
+
+
+class AnswerRows:
+    """The rows of a file as examples and responses, read once.
+
+    Args:
+        source: Where they come from.
+        plans: What the rewards that will score them read.
+
+    Attributes:
+        task: Their task.
+        count: How many were read so far.
+    """
+
+    def __init__(self, source: AnswerSource, plans: Sequence[RewardPlan]) -> None:
+        self.task = resolve_task(source.task, "rewardlab reward")
+        self.count = 0
+        self._source = source
+        self._needs_gold = any(plan.needs_gold for plan in plans)
+        self._needs_prompt = any(plan.needs_prompt for plan in plans)
+        self._by_id: dict[str, Example] | None = None
+
+    def __iter__(self) -> Iterator[tuple[Example, str]]:
+        for number, line in _lines(self._source.input):
+            place = f"{self._source.input} line {number}"
+            self.count += 1
+            yield self._read(line, place)
+        if not self.count:
+            raise DataError(f"{self._source.input}: holds no rows; expected JSON Lines with response and (id or label)")
+
+    def _read(self, line: str, place: str) -> tuple[Example, str]:
+        row = _object(line, place)
+        response = row.get("response")
+        if not isinstance(response, str):
+            raise DataError(f"{place}: field 'response' is {_shown(response)}; expected the text of an answer")
+        example = self._given(row, place)
+        return (example if self._suffices(example) else self._looked_up(row, example, place)), response
+
+    def _given(self, row: Mapping[str, Any], place: str) -> Example:
+        """The example as far as the row itself tells it."""
+        fields = {name: row[name] for name in self.task.fields if isinstance(row.get(name), str)}
+        name = str(row.get("id", f"row {self.count}"))
+        return Example(self.task.name, name, fields, self._label(row.get("label"), place), self._source.format)
+
+    def _label(self, value: object, place: str) -> Label | None:
+        try:
+            return None if value is None else read_label(value, self.task)
+        except RowProblem as problem:
+            raise DataError(f"{place}: {problem}; fix the row (task {self.task.name})") from problem
+
+    def _suffices(self, example: Example) -> bool:
+        has_label = example.label is not None or not self._needs_gold
+        return has_label and (not self._needs_prompt or len(example.fields) == len(self.task.fields))
+
+    def _looked_up(self, row: Mapping[str, Any], given: Example, place: str) -> Example:
+        """The task's own row of that id, under the given label if there is one."""
+        if "id" not in row:
+            fields = f" and {', '.join(self.task.fields)}" if self._needs_prompt else ""
+            raise DataError(f"{place}: has no 'id' to look up; expected id, or label{fields}")
+        known = self._task_rows()
+        if given.id not in known:
+            raise DataError(f"{place}: id {given.id!r} is not among the {len(known)} rows of task {self.task.name}")
+        found = known[given.id]
+        label = given.label if given.label is not None else found.label
+        return Example(found.task, found.id, found.fields, label, given.format, found.evidence)
+
+    def _task_rows(self) -> dict[str, Example]:
+        if self._by_id is None:
+            self._by_id = {example.id: example for example in _all_examples(self.task, self._source)}
+        return self._by_id
+
+
+def _all_examples(task: Task, source: AnswerSource) -> Iterator[Example]:
+    from rewardlab.tasks.sources import load_splits
+
+    config = load_config()
+    data = config.data
+    wanted = ("labelled", "prompts", "validation", "test")
+    limits = {name: getattr(data, name) if task.generate else ALL_ROWS for name in wanted}
+    splits = load_splits(
+        task,
+        source=data.source,
+        data_dir=source.data or data.dir,
+        format=source.format,
+        seed=config.data.seed,
+        **limits,
+    )
+    yield from (*splits.labelled, *splits.prompts, *splits.validation)
+    for rows in splits.tests.values():
+        yield from rows
+
+
+def reward_context(plans: Sequence[RewardPlan], given: Mapping[PairKind, Path], reading: Reading) -> RewardContext:
+    """Load the reward models that expressions need, each once.
+
+    Raises:
+        ConfigError: One of them was not given.
+    """
+    kinds = sorted({kind for plan in plans for kind in plan.pair_kinds})
+    missing = [kind for kind in kinds if kind not in given]
+    if missing:
+        expressions = ", ".join(repr(plan.expression) for plan in plans if plan.pair_kinds)
+        options = " ".join(f"--rm {kind}=DIR" for kind in missing)
+        raise ConfigError(
+            f"reward {expressions} needs trained reward models; add {options} (made by `rewardlab rm train`)"
+        )
+    folders: dict[str, Path] = {kind: given[kind] for kind in kinds}
+    if not folders:
+        return RewardContext(reading=reading)
+    from rewardlab.models.scoring import load_scorers
+
+    loaded = load_scorers(folders)
+    return RewardContext(loaded.scorers, loaded.sft_scores, reading)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank."""
+    try:
+        with _opened(path) as file:
+            yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); expected JSON Lines in UTF-8") from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    if path == STDIN:
+        yield sys.stdin
+        return
+    with path.open(encoding="utf-8") as file:
+        yield file
+
+
+def _object(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: not JSON ({error}); expected one object a line") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: found {_shown(row)}, expected one JSON object a line")
+    return row
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else f"{value!r:.40}"
