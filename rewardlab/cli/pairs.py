@@ -43,7 +43,7 @@ def stats(
         sampled = {task: found for summary in summaries.values() for task, found in summary["sampled"].items()}
         place = request.out or folders[0]
     else:
-        folder = run_goal(request, request.config(), lambda pipeline: pipeline.pair_kinds())
+        folder = run_goal(request, request.config(), lambda pipeline: pipeline.samples())
         if folder is None:
             return
         sampled, place = folder.result()["sampled"], folder.path

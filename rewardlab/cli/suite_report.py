@@ -11,7 +11,7 @@ from rewardlab.cli.compare import compare
 from rewardlab.pipeline.suite import Cell, Suite, stages_of
 from rewardlab.reports.page import write_report
 
-KINDS = ("annotate", "sft", "pairs", "rm", "ppo", "eval")
+KINDS = ("annotate", "sft", "samples", "pairs", "rm", "ppo", "eval")
 
 
 def print_suite(suite: Suite, todo: Sequence[Cell], folders: Sequence[Path], root: Path, out: Path) -> None:

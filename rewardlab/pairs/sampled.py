@@ -32,7 +32,7 @@ def sampled_answers(
         sample: Draws answers from the SFT model.
         progress: Told how many rows are done.
     """
-    known = _read(folder.path / SAMPLED_FILE)
+    known = read_sampled(folder.path / SAMPLED_FILE)
     missing = [example for example in examples if (example.task, example.id) not in known]
     for start in range(0, len(missing), CHUNK):
         progress("sampled rows", len(examples) - len(missing) + start, len(examples))
@@ -44,8 +44,8 @@ def sampled_answers(
     return [known[example.task, example.id] for example in examples]
 
 
-def _read(path: Path) -> dict[tuple[str, str], list[str]]:
-    """What an earlier run sampled; a last line that a crash tore is cut off."""
+def read_sampled(path: Path) -> dict[tuple[str, str], list[str]]:
+    """(task, id) -> the answers in a file of :func:`sampled_answers`; a last line that a crash tore is cut off."""
     if not path.exists():
         return {}
     text = path.read_bytes()

@@ -13,7 +13,7 @@ from rewardlab.runs import RunFolder
 if TYPE_CHECKING:
     from rewardlab.training.progress import Recorder
 
-VERSIONS: Mapping[str, int] = {"annotate": 3, "sft": 1, "pairs": 3, "rm": 2, "ppo": 2, "eval": 2, "kinds": 1}
+VERSIONS: Mapping[str, int] = {"annotate": 3, "sft": 1, "pairs": 3, "rm": 2, "ppo": 2, "eval": 2, "samples": 1}
 """Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
 
 
@@ -43,7 +43,7 @@ class Stage:
     """One step.
 
     Attributes:
-        kind: annotate, sft, pairs, kinds, rm, ppo or eval.
+        kind: annotate, sft, samples, pairs, rm, ppo or eval.
         title: What it is, for people.
         slug: Short, for its folder's name.
         settings: Everything its outcome depends on, apart from its inputs; JSON-ready.

@@ -132,15 +132,19 @@ class Pipeline:
             lambda: work.preview_pairs(config, kind, self.splits, self.root / "annotations"),
         )
 
-    def pair_kinds(self) -> Stage:
-        """Which kinds of pairs the start model samples on validation rows; nobody is asked to rank them."""
+    def samples(self) -> Stage:
+        """Several answers of the start model to each held-out validation row.
+
+        All reward models on that start are measured on them; the kinds of pairs among them are counted.
+        """
+        pairs = self.config.pairs
         return self._stage(
-            "kinds",
-            f"kinds of pairs that {self.config.model.name} samples on {self._names}",
+            "samples",
+            f"{pairs.samples} answers of {self.config.start} to validation rows of {self._names}",
             self._slug,
-            {**self._data("validation"), **self._model, "pairs": _dump(self.config.pairs)},
+            {**self._data("validation"), **self._model, "samples": pairs.samples, "held_out": pairs.held_out},
             self._start_input(),
-            lambda job: work.pair_kinds(job, self.config, self.splits),
+            lambda job: work.samples(job, self.config, self.splits),
         )
 
     def reward_model(self, kind: PairKind) -> Stage:
@@ -150,20 +154,16 @@ class Pipeline:
             held_out["ranked"] = self.pairs("ranked")
         inputs = {
             **self._start_input(),
+            "samples": self.samples(),
             "pairs": self.pairs(kind),
             **{f"{HELD_OUT}{name}": stage for name, stage in held_out.items()},
         }
-        settings = {
-            **self._data("validation"),
-            **self._model,
-            "rm": _dump(self.config.rm),
-            "samples": self.config.pairs.samples,
-        }
+        settings = {**self._data("validation"), **self._model, "rm": _dump(self.config.rm), "kind": kind}
         return self._stage(
             "rm",
             f"{kind} reward model on {self._names}",
             f"{self._slug}-{kind}",
-            {**settings, "kind": kind},
+            settings,
             inputs,
             lambda job: work.reward_model(job, self.config, kind, self.splits),
         )

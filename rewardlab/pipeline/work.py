@@ -97,13 +97,13 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
     )
 
 
-def pair_kinds(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
-    """Stage ``kinds``."""
+def samples(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
+    """Stage ``samples``."""
     from rewardlab.pairs.sampled import sampled_answers
     from rewardlab.pairs.summary import answers_by_task, sampled_kinds
     from rewardlab.tasks.task import parse_response
 
-    asked = [example for split in splits.values() for example in split.validation[: config.pairs.held_out]]
+    asked = _sampled_rows(config, splits)
     sample_answers = _answers_of(_trunk(config, job.inputs), config)
     drawn = sampled_answers(job.folder, asked, config.pairs.samples, sample_answers, job.report)
     rows = [
@@ -116,13 +116,14 @@ def pair_kinds(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> di
 def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Stage ``rm``."""
     from rewardlab.pairs.files import read_pairs
+    from rewardlab.pairs.sampled import SAMPLED_FILE, read_sampled
     from rewardlab.training.reward_model import train_reward_model
     from rewardlab.training.rm_evaluation import SampledAnswer
     from rewardlab.training.stored_samples import write_samples
 
-    asked = [example for split in splits.values() for example in split.validation[: config.pairs.held_out]]
-    answers = _answers_of(_trunk(config, job.inputs), config)(asked, config.pairs.samples)
-    samples = [SampledAnswer(example, tuple(texts)) for example, texts in zip(asked, answers, strict=True)]
+    drawn = read_sampled(job.inputs["samples"] / SAMPLED_FILE)
+    asked = _sampled_rows(config, splits)
+    samples = [SampledAnswer(example, tuple(drawn[example.task, example.id])) for example in asked]
     write_samples(job.folder.path, samples)
     held_out = {
         name: read_pairs(path / "held_out.jsonl") for name, path in job.inputs.items() if name.startswith(HELD_OUT)
@@ -133,6 +134,11 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     return train_reward_model(
         job.folder, config, kind, adapter, trained_on, held_out, samples, job.recorder, examples=rows
     )
+
+
+def _sampled_rows(config: RunConfig, splits: Mapping[str, Splits]) -> list[Example]:
+    """The validation rows that the start model answers."""
+    return [example for split in splits.values() for example in split.validation[: config.pairs.held_out]]
 
 
 def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:

@@ -44,10 +44,11 @@ SIZES = {
     "model.max_new_tokens": 24,
 }
 COMMAND = ["ppo", "--reward", "mixed", "--lambda", str(int(LAM)), *(f"--set={key}={n}" for key, n in SIZES.items())]
-STAGES = {"annotate": 1, "sft": 1, "pairs": 2, "rm": 2, "ppo": 1}
+STAGES = {"annotate": 1, "sft": 1, "samples": 1, "pairs": 2, "rm": 2, "ppo": 1}
 LEFT_BEHIND = {
     "annotate": {"rationales.jsonl", "manifest.json"},
     "sft": {"adapter", "metrics.jsonl"},
+    "samples": {"sampled.jsonl"},
     "pairs": {"pairs.jsonl", "held_out.jsonl", "manifest.json"},
     "rm": {"adapter", "metrics.jsonl", "sft_scores.json"},
     "ppo": {"adapter", "metrics.jsonl", "samples.jsonl"},
@@ -180,7 +181,7 @@ class TestCache:
 
     def test_another_lambda_runs_ppo_alone(self, lab: Lab) -> None:
         assert lab.type(*COMMAND, "--set=reward.lam=q50", "--set=ppo.steps=1", "--out", "q50") == 0
-        assert [": done before, " in line for line in lab.said] == [*[True] * 6, False, False]
+        assert [": done before, " in line for line in lab.said] == [*[True] * (sum(STAGES.values()) - 1), False, False]
         lam = read_json(lab.folder / "q50" / "result.json")["lambda"]
         label = next(path for path in (lab.folder / "runs/rm").iterdir() if "-label-" in path.name)
         scores = sorted(read_json(label / "sft_scores.json")["scores"])

@@ -68,9 +68,10 @@ def changed(before: Stage, after: Stage) -> set[tuple[str, str]]:
 
 
 ANNOTATE, SFT, PPO = ("annotate", "sandbox"), ("sft", "rationale"), ("ppo", "mixed")
+SAMPLES = ("samples", "sandbox-sentiment")
 LABEL_PAIRS, RANKED_PAIRS = ("pairs", "label"), ("pairs", "ranked")
 LABEL_RM, RANKED_RM = ("rm", "label"), ("rm", "ranked")
-ALL = [ANNOTATE, SFT, LABEL_PAIRS, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO]
+ALL = [ANNOTATE, SFT, SAMPLES, LABEL_PAIRS, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO]
 
 
 class TestPlan:
@@ -95,7 +96,7 @@ class TestPlan:
 
     def test_bare_labels_need_no_rationales(self, pipeline: Callable[..., Pipeline]) -> None:
         goal = pipeline(format="label", reward__expression="label").ppo()
-        assert kinds(goal) == [("sft", "label"), LABEL_PAIRS, LABEL_RM, ("ppo", "label")]
+        assert kinds(goal) == [("sft", "label"), SAMPLES, LABEL_PAIRS, LABEL_RM, ("ppo", "label")]
 
     def test_few_shots_need_rationales_to_show(self, pipeline: Callable[..., Pipeline]) -> None:
         assert kinds(pipeline(eval__shots=2).eval(None)) == [ANNOTATE, ("eval", "2-shot")]
@@ -185,10 +186,10 @@ class TestCacheKeys:
             ("annotate.concurrency", 1, set()),
             ("data.test", 3, set()),
             ("rm.lr", 0.5, {LABEL_RM, RANKED_RM, PPO}),
-            ("sft.lr", 0.5, {SFT, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
-            ("lora.rank", 4, {SFT, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
-            ("model.max_new_tokens", 9, {SFT, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
-            ("seed", 1, {SFT, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
+            ("sft.lr", 0.5, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
+            ("lora.rank", 4, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
+            ("model.max_new_tokens", 9, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
+            ("seed", 1, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
             ("pairs.limit", 4, {LABEL_PAIRS, RANKED_PAIRS, LABEL_RM, RANKED_RM, PPO}),
             ("annotate.refusal_rate", 0.5, set(ALL)),
             ("data.labelled", 6, set(ALL)),
