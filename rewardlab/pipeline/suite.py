@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -113,13 +116,14 @@ def run_parallel(file: Path, suite: Suite, runner: Runner, jobs: int, say: Any) 
             runner.execute(stage)
     waiting = list(suite.seeds)
     running: dict[int, subprocess.Popen[bytes]] = {}
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            seed = waiting.pop(0)
-            say(f"seed {seed}: started")
-            running[seed] = _spawn(file, runner.root, seed)
-        seed = _first_done(running)
-        _finish(seed, running.pop(seed), running, say)
+    with _ending(running):
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                seed = waiting.pop(0)
+                say(f"seed {seed}: started")
+                running[seed] = _spawn(file, runner.root, seed)
+            seed = _first_done(running)
+            _finish(seed, running.pop(seed), say)
 
 
 def _first_done(running: Mapping[int, subprocess.Popen[bytes]]) -> int:
@@ -131,10 +135,25 @@ def _first_done(running: Mapping[int, subprocess.Popen[bytes]]) -> int:
         time.sleep(POLL_S)
 
 
-def _finish(seed: int, process: subprocess.Popen[bytes], others: dict[int, subprocess.Popen[bytes]], say: Any) -> None:
+@contextmanager
+def _ending(running: Mapping[int, subprocess.Popen[bytes]]) -> Iterator[None]:
+    """End the processes that still run when the block is left: by an error, by Ctrl-C, or by SIGTERM, which is turned
+    into an interrupt here, since it would end this process alone."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
+    try:
+        yield
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.wait()
+
+
+def _finish(seed: int, process: subprocess.Popen[bytes], say: Any) -> None:
     if process.wait() != 0:
-        for other in others.values():
-            other.terminate()
         raise RewardlabError(f"seed {seed} failed with exit code {process.returncode}; its message stands above")
     say(f"seed {seed}: done")
 
