@@ -259,3 +259,25 @@ def test_a_fixed_length_ignores_every_end(trunk: Trunk) -> None:
     found = sample(trunk, PROMPTS, KEYS, SamplingConfig(6, stop=stop, is_fixed_length=True), None)
     assert ids(found) == free
     assert not any(one.is_finished for one in found)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_what_is_measured_belongs_to_its_row_though_others_left(folders: dict[str, Path], family: str) -> None:
+    trunk = load(folders[family])
+    ending_with(trunk, -1)
+    budgets = [1, 9, 3, 5, 2, 7]  # the batch shrinks several times
+    drawn = sample(trunk, PROMPTS, KEYS, SamplingConfig(9, 0.7, is_measured=True), None, budgets)
+    for prompt, one in zip(PROMPTS, drawn, strict=True):
+        assert one.measured is not None
+        whole = torch.tensor([[*prompt, *one.ids]])
+        states = trunk.hidden(whole, torch.ones_like(whole, dtype=torch.bool), None)[0, len(prompt) - 1 : -1]
+        torch.testing.assert_close(one.measured.states, states, atol=1e-4, rtol=0)
+        lines = [slow.softmax(row, 0.7) for row in trunk.output_layer(states).tolist()]
+        expected = [math.log(line[token]) for line, token in zip(lines, one.ids, strict=True)]
+        assert one.measured.logprobs.tolist() == pytest.approx(expected, abs=1e-4)
+        spread = [-sum(p * math.log(p) for p in line) for line in lines]
+        assert one.measured.entropies.tolist() == pytest.approx(spread, abs=1e-4)
+
+
+def test_nothing_is_measured_unasked(trunk: Trunk) -> None:
+    assert {one.measured for one in sample(trunk, PROMPTS, KEYS, SamplingConfig(2), None)} == {None}
