@@ -64,12 +64,18 @@ class ChatServer(HttpServer):
         self.times: list[float] = []
         self.in_flight = 0
         self.in_flight_peak = 0
+        self._busy_s = 0.0
         self.batches = BatchApi(lambda behaviour, body: self._behave(behaviour, body, {}))
 
     @property
     def requests(self) -> int:
         """How many chat requests came."""
         return len(self.times)
+
+    @property
+    def latency_s(self) -> float:
+        """Mean time between a request and its reply, seconds."""
+        return self._busy_s / max(self.requests, 1)
 
     def url(self, behaviour: str) -> str:
         """The base URL that behaves like that."""
@@ -81,6 +87,7 @@ class ChatServer(HttpServer):
             if behaviour == "denied":
                 return self._behave(behaviour, {}, request.headers)
             return self.batches.respond(behaviour, rest, request)
+        begin = time.monotonic()
         self.in_flight += 1
         self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
         try:
@@ -91,6 +98,7 @@ class ChatServer(HttpServer):
             return self._behave(behaviour, body, request.headers)
         finally:
             self.in_flight -= 1
+            self._busy_s += time.monotonic() - begin
 
     def _note(self, behaviour: str, body: dict[str, Any]) -> str:
         """Count a request, and say how it is treated."""
@@ -183,4 +191,4 @@ if __name__ == "__main__":
     with ChatServer() as server:
         print(server.port, flush=True)
         sys.stdin.read()
-        print(json.dumps({"requests": server.requests, "peak": server.in_flight_peak}), flush=True)
+        print(json.dumps({"requests": server.requests, "latency_s": server.latency_s}), flush=True)
