@@ -24,6 +24,7 @@ from rewardlab.annotate.choose import endpoint
 from rewardlab.annotate.completion import as_annotation, as_ranking
 from rewardlab.annotate.endpoint import Call, Endpoint
 from rewardlab.annotate.journal import Journal
+from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs
 from rewardlab.annotate.money import estimate_tokens, new_spending
 from rewardlab.annotate.prompting import ranking_request, rationale_request
 from rewardlab.config import AnnotateConfig
@@ -67,6 +68,17 @@ class OpenAIAnnotator:
         """One ranking per request."""
         answers = self._answers(self.ranking_calls(requests), "rankings", progress)
         return [as_ranking(answer, len(r.responses)) for answer, r in zip(answers, requests, strict=True)]
+
+    def judge_many(
+        self, requests: Sequence[JudgeRequest], progress: Progress = silent, *, both_orders: bool = False
+    ) -> list[Judgement]:
+        """One judgement per request; in a drawn order, or in both."""
+        budget = self.config.max_new_tokens
+
+        def ask(prompts: list[str]) -> list[Annotation]:
+            return self._answers([self._call(prompt, budget) for prompt in prompts], "judgements", progress)
+
+        return judge_pairs(requests, ask, both_orders=both_orders)
 
     def rationale_calls(self, requests: Sequence[RationaleRequest]) -> list[Call]:
         """What would be sent for these requests."""

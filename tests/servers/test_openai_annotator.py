@@ -13,6 +13,7 @@ import pytest
 from rewardlab.annotate.base import RankingRequest, RationaleRequest
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal
+from rewardlab.annotate.judging import JudgeRequest
 from rewardlab.annotate.prompting import rationale_request
 from rewardlab.config import AnnotateConfig, RunConfig
 from rewardlab.errors import AnnotationError, InputError
@@ -216,3 +217,25 @@ def test_the_journal_lines_say_who_answered(server: ChatServer, tmp_path: Path) 
     annotator(server, "ok", tmp_path).rationales(requests(1))
     row = json.loads((tmp_path / "openai.jsonl").read_text())
     assert (row["annotator"], row["model"], row["finish"]) == ("openai", "m", "stop")
+
+
+def judge_requests() -> list[JudgeRequest]:
+    return [JudgeRequest(each.example, "short", "a longer one") for each in requests(20)]
+
+
+def test_judgements_do_not_depend_on_the_order_shown(server: ChatServer, tmp_path: Path) -> None:
+    found = annotator(server, "ok", tmp_path).judge_many(judge_requests())
+    assert [each.winner for each in found] == ["second"] * 20  # the server prefers the longer one
+    shown = [body["messages"][0]["content"] for body in server.bodies]
+    assert 4 < sum("[Answer 1] short" in prompt for prompt in shown) < 16
+
+
+def test_a_judge_of_positions_is_found_out_by_both_orders(server: ChatServer, tmp_path: Path) -> None:
+    found = annotator(server, "first", tmp_path).judge_many(judge_requests(), both_orders=True)
+    assert [each.winner for each in found] == ["tie"] * 20
+    assert server.requests == 40
+
+
+def test_a_judge_that_does_not_answer_gives_no_verdict(server: ChatServer, tmp_path: Path) -> None:
+    found = annotator(server, "declined", tmp_path).judge_many(judge_requests()[:2])
+    assert [(each.winner, each.outcome) for each in found] == [(None, "refused")] * 2

@@ -1,0 +1,118 @@
+"""Pairwise judging (RLLR appendix G): which of two responses is better, shown in random order or in both.
+
+============================================ ==================================================
+``Answer 1 is better. It cites ...``         the verdict stands first; only the first one counts
+``**Answer 2** is better``  ``[Answer 2]...``  read: Markdown, brackets, quotes
+``Equal``  ``They are equal``                a tie
+anything else                                unparsable
+============================================ ==================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rewardlab.annotate.base import Annotation, Outcome, seeded
+from rewardlab.annotate.completion import with_outcome
+from rewardlab.annotate.prompting import judge_request
+from rewardlab.types import Example
+
+Winner = Literal["first", "second", "tie"]
+
+_WRAP = r"[\[\](){}\"'*_`\s]{0,4}"
+_VERDICT = re.compile(rf"answer{_WRAP}(?P<number>[0-9]{{1,3}}){_WRAP}is{_WRAP}better|(?P<tie>\bequal\b)", re.IGNORECASE)
+_SWAPPED: dict[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeRequest:
+    """Asks which of two responses to one prompt is better."""
+
+    example: Example
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judge said of one request.
+
+    Attributes:
+        winner: In the order of the request, however the responses were shown; None when there is no verdict.
+        annotations: What it was read from: one answer, or two where both orders were asked.
+    """
+
+    winner: Winner | None
+    annotations: tuple[Annotation, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """Class of the request: that of the first answer that is not ``answered``."""
+        return next((each.outcome for each in self.annotations if each.outcome != "answered"), "answered")
+
+
+def judge_pairs(
+    requests: Sequence[JudgeRequest],
+    ask: Callable[[list[str]], list[Annotation]],
+    *,
+    both_orders: bool = False,
+    seed: int = 0,
+) -> list[Judgement]:
+    """One judgement per request.
+
+    Args:
+        requests: What is compared.
+        ask: Sends prompts and returns one annotation each.
+        both_orders: Ask twice, in either order; verdicts that disagree are a tie. Otherwise the order is drawn.
+        seed: Of the drawn orders.
+    """
+    swaps = [(False, True) if both_orders else (_is_swapped(request, seed),) for request in requests]
+    prompts = [_prompt(request, swap) for request, orders in zip(requests, swaps, strict=True) for swap in orders]
+    answers = iter(ask(prompts))
+    return [_judgement([_read(next(answers), swap) for swap in orders]) for orders in swaps]
+
+
+def parse_verdict(text: str) -> Winner | None:
+    """The first verdict in a text; None when there is none. Never raises, and takes time linear in the text.
+
+    >>> parse_verdict("Answer 2 is better. Answer 1 is better written, though.")
+    'second'
+    """
+    found = _VERDICT.search(text)
+    if found is None:
+        return None
+    if found["tie"]:
+        return "tie"
+    verdicts: dict[str, Winner] = {"1": "first", "2": "second"}
+    return verdicts.get(found["number"])
+
+
+def _is_swapped(request: JudgeRequest, seed: int) -> bool:
+    parts = (request.example.task, request.example.id, request.first, request.second)
+    return seeded("judge order", seed, *parts).random() < 0.5
+
+
+def _prompt(request: JudgeRequest, is_swapped: bool) -> str:
+    shown = (request.second, request.first) if is_swapped else (request.first, request.second)
+    return judge_request(request.example, *shown)
+
+
+def _read(annotation: Annotation, is_swapped: bool) -> Judgement:
+    if annotation.outcome != "answered":
+        return Judgement(None, (annotation,))
+    winner = parse_verdict(annotation.text)
+    if winner is None:
+        return Judgement(None, (with_outcome(annotation, "unparsable", "no verdict such as 'Answer 1 is better'"),))
+    return Judgement(_SWAPPED[winner] if is_swapped else winner, (annotation,))
+
+
+def _judgement(read: Sequence[Judgement]) -> Judgement:
+    """One verdict of one or two; two that disagree are a tie, and one that is missing leaves none."""
+    winners = {each.winner for each in read}
+    annotations = tuple(annotation for each in read for annotation in each.annotations)
+    if None in winners:
+        return Judgement(None, annotations)
+    return Judgement(winners.pop() if len(winners) == 1 else "tie", annotations)
