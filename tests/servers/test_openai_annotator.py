@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,20 @@ def test_requests_run_side_by_side_up_to_the_limit(server: ChatServer, tmp_path:
     answers = annotator(server, "slow", tmp_path, concurrency=5).rationales(requests(20))
     assert [answer.outcome for answer in answers] == ["answered"] * 20
     assert 2 <= server.in_flight_peak <= 5
+
+
+@pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute"])
+def test_rate_limits_are_kept(server: ChatServer, tmp_path: Path, limit: str) -> None:
+    unlimited = annotator(server, "ok", tmp_path)
+    unlimited.rationales(requests(1))  # imports what a first request imports
+    size = max(call.prompt_tokens + call.response_tokens for call in unlimited.rationale_calls(requests(41)))
+    per_minute = {"requests_per_minute": 600, "tokens_per_minute": 600 * size}[limit]
+    limited = annotator(server, "ok", tmp_path, **{limit: per_minute})
+    start = time.perf_counter()
+    limited.rationales(requests(41))  # one is known
+    # ten a second, of which ten at once: the other 30 take three seconds
+    assert time.perf_counter() - start >= 2.9
+    assert server.requests == 41
 
 
 def test_answers_come_in_the_order_of_the_requests(server: ChatServer, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_the_users_file_adds_and_overrides(tmp_path: Path) -> None:
 def test_a_bad_price_file_is_named_with_its_problem(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "prices.toml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match="prices.toml: ") as caught:
+    with pytest.raises(ConfigError, match=r"prices\.toml: ") as caught:
         price_of("m", file)
     assert said in str(caught.value)
 
