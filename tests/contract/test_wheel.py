@@ -133,7 +133,7 @@ def test_pairs_of_a_real_task(installed: Path, empty: Path) -> None:
 def test_the_plan_as_typed(installed: Path, empty: Path) -> None:
     done = run(installed, empty, "-m", "rewardlab", "ppo", "--reward", "mixed", "--lambda", "5", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("[to run]") == 7
+    assert done.stdout.count("[to run]") == 8
     assert list(empty.iterdir()) == []
 
 
