@@ -20,6 +20,7 @@ PACKAGE_DATA = (
     "sandbox/tiny/model.safetensors",
     "sandbox/tiny/config.json",
     "sandbox/tiny/tokenizer.json",
+    "annotations/prices.toml",
     "annotations/prompts/rationale.jinja",
     "annotations/prompts/ranking.jinja",
     "annotations/prompts/judge.jinja",
