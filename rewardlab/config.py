@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rewardlab.errors import ConfigError
-from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS
+from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS, RM_PRESETS
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 CONFIG_FILE = "rewardlab.toml"
@@ -115,16 +115,34 @@ class PairsConfig(Section):
 
 
 class RMConfig(Section):
-    """Bradley-Terry reward models."""
+    """Bradley-Terry reward models.
 
+    With equal budgets every kind sees as many pairs under the same settings: one that has more draws ``max_pairs`` of
+    them, one that has fewer passes over them more often.
+    """
+
+    preset: Literal["equal", "rllr"] = Field(
+        "equal", description="equal: one budget for all kinds; rllr: each kind's published lr, epochs, batch, all pairs"
+    )
     lr: float = Field(2e-4, gt=0, description="peak learning rate")
     epochs: float = Field(1.0, gt=0, description="passes over the pairs")
-    max_pairs: int | None = Field(None, ge=1, description="train on this many pairs at most (equal budgets)")
+    max_pairs: int | None = Field(None, ge=1, description="pairs in an epoch; default and most: labelled rows")
     batch: int = Field(64, ge=1, description="pairs per optimiser step")
     micro_batch: int = Field(8, ge=1, description="pairs per forward pass")
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
     held_out_ranked: bool = Field(False, description="also measure on held-out ranked pairs (asks for rankings)")
     sft_samples: int = Field(256, ge=16, description="SFT samples whose raw scores are stored for calibrated lambdas")
+
+    def for_kind(self, kind: PairKind, rows: int) -> RMConfig:
+        """What a reward model of one kind is trained with.
+
+        Args:
+            kind: Of its pairs.
+            rows: Labelled rows that pairs are made from; as many label-sensitive pairs there are at most.
+        """
+        if self.preset == "rllr":
+            return self.model_copy(update={"max_pairs": None, **RM_PRESETS["rllr"][kind]})
+        return self.model_copy(update={"max_pairs": min(self.max_pairs or rows, rows)})
 
 
 class RewardConfig(Section):

@@ -56,3 +56,12 @@ PPO_PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """SPEC section 4: RLLR's paper and scripts; PPO-NLU section 5.1."""
+
+RM_PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "rllr": {
+        "label": {"lr": 3e-4, "epochs": 1.0, "batch": 64},  # published range of lr: 1e-4 to 1e-3
+        "ranked": {"lr": 2e-4, "epochs": 10.0, "batch": 64},
+        "rationale": {"lr": 2e-4, "epochs": 10.0, "batch": 64},
+    },
+}
+"""RLLR table 3: each kind of reward model had settings of its own, so they were not compared at one budget."""

@@ -7,6 +7,7 @@ right when the margin is positive; a margin of 0 is half right.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,11 +65,11 @@ def margin_histogram(margins: Floats) -> dict[str, Any]:
 
 
 def accuracy_by_gold(margins: Floats, pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
-    """:func:`accuracy` for each gold label; pairs without one are left out."""
+    """:func:`accuracy` for each gold label; numbers are rounded, pairs without a label left out."""
     found: dict[str, list[int]] = {}
     for place, pair in enumerate(pairs):
         if pair.gold_label is not None:
-            found.setdefault(str(pair.gold_label), []).append(place)
+            found.setdefault(_shown(pair.gold_label), []).append(place)
     return {
         label: accuracy(margins[places], [(pairs[p].task, pairs[p].id) for p in places])
         for label, places in sorted(found.items())
@@ -76,7 +77,7 @@ def accuracy_by_gold(margins: Floats, pairs: Sequence[Pair]) -> dict[str, dict[s
 
 
 def scores_by_gold(scores: Floats, answers: Sequence[Label | None], gold: Sequence[Label | None]) -> dict[str, Any]:
-    """Spread of the scores per gold label, of right and of other answers.
+    """Spread of the scores per gold label, of right and of other answers; numbers are rounded, and right within 0.5.
 
     Args:
         scores: Shape (R,), logits.
@@ -88,12 +89,22 @@ def scores_by_gold(scores: Floats, answers: Sequence[Label | None], gold: Sequen
     places: dict[str, dict[str, list[int]]] = {}
     for place, (answer, label) in enumerate(zip(answers, gold, strict=True)):
         if label is not None:
-            side = "right" if answer == label else "wrong"
-            places.setdefault(str(label), {}).setdefault(side, []).append(place)
+            side = "right" if _is_right(answer, label) else "wrong"
+            places.setdefault(_shown(label), {}).setdefault(side, []).append(place)
     return {
         label: {side: spread(scores[found]) for side, found in sorted(sides.items())}
         for label, sides in sorted(places.items())
     }
+
+
+def _shown(label: Label) -> str:
+    return label if isinstance(label, str) else f"{math.floor(label + 0.5)}"
+
+
+def _is_right(answer: Label | None, gold: Label) -> bool:
+    if isinstance(answer, float) and isinstance(gold, float):
+        return abs(answer - gold) <= 0.5
+    return answer == gold
 
 
 def spread(scores: Floats) -> dict[str, float]:

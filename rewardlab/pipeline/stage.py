@@ -13,7 +13,7 @@ from rewardlab.runs import RunFolder
 if TYPE_CHECKING:
     from rewardlab.training.progress import Recorder
 
-VERSIONS: Mapping[str, int] = {"annotate": 3, "sft": 1, "pairs": 3, "rm": 2, "ppo": 2, "eval": 2, "samples": 1}
+VERSIONS: Mapping[str, int] = {"annotate": 3, "sft": 1, "pairs": 3, "rm": 3, "ppo": 2, "eval": 2, "samples": 1}
 """Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
 
 

@@ -148,7 +148,9 @@ class Pipeline:
         )
 
     def reward_model(self, kind: PairKind) -> Stage:
-        """A Bradley-Terry reward model of one pair kind."""
+        """A Bradley-Terry reward model of one pair kind; ``rm.preset`` decides its budget."""
+        rows = sum(len(split.labelled[: self.config.pairs.limit]) for split in self.splits.values())
+        config = self.config.model_copy(update={"rm": self.config.rm.for_kind(kind, rows)})
         held_out = {"label": self.pairs("label")}
         if kind != "label" or self.config.rm.held_out_ranked:
             held_out["ranked"] = self.pairs("ranked")
@@ -158,14 +160,14 @@ class Pipeline:
             "pairs": self.pairs(kind),
             **{f"{HELD_OUT}{name}": stage for name, stage in held_out.items()},
         }
-        settings = {**self._data("validation"), **self._model, "rm": _dump(self.config.rm), "kind": kind}
+        settings = {**self._data("validation"), **self._model, "rm": _dump(config.rm), "kind": kind}
         return self._stage(
             "rm",
             f"{kind} reward model on {self._names}",
             f"{self._slug}-{kind}",
             settings,
             inputs,
-            lambda job: work.reward_model(job, self.config, kind, self.splits),
+            lambda job: work.reward_model(job, config, kind, self.splits),
         )
 
     @cached_property

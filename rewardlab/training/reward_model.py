@@ -95,15 +95,16 @@ def train_reward_model(
         config: Model, LoRA and rm sections, seed.
         kind: Kind of the training pairs.
         sft_adapter: Adapter to merge into the trunk first; None starts from the base model.
-        pairs: Training pairs; ``rm.max_pairs`` of them are drawn by seed when there are more.
+        pairs: Training pairs; ``rm.max_pairs`` of them are drawn by seed when there are more. Where there are fewer,
+            they are passed over more often, so that all kinds take as many steps.
         held_out: Name -> pairs of examples that are not in ``pairs``.
         samples: Answers sampled from the SFT model.
         progress: A further recorder, such as a progress bar.
         examples: The rows that the pairs were made from; theirs is the text that is cut in a long prompt.
     Returns:
-        kind, model, sft_adapter, trunk_files (what scoring needs to load it again), pairs, shortened, dropped,
-        accuracy (set -> task -> value, low, high, n, label_only, length_only), sft_scores (mean, sd), steps, loss,
-        seconds, tokens, trunk.
+        kind, model, sft_adapter, trunk_files (what scoring needs to load it again), pairs, pairs_in_epoch, shortened,
+        dropped, accuracy (set -> task -> value, low, high, n, label_only, length_only), sft_scores (mean, sd), steps,
+        loss, seconds, tokens, trunk.
     Raises:
         DataError: No pair could be used.
         TrainingError: The loss became infinite or not a number, or the stored model scores differently.
@@ -112,7 +113,7 @@ def train_reward_model(
     encode = PairEncoder(trunk.codec, config.model, examples)
     encoded = encode(_drawn(pairs, config))
     _log_fit(kind, encoded)
-    plan = plan_steps(config.rm, len(encoded.pairs))
+    plan = plan_steps(config.rm, _pairs_in_epoch(config, encoded))
     recorder = Several(FolderRecorder(folder), progress or Silent())
     model, outcome = _fit(trunk, config, encoded.pairs, plan, f"{kind} reward model", recorder)
     trunk.roles.save(ROLE, folder.path / ADAPTER)
@@ -123,6 +124,7 @@ def train_reward_model(
         "sft_adapter": relative_path(sft_adapter, folder.path) if sft_adapter else None,
         "trunk_files": trunk_identity(config.model, sft_adapter),
         "pairs": len(encoded.pairs),
+        "pairs_in_epoch": _pairs_in_epoch(config, encoded),
         "shortened": encoded.shortened,
         "dropped": encoded.dropped,
         "accuracy": evaluate(trunk, ROLE, encode, [item.pair for item in encoded.pairs], held_out, samples),
@@ -180,6 +182,10 @@ def _log_fit(kind: PairKind, encoded: EncodedPairs) -> None:
     text = "%s reward model on %d pairs, %d with their text cut to model.max_prompt_tokens, %d dropped as too long"
     level = logging.WARNING if encoded.dropped else logging.INFO
     logger.log(level, text, kind, len(encoded.pairs), encoded.shortened, encoded.dropped)
+
+
+def _pairs_in_epoch(config: RunConfig, encoded: EncodedPairs) -> int:
+    return (config.rm.max_pairs or len(encoded.pairs)) if encoded.pairs else 0
 
 
 def _drawn(pairs: Sequence[Pair], config: RunConfig) -> Sequence[Pair]:

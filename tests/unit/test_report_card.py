@@ -81,6 +81,12 @@ class TestMeasures:
         assert found["x"]["right"]["q50"] == 2.0
         assert (found["x"]["wrong"]["n"], found["x"]["wrong"]["mean"]) == (1, -2.0)
 
+    def test_gold_numbers_are_rounded_and_right_within_a_half(self) -> None:
+        found = measures.scores_by_gold(np.array([1.0, 3.0, 5.0]), [2.2, 3.2, 2.5], [2.6, 2.6, 2.4])
+        assert found["3"]["right"]["n"] == 1
+        assert found["3"]["wrong"]["mean"] == 3.0
+        assert found["2"]["right"]["mean"] == 5.0
+
     def test_correlations(self) -> None:
         found = measures.correlation(np.array([1.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0]))
         assert found["spearman"] == pytest.approx(1.0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rewardlab.config import RunConfig
+from rewardlab.config import RMConfig, RunConfig
 from rewardlab.errors import DataError, ModelError, TrainingError
 from rewardlab.models import Trunk, load_trunk
 from rewardlab.models.heads import ScalarHead
@@ -250,6 +250,31 @@ def test_same_seed_gives_the_same_scores(llama: Path, tmp_path: Path) -> None:
         assert result["pairs"] == 24
         stored.append(read_json(folder.path / "sft_scores.json"))
     assert stored[0] == stored[1]
+
+
+def test_every_kind_takes_as_many_steps_whatever_it_has(llama: Path, tmp_path: Path) -> None:
+    """24 pairs an epoch in batches of 8, two epochs: six steps, with 32 pairs as with 10."""
+    section = {"lr": 1e-2, "epochs": 2, "batch": 8, "max_pairs": 24, "sft_samples": 16}
+    found = []
+    for kind, pairs in (("label", PAIRS[:10]), ("ranked", PAIRS)):
+        folder = open_folder(tmp_path / kind)
+        found.append(train_reward_model(folder, make_config(llama, rm=section), kind, None, pairs, {}, SAMPLES))  # type: ignore[arg-type]
+    assert [result["steps"] for result in found] == [6, 6]
+    assert [result["pairs"] for result in found] == [10, 24]
+    assert [result["pairs_in_epoch"] for result in found] == [24, 24]
+
+
+def test_budgets_are_equal_by_default_and_published_ones_are_a_preset() -> None:
+    equal = RMConfig(lr=1e-3, epochs=2, max_pairs=2000)
+    assert equal.for_kind("label", 500) == equal.for_kind("ranked", 500) == equal.model_copy(update={"max_pairs": 500})
+    assert equal.for_kind("label", 5000).max_pairs == 2000
+    assert RMConfig().for_kind("ranked", 500).max_pairs == 500
+    published = RMConfig(preset="rllr", max_pairs=2000)
+    # RLLR table 3
+    label, ranked = (published.for_kind(kind, 500) for kind in ("label", "ranked"))
+    assert (label.epochs, ranked.epochs, ranked.lr) == (1, 10, 2e-4)
+    assert 1e-4 <= label.lr <= 1e-3
+    assert label.max_pairs is ranked.max_pairs is None
 
 
 def test_one_batch_of_sixteen_equals_four_micro_batches(llama: Path, tmp_path: Path) -> None:
