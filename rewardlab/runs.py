@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rewardlab import processes
 from rewardlab.config import fingerprint
 from rewardlab.errors import DataError, RunFolderError
 
@@ -92,7 +93,7 @@ def relative_path(path: Path, folder: Path) -> str:
 
 
 class RunFolder:
-    """One stage's folder.
+    """One stage's folder. Of several processes only the main one writes to it.
 
     Attributes:
         path: The folder.
@@ -149,6 +150,8 @@ class RunFolder:
             RunFolderError: As :meth:`check` does, or the folder cannot be written.
         """
         self.check()
+        if not processes.is_main():
+            return
         stored = {"stage": self.stage, "fingerprint": self.fingerprint, "identity": self.identity}
         try:
             write_json(self.path / "config.json", {**stored, "config": self.config})
@@ -160,6 +163,8 @@ class RunFolder:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Mark the stage as done; its checkpoints are of no more use then."""
+        if not processes.is_main():
+            return
         write_json(self.result_path, result)
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
@@ -170,6 +175,8 @@ class RunFolder:
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Add one line to a JSON Lines file of the folder."""
+        if not processes.is_main():
+            return
         with (self.path / name).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
 

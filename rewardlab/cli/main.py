@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from rewardlab import __version__
+from rewardlab import __version__, processes
 from rewardlab.cli import bench, compare, doctor, pairs, reward, reward_models, stages, suite, tasks
 from rewardlab.errors import RewardlabError
 
@@ -77,7 +77,7 @@ def _outcome(arguments: list[str]) -> int:
     except RewardlabError as error:
         if "--debug" in arguments:
             raise
-        typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
+        typer.echo(f"error: {processes.label()}{' '.join(str(error).splitlines())}", err=True)
         return error.exit_code
     except USAGE_ERROR as error:
         is_help = type(error).__name__ == NO_ARGUMENTS

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from rewardlab import processes
 from rewardlab.cli.options import Request
 from rewardlab.config import RunConfig
 
@@ -32,7 +33,7 @@ BAR = 24
 
 
 def run_goal(request: Request, config: RunConfig, choose: Callable[[Pipeline], Stage]) -> RunFolder | None:
-    """Build the goal's plan and run it; with ``--dry-run`` print it and return None."""
+    """Build the goal's plan and run it; None with ``--dry-run``, which prints it, and outside the main process."""
     from rewardlab.pipeline import Pipeline, check
 
     check(config)
@@ -44,22 +45,25 @@ def run_stage(request: Request, config: RunConfig, goal: Stage) -> RunFolder | N
     if request.out is not None:
         goal = replace(goal, at=request.out)
     if request.is_dry:
-        print_plan(request, config, goal)
+        if processes.is_main():
+            print_plan(request, config, goal)
         return None
     from rewardlab.annotate import BatchPending
 
     try:
-        return make_runner(request.root).execute(goal, fresh=request.is_fresh)
+        folder = make_runner(request.root).execute(goal, fresh=request.is_fresh)
     except BatchPending as pending:
         typer.echo(str(pending))
         return None
+    processes.leave()
+    return folder if processes.is_main() else None
 
 
 def make_runner(root: Path) -> Runner:
     """A runner that talks on standard error, with progress bars where that is a terminal."""
     from rewardlab.pipeline import Runner
 
-    is_terminal = sys.stderr.isatty()
+    is_terminal = sys.stderr.isatty() and processes.is_main()
     return Runner(root, say, _bar if is_terminal else None, count_up if is_terminal else None)
 
 
@@ -81,8 +85,9 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
 
 
 def say(line: str) -> None:
-    """One line for the person watching; results go to standard output."""
-    typer.echo(line, err=True)
+    """One line for the person watching, from the main process; results go to standard output."""
+    if processes.is_main():
+        typer.echo(line, err=True)
 
 
 def _bar(title: str) -> Recorder:

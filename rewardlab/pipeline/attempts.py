@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rewardlab import processes
 from rewardlab.runs import RunFolder, read_jsonl, write_jsonl
 
 ATTEMPTS_FILE = "attempts.jsonl"
@@ -30,13 +31,16 @@ class Taken:
 
 @contextmanager
 def attempt(folder: RunFolder) -> Iterator[Taken]:
-    """Time one attempt at a stage.
+    """Time one attempt at a stage; the main process does.
 
     Args:
         folder: Its opened run folder.
     Yields:
         What all attempts took, this one included after the block.
     """
+    if not processes.is_main():
+        yield Taken(0.0)
+        return
     path = folder.path / ATTEMPTS_FILE
     taken = Taken(_earlier(path))
     folder.append(ATTEMPTS_FILE, {"started": time.time()})

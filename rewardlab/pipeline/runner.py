@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewardlab import processes
 from rewardlab.errors import RunFolderError
 from rewardlab.pipeline.attempts import attempt
-from rewardlab.pipeline.stage import Stage, Work
+from rewardlab.pipeline.stage import TOGETHER, Stage, Work
 from rewardlab.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ Say = Callable[[str], None]
 
 
 class Runner:
-    """Executes stages under one root folder.
+    """Executes stages under one root folder, which all processes of a run share.
 
     Args:
         root: Where run folders live.
@@ -57,12 +58,13 @@ class Runner:
             RunFolderError: The goal's folder holds something else; nothing has run then.
         """
         plan = self.plan(goal)
-        if fresh:
+        if fresh and processes.is_main():
             _set_aside(plan[-1][1])
+        processes.wait()
         plan[-1][1].check()
         for number, (stage, folder) in enumerate(plan, 1):
             head = f"[{number}/{len(plan)}] {stage.title}"
-            if folder.is_done:
+            if processes.gather(folder.is_done)[0]:
                 self._say(f"{head}: done before, {folder.path}")
             else:
                 self._run(stage, folder, head)
@@ -73,11 +75,14 @@ class Runner:
 
         self._say(f"{head} ...")
         folder.open()
+        processes.wait()
         inputs = {name: needed.folder(self.root).path for name, needed in stage.inputs.items()}
         recorder = self._make_recorder(stage.title) if self._make_recorder else Silent()
         with attempt(folder) as taken:
-            result = stage.run(Work(folder, inputs, recorder, self._report))
+            together = stage.kind in TOGETHER or processes.is_main()
+            result = stage.run(Work(folder, inputs, recorder, self._report)) if together else {}
         folder.finish({**result, "stage_seconds": round(taken.seconds, 2)})
+        processes.wait()
         self._say(f"{head}: {taken.seconds:.1f} s, {folder.path}")
 
 

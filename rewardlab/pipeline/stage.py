@@ -17,6 +17,8 @@ VERSIONS: Mapping[str, int] = {"annotate": 3, "sft": 1, "pairs": 3, "rm": 3, "pp
 """Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
 
 
+TOGETHER = ("sft", "rm", "ppo")
+"""Stages that all processes of a run work on; the others are left to the main one."""
 HELD_OUT = "held_out_"
 """Begins the names of inputs that a stage is measured on."""
 

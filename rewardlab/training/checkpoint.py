@@ -17,6 +17,7 @@ from zipfile import BadZipFile, ZipFile
 
 import torch
 
+from rewardlab import processes
 from rewardlab.config import fingerprint
 from rewardlab.errors import RunFolderError
 from rewardlab.rewards.ledger import LEDGER_FILE
@@ -34,15 +35,24 @@ UNREADABLE = (OSError, BadZipFile, zlib.error, EOFError, UnpicklingError, Runtim
 
 
 def save(trainer: PPOTrainer, next_step: int) -> None:
-    """Store the state before step ``next_step``; appears whole or not at all."""
+    """Store the state before step ``next_step``; appears whole or not at all.
+
+    Every process calls this, for each has generators of its own; the main one writes.
+    """
+    state = {"next_step": next_step, **_state(trainer)}
+    if processes.is_main():
+        _write(trainer, state)
+
+
+def _write(trainer: PPOTrainer, state: Mapping[str, Any]) -> None:
     folder = trainer.folder / CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "unfinished"
     with part.open("wb") as file:
-        torch.save({"next_step": next_step, **_state(trainer)}, file)
+        torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, folder / f"step-{next_step:06d}.pt")
+    os.replace(part, folder / f"step-{state['next_step']:06d}.pt")
     for old in _stored(folder)[: -trainer.run_config.keep_checkpoints]:
         old.unlink()
 
@@ -94,7 +104,7 @@ def _state(trainer: PPOTrainer) -> dict[str, Any]:
         "schedulers": {name: scheduler.state_dict() for name, scheduler in trainer.schedulers.items()},
         "scale": trainer.scale.state(),
         "kl": trainer.kl.state(),
-        "random": random_state.capture(),
+        "random": processes.gather(random_state.capture()),
         "ledger_bytes": _size(trainer.folder / LEDGER_FILE),
     }
 
@@ -110,7 +120,7 @@ def _apply(trainer: PPOTrainer, state: Mapping[str, Any]) -> None:
         scheduler.load_state_dict(state["schedulers"][name])
     trainer.scale.restore(state["scale"])
     trainer.kl.restore(state["kl"])
-    random_state.restore(state["random"])
+    random_state.restore(state["random"][processes.rank() % len(state["random"])])
 
 
 def _identity(trainer: PPOTrainer) -> dict[str, Any]:
@@ -145,5 +155,5 @@ def _size(path: Path) -> int:
 
 def _cut(ledger: Path, position: int) -> None:
     """Drop the ledger's rows of steps that will be repeated; the recorder does the same with its metrics."""
-    if ledger.exists():
+    if processes.is_main() and ledger.exists():
         os.truncate(ledger, position)

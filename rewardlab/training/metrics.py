@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 import torch
@@ -42,6 +42,13 @@ class Averages:
         self.updates += 1
         for name, norm in norms.items():
             self.norms[name] = self.norms.get(name, 0.0) + norm
+
+    @classmethod
+    def of_all(cls, parts: Sequence[Averages]) -> Averages:
+        """Put together what the processes saw of their chunks; all of them saw the same optimiser steps."""
+        summed = ("policy_loss", "value_loss", "tokens", "clipped", "value_clipped")
+        sums = {name: sum(getattr(part, name) for part in parts) for name in summed}
+        return replace(parts[0], ratio_max=max(part.ratio_max for part in parts), **sums)
 
     def means(self) -> dict[str, float]:
         """Per optimiser step or per token."""

@@ -2,6 +2,9 @@
 
 What the formulas are stands in ``functional``; how responses are drawn in ``models.sampler``; what a response is
 worth in ``rewards``. Here is the order of operations, and the state that lives between steps.
+
+Several processes (``accelerate launch``) deal out what is expensive: sampling, scoring, measuring, gradients. Each of
+them knows the whole batch, so that everything between is the same arithmetic as in one process.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rewardlab.config import RunConfig
-from rewardlab.errors import TrainingError
+from rewardlab import processes
+from rewardlab.config import PPOConfig, RunConfig
+from rewardlab.errors import ConfigError, TrainingError
 from rewardlab.functional.gae import gae
 from rewardlab.functional.masking import masked_variance, whiten
 from rewardlab.functional.ppo import policy_loss, value_loss
@@ -100,7 +104,8 @@ class PPOTrainer:
         self.sampling = SamplingConfig(
             config.new_tokens, config.ppo.temperature, STOP_STRINGS[config.format], config.eval.batch
         )
-        chunks = math.ceil(config.ppo.batch / config.ppo.micro_batch)
+        self.micro_batch = _micro_batch(config.ppo)
+        chunks = math.ceil(config.ppo.batch / self.micro_batch)
         total = max(1, self.steps * config.ppo.ppo_epochs * min(config.ppo.minibatches, chunks))
         self.optimizers = {
             name: make_optimizer(parameters, self.config, lr)
@@ -125,7 +130,9 @@ class PPOTrainer:
                 if (step + 1) % self.config.checkpoint_every == 0:
                     checkpoint.save(self, step + 1)
         self._check_trunk()
-        self.trunk.roles.save(POLICY, self.folder / "adapter")
+        self._check_processes()
+        if processes.is_main():
+            self.trunk.roles.save(POLICY, self.folder / "adapter")
         prompts = min(self.steps * self.config.batch, len(self.examples))
         return PPOResult(self.steps, prompts, self.trunk_sha256)
 
@@ -135,7 +142,7 @@ class PPOTrainer:
         batch = batch_of(self.examples, step, self.config.batch, self.run_config.seed)
         key = (self.run_config.seed, step)
         sampling = replace(self.sampling, is_measured=self._may_trust_sampler)
-        rollout = roll_out(self.actor, batch, sampling, self.config.micro_batch, key, clock, trusts_sampler=step > 0)
+        rollout = roll_out(self.actor, batch, sampling, self.micro_batch, key, clock, trusts_sampler=step > 0)
         with clock.phase("score"):
             scores = self._score(rollout)
         shaped, rewards = shape([score.score for score in scores], rollout, self.config, self.scale, self.kl.coef)
@@ -148,7 +155,8 @@ class PPOTrainer:
         self._record(step, rollout, scores, shaped, losses, clock.seconds)
 
     def _score(self, rollout: Rollout) -> list[Score]:
-        scores = self.reward(rollout.examples, rollout.responses)
+        own = self.reward(processes.share(rollout.examples), processes.share(rollout.responses))
+        scores = processes.collect(own, len(rollout.samples))
         failed = sum(not score.is_scored for score in scores)
         if failed > self.config.max_unscored * len(scores):
             reason = next(score.reason for score in scores if not score.is_scored)
@@ -179,10 +187,10 @@ class PPOTrainer:
                 count = sum(int(chunk.counts.sum()) for chunk in minibatch)
                 if count == 0:
                     continue
-                for chunk in minibatch:
+                for chunk in processes.share(minibatch):
                     self._backward(chunk, count, spread, averages)
                 averages.add_norms({name: self._optimise(name) for name in self.optimizers})
-        return averages
+        return Averages.of_all(processes.gather(averages))
 
     def _backward(self, chunk: Chunk, count: int, spread: float, averages: Averages) -> None:
         """Accumulate the gradient of one chunk's share of the minibatch loss."""
@@ -207,9 +215,10 @@ class PPOTrainer:
         averages.add_losses(policy, value, chunk.counts)
 
     def _optimise(self, name: str) -> float:
-        """Clip, step, schedule; returns the gradient norm before clipping."""
+        """Add up the processes' gradients, clip, step, schedule; returns the gradient norm before clipping."""
         optimizer = self.optimizers[name]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        processes.add_gradients(parameters)
         norm = float(nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm))
         if not math.isfinite(norm):
             raise TrainingError(f"the gradient of {name} is not finite; lower ppo.lr or ppo.value_lr")
@@ -300,12 +309,31 @@ class PPOTrainer:
 
     @property
     def _may_trust_sampler(self) -> bool:
-        """Over a float32 trunk both ways agree; bfloat16 rounds a cached and a whole forward pass differently."""
-        return self.config.old_logprobs == "auto" and self.trunk.dtype is torch.float32
+        """Over a float32 trunk both ways agree; bfloat16 rounds a cached and a whole forward pass differently.
+
+        What the sampler saw travels between processes with its samples, which is worth it on CPUs alone.
+        """
+        is_at_hand = processes.count() == 1 or self.trunk.device.type == "cpu"
+        return self.config.old_logprobs == "auto" and self.trunk.dtype is torch.float32 and is_at_hand
 
     def _check_trunk(self) -> None:
         if self.trunk.sha256() != self.trunk_sha256:
             raise TrainingError("the frozen trunk changed during training; the run is not valid")
+
+    def _check_processes(self) -> None:
+        """All processes took the same steps from the same start, so their adapters are the same numbers."""
+        sums = [float(p.detach().double().sum()) for p in self.trunk.roles.parameters(POLICY)]
+        if any(other != sums for other in processes.gather(sums)):
+            raise TrainingError("the processes' adapters differ after training; the run is not valid")
+
+
+def _micro_batch(config: PPOConfig) -> int:
+    """Responses per chunk: few enough that every process gets a chunk of each minibatch."""
+    if config.batch < processes.count():
+        raise ConfigError(f"ppo.batch = {config.batch}: expected at least one prompt for {processes.count()} processes")
+    if processes.count() == 1:
+        return config.micro_batch
+    return min(config.micro_batch, max(1, config.batch // (config.minibatches * processes.count())))
 
 
 def _returns_deviation(chunks: Sequence[Chunk]) -> float:

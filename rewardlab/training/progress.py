@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from rewardlab import processes
 from rewardlab.runs import RunFolder, read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class FolderRecorder:
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """Keep the lines of the first ``done`` steps and drop the others."""
         path = self._folder.path / METRICS_FILE
-        if path.exists():
+        if processes.is_main() and path.exists():
             write_jsonl(path, [row for row in read_jsonl(path, may_be_cut=True) if row["step"] <= done])
 
     def emit(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rewardlab import processes
 from rewardlab.models.heads import ScalarHead
 from rewardlab.models.sampler import Measured, Sample, SamplingConfig, left_pad, right_pad, row_key, sample
 from rewardlab.models.trunk import Trunk
@@ -50,6 +51,11 @@ class Chunk:
     advantages: Tensor = field(default_factory=lambda: torch.empty(0))
     returns: Tensor = field(default_factory=lambda: torch.empty(0))
     counts: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    @property
+    def measured(self) -> tuple[Tensor, ...]:
+        """What was measured at sampling time: old, reference, values, entropies; on the CPU."""
+        return tuple(tensor.cpu() for tensor in (self.old, self.reference, self.values, self.entropies))
 
     @property
     def response_ids(self) -> Tensor:
@@ -153,6 +159,9 @@ def roll_out(
 ) -> Rollout:
     """Sample one response per example and take the measurements at sampling time.
 
+    Several processes deal out prompts and chunks among themselves; each of them gets the whole rollout, and what is
+    drawn and how it is cut into chunks does not depend on their number.
+
     Args:
         actor: Policy, reference, critic.
         examples: The prompts.
@@ -167,15 +176,17 @@ def roll_out(
     prompts = [codec.prompt_ids(example) for example in examples]
     keys = [row_key(*key, example.task, example.id, number) for number, example in enumerate(examples)]
     with clock.phase("generate"):
-        samples = sample(actor.trunk, prompts, keys, sampling, POLICY)
+        drawn = sample(actor.trunk, processes.share(prompts), processes.share(keys), sampling, POLICY)
+    samples = processes.collect(drawn, len(prompts))
     chunks = list(_chunks(actor.trunk, prompts, samples, micro_batch))
     with torch.no_grad(), clock.phase("old"):
-        for chunk in chunks:
+        for chunk in processes.share(chunks):
             seen = [samples[row].measured for row in chunk.rows] if trusts_sampler else [None]
             _measure(actor, chunk, [one for one in seen if one is not None])
     with torch.no_grad(), clock.phase("reference"):
-        for chunk in chunks:
+        for chunk in processes.share(chunks):
             chunk.reference = actor.policy(chunk, role=None).logprobs
+    _exchange(chunks)
     return Rollout(examples, samples, chunks)
 
 
@@ -190,6 +201,15 @@ def _measure(actor: Actor, chunk: Chunk, seen: Sequence[Measured]) -> None:
     chunk.old = now.logprobs
     chunk.entropies = now.entropies if now.entropies is not None else torch.zeros_like(now.logprobs)
     chunk.values = actor.values(chunk, now.states)
+
+
+def _exchange(chunks: Sequence[Chunk]) -> None:
+    """Give every process what the others measured of their chunks."""
+    if processes.count() == 1:
+        return
+    measured = processes.collect([chunk.measured for chunk in processes.share(chunks)], len(chunks))
+    for chunk, tensors in zip(chunks, measured, strict=True):
+        chunk.old, chunk.reference, chunk.values, chunk.entropies = (tensor.to(chunk.ids.device) for tensor in tensors)
 
 
 def _chunks(

@@ -13,7 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 from rewardlab.runs import read_json, read_jsonl
-from tests.support.killing import Before, HalfACheckpoint, HalfALine, run, run_and_kill_after
+from tests.support.launching import Before, HalfACheckpoint, HalfALine, run, run_and_kill_after
 from tests.support.models import tiny_llama
 
 KILLED = -9

@@ -1,4 +1,4 @@
-"""Command lines in real processes that stop at a chosen moment, so that a test can kill them there.
+"""Command lines in real processes: one that stops at a chosen moment, to be killed there, or several together.
 
 A fork server imports the heavy packages once; every run after that starts in a fraction of a second.
 """
@@ -6,15 +6,22 @@ A fork server imports the heavy packages once; every run after that starts in a 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from rewardlab.errors import TrainingError
+from rewardlab.types import Example
 
 Stop = Callable[[], None]
 """Tells the test that the moment has come, and waits to be killed."""
@@ -26,10 +33,11 @@ PRELOADED = (
     "rewardlab.training.sft",
     "transformers.models.llama.modeling_llama",
 )
+Moment = Callable[[pytest.MonkeyPatch, Stop], None]
 PATIENCE_S = 120
 
 
-def run(arguments: Sequence[str], moment: Callable[[pytest.MonkeyPatch, Stop], None] | None = None) -> int | None:
+def run(arguments: Sequence[str], moment: Moment | None = None) -> int | None:
     """Run one ``rewardlab`` command line in a process of its own; its exit code, -9 when it was killed.
 
     Args:
@@ -37,11 +45,8 @@ def run(arguments: Sequence[str], moment: Callable[[pytest.MonkeyPatch, Stop], N
         moment: Patches the process so that it calls its second argument when the moment has come; the process is
             killed (SIGKILL) there. None lets it end by itself.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    here, there = context.Pipe()
-    process = context.Process(target=_child, args=(list(arguments), moment, there))
-    process.start()
+    here, there = _context().Pipe()
+    process = _start(_child, arguments, moment, there)
     there.close()
     if moment is not None:
         assert here.poll(PATIENCE_S), "the moment did not come"
@@ -53,17 +58,76 @@ def run(arguments: Sequence[str], moment: Callable[[pytest.MonkeyPatch, Stop], N
 
 def run_and_kill_after(arguments: Sequence[str], seconds: float) -> int | None:
     """Run a command line and kill it after so many seconds, wherever it is."""
-    process = multiprocessing.get_context("forkserver").Process(target=_child, args=(list(arguments), None, None))
-    process.start()
+    process = _start(_child, arguments, None, None)
     process.join(seconds)
     process.kill()
     process.join(PATIENCE_S)
     return process.exitcode
 
 
-def _child(
-    arguments: list[str], moment: Callable[[pytest.MonkeyPatch, Stop], None] | None, reached: Connection | None
-) -> None:
+@dataclass(frozen=True)
+class Ended:
+    """How one of several processes ended, and what it said on standard error."""
+
+    code: int | None
+    said: str
+
+
+def run_together(arguments: Sequence[str], count: int, folder: Path) -> list[Ended]:
+    """Run one command line in ``count`` processes that know of each other, as a launcher starts them.
+
+    Args:
+        arguments: What is typed after ``rewardlab``.
+        count: Number of processes.
+        folder: Where what they say is kept.
+    """
+    port = _free_port()
+    places = [folder / f"said-{port}-{rank}" for rank in range(count)]
+    running = [_start(_member, arguments, rank, count, port, place) for rank, place in enumerate(places)]
+    for process in running:
+        process.join(PATIENCE_S)
+    hanging = [rank for rank, process in enumerate(running) if process.is_alive()]
+    for rank in hanging:
+        running[rank].kill()
+    assert not hanging, f"processes {hanging} hang; they said {[places[rank].read_text() for rank in hanging]}"
+    return [Ended(process.exitcode, place.read_text()) for process, place in zip(running, places, strict=True)]
+
+
+def letters(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
+    """A reward that differs from response to response."""
+    return [sum(character.isalpha() for character in text) - 0.5 * len(text) for text in responses]
+
+
+def failing(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
+    """The same, raising in process 1 when it is asked for the second time."""
+    CALLS.append(1)
+    if os.environ.get("RANK") == "1" and len(CALLS) == 2:
+        raise TrainingError("the reward of process 1 is broken")
+    return letters(examples, responses)
+
+
+CALLS: list[int] = []
+
+
+def _context() -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
+
+
+def _start(target: Callable[..., None], arguments: Sequence[str], *others: Any) -> Any:
+    process = _context().Process(target=target, args=(list(arguments), *others))
+    process.start()
+    return process
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _child(arguments: list[str], moment: Moment | None, reached: Connection | None) -> None:
     from rewardlab.cli.main import run as command_line
 
     def stop() -> None:
@@ -74,6 +138,14 @@ def _child(
     if moment is not None:
         moment(pytest.MonkeyPatch(), stop)
     sys.exit(command_line(arguments))
+
+
+def _member(arguments: list[str], rank: int, count: int, port: int, place: Path) -> None:
+    place_of = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place_of.items()})
+    with place.open("w", buffering=1) as said:
+        sys.stderr = said
+        _child(arguments, None, None)
 
 
 class Before:

@@ -1,0 +1,73 @@
+"""Two processes do what one does: the same metrics, one ledger, one adapter; and a crash of one ends both.
+
+The processes are real and talk through gloo. ``accelerate launch`` itself starts them in ``test_accelerate_launch.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rewardlab.runs import read_jsonl
+from tests.support.launching import run, run_together
+from tests.support.models import tiny_llama
+
+PPO = {"steps": 3, "batch": 16, "micro_batch": 4, "lr": 0.01, "value_lr": 0.01, "ppo_epochs": 2, "kl_target": 0.5}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "adapter": {"minibatches": 2, "entropy_coef": 0.01},
+    "head": {"value": "head", "optimizer": "adafactor", "micro_batch": 8, "normalise_scores": "false"},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("model") / "model")
+
+
+def command(model: Path, runs: Path, reward: str = "letters", **ppo: Any) -> list[str]:
+    words = ["ppo", "--task", "sst2", "--format", "label", "--init", "base", "--source", "bundled"]
+    where = ["--model", str(model), "--dtype", "float32", "--runs", str(runs), "--set=model.max_new_tokens=6"]
+    what = ["--reward", f"tests.support.launching:{reward}"]
+    return [*words, *where, *what, *(f"--set=ppo.{key}={value}" for key, value in {**PPO, **ppo}.items())]
+
+
+def metrics(runs: Path) -> list[dict[str, float]]:
+    (path,) = runs.rglob("metrics.jsonl")
+    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in read_jsonl(path)]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_two_times_eight_prompts_are_one_times_sixteen(model: Path, tmp_path: Path, settings: str) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run(command(model, one, **SETTINGS[settings])) == 0
+    ended = run_together(command(model, two, **SETTINGS[settings]), 2, tmp_path)
+    assert [process.code for process in ended] == [0, 0], ended
+    assert len(metrics(one)) == len(metrics(two)) == 3
+    for alone, together in zip(metrics(one), metrics(two), strict=True):
+        assert together == pytest.approx(alone, rel=1e-5, abs=1e-5)
+    names = [sorted(path.relative_to(runs).as_posix() for path in runs.rglob("*")) for runs in (one, two)]
+    assert names[0] == names[1]
+    texts = [[row["response"] for row in read_jsonl(next(runs.rglob("samples.jsonl")))] for runs in (one, two)]
+    assert len(texts[0]) == 48
+    assert texts[0] == texts[1]
+    adapters = [load_file(next(runs.rglob("adapter_model.safetensors"))) for runs in (one, two)]
+    for name, tensor in adapters[0].items():
+        torch.testing.assert_close(adapters[1][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_crash_of_one_process_ends_both_with_its_message(model: Path, tmp_path: Path) -> None:
+    main, other = run_together(command(model, tmp_path / "runs", "failing"), 2, tmp_path)
+    assert (main.code, other.code) == (1, 1)
+    assert "process 1 of 2: the reward of process 1 is broken" in other.said
+    assert "process 0 of 2 lost the others" in main.said
+    assert "Traceback" not in main.said + other.said
+
+
+def test_fewer_prompts_than_processes_are_refused(model: Path, tmp_path: Path) -> None:
+    ended = run_together(command(model, tmp_path / "runs", batch=1), 2, tmp_path)
+    assert [process.code for process in ended] == [2, 2]
+    assert "ppo.batch = 1: expected at least one prompt for 2 processes" in ended[0].said
