@@ -73,7 +73,7 @@ def value_loss(
     Source:
         PPO-NLU eq. 1 (squared TD error); clipping after Schulman et al. 2017's implementation.
     """
-    bounded = old + (values - old).clamp(-clip, clip)
+    bounded = values.clamp(old - clip, old + clip)  # inside the range it is ``values`` itself, not a rounding of it
     free_error = (values - returns).square()
     bounded_error = (bounded - returns).square()
     loss = 0.5 * (torch.maximum(free_error, bounded_error) * keep).sum() / count

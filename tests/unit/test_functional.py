@@ -161,6 +161,14 @@ def test_losses_are_divided_by_the_callers_count() -> None:
     assert value_loss(zero, zero, one, keep, clip=0.2, count=8).loss.item() == 0.0625
 
 
+def test_values_inside_the_range_are_not_clipped_by_rounding() -> None:
+    """In float32, 0.1 + (value - 0.1) misses a small value by a little: half of such tokens counted as clipped."""
+    torch.manual_seed(0)
+    old = torch.full((1, 1000), 0.1)
+    values, keep = torch.rand(1, 1000) * 0.01, torch.ones(1, 1000, dtype=torch.bool)
+    assert int(value_loss(values, old, torch.zeros(1, 1000), keep, clip=0.2, count=1000).clipped) == 0
+
+
 def test_value_loss_takes_the_larger_error() -> None:
     values = row(0.3, 3.0, 3.0).requires_grad_()
     outcome = value_loss(values, row(0, 0, 0), row(1, 4, 0), ALL, clip=0.5, count=3)
