@@ -83,7 +83,8 @@ Metric = Callable[[Coded, Floats], Floats]
 
 def accuracy(coded: Coded, counts: Floats) -> Floats:
     """Share of answers equal to gold; malformed ones are wrong."""
-    return np.asarray(counts @ (coded.gold == coded.predicted) / counts.sum(axis=1), dtype=np.float64)
+    right = (coded.gold == coded.predicted).astype(np.float64)
+    return np.asarray(counts @ right / (counts @ np.ones_like(right)), dtype=np.float64)
 
 
 def f1(coded: Coded, counts: Floats) -> Floats:
@@ -160,17 +161,22 @@ def measure(metric: str, coded: Coded) -> float:
     return float(METRICS[metric](coded, np.ones((1, len(coded.gold))))[0])
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def resample_counts(items: int, resamples: int, seed: int) -> Floats:
+    """As :func:`draw_counts`, read-only; kept, because every method of a column asks for the same."""
+    counts = draw_counts(items, resamples, seed)
+    counts.setflags(write=False)
+    return counts
+
+
+def draw_counts(items: int, resamples: int, seed: int) -> Floats:
     """How often each of ``resamples`` bootstrap samples draws each item. Shape (B, n); each row sums to n.
 
     The same arguments give the same counts, which is what makes comparisons paired.
     """
     drawn = np.random.default_rng(seed).integers(0, items, size=(resamples, items))
     flat = (drawn + np.arange(resamples)[:, None] * items).ravel()
-    counts = np.bincount(flat, minlength=resamples * items).reshape(resamples, items).astype(np.float64)
-    counts.setflags(write=False)
-    return counts
+    return np.bincount(flat, minlength=resamples * items).reshape(resamples, items).astype(np.float64)
 
 
 def bootstrap_interval(
@@ -283,7 +289,7 @@ def _as_codes(metric: str, gold: Sequence[Label], answers: Sequence[Label | None
     if not space.labels:
         raise ConfigError(f"metric {metric} needs a task with labels; numeric tasks have pearson and spearman")
     codes = {label: float(position) for position, label in enumerate(space.labels)}
-    strange = sorted({str(label) for label in (*gold, *answers) if label is not None} - set(codes))
+    strange = sorted({str(label) for label in {*gold, *answers} if label is not None} - set(codes))
     if strange:
         raise DataError(f"{metric}: found {', '.join(strange)}; expected one of {', '.join(codes)}")
     malformed = float(len(codes))

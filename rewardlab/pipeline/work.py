@@ -184,6 +184,7 @@ def _critic_kind(config: RunConfig, folders: Mapping[str, Path]) -> str | None:
 
 def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: Facts) -> dict[str, Any]:
     """Stage ``eval``."""
+    from rewardlab.evaluation.answers import PREDICTIONS_FILE, write_answers
     from rewardlab.evaluation.asking import Questions
     from rewardlab.evaluation.predict import Decoding, GeneratedText
     from rewardlab.evaluation.predict import evaluate as measure
@@ -205,7 +206,8 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     columns = {column: rows for split in splits.values() for column, rows in split.tests.items()}
     found = measure(columns, generate, bootstrap=config.eval.bootstrap, seed=config.data.seed, prompt=questions.text)
     questions.warn()
-    write_jsonl(job.folder.path / "predictions.jsonl", (row.to_json() for row in found.rows))
+    write_jsonl(job.folder.path / PREDICTIONS_FILE, (row.to_json() for row in found.rows))
+    write_answers(job.folder.path, found.rows)
     asked = {"shots": config.eval.shots, "asked": questions.counts()}
     return {**asdict(facts), "seed": config.seed, "columns": found.columns, **asked}
 

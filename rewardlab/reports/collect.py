@@ -13,36 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import DataError, InputError, RewardlabError
-from rewardlab.runs import read_json, read_jsonl
-from rewardlab.types import Label
-
-Position = tuple[str, str]
-"""(column, decoding)."""
-
-
-@dataclass(frozen=True, eq=False)
-class CellData:
-    """The predictions of one run in one column under one decoding, sorted by id.
-
-    Attributes:
-        column: Column of the table.
-        ids, gold, answers: One entry a test item; a malformed answer is None.
-        labels, numeric_range: The task's answer space, as metrics read it.
-        summary: What the evaluation stored: n, metrics with intervals, malformed, strict_malformed, quality.
-    """
-
-    column: str
-    ids: tuple[str, ...]
-    gold: tuple[Label, ...]
-    answers: tuple[Label | None, ...]
-    labels: tuple[str, ...]
-    numeric_range: tuple[float, float] | None
-    summary: Mapping[str, Any]
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of the measured metrics, the main one first."""
-        return tuple(self.summary["metrics"])
+from rewardlab.evaluation.answers import PREDICTIONS_FILE
+from rewardlab.reports.cells import CellData, Position, read_cells
+from rewardlab.runs import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,29 +68,51 @@ def collect(paths: Iterable[Path]) -> Collected:
     Raises:
         InputError: Not one evaluation could be used.
     """
-    runs: list[EvalRun] = []
+    found: dict[Path, EvalRun | None] = {}
     warnings: list[str] = []
+    finder = _Finder()
     for path in paths:
-        folders = list(eval_folders(path))
+        folders = finder.eval_folders(path)
         if not folders:
             warnings.append(f"{path}: left out, {_why_none(path)}")
         for folder in folders:
-            if folder.resolve() not in {run.path.resolve() for run in runs}:
-                _load_into(folder, runs, warnings)
+            if (place := folder.resolve()) not in found:
+                found[place] = _loaded(folder, warnings)
+    runs = _of_one_space([run for run in found.values() if run is not None], warnings)
     if not runs:
         raise InputError("; ".join(["no evaluation to compare, give run folders of `rewardlab eval`", *warnings]))
     warnings += [*_duplicates(runs), *_mixed_versions(runs)]
     return Collected(runs, warnings)
 
 
-def eval_folders(path: Path) -> Iterator[Path]:
-    """The evaluation folders that ``path`` stands for, sorted."""
-    if _stage(path) == "eval":
-        yield path
-    elif (path / "config.json").exists():
-        yield from (folder for folder in _evals_around(path) if _evaluates(folder, path))
-    elif path.is_dir():
-        yield from _evals_below(path)
+class _Finder:
+    """Finds evaluation folders; each folder is looked through once, however many runs are named."""
+
+    def __init__(self) -> None:
+        self._below: dict[Path, list[Path]] = {}
+        self._trained: dict[Path, Path | None] = {}
+
+    def eval_folders(self, path: Path) -> list[Path]:
+        """The evaluation folders that ``path`` stands for, sorted."""
+        if _is_eval(path):
+            return [path]
+        if (path / "config.json").exists():
+            around = {*self._evals_below(path.parent), *self._evals_below(path.parent.parent)}
+            return sorted(folder for folder in around if self._evaluates(folder, path))
+        return self._evals_below(path) if path.is_dir() else []
+
+    def _evals_below(self, path: Path) -> list[Path]:
+        if path not in self._below:
+            configs = [*path.glob("*/config.json"), *path.glob("*/*/config.json")]
+            folders = sorted(config.parent for config in configs)
+            self._below[path] = [folder for folder in folders if _is_eval(folder)]
+        return self._below[path]
+
+    def _evaluates(self, folder: Path, run: Path) -> bool:
+        if folder not in self._trained:
+            self._trained[folder] = _trained_run(folder)
+        trained = self._trained[folder]
+        return trained is not None and same_run(trained, run)
 
 
 def load_eval(path: Path) -> EvalRun:
@@ -156,7 +151,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
             model=_model_name(config),
         ),
         seed=int(result["seed"]),
-        cells=_cells(path, result["columns"]),
+        cells=read_cells(path, result["columns"]),
         cost={name: float(amount) for name, amount in result["cost"].items()},
         model_run=Path(trained) if trained else None,
         version=_version(provenance),
@@ -165,46 +160,32 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
     )
 
 
-def _cells(path: Path, columns: Mapping[str, Any]) -> dict[Position, CellData]:
-    rows: dict[Position, list[dict[str, Any]]] = {}
-    for row in read_jsonl(path / "predictions.jsonl"):
-        rows.setdefault((row["column"], row["decoding"]), []).append(row)
-    cells = {}
-    for column, decodings in columns.items():
-        for decoding, summary in decodings.items():
-            found = rows.get((column, decoding), [])
-            if len(found) != summary["n"]:
-                raise ValueError(f"{column} {decoding}: {len(found)} predictions, result.json says {summary['n']}")
-            cells[column, decoding] = _cell(column, found, summary)
-    return cells
-
-
-def _cell(column: str, rows: list[dict[str, Any]], summary: Mapping[str, Any]) -> CellData:
-    rows = sorted(rows, key=lambda row: str(row["id"]))
-    scale = summary.get("numeric_range")
-    return CellData(
-        column=column,
-        ids=tuple(str(row["id"]) for row in rows),
-        gold=tuple(row["gold"] for row in rows),
-        answers=tuple(row["answer"] for row in rows),
-        labels=tuple(summary.get("labels", ())) or _labels_seen(rows, scale),
-        numeric_range=(float(scale[0]), float(scale[1])) if scale else None,
-        summary=summary,
-    )
-
-
-def _labels_seen(rows: Iterable[Mapping[str, Any]], scale: object) -> tuple[str, ...]:
-    """Label set of a folder that does not store it; empty for numbers."""
-    if scale is not None:
-        return ()
-    return tuple(sorted({str(row[key]) for row in rows for key in ("gold", "answer") if row[key] is not None}))
-
-
-def _load_into(folder: Path, runs: list[EvalRun], warnings: list[str]) -> None:
+def _loaded(folder: Path, warnings: list[str]) -> EvalRun | None:
     try:
-        runs.append(load_eval(folder))
+        return load_eval(folder)
     except RewardlabError as error:
         warnings.append(f"{folder}: left out, {error}")
+        return None
+
+
+def _of_one_space(runs: Sequence[EvalRun], warnings: list[str]) -> list[EvalRun]:
+    """The runs whose columns have the label set, or the scale, of the first run with that column."""
+    first: dict[str, CellData] = {}
+    kept = []
+    for run in runs:
+        other = [cell for cell in run.cells.values() if first.setdefault(cell.column, cell).space != cell.space]
+        if other:
+            told = f"column {other[0].column} has {_space_text(other[0])}, others {_space_text(first[other[0].column])}"
+            warnings.append(f"{run.path}: left out, {told}; compare runs of one task")
+        else:
+            kept.append(run)
+    return kept
+
+
+def _space_text(cell: CellData) -> str:
+    if cell.numeric_range is not None and not cell.labels:
+        return f"numbers from {cell.numeric_range[0]:g} to {cell.numeric_range[1]:g}"
+    return f"the labels {', '.join(sorted(cell.labels))}"
 
 
 def _stage(path: Path) -> str | None:
@@ -215,27 +196,23 @@ def _stage(path: Path) -> str | None:
         return None
 
 
-def _evals_below(path: Path) -> list[Path]:
-    configs = [*path.glob("*/config.json"), *path.glob("*/*/config.json")]
-    return [folder for folder in sorted(config.parent for config in configs) if _stage(folder) == "eval"]
-
-
-def _evals_around(path: Path) -> list[Path]:
-    """Evaluations in the runs root of a run: its siblings, or one folder a stage beside its own."""
-    return sorted({*_evals_below(path.parent), *_evals_below(path.parent.parent)})
-
-
-def _evaluates(folder: Path, run: Path) -> bool:
+def _trained_run(folder: Path) -> Path | None:
+    """What an evaluation says that it evaluated; None when it cannot be read."""
     try:
         trained = read_json(folder / "result.json").get("model_run")
     except (RewardlabError, AttributeError):
-        return False
-    return trained is not None and same_run(Path(trained), run)
+        return None
+    return Path(trained) if isinstance(trained, str) else None
 
 
 def same_run(left: Path, right: Path) -> bool:
     """True when two paths mean one run folder; folder names carry the fingerprint, so equal names do."""
     return left.resolve() == right.resolve() or left.name == right.name
+
+
+def _is_eval(path: Path) -> bool:
+    """True for an evaluation, also for one whose configuration is damaged: loading it will say so."""
+    return (stage := _stage(path)) == "eval" or (stage is None and (path / PREDICTIONS_FILE).exists())
 
 
 def _why_none(path: Path) -> str:

@@ -19,14 +19,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardlab.reports.collect import CellData
+from rewardlab.reports.cells import CellData, coded
 from rewardlab.reports.significance import PairedTest, effect_size, holm, mcnemar, paired_bootstrap, sign_flip
 from rewardlab.reports.statistics import (
     RESAMPLES,
     Estimate,
     SeedDraws,
     UnpairedError,
-    coded,
     draws_of,
     estimate,
     mean_of,

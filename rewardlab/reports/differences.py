@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rewardlab.errors import InputError
-from rewardlab.reports.collect import Position
+from rewardlab.reports.cells import Position
 from rewardlab.reports.comparison import Comparison, correct
 from rewardlab.reports.statistics import Estimate, UnpairedError
 from rewardlab.reports.table import ComparisonTable, Row, compare_rows

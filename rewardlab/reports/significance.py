@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, norm
+from scipy.special import bdtr, ndtr
 
 from rewardlab.metrics import Floats
 
@@ -96,7 +96,7 @@ def mcnemar(seed: int, only_a: int, only_b: int) -> SeedTest:
         0.109375
     """
     both = only_a + only_b
-    return SeedTest(seed, only_a, only_b, min(1.0, 2 * float(binom.cdf(min(only_a, only_b), both, 0.5))))
+    return SeedTest(seed, only_a, only_b, min(1.0, 2 * float(bdtr(min(only_a, only_b), both, 0.5))))
 
 
 def sign_flip(totals: Sequence[int] | NDArray[np.int64]) -> float:
@@ -116,11 +116,11 @@ def sign_flip(totals: Sequence[int] | NDArray[np.int64]) -> float:
     """
     sizes = np.bincount(np.abs(np.asarray(totals, dtype=np.int64)))
     reach = int(np.arange(len(sizes)) @ sizes)
-    angles = 2 * np.pi * np.arange(2 * reach + 1) / (2 * reach + 1)
+    angles = 2 * np.pi * np.arange(reach + 1) / (2 * reach + 1)
     wave = np.ones_like(angles)
     for size in np.flatnonzero(sizes[1:]) + 1:
         wave *= np.cos(size * angles) ** sizes[size]
-    chances = np.fft.ifft(wave).real
+    chances = np.fft.irfft(wave, 2 * reach + 1)
     observed = abs(int(np.sum(totals)))
     return float(np.clip(round(2 * chances[observed : reach + 1].sum(), 14), 0.0, 1.0))
 
@@ -140,7 +140,7 @@ def paired_bootstrap(value: float, draws: Floats, items: int) -> float:
     if value == 0.0:
         return 1.0
     error = float(draws.std(ddof=1))
-    beyond = 2 * float(norm.sf(abs(value) / error)) if error > 0 else 0.0
+    beyond = 2 * float(ndtr(-abs(value) / error)) if error > 0 else 0.0
     return max(beyond, 2.0 ** (1 - items))
 
 

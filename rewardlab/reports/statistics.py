@@ -24,19 +24,19 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import ndtri, stdtrit
 
 from rewardlab.errors import InputError
-from rewardlab.metrics import METRICS, Coded, Floats, encode, percentile_interval, resample_counts
-from rewardlab.reports.collect import CellData
+from rewardlab.metrics import LEVEL, METRICS, Floats, percentile_interval, resample_counts
+from rewardlab.reports.cells import CACHED_CELLS, CellData, coded
+from rewardlab.types import Label
 
 Basis = Literal["items", "seeds and items"]
 SEEDS_FOR_T = 3
 """Fewest seeds from which a variance over seeds is estimated."""
 RESAMPLES = 1000
-CACHED_CELLS = 16384
-"""A thousand runs of eight columns under two decodings."""
+UPPER = (1 + LEVEL) / 2
+"""The quantile at which a two-sided interval ends."""
 
 
 class UnpairedError(InputError):
@@ -139,34 +139,29 @@ def paired_seeds(
 
 def _over_seeds_and_items(value: float, draws: SeedDraws) -> Estimate:
     seeds = len(draws.values)
-    half = float(student_t.ppf(0.975, seeds - 1) * np.sqrt(variance_of_mean(draws)))
-    half = max(half, float(norm.ppf(0.975) * draws.draws.mean(axis=0).std(ddof=1)))
+    half = float(stdtrit(seeds - 1, UPPER) * np.sqrt(variance_of_mean(draws)))
+    half = max(half, float(ndtri(UPPER) * draws.draws.mean(axis=0).std(ddof=1)))
     return Estimate(value, value - half, value + half, float(draws.values.std(ddof=1)), seeds, "seeds and items")
-
-
-@lru_cache(maxsize=CACHED_CELLS)
-def coded(cell: CellData, metric: str) -> Coded:
-    """Gold labels and answers of a cell as numbers; cached because tables and tests ask again."""
-    return encode(metric, cell.gold, cell.answers, cell)
 
 
 @lru_cache(maxsize=CACHED_CELLS)
 def _cell_draws(cell: CellData, metrics: tuple[str, ...], resamples: int) -> tuple[float, Floats]:
     """Value and resampled values (B,) of one cell; cached because differences and averages ask again."""
     everything = np.ones((1, len(cell.ids)))
-    counts = resample_counts(len(cell.ids), resamples, _item_seed(cell))
+    counts = resample_counts(len(cell.ids), resamples, _item_seed(cell.column, cell.ids, cell.gold))
     pairs = [(metric, coded(cell, metric)) for metric in metrics]
     value = np.mean([METRICS[metric](code, everything)[0] for metric, code in pairs])
     return float(value), np.mean([METRICS[metric](code, counts) for metric, code in pairs], axis=0)
 
 
-def _item_seed(cell: CellData) -> int:
+@lru_cache(maxsize=1024)
+def _item_seed(column: str, ids: tuple[str, ...], gold: tuple[Label, ...]) -> int:
     """Equal for equal items in equal columns, so that the same items are drawn together wherever they occur."""
-    return zlib.crc32(repr((cell.column, cell.ids, cell.gold)).encode())
+    return zlib.crc32(repr((column, ids, gold)).encode())
 
 
 def _check_same_items(a: CellData, b: CellData, where: str) -> None:
-    if a.ids == b.ids and a.gold == b.gold:
+    if (a.ids is b.ids or a.ids == b.ids) and (a.gold is b.gold or a.gold == b.gold):
         return
     only = sorted(set(a.ids) ^ set(b.ids))
     if only or len(a.ids) != len(b.ids):

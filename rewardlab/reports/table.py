@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-from rewardlab.reports.collect import CellData, EvalRun, MethodKey, Position, by_method, cells_by_seed
+from rewardlab.reports.cells import CellData, Position
+from rewardlab.reports.collect import EvalRun, MethodKey, by_method, cells_by_seed
 from rewardlab.reports.comparison import Comparison, compare_sides, correct
 from rewardlab.reports.conventions import scored_metrics
 from rewardlab.reports.statistics import RESAMPLES, Estimate, UnpairedError, draws_of, estimate, mean_of

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import kendalltau, rankdata
 
-from rewardlab.metrics import METRICS, Coded, Floats, Interval, mean_interval, percentile_interval, resample_counts
+from rewardlab.metrics import METRICS, Coded, Floats, Interval, draw_counts, mean_interval, percentile_interval
 from rewardlab.types import Example, Score
 
 PAIRED_ANSWERS = 100
@@ -164,7 +164,7 @@ def _spearman(a: Floats, b: Floats, groups: Sequence[Sequence[int]], resamples: 
     drawn = min(resamples, max(FEWEST_RESAMPLES, DRAWN_NUMBERS // len(a)))
     block = max(1, HELD_NUMBERS // len(a))
     draws = [
-        METRICS["spearman"](both, resample_counts(len(groups), min(block, drawn - start), seed + start)[:, group])
+        METRICS["spearman"](both, draw_counts(len(groups), min(block, drawn - start), seed + start)[:, group])
         for start in range(0, drawn, block)
     ]
     value = float(METRICS["spearman"](both, np.ones((1, len(a))))[0])

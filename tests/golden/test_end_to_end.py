@@ -52,7 +52,7 @@ LEFT_BEHIND = {
     "pairs": {"pairs.jsonl", "held_out.jsonl", "manifest.json"},
     "rm": {"adapter", "metrics.jsonl", "sft_scores.json"},
     "ppo": {"adapter", "metrics.jsonl", "samples.jsonl"},
-    "eval": {"predictions.jsonl"},
+    "eval": {"predictions.jsonl", "answers.json"},
 }
 
 

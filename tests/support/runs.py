@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardlab.evaluation.answers import write_answers
+from rewardlab.evaluation.predict import Prediction
 from rewardlab.runs import write_json, write_jsonl
 
 LABELS = ("no", "yes")
@@ -41,6 +43,7 @@ def eval_folder(
     provenance = {"packages": {"rewardlab": "0.1.0"}, "commit": commit, "dirty": False, "command": "rewardlab eval"}
     write_json(path / "provenance.json", provenance)
     write_jsonl(path / "predictions.jsonl", rows)
+    write_answers(path, [Prediction(**row) for row in rows])
     summary = {"method": method, "start": start, "reward": reward, "seed": seed, "columns": result, "shots": 0}
     costs = dict(zip(("gold_labels", "annotator_calls", "seconds"), cost, strict=True))
     write_json(path / "result.json", {**summary, "cost": costs, "model_run": str(model_run) if model_run else None})

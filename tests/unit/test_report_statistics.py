@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rewardlab.metrics import Floats, resample_counts
-from rewardlab.reports.collect import CellData, cells_by_seed, load_eval
+from rewardlab.reports.cells import CellData
+from rewardlab.reports.collect import cells_by_seed, load_eval
 from rewardlab.reports.comparison import compare_sides
 from rewardlab.reports.statistics import (
     Estimate,

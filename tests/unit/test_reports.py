@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from rewardlab.cli.compare import compare
 from rewardlab.errors import InputError
+from rewardlab.evaluation.answers import ANSWERS_FILE
 from rewardlab.reports.collect import collect, load_eval
 from rewardlab.reports.comparison import Comparison
 from rewardlab.reports.differences import (
@@ -62,6 +63,7 @@ def test_a_trained_run_stands_for_its_evaluation(runs: Path) -> None:
 
 def test_a_damaged_folder_is_named_and_left_out(runs: Path) -> None:
     damaged = eval_folder(runs / "eval" / "torn-0", method="RLHF", columns={"toy": both(1, 1, 4)})
+    (damaged / ANSWERS_FILE).unlink()
     lines = (damaged / "predictions.jsonl").read_text().splitlines()
     (damaged / "predictions.jsonl").write_text("\n".join(lines[:-1]))
     found = collect([runs])

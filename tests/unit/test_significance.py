@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, permutation_test
 
-from rewardlab.reports.collect import CellData
+from rewardlab.reports.cells import CellData
 from rewardlab.reports.comparison import Comparison, compare_sides, correct
 from rewardlab.reports.significance import (
     Effect,

@@ -1,0 +1,69 @@
+"""Answers without their texts: the small file beside ``predictions.jsonl`` that comparisons read.
+
+A thousand evaluations hold a million responses; what tables and tests need of them is an id, a gold label and an
+answer. ``predictions.jsonl`` stays the record, and folders without this file are read from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardlab.evaluation.predict import Prediction
+from rewardlab.runs import read_json, read_jsonl, write_atomic
+from rewardlab.types import Label
+
+ANSWERS_FILE = "answers.json"
+PREDICTIONS_FILE = "predictions.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One column under one decoding; one entry a test item, a malformed answer is None."""
+
+    ids: tuple[str, ...]
+    gold: tuple[Label, ...]
+    answers: tuple[Label | None, ...]
+
+
+def write_answers(folder: Path, predictions: Iterable[Prediction]) -> None:
+    """Write ``answers.json``: column -> decoding -> ids, gold and answers, each cell sorted by id."""
+    cells: dict[str, dict[str, dict[str, list[Any]]]] = {}
+    for row in sorted(predictions, key=lambda row: row.id):
+        cell = cells.setdefault(row.column, {}).setdefault(row.decoding, {"ids": [], "gold": [], "answers": []})
+        for name, value in (("ids", row.id), ("gold", row.gold), ("answers", row.answer)):
+            cell[name].append(value)
+    write_atomic(folder / ANSWERS_FILE, json.dumps(cells, ensure_ascii=False) + "\n")
+
+
+def read_answers(folder: Path) -> dict[tuple[str, str], Answers]:
+    """(column, decoding) -> answers of an evaluation folder, sorted by id.
+
+    Raises:
+        DataError: Neither file can be read.
+        KeyError, TypeError, ValueError, AttributeError: A file does not hold what it should.
+    """
+    stored = folder / ANSWERS_FILE
+    found = _compact(read_json(stored)) if stored.exists() else _collected(read_jsonl(folder / PREDICTIONS_FILE))
+    return dict(found)
+
+
+def _compact(stored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[tuple[tuple[str, str], Answers]]:
+    for column, decodings in stored.items():
+        for decoding, cell in decodings.items():
+            if not len(cell["ids"]) == len(cell["gold"]) == len(cell["answers"]):
+                raise ValueError(f"{ANSWERS_FILE}: {column} {decoding}: columns of unequal length")
+            yield (column, decoding), Answers(tuple(cell["ids"]), tuple(cell["gold"]), tuple(cell["answers"]))
+
+
+def _collected(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], Answers]]:
+    cells: dict[tuple[str, str], list[tuple[str, Label, Label | None]]] = {}
+    for row in rows:
+        entry = (str(row["id"]), row["gold"], row["answer"])
+        cells.setdefault((row["column"], row["decoding"]), []).append(entry)
+    for position, entries in cells.items():
+        ids, gold, answers = zip(*sorted(entries, key=lambda entry: entry[0]), strict=True)
+        yield position, Answers(ids, gold, answers)
