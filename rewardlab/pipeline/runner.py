@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab import processes
 from rewardlab.errors import RunFolderError
+from rewardlab.pipeline.alone import alone
 from rewardlab.pipeline.attempts import attempt
 from rewardlab.pipeline.stage import TOGETHER, Stage, Work
 from rewardlab.runs import RunFolder
@@ -71,11 +73,18 @@ class Runner:
         return plan[-1][1]
 
     def _run(self, stage: Stage, folder: RunFolder, head: str) -> None:
-        from rewardlab.training.progress import Silent
-
         self._say(f"{head} ...")
         folder.open()
-        processes.wait()
+        with alone(folder, self._say) if processes.is_main() else nullcontext():
+            processes.wait()
+            if processes.gather(folder.is_done)[0]:
+                self._say(f"{head}: done by another command, {folder.path}")
+            else:
+                self._build(stage, folder, head)
+
+    def _build(self, stage: Stage, folder: RunFolder, head: str) -> None:
+        from rewardlab.training.progress import Silent
+
         inputs = {name: needed.folder(self.root).path for name, needed in stage.inputs.items()}
         recorder = self._make_recorder(stage.title) if self._make_recorder else Silent()
         with attempt(folder) as taken:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -294,6 +296,27 @@ class TestRunner:
         counting.runs.clear()
         counting.runner.execute(goal)
         assert counting.runs == ["right", "goal"]
+
+    def test_two_commands_that_need_one_stage_build_it_once(self, counting: Counting) -> None:
+        goal, entered, may_end = counting.stage("slow"), threading.Event(), threading.Event()
+
+        def slow(work: Work) -> dict[str, Any]:
+            counting.runs.append("slow")
+            entered.set()
+            assert may_end.wait(30)
+            return {}
+
+        goal = replace(goal, run=slow)
+        waited = threading.Event()
+        second = Runner(counting.runner.root, lambda line: waited.set() if "waiting" in line else None)
+        with ThreadPoolExecutor(2) as pool:
+            one = pool.submit(counting.runner.execute, goal)
+            assert entered.wait(30)
+            two = pool.submit(second.execute, goal)
+            assert waited.wait(30)
+            may_end.set()
+            assert one.result(30).path == two.result(30).path
+        assert counting.runs == ["slow"]
 
     def test_fresh_sets_the_goal_aside_and_keeps_what_it_needs(self, counting: Counting) -> None:
         folder = counting.runner.execute(counting.goal())
