@@ -182,6 +182,7 @@ class Roles:
                 model_type = getattr(self._model.config, "model_type", "")
                 raise ModelError(f"role {name!r} does not fit architecture {model_type!r}: {error}") from error
         cast_adapter_dtype(self._model, name, autocast_adapter_dtype=True)
+        self._model.eval()  # new modules start in training mode, where a stored adapter's own dropout would draw
         self._layers = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]
         if head is not None:
             head.to(device).requires_grad_(is_trainable)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import pstdev
 from typing import Any
 
 from rewardlab.errors import TrainingError
@@ -23,6 +24,7 @@ TOLERANCE = 1e-3
 GLOSSARY: Mapping[str, str] = {
     "reward/score": "mean score of the reward before shaping, over scored responses; the reward's own unit",
     "reward/total": "mean total that PPO trained on: normalised score, KL penalty and missing-end penalty, summed",
+    "reward/deviation": "standard deviation of the scores in the step; 0: nothing tells responses apart, no gradient",
     "reward/unscored": "share of responses that could not be judged; left out of loss and averages",
     "reward/malformed": "share of responses in which no answer could be read (lenient)",
     "reward/gold_accuracy": "share of right answers among responses with a gold label; monitoring only",
@@ -127,9 +129,10 @@ def summary(rows: Iterable[Mapping[str, Any]], lam: float | None = None) -> dict
         rows: From :meth:`Ledger.record` or :func:`scored_row`.
         lam: Lambda on the raw scale, for its saturation.
     """
-    means = _Means()
+    means, scores = _Means(), []
     for row in rows:
         scored = row["score"] is not None
+        scores += [row["score"]] if scored else []
         means.add("reward/score", row["score"])
         means.add("reward/total", row.get("total"))
         means.add("reward/unscored", float(not scored))
@@ -141,6 +144,7 @@ def summary(rows: Iterable[Mapping[str, Any]], lam: float | None = None) -> dict
         for kind, values in (("part", row["parts"]), ("term", row["terms"])):
             for name, value in values.items():
                 means.add(f"reward/{kind}/{name}", value)
+    means.add("reward/deviation", pstdev(scores) if len(scores) > 1 else None)
     return means.result()
 
 

@@ -36,6 +36,7 @@ from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.rollout import POLICY, VALUE, Actor, Chunk, Rollout, roll_out
 from rewardlab.training.schedule import batch_of, make_optimizer, make_scheduler
 from rewardlab.training.shaping import KLController, ScoreScale, shape
+from rewardlab.training.watch import Watch
 from rewardlab.types import Example, Reward, Score
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class PPOTrainer:
         torch.manual_seed(config.seed)  # adapters' A matrices
         self.actor = self._cast(value_start, value_scale)
         self.steps = config.ppo.steps if config.ppo.steps is not None else self._one_pass()
-        self.scale, self.kl = ScoreScale(), KLController(config.ppo)
+        self.scale, self.kl, self.watch = ScoreScale(), KLController(config.ppo), Watch()
         self.sampling = SamplingConfig(
             config.new_tokens, config.ppo.temperature, STOP_STRINGS[config.format], config.eval.batch
         )
@@ -249,6 +250,7 @@ class PPOTrainer:
         metrics |= self.kl.metrics()
         metrics["policy/lr"] = float(self.schedulers[POLICY].get_last_lr()[0])
         metrics |= {f"time/{phase}_s": value for phase, value in seconds.items()}
+        self.watch.look(step + 1, metrics)
         self.recorder.emit(step + 1, metrics)
         self.kl.update(metrics["policy/kl"], len(rollout.samples))
 

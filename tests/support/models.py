@@ -66,6 +66,14 @@ def tiny_tokenizer(
     return fast
 
 
+def word_tokenizer(words: Iterable[str]) -> FastTokenizer:
+    """A tokenizer that knows a few words, and nothing else: every other word is unknown."""
+    known = ["<pad>", "<eos>", "<unk>", *words]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(known)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return FastTokenizer(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>", unk_token="<unk>")
+
+
 def tiny_llama(
     folder: Path, tokenizer: FastTokenizer | None = None, *, width: int = 32, layers: int = 2, seed: int = 0
 ) -> Path:

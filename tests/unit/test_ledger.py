@@ -113,6 +113,7 @@ def test_summary() -> None:
     means = summary(rows, lam=5.0)
     assert means == {
         "reward/score": 4.0,  # (6 + 3 + 3) / 3: the unscored one is left out, not 0
+        "reward/deviation": pytest.approx(2**0.5),  # 2, -1, -1 around 4
         "reward/total": 0.5,
         "reward/unscored": 0.25,
         "reward/malformed": 0.25,
