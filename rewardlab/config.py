@@ -112,6 +112,7 @@ class PairsConfig(Section):
     samples: int = Field(5, ge=2, le=5, description="answers sampled from the SFT model per prompt, for ranking")
     held_out: int = Field(200, ge=1, description="validation rows a task for held-out pairs")
     balance_length: bool = Field(False, description="drop pairs until length does not tell which response is preferred")
+    only_held_out: bool = Field(False, description="make held-out pairs alone, to measure on")
 
 
 class RMConfig(Section):
@@ -130,7 +131,9 @@ class RMConfig(Section):
     batch: int = Field(64, ge=1, description="pairs per optimiser step")
     micro_batch: int = Field(8, ge=1, description="pairs per forward pass")
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
-    held_out_ranked: bool = Field(False, description="also measure on held-out ranked pairs (asks for rankings)")
+    held_out_ranked: bool = Field(
+        False, description="measure label RMs on the held-out part of the ranked training pairs, not on one made for it"
+    )
     sft_samples: int = Field(256, ge=16, description="SFT samples whose raw scores are stored for calibrated lambdas")
 
     def for_kind(self, kind: PairKind, rows: int) -> RMConfig:

@@ -34,7 +34,7 @@ def write_pairs(folder: Path, manifest: Mapping[str, Any], train: Built, held_ou
     write_json(folder / MANIFEST_FILE, manifest)
     kind = manifest["kind"]
     warn_of_leaks(kind, {name: found["lengths"] for name, found in manifest["tasks"].items()})
-    if train.pairs and not held_out.pairs:
+    if not held_out.pairs:
         logger.warning("no held-out %s pairs: reward models cannot be judged on this kind", kind)
 
 

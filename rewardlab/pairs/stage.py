@@ -76,7 +76,7 @@ def run_pairs(
         The manifest.
     Raises:
         InputError: What the kind needs was not given.
-        AnnotationError: Not a single training pair came out.
+        AnnotationError: Not a single training pair came out, though they were asked for.
     """
     rows = candidates(splits, config)
     if kind == "label":
@@ -88,14 +88,16 @@ def run_pairs(
     manifest["spent"] = annotator.spent() if annotator and parts.samples else {}
     write_pairs(folder.path, manifest, parts.train, parts.held_out)
     _check_failed(parts.samples, config)
-    _check_not_empty(kind, manifest)
+    if not config.pairs.only_held_out:
+        _check_not_empty(kind, manifest)
     return manifest
 
 
 def candidates(splits: Mapping[str, Splits], config: RunConfig) -> Candidates:
     """The rows that pairs are made from: the first rows of each part; ``pairs.limit`` bounds the held-out rows too."""
+    labelled = [] if config.pairs.only_held_out else splits.values()
     return Candidates(
-        [row for split in splits.values() for row in split.labelled[: config.pairs.limit]],
+        [row for split in labelled for row in split.labelled[: config.pairs.limit]],
         [row for split in splits.values() for row in split.validation[: config.pairs.held_out][: config.pairs.limit]],
     )
 

@@ -113,20 +113,28 @@ class Pipeline:
 
     def pairs(self, kind: PairKind) -> Stage:
         """Preference pairs of one kind, and held-out ones."""
-        settings = {**self._data("labelled", "validation"), "pairs": _dump(self.config.pairs), "kind": kind}
-        if kind == "label":
-            config = self._data_seeded()
-            inputs = {"annotate": self.annotate()} if self.config.format == "rationale" else {}
-            settings["wrong_label_seed"] = config.seed
-        else:
-            config = self.config
-            inputs = self._start_input()
-            settings |= {**self._model, **self._annotator_settings}
+        if kind != "label":
+            return self._ranked(kind, self.config)
+        config = self._data_seeded()
+        inputs = {"annotate": self.annotate()} if config.format == "rationale" else {}
+        return self._pairs(kind, config, {"wrong_label_seed": config.seed}, inputs)
+
+    def held_out_ranked(self) -> Stage:
+        """Ranked pairs of validation rows alone: what a label RM is measured on without ranking the labelled rows."""
+        pairs = self.config.pairs.model_copy(update={"only_held_out": True})
+        return self._ranked("ranked", self.config.model_copy(update={"pairs": pairs}))
+
+    def _ranked(self, kind: PairKind, config: RunConfig) -> Stage:
+        return self._pairs(kind, config, {**self._model, **self._annotator_settings}, self._start_input())
+
+    def _pairs(self, kind: PairKind, config: RunConfig, more: Mapping[str, Any], inputs: Mapping[str, Stage]) -> Stage:
+        part = "held-out " if config.pairs.only_held_out else ""
+        data = self._data("labelled", "validation")
         return self._stage(
             "pairs",
-            f"{kind} pairs of {self._names}",
-            f"{self._slug}-{kind}",
-            settings,
+            f"{part}{kind} pairs of {self._names}",
+            f"{self._slug}-{part.replace(' ', '-')}{kind}",
+            {**data, "pairs": _dump(config.pairs), "kind": kind, **more},
             inputs,
             lambda job: work.pairs(job, config, kind, self.splits, self.root / "annotations"),
             lambda: work.preview_pairs(config, kind, self.splits, self.root / "annotations"),
@@ -152,8 +160,10 @@ class Pipeline:
         rows = sum(len(split.labelled[: self.config.pairs.limit]) for split in self.splits.values())
         config = self.config.model_copy(update={"rm": self.config.rm.for_kind(kind, rows)})
         held_out = {"label": self.pairs("label")}
-        if kind != "label" or self.config.rm.held_out_ranked:
+        if kind != "label" or config.rm.held_out_ranked:
             held_out["ranked"] = self.pairs("ranked")
+        elif config.format == "rationale":
+            held_out["ranked"] = self.held_out_ranked()
         inputs = {
             **self._start_input(),
             "samples": self.samples(),

@@ -252,6 +252,22 @@ def test_ranked_stage_samples_once_and_resumes(tmp_path: Path) -> None:
     assert {row["split"] for row in samples} == {"labelled", "validation"}
 
 
+def test_held_out_pairs_alone_ask_about_validation_rows_alone(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def sample(examples: Sequence[Example], count: int) -> list[list[str]]:
+        asked.append(len(examples))
+        return [[GOOD, OTHER][:count] for _ in examples]
+
+    settings = config(pairs__only_held_out=True, pairs__samples=2)
+    annotator = Scripted(*["Ranking: 1>2"] * 10)
+    manifest = run_pairs(folder(tmp_path), settings, "ranked", splits(), sample_answers=sample, annotator=annotator)
+    assert asked == [len(annotator.asked)] == [10]
+    assert (manifest["pairs"], manifest["held_out_pairs"]) == (0, 10)
+    assert manifest["tasks"][TASK]["held_out_kinds"] == {"rationale_sensitive": 10}
+    assert (manifest["annotator_calls"], manifest["held_out_calls"]) == (0, 10)
+
+
 def test_no_pair_at_all_is_an_error_that_says_why(tmp_path: Path) -> None:
     def sample(examples: Sequence[Example], count: int) -> list[list[str]]:
         return [[GOOD] * count for _ in examples]

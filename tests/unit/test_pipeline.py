@@ -72,8 +72,9 @@ def changed(before: Stage, after: Stage) -> set[tuple[str, str]]:
 ANNOTATE, SFT, PPO = ("annotate", "sandbox"), ("sft", "rationale"), ("ppo", "mixed")
 SAMPLES = ("samples", "sandbox-sentiment")
 LABEL_PAIRS, RANKED_PAIRS = ("pairs", "label"), ("pairs", "ranked")
+HELD_OUT = ("pairs", "held-out-ranked")
 LABEL_RM, RANKED_RM = ("rm", "label"), ("rm", "ranked")
-ALL = [ANNOTATE, SFT, SAMPLES, LABEL_PAIRS, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO]
+ALL = [ANNOTATE, SFT, SAMPLES, LABEL_PAIRS, HELD_OUT, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO]
 
 
 class TestPlan:
@@ -99,6 +100,13 @@ class TestPlan:
     def test_bare_labels_need_no_rationales(self, pipeline: Callable[..., Pipeline]) -> None:
         goal = pipeline(format="label", reward__expression="label").ppo()
         assert kinds(goal) == [("sft", "label"), SAMPLES, LABEL_PAIRS, LABEL_RM, ("ppo", "label")]
+
+    def test_a_label_reward_model_is_measured_on_ranked_pairs_too(self, pipeline: Callable[..., Pipeline]) -> None:
+        """On those made for it, of validation rows alone, or on the held-out part of pairs that are trained on."""
+        own, shared = (pipeline(rm__held_out_ranked=flag).reward_model("label") for flag in (False, True))
+        assert own.inputs["held_out_ranked"].settings["pairs"]["only_held_out"]
+        assert shared.inputs["held_out_ranked"].fingerprint == pipeline().pairs("ranked").fingerprint
+        assert pipeline().reward_model("ranked").inputs["held_out_ranked"].slug.endswith("-ranked")
 
     def test_few_shots_need_rationales_to_show(self, pipeline: Callable[..., Pipeline]) -> None:
         assert kinds(pipeline(eval__shots=2).eval(None)) == [ANNOTATE, ("eval", "2-shot")]
@@ -188,11 +196,11 @@ class TestCacheKeys:
             ("annotate.concurrency", 1, set()),
             ("data.test", 3, set()),
             ("rm.lr", 0.5, {LABEL_RM, RANKED_RM, PPO}),
-            ("sft.lr", 0.5, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
-            ("lora.rank", 4, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
-            ("model.max_new_tokens", 9, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
-            ("seed", 1, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO}),
-            ("pairs.limit", 4, {LABEL_PAIRS, RANKED_PAIRS, LABEL_RM, RANKED_RM, PPO}),
+            ("sft.lr", 0.5, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
+            ("lora.rank", 4, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
+            ("model.max_new_tokens", 9, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
+            ("seed", 1, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
+            ("pairs.limit", 4, {LABEL_PAIRS, RANKED_PAIRS, HELD_OUT, LABEL_RM, RANKED_RM, PPO}),
             ("annotate.refusal_rate", 0.5, set(ALL)),
             ("data.labelled", 6, set(ALL)),
             ("data.seed", 1, set(ALL)),
