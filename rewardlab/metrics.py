@@ -18,6 +18,7 @@ where their denominators vanish. Values lie in [0, 1] or [-1, 1]; tables multipl
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -177,6 +178,16 @@ def draw_counts(items: int, resamples: int, seed: int) -> Floats:
     drawn = np.random.default_rng(seed).integers(0, items, size=(resamples, items))
     flat = (drawn + np.arange(resamples)[:, None] * items).ravel()
     return np.bincount(flat, minlength=resamples * items).reshape(resamples, items).astype(np.float64)
+
+
+@lru_cache(maxsize=1024)
+def item_seed(column: str, ids: tuple[str, ...], gold: tuple[Label, ...]) -> int:
+    """Seed of the resamples of a column's test items, sorted by id.
+
+    Equal for equal items in equal columns, so that the same items are drawn together wherever they occur: in the
+    interval that an evaluation stores, in the one that a table prints, and on both sides of a difference.
+    """
+    return zlib.crc32(repr((column, ids, gold)).encode())
 
 
 def bootstrap_interval(

@@ -70,7 +70,6 @@ def evaluate(
     generate: Generate,
     *,
     bootstrap: int = 1000,
-    seed: int = 0,
     prompt: Callable[[Example], str] = prompt_of,
 ) -> Evaluation:
     """Ask every example under both decodings, read the answers and measure them.
@@ -79,7 +78,6 @@ def evaluate(
         examples_by_column: Column of the table -> its labelled test examples, all of one task.
         generate: (examples, decoding) -> one text an example, in their order.
         bootstrap: Resamples over test items for the 95 % intervals.
-        seed: Seed of the resampling.
         prompt: The text that ``generate`` asks, for the record; few-shot evaluation hands in its own.
     Raises:
         DataError: A column has no examples, an example no gold label, or ``generate`` lost a response.
@@ -91,15 +89,20 @@ def evaluate(
         columns[column] = {}
         for decoding in DECODINGS:
             predictions = _predict(column, examples, decoding, generate, prompt)
-            columns[column][decoding] = measure_cell(predictions, bootstrap=bootstrap, seed=seed)
+            columns[column][decoding] = measure_cell(predictions, bootstrap=bootstrap)
             rows += predictions
     return Evaluation(rows, columns)
 
 
-def measure_cell(predictions: Sequence[Prediction], *, bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """Metrics with intervals, malformed shares and rationale quality of one column under one decoding."""
+def measure_cell(predictions: Sequence[Prediction], *, bootstrap: int = 1000) -> dict[str, Any]:
+    """Metrics with intervals, malformed shares and rationale quality of one column under one decoding.
+
+    The intervals are those that a comparison of one seed prints: the same resamples of the same items.
+    """
+    predictions = sorted(predictions, key=lambda row: row.id)
     task = tasks.get(predictions[0].task)
     gold, answers = [row.gold for row in predictions], [row.answer for row in predictions]
+    seed = metrics.item_seed(predictions[0].column, tuple(row.id for row in predictions), tuple(gold))
     qualities = [row.quality for row in predictions if row.quality is not None]
     return {
         "n": len(predictions),

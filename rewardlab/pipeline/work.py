@@ -204,7 +204,7 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
         return [GeneratedText(item.text, item.is_finished) for item in drawn]
 
     columns = {column: rows for split in splits.values() for column, rows in split.tests.items()}
-    found = measure(columns, generate, bootstrap=config.eval.bootstrap, seed=config.data.seed, prompt=questions.text)
+    found = measure(columns, generate, bootstrap=config.eval.bootstrap, prompt=questions.text)
     questions.warn()
     write_jsonl(job.folder.path / PREDICTIONS_FILE, (row.to_json() for row in found.rows))
     write_answers(job.folder.path, found.rows)

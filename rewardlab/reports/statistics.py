@@ -17,7 +17,6 @@ over seeds, 0.88-0.92 at 20 points, where accuracies pile up at their upper end 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,9 +26,8 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from rewardlab.errors import InputError
-from rewardlab.metrics import LEVEL, METRICS, Floats, percentile_interval, resample_counts
+from rewardlab.metrics import LEVEL, METRICS, Floats, item_seed, percentile_interval, resample_counts
 from rewardlab.reports.cells import CACHED_CELLS, CellData, coded
-from rewardlab.types import Label
 
 Basis = Literal["items", "seeds and items"]
 SEEDS_FOR_T = 3
@@ -148,16 +146,10 @@ def _over_seeds_and_items(value: float, draws: SeedDraws) -> Estimate:
 def _cell_draws(cell: CellData, metrics: tuple[str, ...], resamples: int) -> tuple[float, Floats]:
     """Value and resampled values (B,) of one cell; cached because differences and averages ask again."""
     everything = np.ones((1, len(cell.ids)))
-    counts = resample_counts(len(cell.ids), resamples, _item_seed(cell.column, cell.ids, cell.gold))
+    counts = resample_counts(len(cell.ids), resamples, item_seed(cell.column, cell.ids, cell.gold))
     pairs = [(metric, coded(cell, metric)) for metric in metrics]
     value = np.mean([METRICS[metric](code, everything)[0] for metric, code in pairs])
     return float(value), np.mean([METRICS[metric](code, counts) for metric, code in pairs], axis=0)
-
-
-@lru_cache(maxsize=1024)
-def _item_seed(column: str, ids: tuple[str, ...], gold: tuple[Label, ...]) -> int:
-    """Equal for equal items in equal columns, so that the same items are drawn together wherever they occur."""
-    return zlib.crc32(repr((column, ids, gold)).encode())
 
 
 def _check_same_items(a: CellData, b: CellData, where: str) -> None:

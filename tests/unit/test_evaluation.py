@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from rewardlab.errors import DataError
 from rewardlab.evaluation.few_shot import Demonstration, choose_demonstrations, few_shot_prompt
 from rewardlab.evaluation.predict import Decoding, GeneratedText, evaluate
+from rewardlab.reports.collect import load_eval
+from rewardlab.reports.statistics import draws_of, estimate
+from rewardlab.runs import read_json, write_json, write_jsonl
 from rewardlab.tasks.task import Task, tasks
 from rewardlab.types import Example
+from tests.support.runs import eval_folder
 
 TEMPLATES = {"label": "Q: {text}", "rationale": "Why? Q: {text}", "judgement": "Judge: {text}"}
 
@@ -89,6 +94,21 @@ def test_numbers_are_measured_by_correlation() -> None:
 def test_the_prompt_that_was_asked_is_recorded() -> None:
     rows, _ = evaluate({"toy": _examples(["yes"])}, _says(["yes"]), bootstrap=100, prompt=lambda example: example.id)
     assert rows[0].prompt == "row-0"
+
+
+def test_the_stored_interval_is_the_one_that_a_comparison_prints(tmp_path: Path) -> None:
+    """Rows out of order, ids whose order as text is another one; twelve right of twenty."""
+    examples = list(reversed(_examples(["yes", "no"] * 10)))
+    responses = [f"so\n\n The answer is: {'yes' if number < 12 else 'perhaps'}" for number in range(20)]
+    rows, columns = evaluate({"toy": examples}, _says(responses))
+    folder = eval_folder(tmp_path / "eval", columns={})
+    write_jsonl(folder / "predictions.jsonl", (row.to_json() for row in rows))
+    write_json(folder / "result.json", {**read_json(folder / "result.json"), "columns": columns})
+    cell = load_eval(folder).cells["toy", "sampled"]
+    printed = estimate(draws_of({0: cell}, ("accuracy",)))
+    stored = columns["toy"]["sampled"]["metrics"]["accuracy"]
+    assert stored == {"value": printed.value, "low": printed.low, "high": printed.high}
+    assert stored["low"] < stored["value"] < stored["high"]
 
 
 def test_evaluation_refuses_what_it_cannot_measure() -> None:
