@@ -35,18 +35,17 @@ def eval_stage(
     trained_config = stored_config(run)
     stage = _trained(run, trained_config, request.root)
     given = {key: value for key, value in {**request.given, **own, **request.overrides()}.items() if value is not None}
-    _refuse_other_model(request, run, trained_config)
+    _refuse_other_model(given.get("model.name"), request.file, run, trained_config)
     config = load_config({**_flat(trained_config.model_dump(mode="json")), **given}, NO_FILE)
     return config, lambda pipeline: pipeline.eval(stage)
 
 
-def _refuse_other_model(request: Request, run: Path, trained: RunConfig) -> None:
+def _refuse_other_model(model: str | None, file: Path | None, run: Path, trained: RunConfig) -> None:
     """An adapter belongs to its base model, and a run to its own configuration."""
-    model = request.given["model.name"]
     if model not in (None, trained.model.name):
         raise ConfigError(f"--model {model}: the run {run} was trained on {trained.model.name}; leave --model out")
-    if request.file is not None:
-        raise ConfigError(f"--config {request.file}: --run brings its own configuration; change it with --set")
+    if file is not None:
+        raise ConfigError(f"--config {file}: --run brings its own configuration; change it with --set")
 
 
 def stored_config(run: Path) -> RunConfig:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from rewardlab.cli import main as cli
+from rewardlab.config import load_config
 from rewardlab.errors import RewardlabError
+from rewardlab.pipeline import Pipeline
 from rewardlab.runs import read_json, write_json
 from tests.support.models import tiny_llama
 
@@ -68,6 +70,36 @@ def rewardlab(
 def written() -> list[str]:
     """Everything below the current folder."""
     return sorted(str(path) for path in Path().rglob("*"))
+
+
+@pytest.fixture
+def trained(rewardlab: Command) -> str:
+    """Folder of a PPO run that counts as finished."""
+    pipeline = Pipeline(load_config({"init": "base", "data.test": 4, "data.prompts": 4}), Path("runs"))
+    folder = pipeline.ppo().folder(Path("runs"))
+    folder.open()
+    folder.finish({})
+    return str(folder.path)
+
+
+class TestEvaluationOfARun:
+    @pytest.mark.parametrize("option", [("--model", "smollm2-135m-q4"), ("--set", "model.name=smollm2-135m-q4")])
+    def test_another_model_is_refused(self, rewardlab: Command, trained: str, option: tuple[str, str]) -> None:
+        said = rewardlab("eval", "--run", trained, *option).problem
+        assert said == (f"--model smollm2-135m-q4: the run {trained} was trained on sandbox-tiny; leave --model out")
+
+    def test_another_configuration_is_refused(self, rewardlab: Command, trained: str) -> None:
+        Path("mine.toml").write_text("seed = 3\n")
+        said = rewardlab("eval", "--run", trained, "--config", "mine.toml").problem
+        assert said == "--config mine.toml: --run brings its own configuration; change it with --set"
+
+    def test_its_own_model_may_be_named(self, rewardlab: Command, trained: str) -> None:
+        """And a rewardlab.toml of the folder, which holds defaults for training, is not read."""
+        Path("rewardlab.toml").write_text("seed = 3\n[model]\nname = 'absent'\n")
+        done = rewardlab("eval", "--run", trained, "--model", "sandbox-tiny", "--dry-run")
+        assert done.code == 0, done.err
+        assert f"[done] PPO on rule (sandbox-sentiment)\n   {trained}" in done.out
+        assert '"seed": 0,' in done.out
 
 
 class TestBadInput:
