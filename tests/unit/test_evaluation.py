@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from rewardlab.errors import DataError
+from rewardlab.evaluation.answers import write_answers
 from rewardlab.evaluation.few_shot import Demonstration, choose_demonstrations, few_shot_prompt
 from rewardlab.evaluation.predict import Decoding, GeneratedText, evaluate
 from rewardlab.reports.collect import load_eval
 from rewardlab.reports.statistics import draws_of, estimate
-from rewardlab.runs import read_json, write_json, write_jsonl
+from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import Task, tasks
 from rewardlab.types import Example
 from tests.support.runs import eval_folder
@@ -102,7 +103,7 @@ def test_the_stored_interval_is_the_one_that_a_comparison_prints(tmp_path: Path)
     responses = [f"so\n\n The answer is: {'yes' if number < 12 else 'perhaps'}" for number in range(20)]
     rows, columns = evaluate({"toy": examples}, _says(responses))
     folder = eval_folder(tmp_path / "eval", columns={})
-    write_jsonl(folder / "predictions.jsonl", (row.to_json() for row in rows))
+    write_answers(folder, rows)
     write_json(folder / "result.json", {**read_json(folder / "result.json"), "columns": columns})
     cell = load_eval(folder).cells["toy", "sampled"]
     printed = estimate(draws_of({0: cell}, ("accuracy",)))
