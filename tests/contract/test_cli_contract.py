@@ -110,7 +110,7 @@ def test_a_plan_takes_less_than_ten_seconds(tmp_path: Path) -> None:
     done = start(tmp_path, "-m", "rewardlab", "ppo", "--reward", "mixed", "--lambda", "5", "--dry-run")
     assert time.perf_counter() - begin < PLAN_S
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("[to run]") == 7
+    assert done.stdout.count("[to run]") == 8
     assert [path.name for path in tmp_path.iterdir()] in ([], [".cache"])
 
 
