@@ -88,6 +88,12 @@ CHECKS: tuple[Check, ...] = (
         sampling.law,
     ),
     Check(
+        "sampler's numbers",
+        "log-probabilities kept while sampling are those of a training pass",
+        "give --set ppo.old_logprobs=recompute, which asks the policy once more",
+        sampling.measured,
+    ),
+    Check(
         "place of the reward",
         "the score stands on the last token of each response",
         "responses and masks disagree about where a response ends; look at the end and padding tokens above",

@@ -131,7 +131,7 @@ class Patient:
     def gradients(self, micro_batch: int) -> dict[str, list[Tensor]]:
         """Gradients by optimiser in a whole PPO step from the disturbed state; zeros where there is none."""
         self.disturb()
-        self.trainer.config = self.trainer.config.model_copy(update={"micro_batch": micro_batch})
+        self.trainer.micro_batch = micro_batch
         with self._watched() as seen:
             self.trainer.step(1)
         return seen

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from transformers import GenerationConfig
 
-from rewardlab.doctor.patient import TOKENS, Patient
-from rewardlab.doctor.verdict import Finding, judged
+from rewardlab.doctor.patient import ROWS, TOKENS, Patient
+from rewardlab.doctor.verdict import Finding, judged, within
 from rewardlab.models.sampler import end_ids
-from rewardlab.training.rollout import POLICY
+from rewardlab.training.rollout import POLICY, roll_out
 
 SMALLEST_P = 1e-4
 """A sampler that draws from the model fails the test of its law once in ten thousand models."""
@@ -53,6 +54,18 @@ def law(patient: Patient) -> Finding:
         places += (likelier + inside * own[:, 0]).tolist()
     p = float(kstest(places, "uniform").pvalue)
     return judged(p >= SMALLEST_P, f"{len(places)} tokens, p = {p:.2g} (Kolmogorov-Smirnov), at least {SMALLEST_P:g}")
+
+
+def measured(patient: Patient) -> Finding:
+    """Log-probabilities kept while sampling are those of a training pass, so that a step may do without that pass."""
+    patient.disturb()
+    sampling = replace(patient.trainer.sampling, is_measured=True)
+    passed, trusted = (
+        roll_out(patient.trainer.actor, patient.examples, sampling, ROWS, ("doctor",), trusts_sampler=trusts)
+        for trusts in (False, True)
+    )
+    off = max(float((a.old - b.old).abs().max()) for a, b in zip(passed.chunks, trusted.chunks, strict=True))
+    return within(off, patient.drift_limit, "largest difference of a log-probability, nats:")
 
 
 def _generated(patient: Patient, prompt: Sequence[int], role: str | None) -> list[int]:

@@ -216,6 +216,7 @@ FAULTS: list[tuple[Break, Callable[[Patient], Finding], str]] = [
     (shifted_cache, sampling.greedy, "differ where two tokens are"),
     (sharper_draws, sampling.law, "p = "),
     (top_k_draws, sampling.law, "p = "),
+    (shifted_cache, sampling.measured, "largest difference of a log-probability"),
     (reward_one_late, update.reward_place, r"wrong in responses \["),
     (frozen_critic, update.gradients, "policy 4 of 4, value 2 of 6"),
     (frozen_critic, update.isolation, "6 of 10 trained tensors moved, 0 others"),
@@ -256,7 +257,7 @@ class TestCommand:
         assert cli.run(["doctor", "--model", folder, "--dtype", "float32", "--set", "model.max_prompt_tokens=96"]) == 0
         said = capsys.readouterr().out
         assert all(check.name in said for check in CHECKS)
-        assert "17 passed, 1 skipped in" in said
+        assert "18 passed, 1 skipped in" in said
         assert "failed" not in said
 
     def test_a_faulty_model(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,6 +131,9 @@ def test_the_bandit_is_solved(tmp_path: Path) -> None:
     assert found.best.payoff == 1.0
     assert found.start.payoff < 0.3
     assert found.end.payoff > 0.95
+    rows = list(read_jsonl(tmp_path / "run" / "metrics.jsonl"))
+    assert rows[0]["policy/kl"] == 0.0
+    assert fmean(row["value/explained_variance"] for row in rows[5:15]) > 0.1  # the critic tells prompts apart
 
 
 @pytest.mark.parametrize("beta", [0.3, 0.6])
