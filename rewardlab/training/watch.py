@@ -31,7 +31,9 @@ SIGNS = (
     Sign(
         "policy/kl",
         lambda value: value < 0,
-        "was negative: responses are not drawn from the distribution that their log-probabilities describe",
+        "was negative: responses are not drawn from the distribution that their log-probabilities describe, and the KL "
+        "penalty now pays the policy for it; stop, let `rewardlab doctor` examine the model, and try "
+        "--set ppo.old_logprobs=recompute or --dtype float32",
     ),
     Sign(
         "reward/deviation",

@@ -67,6 +67,7 @@ def test_a_kl_that_stays_negative_draws_a_warning(caplog: pytest.LogCaptureFixtu
             watch.look(step, {"policy/kl": value})
     [said] = caplog.messages  # once, however long it lasts
     assert said.startswith("in steps 11 to 20 policy/kl was negative: responses are not drawn")
+    assert "`rewardlab doctor`" in said  # what to do
 
 
 def test_dropout_of_the_model_is_off(tmp_path: Path) -> None:
