@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from rewardlab.pipeline import Pipeline, Runner, Stage
     from rewardlab.runs import RunFolder
     from rewardlab.training.progress import Recorder
+    from rewardlab.training.trackers import TrackerName
+
+Track = Callable[[Path], "Recorder"]
+"""Makes a recorder for a run folder."""
+
 
 SHOWN = {
     "sft/loss": "loss",
@@ -32,15 +37,17 @@ BAR = 24
 """Width of the bar of stages that do not train, characters."""
 
 
-def run_goal(request: Request, config: RunConfig, choose: Callable[[Pipeline], Stage]) -> RunFolder | None:
+def run_goal(
+    request: Request, config: RunConfig, choose: Callable[[Pipeline], Stage], track: Track | None = None
+) -> RunFolder | None:
     """Build the goal's plan and run it; None with ``--dry-run``, which prints it, and outside the main process."""
     from rewardlab.pipeline import Pipeline, check
 
     check(config)
-    return run_stage(request, config, choose(Pipeline(config, request.root)))
+    return run_stage(request, config, choose(Pipeline(config, request.root)), track)
 
 
-def run_stage(request: Request, config: RunConfig, goal: Stage) -> RunFolder | None:
+def run_stage(request: Request, config: RunConfig, goal: Stage, track: Track | None = None) -> RunFolder | None:
     """Run a stage, into ``--out`` if that is given; with ``--dry-run`` print its plan and return None."""
     if request.out is not None:
         goal = replace(goal, at=request.out)
@@ -51,7 +58,7 @@ def run_stage(request: Request, config: RunConfig, goal: Stage) -> RunFolder | N
     from rewardlab.annotate import BatchPending
 
     try:
-        folder = make_runner(request.root).execute(goal, fresh=request.is_fresh)
+        folder = make_runner(request.root, track).execute(goal, fresh=request.is_fresh)
     except BatchPending as pending:
         typer.echo(str(pending))
         return None
@@ -59,12 +66,20 @@ def run_stage(request: Request, config: RunConfig, goal: Stage) -> RunFolder | N
     return folder if processes.is_main() else None
 
 
-def make_runner(root: Path) -> Runner:
+def tracked(name: TrackerName | None) -> Track:
+    """What ``--tracker`` asks for; raises ConfigError when it is not installed."""
+    from rewardlab.training.trackers import make_tracker, resolve_tracker
+
+    resolved = resolve_tracker(name)
+    return lambda folder: make_tracker(resolved, folder)
+
+
+def make_runner(root: Path, track: Track | None = None) -> Runner:
     """A runner that talks on standard error, with progress bars where that is a terminal."""
     from rewardlab.pipeline import Runner
 
     is_terminal = sys.stderr.isatty() and processes.is_main()
-    return Runner(root, say, _bar if is_terminal else None, count_up if is_terminal else None)
+    return Runner(root, say, _bar if is_terminal else None, count_up if is_terminal else None, track)
 
 
 def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:

@@ -11,12 +11,17 @@ from rewardlab.cli import annotate
 from rewardlab.cli.annotate import BatchAction, BudgetUSD, Limit, MaxFailed, Prices, asking
 from rewardlab.cli.compare import compare
 from rewardlab.cli.options import Request, stage_command
-from rewardlab.cli.running import run_goal
+from rewardlab.cli.running import run_goal, tracked
+from rewardlab.training.trackers import TrackerName
 from rewardlab.types import PairKind
 
 BalanceLength = Annotated[
     bool | None,
     typer.Option("--balance-length", help="Drop pairs until length does not tell which response is preferred."),
+]
+Tracker = Annotated[
+    TrackerName | None,
+    typer.Option(help="Where metrics of training go too: tensorboard (the default where it is installed), none."),
 ]
 Keep = Annotated[int | None, typer.Option(help="Newest checkpoints kept while it trains.")]
 
@@ -60,13 +65,14 @@ def sft(
         bool | None, typer.Option("--rationales/--no-rationales", help="Answer with a rationale first.")
     ] = None,
     limit: Limit = None,
+    tracker: Tracker = None,
 ) -> None:
     """Fine-tune on the labelled rows; without rationales the answer format is the bare label."""
     config = request.config({"data.labelled": limit})
     asks_rationales = config.format == "rationale" if rationales is None else rationales
     if not asks_rationales and request.given["format"] is None and config.format == "rationale":
         config = request.config({"data.labelled": limit, "format": "label"})
-    folder = run_goal(request, config, lambda pipeline: pipeline.sft(asks_rationales))
+    folder = run_goal(request, config, lambda pipeline: pipeline.sft(asks_rationales), tracked(tracker))
     if folder:
         typer.echo(f"adapter: {folder.path / 'adapter'}")
 
@@ -76,10 +82,11 @@ def train_reward_model(
     kind: Annotated[PairKind, typer.Option(help="label, ranked or rationale.")] = "label",
     limit: Limit = None,
     balance_length: BalanceLength = None,
+    tracker: Tracker = None,
 ) -> None:
     """Train a reward model on pairs of one kind."""
     config = request.config({**_pair_limits(kind, limit), "pairs.balance_length": balance_length})
-    folder = run_goal(request, config, lambda pipeline: pipeline.reward_model(kind))
+    folder = run_goal(request, config, lambda pipeline: pipeline.reward_model(kind), tracked(tracker))
     if folder:
         typer.echo(f"reward model: {folder.path}")
         _print_accuracies(folder.result()["accuracy"])
@@ -95,6 +102,7 @@ def ppo(
     init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
     preset: Annotated[str | None, typer.Option(help="Published settings: rllr or ppo-nlu.")] = None,
     limit: Limit = None,
+    tracker: Tracker = None,
 ) -> None:
     """Train the policy on a reward with PPO and LoRA; what is missing before it runs first."""
     given = {
@@ -107,7 +115,7 @@ def ppo(
         "preset": preset,
         "data.prompts": limit,
     }
-    folder = run_goal(request, request.config(given), lambda pipeline: pipeline.ppo())
+    folder = run_goal(request, request.config(given), lambda pipeline: pipeline.ppo(), tracked(tracker))
     if folder:
         typer.echo(f"policy: {folder.path / 'adapter'}\nevaluate it: rewardlab eval --run {folder.path}")
 

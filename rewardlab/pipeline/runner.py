@@ -32,6 +32,7 @@ class Runner:
         say: Told one line per stage.
         make_recorder: Makes a recorder for a stage's title; None records in the run folder alone.
         report: Progress of stages that do not train.
+        track: Makes a further recorder for a stage's run folder; None makes none.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Runner:
         say: Say = logger.info,
         make_recorder: Callable[[str], Recorder] | None = None,
         report: Callable[[str, int, int], None] | None = None,
+        track: Callable[[Path], Recorder] | None = None,
     ) -> None:
         self.root = root
         self._say = say
         self._make_recorder = make_recorder
         self._report = report or (lambda what, done, total: None)
+        self._track = track
 
     def plan(self, goal: Stage) -> list[tuple[Stage, RunFolder]]:
         """All stages behind ``goal`` with their folders, inputs first."""
@@ -83,16 +86,22 @@ class Runner:
                 self._build(stage, folder, head)
 
     def _build(self, stage: Stage, folder: RunFolder, head: str) -> None:
-        from rewardlab.training.progress import Silent
-
         inputs = {name: needed.folder(self.root).path for name, needed in stage.inputs.items()}
-        recorder = self._make_recorder(stage.title) if self._make_recorder else Silent()
+        recorder = self._recorder(stage, folder)
         with attempt(folder) as taken:
             together = stage.kind in TOGETHER or processes.is_main()
             result = stage.run(Work(folder, inputs, recorder, self._report)) if together else {}
         folder.finish({**result, "stage_seconds": round(taken.seconds, 2)})
         processes.wait()
         self._say(f"{head}: {taken.seconds:.1f} s, {folder.path}")
+
+    def _recorder(self, stage: Stage, folder: RunFolder) -> Recorder:
+        """What the stage's numbers go to beside its folder's own file; of several processes only the main one's."""
+        from rewardlab.training.progress import Several
+
+        shown = [self._make_recorder(stage.title)] if self._make_recorder else []
+        tracked = [self._track(folder.path)] if self._track and processes.is_main() else []
+        return Several(*shown, *tracked)
 
 
 def _set_aside(folder: RunFolder) -> None:
