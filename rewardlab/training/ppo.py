@@ -200,6 +200,12 @@ class PPOTrainer:
         policy = policy_loss(
             now.logprobs, chunk.old, chunk.advantages, chunk.counts, clip=self.config.clip_ratio, count=count
         )
+        loss = policy.loss
+        if needs_entropy and now.entropies is not None:
+            loss = loss - self.config.entropy_coef * (now.entropies * chunk.counts).sum() / count
+        has_own_adapter = self.actor.critic == "adapter"
+        if has_own_adapter:  # nothing is shared, so the policy's activations can go before the critic's are made
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
         value = value_loss(
             self.actor.values(chunk, now.states),
             chunk.values,
@@ -208,11 +214,8 @@ class PPOTrainer:
             clip=self.config.value_clip * spread,
             count=count,
         )
-        shared = self.config.value_coef if self.actor.critic == "head" else 1.0
-        loss = policy.loss + shared * value.loss
-        if needs_entropy and now.entropies is not None:
-            loss = loss - self.config.entropy_coef * (now.entropies * chunk.counts).sum() / count
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
+        last = value.loss if has_own_adapter else loss + self.config.value_coef * value.loss
+        last.backward()  # type: ignore[no-untyped-call]  # as above
         averages.add_losses(policy, value, chunk.counts)
 
     def _optimise(self, name: str) -> float:

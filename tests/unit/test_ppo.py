@@ -22,7 +22,7 @@ from rewardlab.rewards.ledger import GLOSSARY as LEDGER_GLOSSARY
 from rewardlab.rewards.ledger import Ledger
 from rewardlab.runs import read_jsonl
 from rewardlab.training import ppo
-from rewardlab.training.metrics import GLOSSARY
+from rewardlab.training.metrics import GLOSSARY, Averages
 from rewardlab.training.ppo import PPOTrainer
 from rewardlab.training.progress import Silent
 from rewardlab.training.rollout import roll_out
@@ -333,3 +333,29 @@ def test_a_sampler_that_disagrees_with_training_is_not_trusted(tmp_path: Path, m
     with pytest.raises(TrainingError, match=r"the sampler's probabilities differ .* --set ppo\.old_logprobs=recompute"):
         ppo_trainer(tmp_path, early_letters).train()
     ppo_trainer(tmp_path / "again", early_letters, old_logprobs="recompute").train()
+
+
+@pytest.mark.parametrize(("critic", "expected"), [("adapter", ["policy", "backward", "value", "backward"]),
+                                                  ("head", ["policy", "backward"])])  # fmt: skip
+def test_an_adapter_critic_reads_after_the_policys_activations_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critic: str, expected: list[str]
+) -> None:
+    trainer = ppo_trainer(tmp_path, early_letters, steps=1, micro_batch=8, value=critic)
+    rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 8, (0, 0))
+    [chunk] = rollout.chunks
+    chunk.counts, chunk.advantages, chunk.returns = chunk.response_keep, chunk.old, chunk.values
+    events: list[str] = []
+    hidden, backward = trainer.trunk.hidden, Tensor.backward
+
+    def reading(ids: Tensor, keep: Tensor, role: str | None) -> Tensor:
+        events.append(str(role))
+        return hidden(ids, keep, role)
+
+    def going_back(self: Tensor, *rest: Any) -> None:
+        events.append("backward")
+        backward(self, *rest)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(trainer.trunk, "hidden", reading)
+    monkeypatch.setattr(Tensor, "backward", going_back)
+    trainer._backward(chunk, 8, 1.0, Averages())
+    assert events == expected
