@@ -32,7 +32,10 @@ def compare(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="also write the table (md, tex, csv), differences.csv and reward_curves.png here"),
+        typer.Option(help="also write the table (md, tex, csv), differences.csv and reward_curves.svg here"),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="also write the whole report here, one page without other files")
     ] = None,
     convention: Annotated[
         ConventionChoice, typer.Option(help="Pearson and accuracy (rllr), or Spearman and F1 (ppo-nlu)")
@@ -68,3 +71,10 @@ def compare(
 
         written = write_comparison(table, found, paths, out)
         console.print(f"written: {', '.join(map(str, written))}", markup=False, highlight=False, soft_wrap=True)
+    if html is not None:
+        from rewardlab.reports.page import write_page
+        from rewardlab.reports.related import related
+        from rewardlab.reports.sections import Report
+
+        report = Report(html.parent, table, found, related(collected.runs, paths), command="rewardlab compare")
+        console.print(f"written: {write_page(html, report)}", markup=False, highlight=False, soft_wrap=True)

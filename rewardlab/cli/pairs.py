@@ -14,8 +14,6 @@ from rewardlab.types import PairKind
 
 app = typer.Typer(help="Look at preference pairs, import and export them.", no_args_is_help=True)
 
-PLOT = "pair_kinds.png"
-
 
 class Part(StrEnum):
     """Which pairs of a folder."""
@@ -32,8 +30,9 @@ def stats(
     ] = None,
 ) -> None:
     """Print what pairs are made of; draw which kinds a model samples per task (RLLR figure 2)."""
+    from rewardlab.reports.charts import write_picture
     from rewardlab.reports.pairs import kinds_table, pairs_table
-    from rewardlab.reports.plots import draw_pair_kinds
+    from rewardlab.reports.plots import pair_kinds_picture
 
     if folders:
         from rewardlab.pairs.summary import summarise
@@ -47,9 +46,10 @@ def stats(
         if folder is None:
             return
         sampled, place = folder.result()["sampled"], folder.path
-    if sampled:
+    picture = pair_kinds_picture(sampled, {})
+    if picture is not None:
         typer.echo(kinds_table(sampled))
-        typer.echo(f"plot: {draw_pair_kinds(sampled, place / PLOT)}")
+        typer.echo(f"plot: {write_picture(picture, place)}")
 
 
 def import_(

@@ -17,21 +17,21 @@ KINDS = ("annotate", "sft", "samples", "pairs", "rm", "ppo", "eval")
 def print_suite(suite: Suite, todo: Sequence[Cell], folders: Sequence[Path], root: Path, out: Path) -> None:
     """Print the time of each stage and the table; write the report into ``out``."""
     times = stage_times(todo, root)
-    for title, seconds in times.items():
-        typer.echo(f"{seconds:8.1f} s  {title}")
+    for title, taken in times.items():
+        typer.echo(f"{sum(seconds for _, seconds in taken):8.1f} s  {title}")
     compare(list(folders))
     kinds = {kind: [stage.folder(root).path for stage in stages_of(todo, kind)] for kind in ("ppo", "rm", "pairs")}
     page = write_report(
         out, folders, kinds["ppo"], kinds["rm"], kinds["pairs"], times, command=f"rewardlab suite run ({suite.name})"
     )
-    typer.echo(f"report: {page}")
+    typer.echo(f"report: {page} and {page.with_suffix('.html').name} beside it")
 
 
-def stage_times(todo: Sequence[Cell], root: Path) -> dict[str, float]:
-    """Stage -> seconds it took when it ran; equal stages of several seeds are added up."""
-    times: dict[str, float] = {}
+def stage_times(todo: Sequence[Cell], root: Path) -> dict[str, list[tuple[Path, float]]]:
+    """Stage -> the folder of each run of it, and the seconds it took when it ran; equal stages of seeds together."""
+    times: dict[str, list[tuple[Path, float]]] = {}
     for kind in KINDS:
         for stage in stages_of(todo, kind):
-            seconds = float(stage.folder(root).result()["stage_seconds"])
-            times[stage.title] = times.get(stage.title, 0.0) + seconds
+            folder = stage.folder(root)
+            times.setdefault(stage.title, []).append((folder.path, float(folder.result()["stage_seconds"])))
     return times

@@ -1,4 +1,4 @@
-"""Pictures: reward curves, the saturation of lambda, the mix of pair kinds. Drawn without a display, saved as PNG."""
+"""Pictures: reward curves over PPO steps, the saturation of lambda, the mix of pair kinds; and the logs behind them."""
 
 from __future__ import annotations
 
@@ -6,27 +6,20 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from statistics import fmean, pstdev
 
 from rewardlab.errors import RewardlabError
-from rewardlab.reports.collect import EvalRun, same_run
+from rewardlab.reports.charts import OTHER, Bar, Line, Panel, Picture
+from rewardlab.reports.render import Source
+from rewardlab.reports.table import shown_value
 from rewardlab.runs import read_json, read_jsonl
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
 SCORE, PART, GOLD, KL = "reward/score", "reward/part/", "reward/gold_accuracy", "policy/kl"
 SATURATION = "reward/lambda_saturation"
-PAIR_KINDS = {"rationale_sensitive": "tab:blue", "label_sensitive": "tab:orange", "malformed": "tab:gray"}
+PAIR_KINDS = {"rationale_sensitive": 0, "label_sensitive": 1, "malformed": OTHER}
 """Kind of a pair of samples, as manifests of pairs call it -> its colour."""
-PANEL_INCHES = (4.4, 3.2)
-DPI = 120
-PANELS_PER_ROW = 3
 TITLES = {
     SCORE: "trained reward, mean score",
     GOLD: "accuracy against gold (monitored, not trained on)",
@@ -49,118 +42,108 @@ class CurveRun:
     series: Mapping[str, Mapping[int, float]]
 
 
-def load_curves(paths: Iterable[Path], evals: Sequence[EvalRun] = ()) -> list[CurveRun]:
-    """Read the logs of PPO runs, named by the evaluations made of them; unreadable ones are logged and left out."""
+def load_curves(paths: Iterable[Path], names: Mapping[str, str]) -> list[CurveRun]:
+    """Read the logs of PPO runs; unreadable ones are logged and left out.
+
+    Args:
+        paths: Run folders.
+        names: Name of a run folder -> its method, where an evaluation says so.
+    """
     runs = []
     for path in paths:
         try:
-            runs.append(CurveRun(path, _method(path, evals), _series(path / "metrics.jsonl")))
+            runs.append(CurveRun(path, names.get(path.name) or _method(path), _series(path / "metrics.jsonl")))
         except (RewardlabError, KeyError, TypeError, ValueError) as error:
             logger.warning("%s: left out of the curves (%s)", path, error)
     return runs
 
 
-def draw_curves(runs: Sequence[CurveRun], path: Path) -> Path | None:
-    """``reward_curves.png``: score, each part of the reward, gold accuracy and KL over steps, in a panel each.
+def colours_of(names: Iterable[str]) -> dict[str, int]:
+    """Method -> its colour in every picture, in their order; those beyond the tenth share a grey."""
+    return {name: min(place, OTHER) for place, name in enumerate(dict.fromkeys(names))}
 
-    Returns:
-        ``path``, or None when no run logged any of them.
-    """
+
+def legend(names: Iterable[str], colours: Mapping[str, int]) -> list[tuple[str, int]]:
+    """A legend of these methods; the grey ones are one entry."""
+    shown = dict.fromkeys(names)
+    named = [(name, colours[name]) for name in shown if colours[name] < OTHER]
+    grey = [name for name in shown if colours[name] >= OTHER]
+    return [*named, *([(f"{len(grey)} others" if len(grey) > 1 else grey[0], OTHER)] if grey else [])]
+
+
+def curves_picture(runs: Sequence[CurveRun], colours: Mapping[str, int]) -> Picture | None:
+    """Score, each part of the reward, gold accuracy and KL over steps (PPO-NLU figure 2); None when none is logged."""
     present = {name for run in runs for name in run.series}
     parts = sorted(name for name in present if name.startswith(PART))
-    return _draw([name for name in (SCORE, *parts, GOLD, KL) if name in present], runs, path)
+    alt = "Reward, its parts, gold accuracy and KL over PPO steps"
+    return _curves("reward_curves", alt, [name for name in (SCORE, *parts, GOLD, KL) if name in present], runs, colours)
 
 
-def draw_saturation(runs: Sequence[CurveRun], path: Path) -> Path | None:
+def saturation_picture(runs: Sequence[CurveRun], colours: Mapping[str, int]) -> Picture | None:
     """How often lambda binds, over steps; None when no run uses lambda."""
     using = [run for run in runs if run.series.get(SATURATION)]
-    return _draw([SATURATION], using, path) if using else None
+    alt = "Share of responses whose label RM score reaches λ"
+    return _curves("lambda_saturation", alt, [SATURATION] if using else [], using, colours)
 
 
-def draw_pair_kinds(distributions: Mapping[str, Mapping[str, float]], path: Path) -> Path | None:
+def pair_kinds_picture(
+    distributions: Mapping[str, Mapping[str, float]], sources: Mapping[str, Sequence[Source]]
+) -> Picture | None:
     """Kinds of all pairs of SFT samples, a bar a task (RLLR figure 2).
 
     Args:
         distributions: Task -> share of each of :data:`PAIR_KINDS`.
+        sources: Task -> the folders of pairs.
     Returns:
-        ``path``, or None without tasks.
+        None without tasks.
     """
     if not distributions:
         return None
-    figure = new_figure(1, max(1, len(distributions)))
-    axes = figure.subplots()
-    bottom = np.zeros(len(distributions))
-    for kind, colour in PAIR_KINDS.items():
-        shares = np.array([float(found.get(kind, 0.0)) for found in distributions.values()])
-        bars = axes.bar(
-            list(distributions), shares, bottom=bottom, color=colour, label=kind.replace("_", "-"), width=0.6
+    bars = [
+        Bar(
+            task,
+            [(float(found.get(kind, 0.0)), colour) for kind, colour in PAIR_KINDS.items()],
+            shown_value(found.get("rationale_sensitive", 0.0)),
+            sources=sources.get(task, ()),
         )
-        axes.bar_label(
-            bars,
-            labels=[f"{share:.0%}" if share >= 0.03 else "" for share in shares],
-            label_type="center",
-            color="white",
-        )
-        bottom += shares
-    axes.set(ylim=(0, 1), ylabel="share of pairs of samples")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3, frameon=False)
-    return save_figure(figure, path)
+        for task, found in distributions.items()
+    ]
+    kinds = [(kind.replace("_", "-"), colour) for kind, colour in PAIR_KINDS.items()]
+    panel = Panel("kinds of pairs of samples", bars, "share of pairs, %")
+    return Picture("pair_kinds", "Shares of rationale- and label-sensitive pairs", [panel], kinds)
 
 
-def _draw(names: Sequence[str], runs: Sequence[CurveRun], path: Path) -> Path | None:
-    if not names:
+def _curves(
+    name: str, alt: str, metrics: Sequence[str], runs: Sequence[CurveRun], colours: Mapping[str, int]
+) -> Picture | None:
+    if not metrics:
         return None
-    columns = min(PANELS_PER_ROW, len(names))
-    rows = -(-len(names) // columns)
-    figure = new_figure(rows, columns)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes, name in zip(panels, names, strict=False):
-        _panel(axes, name, runs)
-    for empty in panels[len(names) :]:
-        empty.set_axis_off()
-    handles, labels = _legend(panels)
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False)
-    return save_figure(figure, path)
+    panels = [
+        Panel(TITLES.get(metric, f"part: {metric.removeprefix(PART)}"), _lines(metric, runs, colours), "PPO step")
+        for metric in metrics
+    ]
+    return Picture(name, alt, panels, legend((run.method for run in runs), colours))
 
 
-def _panel(axes: Axes, name: str, runs: Sequence[CurveRun]) -> None:
-    """One metric: the mean over a method's runs, with a band of one standard deviation."""
-    methods = list(dict.fromkeys(run.method for run in runs))
-    for number, method in enumerate(methods):
-        found = [run.series[name] for run in runs if run.method == method and run.series.get(name)]
-        if not found:
-            continue
-        steps = sorted(set.intersection(*(set(series) for series in found)))
-        values = np.array([[series[step] for step in steps] for series in found])
-        mean, sd = values.mean(axis=0), values.std(axis=0)
-        (line,) = axes.plot(steps, mean, color=f"C{number % 10}", label=method, linewidth=1.4)
-        if len(found) > 1:
-            axes.fill_between(steps, mean - sd, mean + sd, color=line.get_color(), alpha=0.2, linewidth=0)
-    axes.set(title=TITLES.get(name, f"part: {name.removeprefix(PART)}"), xlabel="PPO step")
-    axes.title.set_fontsize(9)
-    axes.grid(alpha=0.3)
+def _lines(metric: str, runs: Sequence[CurveRun], colours: Mapping[str, int]) -> list[Line]:
+    """One metric: the mean over each method's runs, with a band of one standard deviation."""
+    grouped: dict[str, list[CurveRun]] = {}
+    for run in runs:
+        if run.series.get(metric):
+            grouped.setdefault(run.method, []).append(run)
+    return [_mean_line(metric, method, found, colours[method]) for method, found in grouped.items()]
 
 
-def _legend(panels: Iterable[Axes]) -> tuple[list[Any], list[str]]:
-    """Every method once, whichever panels it is drawn in."""
-    entries = {
-        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    return list(entries.values()), list(entries)
-
-
-def new_figure(rows: int, columns: int) -> Figure:
-    """A figure for so many panels."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows), dpi=DPI, layout="constrained")
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a PNG, its folder made when missing; returns ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
-    return path
+def _mean_line(metric: str, method: str, runs: Sequence[CurveRun], colour: int) -> Line:
+    """The steps that all runs logged."""
+    steps = sorted(set.intersection(*(set(run.series[metric]) for run in runs)))
+    values = [[run.series[metric][step] for run in runs] for step in steps]
+    mean, sd = [fmean(each) for each in values], [pstdev(each) for each in values]
+    sources = [Source(run.path) for run in runs]
+    if len(runs) < 2:
+        return Line(method, colour, steps, mean, sources=sources)
+    low, high = ([m + sign * s for m, s in zip(mean, sd, strict=True)] for sign in (-1, 1))
+    return Line(method, colour, steps, mean, low, high, sources)
 
 
 def _series(path: Path) -> dict[str, dict[int, float]]:
@@ -173,10 +156,7 @@ def _series(path: Path) -> dict[str, dict[int, float]]:
     return series
 
 
-def _method(path: Path, evals: Sequence[EvalRun]) -> str:
-    """The name under which a run was evaluated, else the one it stores, else its folder's."""
-    for run in evals:
-        if run.model_run is not None and same_run(run.model_run, path):
-            return run.key.method
+def _method(path: Path) -> str:
+    """The method that a run stores, else its folder's name."""
     result = path / "result.json"
     return str((read_json(result) if result.exists() else {}).get("method", path.name))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rewardlab.reports.cells import Position
 from rewardlab.reports.conventions import metric_title
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, frame, marks, shown_value
@@ -41,10 +42,22 @@ _LATEX = {
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A run folder that a number comes from, and what that run alone says, as printed."""
+
+    path: Path
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One printed cell: the value, an interval in small print, the value's mark, and its spread over seeds.
 
-    ``is_tied``: the value is not the best, and not beyond noise from it.
+    Attributes:
+        is_tied: The value is not the best, and not beyond noise from it.
+        sources: The runs behind it; the HTML page links to them.
+        href: Where its text leads, a relative path.
+        is_code: Printed as code.
     """
 
     text: str
@@ -52,6 +65,9 @@ class Cell:
     mark: Mark = ""
     spread: str = ""
     is_tied: bool = False
+    sources: Sequence[Source] = ()
+    href: str = ""
+    is_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +100,8 @@ def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool
     marked = marks(table)
     rows = [
         [
-            *(Cell(str(getattr(row.key, name)) or MISSING) for name in ["method", *origins]),
+            Cell(row.key.method, sources=all_sources(row)),
+            *(Cell(str(getattr(row.key, name)) or MISSING) for name in origins),
             *(
                 score_cell(row, position, marked.get((number, position), ""), (number, position) in table.ties)
                 for position in positions
@@ -205,11 +222,26 @@ def score_cell(row: Row, position: tuple[str, str], mark: Mark, is_tied: bool) -
     if score is None:
         return Cell(MISSING)
     spread = "" if score.sd is None else f" ± {shown_value(score.sd)}"
-    return Cell(shown_value(score.value), interval_text(score), mark, spread, is_tied and mark != "best")
+    tied = is_tied and mark != "best"
+    return Cell(shown_value(score.value), interval_text(score), mark, spread, tied, sources_at(row, position))
+
+
+def all_sources(row: Row) -> list[Source]:
+    """All evaluations of a method."""
+    return [Source(run.path) for run in row.runs]
+
+
+def sources_at(row: Row, position: Position) -> list[Source]:
+    """The evaluations behind a row's value at one position, each with the value of its seed."""
+    if position[0] == AVERAGE:
+        return all_sources(row)
+    used = {run.seed: run for run in row.runs if position in run.cells}
+    return [Source(run.path, shown_value(row.by_seed[position][seed])) for seed, run in sorted(used.items())]
 
 
 def _cost_cells(row: Row) -> list[Cell]:
-    return [Cell(str(len(row.seeds))), *(Cell(f"{row.cost[name]:.0f}") for name in COSTS)]
+    numbers = (str(len(row.seeds)), *(f"{row.cost[name]:.0f}" for name in COSTS))
+    return [Cell(number, sources=all_sources(row)) for number in numbers]
 
 
 def _tie(cell: Cell) -> str:
@@ -218,6 +250,8 @@ def _tie(cell: Cell) -> str:
 
 def _markdown_cell(cell: Cell) -> str:
     text = _escape_pipe(cell.text)
+    text = f"`{text}`" if cell.is_code else text
+    text = f"[{text}](<{cell.href}>)" if cell.href else text
     marked = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
     return f"{marked}{_tie(cell)}{cell.spread} {cell.detail}".strip()
 

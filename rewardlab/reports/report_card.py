@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardlab.reports.plots import new_figure, save_figure
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid
 from rewardlab.reports.rewards import TEST_SETS
 from rewardlab.reports.table import shown_value
@@ -14,6 +13,7 @@ from rewardlab.runs import write_atomic, write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Cards = Mapping[str, Mapping[str, Any]]
 """Name -> card, as ``evaluation.report_card.report_cards`` makes them."""
@@ -23,6 +23,8 @@ CORRELATIONS = {
     "score_and_label_prior": "score with the label's share in training",
     "margin_and_word_gap": "margin with the gap in words",
 }
+PANEL_INCHES = (4.4, 3.2)
+DPI = 120
 HEADLINE = ("held_out_label", "policy_sampled", "held_out_ranked", "held_out_rationale")
 """Sets in the order in which one of them is chosen for the pictures of margins and reliability."""
 
@@ -92,7 +94,7 @@ def calibration_table(cards: Cards) -> str:
 def draw_cards(cards: Cards, path: Path) -> Path:
     """Accuracy per set, margins, reliability, and each model's scores per gold label, in a panel each."""
     panels = 3 + len(cards)
-    figure = new_figure(-(-panels // 3), 3)
+    figure = _new_figure(-(-panels // 3), 3)
     axes = figure.subplots(-(-panels // 3), 3, squeeze=False).flatten()
     _draw_accuracy(axes[0], cards)
     _draw_margins(axes[1], cards)
@@ -101,7 +103,21 @@ def draw_cards(cards: Cards, path: Path) -> Path:
         _draw_scores(panel, f"{model} RM", card["scores_by_gold"])
     for empty in axes[panels:]:
         empty.set_axis_off()
-    return save_figure(figure, path)
+    return _save_figure(figure, path)
+
+
+def _new_figure(rows: int, columns: int) -> Figure:
+    """A figure for so many panels."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows), dpi=DPI, layout="constrained")
+
+
+def _save_figure(figure: Figure, path: Path) -> Path:
+    """Write a PNG, its folder made when missing; returns ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png")
+    return path
 
 
 def _draw_accuracy(axes: Axes, cards: Cards) -> None:

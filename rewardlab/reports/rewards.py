@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from rewardlab.errors import RewardlabError
-from rewardlab.reports.render import MISSING, Cell, Grid, Heading
+from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source
 from rewardlab.reports.table import Mark, shown_value
 from rewardlab.runs import read_json
 
@@ -72,11 +72,14 @@ def _load(path: Path) -> RewardModelRun:
 
 
 def _lines(place: Place, runs: Sequence[RewardModelRun]) -> list[list[Cell]]:
-    by_kind: dict[str, list[Mapping[str, Any]]] = {}
+    by_kind: dict[str, list[RewardModelRun]] = {}
     for run in runs:
         if place in run.entries:
-            by_kind.setdefault(run.kind, []).append(run.entries[place])
-    means = {kind: float(shown_value(_mean(entries, "value") or 0.0)) for kind, entries in by_kind.items()}
+            by_kind.setdefault(run.kind, []).append(run)
+    means = {
+        kind: float(shown_value(_mean([run.entries[place] for run in found], "value") or 0.0))
+        for kind, found in by_kind.items()
+    }
     ranking = sorted(set(means.values()), reverse=True)
     return [
         _line(place, kind, by_kind[kind], _mark(ranking.index(means[kind]), len(means))) for kind in sorted(by_kind)
@@ -89,17 +92,18 @@ def _mark(place: int, rivals: int) -> Mark:
     return "best" if place == 0 else "second"
 
 
-def _line(place: Place, kind: str, entries: Sequence[Mapping[str, Any]], mark: Mark) -> list[Cell]:
-    return [
-        Cell(TEST_SETS[place[0]]),
-        Cell(place[1]),
-        Cell(f"{kind} RM"),
+def _line(place: Place, kind: str, runs: Sequence[RewardModelRun], mark: Mark) -> list[Cell]:
+    entries = [run.entries[place] for run in runs]
+    numbers = [
         _accuracy_cell(entries, mark),
         Cell(_shown(_mean(entries, "label_only"))),
         Cell(_shown(_mean(entries, "length_only"))),
         Cell(f"{_mean(entries, 'n') or 0:.0f}"),
         Cell(str(len(entries))),
     ]
+    sources = [Source(run.path, _shown(float(run.entries[place]["value"]))) for run in runs]
+    linked = [replace(cell, sources=sources) for cell in numbers]
+    return [Cell(TEST_SETS[place[0]]), Cell(place[1]), Cell(f"{kind} RM"), *linked]
 
 
 def _mean(entries: Sequence[Mapping[str, Any]], name: str) -> float | None:

@@ -47,6 +47,7 @@ class Row:
         cost: Gold labels, annotator calls and seconds of one seed, mean over seeds.
         seeds: Its seeds.
         runs: The evaluations it was made from.
+        by_seed: (column, decoding) -> seed -> that seed's number; not for the average.
     """
 
     key: MethodKey
@@ -55,6 +56,7 @@ class Row:
     cost: Mapping[str, float]
     seeds: tuple[int, ...]
     runs: Sequence[EvalRun]
+    by_seed: Mapping[Position, Mapping[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +225,19 @@ def _row(
     resamples: int,
 ) -> Row:
     scores: dict[Position, Estimate] = {}
+    by_seed: dict[Position, Mapping[int, float]] = {}
     for decoding in decodings:
         found = {column: cells_by_seed(runs, (column, decoding)) for column in metrics}
         draws = {column: draws_of(cells, metrics[column], resamples) for column, cells in found.items() if cells}
         scores |= {(column, decoding): estimate(drawn) for column, drawn in draws.items()}
+        by_seed |= {
+            (name, decoding): dict(zip(found[name], drawn.values.tolist(), strict=True))
+            for name, drawn in draws.items()
+        }
         if len(draws) == len(metrics) > 1 and len({tuple(cells) for cells in found.values()}) == 1:
             scores[AVERAGE, decoding] = estimate(mean_of(list(draws.values())))
     seeds = tuple(sorted({run.seed for run in runs}))
-    return Row(key, name, scores, {name: _cost(runs, name, len(seeds)) for name in COSTS}, seeds, runs)
+    return Row(key, name, scores, {name: _cost(runs, name, len(seeds)) for name in COSTS}, seeds, runs, by_seed)
 
 
 def _cost(runs: Sequence[EvalRun], name: str, seeds: int) -> float:

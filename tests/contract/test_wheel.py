@@ -25,6 +25,7 @@ PACKAGE_DATA = (
     "annotations/prompts/ranking.jinja",
     "annotations/prompts/judge.jinja",
     "annotations/filter/rows.jsonl",
+    *(f"reports/assets/{name}" for name in ("report.html.j2", "report.css", "report.js", "chart.css")),
     "suites/demo.toml",
     "suites/results.toml",
     *(f"annotations/{task}/{kind}.jsonl" for task in BUNDLED if task != "cola" for kind in ("rationales", "rankings")),

@@ -267,7 +267,7 @@ class TestEvaluation:
     ) -> None:
         assert lab.type("compare", str(evaluated), "--out", "table") == 0
         names = {path.suffix for path in (lab.folder / "table").iterdir()}
-        assert {".md", ".tex", ".csv", ".png"} <= names
+        assert {".md", ".tex", ".csv", ".svg"} <= names
         assert "RLLR-mixed" in capsys.readouterr().out
         path = next((lab.folder / "table").glob("*.csv"))
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))

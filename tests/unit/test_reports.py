@@ -25,7 +25,8 @@ from rewardlab.reports.differences import (
     sentence,
     splits,
 )
-from rewardlab.reports.page import pair_distribution, write_report
+from rewardlab.reports.page import write_report
+from rewardlab.reports.sections import pair_distribution
 from rewardlab.reports.significance import PairedTest
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import build_table
@@ -189,11 +190,15 @@ def test_the_page_shows_every_section(runs: Path) -> None:
         [runs / "ppo" / "rllr-0"],
         [reward_model_folder(runs / "rm" / "label-0", "label", 0.9)],
         [pairs_folder(runs / "pairs" / "p", "toy", 0.8, 50)],
-        {"sft": 1.5, "ppo": 2.5},
+        {
+            "sft": [(runs / "eval" / "sft-0", 1.0), (runs / "eval" / "sft-1", 0.5)],
+            "ppo": [(runs / "ppo" / "rllr-0", 2.5)],
+        },
         command="make demo",
     )
     text = page.read_text()
-    expected = ["table.md", "table.tex", "table.csv", "reward_curves.png", "lambda_saturation.png", "pair_kinds.png"]
+    expected = ["table.md", "table.tex", "table.csv", "reward_curves.svg", "lambda_saturation.svg", "pair_kinds.svg"]
+    expected += ["report.html", "accuracy_kl.svg", "accuracy_cost.svg"]
     assert sorted(path.name for path in page.parent.iterdir()) == sorted(["report.md", *expected])
     assert "RLLR is better than SFT w. rationale by 25.0 points" in text
     assert "| RLLR | toy | +25.0 [" in text
@@ -215,9 +220,10 @@ def test_pair_shares_are_pooled_by_their_numbers(tmp_path: Path) -> None:
     folders = [pairs_folder(tmp_path / "a", "toy", 0.9, 300), pairs_folder(tmp_path / "b", "toy", 0.5, 100)]
     folders.append(pairs_folder(tmp_path / "label pairs", "other", 0.0, 0))
     # (0.9 * 300 + 0.5 * 100) / 400
-    found = pair_distribution([*folders, tmp_path / "missing"])
+    found, sources = pair_distribution([*folders, tmp_path / "missing"])
     assert list(found) == ["toy"]
     assert (found["toy"]["rationale_sensitive"], found["toy"]["n"]) == (pytest.approx(0.8), 400)
+    assert [(source.path.name, source.value) for source in sources["toy"]] == [("a", "90.0"), ("b", "50.0")]
 
 
 @pytest.fixture
@@ -233,7 +239,7 @@ def test_compare_prints_the_table_and_writes_files(runs: Path, app: typer.Typer)
     assert "RLLR" in done.output
     assert "60.0" in done.output
     written = {path.name for path in (runs / "out").iterdir()}
-    assert written == {"table.md", "table.tex", "table.csv", "differences.csv", "reward_curves.png"}
+    assert written == {"table.md", "table.tex", "table.csv", "differences.csv", "reward_curves.svg"}
     assert "RLLR is better than SFT w. rationale by 25.0 points" in " ".join(done.output.split())
     lines = polars.read_csv(runs / "out" / "differences.csv")
     assert lines["verdict"].to_list() == ["better", "better"]
@@ -241,6 +247,15 @@ def test_compare_prints_the_table_and_writes_files(runs: Path, app: typer.Typer)
     assert lines["mcnemar"].to_list()[0] == "seed 0: 50 to 0, p 0.0000"
     assert lines["difference"].to_list() == pytest.approx([0.25, 0.15])
     assert lines["effect_size"].to_list() == ["medium", "small"]
+
+
+def test_compare_writes_the_page(runs: Path, app: typer.Typer) -> None:
+    page = runs / "new" / "page.html"
+    done = CliRunner().invoke(app, [str(runs / "eval"), "--html", str(page)], env={"COLUMNS": "200"})
+    assert done.exit_code == 0
+    assert f"written: {page}" in done.output
+    assert [path.name for path in page.parent.iterdir()] == ["page.html"]
+    assert 'href="../ppo/rllr-0/config.json"' in page.read_text()
 
 
 def test_compare_takes_one_run_and_one_decoding(runs: Path, app: typer.Typer) -> None:

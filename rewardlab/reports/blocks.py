@@ -1,0 +1,79 @@
+"""What a report is made of, before it is Markdown or HTML: sections of texts, sentences, tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rewardlab.reports.charts import Picture
+from rewardlab.reports.render import Grid, Source, markdown_grid
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Lines in small print."""
+
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A sentence, and the runs that its numbers come from."""
+
+    text: str
+    sources: Sequence[Source] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """A list; ``more`` follows, where there is room for it, and is folded away in HTML."""
+
+    first: Sequence[Told]
+    more: Sequence[Told] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table."""
+
+    grid: Grid
+
+
+Block = Text | Notes | Sentences | Table | Picture
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what stands under it."""
+
+    title: str
+    blocks: Sequence[Block]
+
+
+def to_markdown(title: str, sections: Sequence[Section]) -> str:
+    """A report in GitHub's Markdown; pictures are files beside it, named as in :func:`charts.write_picture`."""
+    parts = [f"# {title}"]
+    for section in sections:
+        parts += [f"## {section.title}", *map(_block, section.blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Text(text):
+            return text
+        case Notes(lines):
+            return "\n".join(f"{line}  " for line in lines)
+        case Sentences(first, more):
+            return "\n".join(f"* {told.text}" for told in (*first, *more))
+        case Table(grid):
+            return markdown_grid(grid)
+        case Picture(name, alt):
+            return f"![{alt}]({name}.svg)"

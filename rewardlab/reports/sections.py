@@ -1,0 +1,267 @@
+"""The sections of a report: each is a function from the loaded runs to blocks; one without data says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rewardlab.errors import InputError, RewardlabError
+from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
+from rewardlab.reports.charts import Picture
+from rewardlab.reports.differences import (
+    Gain,
+    Split,
+    find_baseline,
+    p_value_note,
+    points,
+    points_interval,
+    sentence,
+    splits,
+)
+from rewardlab.reports.plots import (
+    PAIR_KINDS,
+    colours_of,
+    curves_picture,
+    load_curves,
+    pair_kinds_picture,
+    saturation_picture,
+)
+from rewardlab.reports.related import Related, method_names, trained_folder
+from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, all_sources, grid, notes, sources_at
+from rewardlab.reports.rewards import load_reward_models, reward_model_grid
+from rewardlab.reports.statistics import Estimate
+from rewardlab.reports.table import ComparisonTable, Row, mean_summary, shown_value
+from rewardlab.reports.tradeoffs import cost_picture, headline, kl_picture, quality_picture
+from rewardlab.runs import read_json, relative_path
+
+logger = logging.getLogger(__name__)
+
+Timings = Mapping[str, Sequence[tuple[Path, float]]]
+"""Stage -> folder and seconds of each of its runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report is made of.
+
+    Attributes:
+        folder: Where its page lies.
+        table: The comparison.
+        found: Its paired differences.
+        related: The other runs.
+        timings: Stages in the order to print them.
+        command: What was typed to make it; printed under it.
+    """
+
+    folder: Path
+    table: ComparisonTable
+    found: Sequence[Gain]
+    related: Related = field(default_factory=Related)
+    timings: Timings | None = None
+    command: str = ""
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """Rows by name."""
+        return {row.name: row for row in self.table.rows}
+
+
+def sections(report: Report) -> list[Section]:
+    """The whole report, in order."""
+    table, curves = report.table, load_curves(report.related.ppo, method_names(report.table))
+    trained = [row.name for row in table.rows if row.key.reward]
+    colours = colours_of([*trained, *(run.method for run in curves), *(row.name for row in table.rows)])
+    return [
+        Section("Methods compared", [Table(grid(table)), Notes(notes(table))]),
+        Section("Differences between methods", _differences(report)),
+        Section("How much of each gain is sharpening", _sharpening(report)),
+        Section("Accuracy against KL", _kl(kl_picture(table, curves, colours))),
+        Section("Accuracy against cost", _drawn(cost_picture(table, colours), "No method was measured.", COST)),
+        Section("Answers that could not be read, and rationale quality", _quality(table)),
+        Section("Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES)),
+        Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
+        Section("Pairs among samples of the SFT model", _pairs(report.related.pairs)),
+        Section("Reward models", _reward_models(report.related.rm)),
+        Section("Time", _timings(report.timings or {})),
+        Section("How each row was made", _origins(report)),
+    ]
+
+
+CURVES = "Bands are one standard deviation over seeds. Gold accuracy is watched and never trained on."
+SATURATION_NOTE = "At 100 % the label part is constant and only the second reward still pulls; at 0 % λ never binds."
+COST = "Cost of one seed, mean over seeds. Whiskers are 95 % intervals."
+
+
+def _drawn(picture: Picture | None, missing: str, explained: str) -> list[Block]:
+    return [Text(missing)] if picture is None else [picture, Text(explained)]
+
+
+def _kl(picture: Picture | None) -> list[Block]:
+    explained = (
+        "KL is the mean of the last five logged steps, over seeds; whiskers are 95 % intervals. A method further right "
+        "paid more KL for its accuracy."
+    )
+    return _drawn(picture, "No evaluated method logged its KL.", explained)
+
+
+def _differences(report: Report) -> list[Block]:
+    if not report.found:
+        return [Text("There is no other method to compare with.")]
+    first = headline(report.table)
+    told = [(gain, Told(sentence(gain), _gain_sources(report.rows, gain))) for gain in report.found]
+    shown = [each for gain, each in told if gain.column == first]
+    more = [each for gain, each in told if gain.column != first]
+    note = Text(f"Differences are paired by item and seed. {p_value_note(report.found)}")
+    return [Sentences(shown, more) if shown else Sentences(more), note]
+
+
+def _gain_sources(rows: Mapping[str, Row], gain: Gain) -> list[Source]:
+    position = (gain.column, gain.decoding)
+    return [source for name in (gain.method, gain.baseline) for source in sources_at(rows[name], position)]
+
+
+def _sharpening(report: Report) -> list[Block]:
+    table = report.table
+    try:
+        baseline = find_baseline(table)
+    except InputError as error:
+        return [Text(f"Not available: {error}.")]
+    found = splits(table, baseline) if set(table.decodings) == {"sampled", "greedy"} else []
+    if not found:
+        return [Text("No method with a reward was evaluated on the baseline's items under both decodings.")]
+    titles = ("method", "column", "gain, sampled", "of it sharpening", "of it more", "gain, greedy")
+    headings = [Heading(title, is_number=place > 1) for place, title in enumerate(titles)]
+    explained = (
+        f"Points over {baseline.name}. Sharpening is what greedy decoding of {baseline.name} already gives over "
+        "sampling from it; a gain that is sharpening only shows no gain under greedy decoding."
+    )
+    lines = [_split_cells(split, report.rows, baseline) for split in found]
+    return [Text(explained), Table(Grid(headings, lines))]
+
+
+def _split_cells(split: Split, rows: Mapping[str, Row], baseline: Row) -> list[Cell]:
+    sources = [*all_sources(rows[split.method]), *all_sources(baseline)]
+    numbers = (split.sampled, split.sharpening, split.rest, split.greedy)
+    return [Cell(split.method), Cell(split.column), *(_points_cell(found, sources) for found in numbers)]
+
+
+def _points_cell(found: Estimate, sources: Sequence[Source]) -> Cell:
+    return Cell(points(found.value), points_interval(found), sources=sources)
+
+
+def _quality(table: ComparisonTable) -> list[Block]:
+    names = {"malformed": "malformed", "strict_malformed": "not strict", "quality": "rationale quality"}
+    headings = [Heading(title, is_number=False) for title in ("column", "method")]
+    headings += [Heading(title, decoding) for decoding in table.decodings for title in names.values()]
+    rows = [
+        [Cell(column), Cell(row.name), *_summary_cells(row, [(column, each) for each in table.decodings], names)]
+        for column in table.metrics
+        for row in table.rows
+    ]
+    explained = "Shares of all answers, and mean rationale quality where the task knows it, times 100."
+    picture = quality_picture(table)
+    bars = "Lines on the bars: one standard deviation over seeds; for one seed, the 95 % interval over items."
+    drawn: list[Block] = [Text("No rationale quality was measured.")] if picture is None else [picture, Text(bars)]
+    return [Text(explained), Table(Grid(headings, rows)), *drawn]
+
+
+def _summary_cells(row: Row, positions: Iterable[tuple[str, str]], names: Iterable[str]) -> list[Cell]:
+    found = [(mean_summary(row, position, name), position) for position in positions for name in names]
+    return [
+        Cell(MISSING) if value is None else Cell(shown_value(value), sources=_plain(sources_at(row, position)))
+        for value, position in found
+    ]
+
+
+def _plain(sources: Sequence[Source]) -> list[Source]:
+    """Without the values, which are of another number."""
+    return [replace(source, value="") for source in sources]
+
+
+def _pairs(pair_runs: Iterable[Path]) -> list[Block]:
+    found, sources = pair_distribution(pair_runs)
+    picture = pair_kinds_picture(found, sources)
+    if picture is None:
+        return [Text("No pairs were sampled from an SFT model.")]
+    shares = [
+        Told(
+            f"{task}: {shown_value(kinds['rationale_sensitive'])} % rationale-sensitive of {kinds['n']:.0f} pairs",
+            sources[task],
+        )
+        for task, kinds in found.items()
+    ]
+    return [picture, Sentences(shares)]
+
+
+def pair_distribution(pair_runs: Iterable[Path]) -> tuple[dict[str, dict[str, float]], dict[str, list[Source]]]:
+    """Kinds of the pairs among samples, over all folders.
+
+    Returns:
+        Task -> share of each kind, and ``n``, the number of pairs; and task -> the folders they were counted in.
+    """
+    parts: dict[str, list[Mapping[str, Any]]] = {}
+    sources: dict[str, list[Source]] = {}
+    for path in pair_runs:
+        try:
+            for task, found in read_json(path / "manifest.json")["distribution"].items():
+                parts.setdefault(task, []).append(found)
+                sources.setdefault(task, []).append(Source(path, shown_value(float(found["rationale_sensitive"]))))
+        except (RewardlabError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("%s: left out of the pair distribution (%s)", path, error)
+    return {task: _pooled(shares) for task, shares in parts.items()}, sources
+
+
+def _pooled(parts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    total = sum(float(part["n"]) for part in parts)
+    pooled = {kind: sum(float(part[kind]) * float(part["n"]) for part in parts) / total for kind in PAIR_KINDS}
+    return {**pooled, "n": total}
+
+
+def _reward_models(rm_runs: Iterable[Path]) -> list[Block]:
+    runs = load_reward_models(rm_runs)
+    if not runs:
+        return [Text("No reward model was given.")]
+    explained = (
+        "Share of pairs in which the better response scores higher, times 100 (ties count half). Label-only and "
+        "length-only scorers are fitted on the same training pairs."
+    )
+    return [Text(explained), Table(reward_model_grid(runs))]
+
+
+def _timings(timings: Timings) -> list[Block]:
+    if not timings:
+        return [Text("Not recorded.")]
+    totals = {stage: sum(seconds for _, seconds in runs) for stage, runs in timings.items()}
+    rows = [
+        [Cell(stage), Cell(f"{totals[stage]:.1f}", sources=[Source(path, f"{s:.1f}") for path, s in runs])]
+        for stage, runs in timings.items()
+    ]
+    rows.append([Cell("total"), Cell(f"{sum(totals.values()):.1f}")])
+    return [Table(Grid([Heading("stage", is_number=False), Heading("seconds")], rows))]
+
+
+def _origins(report: Report) -> list[Block]:
+    titles = ("method", "seed", "evaluation", "config", "trained run", "fingerprint", "code", "command")
+    rows = [
+        [
+            Cell(run.key.method),
+            Cell(str(run.seed)),
+            _folder_cell(report.folder, run.path),
+            Cell("config", href=relative_path(run.path / "config.json", report.folder)),
+            _folder_cell(report.folder, trained_folder(run)),
+            Cell(run.fingerprint, is_code=True),
+            Cell(run.version),
+            Cell(run.command, is_code=True) if run.command else Cell(MISSING),
+        ]
+        for row in report.table.rows
+        for run in sorted(row.runs, key=lambda run: run.seed)
+    ]
+    return [Table(Grid([Heading(title, is_number=title == "seed") for title in titles], rows))]
+
+
+def _folder_cell(page: Path, target: Path | None) -> Cell:
+    """A link that still works when the runs folder is moved as a whole."""
+    return Cell(MISSING) if target is None else Cell(target.name, href=relative_path(target, page))
