@@ -98,17 +98,16 @@ def test_the_prompt_that_was_asked_is_recorded() -> None:
 
 
 def test_the_stored_interval_is_the_one_that_a_comparison_prints(tmp_path: Path) -> None:
-    """Rows out of order, ids whose order as text is another one; twelve right of twenty."""
-    examples = list(reversed(_examples(["yes", "no"] * 10)))
-    responses = [f"so\n\n The answer is: {'yes' if number < 12 else 'perhaps'}" for number in range(20)]
-    rows, columns = evaluate({"toy": examples}, _says(responses))
+    """Rows out of order; a correlation, whose interval tells any two sets of resamples apart."""
+    examples = list(reversed(_examples([number * 5 / 19 for number in range(20)], "toy-scale")))
+    responses = [f"so\n\n The answer is: {number * 7 % 11 / 2.5}" for number in range(20)]
+    rows, columns = evaluate({"s": examples}, _says(responses))
     folder = eval_folder(tmp_path / "eval", columns={})
     write_answers(folder, rows)
     write_json(folder / "result.json", {**read_json(folder / "result.json"), "columns": columns})
-    cell = load_eval(folder).cells["toy", "sampled"]
-    printed = estimate(draws_of({0: cell}, ("accuracy",)))
-    stored = columns["toy"]["sampled"]["metrics"]["accuracy"]
-    assert stored == {"value": printed.value, "low": printed.low, "high": printed.high}
+    printed = estimate(draws_of({0: load_eval(folder).cells["s", "sampled"]}, ("pearson",)))
+    stored = columns["s"]["sampled"]["metrics"]["pearson"]
+    assert stored == pytest.approx({"value": printed.value, "low": printed.low, "high": printed.high}, abs=1e-12)
     assert stored["low"] < stored["value"] < stored["high"]
 
 
