@@ -1,15 +1,18 @@
-"""What every test runs under: one thread, so that numbers repeat and a busy machine does not stall; fixed seeds."""
+"""What every test runs under: one thread, so that numbers repeat and a busy machine does not stall; no network."""
 
 from __future__ import annotations
 
 import os
 import random
 import sys
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch; subprocesses inherit it
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+
+from tests.support.network import close_network
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +22,11 @@ def _seeds() -> None:
     for name, seed in (("numpy.random", "seed"), ("torch", "manual_seed")):
         if name in sys.modules:
             getattr(sys.modules[name], seed)(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _network() -> Iterator[None]:
+    """Loopback alone, for fixtures too. Processes that tests start are told by ``HF_HUB_OFFLINE`` where it matters."""
+    with pytest.MonkeyPatch.context() as patch:
+        close_network(patch)
+        yield
