@@ -36,7 +36,7 @@ def eval_stage(
     stage = _trained(run, trained_config, request.root)
     given = {key: value for key, value in {**request.given, **own, **request.overrides()}.items() if value is not None}
     _refuse_other_model(given.get("model.name"), request.file, run, trained_config)
-    config = load_config({**_flat(trained_config.model_dump(mode="json")), **given}, NO_FILE)
+    config = load_config({**flattened(trained_config.model_dump(mode="json")), **given}, NO_FILE)
     return config, lambda pipeline: pipeline.eval(stage)
 
 
@@ -75,13 +75,13 @@ def _trained(run: Path, config: RunConfig, root: Path) -> Stage:
     return replace(stage, at=run)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested sections as dotted keys; None values stay out."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else key
         if isinstance(value, Mapping):
-            flat |= _flat(value, name)
+            flat |= flattened(value, name)
         elif value is not None:
             flat[name] = value
     return flat

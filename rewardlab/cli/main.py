@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from rewardlab import __version__, processes
-from rewardlab.cli import bench, compare, doctor, pairs, reward, reward_models, stages, suite, tasks
+from rewardlab.cli import bench, compare, doctor, judge, pairs, reward, reward_models, stages, suite, tasks
 from rewardlab.errors import RewardlabError
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -36,6 +36,7 @@ app.add_typer(reward.app, name="reward")
 app.add_typer(suite.app, name="suite")
 app.add_typer(bench.app, name="bench")
 app.command("compare")(compare.compare)
+app.command("judge")(judge.judge)
 app.command("doctor")(doctor.doctor)
 
 

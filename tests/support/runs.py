@@ -29,6 +29,7 @@ def eval_folder(
     ids: Sequence[str] | None = None,
     commit: str = "a" * 40,
     model: str = "tiny",
+    labels: Sequence[str] = LABELS,
 ) -> Path:
     """Write an evaluation whose cells hold (gold, answers); stored intervals are placeholders of width 0."""
     rows: list[dict[str, Any]] = []
@@ -37,7 +38,7 @@ def eval_folder(
         for decoding, (gold, answers) in decodings.items():
             names = ids or [f"{number:04d}" for number in range(len(gold))]
             rows += [_row(column, decoding, *entry) for entry in zip(names, gold, answers, strict=True)]
-            result.setdefault(column, {})[decoding] = _cell(answers, metrics, scale)
+            result.setdefault(column, {})[decoding] = _cell(answers, metrics, scale, labels)
     config = {"stage": "eval", "fingerprint": path.name, "identity": {}, "config": {"model": {"name": model}}}
     write_json(path / "config.json", config)
     provenance = {"packages": {"rewardlab": "0.1.0"}, "commit": commit, "dirty": False, "command": "rewardlab eval"}
@@ -107,7 +108,9 @@ def _row(column: str, decoding: str, id: str, gold: str | float, answer: str | f
     }
 
 
-def _cell(answers: Answers, metrics: Sequence[str], scale: tuple[float, float] | None) -> dict[str, Any]:
+def _cell(
+    answers: Answers, metrics: Sequence[str], scale: tuple[float, float] | None, labels: Sequence[str]
+) -> dict[str, Any]:
     share = sum(answer is None for answer in answers) / len(answers)
     return {
         "n": len(answers),
@@ -115,6 +118,6 @@ def _cell(answers: Answers, metrics: Sequence[str], scale: tuple[float, float] |
         "malformed": share,
         "strict_malformed": share,
         "quality": None,
-        "labels": [] if scale else list(LABELS),
+        "labels": [] if scale else list(labels),
         "numeric_range": scale,
     }

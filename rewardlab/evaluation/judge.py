@@ -1,0 +1,171 @@
+"""Two runs' answers to the same test items, read side by side by an annotator in both orders (RLLR appendix G).
+
+An annotator that judges is asked appendix G's question; any other ranks the two answers, which is the same verdict.
+Whoever wins in one order only has won by its place, so the two tie.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from rewardlab.annotate.base import Annotator, Progress, Ranking, RankingRequest, silent
+from rewardlab.annotate.judging import Judgement, JudgeRequest, Winner, parse_verdict
+from rewardlab.errors import InputError
+from rewardlab.evaluation.answers import PREDICTIONS_FILE
+from rewardlab.evaluation.predict import Decoding
+from rewardlab.runs import read_jsonl
+from rewardlab.types import Example, Label
+
+Examples = Mapping[str, Mapping[str, Example]]
+"""Column -> id -> test example."""
+Answered = Mapping[tuple[str, str], tuple[str, Label | None]]
+"""(column, id) -> response and the answer read in it."""
+_SWAPPED: Mapping[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """An annotator that answers appendix G's question itself."""
+
+    def judge_many(
+        self, requests: Sequence[JudgeRequest], progress: Progress = silent, *, both_orders: bool = False
+    ) -> list[Judgement]:
+        """One judgement per request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Two answers to one test item.
+
+    Attributes:
+        column: Column of the table.
+        example: The item.
+        a, b: The responses.
+        same_answer: True when the same label or number was read in both: then only the rationales differ.
+    """
+
+    column: str
+    example: Example
+    a: str
+    b: str
+    same_answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a contest.
+
+    Attributes:
+        winner: ``a``, ``b`` or ``tie``; None when the annotator gave no verdict in one of the orders.
+        orders_agree: False where each order had a verdict of its own; None without a verdict, or when the responses
+            are equal, letter by letter, and nobody was asked.
+        reason: Class of the annotator's answer when there is no verdict; empty otherwise.
+    """
+
+    winner: Literal["a", "b", "tie"] | None
+    orders_agree: bool | None
+    reason: str = ""
+
+
+def read_contests(
+    a: Path, b: Path, examples: Examples, decoding: Decoding, *, limit: int | None = None, seed: int = 0
+) -> list[Contest]:
+    """The items that two evaluation folders share.
+
+    Args:
+        a, b: Evaluation folders.
+        examples: The test examples that both were asked.
+        decoding: Which of the two responses to an item is read.
+        limit: Most items of a column, drawn by ``seed``; None takes all.
+    Raises:
+        InputError: They share no item, or the data no longer have those they share.
+        DataError: A folder cannot be read.
+    """
+    left, right = _answered(a, decoding), _answered(b, decoding)
+    shared = sorted(set(left) & set(right))
+    if not shared:
+        raise InputError(f"{a} and {b} share no test item under {decoding} decoding; evaluate both on the same data")
+    gone = [f"{column} {id}" for column, id in shared if id not in examples.get(column, {})]
+    if gone:
+        raise InputError(
+            f"{a}: {len(gone)} of its test items are not in the data, such as {gone[0]}; "
+            "give the --data it was made from"
+        )
+    return [
+        Contest(
+            column, examples[column][id], left[column, id][0], right[column, id][0], _agree(left, right, column, id)
+        )
+        for column, id in _drawn(shared, limit, seed)
+    ]
+
+
+def judge_contests(annotator: Annotator, contests: Sequence[Contest], progress: Progress = silent) -> list[Verdict]:
+    """One verdict a contest; equal responses tie without a question."""
+    asked = [contest for contest in contests if contest.a.strip() != contest.b.strip()]
+    requests = [JudgeRequest(contest.example, contest.a, contest.b) for contest in asked]
+    found = iter(_asked(annotator, requests, progress) if requests else [])
+    return [next(found) if contest.a.strip() != contest.b.strip() else Verdict("tie", None) for contest in contests]
+
+
+def _asked(annotator: Annotator, requests: Sequence[JudgeRequest], progress: Progress) -> list[Verdict]:
+    if isinstance(annotator, Judge):
+        return _judged(annotator, requests, progress)
+    return _ranked(annotator, requests, progress)
+
+
+def _judged(judge: Judge, requests: Sequence[JudgeRequest], progress: Progress) -> list[Verdict]:
+    return [_of_judgement(each) for each in judge.judge_many(requests, progress, both_orders=True)]
+
+
+def _of_judgement(judgement: Judgement) -> Verdict:
+    """A tie is one verdict given twice, or two that differ."""
+    if judgement.winner is None:
+        return Verdict(None, None, judgement.outcome)
+    said = {parse_verdict(annotation.text) for annotation in judgement.annotations}
+    return Verdict(_side(judgement.winner), judgement.winner != "tie" or said == {"tie"})
+
+
+def _ranked(annotator: Annotator, requests: Sequence[JudgeRequest], progress: Progress) -> list[Verdict]:
+    """Both orders of every request in one call."""
+    orders = [RankingRequest(r.example, pair) for r in requests for pair in ((r.first, r.second), (r.second, r.first))]
+    rankings = annotator.rank_many(orders, progress)
+    return [_of_rankings(*pair) for pair in zip(rankings[::2], rankings[1::2], strict=True)]
+
+
+def _of_rankings(forward: Ranking, backward: Ranking) -> Verdict:
+    if not forward.places or not backward.places:
+        return Verdict(None, None, (backward if forward.places else forward).outcome)
+    first, second = _winner(forward), _SWAPPED[_winner(backward)]
+    return Verdict(_side(first if first == second else "tie"), first == second)
+
+
+def _winner(ranking: Ranking) -> Winner:
+    first, second = ranking.places
+    return "tie" if first == second else "first" if first < second else "second"
+
+
+def _side(winner: Winner) -> Literal["a", "b", "tie"]:
+    sides: Mapping[Winner, Literal["a", "b", "tie"]] = {"first": "a", "second": "b", "tie": "tie"}
+    return sides[winner]
+
+
+def _answered(folder: Path, decoding: Decoding) -> Answered:
+    rows = (row for row in read_jsonl(folder / PREDICTIONS_FILE) if row["decoding"] == decoding)
+    return {(row["column"], str(row["id"])): (row["response"], row["answer"]) for row in rows}
+
+
+def _agree(left: Answered, right: Answered, column: str, id: str) -> bool:
+    answers = left[column, id][1], right[column, id][1]
+    return answers[0] is not None and answers[0] == answers[1]
+
+
+def _drawn(shared: Sequence[tuple[str, str]], limit: int | None, seed: int) -> Iterator[tuple[str, str]]:
+    """At most ``limit`` items of each column, in order."""
+    for column in dict.fromkeys(column for column, _ in shared):
+        items = [item for item in shared if item[0] == column]
+        yield from sorted(random.Random(f"{seed}/{column}").sample(items, min(limit or len(items), len(items))))

@@ -1,0 +1,105 @@
+"""Verdicts of a judge counted: wins, ties and losses with intervals, as numbers and as lines of text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rewardlab.evaluation.judge import Contest, Verdict
+from rewardlab.metrics import Interval, mean_interval
+from rewardlab.reports.differences import p_text
+from rewardlab.reports.significance import SIGNIFICANT, mcnemar
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How a judge liked run a against run b; intervals are over items.
+
+    Attributes:
+        name: A column, ``all``, or ``same answer``.
+        items: Contests with a verdict.
+        win, tie, lose: Shares of them, from a's side.
+        net: Win minus lose.
+        p: Exact sign test of wins against losses.
+        unjudged: Contests without a verdict, by class of the annotator's answer; in no share.
+        swayed: Contests in which the two orders had verdicts of their own; they count as ties.
+    """
+
+    name: str
+    items: int
+    win: Interval
+    tie: Interval
+    lose: Interval
+    net: Interval
+    p: float
+    unjudged: dict[str, int]
+    swayed: int
+
+    @property
+    def is_real(self) -> bool:
+        """True when one run is liked better beyond noise over items."""
+        return self.p < SIGNIFICANT and (self.net.low > 0 or self.net.high < 0)
+
+
+def tallies(contests: Sequence[Contest], verdicts: Sequence[Verdict], resamples: int = 1000) -> list[Tally]:
+    """``all``, then each column where there are several, then the contests with the same answer on both sides.
+
+    A group in which nothing was judged is left out.
+    """
+    columns = list(dict.fromkeys(contest.column for contest in contests))
+    groups = {"all": [True] * len(contests)}
+    if len(columns) > 1:
+        groups |= {name: [contest.column == name for contest in contests] for name in columns}
+    groups["same answer"] = [contest.same_answer for contest in contests]
+    members = {name: [v for v, is_in in zip(verdicts, chosen, strict=True) if is_in] for name, chosen in groups.items()}
+    return [_tally(name, of_group, resamples) for name, of_group in members.items() if any(v.winner for v in of_group)]
+
+
+def tally_text(tally: Tally) -> str:
+    """One line, shares in per cent."""
+    shares = ", ".join(
+        f"{name} {_percent(share)}" for name, share in (("win", tally.win), ("tie", tally.tie), ("lose", tally.lose))
+    )
+    return f"{tally.name}: {shares}; win minus lose {_percent(tally.net)}, {p_text(tally.p)} ({tally.items} items)"
+
+
+def judged_lines(a: str, b: str, found: Sequence[Tally]) -> Iterator[str]:
+    """The page of ``rewardlab judge``."""
+    if not found:
+        yield f"{a} against {b}: nothing was judged"
+        return
+    for tally in found:
+        yield tally_text(tally)
+    total = found[0]
+    better, worse = (a, b) if total.net.value > 0 else (b, a)
+    told = f"{better} is liked better than {worse}" if total.is_real else f"{a} and {b} differ by no more than noise"
+    yield f"{told} (one run each: over items only)"
+    if total.swayed:
+        yield f"{total.swayed} pairs had another verdict in the other order and count as ties"
+    if total.unjudged:
+        yield f"without a verdict: {', '.join(f'{count} {reason}' for reason, count in total.unjudged.items())}"
+
+
+def _tally(name: str, verdicts: Sequence[Verdict], resamples: int) -> Tally:
+    winners = [verdict.winner for verdict in verdicts if verdict.winner is not None]
+
+    def share(*marks: float) -> Interval:
+        worth = dict(zip(("a", "tie", "b"), marks, strict=True))
+        return mean_interval([worth[winner] for winner in winners], resamples=resamples)
+
+    return Tally(
+        name=name,
+        items=len(winners),
+        win=share(1, 0, 0),
+        tie=share(0, 1, 0),
+        lose=share(0, 0, 1),
+        net=share(1, 0, -1),
+        p=mcnemar(0, winners.count("a"), winners.count("b")).p,
+        unjudged=dict(Counter(verdict.reason for verdict in verdicts if verdict.winner is None)),
+        swayed=sum(verdict.orders_agree is False for verdict in verdicts),
+    )
+
+
+def _percent(share: Interval) -> str:
+    return f"{100 * share.value:.0f} % [{100 * share.low:.0f}, {100 * share.high:.0f}]"

@@ -1,0 +1,208 @@
+"""``rewardlab judge``: verdicts in both orders, their counts, and the command over two evaluated runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from rewardlab.annotate.base import Annotation, Outcome, Ranking, RankingRequest, RationaleRequest
+from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs
+from rewardlab.cli.main import app
+from rewardlab.config import RunConfig
+from rewardlab.errors import InputError
+from rewardlab.evaluation.judge import Contest, Verdict, judge_contests, read_contests
+from rewardlab.pipeline import Pipeline
+from rewardlab.reports.judged import judged_lines, tallies
+from rewardlab.runs import write_json
+from rewardlab.tasks.task import tasks
+from rewardlab.types import Example
+from tests.support.runs import eval_folder
+
+EXAMPLE = Example("agnews", "1", {"text": "A long story about a match."}, "Sports")
+
+
+def note(text: str, outcome: Outcome = "answered") -> Annotation:
+    return Annotation("key", text, outcome, "fake", "fake-1")
+
+
+class Ranker:
+    """Likes the longer response, or, where one says FIRST, whatever stands first; cannot read what says BROKEN."""
+
+    name, model = "fake", "fake-1"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+
+    def rationales(self, requests: Sequence[RationaleRequest], progress: object = None) -> list[Annotation]:
+        raise AssertionError("a judge writes nothing")
+
+    def rank_many(self, requests: Sequence[RankingRequest], progress: object = None) -> list[Ranking]:
+        self.asked += [request.responses for request in requests]
+        return [self._rank(*request.responses) for request in requests]
+
+    def spent(self) -> dict[str, Any]:
+        return {}
+
+    def _rank(self, first: str, second: str) -> Ranking:
+        if "BROKEN" in first:
+            return Ranking((), note("?", "unparsable"))
+        if "FIRST" in first + second:
+            return Ranking((1, 2), note(""))
+        places = (1, 1) if len(first) == len(second) else (1, 2) if len(first) > len(second) else (2, 1)
+        return Ranking(places, note(""))
+
+
+class Writer(Ranker):
+    """The same likings, told as verdicts on appendix G's question."""
+
+    def judge_many(
+        self, requests: Sequence[JudgeRequest], progress: object = None, *, both_orders: bool = False
+    ) -> list[Judgement]:
+        assert both_orders
+        return judge_pairs(requests, lambda prompts: [self._told(prompt) for prompt in prompts], both_orders=True)
+
+    def _told(self, prompt: str) -> Annotation:
+        first, second = (part.split("\n\n")[0].strip() for part in prompt.split("[Answer ")[1:])
+        places = self._rank(first, second).places
+        if not places:
+            return note("I cannot say.")
+        return note("Equal." if places == (1, 1) else f"Answer {places.index(1) + 1} is better. It is longer.")
+
+
+def contest(a: str, b: str, *, column: str = "toy", same: bool = False) -> Contest:
+    return Contest(column, EXAMPLE, a, b, same)
+
+
+@pytest.mark.parametrize("make", [Ranker, Writer])
+def test_a_winner_wins_in_both_orders(make: type[Ranker]) -> None:
+    contests = [
+        contest("longer", "short"),
+        contest("short", "longer"),
+        contest("alike", "equal"),
+        contest("FIRST one", "other"),
+        contest("BROKEN", "longer one"),
+        contest("same words", " same words\n"),
+    ]
+    found = judge_contests(make(), contests)
+    assert found == [
+        Verdict("a", True),
+        Verdict("b", True),
+        Verdict("tie", True),
+        Verdict("tie", False),
+        Verdict(None, None, "unparsable"),
+        Verdict("tie", None),
+    ]
+
+
+def test_equal_responses_are_not_asked_about() -> None:
+    ranker = Ranker()
+    judge_contests(ranker, [contest("same", "same"), contest("x", "yy")])
+    assert ranker.asked == [("x", "yy"), ("yy", "x")]
+
+
+def test_verdicts_are_counted_by_hand() -> None:
+    contests = [contest("", "", column="one" if n < 6 else "two", same=n % 2 == 0) for n in range(10)]
+    winners: list[Literal["a", "b", "tie"] | None] = ["a", "a", "a", "a", "tie", "b", "a", "a", "a", None]
+    verdicts = [Verdict(winner, True if winner else None, "" if winner else "refused") for winner in winners]
+    verdicts[4] = Verdict("tie", False)
+    found = {tally.name: tally for tally in tallies(contests, verdicts)}
+    assert list(found) == ["all", "one", "two", "same answer"]
+    total = found["all"]
+    assert (total.items, total.swayed, total.unjudged) == (9, 1, {"refused": 1})
+    assert [total.win.value, total.tie.value, total.lose.value] == pytest.approx([7 / 9, 1 / 9, 1 / 9])
+    assert total.net.value == pytest.approx(6 / 9)
+    assert total.p == pytest.approx(2 * 9 / 256)  # 7 to 1: (1 + 8) of 256 on each side
+    assert total.is_real is False
+    assert found["two"].items == 3
+    assert [found["same answer"].win.value, found["same answer"].items] == [pytest.approx(4 / 5), 5]
+
+
+def test_the_page_names_the_better_one_only_beyond_noise() -> None:
+    def page(wins: int, losses: int) -> list[str]:
+        verdicts = [Verdict("a", True)] * wins + [Verdict("b", True)] * losses
+        contests = [contest("", "")] * len(verdicts)
+        return list(judged_lines("RLLR", "SFT", tallies(contests, verdicts)))
+
+    assert page(20, 4)[1].startswith("RLLR is liked better than SFT (one run each")
+    assert page(4, 20)[1].startswith("SFT is liked better than RLLR")
+    assert page(5, 4)[1].startswith("RLLR and SFT differ by no more than noise")
+    assert page(20, 4)[0].startswith("all: win 83 % [")
+    assert page(0, 0) == ["RLLR against SFT: nothing was judged"]
+
+
+@pytest.fixture(scope="module")
+def config() -> RunConfig:
+    small = {"labelled": 20, "prompts": 20, "validation": 10, "test": 40}
+    return RunConfig.model_validate({"task": "sandbox-sentiment", "data": small})
+
+
+def _evaluation(path: Path, config: RunConfig, method: str, *, is_right: bool, detail: str) -> Path:
+    """An evaluation of the sandbox: right or wrong labels behind the same sentence."""
+    column, rows = next(iter(Pipeline(config, path).splits["sandbox-sentiment"].tests.items()))
+    labels = tasks.get("sandbox-sentiment").labels
+    gold = [str(row.label) for row in rows]
+    answers = [label if is_right else labels[1 - labels.index(label)] for label in gold]
+    cells = {column: {"greedy": (gold, answers)}}
+    folder = eval_folder(path, method=method, columns=cells, ids=[row.id for row in rows], labels=labels)
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    told = [{**line, "response": f"{detail}\n\n The answer is: {line['answer']}"} for line in lines]
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    stored = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {**stored, "config": config.model_dump(mode="json")})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, config: RunConfig) -> Path:
+    root = tmp_path_factory.mktemp("judged")
+    _evaluation(root / "eval" / "right", config, "PPO", is_right=True, detail="It reads so.")
+    _evaluation(root / "eval" / "wrong", config, "SFT", is_right=False, detail="It reads so.")
+    return root
+
+
+def _invoke(runs: Path, *options: str) -> Result:
+    folders = [str(runs / "eval" / name) for name in ("right", "wrong")]
+    return CliRunner().invoke(app, ["judge", *folders, "--runs", str(runs), *options], catch_exceptions=False)
+
+
+def test_the_command_judges_two_runs_by_the_oracle(runs: Path) -> None:
+    done = _invoke(runs, "--out", str(runs / "verdicts.jsonl"))
+    assert done.exit_code == 0
+    assert "40 pairs, judged by sandbox" in done.stderr
+    # the oracle weighs correctness with 0.8 against noise of 0.1: the right answers win nearly all
+    assert "PPO is liked better than SFT (one run each: over items only)" in done.stdout
+    assert "(40 items)" in done.stdout
+    rows = [json.loads(line) for line in (runs / "verdicts.jsonl").read_text().splitlines()]
+    assert len(rows) == 40
+    assert sum(row["winner"] == "a" for row in rows) >= 36
+
+
+def test_a_limit_draws_items(runs: Path) -> None:
+    assert "(7 items)" in _invoke(runs, "--limit", "7").stdout
+
+
+def test_settings_reach_the_annotator(runs: Path) -> None:
+    with pytest.raises(InputError, match="annotator local"):
+        _invoke(runs, "--annotator", "local")
+    assert "judged by template" in _invoke(runs, "--set", "annotate.annotator=template", "--limit", "5").stderr
+
+
+def test_runs_that_share_nothing_are_refused(runs: Path, tmp_path: Path, config: RunConfig) -> None:
+    other = eval_folder(tmp_path / "other", columns={"toy": {"greedy": (["yes"], ["no"])}}, ids=["x"])
+    with pytest.raises(InputError, match="share no test item under greedy decoding"):
+        read_contests(runs / "eval" / "right", other, {}, "greedy")
+    with pytest.raises(InputError, match="share no test item under sampled decoding"):
+        read_contests(runs / "eval" / "right", runs / "eval" / "wrong", {}, "sampled")
+    with pytest.raises(InputError, match="40 of its test items are not in the data"):
+        read_contests(runs / "eval" / "right", runs / "eval" / "wrong", {}, "greedy")
+
+
+def test_several_evaluations_behind_one_path_are_refused(runs: Path) -> None:
+    folder = str(runs / "eval")
+    with pytest.raises(InputError, match=r"stands for 2 evaluations \(right, wrong, \.\.\.\); name one of them"):
+        CliRunner().invoke(app, ["judge", folder, folder], catch_exceptions=False)
