@@ -1,4 +1,4 @@
-"""What a PPO step reports; every name stands in README's glossary. B rows, R response tokens."""
+"""What a PPO step reports; every name stands in ``docs/ppo.md``. B rows, R response tokens."""
 
 from __future__ import annotations
 
