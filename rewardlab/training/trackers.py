@@ -6,7 +6,6 @@ process may write; here that is known.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,8 +58,6 @@ class TensorBoardRecorder:
         """Open a new event file."""
         from torch.utils.tensorboard import SummaryWriter
 
-        if done == 0:
-            shutil.rmtree(self._folder, ignore_errors=True)
         self._writer = SummaryWriter(str(self._folder), purge_step=done + 1)
 
     def emit(self, step: int, metrics: Mapping[str, float]) -> None:
