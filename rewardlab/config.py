@@ -103,6 +103,7 @@ class SFTConfig(Section):
     batch: int = Field(32, ge=1, description="rows per optimiser step")
     micro_batch: int = Field(8, ge=1, description="rows per forward pass")
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
+    checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
 
 
 class PairsConfig(Section):
@@ -131,6 +132,7 @@ class RMConfig(Section):
     batch: int = Field(64, ge=1, description="pairs per optimiser step")
     micro_batch: int = Field(8, ge=1, description="pairs per forward pass")
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
+    checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
     held_out_ranked: bool = Field(
         False, description="measure label RMs on the held-out part of the ranked training pairs, not on one made for it"
     )

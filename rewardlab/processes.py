@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rewardlab.errors import TrainingError
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Parameter
 
 T = TypeVar("T")
@@ -38,6 +39,17 @@ def rank() -> int:
 def is_main() -> bool:
     """True in the one process that writes and talks."""
     return rank() == 0
+
+
+def is_sharded() -> bool:
+    """True when the launcher asks for FSDP or DeepSpeed, which cut weights or optimiser into pieces."""
+    return any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that FSDP keeps in pieces, put together; all processes call this. Others are returned as they are."""
+    together: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return together
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
@@ -88,8 +100,8 @@ def leave() -> None:
         _group.cache_clear()
 
 
-def add_gradients(parameters: Sequence[Parameter]) -> None:
-    """Replace gradients by their sum over all processes; a process without a gradient counts as zero."""
+def add_gradients(parameters: Sequence[Parameter], *, scale: float = 1.0) -> None:
+    """Replace gradients by ``scale`` times their sum over all processes; one that has no gradient adds nothing."""
     if count() == 1:
         return
     import torch
@@ -98,7 +110,7 @@ def add_gradients(parameters: Sequence[Parameter]) -> None:
     with _together():
         torch.distributed.all_reduce(flat, group=_group() if flat.device.type == "cpu" else None)
     for parameter, total in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
-        parameter.grad = total.view_as(parameter)
+        parameter.grad = scale * total.view_as(parameter)
 
 
 @functools.cache

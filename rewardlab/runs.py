@@ -149,9 +149,9 @@ class RunFolder:
         Raises:
             RunFolderError: As :meth:`check` does, or the folder cannot be written.
         """
-        self.check()
         if not processes.is_main():
             return
+        self.check()
         stored = {"stage": self.stage, "fingerprint": self.fingerprint, "identity": self.identity}
         try:
             write_json(self.path / "config.json", {**stored, "config": self.config})

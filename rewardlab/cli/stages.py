@@ -66,12 +66,14 @@ def sft(
     ] = None,
     limit: Limit = None,
     tracker: Tracker = None,
+    keep: Keep = None,
 ) -> None:
     """Fine-tune on the labelled rows; without rationales the answer format is the bare label."""
-    config = request.config({"data.labelled": limit})
+    given = {"data.labelled": limit, "keep_checkpoints": keep}
+    config = request.config(given)
     asks_rationales = config.format == "rationale" if rationales is None else rationales
     if not asks_rationales and request.given["format"] is None and config.format == "rationale":
-        config = request.config({"data.labelled": limit, "format": "label"})
+        config = request.config({**given, "format": "label"})
     folder = run_goal(request, config, lambda pipeline: pipeline.sft(asks_rationales), tracked(tracker))
     if folder:
         typer.echo(f"adapter: {folder.path / 'adapter'}")
@@ -81,11 +83,13 @@ def train_reward_model(
     request: Request,
     kind: Annotated[PairKind, typer.Option(help="label, ranked or rationale.")] = "label",
     limit: Limit = None,
+    keep: Keep = None,
     balance_length: BalanceLength = None,
     tracker: Tracker = None,
 ) -> None:
     """Train a reward model on pairs of one kind."""
-    config = request.config({**_pair_limits(kind, limit), "pairs.balance_length": balance_length})
+    given = {**_pair_limits(kind, limit), "keep_checkpoints": keep, "pairs.balance_length": balance_length}
+    config = request.config(given)
     folder = run_goal(request, config, lambda pipeline: pipeline.reward_model(kind), tracked(tracker))
     if folder:
         typer.echo(f"reward model: {folder.path}")

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from rewardlab import processes
 from rewardlab.config import LoraConfig
 from rewardlab.errors import ModelError
 from rewardlab.models.heads import HEAD_FILE, ScalarHead
@@ -135,12 +136,21 @@ class Roles:
     def state(self, name: str) -> dict[str, torch.Tensor]:
         """Adapter weights of a role, as PEFT names them."""
         state: dict[str, torch.Tensor] = get_peft_model_state_dict(self._model, adapter_name=name)
-        return state
+        return {key: processes.whole(tensor) for key, tensor in state.items()}
+
+    def reload(self, name: str, folder: Path) -> None:
+        """Put what :meth:`save` stored into a role that is there already; raises ModelError when it does not fit."""
+        head = self[name].head
+        self.restore(name, load_file(folder / ADAPTER_FILE))
+        if head is not None:
+            head.load_state_dict(ScalarHead.load(folder).state_dict())
 
     def save(self, name: str, folder: Path) -> None:
-        """Store adapter and head in PEFT's format, loadable by PEFT itself."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Store adapter and head in PEFT's format, loadable by PEFT itself; all processes call this, one writes."""
         state = {f"base_model.model.{k}": v.detach().cpu().contiguous() for k, v in self.state(name).items()}
+        if not processes.is_main():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
         save_file(state, folder / ADAPTER_FILE)
         self._model.peft_config[name].save_pretrained(str(folder))
         head = self[name].head

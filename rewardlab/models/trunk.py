@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from rewardlab import processes
 from rewardlab.config import ModelConfig
 from rewardlab.errors import ModelError
 from rewardlab.functional.masking import positions_from_keep
@@ -165,7 +166,7 @@ class Trunk:
         for name, tensor in sorted(self.model.state_dict().items()):
             if "lora_" not in name:
                 digest.update(name.replace(".base_layer.", ".").encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(processes.whole(tensor).detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
     @contextmanager

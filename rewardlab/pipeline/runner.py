@@ -67,6 +67,7 @@ class Runner:
             _set_aside(plan[-1][1])
         processes.wait()
         plan[-1][1].check()
+        processes.wait()  # before the main one writes: half of a new folder is no run yet
         for number, (stage, folder) in enumerate(plan, 1):
             head = f"[{number}/{len(plan)}] {stage.title}"
             if processes.gather(folder.is_done)[0]:

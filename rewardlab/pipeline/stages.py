@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rewardlab import processes
 from rewardlab.annotate.bundled import written_tasks
 from rewardlab.annotate.choose import choose_annotator, endpoint
 from rewardlab.annotate.filter import filter_version
@@ -188,11 +189,16 @@ class Pipeline:
     def ppo(self) -> Stage:
         """PPO on the configured reward."""
         self._check_gold()
+        if processes.is_sharded():
+            raise ConfigError(
+                "PPO keeps the whole trunk in every process and cannot use FSDP or DeepSpeed; launch it with a "
+                "configuration of several GPUs without them, such as experiments/accelerate/gpus.yaml"
+            )
         models = {f"rm_{kind}": self.reward_model(kind) for kind in sorted(self.reward.pair_kinds)}
         settings = {
             **self._data("prompts"),
             **self._model,
-            "ppo": _dump(self.config.ppo, without=("checkpoint_every",)),
+            "ppo": _dump(self.config.ppo),
             "reward": _dump(self.config.reward),
         }
         if self.reward.code:
@@ -380,7 +386,8 @@ def _reward_text(config: RunConfig) -> str:
 
 
 def _dump(section: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    dumped: dict[str, Any] = section.model_dump(mode="json", exclude=set(without))
+    """A section as a part of a stage's identity; how often the stage stores its state is no part of it."""
+    dumped: dict[str, Any] = section.model_dump(mode="json", exclude={"checkpoint_every", *without})
     return dumped
 
 

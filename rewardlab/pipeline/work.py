@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import pstdev
 from typing import TYPE_CHECKING, Any
 
+from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.pipeline.stage import HELD_OUT, Work
 from rewardlab.runs import read_json, read_jsonl, write_jsonl
@@ -124,7 +125,8 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     drawn = read_sampled(job.inputs["samples"] / SAMPLED_FILE)
     asked = _sampled_rows(config, splits)
     samples = [SampledAnswer(example, tuple(drawn[example.task, example.id])) for example in asked]
-    write_samples(job.folder.path, samples)
+    if processes.is_main():
+        write_samples(job.folder.path, samples)
     held_out = {
         name: read_pairs(path / "held_out.jsonl") for name, path in job.inputs.items() if name.startswith(HELD_OUT)
     }

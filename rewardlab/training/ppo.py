@@ -132,8 +132,7 @@ class PPOTrainer:
                     checkpoint.save(self, step + 1)
         self._check_trunk()
         self._check_processes()
-        if processes.is_main():
-            self.trunk.roles.save(POLICY, self.folder / "adapter")
+        self.trunk.roles.save(POLICY, self.folder / "adapter")
         prompts = min(self.steps * self.config.batch, len(self.examples))
         return PPOResult(self.steps, prompts, self.trunk_sha256)
 

@@ -22,13 +22,14 @@ from trl import RewardConfig as TRLConfig
 from trl import RewardTrainer
 from trl.trainer.reward_trainer import DataCollatorForPreference
 
+from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.errors import TrainingError
 from rewardlab.models import Trunk, load_trunk
 from rewardlab.models.heads import ScalarHead
 from rewardlab.models.names import resolve_dtype, trunk_identity
 from rewardlab.models.scoring import score_rows
-from rewardlab.runs import RunFolder, relative_path
+from rewardlab.runs import CHECKPOINTS, RunFolder, relative_path
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.rm_evaluation import (
     EncodedPair,
@@ -38,6 +39,7 @@ from rewardlab.training.rm_evaluation import (
     evaluate,
     store_sft_scores,
 )
+from rewardlab.training.trl_checkpoint import RoleTrainer
 from rewardlab.training.trl_run import (
     Outcome,
     Plan,
@@ -46,7 +48,6 @@ from rewardlab.training.trl_run import (
     plan_steps,
     remove_dropout,
     run_trainer,
-    scratch_folder,
     shared_result,
     trl_settings,
 )
@@ -90,6 +91,8 @@ def train_reward_model(
 ) -> dict[str, Any]:
     """Train a reward model, store it in ``folder/adapter``, score SFT samples, measure it on pairs it has not seen.
 
+    Goes on where a run was interrupted. Of several processes all train and the main one does the rest.
+
     Args:
         folder: An opened run folder; metrics go to its ``metrics.jsonl``, raw scores to ``sft_scores.json``.
         config: Model, LoRA and rm sections, seed.
@@ -115,9 +118,18 @@ def train_reward_model(
     _log_fit(kind, encoded)
     plan = plan_steps(config.rm, _pairs_in_epoch(config, encoded))
     recorder = Several(FolderRecorder(folder), progress or Silent())
-    model, outcome = _fit(trunk, config, encoded.pairs, plan, f"{kind} reward model", recorder)
+    model, outcome = _fit(
+        trunk, config, encoded.pairs, plan, f"{kind} reward model", recorder, folder.path / CHECKPOINTS
+    )
     trunk.roles.save(ROLE, folder.path / ADAPTER)
-    check_stored(trunk, model, encoded.pairs[:4], folder.path / ADAPTER)
+    shared = shared_result(trunk, plan, outcome)
+    if not processes.is_main():
+        return shared
+    if processes.is_sharded():  # the main process measures alone, and cannot without the others' pieces
+        trunk = load_trunk(config.model, sft_adapter)
+        trunk.roles.load(ROLE, folder.path / ADAPTER)
+    else:
+        check_stored(trunk, model, encoded.pairs[:4], folder.path / ADAPTER)
     return {
         "kind": kind,
         "model": config.model.model_dump(mode="json") | {"dtype": resolve_dtype(config.model)},
@@ -129,7 +141,7 @@ def train_reward_model(
         "dropped": encoded.dropped,
         "accuracy": evaluate(trunk, ROLE, encode, [item.pair for item in encoded.pairs], held_out, samples),
         "sft_scores": store_sft_scores(folder.path, trunk, ROLE, samples, config.rm.sft_samples),
-        **shared_result(trunk, plan, outcome),
+        **shared,
     }
 
 
@@ -201,28 +213,33 @@ def _columns(pair: EncodedPair) -> dict[str, list[int]]:
 
 
 def _fit(
-    trunk: Trunk, config: RunConfig, pairs: Sequence[EncodedPair], plan: Plan, stage: str, recorder: Recorder
+    trunk: Trunk,
+    config: RunConfig,
+    pairs: Sequence[EncodedPair],
+    plan: Plan,
+    stage: str,
+    recorder: Recorder,
+    folder: Path,
 ) -> tuple[PairModel, Outcome]:
     torch.manual_seed(config.seed)
     trunk.roles.add(ROLE, config.lora, head=ScalarHead(trunk.width))
     remove_dropout(trunk.model)
     model = PairModel(trunk, ROLE)
     check_trainable(model, trunk.roles.parameters(ROLE))
-    with scratch_folder() as scratch:
-        trainer = _Trainer(
-            model=model,
-            args=one_device(TRLConfig(output_dir=scratch, **trl_settings(config.rm, plan, config.seed, trunk.device))),
-            train_dataset=Dataset.from_list([_columns(pair) for pair in pairs]),
-            data_collator=DataCollatorForPreference(pad_token_id=trunk.codec.pad_id),
-            processing_class=trunk.codec.tokenizer,
-        )
-        outcome = run_trainer(trainer, stage, plan.steps, recorder, METRICS)
+    settings = trl_settings(config.rm, plan, config.seed, trunk.device)
+    trainer = _Trainer(
+        trunk,
+        ROLE,
+        model=model,
+        args=one_device(TRLConfig(output_dir=str(folder), **settings)),
+        train_dataset=Dataset.from_list([_columns(pair) for pair in pairs]),
+        data_collator=DataCollatorForPreference(pad_token_id=trunk.codec.pad_id),
+        processing_class=trunk.codec.tokenizer,
+    )
+    outcome = run_trainer(trainer, stage, plan.steps, recorder, METRICS, config.keep_checkpoints)
     model.eval()
     return model, outcome
 
 
-class _Trainer(RewardTrainer):  # type: ignore[misc]  # trl is untyped here
-    """TRL's trainer without its report to the hub."""
-
-    def _send_telemetry(self) -> None:
-        return
+class _Trainer(RoleTrainer, RewardTrainer):  # type: ignore[misc]  # trl is untyped here
+    """TRL's trainer with checkpoints of the role alone."""

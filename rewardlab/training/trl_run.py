@@ -7,20 +7,21 @@ dropout, telemetry and printing are off, and a loss that is not finite stops the
 from __future__ import annotations
 
 import math
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PrinterCallback, TrainerCallback
 
+from rewardlab import processes
 from rewardlab.config import RMConfig, SFTConfig
-from rewardlab.errors import DataError, TrainingError
+from rewardlab.errors import ConfigError, DataError, TrainingError
 from rewardlab.models import Trunk
 from rewardlab.training.progress import Recorder, recording
+from rewardlab.training.trl_checkpoint import Sealing, newest_checkpoint, steps_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Plan:
 
     Attributes:
         micro_batch: Rows per forward pass.
-        accumulation: Forward passes per optimiser step; ``micro_batch * accumulation`` is the batch asked for.
+        accumulation: Forward passes per optimiser step and process; times ``micro_batch``, times the number of
+            processes, it is the batch asked for.
         steps: Optimiser steps in all.
         warmup: Optimiser steps until the peak learning rate.
     """
@@ -41,21 +43,27 @@ class Plan:
 
 
 def plan_steps(section: SFTConfig | RMConfig, rows: int) -> Plan:
-    """Cut ``rows`` into steps; the micro-batch becomes the largest divisor of the batch within its limit.
+    """Cut ``rows`` into steps; the micro-batch becomes the largest divisor of a process's batch within its limit.
 
     Raises:
         DataError: There are no rows.
+        ConfigError: The batch cannot be dealt evenly to the processes.
     """
     if rows == 0:
         raise DataError("there is no row left to train on; see the dropped counts in the log for the reasons")
-    batch = section.batch
-    micro = max(size for size in range(1, min(section.micro_batch, batch) + 1) if batch % size == 0)
-    steps = math.ceil(section.epochs * math.ceil(rows / batch))
-    return Plan(micro, batch // micro, steps, int(section.warmup * steps))
+    own, left = divmod(section.batch, processes.count())
+    if left:
+        raise ConfigError(f"batch = {section.batch}: expected a multiple of the {processes.count()} processes")
+    micro = max(size for size in range(1, min(section.micro_batch, own) + 1) if own % size == 0)
+    steps = math.ceil(section.epochs * math.ceil(rows / section.batch))
+    return Plan(micro, own // micro, steps, int(section.warmup * steps))
 
 
 def trl_settings(section: SFTConfig | RMConfig, plan: Plan, seed: int, device: torch.device) -> dict[str, Any]:
-    """Keyword arguments for ``SFTConfig`` and ``RewardConfig``, apart from the output folder."""
+    """Keyword arguments for ``SFTConfig`` and ``RewardConfig``, apart from the output folder.
+
+    Where FSDP or DeepSpeed cuts the weights into shards, a checkpoint would hold the whole trunk: none is written.
+    """
     return {
         "per_device_train_batch_size": plan.micro_batch,
         "gradient_accumulation_steps": plan.accumulation,
@@ -79,16 +87,10 @@ def trl_settings(section: SFTConfig | RMConfig, plan: Plan, seed: int, device: t
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
         "report_to": "none",
-        "save_strategy": "no",
+        "save_strategy": "no" if processes.is_sharded() else "steps",
+        "save_steps": section.checkpoint_every,
         "eval_strategy": "no",
     }
-
-
-@contextmanager
-def scratch_folder() -> Iterator[str]:
-    """An output folder for a trainer that is told to save nothing; removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="rewardlab-trl-") as folder:
-        yield folder
 
 
 def one_device(arguments: Any) -> Any:
@@ -139,23 +141,32 @@ class Outcome:
         return {"loss": loss, "tokens": self.tokens, "seconds": round(self.seconds, 2)}
 
 
-def run_trainer(trainer: Any, stage: str, steps: int, recorder: Recorder, names: Mapping[str, str]) -> Outcome:
-    """Train, sending each step's metrics to ``recorder``.
+def run_trainer(
+    trainer: Any, stage: str, steps: int, recorder: Recorder, names: Mapping[str, str], keep: int
+) -> Outcome:
+    """Train, from the newest whole checkpoint when there is one, sending each step's metrics to ``recorder``.
 
     Args:
-        trainer: One of TRL's trainers.
+        trainer: One of TRL's trainers with :class:`RoleTrainer` before it; its output folder has the checkpoints.
         stage: Name for the progress bar.
         steps: Optimiser steps it will take.
         recorder: Where metrics go.
         names: TRL's metric name -> ours.
+        keep: How many checkpoints are kept.
     Raises:
         TrainingError: A loss is not finite.
     """
+    folder = Path(trainer.args.output_dir)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Forward(recorder.emit, names))
-    with recording(recorder, stage, steps):
+    trainer.add_callback(Sealing(folder, keep))
+    start = newest_checkpoint(folder)
+    if start is not None:
+        trainer.go_on(start)
+    with recording(recorder, stage, steps, steps_before(start)):
         began = time.perf_counter()
-        trainer.train()
+        if steps_before(start) < steps:
+            trainer.train(resume_from_checkpoint=None if start is None else str(start))
         seconds = time.perf_counter() - began
     logged = [row for row in trainer.state.log_history if "loss" in row]
     return Outcome(tuple(row["loss"] for row in logged), int(logged[-1].get("num_tokens", 0)), seconds)

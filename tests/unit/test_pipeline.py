@@ -192,6 +192,8 @@ class TestCacheKeys:
             ("data.prompts", 6, {PPO}),
             ("ppo.checkpoint_every", 3, set()),
             ("keep_checkpoints", 3, set()),
+            ("sft.checkpoint_every", 3, set()),
+            ("rm.checkpoint_every", 3, set()),
             ("eval.batch", 3, set()),
             ("annotate.concurrency", 1, set()),
             ("data.test", 3, set()),

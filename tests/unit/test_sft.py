@@ -130,6 +130,7 @@ def test_only_the_adapter_is_stored_and_the_trunk_is_untouched(llama: Path, tmp_
     untouched = load_trunk(config.model).sha256()
     folder = open_folder(tmp_path / "run")
     result = train_sft(folder, config, EXAMPLES, RATIONALES)
+    folder.finish(result)
     assert result["trunk"] == untouched
     assert (llama / "model.safetensors").read_bytes() == weights
     files = sorted(path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file())
@@ -139,6 +140,7 @@ def test_only_the_adapter_is_stored_and_the_trunk_is_untouched(llama: Path, tmp_
         "config.json",
         "metrics.jsonl",
         "provenance.json",
+        "result.json",
     ]
     state = load_file(folder.path / "adapter" / "adapter_model.safetensors")
     # 2 layers x (q, v) x (A, B), rank 4 of width 32; every B has left its start at zero

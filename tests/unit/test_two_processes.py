@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rewardlab.runs import read_jsonl
+from rewardlab.runs import read_json, read_jsonl
 from tests.support.launching import run, run_together
 from tests.support.models import tiny_llama
 
@@ -57,6 +57,35 @@ def test_two_times_eight_prompts_are_one_times_sixteen(model: Path, tmp_path: Pa
     adapters = [load_file(next(runs.rglob("adapter_model.safetensors"))) for runs in (one, two)]
     for name, tensor in adapters[0].items():
         torch.testing.assert_close(adapters[1][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+TRL = {"epochs": 1, "batch": 16, "micro_batch": 4, "lr": 0.01, "checkpoint_every": 2}
+"""64 rows: four steps of sixteen."""
+TRAINED = {
+    "sft": ["sft", *(f"--set=sft.{key}={value}" for key, value in TRL.items())],
+    "rm": ["rm", "train", "--set=init=base", "--set=pairs.held_out=4", "--set=pairs.samples=2",
+           "--set=rm.sft_samples=16", *(f"--set=rm.{key}={value}" for key, value in TRL.items())],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", TRAINED)
+def test_sft_and_reward_models_take_the_same_steps(model: Path, tmp_path: Path, stage: str) -> None:
+    sizes = ["--set=data.labelled=64", "--set=data.prompts=8", "--set=data.validation=8", "--set=data.test=8"]
+    words = [*TRAINED[stage], "--task", "sandbox-sentiment", "--format", "label", "--model", str(model), *sizes]
+    one, two = ([*words, "--dtype", "float32", "--runs", str(tmp_path / name)] for name in ("one", "two"))
+    assert run(one) == 0
+    ended = run_together(two, 2, tmp_path)
+    assert [process.code for process in ended] == [0, 0], ended
+    folders = [next((tmp_path / name / stage).iterdir()) for name in ("one", "two")]
+    rows = [list(read_jsonl(folder / "metrics.jsonl")) for folder in folders]
+    assert len(rows[0]) == len(rows[1]) >= 3
+    for alone, together in zip(rows[0][:3], rows[1][:3], strict=True):
+        assert together == pytest.approx(alone, rel=1e-5, abs=1e-5)
+    names = [sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) for folder in folders]
+    assert names[0] == names[1]
+    results = [read_json(folder / "result.json") for folder in folders]
+    assert results[0]["tokens"] == results[1]["tokens"]
+    assert results[1]["loss"]["last"] == pytest.approx(results[0]["loss"]["last"], rel=1e-4)
 
 
 def test_a_crash_of_one_process_ends_both_with_its_message(model: Path, tmp_path: Path) -> None:
