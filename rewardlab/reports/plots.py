@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, pstdev
+
+import numpy as np
 
 from rewardlab.errors import RewardlabError
 from rewardlab.reports.charts import OTHER, Bar, Line, Panel, Picture
@@ -137,13 +138,12 @@ def _lines(metric: str, runs: Sequence[CurveRun], colours: Mapping[str, int]) ->
 def _mean_line(metric: str, method: str, runs: Sequence[CurveRun], colour: int) -> Line:
     """The steps that all runs logged."""
     steps = sorted(set.intersection(*(set(run.series[metric]) for run in runs)))
-    values = [[run.series[metric][step] for run in runs] for step in steps]
-    mean, sd = [fmean(each) for each in values], [pstdev(each) for each in values]
+    values = np.array([[run.series[metric][step] for step in steps] for run in runs])
+    mean, sd = values.mean(axis=0), values.std(axis=0)
     sources = [Source(run.path) for run in runs]
     if len(runs) < 2:
-        return Line(method, colour, steps, mean, sources=sources)
-    low, high = ([m + sign * s for m, s in zip(mean, sd, strict=True)] for sign in (-1, 1))
-    return Line(method, colour, steps, mean, low, high, sources)
+        return Line(method, colour, steps, mean.tolist(), sources=sources)
+    return Line(method, colour, steps, mean.tolist(), (mean - sd).tolist(), (mean + sd).tolist(), sources)
 
 
 def _series(path: Path) -> dict[str, dict[int, float]]:

@@ -75,7 +75,7 @@ def _panel(
         for row in table.rows
         if (x := x_of(row)) is not None and (score := row.scores.get(position)) is not None
     ]
-    return Panel(f"{position[0]}, {decoding} decoding", dots)
+    return Panel(f"{position[0]} times 100, {decoding} decoding", dots)
 
 
 def _picture(

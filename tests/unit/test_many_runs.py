@@ -187,19 +187,23 @@ def test_runs_load_and_compare_at_a_thousand_in_five_seconds(tmp_path: Path) -> 
     code = (
         "import sys, time; from pathlib import Path; from rewardlab.reports.collect import collect;"
         "from rewardlab.reports.differences import default_against, gains;"
+        "from rewardlab.reports.page import write_page; from rewardlab.reports.sections import Report;"
         "from rewardlab.reports.render import to_markdown; from rewardlab.reports.table import build_table;"
         "begin = time.process_time(); table = build_table(collect([Path(sys.argv[1])]).runs);"
         "found = gains(table, default_against(table)); text = to_markdown(table);"
-        "print(len(found), text.count('method '), time.process_time() - begin)"
+        "print(len(found), text.count('method '), time.process_time() - begin);"
+        "place = Path(sys.argv[1]) / 'report.html'; write_page(place, Report(place.parent, table, found));"
+        "print(time.process_time() - begin)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         check=False, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    compared, named, seconds = done.stdout.split()
+    compared, named, seconds, with_page = done.stdout.split()
     assert (int(compared), int(named)) == ((METHODS - 1) * (TASKS + 1) * 2, METHODS + 1)
     assert float(seconds) < 0.5  # processor time: the clock of a busy machine says nothing
+    assert float(with_page) < 1.0  # opening the template costs a fixed part of it
 
 
 def _answers(rng: random.Random, share: float) -> tuple[list[str], list[str | None]]:

@@ -124,7 +124,10 @@ def test_kl_is_that_of_the_last_five_steps(page: Path) -> None:
     assert final_kl(curves) == pytest.approx({"RLLR": 2.5, "PPO <rule>": 2.5})
     picture = kl_picture(table, curves, {"RLLR": 0, "PPO <rule>": 1})
     assert picture is not None
-    assert [panel.title for panel in picture.panels] == ["average, sampled decoding", "average, greedy decoding"]
+    assert [panel.title for panel in picture.panels] == [
+        "average times 100, sampled decoding",
+        "average times 100, greedy decoding",
+    ]
     assert kl_picture(table, [], {}) is None
 
 
@@ -187,12 +190,12 @@ def test_tables_sort_by_value_and_back(browser: Browser) -> None:
 
 @needs_chromium
 def test_minus_signs_and_missing_values_sort(browser: Browser) -> None:
-    cells = "".join(f'<tr><td data-value="{value}"></td></tr>' for value in ("–", "+2.0", "−10.0", "3.5"))
+    cells = "".join(f'<tr><td data-value="{value}"></td></tr>' for value in ("–", "+2.0", "−10.0", "12.0", "3.5"))
     table = f'<table id="t"><thead><tr><th class="number"><button></button></th></tr></thead><tbody>{cells}</tbody>'
     browser.run(f"document.body.insertAdjacentHTML('beforeend', {json.dumps(table + '</table>')})")
     browser.run("document.querySelector('#t button').click()")
     values = browser.run("[...document.querySelectorAll('#t td')].map(c => c.dataset.value)")
-    assert values == ["3.5", "+2.0", "−10.0", "–"]
+    assert values == ["12.0", "3.5", "+2.0", "−10.0", "–"]
 
 
 @needs_chromium
