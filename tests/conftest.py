@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -11,6 +12,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch; 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")  # a busy machine is not a bug, nor is a first call that loads or fits something
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; tests and their children send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tests.support.network import close_network
 

@@ -37,6 +37,26 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
             self._stored = [stored[indices] for stored in self._stored]
             self._look(length)
 
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Each row ``repeats`` times, in a row."""
+        super().batch_repeat_interleave(repeats)
+        self._adopt()
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Rows in another order."""
+        super().reorder_cache(beam_idx)
+        self._adopt()
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last tokens."""
+        super().crop(tokens_to_remove)
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Take over keys and values that transformers made; the next update gives them room."""
+        if self.is_initialized:
+            self._stored = [self.keys, self.values]
+
     def _look(self, length: int) -> None:
         self.keys, self.values = (stored[:, :, :length] for stored in self._stored)
 

@@ -14,7 +14,7 @@ from rewardlab.functional.ppo import policy_loss, value_loss
 from rewardlab.functional.preference import preference_loss
 from tests.support import slow
 
-few = settings(max_examples=50, deadline=None)
+few = settings(max_examples=50)
 
 unit = st.floats(0, 1)
 number = st.floats(-10, 10)

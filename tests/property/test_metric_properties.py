@@ -32,7 +32,7 @@ number_rows = st.lists(
 
 
 @pytest.mark.parametrize("metric", CLASSIFIED)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=label_rows)
 def test_label_metrics_are_bounded_and_ignore_order(metric: str, rows: list[tuple[str, str | None]]) -> None:
     gold, answers = [row[0] for row in rows], [row[1] for row in rows]
@@ -42,7 +42,7 @@ def test_label_metrics_are_bounded_and_ignore_order(metric: str, rows: list[tupl
 
 
 @pytest.mark.parametrize("metric", CORRELATIONS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=number_rows)
 def test_correlations_are_bounded_and_symmetric(metric: str, rows: list[tuple[float, float | None]]) -> None:
     gold, answers = [row[0] for row in rows], [2.5 if row[1] is None else row[1] for row in rows]
@@ -52,7 +52,7 @@ def test_correlations_are_bounded_and_symmetric(metric: str, rows: list[tuple[fl
 
 
 @pytest.mark.parametrize("metric", CORRELATIONS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=number_rows)
 def test_correlations_turn_with_the_scale(metric: str, rows: list[tuple[float, float | None]]) -> None:
     gold, answers = [row[0] for row in rows], [row[1] for row in rows]
@@ -61,7 +61,7 @@ def test_correlations_turn_with_the_scale(metric: str, rows: list[tuple[float, f
     assert score_predictions(metric, gold, turned, NUMBERS) == pytest.approx(-value, abs=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=label_rows, place=st.integers(0, 29))
 def test_mending_one_answer_never_lowers_accuracy(rows: list[tuple[str, str | None]], place: int) -> None:
     gold, answers = [row[0] for row in rows], [row[1] for row in rows]
@@ -71,7 +71,7 @@ def test_mending_one_answer_never_lowers_accuracy(rows: list[tuple[str, str | No
     assert score_predictions("accuracy", gold, mended, LABELS) >= before
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=label_rows, seed=st.integers(0, 99))
 def test_intervals_hold_their_value_and_repeat(rows: list[tuple[str, str | None]], seed: int) -> None:
     gold, answers = [row[0] for row in rows], [row[1] for row in rows]
@@ -80,7 +80,7 @@ def test_intervals_hold_their_value_and_repeat(rows: list[tuple[str, str | None]
     assert found == bootstrap_interval("accuracy", gold, answers, LABELS, resamples=200, seed=seed)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=label_rows, shift=st.integers(0, 5))
 def test_a_difference_turns_its_sign_with_its_sides(rows: list[tuple[str, str | None]], shift: int) -> None:
     gold, a = [row[0] for row in rows], [row[1] for row in rows]

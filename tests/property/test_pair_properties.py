@@ -40,7 +40,7 @@ def test_a_printed_ranking_is_read_back(utilities: list[int], better: str) -> No
 @given(st.text(max_size=300), st.sampled_from(["mr", "agnews", "mrpc", "appreviews", "stsb", "mnli"]))
 def test_the_filter_never_raises(text: str, name: str) -> None:
     label = tasks.get(name).labels[0] if tasks.get(name).labels else 2.5
-    kept = checked(Annotation("k", text, "answered", "a", "m"), Example(name, "1", {}, label), label)
+    (kept,) = checked([Annotation("k", text, "answered", "a", "m")], [(Example(name, "1", {}, label), label)], 0.5)
     assert kept.outcome in ("answered", "refused", "mismatched", "unparsable")
 
 

@@ -38,7 +38,7 @@ def texts() -> st.SearchStrategy[str]:
 
 @pytest.mark.parametrize("format", ANSWER_FORMATS)
 @given(text=texts())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_text_makes_a_parser_raise(format: AnswerFormat, text: str) -> None:
     for task in TASKS:
         answer = task.parse(text, format)
@@ -48,14 +48,14 @@ def test_no_text_makes_a_parser_raise(format: AnswerFormat, text: str) -> None:
 
 
 @given(text=texts())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_without_a_marker_no_rationale_is_an_answer(text: str) -> None:
     if "answer" not in text.lower():
         assert all(task.parse(text, "rationale").value is None for task in TASKS)
 
 
 @given(rationale=texts(), number=st.integers(0, 5000).map(lambda n: n / 1000))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_lenient_reads_what_a_response_ends_in(rationale: str, number: float) -> None:
     for task in TASKS:
         for label in task.labels or (number,):
@@ -64,7 +64,7 @@ def test_lenient_reads_what_a_response_ends_in(rationale: str, number: float) ->
 
 
 @given(before=st.text(" *_`\"'(\n", max_size=10), after=st.text(" *_`\"').!\n", max_size=10))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_decoration_changes_nothing(before: str, after: str) -> None:
     for task in TASKS:
         for label in task.labels:

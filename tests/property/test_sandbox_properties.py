@@ -6,7 +6,7 @@ from collections import Counter
 from functools import cache
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewardlab.sandbox import SANDBOX_TASKS, TINY_MODEL_DIR, OracleAnnotator, rationale_quality
@@ -18,7 +18,7 @@ from rewardlab.types import ANSWER_FORMATS, Example, Label
 
 names = st.sampled_from(SANDBOX_TASKS)
 seeds = st.integers(0, 10_000)
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=25)
 
 
 @few

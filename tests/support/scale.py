@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import sys
 import time
 from pathlib import Path
@@ -41,6 +40,12 @@ def write(path: Path, count: int) -> None:
             file.write(json.dumps(row) + "\n")
 
 
+def peak_mib() -> float:
+    """Peak resident memory of this program; ``ru_maxrss`` would count the process that started it."""
+    status = Path("/proc/self/status").read_text().split()
+    return int(status[status.index("VmHWM:") + 1]) / 1024
+
+
 def main(count: int, folder: Path) -> None:
     """Import, clean and measure ``count`` pairs."""
     source = folder / "in.jsonl"
@@ -51,7 +56,7 @@ def main(count: int, folder: Path) -> None:
     start = time.process_time()
     summarise(folder / "out")
     measured = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mib()
     dropped = manifest["outcomes"].get("near_duplicate", 0) + manifest["held_out_outcomes"].get("near_duplicate", 0)
     print(json.dumps({"import_s": seconds, "stats_s": measured, "peak_mib": peak, "near_duplicates": dropped}))
 

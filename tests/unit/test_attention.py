@@ -132,6 +132,19 @@ def test_a_cache_with_room_keeps_chosen_rows_and_goes_on() -> None:
     assert torch.equal(values, torch.cat([first[[2, 0]] + 1, new + 1], 2))
 
 
+def test_a_cache_with_room_follows_rows_that_are_repeated_reordered_and_cut() -> None:
+    layer = RoomyLayer()
+    first, new = states(2, 2, 4, 0), states(4, 2, 1, 1)
+    layer.update(first, first + 1)
+    layer.batch_repeat_interleave(2)
+    layer.reorder_cache(torch.tensor([3, 0, 1, 2]))
+    layer.crop(-1)
+    keys, values = layer.update(new, new + 1)
+    kept = first[[1, 0, 0, 1], :, :3]
+    assert torch.equal(keys, torch.cat([kept, new], 2))
+    assert torch.equal(values, torch.cat([kept + 1, new + 1], 2))
+
+
 def test_appending_does_not_copy_what_is_there() -> None:
     layer = RoomyLayer()
     keys, _ = layer.update(states(3, 2, 4, 0), states(3, 2, 4, 1))

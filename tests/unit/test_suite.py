@@ -58,11 +58,13 @@ from rewardlab.pipeline import suite
 
 def spawn(file, root, seed):
     lives = "import sys, time; time.sleep(60)" if seed else FIRST
-    process = subprocess.Popen([sys.executable, "-c", lives])
-    print(process.pid, flush=True)
-    return process
+    return subprocess.Popen([sys.executable, "-c", lives])
 
-suite._spawn, suite._distinct = spawn, lambda *arguments: []
+def report_and_wait(running, wait=suite._first_done):
+    print(*(process.pid for process in running.values()), sep="\\n", flush=True)
+    return wait(running)
+
+suite._spawn, suite._first_done, suite._distinct = spawn, report_and_wait, lambda *arguments: []
 made = suite.Suite(name="two", seeds=(0, 1), method=[{"stage": "base"}])
 suite.run_parallel(Path("two.toml"), made, SimpleNamespace(root=Path("runs")), 2, lambda line: None)
 """
