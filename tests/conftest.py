@@ -14,12 +14,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from hypothesis import HealthCheck, settings
 
+
+from tests.support.network import close_network
+
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")  # a busy machine is not a bug, nor is a first call that loads or fits something
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; tests and their children send it
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-from tests.support.network import close_network
 
 
 @pytest.fixture(autouse=True)
