@@ -14,7 +14,6 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from hypothesis import HealthCheck, settings
 
-
 from tests.support.network import close_network
 
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
