@@ -15,6 +15,7 @@ from zipfile import ZipFile
 import pytest
 
 from rewardlab.runs import read_json, read_jsonl
+from tests.support.files import stored_files
 from tests.support.launching import Before, HalfACheckpoint, HalfALine, Moment, run, run_and_kill_after
 from tests.support.models import tiny_llama
 
@@ -64,7 +65,7 @@ def outcome(stage: str, runs: Path) -> dict[str, Any]:
     rows = read_jsonl(folder / "metrics.jsonl")
     result = read_json(folder / "result.json")
     return {
-        "files": sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")),
+        "files": stored_files(folder),
         "adapter": [path.read_bytes() for path in sorted(folder.glob("adapter/*.safetensors"))],
         "metrics": [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows],
         "samples": [path.read_bytes() for path in folder.glob("*samples.jsonl")],

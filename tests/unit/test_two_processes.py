@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from rewardlab.runs import read_json, read_jsonl
+from tests.support.files import stored_files
 from tests.support.launching import run, run_together
 from tests.support.models import tiny_llama
 
@@ -49,7 +50,7 @@ def test_two_times_eight_prompts_are_one_times_sixteen(model: Path, tmp_path: Pa
     assert len(metrics(one)) == len(metrics(two)) == 3
     for alone, together in zip(metrics(one), metrics(two), strict=True):
         assert together == pytest.approx(alone, rel=1e-5, abs=1e-5)
-    names = [sorted(path.relative_to(runs).as_posix() for path in runs.rglob("*")) for runs in (one, two)]
+    names = [stored_files(runs) for runs in (one, two)]
     assert names[0] == names[1]
     texts = [[row["response"] for row in read_jsonl(next(runs.rglob("samples.jsonl")))] for runs in (one, two)]
     assert len(texts[0]) == 48
@@ -81,7 +82,7 @@ def test_sft_and_reward_models_take_the_same_steps(model: Path, tmp_path: Path, 
     assert len(rows[0]) == len(rows[1]) >= 3
     for alone, together in zip(rows[0][:3], rows[1][:3], strict=True):
         assert together == pytest.approx(alone, rel=1e-5, abs=1e-5)
-    names = [sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) for folder in folders]
+    names = [stored_files(folder) for folder in folders]
     assert names[0] == names[1]
     results = [read_json(folder / "result.json") for folder in folders]
     assert results[0]["tokens"] == results[1]["tokens"]
