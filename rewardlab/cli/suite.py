@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from rewardlab import processes
 from rewardlab.cli.options import RUNS
+from rewardlab.errors import InputError
 
 app = typer.Typer(help="Run a suite of methods and seeds.", no_args_is_help=True)
 
@@ -31,6 +33,8 @@ def run(
     from rewardlab.cli.running import make_runner, say
     from rewardlab.pipeline.suite import cells, load_suite, run_cells, run_parallel
 
+    if processes.count() > 1:
+        raise InputError("a suite starts processes of its own (--jobs); run it without accelerate launch")
     suite = load_suite(file)
     todo = cells(suite, runs, None if seed is None else [seed])
     runner = make_runner(runs)

@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rewardlab import processes
+
 HEAD_FILE = "head.safetensors"
 
 
@@ -38,11 +40,16 @@ class ScalarHead(nn.Module):
         return scores
 
     def save(self, folder: Path) -> None:
-        """Store the weights beside an adapter; a linear head as ``weight`` (1, H) and ``bias`` (1)."""
+        """Store the weights beside an adapter; a linear head as ``weight`` (1, H) and ``bias`` (1).
+
+        All processes call this, the main one writes.
+        """
         state = {"weight": self.out.weight, "bias": self.out.bias}
         if self.hidden is not None:
             state |= {"hidden.weight": self.hidden.weight, "hidden.bias": self.hidden.bias}
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, folder / HEAD_FILE)
+        whole = {name: processes.whole(tensor).detach().cpu().contiguous() for name, tensor in state.items()}
+        if processes.is_main():
+            save_file(whole, folder / HEAD_FILE)
 
     @classmethod
     def load(cls, folder: Path) -> ScalarHead:

@@ -148,11 +148,10 @@ class Roles:
     def save(self, name: str, folder: Path) -> None:
         """Store adapter and head in PEFT's format, loadable by PEFT itself; all processes call this, one writes."""
         state = {f"base_model.model.{k}": v.detach().cpu().contiguous() for k, v in self.state(name).items()}
-        if not processes.is_main():
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(state, folder / ADAPTER_FILE)
-        self._model.peft_config[name].save_pretrained(str(folder))
+        if processes.is_main():
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(state, folder / ADAPTER_FILE)
+            self._model.peft_config[name].save_pretrained(str(folder))
         head = self[name].head
         if head is not None:
             head.save(folder)

@@ -46,7 +46,7 @@ def run(arguments: Sequence[str], moment: Moment | None = None) -> int | None:
             killed (SIGKILL) there. None lets it end by itself.
     """
     here, there = _context().Pipe()
-    process = _start(_child, arguments, moment, there)
+    process = _start(_child, list(arguments), moment, there)
     there.close()
     if moment is not None:
         assert here.poll(PATIENCE_S), "the moment did not come"
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str], moment: Moment | None = None) -> int | None:
 
 def run_and_kill_after(arguments: Sequence[str], seconds: float) -> int | None:
     """Run a command line and kill it after so many seconds, wherever it is."""
-    process = _start(_child, arguments, None, None)
+    process = _start(_child, list(arguments), None, None)
     process.join(seconds)
     process.kill()
     process.join(PATIENCE_S)
@@ -81,9 +81,15 @@ def run_together(arguments: Sequence[str], count: int, folder: Path) -> list[End
         count: Number of processes.
         folder: Where what they say is kept.
     """
+    return call_together(_child, count, folder, list(arguments), None, None)
+
+
+def call_together(function: Callable[..., None], count: int, folder: Path, *arguments: Any) -> list[Ended]:
+    """The same for a function of a module."""
     port = _free_port()
     places = [folder / f"said-{port}-{rank}" for rank in range(count)]
-    running = [_start(_member, arguments, rank, count, port, place) for rank, place in enumerate(places)]
+    whom = [{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_PORT": port} for rank in range(count)]
+    running = [_start(_member, *one, function, *arguments) for one in zip(whom, places, strict=True)]
     for process in running:
         process.join(PATIENCE_S)
     hanging = [rank for rank, process in enumerate(running) if process.is_alive()]
@@ -115,8 +121,8 @@ def _context() -> Any:
     return context
 
 
-def _start(target: Callable[..., None], arguments: Sequence[str], *others: Any) -> Any:
-    process = _context().Process(target=target, args=(list(arguments), *others))
+def _start(target: Callable[..., None], *arguments: Any) -> Any:
+    process = _context().Process(target=target, args=arguments)
     process.start()
     return process
 
@@ -140,12 +146,11 @@ def _child(arguments: list[str], moment: Moment | None, reached: Connection | No
     sys.exit(command_line(arguments))
 
 
-def _member(arguments: list[str], rank: int, count: int, port: int, place: Path) -> None:
-    place_of = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in place_of.items()})
-    with place.open("w", buffering=1) as said:
-        sys.stderr = said
-        _child(arguments, None, None)
+def _member(place_in_run: Mapping[str, int], said: Path, function: Callable[..., None], *arguments: Any) -> None:
+    os.environ.update({"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in place_in_run.items()}})
+    with said.open("w", buffering=1) as file:
+        sys.stderr = file
+        function(*arguments)
 
 
 class Before:

@@ -20,7 +20,7 @@ from tests.support.launching import Before, HalfACheckpoint, HalfALine, Moment, 
 from tests.support.models import tiny_llama
 
 KILLED = -9
-WORDS = ["--task", "sst2", "--format", "label", "--source", "bundled", "--dtype", "float32"]
+WORDS = ["--tracker", "none", "--task", "sst2", "--format", "label", "--source", "bundled", "--dtype", "float32"]
 PPO = {"steps": 4, "batch": 4, "micro_batch": 2, "minibatches": 2, "lr": 0.01, "value_lr": 0.01, "kl_target": 0.5}
 TRL = {"epochs": 3, "batch": 4, "micro_batch": 2, "checkpoint_every": 2, "lr": 0.01}
 """Nine steps of four rows, with a checkpoint after every second and after the last."""

@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(model: Path, runs: Path, reward: str = "letters", **ppo: Any) -> list[str]:
-    words = ["ppo", "--task", "sst2", "--format", "label", "--init", "base", "--source", "bundled"]
+    words = ["ppo", "--tracker", "none", "--task", "sst2", "--format", "label", "--init", "base", "--source", "bundled"]
     where = ["--model", str(model), "--dtype", "float32", "--runs", str(runs), "--set=model.max_new_tokens=6"]
     what = ["--reward", f"tests.support.launching:{reward}"]
     return [*words, *where, *what, *(f"--set=ppo.{key}={value}" for key, value in {**PPO, **ppo}.items())]
@@ -72,7 +72,8 @@ TRAINED = {
 @pytest.mark.parametrize("stage", TRAINED)
 def test_sft_and_reward_models_take_the_same_steps(model: Path, tmp_path: Path, stage: str) -> None:
     sizes = ["--set=data.labelled=64", "--set=data.prompts=8", "--set=data.validation=8", "--set=data.test=8"]
-    words = [*TRAINED[stage], "--task", "sandbox-sentiment", "--format", "label", "--model", str(model), *sizes]
+    what = ["--tracker", "none", "--task", "sandbox-sentiment", "--format", "label", "--model", str(model)]
+    words = [*TRAINED[stage], *what, *sizes]
     one, two = ([*words, "--dtype", "float32", "--runs", str(tmp_path / name)] for name in ("one", "two"))
     assert run(one) == 0
     ended = run_together(two, 2, tmp_path)
