@@ -46,6 +46,7 @@ def launch(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_chain_of_sft_reward_model_and_ppo(tmp_path: Path) -> None:
     done = launch(tmp_path, "ppo", "--reward", "label")
     assert done.returncode == 0, done.stderr
@@ -59,6 +60,7 @@ def test_the_chain_of_sft_reward_model_and_ppo(tmp_path: Path) -> None:
         assert len(list(read_jsonl(folder / "metrics.jsonl"))) == read_json(folder / "result.json")["steps"] >= steps
 
 
+@pytest.mark.slow
 def test_a_crash_of_one_process_ends_the_run_with_its_message(tmp_path: Path) -> None:
     done = launch(tmp_path, "ppo", "--init", "base", "--reward", "tests.support.launching:failing")
     assert done.returncode != 0
