@@ -14,6 +14,14 @@ app = typer.Typer(
     help="List rewards, explain one, score answers or compare two rewards, all without training.", no_args_is_help=True
 )
 
+Format = Annotated[AnswerFormat, typer.Option(help="Answer format of the responses.")]
+Lambda = Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")]
+SecondModel = Annotated[PairKind, typer.Option(help="Second reward model of `mixed`.")]
+RuleReading = Annotated[Reading, typer.Option(help="How the rule reads answers.")]
+Trained = Annotated[list[str] | None, typer.Option(help="Trained reward model, KIND=DIR; repeatable.")]
+Data = Annotated[Path | None, typer.Option(help="Folder of task data, for rows that give an id.")]
+TaskName = Annotated[str, typer.Option(help="Task of the answers: a name or a task file.")]
+
 
 @app.command("list")
 def list_rewards() -> None:
@@ -35,16 +43,16 @@ def show(
 
 @app.command()
 def score(
-    task: Annotated[str, typer.Option(help="Task of the answers: a name or a task file.")],
+    task: TaskName,
     input: Annotated[Path, typer.Option(help="JSON Lines with response and (id or label); - is standard input.")],
     reward: Annotated[str, typer.Option(help="Reward expression; see `rewardlab reward list`.")] = "rule",
     output: Annotated[Path | None, typer.Option(help="Where rows go; default: standard output.")] = None,
-    format: Annotated[AnswerFormat, typer.Option(help="Answer format of the responses.")] = "rationale",
-    lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
-    r2: Annotated[PairKind, typer.Option(help="Second reward model of `mixed`.")] = "ranked",
-    reading: Annotated[Reading, typer.Option(help="How the rule reads answers.")] = "lenient",
-    rm: Annotated[list[str] | None, typer.Option(help="Trained reward model, KIND=DIR; repeatable.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of task data, for rows that give an id.")] = None,
+    format: Format = "rationale",
+    lam: Lambda = None,
+    r2: SecondModel = "ranked",
+    reading: RuleReading = "lenient",
+    rm: Trained = None,
+    data: Data = None,
 ) -> None:
     """Score answers: one JSON line per row, and a summary on standard error."""
     from rewardlab.cli.reward_input import AnswerSource
@@ -58,18 +66,18 @@ def score(
 
 @app.command()
 def diff(
-    task: Annotated[str, typer.Option(help="Task of the answers: a name or a task file.")],
+    task: TaskName,
     a: Annotated[str, typer.Option(help="Reward expression; see `rewardlab reward list`.")],
     b: Annotated[str, typer.Option(help="The expression it is compared with.")],
     input: Annotated[Path, typer.Option(help="JSON Lines as for `reward score`; rows with one id answer one prompt.")],
     output: Annotated[Path | None, typer.Option(help="Also write all rows here, the largest gap first.")] = None,
     rows: Annotated[int, typer.Option(min=0, help="Disagreements to show.")] = 10,
-    format: Annotated[AnswerFormat, typer.Option(help="Answer format of the responses.")] = "rationale",
-    lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
-    r2: Annotated[PairKind, typer.Option(help="Second reward model of `mixed`.")] = "ranked",
-    reading: Annotated[Reading, typer.Option(help="How the rule reads answers.")] = "lenient",
-    rm: Annotated[list[str] | None, typer.Option(help="Trained reward model, KIND=DIR; repeatable.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of task data, for rows that give an id.")] = None,
+    format: Format = "rationale",
+    lam: Lambda = None,
+    r2: SecondModel = "ranked",
+    reading: RuleReading = "lenient",
+    rm: Trained = None,
+    data: Data = None,
 ) -> None:
     """Compare two rewards on the same answers: rank correlation, flipped winners, largest disagreements."""
     from rewardlab.cli.reward_diff import DiffRequest, run
