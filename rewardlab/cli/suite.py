@@ -31,17 +31,20 @@ def run(
 ) -> None:
     """Run what is missing of a suite, print its table and write its report."""
     from rewardlab.cli.running import make_runner, say
-    from rewardlab.pipeline.suite import cells, load_suite, run_cells, run_parallel
+    from rewardlab.pipeline.suite import run_cells, run_parallel
+    from rewardlab.pipeline.suite_cells import cells
+    from rewardlab.pipeline.suite_file import load_suite
 
     if processes.count() > 1:
         raise InputError("a suite starts processes of its own (--jobs); run it without accelerate launch")
     suite = load_suite(file)
-    todo = cells(suite, runs, None if seed is None else [seed])
+    todo = [cell for cell in cells(suite, runs) if seed in (None, cell.seed)]
     runner = make_runner(runs)
     if dry_run:
         for cell in todo:
-            state = "done" if cell.goal.folder(runs).is_done else "to run"
-            typer.echo(f"[{state}] {cell.method}, seed {cell.seed}: {cell.goal.folder(runs).path}")
+            for goal in cell.goals:
+                state = "done" if goal.folder(runs).is_done else "to run"
+                typer.echo(f"[{state}] {cell.title}: {goal.folder(runs).path}")
         return
     if jobs > 1 and seed is None:
         run_parallel(file, suite, runner, jobs, say)

@@ -8,7 +8,8 @@ from pathlib import Path
 import typer
 
 from rewardlab.cli.compare import compare
-from rewardlab.pipeline.suite import Cell, Suite, stages_of
+from rewardlab.pipeline.suite_cells import Cell, stages_of
+from rewardlab.pipeline.suite_file import Suite
 from rewardlab.reports.page import write_report
 
 KINDS = ("annotate", "sft", "samples", "pairs", "rm", "ppo", "eval")

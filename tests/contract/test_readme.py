@@ -14,7 +14,8 @@ import typer
 
 from rewardlab.cli.main import USAGE_ERROR, app
 from rewardlab.config import TINY_MODEL, RewardConfig, load_config, parse_setting
-from rewardlab.pipeline.suite import cells, load_suite
+from rewardlab.pipeline.suite_cells import cells
+from rewardlab.pipeline.suite_file import load_suite
 from rewardlab.rewards import plan_reward
 from rewardlab.rewards.registry import rewards
 from rewardlab.tasks import resolve_tasks, tasks
@@ -137,10 +138,12 @@ def test_every_suite_loads_and_plans(path: Path, tmp_path: Path, monkeypatch: py
     if suite.settings.get("model.name", TINY_MODEL) != TINY_MODEL:
         settings = {**suite.settings, "model.name": str(tiny_llama(tmp_path / "model"))}
         suite = suite.model_copy(update={"settings": settings})
-    first = suite.seeds[:1]
-    planned = cells(suite, Path("runs"), first)
-    assert len({cell.method for cell in planned}) == len(planned) == len(suite.method)
-    assert len({cell.goal.fingerprint for cell in planned}) == len(planned)
+    planned = cells(suite.model_copy(update={"seeds": suite.seeds[:1]}), Path("runs"))
+    places = max(1, len(suite.tasks)) * max(1, len(suite.models))
+    assert len({(cell.method, cell.task, cell.model) for cell in planned}) == len(planned)
+    assert len(planned) == len(suite.method) * places
+    goals = [goal.fingerprint for cell in planned for goal in cell.goals]
+    assert len(set(goals)) == len(goals)
     assert not Path("runs").exists()
 
 

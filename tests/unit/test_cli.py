@@ -295,8 +295,8 @@ class TestDryRun:
         Path("suite.toml").write_text('name = "x"\nseeds = [1, 2]\n[[method]]\nname = "zero"\nstage = "base"\n')
         done = rewardlab("suite", "run", "suite.toml", "--dry-run")
         assert [line.split(":")[0] for line in done.out.splitlines()] == [
-            "[to run] zero, seed 1",
-            "[to run] zero, seed 2",
+            "[to run] zero, sandbox-sentiment, sandbox-tiny, seed 1",
+            "[to run] zero, sandbox-sentiment, sandbox-tiny, seed 2",
         ]
         assert written() == ["suite.toml"]
 

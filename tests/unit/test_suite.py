@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from rewardlab.errors import ConfigError
-from rewardlab.pipeline.suite import _first_done, load_suite
+from rewardlab.pipeline.suite import _first_done
+from rewardlab.pipeline.suite_file import load_suite
 
 BASE = 'name = "base"\nseeds = [3]\n[[method]]\nstage = "base"\n'
 
@@ -39,6 +40,72 @@ def test_all_problems_of_a_suite_are_reported_together(tmp_path: Path) -> None:
     assert all(word in str(caught.value) for word in ("name", "seeds", "method.0.stage"))
 
 
+METHODS = """
+[[method]]
+name = "PPO"
+stage = "ppo"
+settings = { "ppo.lr" = 1e-4 }
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seeds = [0, 1, 0]", "seeds: 0 more than once"),
+        ('models = ["a", "a"]', "models: a more than once"),
+        ('tasks = ["agnews,sst2", "mr, sst2"]', "tasks: sst2 more than once"),
+        ('[[method]]\nname = "PPO"\nstage = "base"', "method names: PPO more than once"),
+        ('[[method]]\nstage = "sft"\nscope = "each"', "method.0: scope belongs to methods of stage ppo, found sft"),
+        ('[[method]]\nstage = "ppo"\nmatch_seconds_of = "PPO"', "match_seconds_of belongs to methods of stage sft"),
+        ('[[method]]\nstage = "sft"\nmatch_seconds_of = "PQO"', "match_seconds_of: 'PQO' is no name .* known: PPO"),
+        ('[grid]\n"ppo.steps" = []', "grid: ppo.steps has no values"),
+        ('[grid]\n"ppo.lr" = [1e-5]', "grid: method PPO sets ppo.lr itself"),
+        ('budget = "dollars"', "budget: input should be 'updates', 'tokens' or 'seconds'"),
+        ('[[claim]]\nid = "C1"', "claim.0.says: field required"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "bad.toml").write_text(f'name = "bad"\n{text}\n{METHODS}')
+    with pytest.raises(ConfigError, match=said):
+        load_suite(tmp_path / "bad.toml")
+
+
+def test_a_suite_holds_its_grid_its_claims_and_its_places(tmp_path: Path) -> None:
+    text = """
+name = "full"
+budget = "tokens"
+tasks = ["agnews,sst2", "mr"]
+models = ["one", "two"]
+[grid]
+"ppo.batch" = [4, 8]
+[[method]]
+name = "PPO-ST"
+stage = "ppo"
+scope = "each"
+[[method]]
+name = "as long"
+stage = "sft"
+match_seconds_of = "PPO-ST"
+[[claim]]
+id = "C11"
+says = "PPO beats SFT"
+published = "+1.54"
+better = "PPO-ST"
+than = "as long"
+decoding = "greedy"
+"""
+    (tmp_path / "full.toml").write_text(text)
+    suite = load_suite(tmp_path / "full.toml")
+    assert (suite.budget, suite.tasks, suite.models) == ("tokens", ("agnews,sst2", "mr"), ("one", "two"))
+    assert suite.grid == {"ppo.batch": (4, 8)}
+    assert [(method.scope, method.match_seconds_of) for method in suite.method] == [
+        ("each", None),
+        ("together", "PPO-ST"),
+    ]
+    claim = suite.claim[0]
+    assert (claim.id, claim.column, claim.decoding) == ("C11", "average", "greedy")
+
+
 def test_the_process_that_ends_first_is_found_whatever_its_place() -> None:
     slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
     quick = subprocess.Popen([sys.executable, "-c", ""])
@@ -55,6 +122,7 @@ import subprocess, sys
 from pathlib import Path
 from types import SimpleNamespace
 from rewardlab.pipeline import suite
+from rewardlab.pipeline.suite_file import Suite
 
 def spawn(file, root, seed):
     lives = "import sys, time; time.sleep(60)" if seed else FIRST
@@ -65,7 +133,7 @@ def report_and_wait(running, wait=suite._first_done):
     return wait(running)
 
 suite._spawn, suite._first_done, suite._distinct = spawn, report_and_wait, lambda *arguments: []
-made = suite.Suite(name="two", seeds=(0, 1), method=[{"stage": "base"}])
+made = Suite(name="two", seeds=(0, 1), method=[{"stage": "base"}])
 suite.run_parallel(Path("two.toml"), made, SimpleNamespace(root=Path("runs")), 2, lambda line: None)
 """
 

@@ -1,0 +1,149 @@
+"""What a suite file holds, and how it is read: methods, and the tasks, models and seeds they are run on."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from rewardlab.config import Section
+from rewardlab.errors import ConfigError
+from rewardlab.types import AnswerFormat, PairKind
+
+PACKAGED = Path(__file__).resolve().parents[1] / "suites"
+"""Where a wheel keeps ``experiments/*.toml``."""
+
+
+class Method(Section):
+    """One row of the table."""
+
+    name: str | None = Field(None, description="what the table calls it; default by stage and reward")
+    stage: Literal["base", "sft", "rm", "ppo"] = Field(description="what is evaluated")
+    rationales: bool = Field(True, description="sft: with rationales")
+    kind: PairKind = Field("label", description="rm: what its pairs are made from")
+    format: AnswerFormat | None = Field(None, description="answer format; default: that of the settings")
+    scope: Literal["together", "each"] = Field(
+        "together", description="ppo: one run on all tasks of a cell, or one a task from the same SFT model"
+    )
+    match_seconds_of: str | None = Field(None, description="sft: train for as long as PPO of this method took")
+    settings: dict[str, Any] = Field(default_factory=dict, description="dotted configuration keys of this method")
+
+    @model_validator(mode="after")
+    def _keys_fit_the_stage(self) -> Method:
+        if self.scope == "each" and self.stage != "ppo":
+            raise ValueError(f"scope belongs to methods of stage ppo, found {self.stage}")
+        if self.match_seconds_of is not None and self.stage != "sft":
+            raise ValueError(f"match_seconds_of belongs to methods of stage sft, found {self.stage}")
+        return self
+
+
+class Claim(Section):
+    """One published claim that the suite says something of: one method is better than another."""
+
+    id: str = Field(description="its number, such as C11")
+    says: str = Field(description="the claim, one sentence")
+    published: str = Field("", description="the published size, such as +1.54")
+    better: str = Field(description="name of the method that should win")
+    than: str = Field(description="name of the method it is compared with")
+    column: str = Field("average", description="column of the table that is compared")
+    decoding: Literal["sampled", "greedy"] = Field("sampled", description="decoding that is compared")
+
+
+class Suite(Section):
+    """What a suite file holds."""
+
+    name: str = Field(description="names the report's folder")
+    title: str = Field("", description="heading of the report")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="seeds of training and sampling")
+    tasks: tuple[str, ...] = Field(
+        (), description="values of task, each one task or several trained together; default: that of the settings"
+    )
+    models: tuple[str, ...] = Field((), description="values of model.name; default: that of the settings")
+    budget: Literal["updates", "tokens", "seconds"] = Field(
+        "updates", description="what PPO rows are given the same number of"
+    )
+    settings: dict[str, Any] = Field(default_factory=dict, description="dotted configuration keys of all methods")
+    grid: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict, description="dotted configuration key and the values tried for every PPO method"
+    )
+    method: tuple[Method, ...] = Field(min_length=1, description="the rows")
+    claim: tuple[Claim, ...] = Field((), description="published claims that the rows say something of")
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Suite:
+        problems = [*_repeated(self), *_unmatched(self), *_grid_problems(self)]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite file, and the one it ``extends``; raises ConfigError with all its problems.
+
+    A file that is not there is looked for among the suites that come with the package, by its name.
+    """
+    try:
+        return Suite.model_validate(_read(path))
+    except ValidationError as error:
+        found = "; ".join(_problem(item["loc"], item["msg"]) for item in error.errors())
+        raise ConfigError(f"{path}: {found}") from error
+
+
+def _problem(place: tuple[int | str, ...], message: str) -> str:
+    said = message.removeprefix("Value error, ")
+    return f"{'.'.join(map(str, place))}: {said.lower() if said == message else said}".removeprefix(": ")
+
+
+def _repeated(suite: Suite) -> list[str]:
+    listed = {
+        "seeds": suite.seeds,
+        "models": suite.models,
+        "tasks": [name.strip() for entry in suite.tasks for name in entry.split(",")],
+        "method names": [method.name for method in suite.method if method.name is not None],
+    }
+    twice = {what: [value for value, n in Counter(values).items() if n > 1] for what, values in listed.items()}
+    return [
+        f"{what}: {', '.join(map(str, found))} more than once; a table needs each once"
+        for what, found in twice.items()
+        if found
+    ]
+
+
+def _unmatched(suite: Suite) -> list[str]:
+    known = [method.name for method in suite.method if method.stage == "ppo" and method.name is not None]
+    asked = [method.match_seconds_of for method in suite.method if method.match_seconds_of is not None]
+    return [
+        f"match_seconds_of: {name!r} is no name of a method of stage ppo; known: {', '.join(known) or 'none'}"
+        for name in asked
+        if name not in known
+    ]
+
+
+def _grid_problems(suite: Suite) -> list[str]:
+    empty = [f"grid: {key} has no values" for key, values in suite.grid.items() if not values]
+    clashes = [
+        f"grid: method {method.name or number} sets {key} itself; leave it to the grid, or take it out of [grid]"
+        for number, method in enumerate(suite.method, 1)
+        for key in suite.grid
+        if method.stage == "ppo" and key in method.settings
+    ]
+    return [*empty, *clashes]
+
+
+def _read(path: Path, behind: tuple[Path, ...] = ()) -> dict[str, Any]:
+    found = path if path.exists() else PACKAGED / path.name
+    try:
+        values = tomllib.loads(found.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a suite file (TOML)") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if found.with_name(str(base)) in (found, *behind):
+        raise ConfigError(f"{path}: extends itself, by way of {base}; name a suite that does not lead back here")
+    return {**_read(found.with_name(str(base)), (found, *behind)), **values}
