@@ -33,17 +33,19 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """A list; ``more`` follows, where there is room for it, and is folded away in HTML."""
+    """A list; ``more`` is folded away under the line ``fold``."""
 
     first: Sequence[Told]
     more: Sequence[Told] = ()
+    fold: str = "More"
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table."""
+    """A table, folded away under the line ``fold`` if there is one."""
 
     grid: Grid
+    fold: str = ""
 
 
 Block = Text | Notes | Sentences | Table | Picture
@@ -71,9 +73,18 @@ def _block(block: Block) -> str:
             return text
         case Notes(lines):
             return "\n".join(f"{line}  " for line in lines)
-        case Sentences(first, more):
-            return "\n".join(f"* {told.text}" for told in (*first, *more))
-        case Table(grid):
-            return markdown_grid(grid)
+        case Sentences(first, more, fold):
+            return "\n\n".join(part for part in (_list(first), _folded(fold, _list(more)) if more else "") if part)
+        case Table(grid, fold):
+            return _folded(fold, markdown_grid(grid)) if fold else markdown_grid(grid)
         case Picture(name, alt):
             return f"![{alt}]({name}.svg)"
+
+
+def _list(items: Sequence[Told]) -> str:
+    return "\n".join(f"* {told.text}" for told in items)
+
+
+def _folded(title: str, text: str) -> str:
+    """GitHub renders Markdown inside ``details`` when an empty line stands on both sides of it."""
+    return f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"

@@ -18,6 +18,7 @@ from rewardlab.runs import write_atomic
 WIDTH, HEIGHT = 380, 240
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 28, 38
 BAR_LEFT, BAR_STEP = 150, 24
+DOT_STEP = 9
 LABEL_LETTERS = 24
 PANELS_PER_ROW = 3
 COLOURS = 10
@@ -165,8 +166,34 @@ def _legend(entries: Sequence[tuple[str, int]], width: int) -> tuple[str, int]:
 def _plot(panel: Panel, link: Link) -> str:
     x, y = _scales(panel)
     drawn = [_line(mark, x, y, link) for mark in panel.marks if isinstance(mark, Line)]
-    drawn += [_dot(mark, x, y, link) for mark in panel.marks if isinstance(mark, Dot)]
+    dots = [mark for mark in panel.marks if isinstance(mark, Dot)]
+    drawn += [_dot(dot, across, y, link) for dot, across in zip(dots, _apart([x(dot.x) for dot in dots]), strict=True)]
     return _axes(panel, x, y) + "".join(drawn)
+
+
+def _apart(places: Sequence[float]) -> list[float]:
+    """Places across, moved so that dots which would cover each other stand side by side, in their order.
+
+    >>> _apart([50.0, 100.0, 100.0])
+    [50.0, 95.5, 104.5]
+    """
+    moved = list(places)
+    for group in _near(places):
+        middle = sum(places[number] for number in group) / len(group)
+        for rank, number in enumerate(group):
+            moved[number] = middle + DOT_STEP * (rank - (len(group) - 1) / 2)
+    return moved
+
+
+def _near(places: Sequence[float]) -> list[list[int]]:
+    """Numbers of places, grouped where neighbours are closer than a dot is wide; only groups of two and more."""
+    groups: list[list[int]] = []
+    for number in sorted(range(len(places)), key=places.__getitem__):
+        if groups and places[number] - places[groups[-1][-1]] < DOT_STEP:
+            groups[-1].append(number)
+        else:
+            groups.append([number])
+    return [group for group in groups if len(group) > 1]
 
 
 def _scales(panel: Panel) -> tuple[Scale, Scale]:
@@ -183,11 +210,11 @@ def _scales(panel: Panel) -> tuple[Scale, Scale]:
 
 
 def _range(values: Iterable[float]) -> tuple[float, float]:
-    """Lowest and highest finite value with some air; never of width 0."""
+    """Lowest and highest finite value with some air, which does not reach below zero alone; never of width 0."""
     finite = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
     air = 0.05 * (high - low) or max(0.05 * abs(high), 0.01)
-    return low - air, high + air
+    return (low - air if low < 0 or low > air else 0.0), high + air
 
 
 def _axes(panel: Panel, x: Scale, y: Scale) -> str:
@@ -228,8 +255,8 @@ def _path(xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale) -> str:
     return "M" + "L".join(places) if places else ""
 
 
-def _dot(dot: Dot, x: Scale, y: Scale, link: Link) -> str:
-    across, up = x(dot.x), y(dot.y)
+def _dot(dot: Dot, across: float, y: Scale, link: Link) -> str:
+    up = y(dot.y)
     told = f"{dot.name}: {number_text(dot.x)}; {dot.y:.1f} [{dot.low:.1f}, {dot.high:.1f}]"
     shape = (
         f'<path class="whisker c{dot.colour}" d="M{across:.1f} {y(dot.low):.1f}V{y(dot.high):.1f}"/>'

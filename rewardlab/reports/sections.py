@@ -21,6 +21,8 @@ from rewardlab.reports.differences import (
     sentence,
     splits,
 )
+from rewardlab.reports.in_short import in_short
+from rewardlab.reports.label_shares import all_label_shares, shares_grid, shares_pictures
 from rewardlab.reports.plots import (
     PAIR_KINDS,
     colours_of,
@@ -81,6 +83,7 @@ def sections(report: Report) -> list[Section]:
         Section("Accuracy against KL", _kl(kl_picture(table, curves, colours))),
         Section("Accuracy against cost", _drawn(cost_picture(table, colours), "No method was measured.", COST)),
         Section("Answers that could not be read, and rationale quality", _quality(table)),
+        Section("Label shares of answers", _label_shares(table)),
         Section("Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES)),
         Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
         Section("Pairs among samples of the SFT model", _pairs(report.related.pairs)),
@@ -92,7 +95,7 @@ def sections(report: Report) -> list[Section]:
 
 CURVES = "Bands are one standard deviation over seeds. Gold accuracy is watched and never trained on."
 SATURATION_NOTE = "At 100 % the label part is constant and only the second reward still pulls; at 0 % λ never binds."
-COST = "Cost of one seed, mean over seeds. Whiskers are 95 % intervals."
+COST = "Cost of one seed, mean over seeds; methods of equal cost stand side by side. Whiskers are 95 % intervals."
 
 
 def _drawn(picture: Picture | None, missing: str, explained: str) -> list[Block]:
@@ -110,12 +113,13 @@ def _kl(picture: Picture | None) -> list[Block]:
 def _differences(report: Report) -> list[Block]:
     if not report.found:
         return [Text("There is no other method to compare with.")]
-    first = headline(report.table)
-    told = [(gain, Told(sentence(gain), _gain_sources(report.rows, gain))) for gain in report.found]
-    shown = [each for gain, each in told if gain.column == first]
-    more = [each for gain, each in told if gain.column != first]
+    short = [
+        Told(line, [source for gain in gains for source in _gain_sources(report.rows, gain)])
+        for line, gains in in_short(report.found, headline(report.table))
+    ]
+    all_of_them = [Told(sentence(gain), _gain_sources(report.rows, gain)) for gain in report.found]
     note = Text(f"Differences are paired by item and seed. {p_value_note(report.found)}")
-    return [Sentences(shown, more) if shown else Sentences(more), note]
+    return [Sentences(short, all_of_them, f"All {len(report.found)} comparisons, column by column"), note]
 
 
 def _gain_sources(rows: Mapping[str, Row], gain: Gain) -> list[Source]:
@@ -138,8 +142,13 @@ def _sharpening(report: Report) -> list[Block]:
         f"Points over {baseline.name}. Sharpening is what greedy decoding of {baseline.name} already gives over "
         "sampling from it; a gain that is sharpening only shows no gain under greedy decoding."
     )
-    lines = [_split_cells(split, report.rows, baseline) for split in found]
-    return [Text(explained), Table(Grid(headings, lines))]
+    first = headline(table)
+    shown, more = (
+        [_split_cells(split, report.rows, baseline) for split in found if (split.column == first) is is_first]
+        for is_first in (True, False)
+    )
+    folded = [Table(Grid(headings, more), "Column by column")] if more else []
+    return [Text(explained), Table(Grid(headings, shown)), *folded]
 
 
 def _split_cells(split: Split, rows: Mapping[str, Row], baseline: Row) -> list[Cell]:
@@ -166,6 +175,18 @@ def _quality(table: ComparisonTable) -> list[Block]:
     bars = "Lines on the bars: one standard deviation over seeds; for one seed, the 95 % interval over items."
     drawn: list[Block] = [Text("No rationale quality was measured.")] if picture is None else [picture, Text(bars)]
     return [Text(explained), Table(Grid(headings, rows)), *drawn]
+
+
+def _label_shares(table: ComparisonTable) -> list[Block]:
+    found = all_label_shares(table)
+    if not found:
+        return [Text("No task has a label set.")]
+    explained = (
+        "Does a method favour certain labels? Distance: share of answers, times 100, that would have to change for "
+        "answered label shares to equal gold's (total variation); by chance: what answers without a favourite would "
+        "show on as many items. Malformed answers count as a label of their own."
+    )
+    return [Text(explained), Table(shares_grid(table, found)), *shares_pictures(table, found)]
 
 
 def _summary_cells(row: Row, positions: Iterable[tuple[str, str]], names: Iterable[str]) -> list[Cell]:
@@ -259,7 +280,8 @@ def _origins(report: Report) -> list[Block]:
         for row in report.table.rows
         for run in sorted(row.runs, key=lambda run: run.seed)
     ]
-    return [Table(Grid([Heading(title, is_number=title == "seed") for title in titles], rows))]
+    listed = Grid([Heading(title, is_number=title == "seed") for title in titles], rows)
+    return [Table(listed, f"All {len(rows)} evaluations, with their folders, fingerprints and commands")]
 
 
 def _folder_cell(page: Path, target: Path | None) -> Cell:

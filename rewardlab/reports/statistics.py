@@ -17,7 +17,7 @@ over seeds, 0.88-0.92 at 20 points, where accuracies pile up at their upper end 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -35,6 +35,10 @@ SEEDS_FOR_T = 3
 RESAMPLES = 1000
 UPPER = (1 + LEVEL) / 2
 """The quantile at which a two-sided interval ends."""
+
+
+Measure = Callable[[CellData, Floats], Floats]
+"""(cell, resampling counts of shape (B, n)) -> a statistic of shape (B,); a row of ones gives its plain value."""
 
 
 class UnpairedError(InputError):
@@ -85,6 +89,12 @@ class SeedDraws:
 def draws_of(cells: Mapping[int, CellData], metrics: tuple[str, ...], resamples: int = RESAMPLES) -> SeedDraws:
     """The mean of ``metrics`` in each seed's cell, on all items and on every resample."""
     pairs = [_cell_draws(cell, metrics, resamples) for cell in cells.values()]
+    return SeedDraws(np.array([value for value, _ in pairs]), np.stack([draws for _, draws in pairs]))
+
+
+def measured(cells: Mapping[int, CellData], measure: Measure, resamples: int = RESAMPLES) -> SeedDraws:
+    """Any statistic in each seed's cell, on all items and on every resample; the resamples of :func:`draws_of`."""
+    pairs = [_measured(cell, measure, resamples) for cell in cells.values()]
     return SeedDraws(np.array([value for value, _ in pairs]), np.stack([draws for _, draws in pairs]))
 
 
@@ -145,11 +155,15 @@ def _over_seeds_and_items(value: float, draws: SeedDraws) -> Estimate:
 @lru_cache(maxsize=CACHED_CELLS)
 def _cell_draws(cell: CellData, metrics: tuple[str, ...], resamples: int) -> tuple[float, Floats]:
     """Value and resampled values (B,) of one cell; cached because differences and averages ask again."""
-    everything = np.ones((1, len(cell.ids)))
+    codes = [(metric, coded(cell, metric)) for metric in metrics]
+    return _measured(
+        cell, lambda _, counts: np.mean([METRICS[metric](code, counts) for metric, code in codes], axis=0), resamples
+    )
+
+
+def _measured(cell: CellData, measure: Measure, resamples: int) -> tuple[float, Floats]:
     counts = resample_counts(len(cell.ids), resamples, item_seed(cell.column, cell.ids, cell.gold))
-    pairs = [(metric, coded(cell, metric)) for metric in metrics]
-    value = np.mean([METRICS[metric](code, everything)[0] for metric, code in pairs])
-    return float(value), np.mean([METRICS[metric](code, counts) for metric, code in pairs], axis=0)
+    return float(measure(cell, np.ones((1, len(cell.ids))))[0]), measure(cell, counts)
 
 
 def _check_same_items(a: CellData, b: CellData, where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,16 @@ from rewardlab.reports.cells import CellData, Position
 from rewardlab.reports.collect import EvalRun, MethodKey, by_method, cells_by_seed
 from rewardlab.reports.comparison import Comparison, compare_sides, correct
 from rewardlab.reports.conventions import scored_metrics
-from rewardlab.reports.statistics import RESAMPLES, Estimate, UnpairedError, draws_of, estimate, mean_of
+from rewardlab.reports.significance import SHARES
+from rewardlab.reports.statistics import (
+    RESAMPLES,
+    Estimate,
+    SeedDraws,
+    UnpairedError,
+    draws_of,
+    estimate,
+    mean_of,
+)
 
 if TYPE_CHECKING:
     import polars
@@ -229,15 +239,22 @@ def _row(
     for decoding in decodings:
         found = {column: cells_by_seed(runs, (column, decoding)) for column in metrics}
         draws = {column: draws_of(cells, metrics[column], resamples) for column, cells in found.items() if cells}
-        scores |= {(column, decoding): estimate(drawn) for column, drawn in draws.items()}
+        scores |= {(column, decoding): _possible(drawn, metrics[column]) for column, drawn in draws.items()}
         by_seed |= {
             (name, decoding): dict(zip(found[name], drawn.values.tolist(), strict=True))
             for name, drawn in draws.items()
         }
         if len(draws) == len(metrics) > 1 and len({tuple(cells) for cells in found.values()}) == 1:
-            scores[AVERAGE, decoding] = estimate(mean_of(list(draws.values())))
+            scores[AVERAGE, decoding] = _possible(mean_of(list(draws.values())), tuple(chain(*metrics.values())))
     seeds = tuple(sorted({run.seed for run in runs}))
     return Row(key, name, scores, {name: _cost(runs, name, len(seeds)) for name in COSTS}, seeds, runs, by_seed)
+
+
+def _possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
+    """The interval within what the metrics can be: shares from 0, correlations from -1, to 1."""
+    found = estimate(draws)
+    lowest = 0.0 if SHARES.issuperset(metrics) else -1.0
+    return replace(found, low=max(lowest, found.low), high=min(1.0, found.high))
 
 
 def _cost(runs: Sequence[EvalRun], name: str, seeds: int) -> float:
@@ -258,7 +275,7 @@ def _lines(table: ComparisonTable, row: Row, position: Position) -> list[dict[st
         return [_line(table, row, position, "mean", row.scores[position])]
     cells = cells_by_seed(row.runs, position)
     measured = next(iter(cells.values())).metrics
-    return [_line(table, row, position, name, estimate(draws_of(cells, (name,)))) for name in measured]
+    return [_line(table, row, position, name, _possible(draws_of(cells, (name,)), (name,))) for name in measured]
 
 
 def _line(table: ComparisonTable, row: Row, position: Position, metric: str, score: Estimate) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def test_the_page_has_what_the_papers_show(page: Path) -> None:
         "Accuracy against KL",
         "Accuracy against cost",
         "Answers that could not be read, and rationale quality",
+        "Label shares of answers",
         "Training curves",
         "Saturation of λ",
         "Pairs among samples of the SFT model",

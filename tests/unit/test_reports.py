@@ -198,9 +198,11 @@ def test_the_page_shows_every_section(runs: Path) -> None:
     )
     text = page.read_text()
     expected = ["table.md", "table.tex", "table.csv", "reward_curves.svg", "lambda_saturation.svg", "pair_kinds.svg"]
-    expected += ["report.html", "accuracy_kl.svg", "accuracy_cost.svg"]
+    expected += ["report.html", "accuracy_kl.svg", "accuracy_cost.svg", "label_shares_0.svg"]
     assert sorted(path.name for path in page.parent.iterdir()) == sorted(["report.md", *expected])
-    assert "RLLR is better than SFT w. rationale by 25.0 points" in text
+    assert "* RLLR is better than SFT w. rationale on toy: +25.0 points [" in text
+    assert "<summary>All 2 comparisons, column by column</summary>" in text
+    assert "* RLLR is better than SFT w. rationale by 25.0 points" in text
     assert "| RLLR | toy | +25.0 [" in text
     assert "* toy: 80.0 % rationale-sensitive of 50 pairs" in text
     assert "| held-out label-sensitive pairs | toy | label RM | 90.0 [85.0, 95.0] | 50.0 | 55.0 | 80 | 1 |" in text
