@@ -98,12 +98,23 @@ class AnnotateConfig(Section):
 class SFTConfig(Section):
     """Supervised fine-tuning of a LoRA adapter; loss on the answer only."""
 
+    rows: Literal["labelled", "all"] = Field(
+        "labelled", description="rows it learns from; all: the PPO prompts too, whose gold labels it then reads"
+    )
     lr: float = Field(2e-4, gt=0, description="peak learning rate")
-    epochs: float = Field(3.0, gt=0, description="passes over the labelled rows")
+    epochs: float = Field(3.0, gt=0, description="passes over the rows")
+    seconds: float | None = Field(
+        None, gt=0, description="device seconds to train, in place of epochs; the cosine then follows the time"
+    )
     batch: int = Field(32, ge=1, description="rows per optimiser step")
     micro_batch: int = Field(8, ge=1, description="rows per forward pass")
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
     checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
+
+    @property
+    def parts(self) -> tuple[Literal["labelled", "prompts"], ...]:
+        """The parts of the data it learns from."""
+        return ("labelled", "prompts") if self.rows == "all" else ("labelled",)
 
 
 class PairsConfig(Section):
@@ -167,7 +178,12 @@ class RewardConfig(Section):
 class PPOConfig(Section):
     """PPO on LoRA adapters (Schulman et al. 2017; RLLR eq. 5; PPO-NLU eq. 1)."""
 
+    rows: Literal["prompts", "labelled"] = Field(
+        "prompts", description="rows whose prompts it reads; labelled: those that SFT learned from"
+    )
     steps: int | None = Field(None, ge=0, description="PPO steps; default: one pass over the prompts")
+    max_tokens: int | None = Field(None, ge=1, description="end after the step in which so many tokens are generated")
+    max_seconds: float | None = Field(None, gt=0, description="end after the step in which so many device seconds pass")
     batch: int = Field(32, ge=1, description="prompts per step")
     micro_batch: int = Field(8, ge=1, description="responses per forward pass with gradients")
     minibatches: int = Field(1, ge=1, description="optimiser steps per PPO epoch")
@@ -221,6 +237,9 @@ class RunConfig(Section):
     format: AnswerFormat = Field("rationale", description="answer format")
     init: Literal["base", "sft", "sft-rationale"] | None = Field(
         None, description="where PPO starts; default: sft-rationale for rationales, else sft"
+    )
+    start_task: str | None = Field(
+        None, description="tasks of the SFT model and reward models behind PPO; default: those that PPO trains on"
     )
     seed: int = Field(0, ge=0, description="seed of data order, initialisation and sampling")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept while a stage trains")

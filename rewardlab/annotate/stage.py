@@ -1,6 +1,7 @@
 """The stage ``annotate``: one rationale for the right and one for a wrong label of every labelled row.
 
-It writes ``rationales.jsonl`` and ``manifest.json``. Label pairs and SFT with rationales both read the first. Answers
+Where SFT learns from the PPO prompts too (``sft.rows = "all"``), each of them gets one for its right label. The stage
+writes ``rationales.jsonl`` and ``manifest.json``. Label pairs and SFT with rationales both read the first. Answers
 that cost something are journalled as they arrive, so an interrupted run goes on where it stopped.
 """
 
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 RATIONALES_FILE = "rationales.jsonl"
 MANIFEST_FILE = "manifest.json"
 
-SplitName = Literal["labelled", "validation"]
+SplitName = Literal["labelled", "prompts", "validation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Assignment:
     """One rationale to be written, and what it is for.
 
     Attributes:
-        split: ``labelled`` for training, ``validation`` for held-out pairs.
+        split: ``labelled`` and ``prompts`` for training, ``validation`` for held-out pairs.
         example: The row.
         label: The label to argue for.
         is_gold: True when that is the row's own label.
@@ -104,7 +105,8 @@ def assignments(
 ) -> Iterator[Assignment]:
     """What is asked for one task: a right and a wrong label for each labelled and each held-out row.
 
-    ``annotate.limit`` bounds the held-out rows too, so that a trial of ten rows does not pay for hundreds.
+    Of prompts that SFT learns from the right label alone: no pairs are made of them. ``annotate.limit`` bounds all
+    parts, so that a trial of ten rows does not pay for hundreds.
 
     Args:
         task: Its name.
@@ -113,14 +115,13 @@ def assignments(
         known_wrong: The wrong label of a row that has a rationale already; None draws one.
     """
     wrong_labels = WrongLabels(tasks.get(task), [row.label for row in splits.labelled])
-    parts: tuple[tuple[SplitName, Sequence[Example]], ...] = (
-        ("labelled", splits.labelled[: config.annotate.limit]),
-        ("validation", splits.validation[: config.pairs.held_out][: config.annotate.limit]),
-    )
-    for split, examples in parts:
-        for example in examples:
+    parts: dict[SplitName, Sequence[Example]] = {part: getattr(splits, part) for part in config.sft.parts}
+    parts["validation"] = splits.validation[: config.pairs.held_out]
+    for split, examples in parts.items():
+        for example in examples[: config.annotate.limit]:
             if example.label is not None:
                 yield Assignment(split, example, example.label, True)
+            if example.label is not None and split != "prompts":
                 wrong = known_wrong(example) if known_wrong else None
                 if wrong is None:
                     wrong = wrong_labels.draw(example.label, config.seed, example.id)
@@ -170,13 +171,13 @@ def _counts(rows: Sequence[Mapping[str, Any]], answers: Sequence[Annotation]) ->
 
 def _uses(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What the requests were for: SFT needs the first, label pairs the second too, held-out pairs the third."""
-    labelled = [row for row in rows if row["split"] == "labelled"]
-    gold = sum(row["is_gold"] for row in labelled)
+    trained_on = [row for row in rows if row["split"] != "validation"]
+    gold = Counter(f"{row['split']}/{row['task']}" for row in trained_on if row["is_gold"])
     return {
-        "annotator_calls": gold,
-        "wrong_label_calls": len(labelled) - gold,
-        "held_out_calls": len(rows) - len(labelled),
-        "gold": {"labelled": gold},
+        "annotator_calls": gold.total(),
+        "wrong_label_calls": len(trained_on) - gold.total(),
+        "held_out_calls": len(rows) - len(trained_on),
+        "gold": dict(gold),
     }
 
 

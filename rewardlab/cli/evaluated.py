@@ -66,8 +66,9 @@ def _trained(run: Path, config: RunConfig, root: Path) -> Stage:
     kind = stored["stage"]
     settings = stored["identity"]["settings"]
     stage = pipeline.sft(settings["rationales"]) if kind == "sft" else pipeline.goal(kind)
-    if "reward_code" in settings:  # as it was: evaluation runs the policy, so its reward may have been edited since
-        stage = replace(stage, settings={**stage.settings, "reward_code": settings["reward_code"]})
+    past = {name: settings[name] for name in ("reward_code", "as_long_as") if name in settings}
+    if past:  # as it was: the reward's code may have been edited since, and whose time SFT was given is over
+        stage = replace(stage, settings={**stage.settings, **past})
     if stage.fingerprint != stored["fingerprint"]:
         raise RunFolderError(
             f"{run}: its data, base model or code version changed since it was made; run the training command again"

@@ -1,7 +1,7 @@
 """The stages, what each needs, and their cache: same question, same folder, nothing runs twice."""
 
 from rewardlab.pipeline.runner import Runner
-from rewardlab.pipeline.stage import Cost, Stage
+from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.stages import Pipeline, check
 
-__all__ = ["Cost", "Pipeline", "Runner", "Stage", "check"]
+__all__ = ["Pipeline", "Runner", "Stage", "check"]

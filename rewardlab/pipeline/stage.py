@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from rewardlab.runs import RunFolder
 if TYPE_CHECKING:
     from rewardlab.training.progress import Recorder
 
-VERSIONS: Mapping[str, int] = {"annotate": 3, "sft": 1, "pairs": 3, "rm": 3, "ppo": 2, "eval": 2, "samples": 1}
+VERSIONS: Mapping[str, int] = {"annotate": 4, "sft": 2, "pairs": 4, "rm": 3, "ppo": 3, "eval": 3, "samples": 1}
 """Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
 
 
@@ -21,6 +21,8 @@ TOGETHER = ("sft", "rm", "ppo")
 """Stages that all processes of a run work on; the others are left to the main one."""
 HELD_OUT = "held_out_"
 """Begins the names of inputs that a stage is measured on."""
+AS_LONG_AS = "as_long_as_"
+"""Begins the names of inputs that a stage takes its time from, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,12 @@ class Stage:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What its fingerprint is made of."""
+        """What its fingerprint is made of; rivals that it takes its time from stand in its settings."""
+        needed = {name: stage for name, stage in self.inputs.items() if not name.startswith(AS_LONG_AS)}
         return {
             "version": VERSIONS[self.kind],
             "settings": dict(self.settings),
-            "inputs": {name: stage.fingerprint for name, stage in self.inputs.items()},
+            "inputs": {name: stage.fingerprint for name, stage in needed.items()},
         }
 
     @property
@@ -89,8 +92,8 @@ class Stage:
         """This stage and all it needs, each once, inputs first.
 
         Args:
-            measuring: False leaves out what only serves to measure it (inputs called ``held_out_*``), so that a
-                method is not charged for the pairs its reward model is tested on.
+            measuring: False leaves out what only serves to measure it (inputs called ``held_out_*``, and rivals it
+                is given the time of), so that a method is not charged for the pairs its reward model is tested on.
         """
         found: dict[str, Stage] = {}
         for stage in self._walk(measuring):
@@ -99,45 +102,6 @@ class Stage:
 
     def _walk(self, measuring: bool) -> Iterator[Stage]:
         for name, stage in self.inputs.items():
-            if measuring or not name.startswith(HELD_OUT):
+            if measuring or not name.startswith((HELD_OUT, AS_LONG_AS)):
                 yield from stage._walk(measuring)
         yield self
-
-
-@dataclass(slots=True)
-class Cost:
-    """What a method consumed, over all the stages behind it.
-
-    Attributes:
-        gold: Pool of rows -> gold labels read from it.
-        calls: Annotator calls.
-        seconds: Time of the stages, over all attempts each one needed.
-    """
-
-    gold: dict[str, int] = field(default_factory=dict)
-    calls: int = 0
-    seconds: float = 0.0
-
-    @classmethod
-    def of(cls, results: Sequence[Mapping[str, Any]]) -> Cost:
-        """Add up the results of a chain; rows of the same pool are counted once.
-
-        Rationales for wrong labels are charged where label pairs are made of them, requests for held-out pairs never.
-        """
-        cost = cls()
-        makes_label_pairs = any(result.get("kind") == "label" for result in results)
-        for result in results:
-            for pool, count in result.get("gold", {}).items():
-                cost.gold[pool] = max(cost.gold.get(pool, 0), int(count))
-            cost.calls += int(result.get("annotator_calls", 0))
-            cost.calls += int(result.get("wrong_label_calls", 0)) if makes_label_pairs else 0
-            cost.seconds += float(result.get("stage_seconds", 0.0))
-        return cost
-
-    def to_json(self) -> dict[str, Any]:
-        """As eval's result.json stores it."""
-        return {
-            "gold_labels": sum(self.gold.values()),
-            "annotator_calls": self.calls,
-            "seconds": round(self.seconds, 1),
-        }

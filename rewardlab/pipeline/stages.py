@@ -6,7 +6,7 @@ Nothing here imports torch before a stage runs, so a plan is printed at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.written import written_version
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
+from rewardlab.evaluation.cost import Cost
 from rewardlab.models.names import check_model, model_identity, resolve_device
 from rewardlab.pipeline import work
-from rewardlab.pipeline.stage import HELD_OUT, Cost, Stage, Work
+from rewardlab.pipeline.stage import AS_LONG_AS, HELD_OUT, Stage, Work
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.tasks import resolve_tasks
 from rewardlab.tasks.sources import PartName, Splits, load_splits
@@ -77,7 +78,7 @@ class Pipeline:
             f"annotate {self._names} with {self._annotator['name']} ({self._annotator['reason']})",
             f"{self._slug}-{self._annotator['name']}",
             {
-                **self._data("labelled", "validation"),
+                **self._data(*config.sft.parts, "validation"),
                 **self._annotator_settings,
                 "held_out": config.pairs.held_out,
                 "limit": config.annotate.limit,
@@ -88,20 +89,32 @@ class Pipeline:
             lambda: work.preview_rationales(config, self.splits, self.root / "annotations"),
         )
 
-    def sft(self, rationales: bool) -> Stage:
-        """SFT on the labelled rows, with rationales or on the bare answers."""
+    def sft(self, rationales: bool, as_long_as: Sequence[Stage] = ()) -> Stage:
+        """SFT on the labelled rows or on all, with rationales or on the bare answers.
+
+        Args:
+            rationales: Whether a rationale stands before each answer.
+            as_long_as: Trained stages; with all it needs, this one takes as long as they and all that they need.
+        """
         if rationales and self.config.format != "rationale":
             raise ConfigError(f"--rationales needs --format rationale, found --format {self.config.format}")
         inputs = {"annotate": self.annotate()} if rationales else {}
         title = "SFT w. rationale" if rationales else "SFT"
-        settings = {**self._data("labelled"), **self._model, "sft": _dump(self.config.sft), "rationales": rationales}
+        settings = {
+            **self._data(*self.config.sft.parts),
+            **self._model,
+            "sft": _dump(self.config.sft),
+            "rationales": rationales,
+        }
+        if as_long_as:
+            settings["as_long_as"] = [stage.fingerprint for stage in as_long_as]
         return self._stage(
             "sft",
             f"{title} of {self.config.model.name} on {self._names}",
             f"{self._slug}-{'rationale' if rationales else self.config.format}",
             settings,
-            inputs,
-            lambda job: work.sft(job, self.config, self.splits),
+            {**inputs, **{f"{AS_LONG_AS}{number}": stage for number, stage in enumerate(as_long_as)}},
+            lambda job: work.sft(job, self._timed(as_long_as, list(inputs.values())), self.splits),
         )
 
     def start(self) -> Stage | None:
@@ -187,16 +200,16 @@ class Pipeline:
         return plan_reward(self.config.reward)
 
     def ppo(self) -> Stage:
-        """PPO on the configured reward."""
+        """PPO on the configured reward, from models of its own tasks or of ``start_task``."""
         self._check_gold()
         if processes.is_sharded():
             raise ConfigError(
                 "PPO keeps the whole trunk in every process and cannot use FSDP or DeepSpeed; launch it with a "
                 "configuration of several GPUs without them, such as experiments/accelerate/gpus.yaml"
             )
-        models = {f"rm_{kind}": self.reward_model(kind) for kind in sorted(self.reward.pair_kinds)}
+        models = {f"rm_{kind}": self._behind.reward_model(kind) for kind in sorted(self.reward.pair_kinds)}
         settings = {
-            **self._data("prompts"),
+            **self._data(self.config.ppo.rows),
             **self._model,
             "ppo": _dump(self.config.ppo),
             "reward": _dump(self.config.reward),
@@ -208,7 +221,7 @@ class Pipeline:
             f"PPO on {self.config.reward.expression} ({self._names})",
             f"{self._slug}-{_slug(self.config.reward.expression)}",
             settings,
-            {**self._start_input(), **models},
+            {**self._behind._start_input(), **models},
             lambda job: work.ppo(job, self.config, self.splits),
         )
 
@@ -263,10 +276,11 @@ class Pipeline:
     def _facts(self, trained: Stage | None, method: str) -> work.Facts:
         """What the evaluation's row says of the method behind it."""
         chain = trained.chain(measuring=False) if trained else []
-        results = [folder.result() for stage in chain if (folder := stage.folder(self.root)).is_done]
-        if shown := self.config.eval.shots * len(self.tasks):
+        results = self._results(chain)
+        if shots := self.config.eval.shots:
             asks = self.config.format == "rationale" and not any(stage.kind == "annotate" for stage in chain)
-            results.append({"gold": {"labelled": shown}, "annotator_calls": shown if asks else 0})
+            shown = {f"labelled/{task.name}": shots for task in self.tasks}
+            results[f"shots-{self._slug}"] = {"gold": shown, "annotator_calls": shots * len(shown) if asks else 0}
         is_ppo = trained is not None and trained.kind == "ppo"
         return work.Facts(
             method=method,
@@ -274,17 +288,45 @@ class Pipeline:
             reward=_reward_text(self.config) if is_ppo else None,
             model_run=str(trained.folder(self.root).path) if trained else None,
             cost=Cost.of(results).to_json(),
+            budget=budget_of(trained.folder(self.root).result()) if is_ppo and trained else {},
         )
+
+    def _results(self, chain: Sequence[Stage]) -> dict[str, dict[str, Any]]:
+        """Fingerprint -> result of each finished stage."""
+        folders = {stage.fingerprint: stage.folder(self.root) for stage in chain}
+        return {name: folder.result() for name, folder in folders.items() if folder.is_done}
+
+    def _timed(self, rivals: Sequence[Stage], own: Sequence[Stage]) -> RunConfig:
+        """The configuration of an SFT stage that gets the seconds of ``rivals``, less those of its ``own`` inputs."""
+        if not rivals:
+            return self.config
+        theirs = Cost.together(Cost.of(self._results(rival.chain(measuring=False))) for rival in rivals)
+        mine = Cost.together(Cost.of(self._results(stage.chain(measuring=False))) for stage in own)
+        seconds = theirs.seconds - mine.seconds
+        if seconds <= 0:
+            raise ConfigError(
+                f"SFT cannot take as long as {', '.join(rival.title for rival in rivals)}: that took "
+                f"{theirs.seconds:.1f} s, what SFT needs before it starts {mine.seconds:.1f} s; name a longer method"
+            )
+        return self.config.model_copy(update={"sft": self.config.sft.model_copy(update={"seconds": seconds})})
+
+    @cached_property
+    def _behind(self) -> Pipeline:
+        """The pipeline of the models that PPO starts from and is rewarded by."""
+        if self.config.start_task is None:
+            return self
+        return Pipeline(self.config.model_copy(update={"task": self.config.start_task, "start_task": None}), self.root)
 
     def _check_gold(self) -> None:
         if not self.reward.needs_gold:
             return
         for name, split in self.splits.items():
-            bare = sum(example.label is None for example in split.prompts)
+            rows = getattr(split, self.config.ppo.rows)
+            bare = sum(example.label is None for example in rows)
             if bare:
                 raise InputError(
-                    f"reward {self.config.reward.expression!r} reads gold labels, and {bare} of the "
-                    f"{len(split.prompts)} PPO prompts of {name} have none; use a learned reward or label the rows"
+                    f"reward {self.config.reward.expression!r} reads gold labels, and {bare} of the {len(rows)} PPO "
+                    f"prompts of {name} have none; use a learned reward or label the rows"
                 )
 
     def _start_input(self) -> dict[str, Stage]:
@@ -367,6 +409,7 @@ class Pipeline:
 def check(config: RunConfig) -> None:
     """Find bad input before anything runs: unknown tasks, models and devices, broken expressions, a stray lambda."""
     resolve_tasks(config.task)
+    resolve_tasks(config.start_task or config.task)
     plan_reward(config.reward)
     check_model(config.model.name)
     if config.model.device != "auto":
@@ -378,6 +421,12 @@ def method_name(config: RunConfig) -> str:
     expression = config.reward.expression
     known = {"rule": "PPO-rule", "ranked": "RLHF", "label": "RLLR", "mixed": f"RLLR-mixed (λ={config.reward.lam})"}
     return known.get(expression, f"PPO on {expression}")
+
+
+def budget_of(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a PPO run spent, as its evaluation repeats it; empty for a run of another version."""
+    names = ("steps", "updates", "tokens", "device_seconds", "prompts", "prompts_order")
+    return {name: result[name] for name in names if name in result}
 
 
 def _reward_text(config: RunConfig) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import pstdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rewardlab import processes
 from rewardlab.config import RunConfig
+from rewardlab.evaluation.cost import gold_read
 from rewardlab.pipeline.stage import HELD_OUT, Work
 from rewardlab.runs import read_json, read_jsonl, write_jsonl
 from rewardlab.tasks.sources import Splits
@@ -25,17 +26,22 @@ if TYPE_CHECKING:
     from rewardlab.pairs.sampled import SampleAnswers
 
 ADAPTER = "adapter"
+TrainingPart = Literal["labelled", "prompts"]
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a row of a table says of its method, beside the measurements."""
+    """What a row of a table says of its method, beside the measurements.
+
+    ``budget`` is what PPO spent: steps, updates, tokens, device_seconds, prompts and the fingerprint of their order.
+    """
 
     method: str
     start: str
     reward: str | None
     model_run: str | None
     cost: Mapping[str, Any]
+    budget: Mapping[str, Any]
 
 
 def annotate(job: Work, config: RunConfig, splits: Mapping[str, Splits], journals: Path) -> dict[str, Any]:
@@ -68,9 +74,9 @@ def sft(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     from rewardlab.training.sft import train_sft
 
     rationales = gold_rationales(job.inputs["annotate"]) if "annotate" in job.inputs else None
-    labelled = [example for split in splits.values() for example in split.labelled]
-    result = train_sft(job.folder, config, labelled, rationales, job.recorder)
-    return {**result, "gold": {"labelled": result["rows"]}}
+    rows = [example for part in config.sft.parts for example in _rows(splits, part)]
+    result = train_sft(job.folder, config, rows, rationales, job.recorder)
+    return {**result, "gold": _gold(splits, *config.sft.parts)}
 
 
 def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits], journals: Path) -> dict[str, Any]:
@@ -81,8 +87,7 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
         source = job.inputs.get("annotate")
         rationales = source / "rationales.jsonl" if source else None
         result = run_pairs(job.folder, config, kind, splits, rationales, progress=job.report)
-        used = sum(len(split.labelled[: config.pairs.limit]) for split in splits.values())
-        return {**result, "gold": {"labelled": used}}
+        return {**result, "gold": _gold(splits, "labelled", limit=config.pairs.limit)}
     from rewardlab.annotate.bundled import written_answers_first, written_tasks
     from rewardlab.annotate.choose import build_annotator, choose_annotator
 
@@ -159,7 +164,7 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     trainer = PPOTrainer(
         trunk,
         reward,
-        [example for split in splits.values() for example in split.prompts],
+        _rows(splits, config.ppo.rows),
         config,
         Several(FolderRecorder(job.folder), job.recorder),
         Ledger(job.folder.append),
@@ -169,8 +174,9 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
         lam=reward.lam,
     )
     result = trainer.train()
-    gold = {"prompts": result.prompts} if reward.needs_gold else {}
-    return {**asdict(result), "reward": config.reward.expression, "lambda": reward.lam, "gold": gold}
+    read = result.read.prompts_by_task if reward.needs_gold else {}
+    gold = {f"{config.ppo.rows}/{task}": count for task, count in read.items()}
+    return {**result.to_json(), "reward": config.reward.expression, "lambda": reward.lam, "gold": gold}
 
 
 def _critic_kind(config: RunConfig, folders: Mapping[str, Path]) -> str | None:
@@ -215,12 +221,22 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
 
 
 def gold_rationales(folder: Path) -> dict[tuple[str, str], str]:
-    """(task, id) -> the usable rationale for the gold label, of the labelled rows."""
+    """(task, id) -> the usable rationale for the gold label, of the rows that are trained on."""
     return {
         (row["task"], row["id"]): row["rationale"]
         for row in read_jsonl(folder / "rationales.jsonl")
-        if row["split"] == "labelled" and row["is_gold"] and row["outcome"] == "answered"
+        if row["split"] != "validation" and row["is_gold"] and row["outcome"] == "answered"
     }
+
+
+def _rows(splits: Mapping[str, Splits], part: TrainingPart, limit: int | None = None) -> list[Example]:
+    """The rows of one part, of all tasks; ``limit`` of each at most."""
+    return [example for split in splits.values() for example in getattr(split, part)[:limit]]
+
+
+def _gold(splits: Mapping[str, Splits], *parts: TrainingPart, limit: int | None = None) -> dict[str, int]:
+    """The gold labels that a stage reads of these parts, as its result says."""
+    return {pool: n for part in parts for pool, n in gold_read(part, _rows(splits, part, limit)).items()}
 
 
 def _trunk(config: RunConfig, inputs: Mapping[str, Path]) -> Trunk:

@@ -14,6 +14,7 @@ from typing import Any
 
 from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
+from rewardlab.evaluation.cost import Cost
 from rewardlab.reports.cells import CellData, Position, read_cells
 from rewardlab.runs import read_json
 
@@ -37,7 +38,7 @@ class EvalRun:
         path: The folder.
         key: Its method; ``seed`` tells its runs apart.
         cells: (column, decoding) -> predictions.
-        cost: gold_labels, annotator_calls, seconds.
+        cost: What its method consumed, by stage.
         model_run: Folder of the trained run, or None.
         version: Package version and commit that made it.
         command, fingerprint: How it was made.
@@ -47,7 +48,7 @@ class EvalRun:
     key: MethodKey
     seed: int
     cells: Mapping[Position, CellData]
-    cost: Mapping[str, float]
+    cost: Cost
     model_run: Path | None
     version: str
     command: str
@@ -152,7 +153,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
         ),
         seed=int(result["seed"]),
         cells=read_cells(path, result["columns"]),
-        cost={name: float(amount) for name, amount in result["cost"].items()},
+        cost=Cost.read(result["cost"], str(path)),
         model_run=Path(trained) if trained else None,
         version=_version(provenance),
         command=str(provenance.get("command", "")),

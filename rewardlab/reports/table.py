@@ -8,6 +8,7 @@ from itertools import chain
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
+from rewardlab.evaluation.cost import Cost
 from rewardlab.reports.cells import CellData, Position
 from rewardlab.reports.collect import EvalRun, MethodKey, by_method, cells_by_seed
 from rewardlab.reports.comparison import Comparison, compare_sides, correct
@@ -247,7 +248,7 @@ def _row(
         if len(draws) == len(metrics) > 1 and len({tuple(cells) for cells in found.values()}) == 1:
             scores[AVERAGE, decoding] = _possible(mean_of(list(draws.values())), tuple(chain(*metrics.values())))
     seeds = tuple(sorted({run.seed for run in runs}))
-    return Row(key, name, scores, {name: _cost(runs, name, len(seeds)) for name in COSTS}, seeds, runs, by_seed)
+    return Row(key, name, scores, _cost(runs, seeds), seeds, runs, by_seed)
 
 
 def _possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
@@ -257,9 +258,10 @@ def _possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
     return replace(found, low=max(lowest, found.low), high=min(1.0, found.high))
 
 
-def _cost(runs: Sequence[EvalRun], name: str, seeds: int) -> float:
-    """Summed over a seed's runs (one a task in single-task training), mean over seeds."""
-    return sum(run.cost.get(name, 0.0) for run in runs) / seeds
+def _cost(runs: Sequence[EvalRun], seeds: Sequence[int]) -> dict[str, float]:
+    """Added up over a seed's runs (one a task in single-task training), shared stages once; mean over seeds."""
+    totals = [Cost.together(run.cost for run in runs if run.seed == seed).totals() for seed in seeds]
+    return {name: fmean(total[name] for total in totals) for name in COSTS}
 
 
 def _place(method: str) -> int:

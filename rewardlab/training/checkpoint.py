@@ -104,6 +104,7 @@ def _state(trainer: PPOTrainer) -> dict[str, Any]:
         "schedulers": {name: scheduler.state_dict() for name, scheduler in trainer.schedulers.items()},
         "scale": trainer.scale.state(),
         "kl": trainer.kl.state(),
+        "budget": trainer.budget.state(),
         "random": processes.gather(random_state.capture()),
         "ledger_bytes": _size(trainer.folder / LEDGER_FILE),
     }
@@ -120,6 +121,7 @@ def _apply(trainer: PPOTrainer, state: Mapping[str, Any]) -> None:
         scheduler.load_state_dict(state["schedulers"][name])
     trainer.scale.restore(state["scale"])
     trainer.kl.restore(state["kl"])
+    trainer.budget.restore(state["budget"])
     random_state.restore(state["random"][processes.rank() % len(state["random"])])
 
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +31,7 @@ from rewardlab.models.trunk import Trunk
 from rewardlab.rewards.ledger import Ledger, Shaped, summary
 from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training import checkpoint
+from rewardlab.training.budget import Budget, PromptsRead
 from rewardlab.training.clock import Clock
 from rewardlab.training.metrics import Averages, rollout_metrics
 from rewardlab.training.progress import Recorder, recording
@@ -53,13 +55,24 @@ class PPOResult:
 
     Attributes:
         steps: PPO steps taken.
-        prompts: Distinct prompts read.
+        updates: Optimiser steps of the policy.
+        tokens: Response tokens generated.
+        device_seconds: Seconds of these steps, over all devices.
+        read: The prompts of these steps.
         trunk_sha256: Hash of the frozen weights, equal before and after.
     """
 
     steps: int
-    prompts: int
+    updates: int
+    tokens: int
+    device_seconds: float
+    read: PromptsRead
     trunk_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As result.json stores it."""
+        own = {name: getattr(self, name) for name in ("steps", "updates", "tokens", "trunk_sha256")}
+        return {**own, "device_seconds": round(self.device_seconds, 2), **self.read.to_json()}
 
 
 class PPOTrainer:
@@ -102,6 +115,7 @@ class PPOTrainer:
         self.actor = self._cast(value_start, value_scale)
         self.steps = config.ppo.steps if config.ppo.steps is not None else self._one_pass()
         self.scale, self.kl, self.watch = ScoreScale(), KLController(config.ppo), Watch()
+        self.budget = Budget(config.ppo)
         self.sampling = SamplingConfig(
             config.new_tokens, config.ppo.temperature, STOP_STRINGS[config.format], config.eval.batch
         )
@@ -119,22 +133,24 @@ class PPOTrainer:
         self.trunk_sha256 = trunk.sha256()
 
     def train(self) -> PPOResult:
-        """Run all steps, from the newest checkpoint when there is one; store the policy in ``adapter/``.
+        """Run all steps or until the budget is spent, from the newest checkpoint; store the policy in ``adapter/``.
 
         Checkpoints are left for whoever marks the run as done (:meth:`rewardlab.runs.RunFolder.finish`): until then
         the process may be killed.
         """
-        first = self._resume()
+        taken = first = self._resume()
         with recording(self.recorder, "ppo", self.steps, first):
             for step in range(first, self.steps):
+                if self.budget.is_spent:
+                    break
                 self.step(step)
+                taken = step + 1
                 if (step + 1) % self.config.checkpoint_every == 0:
                     checkpoint.save(self, step + 1)
         self._check_trunk()
         self._check_processes()
         self.trunk.roles.save(POLICY, self.folder / "adapter")
-        prompts = min(self.steps * self.config.batch, len(self.examples))
-        return PPOResult(self.steps, prompts, self.trunk_sha256)
+        return self._result(taken)
 
     def step(self, step: int) -> None:
         """One PPO step."""
@@ -152,6 +168,7 @@ class PPOTrainer:
             self._check_sampler(rollout)
         with clock.phase("update"):
             losses = self._update(rollout.chunks, step)
+        self.budget.spend(sum(len(sample.ids) for sample in rollout.samples), sum(clock.seconds.values()))
         self._record(step, rollout, scores, shaped, losses, clock.seconds)
 
     def _score(self, rollout: Rollout) -> list[Score]:
@@ -277,6 +294,11 @@ class PPOTrainer:
 
     def _one_pass(self) -> int:
         return math.ceil(len(self.examples) / self.config.batch)
+
+    def _result(self, steps: int) -> PPOResult:
+        read = PromptsRead.of(self.examples, steps, self.config.batch, self.run_config.seed)
+        updates = self.schedulers[POLICY].last_epoch
+        return PPOResult(steps, updates, self.budget.tokens, self.budget.seconds, read, self.trunk_sha256)
 
     def _resume(self) -> int:
         first = checkpoint.restore(self)

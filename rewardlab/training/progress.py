@@ -23,7 +23,7 @@ class Recorder(Protocol):
     """Receives the metrics of one stage: ``start`` once, ``emit`` per step, ``finish`` once, even after an error."""
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
-        """Begin a stage of ``total`` steps, ``done`` of which an earlier process finished."""
+        """Begin a stage of ``total`` steps (0: nobody knows), ``done`` of which an earlier process finished."""
         ...
 
     def emit(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -91,7 +91,7 @@ class BarRecorder:
         """Draw the bar."""
         self.finish()
         self._bar = _new_bar(self._console)
-        self._task = self._bar.add_task(stage, total=total, completed=done, metrics="")
+        self._task = self._bar.add_task(stage, total=total or None, completed=done, metrics="")
         self._bar.start()
 
     def emit(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -122,7 +122,7 @@ def train_reward_model(
         trunk, config, encoded.pairs, plan, f"{kind} reward model", recorder, folder.path / CHECKPOINTS
     )
     trunk.roles.save(ROLE, folder.path / ADAPTER)
-    shared = shared_result(trunk, plan, outcome)
+    shared = shared_result(trunk, outcome)
     if not processes.is_main():
         return shared
     if processes.is_sharded():  # the main process measures alone, and cannot without the others' pieces

@@ -25,6 +25,7 @@ from rewardlab.models import Codec, Trunk, load_trunk
 from rewardlab.runs import CHECKPOINTS, RunFolder
 from rewardlab.tasks.task import tasks
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
+from rewardlab.training.time_limit import TimeLimit
 from rewardlab.training.trl_checkpoint import RoleTrainer
 from rewardlab.training.trl_run import (
     Outcome,
@@ -90,7 +91,8 @@ def train_sft(
         rationales: Rationale of each example; None trains on the bare answer format.
         progress: A further recorder, such as a progress bar.
     Returns:
-        rows, dropped (by reason), steps, loss (first, last; nats), seconds, tokens, trunk (its hash).
+        rows, dropped (by reason), steps, loss (first, last; nats), seconds, tokens, trunk (its hash); device_seconds
+        where ``sft.seconds`` limits them.
     Raises:
         DataError: No example could be used.
         TrainingError: The loss became infinite or not a number.
@@ -100,9 +102,11 @@ def train_sft(
     logger.info("SFT on %d rows, dropped %s", len(encoded.rows), encoded.dropped)
     plan = plan_steps(config.sft, len(encoded.rows))
     recorder = Several(FolderRecorder(folder), progress or Silent())
-    outcome = _fit(trunk, config, encoded.rows, plan, recorder, folder.path / CHECKPOINTS)
+    limit = TimeLimit(config.sft.seconds, config.sft.warmup, trunk.device) if config.sft.seconds else None
+    outcome = _fit(trunk, config, encoded.rows, plan, recorder, folder.path / CHECKPOINTS, limit)
     trunk.roles.save(ROLE, folder.path / ADAPTER)
-    return {"rows": len(encoded.rows), "dropped": encoded.dropped, **shared_result(trunk, plan, outcome)}
+    timed = {"device_seconds": round(limit.spent, 2)} if limit else {}
+    return {"rows": len(encoded.rows), "dropped": encoded.dropped, **shared_result(trunk, outcome), **timed}
 
 
 def encode_rows(codec: Codec, examples: Sequence[Example], rationales: Rationales | None, budget: int) -> SFTRows:
@@ -141,7 +145,13 @@ def _encode(codec: Codec, example: Example, rationales: Rationales | None, budge
 
 
 def _fit(
-    trunk: Trunk, config: RunConfig, rows: list[dict[str, list[int]]], plan: Plan, recorder: Recorder, folder: Path
+    trunk: Trunk,
+    config: RunConfig,
+    rows: list[dict[str, list[int]]],
+    plan: Plan,
+    recorder: Recorder,
+    folder: Path,
+    limit: TimeLimit | None,
 ) -> Outcome:
     torch.manual_seed(config.seed)
     trunk.roles.add(ROLE, config.lora)
@@ -152,6 +162,7 @@ def _fit(
         trainer = _Trainer(
             trunk,
             ROLE,
+            limit,
             args=one_device(TRLConfig(output_dir=str(folder), packing=False, **settings)),
             train_dataset=Dataset.from_list(rows),
             data_collator=DataCollatorForLanguageModeling(pad_token_id=trunk.codec.pad_id),
@@ -168,10 +179,34 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
     included: SmolLM2-135M on one core took 6.7 s a micro-batch of 8 x 120 tokens, against 3.0 s with the loss below.
     """
 
-    def __init__(self, trunk: Trunk, role: str, **arguments: Any) -> None:
+    lr_scheduler: Any
+
+    def __init__(self, trunk: Trunk, role: str, limit: TimeLimit | None, **arguments: Any) -> None:
         super().__init__(trunk, role, model=trunk.model, processing_class=trunk.codec.tokenizer, **arguments)
+        self._limit = limit
+        if limit is not None:
+            self.add_callback(limit)
         self._is_direct = trunk.device.type != "cuda"
         self._seen: list[_Seen] = []
+
+    @property
+    def is_over(self) -> bool:
+        """True when the time is over."""
+        return self._limit is not None and self._limit.is_over
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The cosine follows the time where time ends training."""
+        if self._limit is not None and self.lr_scheduler is None:
+            self.lr_scheduler = self._limit.scheduler(optimizer or self.optimizer)
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def go_on(self, checkpoint: Path) -> None:
+        """Take the time that was spent from the checkpoint too."""
+        super().go_on(checkpoint)
+        logged = [row["spent_s"] for row in self.state.log_history if "spent_s" in row]
+        if self._limit is not None and logged:
+            self._limit.spent = float(logged[-1])
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -209,6 +244,8 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
             logs["mean_token_accuracy"] = sum(one.correct for one in everyone) / count
             logs["num_tokens"] = self._total_train_tokens
             self._seen = []
+        if self._limit is not None:
+            logs["spent_s"] = self._limit.spent
         super().log(logs, start_time)
 
 

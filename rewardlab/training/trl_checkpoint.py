@@ -45,6 +45,11 @@ class RoleTrainer:
         self._trunk = trunk
         self._role = role
 
+    @property
+    def is_over(self) -> bool:
+        """True when no further step may begin, whatever the number of steps."""
+        return False
+
     def go_on(self, checkpoint: Path) -> None:
         """Take the role, the numbers logged so far and the count of tokens from a checkpoint."""
         self._load_from_checkpoint(str(checkpoint))

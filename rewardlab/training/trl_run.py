@@ -21,6 +21,7 @@ from rewardlab.config import RMConfig, SFTConfig
 from rewardlab.errors import ConfigError, DataError, TrainingError
 from rewardlab.models import Trunk
 from rewardlab.training.progress import Recorder, recording
+from rewardlab.training.time_limit import UNBOUNDED
 from rewardlab.training.trl_checkpoint import Sealing, newest_checkpoint, steps_before
 
 
@@ -32,7 +33,7 @@ class Plan:
         micro_batch: Rows per forward pass.
         accumulation: Forward passes per optimiser step and process; times ``micro_batch``, times the number of
             processes, it is the batch asked for.
-        steps: Optimiser steps in all.
+        steps: Optimiser steps in all; :data:`~rewardlab.training.time_limit.UNBOUNDED` where time ends training.
         warmup: Optimiser steps until the peak learning rate.
     """
 
@@ -55,6 +56,8 @@ def plan_steps(section: SFTConfig | RMConfig, rows: int) -> Plan:
     if left:
         raise ConfigError(f"batch = {section.batch}: expected a multiple of the {processes.count()} processes")
     micro = max(size for size in range(1, min(section.micro_batch, own) + 1) if own % size == 0)
+    if isinstance(section, SFTConfig) and section.seconds is not None:
+        return Plan(micro, own // micro, UNBOUNDED, 0)
     steps = math.ceil(section.epochs * math.ceil(rows / section.batch))
     return Plan(micro, own // micro, steps, int(section.warmup * steps))
 
@@ -163,9 +166,9 @@ def run_trainer(
     start = newest_checkpoint(folder)
     if start is not None:
         trainer.go_on(start)
-    with recording(recorder, stage, steps, steps_before(start)):
+    with recording(recorder, stage, 0 if steps == UNBOUNDED else steps, steps_before(start)):
         began = time.perf_counter()
-        if steps_before(start) < steps:
+        if steps_before(start) < steps and not trainer.is_over:
             trainer.train(resume_from_checkpoint=None if start is None else str(start))
         seconds = time.perf_counter() - began
     logged = [row for row in trainer.state.log_history if "loss" in row]
@@ -192,6 +195,6 @@ class _Forward(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             self._emit(state.global_step, {ours: float(logs[theirs]) for theirs, ours in self._names.items()})
 
 
-def shared_result(trunk: Trunk, plan: Plan, outcome: Outcome) -> dict[str, Any]:
+def shared_result(trunk: Trunk, outcome: Outcome) -> dict[str, Any]:
     """The part of ``result.json`` that every trained adapter has."""
-    return {"steps": plan.steps, "trunk": trunk.sha256(), **outcome.to_json()}
+    return {"steps": len(outcome.losses), "trunk": trunk.sha256(), **outcome.to_json()}

@@ -1,0 +1,81 @@
+"""What PPO may spend and has spent, so that methods can be compared at equal budgets; and which prompts it has read.
+
+A budget ends training on a whole step. What was spent is part of a checkpoint, so that a resumed run ends where an
+uninterrupted one does: to the bit for tokens, as far as time repeats itself for seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rewardlab import processes
+from rewardlab.config import PPOConfig, fingerprint
+from rewardlab.training.schedule import batch_of
+from rewardlab.types import Example
+
+
+class Budget:
+    """Generated tokens and device seconds of the steps taken, and their limits.
+
+    Args:
+        config: Its ``max_tokens`` and ``max_seconds``; None is no limit.
+    """
+
+    def __init__(self, config: PPOConfig) -> None:
+        self.tokens = 0
+        self.seconds = 0.0
+        self._limits = (config.max_tokens, config.max_seconds)
+
+    @property
+    def is_spent(self) -> bool:
+        """True when no further step may begin."""
+        most_tokens, most_seconds = self._limits
+        return (most_tokens is not None and self.tokens >= most_tokens) or (
+            most_seconds is not None and self.seconds >= most_seconds
+        )
+
+    def spend(self, tokens: int, seconds: float) -> None:
+        """Count one step: its response tokens over all processes, and this process's seconds.
+
+        Devices work side by side, so the seconds of all processes are added up.
+        """
+        self.tokens += tokens
+        self.seconds += sum(processes.gather(seconds))
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"tokens": self.tokens, "seconds": self.seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what :meth:`state` returned."""
+        self.tokens, self.seconds = state["tokens"], state["seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptsRead:
+    """The prompts of the steps taken.
+
+    Attributes:
+        prompts: Distinct ones.
+        prompts_by_task: The same, by task.
+        prompts_order: Fingerprint over task and id of every prompt in the order read: two runs with the same one were
+            asked the same.
+    """
+
+    prompts: int
+    prompts_by_task: dict[str, int]
+    prompts_order: str
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], steps: int, batch: int, seed: int) -> PromptsRead:
+        """What ``steps`` steps read of ``examples``."""
+        read = [[e.task, e.id] for step in range(steps) for e in batch_of(examples, step, batch, seed)]
+        distinct = {(task, id) for task, id in read}
+        return cls(len(distinct), dict(Counter(task for task, _ in sorted(distinct))), fingerprint(read))
+
+    def to_json(self) -> dict[str, Any]:
+        """As result.json stores it."""
+        return asdict(self)
