@@ -56,7 +56,7 @@ def main() -> int:
             [sys.executable, "-m", "rewardlab", "bench", "ppo", "--model", asked.model, *sizes, *ROWS[name][2]],
             asked.threads,
         )
-        rows.append({"row": name, "ours": ours, "peer": peer})
+        rows.append({"row": name, "ours": ours, "peer": {**peer, "model": asked.model}})
         print(json.dumps(_ratios(rows[-1])), flush=True)
     sampler = _json(
         [sys.executable, "-m", "rewardlab", "bench", "sampler", "--model", asked.model, "--dtype", "float32"],
@@ -118,7 +118,7 @@ def _ratios(row: dict[str, Any]) -> dict[str, Any]:
 def _machine(asked: argparse.Namespace) -> dict[str, Any]:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return {
-        "command": shlex.join(["python", "experiments/bench/compare.py", *sys.argv[1:]]),
+        "command": f"python experiments/bench/compare.py --steps {asked.steps} --rows {' '.join(asked.rows)}",
         "commit": commit.stdout.strip(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
