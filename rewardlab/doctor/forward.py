@@ -8,7 +8,7 @@ from torch import Tensor
 from rewardlab.doctor.patient import Patient
 from rewardlab.doctor.verdict import Finding, judged, within
 from rewardlab.models.names import resolve_dtype
-from rewardlab.training.ppo import RATIO_TOLERANCE
+from rewardlab.training.checks import RATIO_TOLERANCE
 from rewardlab.training.rollout import POLICY, VALUE, Chunk
 
 EXTRA = 5

@@ -89,7 +89,7 @@ class Patient:
 
     def tensors(self, name: str) -> list[nn.Parameter]:
         """What the optimiser of ``policy`` or ``value`` moves."""
-        return [p for group in self.trainer.optimizers[name].param_groups for p in group["params"]]
+        return [p for group in self.trainer.learner.optimizers[name].param_groups for p in group["params"]]
 
     def trained(self) -> list[nn.Parameter]:
         """Every tensor that PPO trains."""
@@ -156,9 +156,9 @@ class Patient:
             def look(*_: object) -> None:
                 seen[name] = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.tensors(name)]
 
-            return self.trainer.optimizers[name].register_step_pre_hook(look)
+            return self.trainer.learner.optimizers[name].register_step_pre_hook(look)
 
-        handles = [watch(name) for name in self.trainer.optimizers]
+        handles = [watch(name) for name in self.trainer.learner.optimizers]
         try:
             yield seen
         finally:

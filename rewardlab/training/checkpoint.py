@@ -100,8 +100,8 @@ def _state(trainer: PPOTrainer) -> dict[str, Any]:
         "identity": _identity(trainer),
         "adapters": {name: roles.state(name) for name in (POLICY, VALUE) if name in roles},
         "heads": {name: head.state_dict() for name, head in _heads(trainer).items()},
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in trainer.optimizers.items()},
-        "schedulers": {name: scheduler.state_dict() for name, scheduler in trainer.schedulers.items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in trainer.learner.optimizers.items()},
+        "schedulers": {name: scheduler.state_dict() for name, scheduler in trainer.learner.schedulers.items()},
         "scale": trainer.scale.state(),
         "kl": trainer.kl.state(),
         "budget": trainer.budget.state(),
@@ -115,9 +115,9 @@ def _apply(trainer: PPOTrainer, state: Mapping[str, Any]) -> None:
         trainer.trunk.roles.restore(name, adapter)
     for name, head in _heads(trainer).items():
         head.load_state_dict(state["heads"][name])
-    for name, optimizer in trainer.optimizers.items():
+    for name, optimizer in trainer.learner.optimizers.items():
         optimizer.load_state_dict(state["optimizers"][name])
-    for name, scheduler in trainer.schedulers.items():
+    for name, scheduler in trainer.learner.schedulers.items():
         scheduler.load_state_dict(state["schedulers"][name])
     trainer.scale.restore(state["scale"])
     trainer.kl.restore(state["kl"])

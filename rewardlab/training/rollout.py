@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rewardlab import processes
 from rewardlab.models.heads import ScalarHead
@@ -113,6 +113,11 @@ class Actor:
         self.critic = critic
         self.temperature = temperature
         self.value_head = value_head
+
+    @property
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """What the critic's optimiser moves: the head on the policy, or the role ``value`` with its head."""
+        return self.trunk.roles.parameters(VALUE) if self.value_head is None else list(self.value_head.parameters())
 
     def policy(self, chunk: Chunk, *, role: str | None = POLICY, with_entropy: bool = False) -> PolicyOutput:
         """Log-probabilities of the chunk's response tokens under ``role``; logits only where a token is kept."""

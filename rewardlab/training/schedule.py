@@ -1,4 +1,4 @@
-"""What happens in which step: batches in a seeded order, optimisers, learning-rate schedules."""
+"""What happens in which step: how many there are, batches in a seeded order, optimisers, learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -10,8 +10,34 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from rewardlab import processes
 from rewardlab.config import PPOConfig
+from rewardlab.errors import ConfigError
 from rewardlab.types import Example
+
+
+def steps_of(config: PPOConfig, prompts: int) -> int:
+    """PPO steps of a run: as configured, or one pass over the prompts."""
+    return config.steps if config.steps is not None else math.ceil(prompts / config.batch)
+
+
+def micro_batch_of(config: PPOConfig) -> int:
+    """Responses per micro-batch: few enough that every process gets one of each minibatch.
+
+    Raises:
+        ConfigError: There are fewer prompts than processes.
+    """
+    if config.batch < processes.count():
+        raise ConfigError(f"ppo.batch = {config.batch}: expected at least one prompt for {processes.count()} processes")
+    if processes.count() == 1:
+        return config.micro_batch
+    return min(config.micro_batch, max(1, config.batch // (config.minibatches * processes.count())))
+
+
+def updates_of(config: PPOConfig, steps: int, micro_batch: int) -> int:
+    """Optimiser steps of a run, at least 1; a step has no more minibatches than micro-batches."""
+    minibatches = min(config.minibatches, math.ceil(config.batch / micro_batch))
+    return max(1, steps * config.ppo_epochs * minibatches)
 
 
 def batch_of(examples: Sequence[Example], step: int, batch: int, seed: int) -> list[Example]:

@@ -17,7 +17,7 @@ import pytest
 
 from rewardlab.cli import main as cli
 from rewardlab.runs import read_json, read_jsonl
-from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.learner import Learner
 
 pytestmark = pytest.mark.slow
 
@@ -206,16 +206,16 @@ class TestCache:
 
 def test_an_interrupted_run_goes_on_to_the_same_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped inside step 4, after the checkpoint of step 2: step 3 is run a second time, and counted once."""
-    real: Callable[..., Any] = PPOTrainer._update
+    real: Callable[..., Any] = Learner.update
     steps: list[int] = []
 
-    def update(self: PPOTrainer, chunks: Any, step: int) -> Any:
+    def update(self: Learner, chunks: Any, step: int) -> Any:
         steps.append(step + 1)
         if steps == [1, 2, 3, 4]:
             raise KeyboardInterrupt
         return real(self, chunks, step)
 
-    monkeypatch.setattr(PPOTrainer, "_update", update)
+    monkeypatch.setattr(Learner, "update", update)
     assert lab.type(*COMMAND, "--out", "stopped") == 130
     stopped = lab.folder / "stopped"
     assert not (stopped / "result.json").exists()

@@ -13,7 +13,7 @@ from rewardlab.cli.main import app, run
 from rewardlab.config import ModelConfig
 from rewardlab.training import bench
 from rewardlab.training.bench import PHASES, PPOWork, bench_ppo, bench_sampler
-from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.learner import Learner
 from tests.support.models import tiny_llama
 
 SMALL = {"batch": 4, "micro": 2, "prompt_len": 7, "response_len": 5, "ppo_epochs": 2, "steps": 2}
@@ -30,14 +30,14 @@ def test_the_work_is_what_was_asked_for(
     model: ModelConfig, monkeypatch: pytest.MonkeyPatch, value: str, reward: str
 ) -> None:
     shapes: list[tuple[int, ...]] = []
-    original = PPOTrainer._backward
+    original = Learner._backward
 
-    def spying(self: PPOTrainer, chunk: Any, *rest: Any) -> None:
+    def spying(self: Learner, chunk: Any, *rest: Any) -> None:
         assert chunk.keep.all()
         shapes.append((*chunk.ids.shape, chunk.width))
         original(self, chunk, *rest)
 
-    monkeypatch.setattr(PPOTrainer, "_backward", spying)
+    monkeypatch.setattr(Learner, "_backward", spying)
     found = bench_ppo(model, PPOWork(**SMALL, value=value, reward=reward))
     assert shapes == [(2, 12, 7)] * (2 * 2 * 3)  # micro-batches, epochs, steps with the one left out
     assert (found["value"], found["reward"], found["dtype"]) == (value, reward, "float32")
@@ -50,13 +50,13 @@ def test_the_work_is_what_was_asked_for(
 
 def test_an_optimiser_step_per_micro_batch(model: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
-    original = PPOTrainer._optimise
+    original = Learner._optimise
 
-    def counting(self: PPOTrainer, name: str) -> float:
+    def counting(self: Learner, name: str) -> float:
         steps.append(name)
         return original(self, name)
 
-    monkeypatch.setattr(PPOTrainer, "_optimise", counting)
+    monkeypatch.setattr(Learner, "_optimise", counting)
     bench_ppo(model, PPOWork(**SMALL))
     assert steps.count("policy") == 2 * 2 * 3
 

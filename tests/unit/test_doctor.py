@@ -19,7 +19,7 @@ from rewardlab.doctor.patient import Letters, Patient
 from rewardlab.doctor.verdict import Finding
 from rewardlab.errors import ModelError
 from rewardlab.models import load_trunk, sampler
-from rewardlab.training import ppo
+from rewardlab.training import learner
 from rewardlab.types import Example, Score
 from tests.support.models import tiny_llama, tiny_model, tiny_tokenizer
 
@@ -179,16 +179,16 @@ def drifting_bystander(patient: Patient, patch: pytest.MonkeyPatch) -> None:
 
 
 def idle_optimiser(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(patient.trainer.optimizers["value"], "step", lambda: None)
+    patch.setattr(patient.trainer.learner.optimizers["value"], "step", lambda: None)
 
 
 def loss_per_micro_batch(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    real = ppo.policy_loss
+    real = learner.policy_loss
 
     def per_chunk(logprobs: Tensor, old: Tensor, advantages: Tensor, keep: Tensor, *, clip: float, count: Any) -> Any:
         return real(logprobs, old, advantages, keep, clip=clip, count=keep.sum())
 
-    patch.setattr(ppo, "policy_loss", per_chunk)
+    patch.setattr(learner, "policy_loss", per_chunk)
 
 
 def lossy_storage(patient: Patient, patch: pytest.MonkeyPatch) -> None:

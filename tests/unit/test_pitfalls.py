@@ -15,6 +15,7 @@ from rewardlab.config import LoraConfig, ModelConfig
 from rewardlab.functional.kl import kl_k1
 from rewardlab.models import SamplingConfig, Trunk, load_trunk, row_key, sample
 from rewardlab.runs import read_jsonl
+from rewardlab.training.estimate import estimate
 from rewardlab.training.rollout import roll_out
 from rewardlab.training.shaping import shape
 from rewardlab.training.watch import PATIENCE, Watch
@@ -148,11 +149,11 @@ def test_value_clipping_knows_no_units(tmp_path: Path, unit: float, moved: float
     rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 8, (0, 0))
     scores = [unit * spread(e, text) for e, text in zip(EXAMPLES, rollout.responses, strict=True)]
     _, rewards = shape(scores, rollout, trainer.config, trainer.scale, 0.0)
-    trainer._estimate(rollout.chunks, rewards)
+    estimate(rollout.chunks, rewards, trainer.config)
     [chunk] = rollout.chunks
     assert float(chunk.returns[chunk.counts].min()) > 0  # above what the critic says now, which is 0
     chunk.values = chunk.values - moved * chunk.returns[chunk.counts].std()
-    assert trainer._update(rollout.chunks, 0).means()["value/clip_share"] == pytest.approx(share)
+    assert trainer.learner.update(rollout.chunks, 0).means()["value/clip_share"] == pytest.approx(share)
 
 
 def test_the_reference_is_the_sft_model_and_not_the_base(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from rewardlab.models.heads import ScalarHead
 from rewardlab.rewards.ledger import GLOSSARY as LEDGER_GLOSSARY
 from rewardlab.rewards.ledger import Ledger
 from rewardlab.runs import read_jsonl
-from rewardlab.training import ppo
+from rewardlab.training import checks, estimate, ppo
 from rewardlab.training.metrics import GLOSSARY, Averages
 from rewardlab.training.ppo import PPOTrainer
 from rewardlab.training.progress import Silent
@@ -149,14 +149,14 @@ def test_unscored_responses_have_no_part_in_the_update(tmp_path: Path) -> None:
 
     trainer = ppo_trainer(tmp_path, partly, steps=1, micro_batch=8)
     seen: list[Tensor] = []
-    original = trainer._backward
+    original = trainer.learner._backward
 
     def spying(chunk: Any, *rest: Any) -> None:
         seen.append(chunk.counts)
         assert not chunk.advantages[~chunk.counts].any()
         original(chunk, *rest)
 
-    trainer._backward = spying  # type: ignore[method-assign]
+    trainer.learner._backward = spying  # type: ignore[method-assign]
     trainer.train()
     [counts] = seen
     lengths = {row["id"]: row["score"] for row in samples(tmp_path)}
@@ -174,7 +174,7 @@ def test_the_ledgers_totals_are_what_advantages_were_computed_from(
         trained.extend(rewards.sum(-1).tolist())
         return gae(rewards, values, keep, **settings)
 
-    monkeypatch.setattr(ppo, "gae", recording)
+    monkeypatch.setattr(estimate, "gae", recording)
     ppo_trainer(tmp_path, early_letters, steps=3, kl_coef=0.5).train()
     logged = [row["total"] for row in samples(tmp_path)]
     assert len(logged) == 24
@@ -187,13 +187,13 @@ def test_the_ledgers_totals_are_what_advantages_were_computed_from(
 def test_advantages_are_whitened_over_the_whole_batch(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, early_letters, steps=1, batch=8, micro_batch=3)
     seen: list[Tensor] = []
-    original = trainer._update
+    original = trainer.learner.update
 
     def spying(chunks: Any, step: int) -> Any:
         seen.extend(chunk.advantages[chunk.counts] for chunk in chunks)
         return original(chunks, step)
 
-    trainer._update = spying  # type: ignore[method-assign]
+    trainer.learner.update = spying  # type: ignore[method-assign]
     trainer.train()
     assert len(seen) == 3
     together = torch.cat(seen)
@@ -218,13 +218,13 @@ def test_published_presets_run(
 ) -> None:
     trainer = ppo_trainer(tmp_path, early_letters, run={"preset": preset}, steps=3)
     assert trainer.actor.critic == critic
-    start = [parameter.clone() for parameter in trainer._value_parameters()]
+    start = [parameter.clone() for parameter in trainer.actor.critic_parameters]
     updates = count_updates(trainer)
     trainer.train()
-    assert {type(one) for one in trainer.optimizers.values()} == {optimizer}
+    assert {type(one) for one in trainer.learner.optimizers.values()} == {optimizer}
     assert updates == {"policy": 3 * epochs, "value": 3 * epochs}
     # a head that starts at zero lets B move from the second update on, and A from the third
-    assert all(not torch.equal(p, q) for p, q in zip(trainer._value_parameters(), start, strict=True))
+    assert all(not torch.equal(p, q) for p, q in zip(trainer.actor.critic_parameters, start, strict=True))
     rows = metrics(tmp_path)
     assert (rows[0]["policy/ratio_max"] > 1) == (epochs > 1)
     assert all(row["policy/grad_norm"] > 0 and row["value/grad_norm"] > 0 for row in rows)
@@ -232,14 +232,14 @@ def test_published_presets_run(
 
 def count_updates(trainer: PPOTrainer) -> dict[str, int]:
     """Counts optimiser steps by name while the trainer runs."""
-    counts = dict.fromkeys(trainer.optimizers, 0)
-    original = trainer._optimise
+    counts = dict.fromkeys(trainer.learner.optimizers, 0)
+    original = trainer.learner._optimise
 
     def counting(name: str) -> float:
         counts[name] += 1
         return original(name)
 
-    trainer._optimise = counting  # type: ignore[method-assign]
+    trainer.learner._optimise = counting  # type: ignore[method-assign]
     return counts
 
 
@@ -329,7 +329,7 @@ def test_the_sampler_is_trusted_from_the_second_step_on(
 
 
 def test_a_sampler_that_disagrees_with_training_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ppo, "SAMPLER_TOLERANCE", 0.0)
+    monkeypatch.setattr(checks, "SAMPLER_TOLERANCE", 0.0)
     with pytest.raises(TrainingError, match=r"the sampler's probabilities differ .* --set ppo\.old_logprobs=recompute"):
         ppo_trainer(tmp_path, early_letters).train()
     ppo_trainer(tmp_path / "again", early_letters, old_logprobs="recompute").train()
@@ -357,5 +357,5 @@ def test_an_adapter_critic_reads_after_the_policys_activations_are_gone(
 
     monkeypatch.setattr(trainer.trunk, "hidden", reading)
     monkeypatch.setattr(Tensor, "backward", going_back)
-    trainer._backward(chunk, 8, 1.0, Averages())
+    trainer.learner._backward(chunk, 8, 1.0, Averages())
     assert events == expected

@@ -17,6 +17,7 @@ from rewardlab.config import LoraConfig, ModelConfig, PPOConfig
 from rewardlab.functional.ppo import PolicyLoss, ValueLoss
 from rewardlab.models import Sample, SamplingConfig, load_trunk
 from rewardlab.models.heads import ScalarHead
+from rewardlab.training.estimate import estimate
 from rewardlab.training.metrics import GLOSSARY, Averages, rollout_metrics
 from rewardlab.training.rollout import Actor, Chunk, Rollout, roll_out
 from rewardlab.training.shaping import KLController, ScoreScale, shape
@@ -305,7 +306,7 @@ def gradients(folder: Path, micro_batch: int, value: str) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(5)
     named = {
         f"{name}.{index}": parameter
-        for name, optimizer in trainer.optimizers.items()
+        for name, optimizer in trainer.learner.optimizers.items()
         for index, parameter in enumerate(optimizer.param_groups[0]["params"])
     }
     for parameter in named.values():
@@ -313,9 +314,9 @@ def gradients(folder: Path, micro_batch: int, value: str) -> dict[str, Tensor]:
     rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, micro_batch, (0, 0))
     scores = [float(number % 3) if number != 2 else None for number in range(len(EXAMPLES))]
     _, rewards = shape(scores, rollout, trainer.config, trainer.scale, trainer.kl.coef)
-    trainer._estimate(rollout.chunks, rewards)
-    trainer._optimise = lambda name: 0.0  # type: ignore[method-assign]
-    trainer._update(rollout.chunks, 0)
+    estimate(rollout.chunks, rewards, trainer.config)
+    trainer.learner._optimise = lambda name: 0.0  # type: ignore[method-assign]
+    trainer.learner.update(rollout.chunks, 0)
     return {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
 
 
