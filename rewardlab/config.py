@@ -86,6 +86,14 @@ class AnnotateConfig(Section):
     batch: Literal["submit", "status", "fetch"] | None = Field(None, description="use the provider's batch endpoints")
     temperature: float = Field(0.7, ge=0, description="sampling temperature of the annotator")
     max_new_tokens: int = Field(160, ge=1, description="longest rationale, tokens")
+    reasoning: Literal["auto", "yes", "no"] = Field(
+        "auto",
+        description="yes: a hosted model that thinks first; it is sent max_completion_tokens and no temperature, "
+        "others max_tokens; auto: by name (o1, o3, gpt-5 and the like)",
+    )
+    reasoning_tokens: int = Field(
+        2000, ge=0, description="room for what a reasoning model thinks, tokens; on top of the answer, charged too"
+    )
     max_failed: float = Field(0.05, ge=0, le=1, description="share of failed requests above which the stage fails")
     filter_threshold: float = Field(
         0.5, ge=0, le=1, description="least probability, by the filter, of a good rationale that is kept; 0 keeps all"

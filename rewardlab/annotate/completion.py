@@ -16,6 +16,11 @@ from rewardlab.annotate.retry import BadBody
 from rewardlab.errors import AnnotationError
 
 _COUNTS = ("prompt_tokens", "completion_tokens")
+_CUT = "cut at the token limit; raise annotate.max_new_tokens"
+_CUT_BEFORE = (
+    "cut at the token limit before a word was said; raise annotate.max_new_tokens, or annotate.reasoning_tokens for a "
+    "model that reasons first"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,9 @@ def _classify(record: Mapping[str, Any]) -> tuple[Outcome, str]:
         return "filtered", str(record.get("error") or "withheld by the endpoint's content filter")
     if record.get("refusal"):
         return "refused", str(record["refusal"])
+    has_words = bool(str(record.get("text") or "").strip())
     if finish == "length":
-        return "truncated", "cut at the token limit; raise annotate.max_new_tokens"
-    if not str(record.get("text") or "").strip():
+        return "truncated", _CUT if has_words else _CUT_BEFORE
+    if not has_words:
         return "unparsable", "the answer is empty"
     return "answered", ""

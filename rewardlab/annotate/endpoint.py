@@ -19,12 +19,22 @@ from rewardlab.annotate.completion import Usage, read_completion, read_usage
 from rewardlab.annotate.journal import Journal, JournalWriter
 from rewardlab.annotate.limits import Breaker, RateLimits
 from rewardlab.annotate.money import BudgetError, Spending
-from rewardlab.annotate.retry import BadBody, RetryPolicy, attempts, is_content_filter, is_fatal, may_be_charged
+from rewardlab.annotate.retry import (
+    BadBody,
+    RetryPolicy,
+    attempts,
+    described,
+    is_content_filter,
+    is_fatal,
+    may_be_charged,
+)
+from rewardlab.annotate.sampling import advice
 from rewardlab.config import AnnotateConfig
 from rewardlab.errors import AnnotationError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+    from tenacity import AsyncRetrying
 
 CHAT_PATH = "/chat/completions"
 SYNC_S = 0.05
@@ -129,9 +139,10 @@ class Endpoint:
                 report(reported)
 
     async def _work(self, client: AsyncOpenAI, queue: Iterator[Call]) -> None:
+        retrying = attempts(self._retry, self._pause)
         for call in queue:
             try:
-                answer = await self._ask(client, call)
+                answer = await self._ask(client, call, retrying)
             except Stopped:
                 return
             self._take(call, {**self.author, **answer})
@@ -156,19 +167,19 @@ class Endpoint:
         self._reason = self._reason or reason
         self._stopping.set()
 
-    async def _ask(self, client: AsyncOpenAI, call: Call) -> dict[str, Any]:
+    async def _ask(self, client: AsyncOpenAI, call: Call, retrying: AsyncRetrying) -> dict[str, Any]:
         """The answer to one request, or the record of its failure; raises Stopped when there will be neither."""
         from openai import OpenAIError
 
         try:
-            async for attempt in attempts(self._retry, self._pause):
+            async for attempt in retrying:
                 with attempt:
                     return await self._attempt(client, call)
         except BudgetError as error:
             self._stop(BudgetError(f"{error}; raise --budget-usd. {KEPT}"))
             raise Stopped from error
         except (OpenAIError, BadBody, TimeoutError) as error:
-            return self._failure(error)
+            return self._failure(call, error)
         raise AssertionError("tenacity ends with an answer or an error")
 
     async def _attempt(self, client: AsyncOpenAI, call: Call) -> dict[str, Any]:
@@ -209,9 +220,13 @@ class Endpoint:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    def _failure(self, error: Exception) -> dict[str, Any]:
-        reason = self.redact(f"{type(error).__name__}: {error}")
-        if is_fatal(error):
+    def _failure(self, call: Call, error: Exception) -> dict[str, Any]:
+        reason = self.redact(described(error))
+        if what_to_do := advice(reason, call.body):
+            self._stop(
+                AnnotationError(f"the endpoint refused the annotator's requests ({reason}); {what_to_do}. {KEPT}")
+            )
+        elif is_fatal(error):
             self._stop(
                 AnnotationError(
                     f"the endpoint refused the annotator's requests ({reason}); check OPENAI_API_KEY, annotate.model "

@@ -27,6 +27,7 @@ from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs
 from rewardlab.annotate.money import estimate_tokens, new_spending
 from rewardlab.annotate.prompting import ranking_request, rationale_request
+from rewardlab.annotate.sampling import advice, longest_response, sampling_settings
 from rewardlab.config import AnnotateConfig
 from rewardlab.errors import InputError
 
@@ -111,10 +112,9 @@ class OpenAIAnnotator:
 
     def _call(self, prompt: str, max_tokens: int) -> Call:
         messages = [{"role": "user", "content": prompt}]
-        sampling = {"temperature": self.config.temperature, "max_tokens": max_tokens}
-        body = {"model": self.model, "messages": messages, **sampling}
+        body = {"model": self.model, "messages": messages, **sampling_settings(self.config, self.model, max_tokens)}
         key = request_key({"annotator": self.name, "endpoint": endpoint(self.config), **body})
-        return Call(key, body, estimate_tokens(prompt), max_tokens)
+        return Call(key, body, estimate_tokens(prompt), longest_response(self.config, self.model, max_tokens))
 
     def _answers(self, calls: Sequence[Call], what: str, progress: Progress) -> list[Annotation]:
         known = {call.key for call in calls if call.key in self.journal}
@@ -135,7 +135,8 @@ class OpenAIAnnotator:
             return {}
         if self.config.batch:
             batches = Batches(self.client, self.journal, self.spending, self._author, self.redacted)
-            return batches.run(self.config.batch, calls)
+            failed = batches.run(self.config.batch, calls)
+            return {call.key: _advised(call, failed[call.key]) for call in calls if call.key in failed}
         asking = Endpoint(self.config, self.client, self.journal, self.spending, self._author, self.redacted)
         asking.ask(calls, report)
         return asking.failed
@@ -143,6 +144,12 @@ class OpenAIAnnotator:
     @property
     def _author(self) -> dict[str, str]:
         return {"annotator": self.name, "model": self.model}
+
+
+def _advised(call: Call, failed: dict[str, Any]) -> dict[str, Any]:
+    """The record of a failure, with the key to set where one would have helped."""
+    what_to_do = advice(failed["error"], call.body)
+    return {**failed, "error": f"{failed['error']}; {what_to_do}"} if what_to_do else failed
 
 
 def api_key() -> str:

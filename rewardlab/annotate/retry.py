@@ -84,6 +84,16 @@ def is_fatal(error: BaseException) -> bool:
     return isinstance(error, APIStatusError) and (error.status_code in FATAL or error.code == "insufficient_quota")
 
 
+def described(error: BaseException) -> str:
+    """Type and message; with the body where the SDK finds no message in it, as in a list of invalid fields."""
+    from openai import APIStatusError
+
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, APIStatusError) and error.body and str(error) == f"Error code: {error.status_code}":
+        return f"{text} - {error.body}"
+    return text
+
+
 def is_content_filter(error: BaseException) -> bool:
     """True when the endpoint refused to read the prompt itself."""
     from openai import APIStatusError

@@ -15,7 +15,9 @@ from rewardlab import processes
 from rewardlab.annotate.bundled import written_tasks
 from rewardlab.annotate.choose import choose_annotator, endpoint
 from rewardlab.annotate.filter import filter_version
+from rewardlab.annotate.hosted import DEFAULT_MODEL
 from rewardlab.annotate.prompting import prompt_versions
+from rewardlab.annotate.sampling import is_reasoning
 from rewardlab.annotate.written import written_version
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
@@ -374,7 +376,10 @@ class Pipeline:
         section, model = self.config.annotate, self.config.model
         if self._annotator["name"] == "local":
             return {"annotator_model": model_identity(model.model_copy(update={"name": section.model or model.name}))}
-        return {"annotator_model": section.model, "endpoint": endpoint(section)}
+        hosted = {"annotator_model": section.model, "endpoint": endpoint(section)}
+        if is_reasoning(section, section.model or DEFAULT_MODEL):
+            return {**hosted, "reasoning_tokens": section.reasoning_tokens}
+        return hosted
 
     @property
     def _names(self) -> str:

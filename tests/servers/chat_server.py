@@ -17,6 +17,9 @@
 ``truncated``  finish reason ``length``
 ``invalid``    400, the request itself is at fault
 ``denied``     401, the key repeated in the message
+``reasoner``   as OpenAI's reasoning models: takes max_completion_tokens, no max_tokens, no temperature
+``strict``     422 for max_completion_tokens and whatever else it does not know, as an older server
+``silent``     as ``reasoner``, but all its tokens go into reasoning
 ``first``      always prefers the answer that is shown first
 ``mixed``      one of :data:`MIXED`, chosen by the request's content: 30 % do not end as they should
 ============== ======================================================================================
@@ -129,9 +132,31 @@ class ChatServer(HttpServer):
                 return Reply.of(error("the prompt was withheld", "content_filter"), 400)
             case "invalid":
                 return Reply.of(error("max_tokens is too large", "invalid_request"), 400)
+            case "reasoner" | "silent" | "strict":
+                return _picky(behaviour, body)
             case "denied":
                 return Reply.of(error(f"Incorrect API key provided: {key}", "invalid_api_key"), 401)
         return Reply.of(_completed(behaviour, body))
+
+
+def _picky(behaviour: str, body: dict[str, Any]) -> Reply:
+    """Refusals of sampling settings in their servers' own words."""
+    if behaviour == "strict" and "max_completion_tokens" in body:
+        found = {
+            "type": "extra_forbidden",
+            "loc": ["body", "max_completion_tokens"],
+            "msg": "Extra inputs are not permitted",
+        }
+        return Reply.of({"detail": [found]}, 422)
+    if behaviour != "strict" and "max_tokens" in body:
+        text = (
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+        )
+        return Reply.of(error(text, "unsupported_parameter"), 400)
+    if behaviour != "strict" and body.get("temperature", 1) != 1:
+        text = "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) is."
+        return Reply.of(error(text, "unsupported_value"), 400)
+    return Reply.of(completion(body, "", finish="length") if behaviour == "silent" else _completed("ok", body))
 
 
 def mixed(prompt: str) -> str:

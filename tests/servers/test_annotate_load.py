@@ -35,11 +35,13 @@ class Moment:
     """How far the run was, and at what cost.
 
     Attributes:
+        busy_s: Processor time of this process so far.
         starved_s: Time so far in which this process was ready to run and another one had the core.
     """
 
     done: int
     at_s: float
+    busy_s: float
     starved_s: float
     memory_mb: float
 
@@ -48,7 +50,7 @@ def moment(done: int) -> Moment:
     """Now."""
     starved = int(STATISTICS.read_text().split()[1]) / 1e9
     memory = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_MB
-    return Moment(done, time.perf_counter(), starved, memory)
+    return Moment(done, time.perf_counter(), time.process_time(), starved, memory)
 
 
 @contextmanager
@@ -82,25 +84,41 @@ def ask_all(folder: Path) -> tuple[list[Moment], float]:
     return [each for each in moments if each.done >= CONCURRENCY], latency[0]
 
 
-FLOOR = 0.5
-"""Least share of the ideal rate. The aim is 0.8; a machine that is busy with other things must not fail the test."""
+FLOOR = 0.7
+"""Least share of the ideal rate by the clock. The aim is 0.8, which two quiet cores reach."""
+BUSY = 0.1
+"""Share of a try's time without a core above which its clock says more about the machine than about the client."""
+WORK_S = 1.6e-3
+"""Most processor time per request, also where other work slows it: alone it is 0.65 ms, and 80 % allow 0.98."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Requests a second: as the clock says, in the time this process had a core, and the ideal."""
+    """What the clock and the processor say.
 
-    clock: float
-    running: float
+    Attributes:
+        rate: Requests a second.
+        ideal: The same if every answer took the server's latency and nothing else.
+        work_s: Processor time of a request.
+        starved: Share of the time in which this process waited for a core.
+    """
+
+    rate: float
     ideal: float
+    work_s: float
+    starved: float
+
+    def __str__(self) -> str:
+        share = f"{self.rate:.0f} requests a second, {self.rate / self.ideal:.0%} of the ideal {self.ideal:.0f}"
+        return f"{share}; {1000 * self.work_s:.2f} ms of processor time each; waited for a core {self.starved:.0%}"
 
 
 def speed(moments: Sequence[Moment], latency_s: float) -> Speed:
-    """The rates between the first wave of answers and the last answer."""
+    """From the first wave of answers to the last answer."""
     first, last = moments[0], moments[-1]
-    seconds, starved = last.at_s - first.at_s, last.starved_s - first.starved_s
-    done = last.done - first.done
-    return Speed(done / seconds, done / (seconds - starved), CONCURRENCY / latency_s)
+    seconds, done = last.at_s - first.at_s, last.done - first.done
+    starved = (last.starved_s - first.starved_s) / seconds
+    return Speed(done / seconds, CONCURRENCY / latency_s, (last.busy_s - first.busy_s) / done, starved)
 
 
 @pytest.mark.slow
@@ -118,9 +136,12 @@ def test_64_in_flight_come_near_the_ideal_rate_in_flat_memory(
         with capsys.disabled():
             print(f"\n  {found[-1]}; memory {moments[-1].memory_mb:.0f} MB, {growth:+.1f} MB over the last 90 %")
         assert growth < 10
-        if found[-1].running >= FLOOR * found[-1].ideal:
+        if found[-1].rate >= FLOOR * found[-1].ideal:
             return
-    pytest.fail(f"below {FLOOR:.0%} of the ideal rate: {found}")
+    assert min(each.work_s for each in found) < WORK_S
+    if all(each.starved > BUSY for each in found):
+        pytest.skip(f"other work took the cores: no rate can be measured ({'; '.join(map(str, found))})")
+    pytest.fail(f"below {FLOOR:.0%} of the ideal rate: {'; '.join(map(str, found))}")
 
 
 def pair_gen(server: ChatServer, runs: Path) -> list[str]:
