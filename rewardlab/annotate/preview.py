@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rewardlab.annotate.base import RankingRequest, RationaleRequest
@@ -16,27 +17,42 @@ from rewardlab.tasks.sources import Splits
 from rewardlab.types import Example
 
 
-def preview_rationales(config: RunConfig, splits: Mapping[str, Splits], journal_root: Path) -> str:
-    """The requests of the stage ``annotate``; "" when its annotator is free."""
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The requests that a stage is going to make of a hosted annotator.
+
+    Attributes:
+        requests: How many; answers that are in the journal are not asked for again.
+        cost_usd: What they cost at most, about; None when the price is not known.
+        text: All of it in words, with the first request in full.
+    """
+
+    requests: int
+    cost_usd: float | None
+    text: str
+
+
+def preview_rationales(config: RunConfig, splits: Mapping[str, Splits], journal_root: Path) -> Preview | None:
+    """The requests of the stage ``annotate``; None when its annotator is free."""
     annotator = _hosted(config, list(splits), journal_root)
     if annotator is None:
-        return ""
+        return None
     asked = [item for name, split in splits.items() for item in assignments(name, split, config)]
     calls = annotator.rationale_calls([RationaleRequest(item.example, item.label) for item in asked])
-    return _text(annotator, calls, 0)
+    return _preview(annotator, calls, 0)
 
 
-def preview_rankings(config: RunConfig, rows: Sequence[Example], journal_root: Path) -> str:
-    """The requests for ranked pairs of these rows; "" when their annotator is free.
+def preview_rankings(config: RunConfig, rows: Sequence[Example], journal_root: Path) -> Preview | None:
+    """The requests for ranked pairs of these rows; None when their annotator is free.
 
     The answers to be ranked do not exist yet; each is taken for as long as it may become.
     """
     annotator = _hosted(config, sorted({row.task for row in rows}), journal_root)
     if annotator is None:
-        return ""
+        return None
     blank = ("...",) * config.pairs.samples
     calls = annotator.ranking_calls([RankingRequest(row, blank) for row in rows])
-    return _text(annotator, calls, config.pairs.samples * config.new_tokens)
+    return _preview(annotator, calls, config.pairs.samples * config.new_tokens)
 
 
 def _hosted(config: RunConfig, tasks: Sequence[str], journal_root: Path) -> OpenAIAnnotator | None:
@@ -45,25 +61,31 @@ def _hosted(config: RunConfig, tasks: Sequence[str], journal_root: Path) -> Open
     return OpenAIAnnotator(config.annotate, Journal(journal_root / "openai.jsonl"))
 
 
-def _text(annotator: OpenAIAnnotator, calls: Sequence[Call], more_prompt_tokens: int) -> str:
-    """The preview; ``more_prompt_tokens`` is what each request will hold besides what is known of it."""
+def _preview(annotator: OpenAIAnnotator, calls: Sequence[Call], more_prompt_tokens: int) -> Preview:
+    """What is missing; ``more_prompt_tokens`` is what each request will hold besides what is known of it."""
     missing = list({call.key: call for call in calls if call.key not in annotator.journal}.values())
     prompt = sum(call.prompt_tokens + more_prompt_tokens for call in missing)
     response = sum(call.response_tokens for call in missing)
+    cost_usd = _cost_usd(annotator, prompt, response)
     head = (
         f"{len(missing)} requests to {annotator.model} ({len({call.key for call in calls}) - len(missing)} more are in "
         f"the journal): at most about {prompt} prompt tokens and {response} response tokens, "
-        f"{_cost(annotator, prompt, response)}"
+        f"{_cost_text(annotator, cost_usd)}"
     )
     first = missing[0].body["messages"][0]["content"] if missing else ""
-    return "\n".join([head, *(f"  | {line}" for line in first.splitlines())])
+    text = "\n".join([head, *(f"  | {line}" for line in first.splitlines())])
+    return Preview(len(missing), cost_usd, text)
 
 
-def _cost(annotator: OpenAIAnnotator, prompt_tokens: int, response_tokens: int) -> str:
+def _cost_usd(annotator: OpenAIAnnotator, prompt_tokens: int, response_tokens: int) -> float | None:
     price = annotator.spending.price
     if price is None:
+        return None
+    return price.cost_usd(prompt_tokens, response_tokens, is_batch=annotator.config.batch is not None)
+
+
+def _cost_text(annotator: OpenAIAnnotator, cost_usd: float | None) -> str:
+    if cost_usd is None:
         return f"cost unknown (no price for {annotator.model}; give --prices FILE)"
-    is_batch = annotator.config.batch is not None
-    cost = price.cost_usd(prompt_tokens, response_tokens, is_batch=is_batch)
     budget = annotator.spending.budget_usd
-    return f"${cost:.4f}" + ("" if budget is None else f" of a budget of ${budget:g}")
+    return f"${cost_usd:.4f}" + ("" if budget is None else f" of a budget of ${budget:g}")

@@ -1,9 +1,10 @@
-"""``rewardlab suite run FILE``: many methods and seeds, then one report."""
+"""``rewardlab suite run FILE``: many methods, tasks, models and seeds, then one report."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +12,10 @@ from rewardlab import processes
 from rewardlab.cli.options import RUNS
 from rewardlab.errors import InputError
 
-app = typer.Typer(help="Run a suite of methods and seeds.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from rewardlab.pipeline.suite_board import Board
+
+app = typer.Typer(help="Run a suite of methods, tasks, models and seeds.", no_args_is_help=True)
 
 
 @app.callback()
@@ -24,32 +28,48 @@ def run(
     file: Annotated[Path, typer.Argument(help="Suite file (TOML), such as experiments/demo.toml.")],
     runs: Annotated[Path, typer.Option(help="Where run folders live.")] = RUNS,
     out: Annotated[Path | None, typer.Option(help="Folder of the report; default: RUNS/NAME.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Only this seed.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes of one thread each, a seed at a time.")] = 1,
+    filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=TEXT",
+            help="Only cells whose method, task or model holds the text, or with that seed; repeatable.",
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Stages built side by side, in processes of one thread each.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
 ) -> None:
-    """Run what is missing of a suite, print its table and write its report."""
-    from rewardlab.cli.running import make_runner, say
-    from rewardlab.pipeline.suite import run_cells, run_parallel
+    """Show the plan, run what is missing, print the table and write the report; exit code 1 if a cell failed."""
+    from rewardlab.cli.suite_plan import print_cells, print_plan
+    from rewardlab.cli.suite_report import print_failures, print_suite
+    from rewardlab.pipeline.suite_board import Board
     from rewardlab.pipeline.suite_cells import cells
     from rewardlab.pipeline.suite_file import load_suite
+    from rewardlab.pipeline.suite_filter import select
 
     if processes.count() > 1:
         raise InputError("a suite starts processes of its own (--jobs); run it without accelerate launch")
     suite = load_suite(file)
-    todo = [cell for cell in cells(suite, runs) if seed in (None, cell.seed)]
-    runner = make_runner(runs)
+    todo = select(cells(suite, runs), filter or [])
+    print_plan(suite, todo, runs, to_stderr=not dry_run)
     if dry_run:
-        for cell in todo:
-            for goal in cell.goals:
-                state = "done" if goal.folder(runs).is_done else "to run"
-                typer.echo(f"[{state}] {cell.title}: {goal.folder(runs).path}")
+        print_cells(todo, runs)
         return
-    if jobs > 1 and seed is None:
-        run_parallel(file, suite, runner, jobs, say)
-    folders = run_cells(todo, runner, say)
+    board = Board(todo, runs)
+    _build(board, file, runs, jobs)
     if report:
-        from rewardlab.cli.suite_report import print_suite
+        print_suite(suite, board, runs, out or runs / suite.name)
+    if board.failures():
+        print_failures(board)
+        raise typer.Exit(1)
 
-        print_suite(suite, todo, folders, runs, out or runs / suite.name)
+
+def _build(board: Board, file: Path, runs: Path, jobs: int) -> None:
+    from rewardlab.cli.running import make_runner
+    from rewardlab.pipeline.suite_run import build_here, build_in_workers
+    from rewardlab.pipeline.suite_worker import worker_command
+
+    if jobs == 1:
+        build_here(board, make_runner(runs))
+    else:
+        build_in_workers(board, jobs, worker_command(file, runs, sys.argv[1:]))

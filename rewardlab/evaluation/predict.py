@@ -71,14 +71,16 @@ def evaluate(
     *,
     bootstrap: int = 1000,
     prompt: Callable[[Example], str] = prompt_of,
+    decodings: Sequence[Decoding] = DECODINGS,
 ) -> Evaluation:
-    """Ask every example under both decodings, read the answers and measure them.
+    """Ask every example, by default under both decodings, read the answers and measure them.
 
     Args:
         examples_by_column: Column of the table -> its labelled test examples, all of one task.
         generate: (examples, decoding) -> one text an example, in their order.
         bootstrap: Resamples over test items for the 95 % intervals.
         prompt: The text that ``generate`` asks, for the record; few-shot evaluation hands in its own.
+        decodings: How each example is answered.
     Raises:
         DataError: A column has no examples, an example no gold label, or ``generate`` lost a response.
     """
@@ -87,7 +89,7 @@ def evaluate(
     for column, examples in examples_by_column.items():
         _check(column, examples)
         columns[column] = {}
-        for decoding in DECODINGS:
+        for decoding in decodings:
             predictions = _predict(column, examples, decoding, generate, prompt)
             columns[column][decoding] = measure_cell(predictions, bootstrap=bootstrap)
             rows += predictions

@@ -73,10 +73,19 @@ class Runner:
             if processes.gather(folder.is_done)[0]:
                 self._say(f"{head}: done before, {folder.path}")
             else:
-                self._run(stage, folder, head)
+                self.build(stage, head)
         return plan[-1][1]
 
-    def _run(self, stage: Stage, folder: RunFolder, head: str) -> None:
+    def build(self, stage: Stage, head: str) -> None:
+        """Build one stage whose inputs are finished; a command that is at it already is waited for.
+
+        Args:
+            stage: What is wanted.
+            head: How lines about it begin.
+        Raises:
+            RunFolderError: Its folder holds something else.
+        """
+        folder = stage.folder(self.root)
         self._say(f"{head} ...")
         folder.open()
         with alone(folder, self._say) if processes.is_main() else nullcontext():
@@ -130,5 +139,6 @@ def plan_rows(plan: list[tuple[Stage, RunFolder]], *, fresh: bool = False) -> li
     for stage, folder in plan:
         is_done = folder.is_done and not (fresh and folder is goal)
         row = {"stage": stage.kind, "title": stage.title, "state": "done" if is_done else "to run"}
-        rows.append({**row, "folder": str(folder.path), "preview": "" if is_done else stage.preview()})
+        preview = None if is_done else stage.preview()
+        rows.append({**row, "folder": str(folder.path), "preview": preview.text if preview else ""})
     return rows

@@ -11,9 +11,19 @@ from rewardlab.config import fingerprint
 from rewardlab.runs import RunFolder
 
 if TYPE_CHECKING:
+    from rewardlab.annotate.preview import Preview
     from rewardlab.training.progress import Recorder
 
-VERSIONS: Mapping[str, int] = {"annotate": 4, "sft": 2, "pairs": 4, "rm": 3, "ppo": 3, "eval": 3, "samples": 1}
+VERSIONS: Mapping[str, int] = {
+    "annotate": 4,
+    "sft": 2,
+    "pairs": 4,
+    "rm": 3,
+    "ppo": 3,
+    "eval": 3,
+    "samples": 1,
+    "validate": 1,
+}
 """Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
 
 
@@ -42,12 +52,17 @@ class Work:
     report: Callable[[str, int, int], None]
 
 
+def asks_nothing() -> Preview | None:
+    """The preview of a stage that needs no annotator, or a free one."""
+    return None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Stage:
     """One step.
 
     Attributes:
-        kind: annotate, sft, samples, pairs, rm, ppo or eval.
+        kind: annotate, sft, samples, pairs, rm, ppo, eval or validate.
         title: What it is, for people.
         slug: Short, for its folder's name.
         settings: Everything its outcome depends on, apart from its inputs; JSON-ready.
@@ -55,7 +70,7 @@ class Stage:
         run: Does the work and returns the result.
         config: The whole configuration it was built from, JSON-ready; stored for rerunning.
         at: Its folder, when it is not the one under the root.
-        preview: Tells what a dry run should say of it beforehand; "" is nothing.
+        preview: Tells what it will ask of a hosted annotator; None is nothing.
     """
 
     kind: str
@@ -66,7 +81,7 @@ class Stage:
     run: Callable[[Work], dict[str, Any]]
     config: Mapping[str, Any] = field(default_factory=dict)
     at: Path | None = None
-    preview: Callable[[], str] = str
+    preview: Callable[[], Preview | None] = asks_nothing
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rewardlab import processes
 from rewardlab.annotate.bundled import written_tasks
@@ -24,12 +24,15 @@ from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.models.names import check_model, model_identity, resolve_device
 from rewardlab.pipeline import work
-from rewardlab.pipeline.stage import AS_LONG_AS, HELD_OUT, Stage, Work
+from rewardlab.pipeline.stage import AS_LONG_AS, HELD_OUT, Stage, Work, asks_nothing
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.tasks import resolve_tasks
 from rewardlab.tasks.sources import PartName, Splits, load_splits
 from rewardlab.tasks.task import Task
 from rewardlab.types import PairKind
+
+if TYPE_CHECKING:
+    from rewardlab.annotate.preview import Preview
 
 logger = logging.getLogger(__name__)
 
@@ -246,6 +249,18 @@ class Pipeline:
             lambda job: work.evaluate(job, self.config, self.splits, self._facts(trained, name)),
         )
 
+    def validate(self, trained: Stage) -> Stage:
+        """Greedy answers of a trained stage to the validation rows, for choosing settings; reads no test row."""
+        start = {"start": trained.inputs["start"]} if "start" in trained.inputs else {}
+        return self._stage(
+            "validate",
+            f"validate {trained.title}",
+            trained.slug,
+            {**self._data("validation"), **self._model, "eval": _dump(self.config.eval, without=("batch", "shots"))},
+            {"model": trained, **start},
+            lambda job: work.validate(job, self.config, self.splits),
+        )
+
     def method(self, trained: Stage | None) -> str:
         """The name a table gives to what was trained."""
         if trained is None:
@@ -270,7 +285,7 @@ class Pipeline:
         settings: Mapping[str, Any],
         inputs: Mapping[str, Stage],
         run: Callable[[Work], dict[str, Any]],
-        preview: Callable[[], str] = str,
+        preview: Callable[[], Preview | None] = asks_nothing,
     ) -> Stage:
         stored = self.config.model_dump(mode="json")
         return Stage(kind, title, slug, settings, inputs, run, config=stored, preview=preview)

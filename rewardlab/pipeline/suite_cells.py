@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from rewardlab.errors import ConfigError
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.stages import Pipeline, check
 from rewardlab.pipeline.suite_file import Method, Suite
+from rewardlab.pipeline.suite_grid import Try, Values, choose, combinations
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,12 @@ class Cell:
         task: Value of ``task``: one task, or several trained together.
         model: Value of ``model.name``.
         seed: Of training and sampling.
-        goals: What must be finished: evaluations, or the reward model of a method of stage rm.
+        goals: What must be finished: evaluations, the reward model of a method of stage rm, or, while ``again`` is
+            there, the tries that choose its settings.
         stage: base, sft, rm or ppo.
+        tries: What its settings are chosen from; empty without a grid.
+        chosen: The values that won; empty while they are not known.
+        again: Makes the cell anew when its goals are finished and only choose its settings; None when they do more.
     """
 
     method: str
@@ -34,6 +39,9 @@ class Cell:
     seed: int
     goals: tuple[Stage, ...]
     stage: str
+    tries: tuple[Try, ...] = ()
+    chosen: Values = field(default_factory=dict)
+    again: Callable[[], Cell] | None = None
 
     @property
     def title(self) -> str:
@@ -54,23 +62,27 @@ class Cell:
         return [goal.folder(root).path for goal in self.goals if goal.kind == "eval"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """A trained stage (None is the base model) and the pipeline that made it."""
+
+    pipeline: Pipeline
+    stage: Stage | None
+
+
 def cells(suite: Suite, root: Path) -> list[Cell]:
     """All cells, methods inside seeds inside models inside tasks; bad input is found before anything runs.
 
     Raises:
         ConfigError: A setting is not valid, or two methods have the same name.
     """
+    matrix = _Matrix(suite, root)
     found = [
-        _cell(suite, method, {**place, "seed": seed}, root)
-        for place in _places(suite)
-        for seed in suite.seeds
-        for method in suite.method
+        matrix.cell(method, place, seed) for place in _places(suite) for seed in suite.seeds for method in suite.method
     ]
     titles = Counter(cell.title for cell in found)
     if twice := [title for title, count in titles.items() if count > 1]:
-        raise ConfigError(
-            f"suite {suite.name}: {twice[0]} is {titles[twice[0]]} cells; give its methods names that differ"
-        )
+        raise ConfigError(f"suite {suite.name}: {twice[0]}: {titles[twice[0]]} cells; give methods names that differ")
     return found
 
 
@@ -94,25 +106,64 @@ def _places(suite: Suite) -> list[dict[str, Any]]:
     return [{**task, **model} for task in tasks for model in models]
 
 
-def _cell(suite: Suite, method: Method, place: Mapping[str, Any], root: Path) -> Cell:
-    own = {} if method.format is None else {"format": method.format}
-    config = load_config({**suite.settings, **method.settings, **own, **place})
-    check(config)
-    pipeline = Pipeline(config, root)
-    name, goals = _goals(pipeline, method)
-    return Cell(name, config.task, config.model.name, config.seed, goals, method.stage)
+class _Matrix:
+    """Makes cells; remembers the tries, which all seeds share."""
 
+    def __init__(self, suite: Suite, root: Path) -> None:
+        self._suite, self._root = suite, root
+        self._tries: dict[str, tuple[Try, ...]] = {}
 
-def _goals(pipeline: Pipeline, method: Method) -> tuple[str, tuple[Stage, ...]]:
-    """What the table calls the method under this configuration, and what its cell wants finished."""
-    if method.stage == "rm":
-        return method.name or f"{method.kind} RM", (pipeline.reward_model(method.kind),)
-    trained = _trained(pipeline, method)
-    name = method.name or pipeline.method(trained)
-    return name, (pipeline.eval(trained, name),)
+    def cell(self, method: Method, place: Mapping[str, Any], seed: int) -> Cell:
+        """The cell as far as it can be known now."""
+        if method.stage != "ppo" or not self._suite.grid:
+            return self._settled(method, place, seed, {})
+        tries = self._tries_of(method, place)
+        chosen = choose(tries, self._root)
+        known = self._settled(method, place, seed, tries[0].values if chosen is None else chosen)
+        if chosen is not None:
+            return replace(known, tries=tries, chosen=chosen)
+        goals = tuple(stage for each in tries for stage in each.stages)
+        return replace(known, tries=tries, goals=goals, again=lambda: self.cell(method, place, seed))
 
+    def _settled(self, method: Method, place: Mapping[str, Any], seed: int, values: Values) -> Cell:
+        config = self._config(method, {**place, "seed": seed}, values)
+        name, goals = self._goals(method, config)
+        return Cell(name, config.task, config.model.name, seed, goals, method.stage)
 
-def _trained(pipeline: Pipeline, method: Method) -> Stage | None:
-    if method.stage == "base":
-        return None
-    return pipeline.ppo() if method.stage == "ppo" else pipeline.sft(method.rationales)
+    def _goals(self, method: Method, config: RunConfig) -> tuple[str, tuple[Stage, ...]]:
+        """What the table calls the method under this configuration, and what its cell wants finished."""
+        if method.stage == "rm":
+            model = Pipeline(config, self._root).reward_model(method.kind)
+            return method.name or f"{method.kind} RM", (model,)
+        trained = self._trained(method, config)
+        name = method.name or trained[0].pipeline.method(trained[0].stage)
+        return name, tuple(each.pipeline.eval(each.stage, name) for each in trained)
+
+    def _tries_of(self, method: Method, place: Mapping[str, Any]) -> tuple[Try, ...]:
+        """The tries of a method in one place, made on the first seed."""
+        key = repr((self._suite.method.index(method), place))
+        if key not in self._tries:
+            own = {**place, "seed": self._suite.seeds[0]}
+            self._tries[key] = tuple(
+                Try(values, self._measured(method, self._config(method, own, values)))
+                for values in combinations(self._suite.grid)
+            )
+        return self._tries[key]
+
+    def _measured(self, method: Method, config: RunConfig) -> tuple[Stage, ...]:
+        return tuple(
+            each.pipeline.validate(each.stage) for each in self._trained(method, config) if each.stage is not None
+        )
+
+    def _trained(self, method: Method, config: RunConfig) -> list[_Trained]:
+        """What a method trains under this configuration."""
+        pipeline = Pipeline(config, self._root)
+        if method.stage == "base":
+            return [_Trained(pipeline, None)]
+        return [_Trained(pipeline, pipeline.ppo() if method.stage == "ppo" else pipeline.sft(method.rationales))]
+
+    def _config(self, method: Method, place: Mapping[str, Any], values: Values) -> RunConfig:
+        own = {} if method.format is None else {"format": method.format}
+        config = load_config({**self._suite.settings, **method.settings, **own, **place, **values})
+        check(config)
+        return config

@@ -21,7 +21,10 @@ from rewardlab.tasks.task import STOP_STRINGS, tasks
 from rewardlab.types import PAIR_KINDS, Example, PairKind
 
 if TYPE_CHECKING:
+    from rewardlab.annotate.preview import Preview
+    from rewardlab.evaluation.asking import Questions
     from rewardlab.evaluation.few_shot import Demonstration
+    from rewardlab.evaluation.predict import Decoding, Generate
     from rewardlab.models import Trunk
     from rewardlab.pairs.sampled import SampleAnswers
 
@@ -51,20 +54,20 @@ def annotate(job: Work, config: RunConfig, splits: Mapping[str, Splits], journal
     return run_annotate(job.folder, config, splits, journals, job.report)
 
 
-def preview_rationales(config: RunConfig, splits: Mapping[str, Splits], journals: Path) -> str:
-    """What a dry run says of stage ``annotate``."""
+def preview_rationales(config: RunConfig, splits: Mapping[str, Splits], journals: Path) -> Preview | None:
+    """What stage ``annotate`` will ask."""
     from rewardlab.annotate.preview import preview_rationales
 
     return preview_rationales(config, splits, journals)
 
 
-def preview_pairs(config: RunConfig, kind: PairKind, splits: Mapping[str, Splits], journals: Path) -> str:
-    """What a dry run says of stage ``pairs``; label pairs ask nobody."""
+def preview_pairs(config: RunConfig, kind: PairKind, splits: Mapping[str, Splits], journals: Path) -> Preview | None:
+    """What stage ``pairs`` will ask; label pairs ask nobody."""
     from rewardlab.annotate.preview import preview_rankings
     from rewardlab.pairs.stage import candidates
 
     if kind == "label":
-        return ""
+        return None
     rows = candidates(splits, config)
     return preview_rankings(config, [*rows.train, *rows.held_out], journals)
 
@@ -194,23 +197,12 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     """Stage ``eval``."""
     from rewardlab.evaluation.answers import PREDICTIONS_FILE, write_answers
     from rewardlab.evaluation.asking import Questions
-    from rewardlab.evaluation.predict import Decoding, GeneratedText
     from rewardlab.evaluation.predict import evaluate as measure
-    from rewardlab.models import SamplingConfig, row_key, sample
 
     trunk, role = _evaluated(config, job.inputs)
     shots = _demonstrations(config, splits, job.inputs) if config.eval.shots else {}
     questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, shots)
-
-    def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
-        job.report(f"{facts.method} {decoding}", 0, len(examples))
-        sampling = SamplingConfig(
-            config.new_tokens, 1.0 if decoding == "sampled" else 0.0, STOP_STRINGS[config.format], config.eval.batch
-        )
-        keys = [row_key(config.seed, "eval", example.task, example.id) for example in examples]
-        drawn = sample(trunk, [questions.ids(example) for example in examples], keys, sampling, role)
-        return [GeneratedText(item.text, item.is_finished) for item in drawn]
-
+    generate = _generator(job, config, facts.method, trunk, role, questions)
     columns = {column: rows for split in splits.values() for column, rows in split.tests.items()}
     found = measure(columns, generate, bootstrap=config.eval.bootstrap, prompt=questions.text)
     questions.warn()
@@ -218,6 +210,40 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     write_answers(job.folder.path, found.rows)
     asked = {"shots": config.eval.shots, "asked": questions.counts()}
     return {**asdict(facts), "seed": config.seed, "columns": found.columns, **asked}
+
+
+def validate(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
+    """Stage ``validate``: greedy answers to the validation rows, and the main metric of each task."""
+    from rewardlab.evaluation.asking import Questions
+    from rewardlab.evaluation.predict import evaluate as measure
+
+    trunk, role = _evaluated(config, job.inputs)
+    questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, {})
+    generate = _generator(job, config, "validation", trunk, role, questions)
+    rows = {name: split.validation for name, split in splits.items()}
+    found = measure(rows, generate, bootstrap=config.eval.bootstrap, decodings=("greedy",))
+    columns = {name: column["greedy"] for name, column in found.columns.items()}
+    scores = {name: column["metrics"][tasks.get(name).metrics[0]]["value"] for name, column in columns.items()}
+    return {"seed": config.seed, "scores": scores, "columns": columns}
+
+
+def _generator(
+    job: Work, config: RunConfig, title: str, trunk: Trunk, role: str | None, questions: Questions
+) -> Generate:
+    """Answers questions with the evaluated model; the same row gets the same draw in every run of a seed."""
+    from rewardlab.evaluation.predict import GeneratedText
+    from rewardlab.models import SamplingConfig, row_key, sample
+
+    def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
+        job.report(f"{title} {decoding}", 0, len(examples))
+        sampling = SamplingConfig(
+            config.new_tokens, 1.0 if decoding == "sampled" else 0.0, STOP_STRINGS[config.format], config.eval.batch
+        )
+        keys = [row_key(config.seed, "eval", example.task, example.id) for example in examples]
+        drawn = sample(trunk, [questions.ids(example) for example in examples], keys, sampling, role)
+        return [GeneratedText(item.text, item.is_finished) for item in drawn]
+
+    return generate
 
 
 def gold_rationales(folder: Path) -> dict[tuple[str, str], str]:

@@ -31,6 +31,7 @@ def write_report(
     convention: str = "rllr",
     resamples: int = RESAMPLES,
     command: str = "",
+    more: Sequence[Section] = (),
 ) -> Path:
     """Write report.md, report.html, table.md, table.tex, table.csv and the pictures into the folder ``path``.
 
@@ -42,6 +43,7 @@ def write_report(
         convention: ``rllr`` or ``ppo-nlu``.
         resamples: Bootstrap resamples.
         command: What was typed to make the report; printed under it.
+        more: Sections that stand behind the differences between methods.
     Returns:
         ``report.md``.
     Raises:
@@ -52,6 +54,7 @@ def write_report(
     found = gains(table, default_against(table))
     report = Report(path, table, found, Related(ppo_runs, rm_runs, pair_runs), timings, command)
     shown = sections(report)
+    shown[2:2] = more
     write_tables(table, path)
     _write_markdown(path / "report.md", shown, command)
     write_atomic(path / "report.html", to_html(TITLE, shown, report))

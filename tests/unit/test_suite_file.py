@@ -1,18 +1,12 @@
-"""Suite files: one extends another, none extends itself; the processes of a suite end with it."""
+"""Suite files: what they may hold, what does not fit together, and that one extends another."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from rewardlab.errors import ConfigError
-from rewardlab.pipeline.suite import _first_done
 from rewardlab.pipeline.suite_file import load_suite
 
 BASE = 'name = "base"\nseeds = [3]\n[[method]]\nstage = "base"\n'
@@ -104,83 +98,3 @@ decoding = "greedy"
     ]
     claim = suite.claim[0]
     assert (claim.id, claim.column, claim.decoding) == ("C11", "average", "greedy")
-
-
-def test_the_process_that_ends_first_is_found_whatever_its_place() -> None:
-    slow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
-    quick = subprocess.Popen([sys.executable, "-c", ""])
-    try:
-        assert _first_done({0: slow, 1: quick}) == 1
-    finally:
-        slow.kill()
-        slow.wait()
-        quick.wait()
-
-
-TWO_SEEDS = """
-import subprocess, sys
-from pathlib import Path
-from types import SimpleNamespace
-from rewardlab.pipeline import suite
-from rewardlab.pipeline.suite_file import Suite
-
-def spawn(file, root, seed):
-    lives = "import sys, time; time.sleep(60)" if seed else FIRST
-    return subprocess.Popen([sys.executable, "-c", lives])
-
-def report_and_wait(running, wait=suite._first_done):
-    print(*(process.pid for process in running.values()), sep="\\n", flush=True)
-    return wait(running)
-
-suite._spawn, suite._first_done, suite._distinct = spawn, report_and_wait, lambda *arguments: []
-made = Suite(name="two", seeds=(0, 1), method=[{"stage": "base"}])
-suite.run_parallel(Path("two.toml"), made, SimpleNamespace(root=Path("runs")), 2, lambda line: None)
-"""
-
-
-def started(first: str) -> tuple[subprocess.Popen[str], list[int]]:
-    """A suite of two processes, the first of which runs ``first``; and the ids of both."""
-    script = f"FIRST = {first!r}\n{TWO_SEEDS}"
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    return parent, [int(parent.stdout.readline()) for _ in range(2)]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def all_gone(pids: list[int], patience_s: float = 10.0) -> bool:
-    end = time.monotonic() + patience_s
-    while any(map(is_alive, pids)) and time.monotonic() < end:
-        time.sleep(0.05)
-    return not any(map(is_alive, pids))
-
-
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_no_process_of_a_suite_outlives_it(ending: signal.Signals) -> None:
-    """The signal goes to the suite alone, as from a scheduler or ``kill``."""
-    parent, children = started("import time; time.sleep(60)")
-    try:
-        parent.send_signal(ending)
-        _, said = parent.communicate(timeout=30)
-        assert all_gone(children)
-        assert "KeyboardInterrupt" in said  # what the command line turns into "interrupted", exit code 130
-    finally:
-        for pid in filter(is_alive, children):
-            os.kill(pid, signal.SIGKILL)
-
-
-def test_a_seed_that_fails_ends_the_others() -> None:
-    parent, children = started("import sys; sys.exit(3)")
-    try:
-        _, said = parent.communicate(timeout=30)
-        assert "seed 0 failed with exit code 3" in said
-        assert all_gone(children)
-    finally:
-        for pid in filter(is_alive, children):
-            os.kill(pid, signal.SIGKILL)

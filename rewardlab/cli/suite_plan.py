@@ -1,0 +1,71 @@
+"""What ``suite run`` shows before it begins: stages, time and money, and how settings are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from rewardlab.pipeline.suite_cells import Cell
+from rewardlab.pipeline.suite_file import Suite
+from rewardlab.pipeline.suite_grid import combinations
+from rewardlab.pipeline.suite_plan import Plan, PlanRow, make_plan
+
+if TYPE_CHECKING:
+    from rewardlab.reports.render import Grid
+
+UNKNOWN = "unknown"
+
+
+def print_plan(suite: Suite, todo: Sequence[Cell], root: Path, *, to_stderr: bool) -> None:
+    """The plan as a table, and what stands behind it."""
+    from rich.console import Console
+
+    from rewardlab.reports.render import rich_grid
+
+    plan = make_plan(todo, root)
+    console = Console(stderr=to_stderr)
+    console.print(rich_grid(_grid(plan)))
+    for line in _notes(suite, todo, plan):
+        console.print(line, style="dim", markup=False, highlight=False)
+
+
+def print_cells(todo: Sequence[Cell], root: Path) -> None:
+    """One line a goal of each cell: its state and its folder."""
+    for cell in todo:
+        for goal in cell.goals:
+            state = "done" if goal.folder(root).is_done else "to run"
+            what = f"{cell.title}: try of {goal.title}" if cell.again else cell.title
+            typer.echo(f"[{state}] {what}: {goal.folder(root).path}")
+
+
+def _grid(plan: Plan) -> Grid:
+    from rewardlab.reports.render import Cell as Shown
+    from rewardlab.reports.render import Grid, Heading
+
+    titles = ("stages", "finished", "to run", "seconds", "requests", "USD at most")
+    headings = [Heading(title, is_number=place > 0) for place, title in enumerate(titles)]
+    rows = [*plan.rows, plan.total]
+    return Grid(headings, [[Shown(text) for text in _texts(row)] for row in rows])
+
+
+def _texts(row: PlanRow) -> list[str]:
+    seconds = UNKNOWN if row.seconds is None else f"{row.seconds:.0f}"
+    cost = UNKNOWN if row.cost_usd is None else f"{row.cost_usd:.4f}"
+    return [row.kind, str(row.done), str(row.to_run), seconds, str(row.requests), cost]
+
+
+def _notes(suite: Suite, todo: Sequence[Cell], plan: Plan) -> list[str]:
+    """How to read the plan, and what it cannot count."""
+    lines = [f"{len(todo)} cells. Seconds: as finished stages like them took, one after the other."]
+    if suite.grid:
+        values = ", ".join(f"{key} of {', '.join(map(str, tried))}" for key, tried in suite.grid.items())
+        lines.append(
+            f"grid: {len(combinations(suite.grid))} tries for each PPO method ({values}) on seed {suite.seeds[0]}, "
+            "chosen on validation rows."
+        )
+    if plan.waiting:
+        lines.append(f"{plan.waiting} cells wait for that choice; what they need besides the tries is not counted.")
+    return lines

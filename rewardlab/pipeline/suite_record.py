@@ -1,0 +1,54 @@
+"""What a suite leaves behind beside its report: every cell with its state, its folders and its chosen settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rewardlab.pipeline.suite_board import Board
+from rewardlab.pipeline.suite_cells import Cell
+from rewardlab.pipeline.suite_file import Suite
+from rewardlab.reports.suite import Choice
+from rewardlab.runs import relative_path, write_json
+
+RECORD_FILE = "cells.json"
+
+
+def write_record(out: Path, suite: Suite, board: Board, root: Path) -> Path:
+    """Write ``cells.json`` into the folder of the report; returns its path.
+
+    A cell has method, task, model, seed, state (done or failed), error, the folders of what it wanted (as seen from
+    ``out``), and the values that a grid chose for it.
+    """
+    failed = {id(cell): why for cell, why in board.failures()}
+    rows = [_row(cell, failed.get(id(cell)), out, root) for cell in board.cells]
+    write_json(out / RECORD_FILE, {"suite": suite.name, "budget": suite.budget, "cells": rows})
+    return out / RECORD_FILE
+
+
+def choices(found: Sequence[Cell], root: Path) -> list[Choice]:
+    """The settings that were chosen, once for all seeds of a method in one place."""
+    made = {(cell.method, cell.task, cell.model): cell for cell in found if cell.chosen}
+    return [_choice(cell, root) for cell in made.values()]
+
+
+def _choice(cell: Cell, root: Path) -> Choice:
+    scored = [(each.values, score) for each in cell.tries if (score := each.score(root)) is not None]
+    chosen = next(number for number, (values, _) in enumerate(scored) if values == cell.chosen)
+    seed = int(cell.tries[0].stages[0].config["seed"])
+    return Choice(f"{cell.method}, {cell.task}, {cell.model}", seed, scored, chosen)
+
+
+def _row(cell: Cell, error: str | None, out: Path, root: Path) -> dict[str, Any]:
+    return {
+        "method": cell.method,
+        "task": cell.task,
+        "model": cell.model,
+        "seed": cell.seed,
+        "stage": cell.stage,
+        "state": "done" if error is None else "failed",
+        "error": error or "",
+        "folders": [relative_path(goal.folder(root).path, out) for goal in cell.goals],
+        "chosen": dict(cell.chosen),
+    }

@@ -1,0 +1,151 @@
+"""Builds the stages of a suite, here or in several processes; one that fails stops none that can do without it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from typing import Self
+
+from rewardlab.errors import RewardlabError
+from rewardlab.pipeline.runner import Runner
+from rewardlab.pipeline.stage import Stage
+from rewardlab.pipeline.suite_board import Board, Task
+
+logger = logging.getLogger(__name__)
+
+
+def build_here(board: Board, runner: Runner) -> None:
+    """Build all that can be built, one stage after the other."""
+    while (task := board.take()) is not None:
+        board.finish(task.stage, attempt(runner, task.stage, task.head))
+
+
+def attempt(runner: Runner, stage: Stage, head: str) -> str | None:
+    """Build one stage; returns None, or the line that says why it failed. A bug's traceback is logged."""
+    try:
+        runner.build(stage, head)
+    except RewardlabError as error:
+        return " ".join(str(error).splitlines())
+    except Exception as error:
+        logger.exception("%s failed", stage.title)
+        return " ".join(f"{type(error).__name__}: {error}".splitlines())
+    return None
+
+
+def build_in_workers(board: Board, jobs: int, command: Sequence[str]) -> None:
+    """Build all that can be built in ``jobs`` processes of one thread each; they end when the block is left.
+
+    Args:
+        board: What there is to build.
+        jobs: How many stages are built side by side.
+        command: Starts one process.
+    """
+    running: dict[Future[str | None], Task] = {}
+    with ThreadPoolExecutor(jobs) as pool, _sigterm_as_interrupt(), Crew(jobs, command) as crew:
+        while True:
+            while len(running) < jobs and (task := board.take()) is not None:
+                running[pool.submit(crew.build, task)] = task
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                board.finish(running.pop(future).stage, future.result())
+
+
+class Crew:
+    """As many workers as there are jobs, each started when it is needed; one that is gone is replaced.
+
+    Args:
+        size: How many.
+        command: Starts one.
+    """
+
+    def __init__(self, size: int, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._idle: SimpleQueue[Worker | None] = SimpleQueue()
+        self._all: list[Worker] = []
+        for _ in range(size):
+            self._idle.put(None)
+
+    def build(self, task: Task) -> str | None:
+        """Have a free worker build a stage; returns None, or the line that says why it failed."""
+        worker = self._idle.get() or self._hire()
+        try:
+            error = worker.build(task)
+        except BrokenPipeError:
+            self._idle.put(None)
+            return f"its process ended with exit code {worker.end()}"
+        self._idle.put(worker)
+        return error
+
+    def _hire(self) -> Worker:
+        worker = Worker(self._command)
+        self._all.append(worker)
+        return worker
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self._all:
+            worker.end()
+
+
+class Worker:
+    """A process that builds one stage at a time, as it is told; it ends when this process does, however that ends.
+
+    Args:
+        command: What it runs; reads a line of JSON a stage, and answers with one.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        self._talking = threading.Lock()
+
+    def build(self, task: Task) -> str | None:
+        """Have a stage built; returns None, or why it failed. BrokenPipeError when the process is gone."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._talking:
+            self._process.stdin.write(json.dumps({"stage": task.stage.fingerprint, "head": task.head}) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        if not answer:
+            raise BrokenPipeError
+        error: str | None = json.loads(answer)["error"]
+        return error
+
+    def end(self) -> int:
+        """End the process, also in the middle of a stage; returns its exit code."""
+        self._process.terminate()
+        code = self._process.wait()
+        with self._talking:  # whoever reads sees the end first
+            for pipe in (self._process.stdin, self._process.stdout):
+                with suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]  # both are pipes
+        return code
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Within the block SIGTERM, which would end this process alone, is an interrupt like Ctrl-C."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
+    try:
+        yield
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,110 @@
+"""A worker of a suite: a process that plans the same cells and builds the stages it is told to, one after the other.
+
+Each line on standard input names a stage; each answer on standard output says None or why it failed. What libraries
+print goes to standard error. At the end of its input the process ends, whatever it is doing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TextIO
+
+from rewardlab.pipeline.runner import Runner
+from rewardlab.pipeline.stage import Stage
+from rewardlab.pipeline.suite_cells import cells
+from rewardlab.pipeline.suite_file import load_suite
+from rewardlab.pipeline.suite_run import attempt
+
+INTERRUPTED = 130
+
+Find = Callable[[str], Stage | None]
+"""Fingerprint -> the stage."""
+
+
+def worker_command(file: Path, root: Path, typed: Sequence[str]) -> list[str]:
+    """Starts a worker.
+
+    Args:
+        file: The suite.
+        root: Where run folders live.
+        typed: The user's command line, which the folders will name.
+    """
+    return [sys.executable, "-m", __name__, str(file), str(root), *typed]
+
+
+def main() -> int:
+    """Entry of the process; arguments as in :func:`worker_command`."""
+    file, root, *typed = sys.argv[1:]
+    sys.argv = ["rewardlab", *typed]
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    runner = Runner(Path(root), _say)
+    try:
+        serve(_Known(Path(file), Path(root)).find, runner)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def serve(find: Find, runner: Runner) -> None:
+    """Build stages as long as there is somebody who asks; raises KeyboardInterrupt when there is nobody any more."""
+    answers = _private_stdout()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever asks too, and ends this process
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked = _read_ahead(sys.stdin)
+    while True:
+        request = json.loads(asked.get())
+        stage = find(request["stage"])
+        error = "the suite file changed while it ran" if stage is None else attempt(runner, stage, request["head"])
+        answers.write(json.dumps({"error": error}) + "\n")
+        answers.flush()
+
+
+class _Known:
+    """The stages of the suite; planned anew when one is asked for that was not there, since a choice was made."""
+
+    def __init__(self, file: Path, root: Path) -> None:
+        self._suite, self._root = load_suite(file), root
+        self._stages: dict[str, Stage] = {}
+
+    def find(self, name: str) -> Stage | None:
+        if name not in self._stages:
+            planned = (stage for cell in cells(self._suite, self._root) for stage in cell.chain())
+            self._stages = {stage.fingerprint: stage for stage in planned}
+        return self._stages.get(name)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _private_stdout() -> TextIO:
+    """Standard output for answers alone; whatever else is printed goes to standard error from now on."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return own
+
+
+def _read_ahead(stream: TextIO) -> SimpleQueue[str]:
+    """Lines as they come, read by a thread; the end of the stream ends the process."""
+    lines: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        for line in stream:
+            lines.put(line)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=read, name="asked", daemon=True).start()
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

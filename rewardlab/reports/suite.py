@@ -1,0 +1,81 @@
+"""What a suite adds to its report: cells that are missing, and settings that were chosen on validation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rewardlab.reports.blocks import Section, Table, Text
+from rewardlab.reports.render import Cell, Grid, Heading
+from rewardlab.reports.table import shown_value
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The settings of one method on one entry of the tasks, with one model.
+
+    Attributes:
+        title: Method, tasks and model.
+        seed: On which they were tried.
+        tries: Values and their score on validation rows, in the order of the grid.
+        chosen: Which of them won.
+    """
+
+    title: str
+    seed: int
+    tries: Sequence[tuple[Mapping[str, Any], float]]
+    chosen: int
+
+    def __str__(self) -> str:
+        score = shown_value(self.tries[self.chosen][1])
+        others = ", ".join(shown_value(each) for number, (_, each) in enumerate(self.tries) if number != self.chosen)
+        return (
+            f"{self.title}: {values_text(self.tries[self.chosen][0])}, of {len(self.tries)} tries on seed {self.seed} "
+            f"(validation {score}; the others {others or 'none'})"
+        )
+
+
+def values_text(values: Mapping[str, Any]) -> str:
+    """Settings as printed."""
+    return ", ".join(f"{key} = {value}" for key, value in values.items())
+
+
+def suite_sections(missing: Sequence[tuple[str, str]], choices: Sequence[Choice]) -> list[Section]:
+    """Sections of a report; a subject without anything to say has none.
+
+    Args:
+        missing: Cells that failed, and why.
+        choices: Settings that were chosen.
+    """
+    return [*([_missing(missing)] if missing else []), *([_chosen(choices)] if choices else [])]
+
+
+def _missing(missing: Sequence[tuple[str, str]]) -> Section:
+    headings = [Heading("cell", is_number=False), Heading("why", is_number=False)]
+    told = Text("These cells failed, so the tables hold what the others measured. The same command tries them again.")
+    return Section("Missing cells", [told, Table(Grid(headings, [[Cell(cell), Cell(why)] for cell, why in missing]))])
+
+
+def _chosen(choices: Sequence[Choice]) -> Section:
+    headings = [
+        Heading("method, tasks, model", is_number=False),
+        Heading("tried", is_number=False),
+        Heading("validation"),
+        Heading("chosen", is_number=False),
+    ]
+    rows = [
+        [Cell(choice.title), Cell(values_text(values)), Cell(shown_value(score)), Cell("yes" if is_it else "")]
+        for choice in choices
+        for values, score, is_it in _marked(choice)
+    ]
+    told = Text(
+        f"Every PPO method had the same {len(choices[0].tries)} tries, on seed {choices[0].seed}. Chosen was the "
+        "highest mean over tasks of the main metric, greedy decoding, on validation rows; no test row was read. All "
+        "seeds use the chosen values."
+    )
+    return Section("Settings chosen on validation rows", [told, Table(Grid(headings, rows))])
+
+
+def _marked(choice: Choice) -> list[tuple[Mapping[str, Any], float, bool]]:
+    return [(values, score, number == choice.chosen) for number, (values, score) in enumerate(choice.tries)]

@@ -1,0 +1,106 @@
+"""A suite whose stages take no model: they note that they were built, and do what a file next to the runs tells them.
+
+Two methods a seed, A and B, each with an evaluation, on an SFT model a seed, on pairs that all seeds share. Run as a
+program it is a worker of that suite, or, with ``jobs`` behind the folder, the suite itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardlab.pipeline.runner import Runner
+from rewardlab.pipeline.stage import Stage, Work
+from rewardlab.pipeline.suite_board import Board
+from rewardlab.pipeline.suite_cells import Cell
+from rewardlab.pipeline.suite_run import build_in_workers
+from rewardlab.pipeline.suite_worker import serve
+
+MODULE = "tests.support.fake_suite"
+LOG = "built.log"
+SEEDS = (0, 1)
+
+
+@dataclass(frozen=True)
+class FakeSuite:
+    """The suite under one folder."""
+
+    root: Path
+
+    def tell(self, slug: str, behaviour: str) -> None:
+        """Make a stage fail, crash, print, or wait: until a file called ``go`` is there, or for others to begin."""
+        (self.root / f"{slug}.do").write_text(behaviour)
+
+    def stage(self, kind: str, slug: str, inputs: Mapping[str, Stage] | None = None, **more: Any) -> Stage:
+        return Stage(
+            kind, f"stage {slug}", slug, {"slug": slug, **more}, inputs or {}, lambda job: self._run(slug, job)
+        )
+
+    def cell(self, method: str, seed: int) -> Cell:
+        shared = self.stage("pairs", "shared")
+        start = self.stage("sft", f"sft-{seed}", {"pairs": shared}, seed=seed)
+        trained = self.stage("ppo", f"ppo-{method}-{seed}", {"start": start}, seed=seed)
+        goal = self.stage("eval", f"eval-{method}-{seed}", {"model": trained}, seed=seed)
+        return Cell(method, "toy", "tiny", seed, (goal,), "ppo")
+
+    def cells(self) -> list[Cell]:
+        return [self.cell(method, seed) for seed in SEEDS for method in "AB"]
+
+    def built(self) -> list[str]:
+        """Slugs in the order in which they were begun."""
+        return [line.split()[0] for line in self._lines()]
+
+    def processes(self) -> set[str]:
+        """The ids of the processes that built."""
+        return {line.split()[1] for line in self._lines()}
+
+    def _lines(self) -> list[str]:
+        log = self.root / LOG
+        return log.read_text().splitlines() if log.exists() else []
+
+    def _run(self, slug: str, job: Work) -> dict[str, Any]:
+        with (self.root / LOG).open("a") as log:
+            log.write(f"{slug} {os.getpid()}\n")
+        told = self.root / f"{slug}.do"
+        match told.read_text().split() if told.exists() else []:
+            case ["fail"]:
+                raise ValueError(f"{slug} is\nbroken")
+            case ["crash"]:
+                os._exit(9)
+            case ["print"]:
+                print("noise on standard output", flush=True)
+            case ["wait-for", other]:
+                self._wait(lambda: other in self.built())
+            case ["wait"]:
+                self._wait((self.root / "go").exists)
+        return {"columns": {}}
+
+    @staticmethod
+    def _wait(is_over: Any, patience_s: float = 60.0) -> None:
+        end = time.monotonic() + patience_s
+        while not is_over():
+            assert time.monotonic() < end, "waited too long"
+            time.sleep(0.02)
+
+    @property
+    def worker(self) -> list[str]:
+        """The command of a worker."""
+        return [sys.executable, "-m", MODULE, str(self.root)]
+
+
+def main() -> None:
+    made = FakeSuite(Path(sys.argv[1]))
+    if sys.argv[2:]:
+        build_in_workers(Board(made.cells(), made.root), int(sys.argv[2]), made.worker)
+        return
+    stages = {stage.fingerprint: stage for cell in made.cells() for stage in cell.chain()}
+    serve(stages.get, Runner(made.root))
+
+
+if __name__ == "__main__":
+    main()
