@@ -294,7 +294,7 @@ class TestDryRun:
     def test_of_a_suite(self, rewardlab: Command) -> None:
         Path("suite.toml").write_text('name = "x"\nseeds = [1, 2]\n[[method]]\nname = "zero"\nstage = "base"\n')
         done = rewardlab("suite", "run", "suite.toml", "--dry-run")
-        assert [line.split(":")[0] for line in done.out.splitlines()] == [
+        assert [line.split(":")[0] for line in done.out.splitlines() if line.startswith("[")] == [
             "[to run] zero, sandbox-sentiment, sandbox-tiny, seed 1",
             "[to run] zero, sandbox-sentiment, sandbox-tiny, seed 2",
         ]
