@@ -132,6 +132,12 @@ class PairsConfig(Section):
     samples: int = Field(5, ge=2, le=5, description="answers sampled from the SFT model per prompt, for ranking")
     held_out: int = Field(200, ge=1, description="validation rows a task for held-out pairs")
     balance_length: bool = Field(False, description="drop pairs until length does not tell which response is preferred")
+    bias: str | None = Field(
+        None,
+        pattern=r"^(length|word:\w+)$",
+        description="prefer the longer training response, or the one with a word (word:good), whatever is right: "
+        "a reward model that can be hacked, to study that",
+    )
     only_held_out: bool = Field(False, description="make held-out pairs alone, to measure on")
 
 
@@ -227,6 +233,10 @@ class PPOConfig(Section):
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient norm limit")
     checkpoint_every: int = Field(1, ge=1, description="PPO steps between checkpoints")
+    validate_every: int | None = Field(
+        None, ge=0, description="PPO steps between two measures of validation accuracy; default: five a run; 0: never"
+    )
+    validation_rows: int = Field(100, ge=1, description="validation rows a task, answered greedily at each measure")
     max_unscored: float = Field(0.2, ge=0, le=1, description="share of unscored responses above which a step fails")
 
 
@@ -236,6 +246,9 @@ class EvalConfig(Section):
     batch: int = Field(64, ge=1, description="prompts generated together")
     shots: int = Field(0, ge=0, description="labelled examples in front of each prompt")
     bootstrap: int = Field(1000, ge=100, description="bootstrap resamples over test items")
+    checkpoint: Literal["last", "best"] = Field(
+        "last", description="of a PPO run: the policy after the last step, or the best one on validation rows"
+    )
 
 
 class RunConfig(Section):

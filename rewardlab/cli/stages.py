@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -122,6 +122,7 @@ def ppo(
     folder = run_goal(request, request.config(given), lambda pipeline: pipeline.ppo(), tracked(tracker))
     if folder:
         typer.echo(f"policy: {folder.path / 'adapter'}\nevaluate it: rewardlab eval --run {folder.path}")
+        _print_watched(folder.result())
 
 
 def evaluate(
@@ -138,6 +139,17 @@ def evaluate(
     folder = run_goal(request, config, choose)
     if folder:
         compare([folder.path])
+
+
+def _print_watched(result: dict[str, Any]) -> None:
+    """Which policy was best on validation rows, and the alarm for reward hacking where it was raised."""
+    from rewardlab.evaluation.hacking import Alarm, told
+
+    if found := result.get("validation"):
+        measures = ", ".join(f"{name} {found[name]['accuracy']:.3f}" for name in ("start", "best", "last"))
+        typer.echo(f"validation accuracy (greedy): {measures}; best after step {found['best']['step']}")
+    if alarm := result.get("hacking", {}).get("alarm"):
+        typer.echo(f"warning: {told(Alarm(**alarm))}", err=True)
 
 
 def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, int | None]:

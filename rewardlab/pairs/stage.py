@@ -17,6 +17,7 @@ from rewardlab.annotate.completion import check_failed
 from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.config import RunConfig
 from rewardlab.errors import AnnotationError, InputError
+from rewardlab.pairs.bias import turn
 from rewardlab.pairs.cleaning import clean
 from rewardlab.pairs.files import SAMPLES_FILE, describe, write_pairs
 from rewardlab.pairs.label_sensitive import Built, argued_rows, bare_pairs, pairs_from_rationales
@@ -84,6 +85,8 @@ def run_pairs(
     else:
         parts = _ranked_parts(folder, rows, config, kind, sample_answers, annotator, progress)
     clean(parts.train, parts.held_out, balance_length=config.pairs.balance_length, seed=config.seed)
+    if config.pairs.bias is not None:
+        turn(parts.train, config.pairs.bias)
     manifest = _manifest(folder, config, kind, splits, parts, len(rows.train))
     manifest["spent"] = annotator.spent() if annotator and parts.samples else {}
     write_pairs(folder.path, manifest, parts.train, parts.held_out)

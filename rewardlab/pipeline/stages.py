@@ -130,17 +130,18 @@ class Pipeline:
             raise ConfigError(f"--init sft-rationale needs --format rationale, found {self.config.format}")
         return self.sft(self.config.start == "sft-rationale")
 
-    def pairs(self, kind: PairKind) -> Stage:
-        """Preference pairs of one kind, and held-out ones."""
+    def pairs(self, kind: PairKind, *, to_measure: bool = False) -> Stage:
+        """Preference pairs of one kind, and held-out ones; those to measure on have no ``pairs.bias``."""
+        own = self.config.pairs.model_copy(update={"bias": None}) if to_measure else self.config.pairs
         if kind != "label":
-            return self._ranked(kind, self.config)
-        config = self._data_seeded()
+            return self._ranked(kind, self.config.model_copy(update={"pairs": own}))
+        config = self._data_seeded().model_copy(update={"pairs": own})
         inputs = {"annotate": self.annotate()} if config.format == "rationale" else {}
         return self._pairs(kind, config, {"wrong_label_seed": config.seed}, inputs)
 
     def held_out_ranked(self) -> Stage:
         """Ranked pairs of validation rows alone: what a label RM is measured on without ranking the labelled rows."""
-        pairs = self.config.pairs.model_copy(update={"only_held_out": True})
+        pairs = self.config.pairs.model_copy(update={"only_held_out": True, "bias": None})
         return self._ranked("ranked", self.config.model_copy(update={"pairs": pairs}))
 
     def _ranked(self, kind: PairKind, config: RunConfig) -> Stage:
@@ -178,9 +179,9 @@ class Pipeline:
         """A Bradley-Terry reward model of one pair kind; ``rm.preset`` decides its budget."""
         rows = sum(len(split.labelled[: self.config.pairs.limit]) for split in self.splits.values())
         config = self.config.model_copy(update={"rm": self.config.rm.for_kind(kind, rows)})
-        held_out = {"label": self.pairs("label")}
+        held_out = {"label": self.pairs("label", to_measure=True)}
         if kind != "label" or config.rm.held_out_ranked:
-            held_out["ranked"] = self.pairs("ranked")
+            held_out["ranked"] = self.pairs("ranked", to_measure=True)
         elif config.format == "rationale":
             held_out["ranked"] = self.held_out_ranked()
         inputs = {
@@ -214,7 +215,7 @@ class Pipeline:
             )
         models = {f"rm_{kind}": self._behind.reward_model(kind) for kind in sorted(self.reward.pair_kinds)}
         settings = {
-            **self._data(self.config.ppo.rows),
+            **self._data(self.config.ppo.rows, "validation"),
             **self._model,
             "ppo": _dump(self.config.ppo),
             "reward": _dump(self.config.reward),
@@ -244,7 +245,7 @@ class Pipeline:
             "eval",
             f"evaluate {name} on {self._names}",
             f"{self._slug}-{_slug(name)}",
-            {**rows, **self._model, "eval": _dump(self.config.eval, without=("batch",)), "method": name},
+            {**rows, **self._model, "eval": self._eval_settings(trained), "method": name},
             inputs,
             lambda job: work.evaluate(job, self.config, self.splits, self._facts(trained, name)),
         )
@@ -267,7 +268,8 @@ class Pipeline:
             return "zero-shot" if self.config.eval.shots == 0 else f"{self.config.eval.shots}-shot"
         if trained.kind == "sft":
             return "SFT w. rationale" if trained.settings["rationales"] else "SFT"
-        return method_name(self.config)
+        best = " (best on validation)" if self.config.eval.checkpoint == "best" else ""
+        return method_name(self.config) + best
 
     def goal(self, kind: str) -> Stage:
         """The trained stage of that kind, sft or ppo, under this configuration."""
@@ -333,6 +335,20 @@ class Pipeline:
         if self.config.start_task is None:
             return self
         return Pipeline(self.config.model_copy(update={"task": self.config.start_task, "start_task": None}), self.root)
+
+    def _eval_settings(self, trained: Stage | None) -> dict[str, Any]:
+        """What an evaluation depends on; which checkpoint, for PPO runs alone.
+
+        Raises:
+            ConfigError: The best checkpoint is asked for, and the run keeps none.
+        """
+        if trained is None or trained.kind != "ppo":
+            return _dump(self.config.eval, without=("batch", "checkpoint"))
+        if self.config.eval.checkpoint == "best" and trained.settings["ppo"]["validate_every"] == 0:
+            raise ConfigError(
+                "eval.checkpoint = best: the run has ppo.validate_every = 0 and keeps the last policy only"
+            )
+        return _dump(self.config.eval, without=("batch",))
 
     def _check_gold(self) -> None:
         if not self.reward.needs_gold:

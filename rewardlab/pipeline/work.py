@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter"
 TrainingPart = Literal["labelled", "prompts"]
+Part = Literal["labelled", "prompts", "validation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +176,24 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
         value_start=folders[kind] / ADAPTER if kind else None,
         value_scale=(pstdev(loaded.sft_scores[kind]) or 1.0) if kind and config.ppo.normalise_scores else 1.0,
         lam=reward.lam,
+        validation=_rows(splits, "validation", config.ppo.validation_rows),
     )
     result = trainer.train()
     read = result.read.prompts_by_task if reward.needs_gold else {}
     gold = {f"{config.ppo.rows}/{task}": count for task, count in read.items()}
-    return {**result.to_json(), "reward": config.reward.expression, "lambda": reward.lam, "gold": gold}
+    watched = _hacking(job.folder.path) if processes.is_main() else {}
+    return {**result.to_json(), "reward": config.reward.expression, "lambda": reward.lam, "gold": gold, **watched}
+
+
+def _hacking(folder: Path) -> dict[str, Any]:
+    """What the alarm for reward hacking says of a run; ``judged`` is False without gold labels or with few steps."""
+    from rewardlab.evaluation.hacking import can_judge, find_alarm, series_of
+    from rewardlab.rewards.ledger import LEDGER_FILE
+
+    ledger = folder / LEDGER_FILE
+    series = series_of(read_jsonl(ledger) if ledger.exists() else ())
+    alarm = find_alarm(series)
+    return {"hacking": {"judged": can_judge(len(series.steps)), "alarm": alarm.to_json() if alarm else None}}
 
 
 def _critic_kind(config: RunConfig, folders: Mapping[str, Path]) -> str | None:
@@ -255,7 +269,7 @@ def gold_rationales(folder: Path) -> dict[tuple[str, str], str]:
     }
 
 
-def _rows(splits: Mapping[str, Splits], part: TrainingPart, limit: int | None = None) -> list[Example]:
+def _rows(splits: Mapping[str, Splits], part: Part, limit: int | None = None) -> list[Example]:
     """The rows of one part, of all tasks; ``limit`` of each at most."""
     return [example for split in splits.values() for example in getattr(split, part)[:limit]]
 
@@ -276,13 +290,14 @@ def _evaluated(config: RunConfig, inputs: Mapping[str, Path]) -> tuple[Trunk, st
     """The model that is evaluated and the role it answers in."""
     from rewardlab.models import load_trunk
     from rewardlab.training.rollout import POLICY
+    from rewardlab.training.validation import BEST_ADAPTER
 
     if "model" not in inputs:
         return load_trunk(config.model), None
     if read_json(inputs["model"] / "config.json")["stage"] == "sft":
         return load_trunk(config.model, inputs["model"] / ADAPTER), None
     trunk = _trunk(config, inputs)
-    trunk.roles.load(POLICY, inputs["model"] / ADAPTER)
+    trunk.roles.load(POLICY, inputs["model"] / (BEST_ADAPTER if config.eval.checkpoint == "best" else ADAPTER))
     return trunk, POLICY
 
 

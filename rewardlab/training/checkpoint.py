@@ -105,6 +105,7 @@ def _state(trainer: PPOTrainer) -> dict[str, Any]:
         "scale": trainer.scale.state(),
         "kl": trainer.kl.state(),
         "budget": trainer.budget.state(),
+        "validation": trainer.validation.state(),
         "random": processes.gather(random_state.capture()),
         "ledger_bytes": _size(trainer.folder / LEDGER_FILE),
     }
@@ -122,6 +123,7 @@ def _apply(trainer: PPOTrainer, state: Mapping[str, Any]) -> None:
     trainer.scale.restore(state["scale"])
     trainer.kl.restore(state["kl"])
     trainer.budget.restore(state["budget"])
+    trainer.validation.restore(state["validation"])
     random_state.restore(state["random"][processes.rank() % len(state["random"])])
 
 
@@ -131,8 +133,9 @@ def _identity(trainer: PPOTrainer) -> dict[str, Any]:
     kept = config.model_dump(mode="json", include={"seed", "format", "lora", "reward", "ppo"})
     del kept["ppo"]["checkpoint_every"]
     model = config.model.model_dump(include={"max_prompt_tokens", "max_new_tokens"})
-    prompts = fingerprint([[example.task, example.id] for example in trainer.examples])
-    return {**kept, "model": model, "prompts": prompts, "trunk": trainer.trunk_sha256}
+    rows = {"prompts": trainer.examples, "validation": trainer.validation.examples}
+    read = {name: fingerprint([[row.task, row.id] for row in found]) for name, found in rows.items()}
+    return {**kept, **read, "model": model, "trunk": trainer.trunk_sha256}
 
 
 def _check_identity(path: Path, stored: Mapping[str, Any], mine: Mapping[str, Any]) -> None:

@@ -102,6 +102,9 @@ GLOSSARY: Mapping[str, str] = {
     "time/reference_s": "seconds spent on the reference's log-probabilities",
     "time/score_s": "seconds spent on the reward",
     "time/update_s": "seconds spent on gradients",
+    "time/validate_s": "seconds spent on validation rows, in steps that measure them",
+    "validation/accuracy": "greedy accuracy on validation rows, mean over tasks (numbers: Pearson); never trained on",
+    "validation/malformed": "share of greedy answers to validation rows in which no answer could be read",
 }
 """Keys that this module and the trainer emit, beside those of ``rewards.ledger.GLOSSARY``."""
 

@@ -31,11 +31,12 @@ from rewardlab.training.checks import check_processes, check_sampler, check_star
 from rewardlab.training.clock import Clock
 from rewardlab.training.estimate import estimate
 from rewardlab.training.learner import Learner
-from rewardlab.training.metrics import Averages, rollout_metrics
+from rewardlab.training.metrics import rollout_metrics
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.rollout import POLICY, Rollout, roll_out
 from rewardlab.training.schedule import batch_of, micro_batch_of, steps_of, updates_of
 from rewardlab.training.shaping import KLController, ScoreScale, shape
+from rewardlab.training.validation import Validation
 from rewardlab.training.watch import Watch
 from rewardlab.types import Example, Reward, Score
 
@@ -53,6 +54,7 @@ class PPOResult:
         device_seconds: Seconds of these steps, over all devices.
         read: The prompts of these steps.
         trunk_sha256: Hash of the frozen weights, equal before and after.
+        validation: Start, best and last measure on validation rows; None when there was none.
     """
 
     steps: int
@@ -61,10 +63,11 @@ class PPOResult:
     device_seconds: float
     read: PromptsRead
     trunk_sha256: str
+    validation: Mapping[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
         """As result.json stores it."""
-        own = {name: getattr(self, name) for name in ("steps", "updates", "tokens", "trunk_sha256")}
+        own = {name: getattr(self, name) for name in ("steps", "updates", "tokens", "trunk_sha256", "validation")}
         return {**own, "device_seconds": round(self.device_seconds, 2), **self.read.to_json()}
 
 
@@ -82,6 +85,7 @@ class PPOTrainer:
         value_start: Folder of the reward model the critic starts from; None starts it at zero.
         value_scale: Divides the started critic's output, so that it speaks the unit of normalised scores.
         lam: Lambda on the raw scale, for its saturation share.
+        validation: Labelled rows that the policy is measured on as it trains.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class PPOTrainer:
         value_start: Path | None = None,
         value_scale: float = 1.0,
         lam: float | None = None,
+        validation: Sequence[Example] = (),
     ) -> None:
         self.trunk, self.reward, self.examples = trunk, reward, list(examples)
         trunk.is_checkpointed = config.ppo.gradient_checkpointing
@@ -113,15 +118,18 @@ class PPOTrainer:
         self.sampling = SamplingConfig(
             config.new_tokens, self.config.temperature, STOP_STRINGS[config.format], config.eval.batch
         )
+        self.validation = Validation(trunk, validation, self.config, self.steps, self.sampling, folder)
         self.trunk_sha256 = trunk.sha256()
 
     def train(self) -> PPOResult:
         """Run all steps or until the budget is spent, from the newest checkpoint; store the policy in ``adapter/``.
 
-        Checkpoints are left for whoever marks the run as done (:meth:`rewardlab.runs.RunFolder.finish`): until then
-        the process may be killed.
+        The best one on validation rows goes to ``adapter-best/``. Checkpoints are left for whoever marks the run as
+        done (:meth:`rewardlab.runs.RunFolder.finish`): until then the process may be killed.
         """
         taken = first = self._resume()
+        if first == 0:
+            self.validation.ensure(0)
         with recording(self.recorder, "ppo", self.steps, first):
             for step in range(first, self.steps):
                 if self.budget.is_spent:
@@ -132,7 +140,9 @@ class PPOTrainer:
                     checkpoint.save(self, step + 1)
         check_trunk(self.trunk, self.trunk_sha256)
         check_processes(self.trunk)
+        self.validation.ensure(taken)
         self.trunk.roles.save(POLICY, self.folder / "adapter")
+        self.validation.save_best()
         return self._result(taken)
 
     def step(self, step: int) -> None:
@@ -149,7 +159,8 @@ class PPOTrainer:
         with clock.phase("update"):
             losses = self.learner.update(rollout.chunks, step)
         self.budget.spend(sum(len(sample.ids) for sample in rollout.samples), sum(clock.seconds.values()))
-        self._record(step, rollout, scores, shaped, losses, clock.seconds)
+        measured = losses.means() | self._validate(step + 1, clock)
+        self._record(step, rollout, scores, shaped, measured, clock.seconds)
 
     def _roll_out(self, step: int, clock: Clock) -> Rollout:
         """Responses to the step's prompts; the sampler's own log-probabilities count once step 0 has checked them."""
@@ -170,17 +181,23 @@ class PPOTrainer:
             )
         return scores
 
+    def _validate(self, step: int, clock: Clock) -> dict[str, float]:
+        if not self.validation.is_due(step):
+            return {}
+        with clock.phase("validate"):
+            return self.validation.look(step)
+
     def _record(
         self,
         step: int,
         rollout: Rollout,
         scores: Sequence[Score],
         shaped: Sequence[Shaped | None],
-        losses: Averages,
+        measured: Mapping[str, float],
         seconds: Mapping[str, float],
     ) -> None:
         rows = self.ledger.record(step + 1, rollout.examples, rollout.responses, scores, shaped)
-        metrics = rollout_metrics(rollout) | summary(rows, self.lam) | losses.means()
+        metrics = rollout_metrics(rollout) | summary(rows, self.lam) | dict(measured)
         metrics |= self.kl.metrics()
         metrics["policy/lr"] = self.learner.lr
         metrics |= {f"time/{phase}_s": value for phase, value in seconds.items()}
@@ -191,7 +208,8 @@ class PPOTrainer:
     def _result(self, steps: int) -> PPOResult:
         read = PromptsRead.of(self.examples, steps, self.config.batch, self.run_config.seed)
         spent = self.budget.tokens, self.budget.seconds
-        return PPOResult(steps, self.learner.updates, *spent, read, self.trunk_sha256)
+        found = self.validation.summary()
+        return PPOResult(steps, self.learner.updates, *spent, read, self.trunk_sha256, found)
 
     def _resume(self) -> int:
         first = checkpoint.restore(self)

@@ -65,7 +65,8 @@ class Everything:
 
 
 def logged(folder: Path) -> Mapping[str, float]:
-    trainer = ppo_trainer(folder, Everything(), run={"model.max_new_tokens": 3}, steps=1, kl_target=6.0, batch=16)
+    settings = {"steps": 1, "kl_target": 6.0, "batch": 16}
+    trainer = ppo_trainer(folder, Everything(), run={"model.max_new_tokens": 3}, validation=EXAMPLES[:1], **settings)
     trainer.lam = 2.0
     trainer.examples = [*EXAMPLES, *(replace(NUMBER, id=f"n{number}") for number in range(8))]
     trainer.train()

@@ -58,6 +58,7 @@ def ppo_trainer(
     reward: Callable[[Example, str], float | None] | Reward,
     trunk: Trunk | None = None,
     run: Mapping[str, Any] | None = None,
+    validation: Sequence[Example] = (),
     **ppo: Any,
 ) -> PPOTrainer:
     """A trainer ready to run; its run folder is ``folder / "run"``. ``run`` and ``ppo`` as in :func:`ppo_config`."""
@@ -75,4 +76,5 @@ def ppo_trainer(
         FolderRecorder(place),
         Ledger(place.append),
         place.path,
+        validation=validation,
     )
