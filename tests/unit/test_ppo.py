@@ -54,7 +54,7 @@ def bare_logits(trunk: Trunk, role: str | None) -> Tensor:
 def test_no_steps_leave_the_start_model_exactly(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, early_letters, steps=0)
     result = trainer.train()
-    assert (result.steps, result.prompts) == (0, 0)
+    assert (result.steps, result.read.prompts) == (0, 0)
     trunk = load_trunk(trainer.run_config.model)
     expected = bare_logits(trunk, None)
     trunk.roles.load("policy", tmp_path / "run" / "adapter")
@@ -64,7 +64,7 @@ def test_no_steps_leave_the_start_model_exactly(tmp_path: Path) -> None:
 def test_the_stored_adapter_is_the_trained_policy(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, early_letters, steps=2)
     result = trainer.train()
-    assert (result.steps, result.prompts, result.trunk_sha256) == (2, 8, trainer.trunk.sha256())
+    assert (result.steps, result.read.prompts, result.trunk_sha256) == (2, 8, trainer.trunk.sha256())
     trunk = load_trunk(trainer.run_config.model)
     start = bare_logits(trunk, None)
     trunk.roles.load("policy", tmp_path / "run" / "adapter")

@@ -59,7 +59,7 @@ def told(monkeypatch: pytest.MonkeyPatch, right: dict[int, int]) -> None:
     def measure(self: Validation, step: int) -> validation.Measured:
         words = [str(row.label) for row in self.examples]
         texts = [word if number < right[step] else "what?" for number, word in enumerate(words)]
-        monkeypatch.setattr(Validation, "_answers", lambda self: [Sample([1, 2], text, True) for text in texts])
+        monkeypatch.setattr(Validation, "_answers", lambda self: [Sample((1, 2), text, True) for text in texts])
         return original(self, step)
 
     monkeypatch.setattr(Validation, "_measure", measure)
@@ -175,7 +175,7 @@ def test_accuracy_is_the_mean_over_tasks_and_numbers_count_by_correlation(
     texts = ["negative", "negative", "2.0", "3.0", "5.0"]  # half right; in line with gold, each 1 above it
     watching = trainer(model, tmp_path, steps=1).validation
     watching.examples = [*words, *numbers]
-    monkeypatch.setattr(Validation, "_answers", lambda self: [Sample([1], text, True) for text in texts])
+    monkeypatch.setattr(Validation, "_answers", lambda self: [Sample((1,), text, True) for text in texts])
     found = watching._measure(0)
     assert found.tasks == pytest.approx({"sst2": 0.5, "stsb": 1.0})
     assert found.accuracy == pytest.approx(0.75)
