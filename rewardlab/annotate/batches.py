@@ -100,10 +100,10 @@ class Batches:
         new = [call for call in calls if call.key not in asked]
         self.spending.check(sum(self._worst(call) for call in calls))
         submitted = [await self._submit_part(client, part) for part in _parts(new)]
-        names = f" ({', '.join(submitted)})" if submitted else ""
+        names = f" (batches: {', '.join(submitted)})" if submitted else ""
         raise BatchPending(
-            f"{len(new)} requests submitted in {len(submitted)} batches{names}, {len(calls) - len(new)} were submitted "
-            "before; --batch status tells how they are, --batch fetch gets their answers"
+            f"{len(new)} requests submitted{names}, {len(calls) - len(new)} were submitted before; "
+            "--batch status tells how they are, --batch fetch gets their answers"
         )
 
     async def _submit_part(self, client: AsyncOpenAI, part: Sequence[Call]) -> str:

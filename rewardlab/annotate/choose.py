@@ -41,19 +41,15 @@ def choose_annotator(
         tasks: Names of the tasks to annotate.
         written: Those whose rows come from the bundled sample and were written for (``bundled.written_tasks``).
     Raises:
-        InputError: The annotator that was asked for cannot work here.
+        InputError: The annotator that was asked for cannot work here, or batches are asked of one that has none.
     """
-    if config.annotator == "auto":
-        return _best(config, model, tasks, written)
-    if config.annotator == "openai":
-        _check_key()
-    if config.annotator == "sandbox":
-        _check_sandbox(tasks)
-    if config.annotator == "local":
-        local_model(config, model)
-    if config.annotator == "bundled":
-        _check_written(tasks, written)
-    return Choice(config.annotator, f"asked for by annotate.annotator = {config.annotator!r}")
+    choice = _choice(config, model, tasks, written)
+    if config.batch and choice.name != "openai":
+        raise InputError(
+            f"--batch {config.batch}: only hosted models are asked in batches, and this run would ask {choice.name} "
+            f"({choice.reason}); add --annotator openai, or leave --batch"
+        )
+    return choice
 
 
 def local_model(config: AnnotateConfig, model: ModelConfig) -> str:
@@ -68,11 +64,19 @@ def local_model(config: AnnotateConfig, model: ModelConfig) -> str:
 
 
 def endpoint(config: AnnotateConfig) -> str | None:
-    """Where a hosted annotator is asked, without user, password and query; None is the SDK's own default."""
+    """Where a hosted annotator is asked, without user, password and query; None is the SDK's own default.
+
+    Raises:
+        ConfigError: It is no web address.
+    """
     url = config.base_url or os.environ.get("OPENAI_BASE_URL", "").strip()
     if not url:
         return None
     parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        origin = "annotate.base_url" if config.base_url else "$OPENAI_BASE_URL"
+        shown = url.rpartition("@")[2]
+        raise ConfigError(f"{origin}: {shown!r} is no web address; expected one such as http://127.0.0.1:8000/v1")
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
@@ -107,6 +111,20 @@ def build_annotator(
     from rewardlab.annotate.local import LocalAnnotator
 
     return LocalAnnotator(config, journal)
+
+
+def _choice(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str], written: Collection[str]) -> Choice:
+    if config.annotator == "auto":
+        return _best(config, model, tasks, written)
+    if config.annotator == "openai":
+        _check_key()
+    if config.annotator == "sandbox":
+        _check_sandbox(tasks)
+    if config.annotator == "local":
+        local_model(config, model)
+    if config.annotator == "bundled":
+        _check_written(tasks, written)
+    return Choice(config.annotator, f"asked for by annotate.annotator = {config.annotator!r}")
 
 
 def _best(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str], written: Collection[str]) -> Choice:

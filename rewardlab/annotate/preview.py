@@ -56,7 +56,8 @@ def preview_rankings(config: RunConfig, rows: Sequence[Example], journal_root: P
 
 
 def _hosted(config: RunConfig, tasks: Sequence[str], journal_root: Path) -> OpenAIAnnotator | None:
-    if choose_annotator(config.annotate, config.model, tasks).name != "openai":
+    # what was written for these rows decides between free annotators alone
+    if choose_annotator(config.annotate, config.model, tasks, written=tasks).name != "openai":
         return None
     return OpenAIAnnotator(config.annotate, Journal(journal_root / "openai.jsonl"))
 

@@ -70,11 +70,11 @@ def is_transient(error: BaseException) -> bool:
 
 def may_be_charged(error: BaseException) -> bool:
     """True when the endpoint may have answered, and counted tokens, although the answer did not arrive."""
+    from aiohttp import ClientConnectorError, ConnectionTimeoutError, InvalidURL
     from openai import APIStatusError
 
-    if isinstance(error, APIStatusError):
-        return False
-    return type(error.__cause__).__name__ != "ConnectError"  # nobody was reached: httpx's name for it
+    nobody_reached = isinstance(_origin(error), ClientConnectorError | ConnectionTimeoutError | InvalidURL)
+    return not (nobody_reached or isinstance(error, APIStatusError))
 
 
 def is_fatal(error: BaseException) -> bool:
@@ -85,13 +85,27 @@ def is_fatal(error: BaseException) -> bool:
 
 
 def described(error: BaseException) -> str:
-    """Type and message; with the body where the SDK finds no message in it, as in a list of invalid fields."""
-    from openai import APIStatusError
+    """Type and message of a failure; more of it where the SDK says little.
 
+    The SDK calls every lost connection "Request timed out.", and finds no message in a list of invalid fields.
+    """
+    from openai import APIConnectionError, APIStatusError
+
+    if isinstance(error, TimeoutError):
+        return f"{type(error).__name__}: no answer within annotate.timeout_s"
+    if isinstance(error, APIConnectionError):
+        origin = _origin(error)
+        return f"{type(origin).__name__}: {origin}"
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, APIStatusError) and error.body and str(error) == f"Error code: {error.status_code}":
         return f"{text} - {error.body}"
     return text
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What the transport raised, under the SDK's and httpx's names for it."""
+    httpx = error.__cause__
+    return error if httpx is None else httpx.__cause__ or httpx
 
 
 def is_content_filter(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -263,11 +264,50 @@ class TestReasoning:
         assert len(list(Path("runs/annotate").iterdir())) == 3
 
 
+class TestWhere:
+    """Endpoints that are not there, or are none."""
+
+    @pytest.fixture
+    def url(self) -> str:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+
+    def test_an_endpoint_that_is_not_there_is_named_and_costs_nothing(self, annotate: Typed, url: str) -> None:
+        code, _, err = annotate("ok", "--base-url", url, "--set", "annotate.breaker=3", "--budget-usd", "1")
+        assert code == 1
+        assert f"Cannot connect to host {url.removeprefix('http://').removesuffix('/v1')}" in err
+        assert "timed out" not in err
+        assert annotate("ok", "--base-url", url, "--set", "annotate.breaker=1000", "--budget-usd", "0.1")[0] == 1
+        assert outcomes() == {"failed": REQUESTS}  # not stopped by a budget that nobody charged
+        assert read_json(folder() / "manifest.json")["spent"]["at_risk_usd"] == 0
+
+    def test_an_answer_that_does_not_come_in_time_is_called_so_and_may_be_charged(self, annotate: Typed) -> None:
+        annotate("slow", "--set", "annotate.timeout_s=0.01", "--set", "annotate.breaker=1000", "--concurrency", "48")
+        assert {row["reason"] for row in read_jsonl(folder() / "rationales.jsonl")} <= {
+            "TimeoutError: no answer within annotate.timeout_s",
+            "SocketTimeoutError: Timeout on reading data from socket",
+        }
+        assert read_json(folder() / "manifest.json")["spent"]["at_risk_usd"] > 0
+
+    @pytest.mark.parametrize("url", ["nonsense", "ftp://host/v1", "http://"])
+    def test_what_is_no_address_is_bad_input(self, annotate: Typed, url: str) -> None:
+        code, _, err = annotate("ok", "--base-url", url)
+        assert code == 2
+        assert f"annotate.base_url: {url!r} is no web address" in err
+
+    def test_only_hosted_models_have_batches(self, annotate: Typed) -> None:
+        code, _, err = annotate("ok", "--batch", "submit", "--annotator", "sandbox")
+        assert code == 2
+        assert "this run would ask sandbox" in err
+        assert not Path("runs").exists()
+
+
 class TestBatch:
     def test_submit_status_fetch(self, annotate: Typed, server: ChatServer) -> None:
         code, out, _ = annotate("ok", "--batch", "submit")
         assert code == 0
-        assert "48 requests submitted in 1 batches (batch_1)" in out
+        assert "48 requests submitted (batches: batch_1), 0 were" in out
         assert "batch batch_1 is in_progress, 0 of 48 answered" in annotate("ok", "--batch", "status")[1]
         code, _, err = annotate("ok", "--batch", "fetch")
         assert code == 1
@@ -292,7 +332,7 @@ class TestBatch:
 
     def test_submitting_twice_asks_once(self, annotate: Typed, server: ChatServer) -> None:
         annotate("ok", "--batch", "submit")
-        assert "0 requests submitted in 0 batches, 48 were submitted before" in annotate("ok", "--batch", "submit")[1]
+        assert "0 requests submitted, 48 were submitted before" in annotate("ok", "--batch", "submit")[1]
         assert len(server.batches.batches) == 1
 
     def test_a_batch_whose_creation_was_not_remembered_is_found(self, annotate: Typed, server: ChatServer) -> None:

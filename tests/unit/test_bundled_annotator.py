@@ -13,6 +13,7 @@ from rewardlab.annotate.bundled import BundledAnnotator, written_answers_first, 
 from rewardlab.annotate.choose import build_annotator, choose_annotator
 from rewardlab.annotate.stage import assignments
 from rewardlab.annotate.written import written_row
+from rewardlab.cli import main as cli
 from rewardlab.config import AnnotateConfig, ModelConfig, RunConfig
 from rewardlab.errors import InputError
 from rewardlab.tasks import tasks
@@ -100,3 +101,13 @@ def test_wrong_labels_are_those_that_were_written_for() -> None:
     known = {a.example.id: a.label for a in assignments("stsb", splits, RunConfig(), lambda _: 9.0) if not a.is_gold}
     assert set(known.values()) == {9.0}
     assert 9.0 not in drawn.values()
+
+
+@pytest.mark.parametrize("command", [["annotate"], ["pair-gen", "--kind", "ranked"]])
+def test_a_dry_run_plans_with_it(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--task", "agnews", "--source", "bundled", "--annotator", "bundled", "--dry-run"]
+    assert cli.run([*command, *options]) == 0, capfd.readouterr().err
+    assert "bundled" in capfd.readouterr().out
