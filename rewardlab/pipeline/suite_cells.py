@@ -10,6 +10,7 @@ from typing import Any
 
 from rewardlab.config import RunConfig, load_config
 from rewardlab.errors import ConfigError
+from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.stages import Pipeline, check
 from rewardlab.pipeline.suite_file import Method, Suite
@@ -115,27 +116,29 @@ class _Matrix:
 
     def cell(self, method: Method, place: Mapping[str, Any], seed: int) -> Cell:
         """The cell as far as it can be known now."""
-        if method.stage != "ppo" or not self._suite.grid:
+        searched = method if method.stage == "ppo" else self._rival(method)
+        if searched is None or not self._suite.grid:
             return self._settled(method, place, seed, {})
-        tries = self._tries_of(method, place)
+        tries = self._tries_of(searched, place)
         chosen = choose(tries, self._root)
         known = self._settled(method, place, seed, tries[0].values if chosen is None else chosen)
+        own_tries = tries if searched is method else ()
         if chosen is not None:
-            return replace(known, tries=tries, chosen=chosen)
+            return replace(known, tries=own_tries, chosen=chosen if own_tries else known.chosen)
         goals = tuple(stage for each in tries for stage in each.stages)
-        return replace(known, tries=tries, goals=goals, again=lambda: self.cell(method, place, seed))
+        return replace(known, tries=own_tries, goals=goals, again=lambda: self.cell(method, place, seed))
 
     def _settled(self, method: Method, place: Mapping[str, Any], seed: int, values: Values) -> Cell:
-        config = self._config(method, {**place, "seed": seed}, values)
-        name, goals = self._goals(method, config)
+        config = self._config(method, {**place, "seed": seed}, values if method.stage == "ppo" else {})
+        name, goals = self._goals(method, config, values)
         return Cell(name, config.task, config.model.name, seed, goals, method.stage)
 
-    def _goals(self, method: Method, config: RunConfig) -> tuple[str, tuple[Stage, ...]]:
+    def _goals(self, method: Method, config: RunConfig, values: Values) -> tuple[str, tuple[Stage, ...]]:
         """What the table calls the method under this configuration, and what its cell wants finished."""
         if method.stage == "rm":
             model = Pipeline(config, self._root).reward_model(method.kind)
             return method.name or f"{method.kind} RM", (model,)
-        trained = self._trained(method, config)
+        trained = self._trained(method, config, values)
         name = method.name or trained[0].pipeline.method(trained[0].stage)
         return name, tuple(each.pipeline.eval(each.stage, name) for each in trained)
 
@@ -152,15 +155,36 @@ class _Matrix:
 
     def _measured(self, method: Method, config: RunConfig) -> tuple[Stage, ...]:
         return tuple(
-            each.pipeline.validate(each.stage) for each in self._trained(method, config) if each.stage is not None
+            each.pipeline.validate(each.stage) for each in self._ppo_runs(method, config) if each.stage is not None
         )
 
-    def _trained(self, method: Method, config: RunConfig) -> list[_Trained]:
-        """What a method trains under this configuration."""
+    def _trained(self, method: Method, config: RunConfig, values: Values) -> list[_Trained]:
+        """What a method trains here; ``values`` are the grid's, for the PPO that SFT is timed by."""
+        if method.stage == "ppo":
+            return self._ppo_runs(method, config)
         pipeline = Pipeline(config, self._root)
         if method.stage == "base":
             return [_Trained(pipeline, None)]
-        return [_Trained(pipeline, pipeline.ppo() if method.stage == "ppo" else pipeline.sft(method.rationales))]
+        return [_Trained(pipeline, pipeline.sft(method.rationales, self._timed_by(method, config, values)))]
+
+    def _ppo_runs(self, method: Method, config: RunConfig) -> list[_Trained]:
+        """One run on all tasks, or one a task."""
+        pipeline = Pipeline(config, self._root)
+        parts = each_task(pipeline) if method.scope == "each" else [pipeline]
+        return [_Trained(part, part.ppo()) for part in parts]
+
+    def _timed_by(self, method: Method, config: RunConfig, values: Values) -> list[Stage]:
+        """PPO of the method whose time SFT is given, on the same tasks and model, under the same seed."""
+        rival = self._rival(method)
+        if rival is None:
+            return []
+        place = {"task": config.task, "model.name": config.model.name, "seed": config.seed}
+        runs = self._ppo_runs(rival, self._config(rival, place, values))
+        return [each.stage for each in runs if each.stage is not None]
+
+    def _rival(self, method: Method) -> Method | None:
+        wanted = method.match_seconds_of
+        return next((other for other in self._suite.method if wanted is not None and other.name == wanted), None)
 
     def _config(self, method: Method, place: Mapping[str, Any], values: Values) -> RunConfig:
         own = {} if method.format is None else {"format": method.format}

@@ -74,7 +74,7 @@ class Suite(Section):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Suite:
-        problems = [*_repeated(self), *_unmatched(self), *_grid_problems(self)]
+        problems = [*_repeated(self), *_unmatched(self), *_grid_problems(self), *_budget_problems(self)]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -131,6 +131,30 @@ def _grid_problems(suite: Suite) -> list[str]:
         if method.stage == "ppo" and key in method.settings
     ]
     return [*empty, *clashes]
+
+
+def _budget_problems(suite: Suite) -> list[str]:
+    """A budget in tokens or seconds has one amount, which no method changes; the other kind is not given."""
+    keys = {"tokens": "ppo.max_tokens", "seconds": "ppo.max_seconds"}
+    wanted = keys.get(suite.budget)
+    missing = [f"budget = {suite.budget!r} needs {wanted} in [settings]"] if _lacks(suite, wanted) else []
+    stray = [
+        f"{place} sets {key}, but budget = {suite.budget!r}; every PPO row has the same budget, given in [settings]"
+        for key in keys.values()
+        for place, settings in _settings_of_ppo(suite)
+        if key in settings and (place != "[settings]" or key != wanted)
+    ]
+    return [*missing, *stray]
+
+
+def _lacks(suite: Suite, key: str | None) -> bool:
+    return key is not None and key not in suite.settings
+
+
+def _settings_of_ppo(suite: Suite) -> list[tuple[str, dict[str, Any]]]:
+    """Where settings of PPO stand, and what stands there."""
+    own = [(f"method {m.name or number}", m.settings) for number, m in enumerate(suite.method, 1) if m.stage == "ppo"]
+    return [("[settings]", suite.settings), *own]
 
 
 def _read(path: Path, behind: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rewardlab.errors import ConfigError, InputError
 from rewardlab.tasks import glue, rllr
 from rewardlab.tasks.task import Task, tasks
 
-__all__ = ["GROUPS", "glue", "resolve_task", "resolve_tasks", "rllr", "tasks"]
+__all__ = ["GROUPS", "glue", "resolve_task", "resolve_tasks", "rllr", "separate_tasks", "tasks"]
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "rllr8": ("mr", "agnews", "mnli", "qqp", "sst2", "stsb", "mrpc", "appreviews"),
@@ -33,11 +33,21 @@ def resolve_tasks(spec: str) -> list[Task]:
         UnknownNameError: No task has that name; the nearest ones are listed.
         InputError: Nothing is named, or a task file cannot be used.
     """
-    parts = [part.strip() for part in spec.split(",") if part.strip()]
+    parts = separate_tasks(spec)
     if not parts:
         raise InputError(f"--task {spec!r} names no task; `rewardlab tasks` lists them")
-    found = [task for part in parts for task in _resolve(part)]
+    found = [_resolve(part) for part in parts]
     return list({task.name: task for task in found}.values())
+
+
+def separate_tasks(spec: str) -> list[str]:
+    """What ``--task`` names, one entry a task, groups taken apart.
+
+    >>> separate_tasks("mr, sst2,mr")
+    ['mr', 'sst2']
+    """
+    parts = [part.strip() for part in spec.split(",") if part.strip()]
+    return list(dict.fromkeys(name for part in parts for name in GROUPS.get(part, (part,))))
 
 
 def resolve_task(spec: str, purpose: str) -> Task:
@@ -55,11 +65,9 @@ def resolve_task(spec: str, purpose: str) -> Task:
     return found[0]
 
 
-def _resolve(part: str) -> list[Task]:
-    if part in GROUPS:
-        return [tasks.get(name) for name in GROUPS[part]]
+def _resolve(part: str) -> Task:
     if Path(part).suffix in TASK_FILES:
         from rewardlab.tasks.user import load_task
 
-        return [load_task(Path(part))]
-    return [tasks.get(part)]
+        return load_task(Path(part))
+    return tasks.get(part)

@@ -30,12 +30,19 @@ class Budget:
         self._limits = (config.max_tokens, config.max_seconds)
 
     @property
+    def is_limited(self) -> bool:
+        """True when there is a limit."""
+        return any(limit is not None for limit in self._limits)
+
+    @property
     def is_spent(self) -> bool:
         """True when no further step may begin."""
-        most_tokens, most_seconds = self._limits
-        return (most_tokens is not None and self.tokens >= most_tokens) or (
-            most_seconds is not None and self.seconds >= most_seconds
-        )
+        return self.share() >= 1
+
+    def share(self) -> float:
+        """The part of the limit that is spent, of two the larger; 0 without one."""
+        spent = (self.tokens, self.seconds)
+        return max(amount / limit if limit else 0.0 for amount, limit in zip(spent, self._limits, strict=True))
 
     def spend(self, tokens: int, seconds: float) -> None:
         """Count one step: its response tokens over all processes, and this process's seconds.

@@ -6,7 +6,7 @@ The losses stand in ``functional.ppo``. Several processes deal out the micro-bat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -30,15 +30,18 @@ class Learner:
         config: Rates, clip ranges, epochs, minibatches.
         seed: Of the order of micro-batches.
         updates: Optimiser steps of the whole run, which the schedules end with.
+        spent: Share of the run's budget that is spent, which the schedules follow instead; None without a budget.
     """
 
-    def __init__(self, actor: Actor, config: PPOConfig, seed: int, updates: int) -> None:
+    def __init__(
+        self, actor: Actor, config: PPOConfig, seed: int, updates: int, spent: Callable[[], float] | None = None
+    ) -> None:
         self.actor, self.config, self.seed = actor, config, seed
         self.optimizers = {
             POLICY: make_optimizer(actor.trunk.roles.parameters(POLICY), config, config.lr),
             VALUE: make_optimizer(actor.critic_parameters, config, config.value_lr),
         }
-        self.schedulers = {name: make_scheduler(one, config, updates) for name, one in self.optimizers.items()}
+        self.schedulers = {name: make_scheduler(one, config, updates, spent) for name, one in self.optimizers.items()}
 
     @property
     def updates(self) -> int:

@@ -34,7 +34,7 @@ from rewardlab.training.learner import Learner
 from rewardlab.training.metrics import rollout_metrics
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.rollout import POLICY, Rollout, roll_out
-from rewardlab.training.schedule import batch_of, micro_batch_of, steps_of, updates_of
+from rewardlab.training.schedule import UNBOUNDED, batch_of, micro_batch_of, steps_of, updates_of
 from rewardlab.training.shaping import KLController, ScoreScale, shape
 from rewardlab.training.validation import Validation
 from rewardlab.training.watch import Watch
@@ -112,9 +112,10 @@ class PPOTrainer:
         self.actor = cast(trunk, config, value_start, value_scale)
         self.steps, self.micro_batch = steps_of(self.config, len(self.examples)), micro_batch_of(self.config)
         updates = updates_of(self.config, self.steps, self.micro_batch)
-        self.learner = Learner(self.actor, self.config, config.seed, updates)
-        self.scale, self.kl, self.watch = ScoreScale(), KLController(self.config), Watch()
         self.budget = Budget(self.config)
+        spent = self.budget.share if self.budget.is_limited else None
+        self.learner = Learner(self.actor, self.config, config.seed, updates, spent)
+        self.scale, self.kl, self.watch = ScoreScale(), KLController(self.config), Watch()
         self.sampling = SamplingConfig(
             config.new_tokens, self.config.temperature, STOP_STRINGS[config.format], config.eval.batch
         )
@@ -130,7 +131,7 @@ class PPOTrainer:
         taken = first = self._resume()
         if first == 0:
             self.validation.ensure(0)
-        with recording(self.recorder, "ppo", self.steps, first):
+        with recording(self.recorder, "ppo", 0 if self.steps == UNBOUNDED else self.steps, first):
             for step in range(first, self.steps):
                 if self.budget.is_spent:
                     break

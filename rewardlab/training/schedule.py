@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -15,10 +15,16 @@ from rewardlab.config import PPOConfig
 from rewardlab.errors import ConfigError
 from rewardlab.types import Example
 
+UNBOUNDED = 10**9
+"""Steps at most, where a budget or a time is what ends training."""
+
 
 def steps_of(config: PPOConfig, prompts: int) -> int:
-    """PPO steps of a run: as configured, or one pass over the prompts."""
-    return config.steps if config.steps is not None else math.ceil(prompts / config.batch)
+    """Most PPO steps of a run: as configured, as many as a budget allows, or one pass over the prompts."""
+    if config.steps is not None:
+        return config.steps
+    is_limited = config.max_tokens is not None or config.max_seconds is not None
+    return UNBOUNDED if is_limited else math.ceil(prompts / config.batch)
 
 
 def micro_batch_of(config: PPOConfig) -> int:
@@ -70,8 +76,19 @@ def make_optimizer(parameters: Sequence[nn.Parameter], config: PPOConfig, lr: fl
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
 
 
-def make_scheduler(optimizer: torch.optim.Optimizer, config: PPOConfig, total: int) -> LambdaLR:
-    """Linear warm-up over a share of all optimiser steps, then a cosine down to ``final_lr`` of the peak."""
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, config: PPOConfig, total: int, spent: Callable[[], float] | None = None
+) -> LambdaLR:
+    """Linear warm-up over a share of all optimiser steps, then a cosine down to ``final_lr`` of the peak.
+
+    Args:
+        optimizer: What is scheduled.
+        config: Its ``warmup`` and ``final_lr``.
+        total: Optimiser steps in all.
+        spent: Share of a budget that is spent; the rate then follows it, whatever the steps.
+    """
+    if spent is not None:
+        return LambdaLR(optimizer, lambda done: factor_at(spent(), config.warmup, config.final_lr))
     warmup = math.ceil(config.warmup * total)
 
     def factor(done: int) -> float:
@@ -81,3 +98,14 @@ def make_scheduler(optimizer: torch.optim.Optimizer, config: PPOConfig, total: i
         return config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
+
+
+def factor_at(share: float, warmup: float, final: float) -> float:
+    """Learning rate, as a share of its peak, when this share of the training is over; the warm-up begins at a tenth.
+
+    >>> [round(factor_at(share, 0.2, 0.1), 3) for share in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    [0.1, 0.5, 1.0, 0.55, 0.1]
+    """
+    if share < warmup:
+        return max(0.1, share / warmup)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (min(1.0, share) - warmup) / (1 - warmup)))

@@ -5,7 +5,6 @@ Such a run is not repeated to the bit: how many steps fit into a time depends on
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -14,9 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
 from rewardlab import processes
-
-UNBOUNDED = 10**9
-"""Optimiser steps at most, where time is what ends training."""
+from rewardlab.training.schedule import factor_at
 
 
 class TimeLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -40,10 +37,7 @@ class TimeLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
 
     def factor(self) -> float:
         """Learning rate as a share of its peak: linear warm-up, then a cosine down to 0 when the time is over."""
-        share = min(1.0, self.spent / self._seconds)
-        if share < self._warmup:
-            return share / self._warmup
-        return 0.5 * (1 + math.cos(math.pi * (share - self._warmup) / (1 - self._warmup)))
+        return factor_at(self.spent / self._seconds, self._warmup, 0.0)
 
     def scheduler(self, optimizer: torch.optim.Optimizer) -> LambdaLR:
         """A schedule that asks :meth:`factor` after each step, and stores nothing of this object in a checkpoint."""
@@ -53,8 +47,8 @@ class TimeLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         """Start the watch."""
         self._began = self._now()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Stop the watch; all processes end in the same step."""
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Stop the watch, before the learning rate of the next step is set; all processes end in the same step."""
         self.spent += sum(processes.gather(self._now() - self._began))
         control.should_training_stop = control.should_training_stop or self.is_over
 

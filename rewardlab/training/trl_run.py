@@ -21,7 +21,7 @@ from rewardlab.config import RMConfig, SFTConfig
 from rewardlab.errors import ConfigError, DataError, TrainingError
 from rewardlab.models import Trunk
 from rewardlab.training.progress import Recorder, recording
-from rewardlab.training.time_limit import UNBOUNDED
+from rewardlab.training.schedule import UNBOUNDED
 from rewardlab.training.trl_checkpoint import Sealing, newest_checkpoint, steps_before
 
 
@@ -33,7 +33,7 @@ class Plan:
         micro_batch: Rows per forward pass.
         accumulation: Forward passes per optimiser step and process; times ``micro_batch``, times the number of
             processes, it is the batch asked for.
-        steps: Optimiser steps in all; :data:`~rewardlab.training.time_limit.UNBOUNDED` where time ends training.
+        steps: Optimiser steps in all; ``UNBOUNDED`` where time ends training.
         warmup: Optimiser steps until the peak learning rate.
     """
 

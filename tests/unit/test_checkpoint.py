@@ -27,6 +27,7 @@ STEPS, EVERY, ROWS = 5, 2, 8
 BASE = {"steps": STEPS, "checkpoint_every": EVERY, "batch": ROWS, "micro_batch": 4}
 SETTINGS: dict[str, dict[str, Any]] = {
     "adapter": {"minibatches": 2, "kl_target": 0.5, "kl_horizon": 40},
+    "budget": {"max_tokens": 400},  # the learning rate follows what is spent
     "head": {"value": "head", "optimizer": "adafactor", "ppo_epochs": 2, "normalise_scores": False},
 }
 

@@ -70,6 +70,8 @@ name = "full"
 budget = "tokens"
 tasks = ["agnews,sst2", "mr"]
 models = ["one", "two"]
+[settings]
+"ppo.max_tokens" = 1000
 [grid]
 "ppo.batch" = [4, 8]
 [[method]]
@@ -98,3 +100,22 @@ decoding = "greedy"
     ]
     claim = suite.claim[0]
     assert (claim.id, claim.column, claim.decoding) == ("C11", "average", "greedy")
+
+
+BUDGETS = [
+    ("tokens", "", "", "budget = 'tokens' needs ppo.max_tokens in [settings]"),
+    ("updates", '"ppo.max_tokens" = 9', "", "[settings] sets ppo.max_tokens, but budget = 'updates'"),
+    ("seconds", '"ppo.max_seconds" = 9', '"ppo.max_seconds" = 8', "method mine sets ppo.max_seconds"),
+    ("seconds", '"ppo.max_seconds" = 9', '"ppo.max_tokens" = 8', "method mine sets ppo.max_tokens"),
+]
+
+
+@pytest.mark.parametrize(("budget", "shared", "own", "problem"), BUDGETS)
+def test_a_budget_is_one_amount_for_all_ppo_methods(
+    tmp_path: Path, budget: str, shared: str, own: str, problem: str
+) -> None:
+    method = f'[[method]]\nname = "mine"\nstage = "ppo"\n[method.settings]\n{own}\n'
+    (tmp_path / "b.toml").write_text(f'name = "b"\nbudget = "{budget}"\n[settings]\n{shared}\n{method}')
+    with pytest.raises(ConfigError) as caught:
+        load_suite(tmp_path / "b.toml")
+    assert problem in str(caught.value)
