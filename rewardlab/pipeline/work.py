@@ -181,18 +181,20 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     result = trainer.train()
     read = result.read.prompts_by_task if reward.needs_gold else {}
     gold = {f"{config.ppo.rows}/{task}": count for task, count in read.items()}
-    watched = _hacking(job.folder.path) if processes.is_main() else {}
+    watched = _hacking(job.folder.path, config.reward.expression) if processes.is_main() else {}
     return {**result.to_json(), "reward": config.reward.expression, "lambda": reward.lam, "gold": gold, **watched}
 
 
-def _hacking(folder: Path) -> dict[str, Any]:
+def _hacking(folder: Path, name: str) -> dict[str, Any]:
     """What the alarm for reward hacking says of a run; ``judged`` is False without gold labels or with few steps."""
     from rewardlab.evaluation.hacking import can_judge, find_alarm, series_of
+    from rewardlab.reports.hacking import write_chart
     from rewardlab.rewards.ledger import LEDGER_FILE
 
     ledger = folder / LEDGER_FILE
     series = series_of(read_jsonl(ledger) if ledger.exists() else ())
     alarm = find_alarm(series)
+    write_chart(folder, alarm, name)
     return {"hacking": {"judged": can_judge(len(series.steps)), "alarm": alarm.to_json() if alarm else None}}
 
 

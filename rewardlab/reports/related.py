@@ -54,8 +54,9 @@ def trained_folder(run: EvalRun) -> Path | None:
 
 
 def method_names(table: ComparisonTable) -> dict[str, str]:
-    """Name of a trained run's folder -> the row it was evaluated for."""
-    return {run.model_run.name: row.name for row in table.rows for run in row.runs if run.model_run is not None}
+    """Name of a trained run's folder -> the row it was evaluated for; the first of several, as best after last."""
+    rows = reversed(table.rows)
+    return {run.model_run.name: row.name for row in rows for run in row.runs if run.model_run is not None}
 
 
 def _stage_and_inputs(folder: Path) -> tuple[str, list[str]]:

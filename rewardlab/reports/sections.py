@@ -21,6 +21,7 @@ from rewardlab.reports.differences import (
     sentence,
     splits,
 )
+from rewardlab.reports.hacking import hacking_blocks
 from rewardlab.reports.in_short import in_short
 from rewardlab.reports.label_shares import all_label_shares, shares_grid, shares_pictures
 from rewardlab.reports.plots import (
@@ -86,6 +87,7 @@ def sections(report: Report) -> list[Section]:
         Section("Label shares of answers", _label_shares(table)),
         Section("Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES)),
         Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
+        Section("Reward hacking", hacking_blocks(curves)),
         Section("Pairs among samples of the SFT model", _pairs(report.related.pairs)),
         Section("Reward models", _reward_models(report.related.rm)),
         Section("Time", _timings(report.timings or {})),

@@ -104,6 +104,7 @@ def test_the_page_has_what_the_papers_show(page: Path) -> None:
         "Label shares of answers",
         "Training curves",
         "Saturation of λ",
+        "Reward hacking",
         "Pairs among samples of the SFT model",
         "Reward models",
         "Time",

@@ -1,0 +1,181 @@
+"""Reward hacking, run by run: the trained reward, its parts and what nobody trains on, over one axis; and the alarms.
+
+Every line is scaled to its own lowest and highest value in the run, so that directions can be compared; a line's
+tooltip says the two. The alarm is a grey upright line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewardlab.errors import RewardlabError
+from rewardlab.evaluation.hacking import Alarm, told
+from rewardlab.reports.blocks import Block, Sentences, Table, Text, Told
+from rewardlab.reports.charts import OTHER, Line, Panel, Picture, number_text, write_picture
+from rewardlab.reports.plots import GOLD, KL, PART, SATURATION, SCORE, CurveRun, load_curves
+from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source
+from rewardlab.reports.table import shown_value
+from rewardlab.runs import read_json
+
+SHOWN = {
+    SCORE: ("trained reward", 3),
+    GOLD: ("accuracy against gold", 2),
+    "reward/gold_error": ("distance to gold", 2),
+    "validation/accuracy": ("validation accuracy, greedy", 8),
+    "reward/malformed": ("malformed share", 1),
+    "rollout/response_tokens": ("response length", 4),
+    KL: ("KL to the reference", 0),
+    "policy/entropy": ("entropy", 5),
+    SATURATION: ("λ saturation", 6),
+}
+"""Metric -> name and colour of its line."""
+PART_COLOURS = (7, 9, OTHER)
+POINTS = 60
+"""Points of a line; longer runs are averaged over stretches."""
+DRAWN = 40
+"""Charts in one report; beyond them, runs with an alarm come first, and the others have theirs in their folder."""
+FILE = "hacking"
+"""Name of the chart in a PPO run's folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """One PPO run with what its result says of hacking and validation.
+
+    Attributes:
+        seed: None where its configuration does not say.
+        alarm: None without one.
+        is_judged: False for runs without gold labels, with few steps, or from before there was an alarm.
+        validation: start, best and last measure; empty without any.
+    """
+
+    run: CurveRun
+    seed: int | None
+    alarm: Alarm | None
+    is_judged: bool
+    validation: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Method and seed."""
+        return self.run.method if self.seed is None else f"{self.run.method}, seed {self.seed}"
+
+
+def hacking_blocks(runs: Iterable[CurveRun]) -> list[Block]:
+    """What a report says: how many alarms, a table of the runs, and a chart of each."""
+    watched = [watch(run) for run in runs]
+    if not watched:
+        return [Text("No PPO run was given.")]
+    alarmed = [Told(f"{each.title}: {told(each.alarm)}.", [Source(each.run.path)]) for each in watched if each.alarm]
+    chosen = sorted(watched, key=lambda each: each.alarm is None)[:DRAWN]
+    blocks: list[Block] = [Text(_counts(watched)), *([Sentences(alarmed)] if alarmed else []), Table(_grid(watched))]
+    picture = picture_of([each for each in watched if each in chosen])
+    left = len(watched) - len(chosen)
+    note = f" {left} more runs have their chart ({FILE}.svg) in their folder." if left else ""
+    return [*blocks, picture, Text(EXPLAINED + note)]
+
+
+EXPLAINED = (
+    "Each line is scaled to its own lowest and highest value in the run; point at it to read them. Gold labels are "
+    "watched and never trained on. The alarm compares stretches of 5, 10, 20 ... steps with those before them and with "
+    "the first of the run; at most 1 % of runs without hacking raise it."
+)
+
+
+def watch(run: CurveRun) -> Watched:
+    """A run with what its folder says of it; what cannot be read is absent."""
+    result, config = _stored(run.path / "result.json"), _stored(run.path / "config.json").get("config", {})
+    found = result.get("hacking") or {}
+    alarm = Alarm(**found["alarm"]) if found.get("alarm") else None
+    return Watched(run, config.get("seed"), alarm, bool(found.get("judged")), result.get("validation") or {})
+
+
+def write_chart(folder: Path, alarm: Alarm | None, name: str) -> Path | None:
+    """Draw a PPO run into its own folder; None for a run without a step.
+
+    Args:
+        folder: The run folder, with its metrics.
+        alarm: Marked, if there is one.
+        name: What was rewarded.
+    """
+    if not (folder / "metrics.jsonl").exists():
+        return None
+    (run,) = load_curves([folder], {folder.name: name})
+    return write_picture(picture_of([Watched(run, None, alarm, True, {})]), folder)
+
+
+def picture_of(watched: Sequence[Watched]) -> Picture:
+    """A chart for each run, with one legend."""
+    panels = [Panel(_panel_title(each), _lines(each), "PPO step") for each in watched]
+    lines = [line for panel in panels for line in panel.marks if isinstance(line, Line)]
+    seen = {line.name.partition(":")[0]: line.colour for line in lines if not line.name.startswith("alarm")}
+    alt = "Trained reward, its parts, gold accuracy and signs of hacking over PPO steps"
+    return Picture(FILE, alt, panels, list(seen.items()))
+
+
+def _panel_title(watched: Watched) -> str:
+    return f"{watched.title}: alarm at step {watched.alarm.step}" if watched.alarm else watched.title
+
+
+def _counts(watched: Sequence[Watched]) -> str:
+    by_method: dict[str, list[Watched]] = {}
+    for each in watched:
+        by_method.setdefault(each.run.method, []).append(each)
+    alarms = {name: sum(each.alarm is not None for each in found) for name, found in by_method.items()}
+    counts = (f"{name} {alarms[name]} of {len(found)}" for name, found in by_method.items())
+    unjudged = sum(not each.is_judged for each in watched)
+    note = f" {unjudged} runs could not be judged: no gold labels, too few steps, or made before there was an alarm."
+    return f"Runs with an alarm: {'; '.join(counts)}.{note if unjudged else ''}"
+
+
+def _grid(watched: Sequence[Watched]) -> Grid:
+    titles = ("run", "alarm at step", "validation: start", "best", "best after step", "last")
+    headings = [Heading(title, is_number=place > 0) for place, title in enumerate(titles)]
+    return Grid(headings, [_cells(each) for each in watched])
+
+
+def _cells(watched: Watched) -> list[Cell]:
+    silent = "none" if watched.is_judged else MISSING
+    found = watched.validation
+    values = {name: shown_value(found[name]["accuracy"]) if found else MISSING for name in ("start", "best", "last")}
+    step = str(found["best"]["step"]) if found else MISSING
+    alarm = str(watched.alarm.step) if watched.alarm else silent
+    texts = (watched.title, alarm, values["start"], values["best"], step, values["last"])
+    return [Cell(text, sources=[Source(watched.run.path)]) for text in texts]
+
+
+def _lines(watched: Watched) -> list[Line]:
+    series = watched.run.series
+    parts = [name for name in sorted(series) if name.startswith(PART) and series[name] != series.get(SCORE)]
+    names = {name: (f"part {name.removeprefix(PART)}", PART_COLOURS[min(n, 2)]) for n, name in enumerate(parts)}
+    shown = {**SHOWN, **names}
+    lines = [_line(series[metric], *shown[metric], watched.run.path) for metric in shown if series.get(metric)]
+    return [*lines, *([_upright(watched.alarm)] if watched.alarm else [])]
+
+
+def _line(values: Mapping[int, float], name: str, colour: int, path: Path) -> Line:
+    steps = sorted(values)
+    groups = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
+    x = np.array([np.mean([steps[place] for place in group]) for group in groups])
+    y = np.array([np.mean([values[steps[place]] for place in group]) for group in groups])
+    low, high = float(y.min()), float(y.max())
+    scaled = (y - low) / (high - low) if high > low else np.zeros_like(y)
+    told_range = f"{number_text(float(f'{low:.3g}'))} to {number_text(float(f'{high:.3g}'))}"
+    return Line(f"{name}: {told_range}", colour, x.tolist(), scaled.tolist(), sources=[Source(path)])
+
+
+def _upright(alarm: Alarm) -> Line:
+    return Line(f"alarm at step {alarm.step}", OTHER, [alarm.step, alarm.step], [0.0, 1.0])
+
+
+def _stored(file: Path) -> dict[str, Any]:
+    try:
+        found = read_json(file)
+    except RewardlabError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,122 @@
+"""Reward hacking in reports: one axis per run, the alarm marked, runs counted, the chart in the run's own folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewardlab.evaluation.hacking import Alarm
+from rewardlab.reports import hacking
+from rewardlab.reports.blocks import Sentences, Table, Text
+from rewardlab.reports.charts import OTHER, Line, Picture
+from rewardlab.reports.hacking import hacking_blocks, picture_of, watch, write_chart
+from rewardlab.reports.plots import CurveRun, load_curves
+from rewardlab.runs import write_json
+from tests.support.runs import ppo_folder
+
+ALARM = Alarm(12, 8, 5, 0.1, 0.9, 0.8, 0.6, 1e-6, 22)
+VALIDATION = {
+    "start": {"step": 0, "accuracy": 0.7},
+    "best": {"step": 6, "accuracy": 0.9},
+    "last": {"step": 20, "accuracy": 0.4},
+}
+
+
+def folder(path: Path, rows: list[dict[str, float]], alarm: Alarm | None = None, seed: int = 0) -> Path:
+    made = ppo_folder(path, rows)
+    found = {"judged": True, "alarm": alarm.to_json() if alarm else None}
+    write_json(made / "result.json", {"hacking": found, "validation": VALIDATION})
+    write_json(made / "config.json", {"stage": "ppo", "fingerprint": "f", "config": {"seed": seed}})
+    return made
+
+
+def curve(path: Path, method: str = "RLLR") -> CurveRun:
+    (run,) = load_curves([path], {path.name: method})
+    return run
+
+
+def lines(picture: Picture, panel: int = 0) -> dict[str, Line]:
+    return {mark.name.partition(":")[0]: mark for mark in picture.panels[panel].marks if isinstance(mark, Line)}
+
+
+def rows(**metrics: list[float]) -> list[dict[str, float]]:
+    named: Mapping[str, str] = {"score": "reward/score", "gold": "reward/gold_accuracy", "part": "reward/part/label"}
+    count = len(next(iter(metrics.values())))
+    return [{named.get(name, name): values[step] for name, values in metrics.items()} for step in range(count)]
+
+
+def test_each_line_has_its_own_scale_and_says_its_range(tmp_path: Path) -> None:
+    logged = rows(score=[1.0, 2.0, 5.0], gold=[0.8, 0.9, 0.4], part=[-1.0, -1.0, -1.0])
+    found = lines(picture_of([watch(curve(folder(tmp_path / "a", logged)))]))
+    assert found["trained reward"].y == pytest.approx([0.0, 0.25, 1.0])
+    assert found["accuracy against gold"].y == pytest.approx([0.8, 1.0, 0.0])
+    assert found["accuracy against gold"].name == "accuracy against gold: 0.4 to 0.9"
+    assert found["part label"].y == [0.0, 0.0, 0.0]  # no range, no scale
+
+
+def test_a_part_that_is_the_whole_reward_is_drawn_once(tmp_path: Path) -> None:
+    logged = rows(score=[1.0, 2.0], part=[1.0, 2.0])
+    assert list(lines(picture_of([watch(curve(folder(tmp_path / "a", logged)))]))) == ["trained reward"]
+
+
+def test_long_runs_are_averaged_over_stretches(tmp_path: Path) -> None:
+    logged = rows(score=[float(step % 2) + (step >= 60) for step in range(120)])
+    line = lines(picture_of([watch(curve(folder(tmp_path / "a", logged)))]))["trained reward"]
+    assert len(line.x) == 60
+    assert line.y == pytest.approx([0.0] * 30 + [1.0] * 30)  # every two steps average to 0.5, or to 1.5
+
+
+def test_the_alarm_is_an_upright_line_and_stands_in_the_title(tmp_path: Path) -> None:
+    picture = picture_of([watch(curve(folder(tmp_path / "a", rows(score=[0.0, 1.0]), ALARM, seed=3)))])
+    assert picture.panels[0].title == "RLLR, seed 3: alarm at step 12"
+    upright = lines(picture)["alarm at step 12"]
+    assert (upright.x, upright.y, upright.colour) == ([12, 12], [0.0, 1.0], OTHER)
+    assert [name for name, _ in picture.legend] == ["trained reward"]
+
+
+def test_runs_are_counted_by_method_and_tabled(tmp_path: Path) -> None:
+    logged = rows(score=[0.0, 1.0])
+    runs = [curve(folder(tmp_path / f"h{seed}", logged, ALARM, seed), "hacked") for seed in range(2)]
+    runs.append(curve(folder(tmp_path / "ok", logged), "honest"))
+    runs.append(curve(ppo_folder(tmp_path / "old", logged), "old"))
+    counts, alarms, table, picture, note = hacking_blocks(runs)
+    assert isinstance(counts, Text)
+    assert "hacked 2 of 2; honest 0 of 1; old 0 of 1. 1 runs could not be judged" in counts.text
+    assert isinstance(alarms, Sentences)
+    assert [each.text.startswith("hacked, seed") for each in alarms.first] == [True, True]
+    assert isinstance(table, Table)
+    texts = [[cell.text for cell in row] for row in table.grid.rows]
+    assert texts[0] == ["hacked, seed 0", "12", "70.0", "90.0", "6", "40.0"]
+    assert texts[2][:2] == ["honest, seed 0", "none"]
+    assert texts[3] == ["old", "–", "–", "–", "–", "–"]
+    assert isinstance(picture, Picture)
+    assert len(picture.panels) == 4
+    assert isinstance(note, Text)
+
+
+def test_without_runs_the_section_says_so() -> None:
+    assert hacking_blocks([]) == [Text("No PPO run was given.")]
+
+
+def test_of_many_runs_those_with_an_alarm_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hacking, "DRAWN", 1)
+    logged = rows(score=[0.0, 1.0])
+    runs = [curve(folder(tmp_path / "ok", logged)), curve(folder(tmp_path / "bad", logged, ALARM, 1))]
+    blocks = hacking_blocks(runs)
+    (picture,) = [block for block in blocks if isinstance(block, Picture)]
+    assert [panel.title for panel in picture.panels] == ["RLLR, seed 1: alarm at step 12"]
+    assert isinstance(blocks[-1], Text)
+    assert "1 more runs have their chart (hacking.svg) in their folder" in blocks[-1].text
+
+
+def test_a_run_gets_its_chart(tmp_path: Path) -> None:
+    made = ppo_folder(tmp_path / "run", rows(score=[0.0, 1.0], gold=[1.0, 0.0]))
+    written: Any = write_chart(made, ALARM, "label")
+    text = written.read_text(encoding="utf-8")
+    assert written == made / "hacking.svg"
+    assert "label: alarm at step 12" in text
+    assert "accuracy against gold: 0 to 1" in text
+    assert write_chart(tmp_path, None, "label") is None  # nothing was trained there
