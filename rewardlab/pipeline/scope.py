@@ -24,7 +24,7 @@ def each_task(pipeline: Pipeline) -> list[Pipeline]:
     counts = {name: len(getattr(split, config.ppo.rows)) for name, split in pipeline.splits.items()}
     shares = [count / sum(counts.values()) for count in counts.values()]
     configs = [_alone(config, task, share) for task, share in zip(separate_tasks(config.task), shares, strict=True)]
-    return [Pipeline(one, pipeline.root) for one in configs]
+    return [Pipeline(one, pipeline.root, pipeline.rows) for one in configs]
 
 
 def _alone(config: RunConfig, task: str, share: float) -> RunConfig:

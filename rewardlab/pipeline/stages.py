@@ -24,10 +24,11 @@ from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.models.names import check_model, model_identity, resolve_device
 from rewardlab.pipeline import work
+from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import AS_LONG_AS, HELD_OUT, Stage, Work, asks_nothing
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.tasks import resolve_tasks
-from rewardlab.tasks.sources import PartName, Splits, load_splits
+from rewardlab.tasks.sources import PartName, Splits
 from rewardlab.tasks.task import Task
 from rewardlab.types import PairKind
 
@@ -45,11 +46,13 @@ class Pipeline:
     Args:
         config: The run.
         root: Where run folders and annotation journals live.
+        rows: Shared by pipelines that read the same rows.
     """
 
-    def __init__(self, config: RunConfig, root: Path) -> None:
+    def __init__(self, config: RunConfig, root: Path, rows: Rows | None = None) -> None:
         self.config = config
         self.root = root
+        self.rows = rows or Rows()
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -59,21 +62,8 @@ class Pipeline:
     @cached_property
     def splits(self) -> dict[str, Splits]:
         """Task name -> its rows, loaded once."""
-        data = self.config.data
-        return {
-            task.name: load_splits(
-                task,
-                source=data.source,
-                data_dir=data.dir,
-                format=self.config.format,
-                labelled=data.labelled,
-                prompts=data.prompts,
-                validation=data.validation,
-                test=data.test,
-                seed=data.seed,
-            )
-            for task in self.tasks
-        }
+        config = self.config
+        return {task.name: self.rows.splits(task, config.data, config.format) for task in self.tasks}
 
     def annotate(self) -> Stage:
         """Rationales for the right and a wrong label of each labelled row."""
@@ -334,7 +324,9 @@ class Pipeline:
         """The pipeline of the models that PPO starts from and is rewarded by."""
         if self.config.start_task is None:
             return self
-        return Pipeline(self.config.model_copy(update={"task": self.config.start_task, "start_task": None}), self.root)
+        return Pipeline(
+            self.config.model_copy(update={"task": self.config.start_task, "start_task": None}), self.root, self.rows
+        )
 
     def _eval_settings(self, trained: Stage | None) -> dict[str, Any]:
         """What an evaluation depends on; which checkpoint, for PPO runs alone.
@@ -423,10 +415,11 @@ class Pipeline:
 
     def _data(self, *parts: PartName) -> dict[str, Any]:
         """The rows that a stage reads and the questions, by content."""
+        data, format = self.config.data, self.config.format
         return {
-            "format": self.config.format,
+            "format": format,
             "tasks": {task.name: fingerprint(task.to_json()) for task in self.tasks},
-            "rows": {name: split.sha256(*parts) for name, split in self.splits.items()},
+            "rows": {task.name: self.rows.sha256(task, data, format, parts) for task in self.tasks},
         }
 
     @cached_property

@@ -10,6 +10,7 @@ from typing import Any
 
 from rewardlab.config import RunConfig, load_config
 from rewardlab.errors import ConfigError
+from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.stages import Pipeline, check
@@ -111,7 +112,7 @@ class _Matrix:
     """Makes cells; remembers the tries, which all seeds share."""
 
     def __init__(self, suite: Suite, root: Path) -> None:
-        self._suite, self._root = suite, root
+        self._suite, self._root, self._rows = suite, root, Rows()
         self._tries: dict[str, tuple[Try, ...]] = {}
 
     def cell(self, method: Method, place: Mapping[str, Any], seed: int) -> Cell:
@@ -136,7 +137,7 @@ class _Matrix:
     def _goals(self, method: Method, config: RunConfig, values: Values) -> tuple[str, tuple[Stage, ...]]:
         """What the table calls the method under this configuration, and what its cell wants finished."""
         if method.stage == "rm":
-            model = Pipeline(config, self._root).reward_model(method.kind)
+            model = Pipeline(config, self._root, self._rows).reward_model(method.kind)
             return method.name or f"{method.kind} RM", (model,)
         trained = self._trained(method, config, values)
         name = method.name or trained[0].pipeline.method(trained[0].stage)
@@ -162,14 +163,14 @@ class _Matrix:
         """What a method trains here; ``values`` are the grid's, for the PPO that SFT is timed by."""
         if method.stage == "ppo":
             return self._ppo_runs(method, config)
-        pipeline = Pipeline(config, self._root)
+        pipeline = Pipeline(config, self._root, self._rows)
         if method.stage == "base":
             return [_Trained(pipeline, None)]
         return [_Trained(pipeline, pipeline.sft(method.rationales, self._timed_by(method, config, values)))]
 
     def _ppo_runs(self, method: Method, config: RunConfig) -> list[_Trained]:
         """One run on all tasks, or one a task."""
-        pipeline = Pipeline(config, self._root)
+        pipeline = Pipeline(config, self._root, self._rows)
         parts = each_task(pipeline) if method.scope == "each" else [pipeline]
         return [_Trained(part, part.ppo()) for part in parts]
 

@@ -206,15 +206,15 @@ class TestBadInput:
     def test_gold_labels_that_a_rule_would_need(self, rewardlab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
         from dataclasses import replace
 
-        from rewardlab.pipeline import stages
+        from rewardlab.pipeline import rows
 
-        real = stages.load_splits
+        real = rows.load_splits
 
         def without_gold(*arguments: object, **options: object) -> object:
             splits = real(*arguments, **options)  # type: ignore[arg-type]
             return replace(splits, prompts=[replace(example, label=None) for example in splits.prompts])
 
-        monkeypatch.setattr(stages, "load_splits", without_gold)
+        monkeypatch.setattr(rows, "load_splits", without_gold)
         assert "8 of the 8 PPO prompts" in rewardlab("ppo", "--reward", "rule", *SMALL).problem
         assert rewardlab("ppo", "--reward", "label", "--dry-run", *SMALL).code == 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from rewardlab.annotate.preview import Preview
 from rewardlab.config import load_config
 from rewardlab.errors import ConfigError, InputError
-from rewardlab.pipeline import work
+from rewardlab.pipeline import rows, work
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.suite_cells import Cell, cells
 from rewardlab.pipeline.suite_file import Method, Suite
@@ -21,11 +23,13 @@ from rewardlab.pipeline.suite_filter import select
 from rewardlab.pipeline.suite_plan import make_plan
 from rewardlab.pipeline.suite_record import choices
 from rewardlab.tasks import tasks
-from rewardlab.tasks.sources import Splits
+from rewardlab.tasks.sources import Splits, load_splits
+from rewardlab.tasks.task import Task
 from rewardlab.types import Example
 from tests.support.fake_suite import FakeSuite
 from tests.support.models import tiny_llama
 
+DEMO = Path(__file__).parents[2] / "experiments" / "demo.toml"
 RUNS = Path("runs")
 RULE = Method(name="PPO", stage="ppo", settings={"init": "base"})
 MEASURED = {"first": 0.5, "second": 0.75, "third": 0.75}
@@ -90,6 +94,37 @@ class TestMatrix:
     def test_methods_that_would_share_a_row_are_refused(self, suite: Callable[..., Suite]) -> None:
         with pytest.raises(ConfigError, match=r"zero-shot, .*: 2 cells; give methods names that differ"):
             cells(suite(Method(stage="base"), Method(stage="base", format="rationale")), RUNS)
+
+    def test_rows_are_loaded_once_for_all_cells_that_read_them(
+        self, suite: Callable[..., Suite], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Bare labels and rationales ask differently, so two loads for eight cells."""
+        loaded: list[tuple[str, str]] = []
+
+        def load(task: Task, **options: Any) -> Splits:
+            loaded.append((task.name, options["format"]))
+            return load_splits(task, **options)
+
+        monkeypatch.setattr(rows, "load_splits", load)
+        asking = Method(name="with rationales", stage="sft", format="rationale")
+        found = cells(
+            suite(RULE, Method(stage="base"), Method(stage="sft", rationales=False), asking, seeds=(0, 1)), RUNS
+        )
+        assert len(found) == 8
+        assert loaded == [("sandbox-sentiment", "label"), ("sandbox-sentiment", "rationale")]
+
+
+def test_a_plan_imports_no_torch(tmp_path: Path) -> None:
+    """In a process of its own, as typed; the plan of every method that there is."""
+    code = f"""
+import sys
+from rewardlab.cli.main import run
+assert run(["suite", "run", {str(DEMO)!r}, "--dry-run"]) == 0
+print(sorted({{"torch", "transformers", "trl", "peft", "sklearn"}} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestFilter:
@@ -181,9 +216,9 @@ class TestGrid:
     def test_only_validation_rows_are_asked_greedily(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Rows are handed over without a test split; three of four answers are right."""
         asked: list[tuple[str, str]] = []
-        rows = tasks.get("sandbox-sentiment").generate
-        assert rows is not None
-        validation = [replace(example, format="label") for example in rows("validation", 4, 0)]
+        generate = tasks.get("sandbox-sentiment").generate
+        assert generate is not None
+        validation = [replace(example, format="label") for example in generate("validation", 4, 0)]
 
         def answer(examples: list[Example], decoding: str) -> list[SimpleNamespace]:
             asked.extend((example.id, decoding) for example in examples)
