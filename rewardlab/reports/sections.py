@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from rewardlab.errors import InputError, RewardlabError
+from rewardlab.errors import InputError
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
 from rewardlab.reports.charts import Picture
 from rewardlab.reports.differences import (
@@ -24,23 +22,15 @@ from rewardlab.reports.differences import (
 from rewardlab.reports.hacking import hacking_blocks
 from rewardlab.reports.in_short import in_short
 from rewardlab.reports.label_shares import all_label_shares, shares_grid, shares_pictures
-from rewardlab.reports.plots import (
-    PAIR_KINDS,
-    colours_of,
-    curves_picture,
-    load_curves,
-    pair_kinds_picture,
-    saturation_picture,
-)
+from rewardlab.reports.pair_kinds import pair_blocks
+from rewardlab.reports.plots import colours_of, curves_picture, load_curves, saturation_picture
 from rewardlab.reports.related import Related, method_names, trained_folder
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, all_sources, grid, notes, sources_at
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import ComparisonTable, Row, mean_summary, shown_value
 from rewardlab.reports.tradeoffs import cost_picture, headline, kl_picture, quality_picture
-from rewardlab.runs import read_json, relative_path
-
-logger = logging.getLogger(__name__)
+from rewardlab.runs import relative_path
 
 Timings = Mapping[str, Sequence[tuple[Path, float]]]
 """Stage -> folder and seconds of each of its runs."""
@@ -88,7 +78,7 @@ def sections(report: Report) -> list[Section]:
         Section("Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES)),
         Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
         Section("Reward hacking", hacking_blocks(curves)),
-        Section("Pairs among samples of the SFT model", _pairs(report.related.pairs)),
+        Section("Pairs among samples of the SFT model", pair_blocks(report.related.pairs)),
         Section("Reward models", _reward_models(report.related.rm)),
         Section("Time", _timings(report.timings or {})),
         Section("How each row was made", _origins(report)),
@@ -202,45 +192,6 @@ def _summary_cells(row: Row, positions: Iterable[tuple[str, str]], names: Iterab
 def _plain(sources: Sequence[Source]) -> list[Source]:
     """Without the values, which are of another number."""
     return [replace(source, value="") for source in sources]
-
-
-def _pairs(pair_runs: Iterable[Path]) -> list[Block]:
-    found, sources = pair_distribution(pair_runs)
-    picture = pair_kinds_picture(found, sources)
-    if picture is None:
-        return [Text("No pairs were sampled from an SFT model.")]
-    shares = [
-        Told(
-            f"{task}: {shown_value(kinds['rationale_sensitive'])} % rationale-sensitive of {kinds['n']:.0f} pairs",
-            sources[task],
-        )
-        for task, kinds in found.items()
-    ]
-    return [picture, Sentences(shares)]
-
-
-def pair_distribution(pair_runs: Iterable[Path]) -> tuple[dict[str, dict[str, float]], dict[str, list[Source]]]:
-    """Kinds of the pairs among samples, over all folders.
-
-    Returns:
-        Task -> share of each kind, and ``n``, the number of pairs; and task -> the folders they were counted in.
-    """
-    parts: dict[str, list[Mapping[str, Any]]] = {}
-    sources: dict[str, list[Source]] = {}
-    for path in pair_runs:
-        try:
-            for task, found in read_json(path / "manifest.json")["distribution"].items():
-                parts.setdefault(task, []).append(found)
-                sources.setdefault(task, []).append(Source(path, shown_value(float(found["rationale_sensitive"]))))
-        except (RewardlabError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("%s: left out of the pair distribution (%s)", path, error)
-    return {task: _pooled(shares) for task, shares in parts.items()}, sources
-
-
-def _pooled(parts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    total = sum(float(part["n"]) for part in parts)
-    pooled = {kind: sum(float(part[kind]) * float(part["n"]) for part in parts) / total for kind in PAIR_KINDS}
-    return {**pooled, "n": total}
 
 
 def _reward_models(rm_runs: Iterable[Path]) -> list[Block]:
