@@ -20,7 +20,7 @@ from rewardlab.evaluation.pair_sets import PairSet, pair_folders, pair_sets
 from rewardlab.models.scoring import load_scorers, score_rows
 from rewardlab.pairs.statistics import baselines, by_task
 from rewardlab.runs import read_json
-from rewardlab.training.rm_evaluation import PairEncoder
+from rewardlab.training.rm_evaluation import EncodedPairs, PairEncoder
 from rewardlab.types import Pair
 
 
@@ -69,14 +69,19 @@ def judge(model: Path, sets: Sequence[PairSet]) -> dict[str, Judged]:
     loaded = load_scorers({"card": model})
     budgets = ModelConfig(**read_json(model / "result.json")["model"])
     encode = PairEncoder(loaded.trunk.codec, budgets)
-    judged = {}
-    for each in sets:
-        encoded = encode(each.pairs)
-        rows = [row for item in encoded.pairs for row in (item.chosen, item.rejected)]
-        scores = np.array(score_rows(loaded.trunk, "rm-card", rows), dtype=np.float64).reshape(-1, 2)
-        kept = [item.pair for item in encoded.pairs]
-        judged[each.name] = Judged(kept, scores[:, 0], scores[:, 1], encoded.dropped)
-    return {name: found for name, found in judged.items() if found.pairs}
+    encoded = {each.name: encode(each.pairs) for each in sets}
+    # sets overlap, and a ranking repeats its responses: each different one is scored once
+    rows = {tuple(row) for found in encoded.values() for item in found.pairs for row in (item.chosen, item.rejected)}
+    listed = sorted(rows)
+    score = dict(zip(listed, score_rows(loaded.trunk, "rm-card", listed), strict=True))
+    return {name: _judged(found, score) for name, found in encoded.items() if found.pairs}
+
+
+def _judged(encoded: EncodedPairs, score: Mapping[tuple[int, ...], float]) -> Judged:
+    chosen, rejected = (
+        np.array([score[tuple(getattr(item, side))] for item in encoded.pairs]) for side in ("chosen", "rejected")
+    )
+    return Judged([item.pair for item in encoded.pairs], chosen, rejected, encoded.dropped)
 
 
 def card_of(judged: Mapping[str, Judged], sets: Sequence[PairSet]) -> dict[str, Any]:

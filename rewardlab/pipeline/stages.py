@@ -130,7 +130,7 @@ class Pipeline:
         return self._pairs(kind, config, {"wrong_label_seed": config.seed}, inputs)
 
     def _ranked(self, kind: PairKind, config: RunConfig) -> Stage:
-        parts = ("validation",) if config.pairs.only_held_out else ("labelled", "validation")
+        parts: tuple[SampledPart, ...] = ("validation",) if config.pairs.only_held_out else ("labelled", "validation")
         answers = {f"samples_{part}": self.samples(part) for part in parts}
         return self._pairs(kind, config, {**self._model, **self._ranker_settings(config)}, answers)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from rewardlab.reports.blocks import Block, Section, Sentences, Table, Text, Told
-from rewardlab.reports.cards import BASELINES, Cards, Difference
+from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
+from rewardlab.reports.cards import BASELINES, CardRun, Cards, Difference, card_rows, difference_rows
 from rewardlab.reports.charts import Bar, Panel, Picture
+from rewardlab.reports.collect import version_of
 from rewardlab.reports.differences import points, points_interval
-from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source
+from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, markdown_grid
 from rewardlab.reports.rewards import TEST_SETS
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, Mark, shown_value
+from rewardlab.runs import read_json, relative_path, write_atomic
 
 EXPLAINED = (
     "Share of pairs in which the better response scores higher, times 100 (ties count half), with its 95 % interval; "
@@ -42,8 +45,46 @@ def differences_of(cards: Cards) -> list[Difference]:
     return [
         cards.difference(better, than, test_set, column)
         for better, than in cards.rivals()
-        for test_set in cards.sets
         for column in cards.columns
+        for test_set in cards.sets
+    ]
+
+
+def card_tables(cards: Cards) -> str:
+    """What a terminal shows: a table a set, in Markdown."""
+    tables = [f"{_capital(TEST_SETS[each])}\n\n{markdown_grid(accuracy_grid(cards, each))}" for each in cards.sets]
+    return "\n\n".join(tables)
+
+
+def write_card_tables(cards: Cards, folder: Path, name: str) -> None:
+    """Write ``name``.csv and reward_model_differences.csv; values are not multiplied by 100."""
+    import polars
+
+    lines = polars.DataFrame(list(card_rows(cards)), infer_schema_length=None)
+    differences = polars.DataFrame(list(difference_rows(differences_of(cards))), infer_schema_length=None)
+    write_atomic(folder / f"{name}.csv", lines.write_csv())
+    write_atomic(folder / "reward_model_differences.csv", differences.write_csv())
+
+
+def card_origins(cards: Cards, page: Path) -> Grid:
+    """Where each card lies, relative to the page's folder, and how it was made."""
+    titles = ("reward model", "seed", "report card", "fingerprint", "code", "command")
+    return Grid(
+        [Heading(title, is_number=title == "seed") for title in titles],
+        [_origin(run, page) for by_seed in cards.methods.values() for run in by_seed.values()],
+    )
+
+
+def _origin(run: CardRun, page: Path) -> list[Cell]:
+    file = run.path / "provenance.json"
+    provenance = read_json(file) if file.exists() else {}
+    return [
+        Cell(run.method),
+        Cell(str(run.seed)),
+        Cell(run.path.name, href=relative_path(run.path, page)),
+        Cell(run.path.name.rsplit("-", 1)[-1], is_code=True),
+        Cell(version_of(provenance)),
+        Cell(str(provenance.get("command", MISSING)), is_code=True),
     ]
 
 
@@ -101,11 +142,28 @@ def _differences(cards: Cards) -> list[Block]:
     found = differences_of(cards)
     if not found:
         return [Text("No label RM was judged on the same pairs as a reward model of another kind.")]
-    first = _headline(cards)
-    told = [(each, Told(sentence(each), _both(cards, each))) for each in found]
-    shown = [line for each, line in told if each.column == first]
-    more = [line for each, line in told if each.column != first]
-    return [Text(COMPARED), Sentences(shown, more)]
+    first = [each for each in found if each.column == _headline(cards) and each.test_set == cards.sets[0]]
+    told = [Told(sentence(each), _both(cards, each)) for each in first]
+    return [Sentences(told), Table(_difference_grid(cards, found)), Notes([COMPARED])]
+
+
+def _difference_grid(cards: Cards, found: Sequence[Difference]) -> Grid:
+    """One line two reward models and a column, a column a set."""
+    headings = [Heading(title, is_number=False) for title in ("difference", "column")]
+    headings += [Heading(TEST_SETS[name]) for name in cards.sets]
+    lines: dict[tuple[str, str, str], list[Cell]] = {}
+    for each in found:
+        lines.setdefault((each.better, each.than, each.column), []).append(_points_cell(cards, each))
+    return Grid(
+        headings,
+        [[Cell(f"{better} − {than}"), Cell(column), *cells] for (better, than, column), cells in lines.items()],
+    )
+
+
+def _points_cell(cards: Cards, found: Difference) -> Cell:
+    if found.estimate is None:
+        return Cell(MISSING, found.reason)
+    return Cell(points(found.estimate.value), points_interval(found.estimate), sources=_both(cards, found))
 
 
 def _both(cards: Cards, found: Difference) -> list[Source]:

@@ -184,6 +184,9 @@ class Cards:
         return [tuple(sorted(run.tests[place].pairs)) for place in places if place in run.tests]
 
 
+NO_CARDS = Cards(())
+
+
 def load_cards(paths: Iterable[Path]) -> Cards:
     """Read cards; one that cannot be read is named in the log and left out."""
     runs = []
@@ -225,7 +228,8 @@ def _resampled(test: JudgedPairs, rows: tuple[str, ...], counts: Floats) -> Floa
     places = np.array([number[row] for row in test.rows])
     won = counts @ np.bincount(places, weights=test.won, minlength=len(rows))
     held = counts @ np.bincount(places, minlength=len(rows))
-    return np.divide(won, held, out=np.full(len(counts), test.won.mean()), where=held > 0)
+    accuracy: Floats = np.divide(won, held, out=np.full(len(counts), test.won.mean()), where=held > 0)
+    return accuracy
 
 
 def _load(path: Path) -> CardRun:

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rewardlab.reports.blocks import Section, to_markdown
+from rewardlab.reports.card_sections import write_card_tables
+from rewardlab.reports.cards import load_cards
 from rewardlab.reports.charts import Picture, write_picture
-from rewardlab.reports.collect import collect
+from rewardlab.reports.collect import Collected, collect
 from rewardlab.reports.differences import default_against, gains
 from rewardlab.reports.html import to_html
 from rewardlab.reports.related import Related
@@ -28,6 +30,7 @@ def write_report(
     pair_runs: Sequence[Path] = (),
     timings: Timings | None = None,
     *,
+    card_runs: Sequence[Path] = (),
     convention: str = "rllr",
     resamples: int = RESAMPLES,
     command: str = "",
@@ -35,10 +38,13 @@ def write_report(
 ) -> Path:
     """Write report.md, report.html, table.md, table.tex, table.csv and the pictures into the folder ``path``.
 
+    A report of reward models alone has their table in table.csv and no other; beside evaluations it is called
+    reward_models.csv. Their differences stand in reward_model_differences.csv.
+
     Args:
         path: Folder of the report; made when missing.
         evals: Evaluation folders, or what else :func:`~rewardlab.reports.collect.collect` takes.
-        ppo_runs, rm_runs, pair_runs: Folders of those stages; unreadable ones are logged and left out.
+        ppo_runs, rm_runs, pair_runs, card_runs: Folders of those stages; unreadable ones are logged and left out.
         timings: Stage -> folder and seconds of each run, in the order to print them.
         convention: ``rllr`` or ``ppo-nlu``.
         resamples: Bootstrap resamples.
@@ -47,15 +53,21 @@ def write_report(
     Returns:
         ``report.md``.
     Raises:
-        InputError: No evaluation could be used.
+        InputError: No evaluation could be used, and there is no card.
     """
-    collected = collect(evals)
+    cards = load_cards(card_runs)
+    evals = list(evals)
+    collected = collect(evals) if evals or not cards.runs else Collected([])
     table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
     found = gains(table, default_against(table))
-    report = Report(path, table, found, Related(ppo_runs, rm_runs, pair_runs), timings, command)
+    related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
+    report = Report(path, table, found, related, timings, command, cards)
     shown = sections(report)
     shown[2:2] = more
-    write_tables(table, path)
+    if table.rows:
+        write_tables(table, path)
+    if cards.runs:
+        write_card_tables(cards, path, "reward_models" if table.rows else "table")
     _write_markdown(path / "report.md", shown, command)
     write_atomic(path / "report.html", to_html(TITLE, shown, report))
     return path / "report.md"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rewardlab.errors import InputError
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
+from rewardlab.reports.card_sections import card_origins, card_sections
+from rewardlab.reports.cards import NO_CARDS, Cards
 from rewardlab.reports.charts import Picture
 from rewardlab.reports.differences import (
     Gain,
@@ -47,6 +49,7 @@ class Report:
         related: The other runs.
         timings: Stages in the order to print them.
         command: What was typed to make it; printed under it.
+        cards: Report cards of reward models.
     """
 
     folder: Path
@@ -55,6 +58,7 @@ class Report:
     related: Related = field(default_factory=Related)
     timings: Timings | None = None
     command: str = ""
+    cards: Cards = NO_CARDS
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -63,7 +67,12 @@ class Report:
 
 
 def sections(report: Report) -> list[Section]:
-    """The whole report, in order."""
+    """The whole report, in order; where nothing but reward models was measured, what concerns them."""
+    pairs = Section("Pairs among samples of the SFT model", pair_blocks(report.related.pairs))
+    time = Section("Time", _timings(report.timings or {}))
+    if not report.table.rows:
+        origins = Section("How each reward model was made", [Table(card_origins(report.cards, report.folder))])
+        return [*card_sections(report.cards), pairs, time, origins]
     table, curves = report.table, load_curves(report.related.ppo, method_names(report.table))
     trained = [row.name for row in table.rows if row.key.reward]
     colours = colours_of([*trained, *(run.method for run in curves), *(row.name for row in table.rows)])
@@ -78,9 +87,10 @@ def sections(report: Report) -> list[Section]:
         Section("Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES)),
         Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
         Section("Reward hacking", hacking_blocks(curves)),
-        Section("Pairs among samples of the SFT model", pair_blocks(report.related.pairs)),
+        pairs,
+        *card_sections(report.cards),
         Section("Reward models", _reward_models(report.related.rm)),
-        Section("Time", _timings(report.timings or {})),
+        time,
         Section("How each row was made", _origins(report)),
     ]
 

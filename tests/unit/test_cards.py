@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.errors import InputError
 from rewardlab.reports.card_sections import accuracy_grid, card_sections, differences_of, sentence
 from rewardlab.reports.cards import Cards, card_rows, difference_rows, load_cards
+from rewardlab.reports.page import write_report
 from rewardlab.reports.table import AVERAGE
 from rewardlab.runs import write_json, write_jsonl
+from tests.support.runs import both, eval_folder
 
 Margins = dict[str, list[float]]
 """Task -> margin of each pair; pair n is of row n // 2."""
@@ -181,3 +184,39 @@ class TestPrinted:
         assert (label["method"], label["value"], label["label_only"]) == ("label RM", pytest.approx(2.75 / 3), 0.5)
         assert (ranked["kind"], ranked["test_set"], ranked["column"]) == ("ranked", SET, "toy")
         assert difference["value"] == pytest.approx(1.625 / 3)
+
+
+class TestPage:
+    def test_a_page_of_cards_alone(self, tmp_path: Path) -> None:
+        """No evaluation: tables of reward models, differences, and the files of both; the page links to the cards."""
+        runs = [run.path for run in two_methods(tmp_path / "runs" / "card").runs]
+        times = {"report card": [(runs[0], 2.0)]}
+        page = write_report(tmp_path / "report", [], timings=times, card_runs=runs, command="made by hand")
+        text, html = page.read_text(), page.with_suffix(".html").read_text()
+        assert "| label RM | **91.7** ± 14.4 [" in text
+        assert (
+            "* label RM and ranked RM do not differ beyond noise on held-out label-sensitive pairs, toy: +54.2" in text
+        )
+        assert "[label-0](<../runs/card/label-0>)" in text
+        assert "No pairs were sampled" in text
+        assert "Methods compared" not in text
+        assert 'href="#run-0"' in html
+        assert "label RM, seed 0" in html
+        found = {path.name for path in page.parent.iterdir()}
+        assert found == {
+            "report.md", "report.html", "table.csv", "reward_model_differences.csv", "reward_models.svg"
+        }  # fmt: skip
+
+    def test_cards_beside_evaluations(self, tmp_path: Path) -> None:
+        runs = [run.path for run in two_methods(tmp_path / "runs" / "card").runs]
+        eval_folder(tmp_path / "runs" / "eval" / "a", columns={"toy": both(9, 9, 20)})
+        page = write_report(tmp_path / "report", [tmp_path / "runs" / "eval"], card_runs=runs)
+        text = page.read_text()
+        assert "## Methods compared" in text
+        assert "## Reward models on held-out pairs" in text
+        assert {"table.csv", "reward_models.csv"} <= {path.name for path in page.parent.iterdir()}
+        assert (page.parent / "reward_models.csv").read_text().startswith("method,kind,test_set,column,value,low,high")
+
+    def test_neither_evaluations_nor_cards(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no evaluation to compare"):
+            write_report(tmp_path / "report", [])
