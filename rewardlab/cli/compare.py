@@ -51,9 +51,10 @@ def compare(
         raise InputError("compare: no runs given; name evaluation folders, or a folder of runs such as runs/")
     from rich.console import Console
 
+    from rewardlab.reports.budgets import budget_lines, budgets_grid, ppo_spent
     from rewardlab.reports.collect import collect
     from rewardlab.reports.differences import default_against, gains, p_value_note, sentence
-    from rewardlab.reports.render import notes, to_rich
+    from rewardlab.reports.render import notes, rich_grid, to_rich
     from rewardlab.reports.table import DECODINGS, build_table
 
     collected = collect(paths)
@@ -63,6 +64,10 @@ def compare(
     console.print(*to_rich(table, console.width), sep="\n")
     for line in notes(table):
         console.print(line, style="dim", markup=False, highlight=False)
+    if ppo_spent(table):
+        console.print(rich_grid(budgets_grid(table)))
+        for line in budget_lines(table):
+            console.print(line, style="dim", markup=False, highlight=False)
     found = gains(table, default_against(table) if against is None else against)
     for line in [*map(sentence, found), *([p_value_note(found)] if found else [])]:
         console.print(line, markup=False, highlight=False)

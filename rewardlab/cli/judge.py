@@ -34,27 +34,18 @@ def judge(
     out: Annotated[Path | None, typer.Option(help="Also write each verdict here, as JSON Lines.")] = None,
 ) -> None:
     """Judge two runs' answers side by side, in both orders (RLLR appendix G): win, tie, lose with intervals."""
-    from rewardlab.annotate import build_annotator, choose_annotator
-    from rewardlab.annotate.bundled import written_tasks
-    from rewardlab.evaluation.judge import judge_contests, read_contests
-    from rewardlab.pipeline import Pipeline
+    from rewardlab.pipeline.judging import judge_runs
     from rewardlab.reports.judged import judged_lines, tallies
     from rewardlab.runs import write_jsonl
 
     a, b = _one(run_a), _one(run_b)
     config = _config(a, {"annotate.annotator": annotator, "data.dir": data}, set or [])
-    splits = Pipeline(config, runs).splits
-    tests = {column: {row.id: row for row in rows} for split in splits.values() for column, rows in split.tests.items()}
-    contests = read_contests(a.path, b.path, tests, decoding.value, limit=limit, seed=config.data.seed)
-    choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
-    rows = {name: split.labelled for name, split in splits.items()}
-    asked = build_annotator(choice.name, config, runs / "annotations", rows)
-    typer.echo(f"{len(contests)} pairs, judged by {choice.name} ({choice.reason}), in both orders", err=True)
-    verdicts = judge_contests(asked, contests)
-    for line in judged_lines(*_names(a, b), tallies(contests, verdicts)):
+    found = judge_runs(a, b, config, runs, decoding.value, limit, lambda line: typer.echo(line, err=True))
+    for line in judged_lines(*_names(a, b), tallies(found.contests, found.verdicts)):
         typer.echo(line)
-    for name, amount in asked.spent().items():
+    for name, amount in found.spent.items():
         typer.echo(f"{name}: {amount}", err=True)
+    typer.echo(f"verdicts: {found.path}", err=True)
     if out is not None:
         write_jsonl(
             out,
@@ -67,7 +58,7 @@ def judge(
                     "a": c.a,
                     "b": c.b,
                 }
-                for c, v in zip(contests, verdicts, strict=True)
+                for c, v in zip(found.contests, found.verdicts, strict=True)
             ],
         )
 

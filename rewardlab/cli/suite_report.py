@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import typer
 
 from rewardlab.cli.compare import compare
+from rewardlab.errors import RewardlabError
+from rewardlab.pipeline.judging import has_judge, judge_runs
 from rewardlab.pipeline.suite_board import Board
 from rewardlab.pipeline.suite_cells import Cell, stages_of
 from rewardlab.pipeline.suite_file import Suite
 from rewardlab.pipeline.suite_record import choices, write_record
-from rewardlab.reports.card_sections import card_tables
-from rewardlab.reports.cards import load_cards
-from rewardlab.reports.page import write_report
+from rewardlab.reports.claim import Claim
+from rewardlab.reports.collect import load_eval
+from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.reports.suite import suite_sections
 
-KINDS = ("annotate", "sft", "samples", "pairs", "rm", "card", "ppo", "validate", "eval")
+KINDS = ("annotate", "sft", "samples", "pairs", "rm", "ppo", "validate", "eval")
 
 
 def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
@@ -30,28 +34,50 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
     for line in found:
         typer.echo(str(line))
     folders = [path for cell in done for path in cell.evaluations(root)]
-    ppo, rm, pairs, cards = (
-        [stage.folder(root).path for stage in stages_of(done, kind)] for kind in ("ppo", "rm", "pairs", "card")
-    )
-    if not folders and not cards:
+    if not folders:
         typer.echo("no cell was evaluated, so there is no table")
         return
-    if folders:
-        compare(folders)
-    if cards:
-        typer.echo(card_tables(load_cards(cards)))
+    compare(folders)
+    judge_claims(suite.claim, done, root)
+    kinds = {kind: [stage.folder(root).path for stage in stages_of(done, kind)] for kind in ("ppo", "rm", "pairs")}
     page = write_report(
         out,
         folders,
-        ppo,
-        rm,
-        pairs,
+        kinds["ppo"],
+        kinds["rm"],
+        kinds["pairs"],
         times,
-        card_runs=cards,
         command=f"rewardlab suite run ({suite.name})",
         more=suite_sections([(cell.title, why) for cell, why in board.failures()], found),
+        suite=SuiteFacts(suite.name, suite.title, suite.budget, suite.claim),
     )
     typer.echo(f"report: {page} and {page.with_suffix('.html').name} beside it")
+
+
+def judge_claims(claims: Sequence[Claim], done: Sequence[Cell], root: Path) -> None:
+    """Have the answers judged that a claim compares by a judge, seed by seed; what cannot be judged is told."""
+    for claim in claims:
+        for cell in done if claim.measure == "judged" and not claim.not_testable else ():
+            rivals = [other for other in done if other.method == claim.than and _place(other) == _place(cell)]
+            if cell.method == claim.better and rivals and has_judge(cell.config):
+                _judge(cell, rivals[0], claim.decoding, root)
+
+
+def _place(cell: Cell) -> tuple[str, str, int]:
+    return cell.task, cell.model, cell.seed
+
+
+def _judge(cell: Cell, rival: Cell, decoding: Literal["sampled", "greedy"], root: Path) -> None:
+    """All evaluations of the one with those of the other that have the same items."""
+    problems = []
+    pairs = list(product(cell.evaluations(root), rival.evaluations(root)))
+    for a, b in pairs:
+        try:
+            judge_runs(load_eval(a), load_eval(b), cell.config, root, decoding)
+        except RewardlabError as error:
+            problems.append(str(error))
+    if len(problems) == len(pairs):
+        typer.echo(f"{cell.title} and {rival.method} are not judged: {problems[0]}", err=True)
 
 
 def print_failures(board: Board) -> None:

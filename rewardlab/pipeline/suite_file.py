@@ -10,7 +10,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from rewardlab.config import Section
-from rewardlab.errors import ConfigError
+from rewardlab.errors import ConfigError, UnknownNameError
+from rewardlab.reports.claim import Claim
 from rewardlab.types import AnswerFormat, PairKind
 
 PACKAGED = Path(__file__).resolve().parents[1] / "suites"
@@ -40,18 +41,6 @@ class Method(Section):
         return self
 
 
-class Claim(Section):
-    """One published claim that the suite says something of: one method is better than another."""
-
-    id: str = Field(description="its number, such as C11")
-    says: str = Field(description="the claim, one sentence")
-    published: str = Field("", description="the published size, such as +1.54")
-    better: str = Field(description="name of the method that should win")
-    than: str = Field(description="name of the method it is compared with")
-    column: str = Field("average", description="column of the table that is compared")
-    decoding: Literal["sampled", "greedy"] = Field("sampled", description="decoding that is compared")
-
-
 class Suite(Section):
     """What a suite file holds."""
 
@@ -74,7 +63,13 @@ class Suite(Section):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Suite:
-        problems = [*_repeated(self), *_unmatched(self), *_grid_problems(self), *_budget_problems(self)]
+        problems = [
+            *_repeated(self),
+            *_unmatched(self),
+            *_grid_problems(self),
+            *_budget_problems(self),
+            *_claim_problems(self),
+        ]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -155,6 +150,16 @@ def _settings_of_ppo(suite: Suite) -> list[tuple[str, dict[str, Any]]]:
     """Where settings of PPO stand, and what stands there."""
     own = [(f"method {m.name or number}", m.settings) for number, m in enumerate(suite.method, 1) if m.stage == "ppo"]
     return [("[settings]", suite.settings), *own]
+
+
+def _claim_problems(suite: Suite) -> list[str]:
+    known = [method.name for method in suite.method if method.name is not None]
+    return [
+        f"claim {claim.id}: {UnknownNameError('name of a method', name, known)}"
+        for claim in suite.claim
+        for name in claim.methods
+        if name not in known
+    ]
 
 
 def _read(path: Path, behind: tuple[Path, ...] = ()) -> dict[str, Any]:

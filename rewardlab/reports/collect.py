@@ -39,6 +39,7 @@ class EvalRun:
         key: Its method; ``seed`` tells its runs apart.
         cells: (column, decoding) -> predictions.
         cost: What its method consumed, by stage.
+        budget: What PPO spent: steps, updates, tokens, device_seconds, prompts and their order; empty without PPO.
         model_run: Folder of the trained run, or None.
         version: Package version and commit that made it.
         command, fingerprint: How it was made.
@@ -49,6 +50,7 @@ class EvalRun:
     seed: int
     cells: Mapping[Position, CellData]
     cost: Cost
+    budget: Mapping[str, Any]
     model_run: Path | None
     version: str
     command: str
@@ -154,8 +156,9 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
         seed=int(result["seed"]),
         cells=read_cells(path, result["columns"]),
         cost=Cost.read(result["cost"], str(path)),
+        budget=dict(result.get("budget") or {}),
         model_run=Path(trained) if trained else None,
-        version=version_of(provenance),
+        version=_version(provenance),
         command=str(provenance.get("command", "")),
         fingerprint=str(config.get("fingerprint", "")),
     )
@@ -229,8 +232,7 @@ def _model_name(config: Mapping[str, Any]) -> str:
     return str(config.get("config", {}).get("model", {}).get("name", ""))
 
 
-def version_of(provenance: Mapping[str, Any]) -> str:
-    """Package version and commit in a run's provenance."""
+def _version(provenance: Mapping[str, Any]) -> str:
     package = provenance.get("packages", {}).get("rewardlab", "unknown version")
     commit = (provenance.get("commit") or "")[:9]
     return " ".join(part for part in (package, commit, "modified" if provenance.get("dirty") else "") if part)

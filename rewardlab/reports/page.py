@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rewardlab.reports.blocks import Section, to_markdown
-from rewardlab.reports.card_sections import write_card_tables
-from rewardlab.reports.cards import load_cards
 from rewardlab.reports.charts import Picture, write_picture
-from rewardlab.reports.collect import Collected, collect
+from rewardlab.reports.claim import Claim
+from rewardlab.reports.claim_measures import Evidence
+from rewardlab.reports.claims import findings, write_claims
+from rewardlab.reports.collect import collect
 from rewardlab.reports.differences import default_against, gains
 from rewardlab.reports.html import to_html
+from rewardlab.reports.judged_runs import judged_folders, load_judged
 from rewardlab.reports.related import Related
 from rewardlab.reports.render import write_tables
-from rewardlab.reports.sections import Report, Timings, sections
+from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
 from rewardlab.reports.statistics import RESAMPLES
-from rewardlab.reports.table import build_table
+from rewardlab.reports.table import ComparisonTable, build_table
 from rewardlab.runs import write_atomic
 
 TITLE = "Which reward was better"
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteFacts:
+    """What a report says of the suite behind it.
+
+    Attributes:
+        name, title: Of the suite; its file is called like it.
+        budget: What PPO rows were given the same number of.
+        claims: Published claims that its rows say something of.
+    """
+
+    name: str
+    title: str = ""
+    budget: str = "updates"
+    claims: Sequence[Claim] = ()
+
+    def about(self, table: ComparisonTable) -> dict[str, Any]:
+        """The head of ``claims.json``."""
+        models = list(dict.fromkeys(row.key.model for row in table.rows))
+        seeds = sorted({seed for row in table.rows for seed in row.seeds})
+        command = f"rewardlab suite run experiments/{self.name}.toml"
+        return {"suite": self.name, "title": self.title, "command": command, "models": models, "seeds": seeds}
 
 
 def write_report(
@@ -30,44 +57,43 @@ def write_report(
     pair_runs: Sequence[Path] = (),
     timings: Timings | None = None,
     *,
-    card_runs: Sequence[Path] = (),
     convention: str = "rllr",
     resamples: int = RESAMPLES,
     command: str = "",
     more: Sequence[Section] = (),
+    suite: SuiteFacts | None = None,
 ) -> Path:
     """Write report.md, report.html, table.md, table.tex, table.csv and the pictures into the folder ``path``.
-
-    A report of reward models alone has their table in table.csv and no other; beside evaluations it is called
-    reward_models.csv. Their differences stand in reward_model_differences.csv.
 
     Args:
         path: Folder of the report; made when missing.
         evals: Evaluation folders, or what else :func:`~rewardlab.reports.collect.collect` takes.
-        ppo_runs, rm_runs, pair_runs, card_runs: Folders of those stages; unreadable ones are logged and left out.
+        ppo_runs, rm_runs, pair_runs: Folders of those stages; unreadable ones are logged and left out.
         timings: Stage -> folder and seconds of each run, in the order to print them.
         convention: ``rllr`` or ``ppo-nlu``.
         resamples: Bootstrap resamples.
         command: What was typed to make the report; printed under it.
         more: Sections that stand behind the differences between methods.
+        suite: The suite that was run; its claims are measured, and written to claims.md and claims.json too.
     Returns:
         ``report.md``.
     Raises:
-        InputError: No evaluation could be used, and there is no card.
+        InputError: No evaluation could be used.
     """
-    cards = load_cards(card_runs)
-    evals = list(evals)
-    collected = collect(evals) if evals or not cards.runs else Collected([])
+    collected = collect(evals)
     table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
     found = gains(table, default_against(table))
-    related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
-    report = Report(path, table, found, related, timings, command, cards)
+    facts = suite or SuiteFacts("")
+    judged = load_judged(judged_folders(collected.runs))
+    claims = findings(facts.claims, Evidence(table, judged))
+    related = Related(ppo_runs, rm_runs, pair_runs)
+    report = Report(path, table, found, related, timings, command, claims, judged, facts.budget)
     shown = sections(report)
-    shown[2:2] = more
-    if table.rows:
-        write_tables(table, path)
-    if cards.runs:
-        write_card_tables(cards, path, "reward_models" if table.rows else "table")
+    place = next((place + 1 for place, section in enumerate(shown) if section.title == DIFFERENCES), 0)
+    shown[place:place] = more
+    if claims:
+        write_claims(claims, path, facts.about(table))
+    write_tables(table, path)
     _write_markdown(path / "report.md", shown, command)
     write_atomic(path / "report.html", to_html(TITLE, shown, report))
     return path / "report.md"

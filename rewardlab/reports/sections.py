@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from rewardlab.errors import InputError
+from rewardlab.errors import InputError, RewardlabError
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
-from rewardlab.reports.card_sections import card_origins, card_sections
-from rewardlab.reports.cards import NO_CARDS, Cards
+from rewardlab.reports.budgets import budget_lines, budgets_grid
 from rewardlab.reports.charts import Picture
+from rewardlab.reports.claims import VERDICTS, Finding, claims_grid
 from rewardlab.reports.differences import (
     Gain,
     Split,
@@ -23,17 +25,31 @@ from rewardlab.reports.differences import (
 )
 from rewardlab.reports.hacking import hacking_blocks
 from rewardlab.reports.in_short import in_short
+from rewardlab.reports.judged_runs import JudgedRun, judged_blocks
 from rewardlab.reports.label_shares import all_label_shares, shares_grid, shares_pictures
-from rewardlab.reports.pair_kinds import pair_blocks
-from rewardlab.reports.plots import colours_of, curves_picture, load_curves, saturation_picture
+from rewardlab.reports.plots import (
+    PAIR_KINDS,
+    colours_of,
+    curves_picture,
+    load_curves,
+    pair_kinds_picture,
+    saturation_picture,
+)
 from rewardlab.reports.related import Related, method_names, trained_folder
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, all_sources, grid, notes, sources_at
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import ComparisonTable, Row, mean_summary, shown_value
 from rewardlab.reports.tradeoffs import cost_picture, headline, kl_picture, quality_picture
-from rewardlab.runs import relative_path
+from rewardlab.runs import read_json, relative_path
 
+logger = logging.getLogger(__name__)
+
+SIZES = (
+    "Sizes in points are differences of the first method to the second; label shift: how much nearer its label shares "
+    "lie to gold's; judged: items it won less items it lost."
+)
+DIFFERENCES = "Differences between methods"
 Timings = Mapping[str, Sequence[tuple[Path, float]]]
 """Stage -> folder and seconds of each of its runs."""
 
@@ -49,7 +65,9 @@ class Report:
         related: The other runs.
         timings: Stages in the order to print them.
         command: What was typed to make it; printed under it.
-        cards: Report cards of reward models.
+        claims: What was found of a suite's claims.
+        judged: Comparisons by a judge.
+        budget: What PPO rows were given the same number of: updates, tokens or seconds.
     """
 
     folder: Path
@@ -58,7 +76,9 @@ class Report:
     related: Related = field(default_factory=Related)
     timings: Timings | None = None
     command: str = ""
-    cards: Cards = NO_CARDS
+    claims: Sequence[Finding] = ()
+    judged: Sequence[JudgedRun] = ()
+    budget: str = "updates"
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -67,30 +87,27 @@ class Report:
 
 
 def sections(report: Report) -> list[Section]:
-    """The whole report, in order; where nothing but reward models was measured, what concerns them."""
-    pairs = Section("Pairs among samples of the SFT model", pair_blocks(report.related.pairs))
-    time = Section("Time", _timings(report.timings or {}))
-    if not report.table.rows:
-        origins = Section("How each reward model was made", [Table(card_origins(report.cards, report.folder))])
-        return [*card_sections(report.cards), pairs, time, origins]
+    """The whole report, in order."""
     table, curves = report.table, load_curves(report.related.ppo, method_names(report.table))
     trained = [row.name for row in table.rows if row.key.reward]
     colours = colours_of([*trained, *(run.method for run in curves), *(row.name for row in table.rows)])
     return [
         Section("Methods compared", [Table(grid(table)), Notes(notes(table))]),
-        Section("Differences between methods", _differences(report)),
+        Section("What each method was given", _budgets(report)),
+        *([Section("Claims", _claims(report.claims))] if report.claims else []),
+        Section(DIFFERENCES, _differences(report)),
         Section("How much of each gain is sharpening", _sharpening(report)),
         Section("Accuracy against KL", _kl(kl_picture(table, curves, colours))),
         Section("Accuracy against cost", _drawn(cost_picture(table, colours), "No method was measured.", COST)),
         Section("Answers that could not be read, and rationale quality", _quality(table)),
+        *([Section("Judged answers", judged_blocks(report.judged))] if report.judged else []),
         Section("Label shares of answers", _label_shares(table)),
         Section("Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES)),
         Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
         Section("Reward hacking", hacking_blocks(curves)),
-        pairs,
-        *card_sections(report.cards),
+        Section("Pairs among samples of the SFT model", _pairs(report.related.pairs)),
         Section("Reward models", _reward_models(report.related.rm)),
-        time,
+        Section("Time", _timings(report.timings or {})),
         Section("How each row was made", _origins(report)),
     ]
 
@@ -102,6 +119,19 @@ COST = "Cost of one seed, mean over seeds; methods of equal cost stand side by s
 
 def _drawn(picture: Picture | None, missing: str, explained: str) -> list[Block]:
     return [Text(missing)] if picture is None else [picture, Text(explained)]
+
+
+def _budgets(report: Report) -> list[Block]:
+    explained = (
+        "Cost of one seed, mean over seeds: gold labels read and annotator calls in all stages behind a row, and the "
+        "seconds of all of them; PPO tokens are those it generated, PPO seconds those of its own steps."
+    )
+    return [Table(budgets_grid(report.table)), Notes([*budget_lines(report.table, report.budget), explained])]
+
+
+def _claims(found: Sequence[Finding]) -> list[Block]:
+    explained = [f"{word}: {meaning}." for word, meaning in VERDICTS.items()]
+    return [Table(claims_grid(found)), Notes([SIZES, *explained])]
 
 
 def _kl(picture: Picture | None) -> list[Block]:
@@ -202,6 +232,45 @@ def _summary_cells(row: Row, positions: Iterable[tuple[str, str]], names: Iterab
 def _plain(sources: Sequence[Source]) -> list[Source]:
     """Without the values, which are of another number."""
     return [replace(source, value="") for source in sources]
+
+
+def _pairs(pair_runs: Iterable[Path]) -> list[Block]:
+    found, sources = pair_distribution(pair_runs)
+    picture = pair_kinds_picture(found, sources)
+    if picture is None:
+        return [Text("No pairs were sampled from an SFT model.")]
+    shares = [
+        Told(
+            f"{task}: {shown_value(kinds['rationale_sensitive'])} % rationale-sensitive of {kinds['n']:.0f} pairs",
+            sources[task],
+        )
+        for task, kinds in found.items()
+    ]
+    return [picture, Sentences(shares)]
+
+
+def pair_distribution(pair_runs: Iterable[Path]) -> tuple[dict[str, dict[str, float]], dict[str, list[Source]]]:
+    """Kinds of the pairs among samples, over all folders.
+
+    Returns:
+        Task -> share of each kind, and ``n``, the number of pairs; and task -> the folders they were counted in.
+    """
+    parts: dict[str, list[Mapping[str, Any]]] = {}
+    sources: dict[str, list[Source]] = {}
+    for path in pair_runs:
+        try:
+            for task, found in read_json(path / "manifest.json")["distribution"].items():
+                parts.setdefault(task, []).append(found)
+                sources.setdefault(task, []).append(Source(path, shown_value(float(found["rationale_sensitive"]))))
+        except (RewardlabError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("%s: left out of the pair distribution (%s)", path, error)
+    return {task: _pooled(shares) for task, shares in parts.items()}, sources
+
+
+def _pooled(parts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    total = sum(float(part["n"]) for part in parts)
+    pooled = {kind: sum(float(part[kind]) * float(part["n"]) for part in parts) / total for kind in PAIR_KINDS}
+    return {**pooled, "n": total}
 
 
 def _reward_models(rm_runs: Iterable[Path]) -> list[Block]:

@@ -30,6 +30,7 @@ def eval_folder(
     commit: str = "a" * 40,
     model: str = "tiny",
     labels: Sequence[str] = LABELS,
+    budget: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write an evaluation whose cells hold (gold, answers); stored intervals are placeholders of width 0."""
     rows: list[dict[str, Any]] = []
@@ -47,7 +48,8 @@ def eval_folder(
     write_answers(path, [Prediction(**row) for row in rows])
     summary = {"method": method, "start": start, "reward": reward, "seed": seed, "columns": result, "shots": 0}
     costs = dict(zip(("gold_labels", "annotator_calls", "seconds"), cost, strict=True))
-    write_json(path / "result.json", {**summary, "cost": costs, "model_run": str(model_run) if model_run else None})
+    made = {"cost": costs, "model_run": str(model_run) if model_run else None, "budget": budget or {}}
+    write_json(path / "result.json", {**summary, **made})
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +18,11 @@ from rewardlab.config import RunConfig
 from rewardlab.errors import InputError
 from rewardlab.evaluation.judge import Contest, Verdict, judge_contests, read_contests
 from rewardlab.pipeline import Pipeline
+from rewardlab.reports.blocks import Section, to_markdown
+from rewardlab.reports.collect import collect
 from rewardlab.reports.judged import judged_lines, tallies
-from rewardlab.runs import write_json
+from rewardlab.reports.judged_runs import NET, judged_blocks, judged_folders, load_judged
+from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example
 from tests.support.runs import eval_folder
@@ -180,6 +184,22 @@ def test_the_command_judges_two_runs_by_the_oracle(runs: Path) -> None:
     rows = [json.loads(line) for line in (runs / "verdicts.jsonl").read_text().splitlines()]
     assert len(rows) == 40
     assert sum(row["winner"] == "a" for row in rows) >= 36
+
+
+def test_verdicts_are_stored_and_found_beside_their_evaluations(runs: Path) -> None:
+    _invoke(runs)
+    _invoke(runs)  # the same question, the same folder
+    evals = collect([runs / "eval"]).runs
+    (folder,) = [path for path in judged_folders(evals) if read_json(path / "config.json")["identity"]["limit"] is None]
+    assert folder.parent == runs / "judge"
+    (judged,) = load_judged([folder])
+    assert (judged.a, judged.b, judged.decoding) == (("PPO", "right"), ("SFT", "wrong"), "greedy")
+    assert sum(judged.values(NET).values()) >= 32  # 36 won, 4 lost
+    assert judged_folders(evals[:1]) == []
+    text = to_markdown("T", [Section("Judged", judged_blocks([judged]))])
+    assert re.search(r"\| PPO \| SFT \| greedy \| \d+\.\d \[.*\] \| 40 \| 1 \| sandbox \|", text)
+    (folder / "result.json").write_text("{}")
+    assert load_judged([folder]) == []
 
 
 def test_a_limit_draws_items(runs: Path) -> None:

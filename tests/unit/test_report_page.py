@@ -96,6 +96,7 @@ def test_the_page_has_what_the_papers_show(page: Path) -> None:
     titles = re.findall(r'<section id="[^"]*">\s*<h2>([^<]*)', text)
     assert titles == [
         "Methods compared",
+        "What each method was given",
         "Differences between methods",
         "How much of each gain is sharpening",
         "Accuracy against KL",
@@ -156,7 +157,7 @@ def test_related_runs_are_found_by_their_fingerprints(tmp_path: Path) -> None:
     moved = Path("elsewhere") / "ppo" / ppo.name
     folder = eval_folder(tmp_path / "runs" / "eval" / "toy-ddd", columns={"toy": both(1, 1, 4)}, model_run=moved)
     found = related(collect([folder]).runs)
-    assert found == Related([ppo], [rm], [pairs], [])
+    assert found == Related([ppo], [rm], [pairs])
     assert related(collect([folder]).runs, [unused]).pairs == [pairs, unused]
 
 

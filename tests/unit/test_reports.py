@@ -26,6 +26,7 @@ from rewardlab.reports.differences import (
     splits,
 )
 from rewardlab.reports.page import write_report
+from rewardlab.reports.sections import pair_distribution
 from rewardlab.reports.significance import PairedTest
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import build_table
@@ -197,7 +198,7 @@ def test_the_page_shows_every_section(runs: Path) -> None:
     )
     text = page.read_text()
     expected = ["table.md", "table.tex", "table.csv", "reward_curves.svg", "lambda_saturation.svg", "pair_kinds.svg"]
-    expected += ["report.html", "accuracy_kl.svg", "accuracy_cost.svg", "label_shares_0.svg"]
+    expected += ["report.html", "accuracy_kl.svg", "accuracy_cost.svg", "label_shares_0.svg", "hacking.svg"]
     assert sorted(path.name for path in page.parent.iterdir()) == sorted(["report.md", *expected])
     assert "* RLLR is better than SFT w. rationale on toy: +25.0 points [" in text
     assert "<summary>All 2 comparisons, column by column</summary>" in text
@@ -215,6 +216,16 @@ def test_a_page_without_optional_parts_says_so(runs: Path) -> None:
     for line in ("No PPO run was given.", "No run uses λ.", "No reward model was given.", "Not recorded."):
         assert line in text
     assert "Not available: no method 'SFT w. rationale' among the runs" in text
+
+
+def test_pair_shares_are_pooled_by_their_numbers(tmp_path: Path) -> None:
+    folders = [pairs_folder(tmp_path / "a", "toy", 0.9, 300), pairs_folder(tmp_path / "b", "toy", 0.5, 100)]
+    folders.append(pairs_folder(tmp_path / "label pairs", "other", 0.0, 0))
+    # (0.9 * 300 + 0.5 * 100) / 400
+    found, sources = pair_distribution([*folders, tmp_path / "missing"])
+    assert list(found) == ["toy"]
+    assert (found["toy"]["rationale_sensitive"], found["toy"]["n"]) == (pytest.approx(0.8), 400)
+    assert [(source.path.name, source.value) for source in sources["toy"]] == [("a", "90.0"), ("b", "50.0")]
 
 
 @pytest.fixture
@@ -265,7 +276,7 @@ def test_compare_without_runs_is_bad_input(app: typer.Typer) -> None:
 def test_an_evaluation_keeps_what_the_row_needs(runs: Path) -> None:
     run = load_eval(runs / "eval" / "rllr-0")
     assert (run.key.method, run.key.start, run.key.reward, run.seed) == ("RLLR", "sft-rationale", "label", 0)
-    assert run.cost == {"gold_labels": 100, "annotator_calls": 200, "seconds": 30.0}
+    assert run.cost.totals() == {"gold_labels": 100, "annotator_calls": 200, "seconds": 30.0}
     assert run.version == "0.1.0 aaaaaaaaa"
     assert run.cells["toy", "greedy"].metrics == ("accuracy",)
     assert len(run.cells["toy", "greedy"].ids) == 200

@@ -1,0 +1,89 @@
+"""Two evaluated runs before a judge, as a run folder: asked once, read by reports and claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rewardlab.config import RunConfig, fingerprint
+from rewardlab.evaluation.judge import Contest, Verdict
+from rewardlab.evaluation.predict import Decoding
+from rewardlab.pipeline.stages import Pipeline
+from rewardlab.reports.collect import EvalRun
+from rewardlab.reports.judged_runs import STAGE, store_verdicts
+from rewardlab.runs import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a judge said, where it is stored, and what the annotator spent (name -> text)."""
+
+    path: Path
+    contests: Sequence[Contest]
+    verdicts: Sequence[Verdict]
+    spent: dict[str, str]
+
+
+def judge_runs(
+    a: EvalRun,
+    b: EvalRun,
+    config: RunConfig,
+    root: Path,
+    decoding: Decoding,
+    limit: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Judged:
+    """Judge the answers of two evaluations side by side, in both orders, and store the verdicts below ``root``.
+
+    Args:
+        a, b: The evaluations; they share their test items.
+        config: Names the tasks and the annotator.
+        root: Folder of runs; answers are journaled there, so that asking again costs nothing.
+        decoding: Whose responses are read.
+        limit: Most items of a column, drawn; None takes all.
+        say: Takes the line that says who judges.
+    Raises:
+        InputError: They share no item, or the data no longer have those they share.
+    """
+    from rewardlab.annotate import build_annotator, choose_annotator
+    from rewardlab.annotate.bundled import written_tasks
+    from rewardlab.evaluation.judge import judge_contests, read_contests
+
+    splits = Pipeline(config, root).splits
+    tests = {column: {row.id: row for row in rows} for split in splits.values() for column, rows in split.tests.items()}
+    contests = read_contests(a.path, b.path, tests, decoding, limit=limit, seed=config.data.seed)
+    choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
+    rows = {name: split.labelled for name, split in splits.items()}
+    asked = build_annotator(choice.name, config, root / "annotations", rows)
+    say(f"{len(contests)} pairs, judged by {choice.name} ({choice.reason}), in both orders")
+    verdicts = judge_contests(asked, contests)
+    folder = _folder(a, b, config, root, decoding, choice.name, limit)
+    store_verdicts(folder, (a, b), contests, verdicts)
+    return Judged(folder.path, contests, verdicts, {name: str(amount) for name, amount in asked.spent().items()})
+
+
+def has_judge(config: RunConfig) -> bool:
+    """True when the annotator behind a configuration can tell good rationales: the oracle, or a hosted model."""
+    from rewardlab.annotate import choose_annotator
+    from rewardlab.tasks import resolve_tasks
+
+    names = [task.name for task in resolve_tasks(config.task)]
+    return choose_annotator(config.annotate, config.model, names).name in ("sandbox", "openai")
+
+
+def _folder(
+    a: EvalRun, b: EvalRun, config: RunConfig, root: Path, decoding: Decoding, annotator: str, limit: int | None
+) -> RunFolder:
+    asked = config.annotate.model_dump(mode="json")
+    identity: dict[str, Any] = {
+        "a": a.path.name,
+        "b": b.path.name,
+        "decoding": decoding,
+        "annotator": annotator,
+        "limit": limit,
+    }
+    identity |= {"annotate": {key: asked[key] for key in ("model", "oracle_weight", "temperature")}}
+    name = f"{a.path.name}-and-{fingerprint({'stage': STAGE, **identity})}"
+    return RunFolder(root / STAGE / name, STAGE, identity, config.model_dump(mode="json"))

@@ -1,0 +1,231 @@
+"""What claims compare, measured from runs: a difference, a ratio or a share, each with its 95 % interval.
+
+Every measure gives a statistic per seed on all items and on resamples of them, or per seed alone, so that
+``statistics.estimate`` makes all intervals. S seeds, B resamples, n items.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from rewardlab.errors import InputError
+from rewardlab.evaluation.answers import PREDICTIONS_FILE
+from rewardlab.metrics import Floats
+from rewardlab.reports.cells import CellData, Position
+from rewardlab.reports.claim import Claim, MeasureName
+from rewardlab.reports.collect import cells_by_seed
+from rewardlab.reports.judged_runs import JudgedRun, net_estimate
+from rewardlab.reports.label_shares import distance_draws
+from rewardlab.reports.related import trained_folder
+from rewardlab.reports.render import Source, all_sources
+from rewardlab.reports.statistics import (
+    SEEDS_FOR_T,
+    Estimate,
+    SeedDraws,
+    draws_of,
+    estimate,
+    mean_of,
+    measured,
+    paired_seeds,
+)
+from rewardlab.reports.table import AVERAGE, ComparisonTable, Row
+from rewardlab.runs import read_json, read_jsonl
+
+Cells = Mapping[int, CellData]
+"""Seed -> cell."""
+
+
+class UntestableError(InputError):
+    """A claim that the runs say nothing of; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What claims are measured on.
+
+    Attributes:
+        table: The comparison; without rows for a suite of reward models alone.
+        judged: Comparisons by a judge.
+        pair_kinds: Task, or the average -> share of rationale-sensitive pairs.
+        rank_difference: A claim about reward models -> its size as a share; raises UntestableError.
+    """
+
+    table: ComparisonTable
+    judged: Sequence[JudgedRun] = ()
+    pair_kinds: Mapping[str, Estimate] = field(default_factory=dict)
+    rank_difference: Callable[[Claim], Estimate] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A claim's size in the unit of its measure, and the runs behind it."""
+
+    estimate: Estimate
+    sources: Sequence[Source] = ()
+
+
+def measure(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    """The size of a claim for one base model.
+
+    Raises:
+        UntestableError, UnpairedError: It cannot be measured on these runs, and why.
+    """
+    if claim.not_testable:
+        raise UntestableError(claim.not_testable)
+    return MEASURES[claim.measure](claim, model, evidence)
+
+
+def _accuracy(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    metrics = evidence.table.metrics
+    return _difference(claim, model, evidence, lambda column, cells, _: draws_of(cells, metrics[column]))
+
+
+def _label_shift(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    """How much nearer the better method's label shares lie to gold's."""
+
+    def nearness(column: str, cells: Cells, _: Row) -> SeedDraws:
+        if any(not cell.labels for cell in cells.values()):
+            raise UntestableError(f"{column} has numbers, no labels")
+        drawn = distance_draws(cells)
+        return SeedDraws(-drawn.values, -drawn.draws)
+
+    return _difference(claim, model, evidence, nearness)
+
+
+def _quality(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    def quality(column: str, cells: Cells, row: Row) -> SeedDraws:
+        known = {cell: _qualities(row, cell, (column, claim.decoding)) for cell in cells.values()}
+        return measured(cells, lambda cell, counts: _weighted(known[cell], counts))
+
+    return _difference(claim, model, evidence, quality)
+
+
+def _difference(
+    claim: Claim, model: str, evidence: Evidence, draws: Callable[[str, Cells, Row], SeedDraws]
+) -> Measured:
+    """Better minus than in the claim's column, in points."""
+    better, than = (find_row(evidence.table, name, model) for name in claim.methods)
+    parts = []
+    for column in columns_of(claim, evidence.table):
+        a, b = (cells_by_seed(row.runs, (column, claim.decoding)) for row in (better, than))
+        seeds = paired_seeds(a, b, (better.name, than.name))
+        left, right = ({seed: side[seed] for seed in seeds} for side in (a, b))
+        parts.append(draws(column, left, better).minus(draws(column, right, than)))
+    if len({len(part.values) for part in parts}) > 1:
+        raise UntestableError(f"{better.name} and {than.name} share other seeds in other columns")
+    return Measured(in_points(estimate(mean_of(parts))), [*all_sources(better), *all_sources(than)])
+
+
+def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    """Training time of the one over that of the other; Student's t on the logarithms of the seeds' ratios."""
+    rows = [find_row(evidence.table, name, model) for name in claim.methods]
+    seconds = [_training_seconds(row) for row in rows]
+    seeds = sorted(set(seconds[0]) & set(seconds[1]))
+    if len(seeds) < SEEDS_FOR_T:
+        raise UntestableError(f"{len(seeds)} seeds with both times; the interval of a ratio needs {SEEDS_FOR_T}")
+    logs = estimate(_of_seeds([math.log(seconds[0][seed] / seconds[1][seed]) for seed in seeds]))
+    value, low, high = (math.exp(each) for each in (logs.value, logs.low, logs.high))
+    found = replace(logs, value=value, low=low, high=high, sd=None)
+    return Measured(found, [source for row in rows for source in all_sources(row)])
+
+
+def _pair_kinds(claim: Claim, _: str, evidence: Evidence) -> Measured:
+    """Share of rationale-sensitive pairs among samples of the SFT model, in per cent."""
+    if claim.column not in evidence.pair_kinds:
+        known = ", ".join(evidence.pair_kinds) or "none"
+        raise UntestableError(f"no pairs were sampled from an SFT model for {claim.column}; there are {known}")
+    return Measured(in_points(evidence.pair_kinds[claim.column]))
+
+
+def _rank_accuracy(claim: Claim, _: str, evidence: Evidence) -> Measured:
+    """How much more of the pairs of one test set the better reward model ranks right, in points."""
+    if evidence.rank_difference is None:
+        raise UntestableError("no reward model has a report card")
+    return Measured(in_points(evidence.rank_difference(claim)))
+
+
+def _judged(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    """Items won less items lost before a judge."""
+    better, than = (find_row(evidence.table, name, model) for name in claim.methods)
+    found = [run for run in evidence.judged if run.is_between(better, than, claim.decoding)]
+    if not found:
+        raise UntestableError(f"no judge has compared {better.name} with {than.name}, {claim.decoding} decoding")
+    return Measured(in_points(net_estimate(found, better, claim.column)), [Source(run.path) for run in found])
+
+
+MEASURES: Mapping[MeasureName, Callable[[Claim, str, Evidence], Measured]] = {
+    "accuracy": _accuracy,
+    "quality": _quality,
+    "judged": _judged,
+    "label shift": _label_shift,
+    "seconds": _seconds,
+    "pair kinds": _pair_kinds,
+    "rm accuracy": _rank_accuracy,
+}
+
+
+def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:
+    """The row of a method with a base model; raises UntestableError for none or several."""
+    found = [row for row in table.rows if (row.key.method, row.key.model) == (method, model)]
+    if len(found) != 1:
+        raise UntestableError(f"{len(found) or 'no'} rows are called {method}" + (f" with {model}" if model else ""))
+    return found[0]
+
+
+def columns_of(claim: Claim, table: ComparisonTable) -> list[str]:
+    """The columns that a claim is about; raises UntestableError when the table lacks one."""
+    if claim.column == AVERAGE:
+        return list(table.metrics)
+    if claim.column not in table.metrics:
+        raise UntestableError(f"no column {claim.column}; there are {', '.join(table.metrics)}")
+    return [claim.column]
+
+
+def in_points(found: Estimate) -> Estimate:
+    """Times 100."""
+    sd = None if found.sd is None else 100 * found.sd
+    return replace(found, value=100 * found.value, low=100 * found.low, high=100 * found.high, sd=sd)
+
+
+def _of_seeds(values: Sequence[float]) -> SeedDraws:
+    """A statistic that seeds alone vary."""
+    return SeedDraws(np.array(values), np.repeat(np.array(values)[:, None], 2, axis=1))
+
+
+def _training_seconds(row: Row) -> dict[int, float]:
+    """Seed -> seconds that its trained stages took themselves, without what they started from."""
+    seconds: dict[int, float] = {}
+    for run in row.runs:
+        folder = trained_folder(run)
+        if folder is None:
+            raise UntestableError(f"{row.name}: its trained runs are not there to read times from")
+        took = float(read_json(folder / "result.json").get("stage_seconds", 0.0))
+        seconds[run.seed] = seconds.get(run.seed, 0.0) + took
+    if not all(seconds.values()):
+        raise UntestableError(f"{row.name}: a trained run has no time")
+    return seconds
+
+
+def _qualities(row: Row, cell: CellData, position: Position) -> Floats:
+    """Rationale quality of each item of a cell, NaN where the answer has none. Shape (n,)."""
+    folder = next(run.path for run in row.runs if run.cells.get(position) is cell)
+    column, decoding = position
+    known = {
+        str(line["id"]): line["quality"]
+        for line in read_jsonl(folder / PREDICTIONS_FILE)
+        if (line["column"], line["decoding"]) == (column, decoding)
+    }
+    found = np.array([np.nan if known.get(id) is None else known[id] for id in cell.ids], dtype=np.float64)
+    if np.isnan(found).all():
+        raise UntestableError(f"{row.name}: no rationale quality is known in {column}")
+    return found
+
+
+def _weighted(values: Floats, counts: Floats) -> Floats:
+    """Mean of the values that are there, under counts of shape (B, n). Shape (B,)."""
+    is_there = ~np.isnan(values)
+    return np.asarray((counts @ np.where(is_there, values, 0.0)) / (counts @ is_there), dtype=np.float64)

@@ -1,0 +1,169 @@
+"""Claims against measurements: size with its interval, verdict, and the table of all claims of a suite.
+
+One rule gives every verdict. A claim says in which range its size lies: a difference above 0, a ratio or a share
+between two numbers. It holds when the whole 95 % interval lies in that range, it does not hold when the whole
+interval lies outside, and where the interval reaches over an end the size is not beyond noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rewardlab.errors import RewardlabError
+from rewardlab.reports.claim import Claim, Unit
+from rewardlab.reports.claim_measures import Evidence, measure
+from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, markdown_grid
+from rewardlab.reports.statistics import Estimate
+from rewardlab.runs import write_atomic, write_json
+
+Verdict = Literal["holds", "does not hold", "not beyond noise", "not testable here"]
+VERDICTS: Mapping[Verdict, str] = {
+    "holds": "the whole 95 % interval lies where the claim says",
+    "does not hold": "the whole interval lies elsewhere",
+    "not beyond noise": "the interval lies on both sides",
+    "not testable here": "there is no such measurement, and why",
+}
+"""The words and what they mean, from the interval alone."""
+EXPLAINED = "Verdicts: " + "; ".join(f"**{word}**, {meaning}" for word, meaning in VERDICTS.items()) + "."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A claim and what was measured of it with one base model.
+
+    Attributes:
+        claim: What was claimed.
+        model: The base model.
+        estimate: Its size in the claim's unit; None when ``reason`` says why.
+        sources: The runs behind it.
+    """
+
+    claim: Claim
+    model: str
+    estimate: Estimate | None
+    reason: str = ""
+    sources: Sequence[Source] = ()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The word for it."""
+        return "not testable here" if self.estimate is None else verdict(self.estimate, self.claim.range)
+
+    @property
+    def size(self) -> str:
+        """The measured size as printed, such as ``+1.8 points [+0.4, +3.3]``; a dash without one."""
+        return MISSING if self.estimate is None else size_text(self.estimate, self.claim.unit)
+
+
+def verdict(found: Estimate, where: tuple[float, float]) -> Verdict:
+    """The word for an interval against the range that a claim names, both in the same unit."""
+    low, high = where
+    if low < found.low and found.high < high:
+        return "holds"
+    return "does not hold" if found.high <= low or found.low >= high else "not beyond noise"
+
+
+def size_text(found: Estimate, unit: Unit) -> str:
+    """A size with its interval."""
+    shown = [_number(each, unit) for each in (found.value, found.low, found.high)]
+    return f"{shown[0]} {'%' if unit == 'per cent' else unit} [{shown[1]}, {shown[2]}]"
+
+
+def findings(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
+    """Every claim with every base model of the table."""
+    models = list(dict.fromkeys(row.key.model for row in evidence.table.rows)) or [""]
+    return [_finding(claim, model, evidence) for claim in claims for model in models]
+
+
+def claims_grid(found: Sequence[Finding]) -> Grid:
+    """A line a claim: what it says, its published size, the measured one, the verdict."""
+    models = len({each.model for each in found}) > 1
+    titles = ["claim", "says", *(["model"] if models else []), "compared", "published", "measured", "seeds", "verdict"]
+    headings = [Heading(title, is_number=title == "seeds") for title in titles]
+    return Grid(headings, [_line(each, models) for each in found])
+
+
+def write_claims(found: Sequence[Finding], folder: Path, about: Mapping[str, Any]) -> list[Path]:
+    """Write ``claims.md`` and ``claims.json``; ``about`` names the suite, its title and its command."""
+    text = f"# Claims: {about['title'] or about['suite']}\n\n{EXPLAINED}\n\n{markdown_grid(claims_grid(found))}\n"
+    write_atomic(folder / "claims.md", text)
+    write_json(folder / "claims.json", {**about, "claims": [_stored(each) for each in found]})
+    return [folder / "claims.md", folder / "claims.json"]
+
+
+def _finding(claim: Claim, model: str, evidence: Evidence) -> Finding:
+    try:
+        measured = measure(claim, model, evidence)
+    except RewardlabError as error:
+        return Finding(claim, model, None, str(error))
+    return Finding(claim, model, measured.estimate, sources=measured.sources)
+
+
+def _line(found: Finding, with_model: bool) -> list[Cell]:
+    claim, size = found.claim, found.estimate
+    told = found.verdict + (f": {found.reason}" if found.reason else "")
+    return [
+        Cell(claim.id),
+        Cell(claim.says),
+        *([Cell(found.model)] if with_model else []),
+        Cell(compared_text(claim)),
+        Cell(claim.published or MISSING),
+        Cell(found.size, sources=found.sources),
+        Cell(MISSING if size is None else seeds_text(size)),
+        Cell(told, mark="best" if found.verdict == "holds" else ""),
+    ]
+
+
+def compared_text(claim: Claim) -> str:
+    """What stands against what, and where the claim holds unless that is above 0."""
+    between = f"{claim.better} against {claim.than}, " if claim.methods and claim.than else ""
+    what = "" if claim.measure == "accuracy" else f"{claim.measure}, "
+    low, high = claim.range
+    wanted = "" if claim.range == (0.0, float("inf")) else f"; holds {_range_text(low, high)}"
+    return MISSING if claim.not_testable else f"{between}{what}{_where(claim)}{wanted}"
+
+
+def _where(claim: Claim) -> str:
+    """Column and decoding, as far as the measure has them."""
+    if claim.measure == "seconds":
+        return "training alone"
+    is_decoded = claim.measure in ("accuracy", "quality", "judged", "label shift")
+    return f"{claim.column}, {claim.decoding}" if is_decoded else claim.column
+
+
+def seeds_text(found: Estimate) -> str:
+    """How many seeds, and whether the interval covers items only."""
+    return f"{found.seeds}" if found.basis == "seeds and items" else f"{found.seeds}, items only"
+
+
+def _range_text(low: float, high: float) -> str:
+    return f"above {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+
+
+def _number(value: float, unit: Unit) -> str:
+    """
+    >>> _number(1.84, "points"), _number(-0.02, "points"), _number(1.318, "times")
+    ('+1.8', '0.0', '1.32')
+    """
+    if unit != "points":
+        return f"{value:.2f}" if unit == "times" else f"{value:.1f}"
+    text = f"{abs(value):.1f}"
+    return text if text == "0.0" else f"{'+' if value > 0 else '−'}{text}"
+
+
+def _stored(found: Finding) -> dict[str, Any]:
+    """As ``claims.json`` holds it; numbers are in the claim's unit."""
+    size = None if found.estimate is None else asdict(found.estimate)
+    return {
+        **found.claim.model_dump(mode="json"),
+        "unit": found.claim.unit,
+        "model": found.model,
+        "compared": compared_text(found.claim),
+        "size": size,
+        "text": found.size,
+        "verdict": found.verdict,
+        "reason": found.reason,
+    }

@@ -1,0 +1,234 @@
+"""Claims of a suite file: how they are read, what each measure gives, which verdict the interval earns, the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from rewardlab.errors import ConfigError
+from rewardlab.evaluation.judge import Verdict
+from rewardlab.pipeline.suite_file import load_suite
+from rewardlab.reports.claim import Claim
+from rewardlab.reports.claim_measures import Evidence
+from rewardlab.reports.claims import Finding, findings, verdict, write_claims
+from rewardlab.reports.collect import collect
+from rewardlab.reports.judged_runs import JudgedRun
+from rewardlab.reports.page import SuiteFacts, write_report
+from rewardlab.reports.statistics import Estimate
+from rewardlab.reports.table import ComparisonTable, build_table
+from rewardlab.runs import read_json, read_jsonl, write_json, write_jsonl
+from tests.support.runs import answers_with, eval_folder
+
+RIGHT = {"SFT": (100, 102, 104), "PPO": (140, 142, 146)}
+"""Method -> right answers of 200 in each seed."""
+METHODS = '[[method]]\nname = "A"\nstage = "base"\n[[method]]\nname = "B"\nstage = "sft"\n'
+
+
+def claim(**given: Any) -> Claim:
+    """PPO against SFT on the one column."""
+    about = {"id": "C1", "says": "PPO beats SFT", "better": "PPO", "than": "SFT", "column": "toy", "decoding": "greedy"}
+    return Claim.model_validate({**about, **given})
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> ComparisonTable:
+    return make_table(tmp_path)
+
+
+def make_table(root: Path) -> ComparisonTable:
+    """Two methods of three seeds; PPO trained 30, 60 and 90 s, SFT 20, 40 and 60 s."""
+    for method, rights in RIGHT.items():
+        for seed, right in enumerate(rights):
+            trained = root / "trained" / f"{method}-{seed}"
+            write_json(trained / "config.json", {"stage": "ppo"})
+            write_json(trained / "result.json", {"stage_seconds": (3 if method == "PPO" else 2) * 10 * (seed + 1)})
+            columns = {"toy": {"greedy": answers_with(right, 200)}}
+            eval_folder(
+                root / "eval" / f"{method}-{seed}", method=method, seed=seed, columns=columns, model_run=trained
+            )
+    return build_table(collect([root / "eval"]).runs, decodings=("greedy",), resamples=300)
+
+
+def found(given: Claim, table: ComparisonTable, **evidence: Any) -> Finding:
+    (one,) = findings([given], Evidence(table, **evidence))
+    return one
+
+
+def test_a_difference_is_measured_in_points(table: ComparisonTable) -> None:
+    one = found(claim(), table)
+    # right answers differ by 40, 40 and 42 of 200
+    assert one.estimate is not None
+    assert one.estimate.value == pytest.approx(100 * (40 + 40 + 42) / 600)
+    assert (one.verdict, one.estimate.seeds) == ("holds", 3)
+    assert found(claim(better="SFT", than="PPO"), table).verdict == "does not hold"
+    assert found(claim(above=20.0), table).verdict == "not beyond noise"
+    assert one.size.startswith("+20.3 points [+")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "where", "word"),
+    [
+        (0.1, 2.0, (0.0, np.inf), "holds"),
+        (0.0, 2.0, (0.0, np.inf), "not beyond noise"),
+        (-2.0, 0.0, (0.0, np.inf), "does not hold"),
+        (-1.5, 1.9, (-2.0, 2.0), "holds"),
+        (-2.5, 1.9, (-2.0, 2.0), "not beyond noise"),
+        (2.1, 4.0, (-2.0, 2.0), "does not hold"),
+        (-9.0, 9.0, (-2.0, 2.0), "not beyond noise"),
+    ],
+)
+def test_the_verdict_is_where_the_interval_lies(low: float, high: float, where: Any, word: str) -> None:
+    assert verdict(Estimate((low + high) / 2, low, high, None, 3, "seeds and items"), where) == word
+
+
+def test_times_are_compared_as_a_ratio_of_the_trained_stages(table: ComparisonTable) -> None:
+    one = found(claim(measure="seconds", between=(1.4, 1.6)), table)
+    # 30/20, 60/40 and 90/60: 1.5 in every seed
+    assert one.size == "1.50 times [1.50, 1.50]"
+    assert one.verdict == "holds"
+
+
+def test_a_ratio_of_two_seeds_has_no_interval(tmp_path: Path) -> None:
+    whole = make_table(tmp_path)
+    runs = [run for row in whole.rows for run in row.runs if run.seed < 2]
+    one = found(claim(measure="seconds", above=1.0), build_table(runs, decodings=("greedy",), resamples=50))
+    assert (one.verdict, one.reason) == (
+        "not testable here",
+        "2 seeds with both times; the interval of a ratio needs 3",
+    )
+
+
+def test_label_shift_is_less_for_the_better(tmp_path: Path) -> None:
+    gold = ["yes"] * 50 + ["no"] * 50
+    for seed in range(3):
+        for method, answers in (("SFT", ["yes"] * 90 + ["no"] * 10), ("PPO", ["yes"] * 60 + ["no"] * 40)):
+            columns = {"toy": {"greedy": (gold, answers)}}
+            eval_folder(tmp_path / "eval" / f"{method}-{seed}", method=method, seed=seed, columns=columns)
+    table = build_table(collect([tmp_path]).runs, decodings=("greedy",), resamples=300)
+    one = found(claim(measure="label shift"), table)
+    # 0.4 away against 0.1 away
+    assert one.estimate is not None
+    assert one.estimate.value == pytest.approx(30.0)
+    assert one.verdict == "holds"
+
+
+def test_quality_is_read_item_by_item(tmp_path: Path) -> None:
+    table = make_table(tmp_path)
+    for row in table.rows:
+        for run in row.runs:
+            base = 0.5 if row.key.method == "SFT" else 0.75
+            lines = [{**line, "quality": base + 0.001 * (n % 3)} for n, line in enumerate(_lines(run.path))]
+            lines[0]["quality"] = None
+            write_jsonl(run.path / "predictions.jsonl", lines)
+    one = found(claim(measure="quality"), table)
+    assert one.estimate is not None
+    assert one.estimate.value == pytest.approx(25.0)
+    assert found(claim(measure="quality"), make_table(tmp_path)).reason == "PPO: no rationale quality is known in toy"
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    return list(read_jsonl(folder / "predictions.jsonl"))
+
+
+def judged(seed: int, winners: str, *, turned: bool = False, column: str = "toy") -> JudgedRun:
+    """PPO (a) against SFT (b), or the other way round; one letter an item."""
+    words = {"w": "b" if turned else "a", "l": "a" if turned else "b", "t": "tie", "-": None}
+    verdicts = [Verdict(words[letter], True) for letter in winners]  # type: ignore[arg-type]  # letters above
+    sides = [("PPO", f"PPO-{seed}"), ("SFT", f"SFT-{seed}")]
+    a, b = sides[::-1] if turned else sides
+    items = [(column, str(number)) for number in range(len(winners))]
+    return JudgedRun(Path(f"j-{seed}"), a, b, "greedy", "sandbox", seed, items, verdicts)
+
+
+def test_a_judge_counts_wins_less_losses_from_either_side(table: ComparisonTable) -> None:
+    runs = [judged(0, "wwwlt-"), judged(1, "wwwtt", turned=True)]
+    one = found(claim(measure="judged"), table, judged=runs)
+    # (3 - 1) / 5 and 3 / 5
+    assert one.estimate is not None
+    assert one.estimate.value == pytest.approx(50.0)
+    assert found(claim(measure="judged", better="SFT", than="PPO"), table, judged=runs).estimate.value == -50.0  # type: ignore[union-attr]
+    other = claim(measure="judged", decoding="sampled")
+    assert found(other, table, judged=runs).reason == "no judge has compared PPO with SFT, sampled decoding"
+    elsewhere = [judged(0, "w", column="else")]
+    assert found(claim(measure="judged"), table, judged=elsewhere).reason == "nothing was judged in toy"
+
+
+def test_shares_and_reward_models_are_given(table: ComparisonTable) -> None:
+    share = Estimate(0.8, 0.77, 0.83, 0.01, 3, "seeds and items")
+    given = claim(measure="pair kinds", better=None, than=None, above=75.0)
+    one = found(given, table, pair_kinds={"toy": share})
+    assert (one.size, one.verdict) == ("80.0 % [77.0, 83.0]", "holds")
+    assert found(given, table).reason == "no pairs were sampled from an SFT model for toy; there are none"
+    ranked = found(claim(measure="rm accuracy"), table, rank_difference=lambda claim: share)
+    assert ranked.size == "+80.0 points [+77.0, +83.0]"
+    assert found(claim(measure="rm accuracy"), table).reason == "no reward model has a report card"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"than": "BERT"}, "no rows are called BERT with tiny"),
+        ({"column": "other"}, "no column other; there are toy"),
+        ({"not_testable": "no BERT of the sandbox language"}, "no BERT of the sandbox language"),
+        ({"decoding": "sampled"}, "PPO and SFT share no seed (none against none); run the same"),
+    ],
+)
+def test_what_cannot_be_measured_says_why(table: ComparisonTable, given: dict[str, Any], why: str) -> None:
+    one = found(claim(**given), table)
+    assert (one.verdict, one.size, one.reason) == ("not testable here", "–", why)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"above": 1.0, "between": (0.0, 1.0)}, "above and between"),
+        ({"measure": "seconds"}, "needs above or between"),
+        ({"than": None}, "compares two methods; than not given"),
+        ({"measure": "speed"}, "measure"),
+    ],
+)
+def test_incomplete_claims_are_refused(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        claim(**given)
+
+
+def test_unknown_methods_of_a_claim_are_found_when_the_suite_is_read(tmp_path: Path) -> None:
+    text = 'name = "s"\n' + METHODS + '[[claim]]\nid = "C9"\nsays = "B beats A"\nbetter = "B"\nthan = "C"\n'
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(ConfigError, match="claim C9: unknown name of a method 'C'; known: A, B"):
+        load_suite(tmp_path / "s.toml")
+    (tmp_path / "s.toml").write_text(text.replace('"C"\n', '"A"\n'))
+    assert load_suite(tmp_path / "s.toml").claim[0].methods == ["B", "A"]
+
+
+def test_a_report_shows_its_claims_and_leaves_them_as_files(tmp_path: Path) -> None:
+    make_table(tmp_path)
+    told = [claim(published="+6.3"), claim(id="C3", than=None, better=None, not_testable="no BERT")]
+    page = write_report(
+        tmp_path / "out", [tmp_path / "eval"], suite=SuiteFacts("demo", "Two methods", claims=told), resamples=200
+    )
+    text = page.read_text()
+    assert "| C1 | PPO beats SFT | PPO against SFT, toy, greedy | +6.3 | +20.3 points [" in text
+    assert "| C3 | PPO beats SFT | – | – | – | – | not testable here: no BERT |" in text
+    assert text.index("## Claims") < text.index("## Differences between methods")
+    assert (tmp_path / "out" / "claims.md").read_text().startswith("# Claims: Two methods\n")
+    stored = read_json(tmp_path / "out" / "claims.json")
+    assert (stored["suite"], stored["models"], stored["seeds"]) == ("demo", ["tiny"], [0, 1, 2])
+    first, second = stored["claims"]
+    assert first["size"]["value"] == pytest.approx(100 * 122 / 600)
+    assert (first["verdict"], first["unit"], second["size"]) == ("holds", "points", None)
+
+
+def test_every_base_model_has_a_finding_of_its_own(tmp_path: Path) -> None:
+    make_table(tmp_path)
+    columns = {"toy": {"greedy": answers_with(120, 200)}}
+    eval_folder(tmp_path / "eval" / "large", method="PPO", model="large", columns=columns)
+    table = build_table(collect([tmp_path / "eval"]).runs, decodings=("greedy",), resamples=50)
+    made = findings([claim()], Evidence(table))
+    assert [(each.model, each.verdict) for each in made] == [("tiny", "holds"), ("large", "not testable here")]
+    files = write_claims(made, tmp_path / "out", {"suite": "s", "title": ""})
+    assert "| C1 | PPO beats SFT | large |" in files[0].read_text()
