@@ -31,8 +31,10 @@ COMMANDS: Mapping[str, list[str]] = {
            "--set=rm.sft_samples=16", *(f"--set=rm.{key}={value}" for key, value in TRL.items())],
 }  # fmt: skip
 MOMENTS: Mapping[str, tuple[str, Moment]] = {
-    # 4 steps of 4 rows; a step has 2 minibatches with 2 optimisers, and up to 5 extensions of the prompt by a token
-    "rollout": ("ppo", Before("rewardlab.models.trunk.Trunk.extend", 13)),
+    # 4 steps of 4 rows; a step has 2 minibatches with 2 optimisers, and up to 5 extensions of the prompt by a token,
+    # after it, and before the first one, up to 5 more answer the validation rows
+    "rollout": ("ppo", Before("rewardlab.models.trunk.Trunk.extend", 18)),
+    "validation": ("ppo", Before("rewardlab.training.validation.Validation._measure", 4)),
     "update, between policy and critic": ("ppo", Before("torch.optim.AdamW.step", 10)),
     "ledger, inside a line": ("ppo", HalfALine("samples.jsonl", 11)),
     "metrics, inside a line": ("ppo", HalfALine("metrics.jsonl", 3)),
@@ -66,9 +68,10 @@ def outcome(stage: str, runs: Path) -> dict[str, Any]:
     result = read_json(folder / "result.json")
     return {
         "files": stored_files(folder),
-        "adapter": [path.read_bytes() for path in sorted(folder.glob("adapter/*.safetensors"))],
+        "adapter": [path.read_bytes() for path in sorted(folder.glob("adapter*/*.safetensors"))],
         "metrics": [{key: value for key, value in row.items() if not key.startswith("time/")} for row in rows],
         "samples": [path.read_bytes() for path in folder.glob("*samples.jsonl")],
+        "validation": [path.read_bytes() for path in folder.glob("validation.jsonl")],
         "result": {key: value for key, value in result.items() if "seconds" not in key},
     }
 

@@ -55,9 +55,13 @@ def test_two_times_eight_prompts_are_one_times_sixteen(model: Path, tmp_path: Pa
     texts = [[row["response"] for row in read_jsonl(next(runs.rglob("samples.jsonl")))] for runs in (one, two)]
     assert len(texts[0]) == 48
     assert texts[0] == texts[1]
-    adapters = [load_file(next(runs.rglob("adapter_model.safetensors"))) for runs in (one, two)]
-    for name, tensor in adapters[0].items():
-        torch.testing.assert_close(adapters[1][name], tensor, rtol=1e-4, atol=1e-5)
+    measured = [list(read_jsonl(next(runs.rglob("validation.jsonl")))) for runs in (one, two)]
+    assert [row["step"] for row in measured[0]] == [0, 1, 2, 3]
+    assert measured[0] == measured[1]
+    for folder in ("adapter", "adapter-best"):
+        adapters = [load_file(next(runs.rglob(f"{folder}/adapter_model.safetensors"))) for runs in (one, two)]
+        for name, tensor in adapters[0].items():
+            torch.testing.assert_close(adapters[1][name], tensor, rtol=1e-4, atol=1e-5)
 
 
 TRL = {"epochs": 1, "batch": 16, "micro_batch": 4, "lr": 0.01, "checkpoint_every": 2}
