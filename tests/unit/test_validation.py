@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rewardlab.models.sampler import Sample
+from rewardlab.models.sampler import Sample, sample
 from rewardlab.runs import read_jsonl
 from rewardlab.training import validation
 from rewardlab.training.ppo import PPOTrainer
@@ -112,6 +112,8 @@ def test_the_earliest_of_the_best_policies_is_kept_beside_the_last(
         assert len(stored) == len(after[step]) > 0
         for key, weight in after[step].items():
             torch.testing.assert_close(stored[f"base_model.model.{key}"], weight, rtol=0, atol=0)
+        if name == "adapter":
+            torch.testing.assert_close(running.trunk.roles.state("policy"), after[step], rtol=0, atol=0)
     assert [row["accuracy"] for row in read_jsonl(tmp_path / "run" / "validation.jsonl")] == [
         0.25,
         0.5,
@@ -122,6 +124,19 @@ def test_the_earliest_of_the_best_policies_is_kept_beside_the_last(
     rows = list(read_jsonl(tmp_path / "run" / "metrics.jsonl"))
     assert [row["validation/accuracy"] for row in rows] == [0.5, 0.75, 0.75, 0.25]
     assert rows[0]["validation/malformed"] == 0.5  # two of four
+
+
+def test_answers_are_the_greedy_ones(model: Path, tmp_path: Path) -> None:
+    watching = trainer(model, tmp_path).validation
+    prompts = [watching.trunk.codec.prompt_ids(row) for row in watching.examples]
+    greedy, drawn = (
+        [
+            found.ids
+            for found in sample(watching.trunk, prompts, range(4), replace(watching.sampling, temperature=t), "policy")
+        ]
+        for t in (0.0, 1.0)
+    )
+    assert [found.ids for found in watching._answers()] == greedy != drawn
 
 
 def test_training_does_not_notice(model: Path, tmp_path: Path) -> None:
