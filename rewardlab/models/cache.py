@@ -1,4 +1,7 @@
-"""A key-value cache with room to grow, so that a new token is written and not all earlier ones copied."""
+"""Key-value caches with room, so that a new token is written and not all earlier ones copied.
+
+B rows, G key-value heads, S cached tokens, D width of a head.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,31 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no typ
 
     def _look(self, length: int) -> None:
         self.keys, self.values = (stored[:, :, :length] for stored in self._stored)
+
+
+class FixedLayer(DynamicLayer):  # type: ignore[misc]  # as above
+    """Keys and values of one layer in tensors (B, G, L, D) that stay where they are; all of them are looked at.
+
+    Args:
+        layer: What was cached so far.
+        length: L, tokens that there will be room for; those to come are 0 and must be masked.
+        place: Where the next token is written, shared by all layers and moved on by their owner. Shape (1,), int64.
+    """
+
+    def __init__(self, layer: DynamicLayer, length: int, place: Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(layer.keys, layer.values)
+        self._place = place
+        cached = layer.get_seq_length()
+        self.keys, self.values = (_grown(one, cached, length) for one in (layer.keys, layer.values))
+        for one in (self.keys, self.values):
+            one[:, :, cached:] = 0
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write keys and values (B, G, 1, D) at the place; returns all of them."""
+        self.keys.index_copy_(2, self._place, key_states)
+        self.values.index_copy_(2, self._place, value_states)
+        return self.keys, self.values
 
 
 def roomy_cache(config: Any) -> DynamicCache:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from rewardlab.functional.kl import entropy, token_logprobs
+from rewardlab.models.decoding import Decoder, decoder_of
 from rewardlab.models.trunk import Trunk
 
-COMPACT_BELOW = 0.9
-"""The batch is cut down to its unfinished rows once their share falls below this; cutting copies the cache."""
 STOP_TAIL_TOKENS = 12
 """How many of the latest tokens are decoded to look for a stop string."""
 
@@ -66,6 +64,7 @@ class SamplingConfig:
         batch: Rows generated together; rows are grouped by prompt length.
         is_fixed_length: Draw the whole budget, whatever ends a response; for measurements of speed.
         is_measured: Keep log-probabilities, entropies and hidden states of every sample.
+        is_fixed: Decode in buffers of fixed size; None does so on CUDA, where the work can be recorded as a graph.
     """
 
     max_new_tokens: int
@@ -74,6 +73,7 @@ class SamplingConfig:
     batch: int = 64
     is_fixed_length: bool = False
     is_measured: bool = False
+    is_fixed: bool | None = None
 
 
 def row_key(*parts: object) -> int:
@@ -160,9 +160,10 @@ class _Decoding:
         self.ends = frozenset[int]() if config.is_fixed_length else end_ids(trunk)
 
     def run(self) -> list[Sample]:
-        state = self.trunk.prefill(self.prompt, self.keep)
-        last, cache = state.last, state.cache
-        for position in range(max(self.budgets)):
+        state, budget = self.trunk.prefill(self.prompt, self.keep), max(self.budgets)
+        decoder = decoder_of(self.trunk, self.keep, state, budget, is_fixed=self.config.is_fixed)
+        last = state.last
+        for position in range(budget):
             logits = self.trunk.logits(last)
             tokens = draw(logits, self.config.temperature, uniforms(self.keys, position))
             if self.config.is_measured:
@@ -170,9 +171,7 @@ class _Decoding:
             self._take(tokens.tolist())
             if all(map(self._is_done, self.rows)):
                 break
-            tokens = self._compact(tokens, cache)
-            self.keep = torch.cat([self.keep, self.keep.new_ones(len(self.rows), 1)], dim=1)
-            last = self.trunk.extend(tokens, self.keep, cache)
+            last = decoder.read(self._compact(tokens, decoder))
         return [self._sample(row) for row in range(len(self.ids))]
 
     def _take(self, tokens: list[int]) -> None:
@@ -190,17 +189,16 @@ class _Decoding:
         tail = self.trunk.codec.decode(self.ids[row][-STOP_TAIL_TOKENS:])
         return bool(tail.strip()) and any(stop in tail.lstrip() for stop in self.config.stop)
 
-    def _compact(self, tokens: Tensor, cache: Any) -> Tensor:
-        """Drop rows that are done from cache, masks and keys when enough of them have piled up."""
+    def _compact(self, tokens: Tensor, decoder: Decoder) -> Tensor:
+        """Let rows that are done leave the batch when enough of them have piled up; tokens of those that stay."""
         alive = [index for index, row in enumerate(self.rows) if not self._is_done(row)]
-        if len(alive) >= COMPACT_BELOW * len(self.rows):
+        if len(alive) >= decoder.compacts_below * len(self.rows):
             return tokens
         index = torch.tensor(alive)
         self.rows = [self.rows[i] for i in alive]
         self.keys = self.keys[index]
         index = index.to(tokens.device)
-        self.keep = self.keep[index]
-        cache.batch_select_indices(index)
+        decoder.select(index)
         return tokens[index]
 
     def _sample(self, row: int) -> Sample:

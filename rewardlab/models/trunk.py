@@ -68,7 +68,7 @@ class Trunk:
         use_onednn(model)
         use_grouped_attention(model)
         self.roles = Roles(model)
-        self._takes_positions = "position_ids" in inspect.signature(self.backbone.forward).parameters
+        self.takes_positions = "position_ids" in inspect.signature(self.backbone.forward).parameters
 
     @property
     def backbone(self) -> Any:
@@ -160,6 +160,21 @@ class Trunk:
         states: Tensor = out.last_hidden_state
         return states[:, -1]
 
+    def read_in_place(self, ids: Tensor, positions: Tensor, seen: Tensor, cache: Any) -> Tensor:
+        """Read one more token per row under the active role, in a cache of fixed length.
+
+        Args:
+            ids: New tokens. Shape (B, 1).
+            positions: Their positions. Shape (B, 1).
+            seen: True at cached tokens that count, the new one included. Shape (B, 1, 1, L).
+            cache: Of ``FixedLayer``; written in place.
+        Returns:
+            Hidden state of the new token. Shape (B, H).
+        """
+        out = self.backbone(ids, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True)
+        states: Tensor = out.last_hidden_state
+        return states[:, -1]
+
     def sha256(self) -> str:
         """Hash of every frozen weight, adapters left out; equal before and after training or something is wrong."""
         digest = hashlib.sha256()
@@ -191,7 +206,7 @@ class Trunk:
                 layer.gradient_checkpointing = layer.training = False
 
     def _positions(self, keep: Tensor) -> dict[str, Tensor]:
-        return {"position_ids": positions_from_keep(keep)} if self._takes_positions else {}
+        return {"position_ids": positions_from_keep(keep)} if self.takes_positions else {}
 
 
 def _contexts(roles: Roles, role: str | None) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -89,7 +89,7 @@ def dropout(patient: Patient, patch: pytest.MonkeyPatch) -> None:
 
 
 def no_positions(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(patient.trunk, "_takes_positions", False)
+    patch.setattr(patient.trunk, "takes_positions", False)
 
 
 def future_seen(patient: Patient, patch: pytest.MonkeyPatch) -> None:

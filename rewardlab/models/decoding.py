@@ -1,0 +1,168 @@
+"""How a batch reads its tokens one at a time: with a cache that grows, or in buffers of fixed size.
+
+In buffers of fixed size every token is the same work at the same addresses, so that CUDA can record it once as a graph
+and repeat it without Python and without one launch per kernel. The work itself is a plain method, which runs on any
+device. B rows, P prompt columns, N most new tokens, H width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rewardlab.models.cache import FixedLayer, RoomyLayer
+from rewardlab.models.trunk import Prefill, Trunk
+
+logger = logging.getLogger(__name__)
+
+Repeat = Callable[[], None]
+Recorder = Callable[[Repeat], Repeat]
+"""Records work without doing it; what it returns does it."""
+
+
+class Decoder(Protocol):
+    """Reads one token per row and says what state predicts the next."""
+
+    compacts_below: float
+    """Rows that are done should leave once the share of the others falls below this."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only some rows, by index."""
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Read tokens (B,) under the active role; returns their states (B, H)."""
+
+
+class GrowingDecoder:
+    """Reads with the cache of the prefill, which gets longer.
+
+    Args:
+        trunk: The model, its role active.
+        keep: True at real prompt tokens. Shape (B, P).
+        cache: Of the prompts.
+    """
+
+    compacts_below = 0.9  # selecting copies the cache
+
+    def __init__(self, trunk: Trunk, keep: Tensor, cache: Any) -> None:
+        self._trunk, self._keep, self._cache = trunk, keep, cache
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only some rows, by index."""
+        self._keep = self._keep[rows]
+        self._cache.batch_select_indices(rows)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """One more column of mask and cache."""
+        self._keep = torch.cat([self._keep, self._keep.new_ones(len(tokens), 1)], dim=1)
+        return self._trunk.extend(tokens, self._keep, self._cache)
+
+
+class FixedDecoder:
+    """Reads in buffers that have room for all new tokens from the start.
+
+    Args:
+        trunk: The model, its role active.
+        keep: True at real prompt tokens. Shape (B, P).
+        cache: Of the prompts; its layers become fixed ones.
+        new_tokens: N.
+        record: Records the work of a token; None does it anew for each.
+    """
+
+    _repeat: Repeat | None
+    _is_warm: bool
+    _tokens: Tensor
+    _states: Tensor
+    compacts_below = 0.5  # selecting copies the cache and makes a new recording, so at most log2(B) + 1 times
+
+    def __init__(self, trunk: Trunk, keep: Tensor, cache: Any, new_tokens: int, record: Recorder | None = None) -> None:
+        rows, width = keep.shape
+        self._trunk, self._cache, self._record = trunk, cache, record
+        self._place = torch.tensor([width], device=keep.device)
+        self._positions = keep.sum(1, keepdim=True)
+        self._seen = torch.cat([keep, keep.new_zeros(rows, new_tokens)], dim=1)[:, None, None]
+        for number, layer in enumerate(cache.layers):  # one after the other, so that two caches never lie side by side
+            cache.layers[number] = FixedLayer(layer, width + new_tokens, self._place)
+        self._make_room(rows)
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only some rows, by index."""
+        self._positions, self._seen = self._positions[rows], self._seen[rows]
+        self._cache.batch_select_indices(rows)
+        self._make_room(len(rows))
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """The first token of a batch is read plainly, which warms up kernels; the second is recorded."""
+        self._tokens.copy_(tokens[:, None])
+        if self._repeat is None and self._is_warm:
+            self._repeat = self._recorded()
+        (self._repeat or self._advance)()
+        self._is_warm = True
+        return self._states.clone()
+
+    def _advance(self) -> None:
+        """Read the tokens in the buffer: no shape, address or number of this depends on what was read before."""
+        self._seen.index_fill_(3, self._place, True)
+        states = self._trunk.read_in_place(self._tokens, self._positions, self._seen, self._cache)
+        self._states.copy_(states)
+        self._positions.add_(1)
+        self._place.add_(1)
+
+    def _recorded(self) -> Repeat | None:
+        if self._record is None:
+            return None
+        try:
+            return self._record(self._advance)
+        except RuntimeError as error:
+            logger.warning("decoding cannot be recorded and goes on without (%s)", " ".join(str(error).split())[:200])
+            self._record = None
+            return None
+
+    def _make_room(self, rows: int) -> None:
+        """Buffers for this many rows; what was recorded belongs to others."""
+        self._repeat, self._is_warm = None, False
+        self._tokens = self._place.new_zeros(rows, 1)
+        self._states = torch.zeros(rows, self._trunk.width, dtype=self._trunk.dtype, device=self._place.device)
+
+
+def decoder_of(trunk: Trunk, keep: Tensor, prefill: Prefill, new_tokens: int, *, is_fixed: bool | None) -> Decoder:
+    """The decoder for a batch whose prompts were read.
+
+    Args:
+        trunk: The model, its role active.
+        keep: True at real prompt tokens. Shape (B, P).
+        prefill: Of the prompts.
+        new_tokens: Most tokens that will be read.
+        is_fixed: Fixed buffers or not; None has them on CUDA alone. Models that cannot have them grow either way.
+    """
+    is_cuda = trunk.device.type == "cuda"
+    if (is_cuda if is_fixed is None else is_fixed) and _can_be_fixed(trunk, prefill.cache):
+        return FixedDecoder(trunk, keep, prefill.cache, new_tokens, on_cuda if is_cuda else None)
+    return GrowingDecoder(trunk, keep, prefill.cache)
+
+
+def on_cuda(work: Repeat) -> Repeat:
+    """Record work as a CUDA graph."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    replay: Repeat = graph.replay
+    return replay
+
+
+def _can_be_fixed(trunk: Trunk, cache: Any) -> bool:
+    """Positions are an argument (not so with ALiBi, which reads the mask), no sliding window, no scaling by length."""
+    config = trunk.model.config
+    scaling = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    return (
+        trunk.takes_positions
+        and trunk.model._can_compile_fullgraph
+        and config._attn_implementation != "eager"
+        and not getattr(config, "alibi", False)
+        and scaling not in ("dynamic", "longrope")
+        and all(type(layer) is RoomyLayer for layer in cache.layers)
+    )

@@ -1,0 +1,241 @@
+"""Decoding in buffers of fixed size gives what a growing cache gives, and its work can be recorded once and repeated.
+
+There is no CUDA here as a rule, so a recording is made with torch's tracer, which like a CUDA graph keeps operations
+and addresses and nothing of Python; the last test runs where there is a GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from rewardlab.config import LoraConfig, ModelConfig
+from rewardlab.models import Sample, SamplingConfig, Trunk, decoding, load_trunk, row_key, sample
+from rewardlab.models.decoding import FixedDecoder, GrowingDecoder, Repeat, decoder_of
+from rewardlab.models.sampler import left_pad
+from tests.support.models import FAMILIES, tiny_model
+
+PROMPTS = [[70, 8, 9, 30, 31], [40, 41], [50, 51, 52, 60, 61, 62, 63, 64], [33], [90, 91, 92], [101, 102], [7, 8], [11]]
+KEYS = [row_key("fixed", number) for number in range(len(PROMPTS))]
+BUDGETS = [1, 14, 3, 5, 2, 7, 12, 9]
+CHANGES = {"mistral": {"sliding_window": None}}
+FIXED = ("llama", "mistral", "qwen2", "gpt2", "gpt_neox")
+
+
+@pytest.fixture(scope="module")
+def trunks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trunk]:
+    """Every family with a role whose adapter does something."""
+    root = tmp_path_factory.mktemp("models")
+    return {family: with_role(tiny_model(family, root / family, **CHANGES.get(family, {}))) for family in FAMILIES}
+
+
+def with_role(folder: Path, device: str = "cpu") -> Trunk:
+    trunk = load_trunk(ModelConfig(name=str(folder), dtype="float32", device=device))
+    trunk.roles.add("policy", LoraConfig(rank=4))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in trunk.roles.parameters("policy"):
+            tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
+    return trunk
+
+
+def drawn(trunk: Trunk, *, is_fixed: bool, role: str | None = "policy", stop: tuple[str, ...] = ()) -> list[Sample]:
+    config = SamplingConfig(14, 0.8, stop, is_measured=True, is_fixed=is_fixed)
+    return sample(trunk, PROMPTS, KEYS, config, role, BUDGETS)
+
+
+def assert_equal(found: list[Sample], expected: list[Sample]) -> None:
+    """The same tokens, and the same numbers within 1e-5."""
+    assert found == expected
+    for mine, other in zip(found, expected, strict=True):
+        assert mine.measured is not None
+        assert other.measured is not None
+        torch.testing.assert_close(mine.measured.logprobs, other.measured.logprobs, atol=1e-5, rtol=0)
+        torch.testing.assert_close(mine.measured.states, other.measured.states, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("role", ["policy", None])
+@pytest.mark.parametrize("family", FIXED)
+def test_fixed_buffers_give_what_a_growing_cache_gives(trunks: dict[str, Trunk], family: str, role: str | None) -> None:
+    trunk = trunks[family]
+    grown = drawn(trunk, is_fixed=False, role=role)
+    stop = (trunk.codec.decode(grown[1].ids[4:6]),)
+    assert stop[0].strip()
+    assert_equal(drawn(trunk, is_fixed=True, role=role), grown)
+    stopped = drawn(trunk, is_fixed=True, role=role, stop=stop)
+    assert_equal(stopped, drawn(trunk, is_fixed=False, role=role, stop=stop))
+    assert stopped[1].is_finished
+    assert len(stopped[1].ids) < 14
+
+
+def test_the_role_decides(trunks: dict[str, Trunk]) -> None:
+    assert drawn(trunks["llama"], is_fixed=True) != drawn(trunks["llama"], is_fixed=True, role=None)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_models_that_cannot_be_fixed_grow(trunks: dict[str, Trunk], family: str) -> None:
+    assert type(decoder(trunks[family])) is (FixedDecoder if family in FIXED else GrowingDecoder)
+
+
+def decoder(trunk: Trunk, *, is_fixed: bool | None = True) -> Any:
+    ids, keep = left_pad(PROMPTS, trunk.codec.pad_id, trunk.device)
+    with torch.inference_mode():
+        return decoder_of(trunk, keep, trunk.prefill(ids, keep), 14, is_fixed=is_fixed)
+
+
+def test_a_sliding_window_grows(tmp_path: Path) -> None:
+    trunk = with_role(tiny_model("mistral", tmp_path / "model", sliding_window=6))
+    assert type(decoder(trunk)) is GrowingDecoder
+    assert_equal(drawn(trunk, is_fixed=True), drawn(trunk, is_fixed=False))
+
+
+@pytest.mark.parametrize("scaling", ["dynamic", "longrope"])
+def test_positions_that_are_scaled_by_length_grow(trunks: dict[str, Trunk], scaling: str) -> None:
+    trunk = trunks["llama"]
+    before, trunk.model.config.rope_parameters = trunk.model.config.rope_parameters, {"rope_type": scaling}
+    try:
+        assert not decoding._can_be_fixed(trunk, type("Cache", (), {"layers": []}))
+    finally:
+        trunk.model.config.rope_parameters = before
+
+
+def test_a_cpu_grows_unless_asked(trunks: dict[str, Trunk]) -> None:
+    assert type(decoder(trunks["llama"], is_fixed=None)) is GrowingDecoder
+
+
+# -- recording ---------------------------------------------------------------------------------------------------------
+
+
+class Tracer:
+    """Records as a CUDA graph does: operations on addresses, done later and not while they are recorded."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.repeats = 0
+
+    def __call__(self, work: Any) -> Repeat:
+        owner = work.__self__
+        before = [(one, one.clone()) for one in (owner._place, owner._positions, owner._states)]
+        traced = make_fx(lambda: (work(), owner._place)[1])()
+        for one, was in before:
+            one.copy_(was)
+        self.rows.append(len(owner._tokens))
+
+        def repeat() -> None:
+            self.repeats += 1
+            traced()
+
+        return repeat
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Makes fixed decoders on a CPU use a recorder."""
+
+    def use(recorder: Any) -> None:
+        original = FixedDecoder.__init__
+
+        def build(self: FixedDecoder, *arguments: Any) -> None:
+            original(self, *arguments[:4], recorder)
+
+        monkeypatch.setattr(FixedDecoder, "__init__", build)
+
+    return use
+
+
+@pytest.mark.parametrize("family", FIXED)
+def test_a_recording_repeated_is_the_work(
+    trunks: dict[str, Trunk], recorded: Callable[[Any], None], family: str
+) -> None:
+    grown = drawn(trunks[family], is_fixed=False)
+    recorded(tracer := Tracer())
+    assert_equal(drawn(trunks[family], is_fixed=True), grown)
+    # rows alive after tokens 1 to 13: 7 6 5 5 4 4 3 3 2 2 2 1 1; the batch of 8 is cut when fewer than 4 live, and the
+    # 3 that are left when fewer than 1.5 do; 13 tokens are read, the first of each size plainly
+    assert tracer.rows == [8, 3, 1]
+    assert tracer.repeats == 13 - 3
+
+
+def test_a_batch_is_recorded_a_few_times_at_most(trunks: dict[str, Trunk], recorded: Callable[[Any], None]) -> None:
+    recorded(tracer := Tracer())
+    rows = 32
+    config = SamplingConfig(rows + 4, is_fixed_length=True, is_fixed=True, batch=rows)
+    budgets = list(range(3, rows + 3))
+    found = sample(trunks["llama"], [[40, 41]] * rows, list(range(rows)), config, None, budgets)
+    assert [len(one.ids) for one in found] == budgets
+    assert len(tracer.rows) <= math.log2(rows) + 1
+    assert all(after < 0.5 * before for before, after in zip(tracer.rows, tracer.rows[1:], strict=False))
+
+
+def test_what_cannot_be_recorded_is_done_anew(
+    trunks: dict[str, Trunk], recorded: Callable[[Any], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+
+    def refuse(work: Repeat) -> Repeat:
+        asked.append(work)
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    grown = drawn(trunks["llama"], is_fixed=False)
+    recorded(refuse)
+    with caplog.at_level(logging.WARNING):
+        assert_equal(drawn(trunks["llama"], is_fixed=True), grown)
+    assert len(asked) == 1
+    assert "cannot be recorded and goes on without (operation not permitted when stream is capturing)" in caplog.text
+
+
+# -- what a CUDA graph forbids -----------------------------------------------------------------------------------------
+
+
+class NoHost(torch.utils._python_dispatch.TorchDispatchMode):
+    """Refuses what makes the host wait for a number on the device, or allocates by one."""
+
+    FORBIDDEN = ("_local_scalar_dense", "nonzero", "item", "masked_select", "is_nonzero", "equal")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        if name in self.FORBIDDEN or any(isinstance(one, Tensor) and one.dtype is torch.bool for one in indices):
+            raise AssertionError(f"{func} asks the device for a number")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("family", FIXED)
+def test_a_token_asks_the_device_for_nothing_and_moves_no_buffer(trunks: dict[str, Trunk], family: str) -> None:
+    trunk, tokens = trunks[family], torch.arange(len(PROMPTS)) + 50
+    with torch.inference_mode(), trunk.roles.using("policy"):
+        fixed = decoder(trunk)
+        places = addresses(fixed)
+        with NoHost():
+            for _ in range(3):
+                fixed._advance()
+        assert addresses(fixed) == places
+        assert fixed.read(tokens).shape == (len(PROMPTS), trunk.width)
+
+
+def addresses(fixed: FixedDecoder) -> list[int]:
+    buffers: Iterator[Tensor] = iter((fixed._tokens, fixed._states, fixed._positions, fixed._seen, fixed._place))
+    layers = [one for layer in fixed._cache.layers for one in (layer.keys, layer.values)]
+    return [one.data_ptr() for one in (*buffers, *layers)]
+
+
+def test_no_host_notices() -> None:
+    with NoHost(), pytest.raises(AssertionError, match="asks the device"):
+        torch.ones(2).sum().item()
+    with NoHost(), pytest.raises(AssertionError, match="asks the device"):
+        torch.ones(2)[torch.tensor([True, False])]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_graph_gives_what_a_growing_cache_gives(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trunk = with_role(tiny_model("llama", tmp_path / "model"), "cuda")
+    assert_equal(drawn(trunk, is_fixed=True), drawn(trunk, is_fixed=False))
+    assert "cannot be recorded" not in caplog.text
