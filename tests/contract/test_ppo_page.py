@@ -19,6 +19,7 @@ from rewardlab.types import Answer, Example, Score
 from tests.support.training import EXAMPLES, ppo_trainer
 
 ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "experiments" / "accelerate"
 PAGE = ROOT / "docs" / "ppo.md"
 PITFALLS = 26
 NUMBER = Example("stsb", "n0", {"sentence1": "a film", "sentence2": "a movie"}, 4.0, "label")
@@ -80,7 +81,7 @@ def general(name: str) -> str:
 
 
 class TestFormulas:
-    @pytest.mark.parametrize("row", rows("Formulas"), ids=lambda row: row[0])
+    @pytest.mark.parametrize("row", rows("Formulas") + rows("Several processes"), ids=lambda row: row[0])
     def test_function_and_test_exist(self, row: list[str]) -> None:
         [function], tests = quoted(row[2]), quoted(row[3])
         module, _, name = function.rpartition(".")
@@ -94,6 +95,16 @@ class TestFormulas:
             tree = ast.parse((ROOT / "rewardlab" / "functional" / f"{module}.py").read_text(encoding="utf-8"))
             public = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
             assert {f"rewardlab.functional.{module}.{name}" for name in public} <= named
+
+    @pytest.mark.parametrize("row", rows("Decoding"), ids=lambda row: row[0])
+    def test_what_is_said_of_decoding_is_tested(self, row: list[str]) -> None:
+        tests = quoted(row[1])
+        assert tests
+        assert all(map(exists, tests)), tests
+
+    def test_every_launch_configuration_has_a_line(self) -> None:
+        named = re.findall(r"--config_file (\S+)", PAGE.read_text(encoding="utf-8"))
+        assert sorted(named) == sorted(f"experiments/accelerate/{p.name}" for p in CONFIGS.glob("*.yaml"))
 
 
 class TestMetrics:
