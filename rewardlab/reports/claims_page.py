@@ -1,0 +1,169 @@
+"""The page of all published claims: one row each, with what every suite measured of it on the sandbox and on SmolLM2.
+
+Run as ``python -m rewardlab.reports.claims_page LIST CLAIMS...``; LIST is the TOML list of claims, CLAIMS are the
+``claims.json`` that reports leave; the Markdown goes to standard output. A claim that no suite speaks of has the
+reason that the list gives for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from rewardlab.config import TINY_MODEL, Section
+from rewardlab.errors import ConfigError, DataError, RewardlabError
+from rewardlab.reports.claims import VERDICTS
+from rewardlab.reports.render import Cell, Grid, Heading, markdown_grid
+from rewardlab.runs import read_json
+
+PLACES: Mapping[str, str] = {"sandbox": "sandbox", "smollm2": "SmolLM2-135M"}
+"""Where claims are measured -> the column's title."""
+BREAK = "<br>"
+
+
+class Published(Section):
+    """One published claim."""
+
+    id: str = Field(description="its number")
+    says: str = Field(description="the claim")
+    published: str = Field(description="the published size")
+    not_testable: dict[str, str] = Field(default_factory=dict, description="place and why nothing is measured there")
+
+
+class PublishedList(Section):
+    """The list of claims."""
+
+    claim: tuple[Published, ...] = Field(min_length=1, description="all claims, in order")
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What one suite found: the head of its ``claims.json``, and its findings."""
+
+    about: Mapping[str, Any]
+    findings: Sequence[Mapping[str, Any]]
+
+    def of(self, id: str, place: str) -> list[Mapping[str, Any]]:
+        """Findings of a claim in one place; a letter behind the number (C12a) is a part of it."""
+        return [each for each in self.findings if _number(each["id"]) == id and self._place(each) == place]
+
+    def _place(self, finding: Mapping[str, Any]) -> str:
+        model = finding["model"] or next(iter(self.about["models"]), "")
+        return "sandbox" if model == TINY_MODEL else "smollm2"
+
+
+def read_list(path: Path) -> PublishedList:
+    """Read the list of claims; raises ConfigError that names all its problems."""
+    try:
+        return PublishedList.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the list of claims (TOML)") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}" for item in error.errors())
+        raise ConfigError(f"{path}: {found}") from error
+
+
+def read_suite(path: Path) -> Suite:
+    """Read a ``claims.json``; raises DataError when it is none."""
+    stored = read_json(path)
+    try:
+        about = {name: stored[name] for name in ("suite", "title", "command", "models", "seeds")}
+        return Suite(about, [{**each, "verdict": str(each["verdict"])} for each in stored["claims"]])
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: no claims.json of a report ({type(error).__name__}: {error}); run the suite"
+        ) from error
+
+
+def claims_page(listed: PublishedList, suites: Sequence[Suite]) -> str:
+    """The page.
+
+    Raises:
+        ConfigError: A suite speaks of a claim that the list does not have.
+    """
+    known = {claim.id for claim in listed.claim}
+    for suite in suites:
+        if unknown := [each["id"] for each in suite.findings if _number(each["id"]) not in known]:
+            raise ConfigError(f"suite {suite.about['suite']}: claim {unknown[0]} is not in the list of claims; add it")
+    titles = ["claim", "says", "published", *PLACES.values()]
+    grid = Grid([Heading(title, is_number=False) for title in titles], [_line(each, suites) for each in listed.claim])
+    words = [f"* **{word}**: {meaning}." for word, meaning in VERDICTS.items()]
+    return "\n".join(["# The published claims, measured", "", INTRODUCTION, "", markdown_grid(grid), "", *words, "",
+                      "## Experiments", "", *_experiments(suites), "", f"Made by `{COMMAND}`.", ""])  # fmt: skip
+
+
+COMMAND = (
+    "python -m rewardlab.reports.claims_page experiments/claims/claims.toml experiments/results/*/claims.json "
+    "> experiments/claims/README.md"
+)
+INTRODUCTION = (
+    "Sizes stand with their 95 % intervals: over training seeds and test items from three seeds on, over items alone "
+    "below. Points are hundredths of a metric; differences are paired by item and seed. A verdict comes from the "
+    "interval alone, by one rule:"
+)
+
+
+def _line(claim: Published, suites: Sequence[Suite]) -> list[Cell]:
+    cells = [Cell(claim.id), Cell(claim.says), Cell(claim.published)]
+    for place in PLACES:
+        told = [_finding_text(suite, each) for suite in suites for each in suite.of(claim.id, place)]
+        cells.append(Cell(BREAK.join(told or [_unmeasured(claim.not_testable.get(place, ""))])))
+    return cells
+
+
+def _finding_text(suite: Suite, found: Mapping[str, Any]) -> str:
+    """Verdict, size and seeds, what was compared, and the suite that did."""
+    size = found["size"]
+    if size is None:
+        return f"**{found['verdict']}**: {found['reason']} *({suite.about['suite']})*"
+    seeds = f"{size['seeds']} seed{'' if size['seeds'] == 1 else 's'}"
+    return f"**{found['verdict']}**: {found['text']}, {seeds}; {found['compared']} *({suite.about['suite']})*"
+
+
+def _unmeasured(reason: str) -> str:
+    return f"**not testable here**: {reason}" if reason else "not measured"
+
+
+def _experiments(suites: Sequence[Suite]) -> Iterator[str]:
+    for suite in suites:
+        seeds, models = ", ".join(map(str, suite.about["seeds"])), ", ".join(suite.about["models"])
+        title = suite.about["title"] or suite.about["suite"]
+        yield f"* **{suite.about['suite']}**, {title} ({models}; seeds {seeds}): `{suite.about['command']}`"
+    if not suites:
+        yield "None has been run yet."
+
+
+def _number(id: str) -> str:
+    """
+    >>> _number("C12a"), _number("C8")
+    ('C12', 'C8')
+    """
+    return id.rstrip("abcdefghijklmnopqrstuvwxyz")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="rewardlab.reports.claims_page", description=__doc__)
+    parser.add_argument("list", type=Path, help="the list of claims (TOML), experiments/claims/claims.toml")
+    parser.add_argument("claims", nargs="*", type=Path, help="claims.json of the suites' reports")
+    given = parser.parse_args(arguments)
+    try:
+        text = claims_page(read_list(given.list), [read_suite(path) for path in given.claims])
+    except RewardlabError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    sys.stdout.write(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
