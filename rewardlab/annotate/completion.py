@@ -70,12 +70,27 @@ def check_failed(outcomes: Sequence[tuple[str, str]], max_failed: float) -> None
         )
 
 
+def spoken(text: str) -> str:
+    """What is said to the reader: the text without the thoughts that some servers leave in front of it.
+
+    Thoughts that never end leave nothing.
+
+    >>> spoken("<think>Both are right.</think> Equal")
+    'Equal'
+    """
+    thoughts, _, rest = text.partition("</think>")
+    if thoughts.lstrip().startswith("<think>"):
+        return rest.strip()
+    return text.strip()
+
+
 def as_annotation(record: Mapping[str, Any], from_journal: bool = False) -> Annotation:
     """Classify a raw record: ``key``, ``annotator``, ``model``, ``text``, ``finish``, and token counts if known."""
-    outcome, reason = _classify(record)
+    text = spoken(str(record.get("text") or ""))
+    outcome, reason = _classify(record, has_words=bool(text))
     return Annotation(
         key=str(record["key"]),
-        text=str(record.get("text") or "").strip(),
+        text=text,
         outcome=outcome,
         annotator=str(record["annotator"]),
         model=str(record["model"]),
@@ -106,7 +121,7 @@ def with_outcome(annotation: Annotation, outcome: Outcome, reason: str) -> Annot
     return replace(annotation, outcome=outcome, reason=reason)
 
 
-def _classify(record: Mapping[str, Any]) -> tuple[Outcome, str]:
+def _classify(record: Mapping[str, Any], *, has_words: bool) -> tuple[Outcome, str]:
     finish = record.get("finish")
     if finish == "failed":
         return "failed", str(record.get("error", ""))
@@ -114,7 +129,6 @@ def _classify(record: Mapping[str, Any]) -> tuple[Outcome, str]:
         return "filtered", str(record.get("error") or "withheld by the endpoint's content filter")
     if record.get("refusal"):
         return "refused", str(record["refusal"])
-    has_words = bool(str(record.get("text") or "").strip())
     if finish == "length":
         return "truncated", _CUT if has_words else _CUT_BEFORE
     if not has_words:

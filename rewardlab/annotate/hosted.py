@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_MODEL = "gpt-4o-mini"
-RANKING_BUDGET = 4
-"""A ranking argues about up to five answers: its token budget is this many rationales."""
+LONG_ANSWER = 4
+"""A ranking or a judgement argues about several answers: its token budget is this many rationales."""
 
 
 class OpenAIAnnotator:
@@ -74,7 +74,7 @@ class OpenAIAnnotator:
         self, requests: Sequence[JudgeRequest], progress: Progress = silent, *, both_orders: bool = False
     ) -> list[Judgement]:
         """One judgement per request; in a drawn order, or in both."""
-        budget = self.config.max_new_tokens
+        budget = LONG_ANSWER * self.config.max_new_tokens
 
         def ask(prompts: list[str]) -> list[Annotation]:
             return self._answers([self._call(prompt, budget) for prompt in prompts], "judgements", progress)
@@ -87,7 +87,7 @@ class OpenAIAnnotator:
 
     def ranking_calls(self, requests: Sequence[RankingRequest]) -> list[Call]:
         """What would be sent for these requests."""
-        budget = RANKING_BUDGET * self.config.max_new_tokens
+        budget = LONG_ANSWER * self.config.max_new_tokens
         return [self._call(ranking_request(r.example, r.responses), budget) for r in requests]
 
     def spent(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -76,19 +76,24 @@ class Review:
             )
 
 
-def review_items(run: Path, prompts: Mapping[tuple[str, str], str]) -> list[ReviewItem]:
-    """The annotations of a finished ``annotate`` run that have a text.
+def review_items(run: Path, find_prompts: Callable[[], Mapping[tuple[str, str], str]]) -> list[ReviewItem]:
+    """The annotations of an ``annotate`` run that have a text.
 
     Args:
         run: Its folder.
-        prompts: (task, row id) -> prompt.
+        find_prompts: Gives (task, row id) -> prompt; called when the folder has proved to be such a run.
     Raises:
-        RunFolderError: The folder holds no rationales.
+        RunFolderError: The folder holds no rationales, or none with a text.
     """
     path = run / RATIONALES_FILE
     if not path.is_file():
         raise RunFolderError(f"{run}: no {RATIONALES_FILE}; give the folder that `rewardlab annotate` printed")
-    return [_item(row, prompts) for row in read_jsonl(path) if row["rationale"] or row.get("dropped")]
+    rows = list(read_jsonl(path))
+    worded = [row for row in rows if row["rationale"] or row.get("dropped")]
+    if not worded:
+        raise RunFolderError(f"{run}: nothing to review, none of {len(rows)} annotations has a text; see {path}")
+    prompts = find_prompts()
+    return [_item(row, prompts) for row in worded]
 
 
 def sample_items(items: Sequence[ReviewItem], count: int, seed: int, known: Iterable[str] = ()) -> list[ReviewItem]:

@@ -48,10 +48,11 @@ def _refuse_other_model(model: str | None, file: Path | None, run: Path, trained
         raise ConfigError(f"--config {file}: --run brings its own configuration; change it with --set")
 
 
-def stored_config(run: Path) -> RunConfig:
-    """The configuration a run folder was made with; raises RunFolderError when it is no finished run of ours."""
-    if not (run / "result.json").exists():
-        raise RunFolderError(f"{run}: no finished run; expected a folder made by `rewardlab sft` or `rewardlab ppo`")
+def stored_config(run: Path, *, finished: bool = True) -> RunConfig:
+    """The configuration a run folder was made with; raises RunFolderError when it is no (finished) run of ours."""
+    if not (run / ("result.json" if finished else "config.json")).exists():
+        state = "finished run" if finished else "run"
+        raise RunFolderError(f"{run}: no {state}; expected a folder made by `rewardlab sft` or `rewardlab ppo`")
     try:
         return RunConfig.model_validate(read_json(run / "config.json")["config"])
     except (KeyError, TypeError, ValidationError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -35,7 +36,7 @@ def review(
     if export and read:
         raise InputError("--export and --read: one at a time; export first, review there, then read")
     folder = run or _latest(runs)
-    items = review_items(folder, _prompts(folder, runs))
+    items = review_items(folder, partial(_prompts, folder, runs))
     if export:
         drawn = sample_items(items, sample, seed)
         export_reviews(export, tool, drawn, read_reviews(into))
@@ -117,7 +118,7 @@ def _prompts(run: Path, runs: Path) -> dict[tuple[str, str], str]:
     from rewardlab.tasks.task import prompt_of
 
     try:
-        splits = Pipeline(stored_config(run), runs).splits
+        splits = Pipeline(stored_config(run, finished=False), runs).splits
     except RewardlabError as error:
         typer.echo(f"the rows cannot be shown: {error}", err=True)
         return {}

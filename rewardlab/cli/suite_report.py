@@ -16,12 +16,14 @@ from rewardlab.pipeline.suite_board import Board
 from rewardlab.pipeline.suite_cells import Cell, stages_of
 from rewardlab.pipeline.suite_file import Suite
 from rewardlab.pipeline.suite_record import choices, write_record
+from rewardlab.reports.card_sections import card_tables
+from rewardlab.reports.cards import load_cards
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.collect import load_eval
 from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.reports.suite import suite_sections
 
-KINDS = ("annotate", "sft", "samples", "pairs", "rm", "ppo", "validate", "eval")
+KINDS = ("annotate", "sft", "samples", "pairs", "rm", "card", "ppo", "validate", "eval")
 
 
 def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
@@ -34,24 +36,35 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
     for line in found:
         typer.echo(str(line))
     folders = [path for cell in done for path in cell.evaluations(root)]
-    if not folders:
+    ppo, rm, pairs, cards = (
+        [stage.folder(root).path for stage in stages_of(done, kind)] for kind in ("ppo", "rm", "pairs", "card")
+    )
+    if not folders and not cards:
         typer.echo("no cell was evaluated, so there is no table")
         return
-    compare(folders)
-    judge_claims(suite.claim, done, root)
-    kinds = {kind: [stage.folder(root).path for stage in stages_of(done, kind)] for kind in ("ppo", "rm", "pairs")}
+    if folders:
+        compare(folders)
+        judge_claims(suite.claim, done, root)
+    if cards:
+        typer.echo(card_tables(load_cards(cards)))
     page = write_report(
         out,
         folders,
-        kinds["ppo"],
-        kinds["rm"],
-        kinds["pairs"],
+        ppo,
+        rm,
+        pairs,
         times,
+        card_runs=cards,
         command=f"rewardlab suite run ({suite.name})",
         more=suite_sections([(cell.title, why) for cell, why in board.failures()], found),
-        suite=SuiteFacts(suite.name, suite.title, suite.budget, suite.claim),
+        suite=_facts(suite, done),
     )
     typer.echo(f"report: {page} and {page.with_suffix('.html').name} beside it")
+
+
+def _facts(suite: Suite, done: Sequence[Cell]) -> SuiteFacts:
+    models, seeds = (list(dict.fromkeys(getattr(cell, name) for cell in done)) for name in ("model", "seed"))
+    return SuiteFacts(suite.name, suite.title, suite.budget, suite.claim, models, sorted(seeds))
 
 
 def judge_claims(claims: Sequence[Claim], done: Sequence[Cell], root: Path) -> None:

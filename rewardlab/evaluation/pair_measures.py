@@ -19,6 +19,8 @@ from rewardlab.types import Label, Pair
 
 Floats = NDArray[np.float64]
 
+JUDGED_FILE = "judged.jsonl"
+"""In the folder of a report card: the margin of every pair that was judged."""
 CONFIDENCE_BINS = 10
 MARGIN_BINS = 24
 QUANTILES = (5, 25, 50, 75, 95)

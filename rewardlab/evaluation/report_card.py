@@ -6,21 +6,21 @@ Nothing here trains. The measures stand in ``pair_measures.py``, the pairs in ``
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rewardlab.config import ModelConfig
+from rewardlab.config import ModelConfig, fingerprint
 from rewardlab.evaluation import pair_measures as measures
 from rewardlab.evaluation.pair_measures import Floats
 from rewardlab.evaluation.pair_sets import PairSet, pair_folders, pair_sets
 from rewardlab.models.scoring import load_scorers, score_rows
 from rewardlab.pairs.statistics import baselines, by_task
 from rewardlab.runs import read_json
-from rewardlab.training.rm_evaluation import PairEncoder
+from rewardlab.training.rm_evaluation import EncodedPairs, PairEncoder
 from rewardlab.types import Pair
 
 
@@ -55,7 +55,7 @@ def report_cards(models: Sequence[Path], folders: Sequence[Path]) -> dict[str, d
         ModelError: A folder is no finished reward model, or its trunk has changed.
         InputError: There are no pairs.
     """
-    return {name: _card(model, folders or pair_folders(model)) for name, model in names_of(models).items()}
+    return {name: judged_card(model, folders or pair_folders(model))[0] for name, model in names_of(models).items()}
 
 
 def names_of(models: Sequence[Path]) -> dict[str, Path]:
@@ -69,14 +69,19 @@ def judge(model: Path, sets: Sequence[PairSet]) -> dict[str, Judged]:
     loaded = load_scorers({"card": model})
     budgets = ModelConfig(**read_json(model / "result.json")["model"])
     encode = PairEncoder(loaded.trunk.codec, budgets)
-    judged = {}
-    for each in sets:
-        encoded = encode(each.pairs)
-        rows = [row for item in encoded.pairs for row in (item.chosen, item.rejected)]
-        scores = np.array(score_rows(loaded.trunk, "rm-card", rows), dtype=np.float64).reshape(-1, 2)
-        kept = [item.pair for item in encoded.pairs]
-        judged[each.name] = Judged(kept, scores[:, 0], scores[:, 1], encoded.dropped)
-    return {name: found for name, found in judged.items() if found.pairs}
+    encoded = {each.name: encode(each.pairs) for each in sets}
+    # sets overlap, and a ranking repeats its responses: each different one is scored once
+    rows = {tuple(row) for found in encoded.values() for item in found.pairs for row in (item.chosen, item.rejected)}
+    listed = sorted(rows)
+    score = dict(zip(listed, score_rows(loaded.trunk, "rm-card", listed), strict=True))
+    return {name: _judged(found, score) for name, found in encoded.items() if found.pairs}
+
+
+def _judged(encoded: EncodedPairs, score: Mapping[tuple[int, ...], float]) -> Judged:
+    chosen, rejected = (
+        np.array([score[tuple(getattr(item, side))] for item in encoded.pairs]) for side in ("chosen", "rejected")
+    )
+    return Judged([item.pair for item in encoded.pairs], chosen, rejected, encoded.dropped)
 
 
 def card_of(judged: Mapping[str, Judged], sets: Sequence[PairSet]) -> dict[str, Any]:
@@ -96,11 +101,27 @@ def card_of(judged: Mapping[str, Judged], sets: Sequence[PairSet]) -> dict[str, 
     }
 
 
-def _card(model: Path, folders: Sequence[Path]) -> dict[str, Any]:
+def judged_card(model: Path, folders: Sequence[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The card of one reward model on pairs from ``folders``, and a line for each pair that it judged.
+
+    Returns:
+        The card, and lines of ``judged.jsonl``: ``set``, ``task``, ``id`` (of the row), ``pair`` (a hash of its
+        texts, equal for equal pairs), ``margin`` (chosen minus rejected score, logits).
+    """
     sets = pair_sets(folders, model)
-    stored = read_json(model / "result.json")
-    about = {"model": str(model), "kind": stored["kind"], "pairs": [str(folder) for folder in folders]}
-    return {**about, **card_of(judge(model, sets), sets)}
+    judged = judge(model, sets)
+    about = {
+        "model": str(model),
+        "kind": read_json(model / "result.json")["kind"],
+        "pairs": [str(folder) for folder in folders],
+    }
+    return {**about, **card_of(judged, sets)}, [line for name, found in judged.items() for line in _lines(name, found)]
+
+
+def _lines(name: str, judged: Judged) -> Iterator[dict[str, Any]]:
+    for pair, margin in zip(judged.pairs, judged.margins.tolist(), strict=True):
+        texts = fingerprint([pair.prompt, pair.chosen, pair.rejected])
+        yield {"set": name, "task": pair.task, "id": pair.id, "pair": texts, "margin": margin}
 
 
 def _measured(judged: Judged, of: PairSet) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rewardlab.config import fingerprint
 from rewardlab.runs import RunFolder
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 VERSIONS: Mapping[str, int] = {
     "annotate": 4,
     "sft": 2,
+    "samples": 1,
     "pairs": 4,
     "rm": 3,
+    "card": 1,
     "ppo": 3,
     "eval": 3,
-    "samples": 1,
     "validate": 1,
 }
 """Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
@@ -33,6 +34,8 @@ HELD_OUT = "held_out_"
 """Begins the names of inputs that a stage is measured on."""
 AS_LONG_AS = "as_long_as_"
 """Begins the names of inputs that a stage takes its time from, and nothing else."""
+SampledPart = Literal["labelled", "validation"]
+"""Rows that answers are sampled to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Stage:
     """One step.
 
     Attributes:
-        kind: annotate, sft, samples, pairs, rm, ppo, eval or validate.
+        kind: annotate, sft, samples, pairs, rm, card, ppo, eval or validate.
         title: What it is, for people.
         slug: Short, for its folder's name.
         settings: Everything its outcome depends on, apart from its inputs; JSON-ready.

@@ -19,13 +19,13 @@ from rewardlab.annotate.hosted import DEFAULT_MODEL
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.sampling import is_reasoning
 from rewardlab.annotate.written import written_version
-from rewardlab.config import RunConfig, fingerprint
+from rewardlab.config import AnnotateConfig, RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.models.names import check_model, model_identity, resolve_device
 from rewardlab.pipeline import work
 from rewardlab.pipeline.rows import Rows
-from rewardlab.pipeline.stage import AS_LONG_AS, HELD_OUT, Stage, Work, asks_nothing
+from rewardlab.pipeline.stage import AS_LONG_AS, HELD_OUT, SampledPart, Stage, Work, asks_nothing
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.tasks import resolve_tasks
 from rewardlab.tasks.sources import PartName, Splits
@@ -129,13 +129,10 @@ class Pipeline:
         inputs = {"annotate": self.annotate()} if config.format == "rationale" else {}
         return self._pairs(kind, config, {"wrong_label_seed": config.seed}, inputs)
 
-    def held_out_ranked(self) -> Stage:
-        """Ranked pairs of validation rows alone: what a label RM is measured on without ranking the labelled rows."""
-        pairs = self.config.pairs.model_copy(update={"only_held_out": True, "bias": None})
-        return self._ranked("ranked", self.config.model_copy(update={"pairs": pairs}))
-
     def _ranked(self, kind: PairKind, config: RunConfig) -> Stage:
-        return self._pairs(kind, config, {**self._model, **self._annotator_settings}, self._start_input())
+        parts: tuple[SampledPart, ...] = ("validation",) if config.pairs.only_held_out else ("labelled", "validation")
+        answers = {f"samples_{part}": self.samples(part) for part in parts}
+        return self._pairs(kind, config, {**self._model, **self._ranker_settings(config)}, answers)
 
     def _pairs(self, kind: PairKind, config: RunConfig, more: Mapping[str, Any], inputs: Mapping[str, Stage]) -> Stage:
         part = "held-out " if config.pairs.only_held_out else ""
@@ -150,35 +147,36 @@ class Pipeline:
             lambda: work.preview_pairs(config, kind, self.splits, self.root / "annotations"),
         )
 
-    def samples(self) -> Stage:
-        """Several answers of the start model to each held-out validation row.
+    def samples(self, part: SampledPart = "validation") -> Stage:
+        """Several answers of the start model to each row that pairs are made from, or that is held out for them.
 
-        All reward models on that start are measured on them; the kinds of pairs among them are counted.
+        Ranked pairs of all kinds and rankings are made of them, and all reward models on that start are measured on
+        those to validation rows; the kinds of pairs among them are counted.
         """
         pairs = self.config.pairs
+        rows = {"held_out": pairs.held_out} if part == "validation" else {"limit": pairs.limit}
         return self._stage(
             "samples",
-            f"{pairs.samples} answers of {self.config.start} to validation rows of {self._names}",
-            self._slug,
-            {**self._data("validation"), **self._model, "samples": pairs.samples, "held_out": pairs.held_out},
+            f"{pairs.samples} answers of {self.config.start} to {part} rows of {self._names}",
+            self._slug if part == "validation" else f"{self._slug}-{part}",
+            {**self._data(part), **self._model, "samples": pairs.samples, **rows},
             self._start_input(),
-            lambda job: work.samples(job, self.config, self.splits),
+            lambda job: work.samples(job, self.config, self.splits, part),
         )
 
     def reward_model(self, kind: PairKind) -> Stage:
-        """A Bradley-Terry reward model of one pair kind; ``rm.preset`` decides its budget."""
+        """A Bradley-Terry reward model of one pair kind; ``rm.preset`` decides its budget.
+
+        The sandbox's oracle ranks what a label RM is measured on by its default weight, so that one label RM serves all
+        weights; :meth:`card` measures it on rankings by the configured one.
+        """
         rows = sum(len(split.labelled[: self.config.pairs.limit]) for split in self.splits.values())
         config = self.config.model_copy(update={"rm": self.config.rm.for_kind(kind, rows)})
-        held_out = {"label": self.pairs("label", to_measure=True)}
-        if kind != "label" or config.rm.held_out_ranked:
-            held_out["ranked"] = self.pairs("ranked", to_measure=True)
-        elif config.format == "rationale":
-            held_out["ranked"] = self.held_out_ranked()
         inputs = {
             **self._start_input(),
             "samples": self.samples(),
             "pairs": self.pairs(kind),
-            **{f"{HELD_OUT}{name}": stage for name, stage in held_out.items()},
+            **self._measured_on(kind, _default_weight(config) if kind == "label" else config),
         }
         settings = {**self._data("validation"), **self._model, "rm": _dump(config.rm), "kind": kind}
         return self._stage(
@@ -189,6 +187,28 @@ class Pipeline:
             inputs,
             lambda job: work.reward_model(job, config, kind, self.splits),
         )
+
+    def card(self, kind: PairKind, method: str) -> Stage:
+        """The report card of a reward model: every held-out pair judged, ranked ones as configured."""
+        model = self.reward_model(kind)
+        return self._stage(
+            "card",
+            f"report card of {model.title}",
+            f"{self._slug}-{_slug(method)}",
+            {"method": method, "seed": self.config.seed},
+            {"model": model, **self._measured_on(kind, self.config)},
+            lambda job: work.card(job, method, self.config.seed),
+        )
+
+    def _measured_on(self, kind: PairKind, config: RunConfig) -> dict[str, Stage]:
+        """The pairs whose held-out part a reward model is measured on; for a label RM no labelled rows are ranked."""
+        held_out = {f"{HELD_OUT}label": self.pairs("label", to_measure=True)}
+        needs_no_labelled_rows = kind == "label" and not config.rm.held_out_ranked
+        if config.format == "rationale" or not needs_no_labelled_rows:
+            own = {"bias": None, "only_held_out": needs_no_labelled_rows or config.pairs.only_held_out}
+            pairs = config.pairs.model_copy(update=own)
+            held_out[f"{HELD_OUT}ranked"] = self._ranked("ranked", config.model_copy(update={"pairs": pairs}))
+        return held_out
 
     @cached_property
     def reward(self) -> RewardPlan:
@@ -369,8 +389,14 @@ class Pipeline:
         )
         return {"name": choice.name, "reason": choice.reason}
 
+    def _ranker_settings(self, config: RunConfig) -> dict[str, Any]:
+        """The annotator of rankings."""
+        weight = {"oracle_weight": config.annotate.oracle_weight} if self._annotator["name"] == "sandbox" else {}
+        return {**self._annotator_settings, **weight}
+
     @property
     def _annotator_settings(self) -> dict[str, Any]:
+        """The annotator of rationales."""
         section = self.config.annotate
         settings: dict[str, Any] = {
             "annotator": self._annotator["name"],
@@ -380,7 +406,6 @@ class Pipeline:
             return settings | {
                 "refusal_rate": section.refusal_rate,
                 "mismatch_rate": section.mismatch_rate,
-                "oracle_weight": section.oracle_weight,
             }
         if self._annotator["name"] == "bundled":
             return settings | {"written": written_version()}
@@ -443,6 +468,12 @@ def check(config: RunConfig) -> None:
     check_model(config.model.name)
     if config.model.device != "auto":
         resolve_device(config.model.device)
+
+
+def _default_weight(config: RunConfig) -> RunConfig:
+    """The configuration with the oracle's default weight."""
+    annotate = config.annotate.model_copy(update={"oracle_weight": AnnotateConfig().oracle_weight})
+    return config.model_copy(update={"annotate": annotate})
 
 
 def method_name(config: RunConfig) -> str:

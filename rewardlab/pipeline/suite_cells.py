@@ -27,7 +27,7 @@ class Cell:
         task: Value of ``task``: one task, or several trained together.
         model: Value of ``model.name``.
         seed: Of training and sampling.
-        goals: What must be finished: evaluations, the reward model of a method of stage rm, or, while ``again`` is
+        goals: What must be finished: evaluations, the report card of a method of stage rm, or, while ``again`` is
             there, the tries that choose its settings.
         stage: base, sft, rm or ppo.
         tries: What its settings are chosen from; empty without a grid.
@@ -137,8 +137,8 @@ class _Matrix:
     def _goals(self, method: Method, config: RunConfig, values: Values) -> tuple[str, tuple[Stage, ...]]:
         """What the table calls the method under this configuration, and what its cell wants finished."""
         if method.stage == "rm":
-            model = Pipeline(config, self._root, self._rows).reward_model(method.kind)
-            return method.name or f"{method.kind} RM", (model,)
+            name = method.name or f"{method.kind} RM"
+            return name, (Pipeline(config, self._root, self._rows).card(method.kind, name),)
         trained = self._trained(method, config, values)
         name = method.name or trained[0].pipeline.method(trained[0].stage)
         return name, tuple(each.pipeline.eval(each.stage, name) for each in trained)

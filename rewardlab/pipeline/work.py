@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.evaluation.cost import gold_read
-from rewardlab.pipeline.stage import HELD_OUT, Work
+from rewardlab.pipeline.stage import HELD_OUT, SampledPart, Work
 from rewardlab.runs import read_json, read_jsonl, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
@@ -99,7 +99,7 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
     shared = config.model_copy(update={"seed": config.data.seed})
     weighed = {name: split.labelled for name, split in splits.items()}
     annotator = build_annotator(choice.name, shared, journals, weighed)
-    sample_answers = _answers_of(_trunk(config, job.inputs), config)
+    sample_answers = _drawn_answers([path for name, path in job.inputs.items() if name.startswith("samples_")])
     if choice.name == "bundled":
         sample_answers = written_answers_first(sample_answers)
     return run_pairs(
@@ -107,13 +107,13 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
     )
 
 
-def samples(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
+def samples(job: Work, config: RunConfig, splits: Mapping[str, Splits], part: SampledPart) -> dict[str, Any]:
     """Stage ``samples``."""
     from rewardlab.pairs.sampled import sampled_answers
     from rewardlab.pairs.summary import answers_by_task, sampled_kinds
     from rewardlab.tasks.task import parse_response
 
-    asked = _sampled_rows(config, splits)
+    asked = _sampled_rows(config, splits, part)
     sample_answers = _answers_of(_trunk(config, job.inputs), config)
     drawn = sampled_answers(job.folder, asked, config.pairs.samples, sample_answers, job.report)
     rows = [
@@ -132,7 +132,7 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     from rewardlab.training.stored_samples import write_samples
 
     drawn = read_sampled(job.inputs["samples"] / SAMPLED_FILE)
-    asked = _sampled_rows(config, splits)
+    asked = _sampled_rows(config, splits, "validation")
     samples = [SampledAnswer(example, tuple(drawn[example.task, example.id])) for example in asked]
     if processes.is_main():
         write_samples(job.folder.path, samples)
@@ -147,9 +147,24 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     )
 
 
-def _sampled_rows(config: RunConfig, splits: Mapping[str, Splits]) -> list[Example]:
-    """The validation rows that the start model answers."""
+def _sampled_rows(config: RunConfig, splits: Mapping[str, Splits], part: SampledPart) -> list[Example]:
+    """The rows that the start model answers: those that pairs are made from, or held out for them."""
+    if part == "labelled":
+        return [example for split in splits.values() for example in split.labelled[: config.pairs.limit]]
     return [example for split in splits.values() for example in split.validation[: config.pairs.held_out]]
+
+
+def card(job: Work, method: str, seed: int) -> dict[str, Any]:
+    """Stage ``card``: report.json, report.md and report.png, and what became of each pair."""
+    from rewardlab.evaluation.pair_measures import JUDGED_FILE
+    from rewardlab.evaluation.report_card import judged_card
+    from rewardlab.reports.report_card import write_cards
+
+    folders = [path for name, path in job.inputs.items() if name.startswith(HELD_OUT)]
+    found, judged = judged_card(job.inputs["model"], folders)
+    write_jsonl(job.folder.path / JUDGED_FILE, judged)
+    write_cards({str(found["kind"]): found}, job.folder.path)
+    return {"method": method, "seed": seed, "kind": found["kind"], "sets": found["sets"]}
 
 
 def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
@@ -316,6 +331,14 @@ def _answers_of(trunk: Trunk, config: RunConfig) -> SampleAnswers:
         return [texts[first : first + count] for first in range(0, len(texts), count)]
 
     return sample_answers
+
+
+def _drawn_answers(folders: Sequence[Path]) -> SampleAnswers:
+    """Gives the answers that stages ``samples`` have drawn."""
+    from rewardlab.pairs.sampled import SAMPLED_FILE, read_sampled
+
+    drawn = {key: found for folder in folders for key, found in read_sampled(folder / SAMPLED_FILE).items()}
+    return lambda examples, count: [drawn[example.task, example.id][:count] for example in examples]
 
 
 def _demonstrations(

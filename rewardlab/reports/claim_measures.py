@@ -15,6 +15,7 @@ import numpy as np
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.metrics import Floats
+from rewardlab.reports.cards import Cards
 from rewardlab.reports.cells import CellData, Position
 from rewardlab.reports.claim import Claim, MeasureName
 from rewardlab.reports.collect import cells_by_seed
@@ -166,6 +167,20 @@ MEASURES: Mapping[MeasureName, Callable[[Claim, str, Evidence], Measured]] = {
     "pair kinds": _pair_kinds,
     "rm accuracy": _rank_accuracy,
 }
+
+
+def rank_difference(cards: Cards) -> Callable[[Claim], Estimate]:
+    """How a claim about reward models is measured from their report cards, as a share."""
+
+    def between(claim: Claim) -> Estimate:
+        if unknown := [name for name in claim.methods if name not in cards.methods]:
+            raise UntestableError(f"{unknown[0]} has no report card")
+        found = cards.difference(str(claim.better), str(claim.than), claim.test_set, claim.column)
+        if found.estimate is None:
+            raise UntestableError(f"{found.better} and {found.than}: {found.reason}")
+        return found.estimate
+
+    return between
 
 
 def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:

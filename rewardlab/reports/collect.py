@@ -158,7 +158,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
         cost=Cost.read(result["cost"], str(path)),
         budget=dict(result.get("budget") or {}),
         model_run=Path(trained) if trained else None,
-        version=_version(provenance),
+        version=version_of(provenance),
         command=str(provenance.get("command", "")),
         fingerprint=str(config.get("fingerprint", "")),
     )
@@ -232,7 +232,8 @@ def _model_name(config: Mapping[str, Any]) -> str:
     return str(config.get("config", {}).get("model", {}).get("name", ""))
 
 
-def _version(provenance: Mapping[str, Any]) -> str:
+def version_of(provenance: Mapping[str, Any]) -> str:
+    """Package version and commit in a run's provenance."""
     package = provenance.get("packages", {}).get("rewardlab", "unknown version")
     commit = (provenance.get("commit") or "")[:9]
     return " ".join(part for part in (package, commit, "modified" if provenance.get("dirty") else "") if part)

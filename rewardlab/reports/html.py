@@ -93,6 +93,7 @@ def _titles(report: Report) -> Iterator[tuple[Path, str]]:
             if (trained := trained_folder(run)) is not None:
                 yield trained.resolve(), f"{title} (training)"
                 yield trained, f"{title} (training)"
+    yield from ((card.path, f"{card.method}, seed {card.seed}") for card in report.cards.runs)
 
 
 def _asset(name: str) -> Markup:

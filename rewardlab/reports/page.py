@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.reports.blocks import Section, to_markdown
+from rewardlab.reports.card_sections import write_card_tables
+from rewardlab.reports.cards import Cards, load_cards
 from rewardlab.reports.charts import Picture, write_picture
 from rewardlab.reports.claim import Claim
-from rewardlab.reports.claim_measures import Evidence
+from rewardlab.reports.claim_measures import Evidence, rank_difference
 from rewardlab.reports.claims import findings, write_claims
-from rewardlab.reports.collect import collect
+from rewardlab.reports.collect import Collected, collect
 from rewardlab.reports.differences import default_against, gains
 from rewardlab.reports.html import to_html
-from rewardlab.reports.judged_runs import judged_folders, load_judged
+from rewardlab.reports.judged_runs import JudgedRun, judged_folders, load_judged
+from rewardlab.reports.pair_kinds import distributions, rationale_sensitive
 from rewardlab.reports.related import Related
 from rewardlab.reports.render import write_tables
 from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
@@ -34,19 +37,21 @@ class SuiteFacts:
         name, title: Of the suite; its file is called like it.
         budget: What PPO rows were given the same number of.
         claims: Published claims that its rows say something of.
+        models, seeds: What it was run with.
     """
 
     name: str
     title: str = ""
     budget: str = "updates"
     claims: Sequence[Claim] = ()
+    models: Sequence[str] = ()
+    seeds: Sequence[int] = ()
 
-    def about(self, table: ComparisonTable) -> dict[str, Any]:
+    def about(self) -> dict[str, Any]:
         """The head of ``claims.json``."""
-        models = list(dict.fromkeys(row.key.model for row in table.rows))
-        seeds = sorted({seed for row in table.rows for seed in row.seeds})
         command = f"rewardlab suite run experiments/{self.name}.toml"
-        return {"suite": self.name, "title": self.title, "command": command, "models": models, "seeds": seeds}
+        about = {"suite": self.name, "title": self.title, "command": command}
+        return {**about, "models": list(self.models), "seeds": list(self.seeds)}
 
 
 def write_report(
@@ -57,6 +62,7 @@ def write_report(
     pair_runs: Sequence[Path] = (),
     timings: Timings | None = None,
     *,
+    card_runs: Sequence[Path] = (),
     convention: str = "rllr",
     resamples: int = RESAMPLES,
     command: str = "",
@@ -65,10 +71,13 @@ def write_report(
 ) -> Path:
     """Write report.md, report.html, table.md, table.tex, table.csv and the pictures into the folder ``path``.
 
+    A report of reward models alone has their table in table.csv and no other; beside evaluations it is called
+    reward_models.csv. Their differences stand in reward_model_differences.csv.
+
     Args:
         path: Folder of the report; made when missing.
         evals: Evaluation folders, or what else :func:`~rewardlab.reports.collect.collect` takes.
-        ppo_runs, rm_runs, pair_runs: Folders of those stages; unreadable ones are logged and left out.
+        ppo_runs, rm_runs, pair_runs, card_runs: Folders of those stages; unreadable ones are logged and left out.
         timings: Stage -> folder and seconds of each run, in the order to print them.
         convention: ``rllr`` or ``ppo-nlu``.
         resamples: Bootstrap resamples.
@@ -78,25 +87,35 @@ def write_report(
     Returns:
         ``report.md``.
     Raises:
-        InputError: No evaluation could be used.
+        InputError: No evaluation could be used, and there is no card.
     """
-    collected = collect(evals)
+    cards = load_cards(card_runs)
+    evals = list(evals)
+    collected = collect(evals) if evals or not cards.runs else Collected([])
     table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
     found = gains(table, default_against(table))
     facts = suite or SuiteFacts("")
     judged = load_judged(judged_folders(collected.runs))
-    claims = findings(facts.claims, Evidence(table, judged))
-    related = Related(ppo_runs, rm_runs, pair_runs)
-    report = Report(path, table, found, related, timings, command, claims, judged, facts.budget)
+    claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards))
+    related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
+    report = Report(path, table, found, related, timings, command, claims, judged, facts.budget, cards)
     shown = sections(report)
     place = next((place + 1 for place, section in enumerate(shown) if section.title == DIFFERENCES), 0)
     shown[place:place] = more
     if claims:
-        write_claims(claims, path, facts.about(table))
-    write_tables(table, path)
+        write_claims(claims, path, facts.about())
+    if table.rows:
+        write_tables(table, path)
+    if cards.runs:
+        write_card_tables(cards, path, "reward_models" if table.rows else "table")
     _write_markdown(path / "report.md", shown, command)
     write_atomic(path / "report.html", to_html(TITLE, shown, report))
     return path / "report.md"
+
+
+def _evidence(table: ComparisonTable, judged: Sequence[JudgedRun], pair_runs: Sequence[Path], cards: Cards) -> Evidence:
+    shares = rationale_sensitive(distributions(pair_runs))
+    return Evidence(table, judged, shares, rank_difference(cards) if cards.runs else None)
 
 
 def write_page(file: Path, report: Report) -> Path:

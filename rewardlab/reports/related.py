@@ -11,7 +11,7 @@ from rewardlab.reports.collect import EvalRun
 from rewardlab.reports.table import ComparisonTable
 from rewardlab.runs import read_json
 
-STAGES = ("ppo", "rm", "pairs")
+STAGES = ("ppo", "rm", "pairs", "card")
 """As :class:`Related` lists them."""
 
 
@@ -22,6 +22,7 @@ class Related:
     ppo: Sequence[Path] = ()
     rm: Sequence[Path] = ()
     pairs: Sequence[Path] = ()
+    card: Sequence[Path] = ()
 
 
 def related(runs: Iterable[EvalRun], given: Iterable[Path] = ()) -> Related:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from rewardlab.errors import InputError, RewardlabError
+from rewardlab.errors import InputError
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
 from rewardlab.reports.budgets import budget_lines, budgets_grid
+from rewardlab.reports.card_sections import card_origins, card_sections
+from rewardlab.reports.cards import NO_CARDS, Cards
 from rewardlab.reports.charts import Picture
 from rewardlab.reports.claims import VERDICTS, Finding, claims_grid
 from rewardlab.reports.differences import (
@@ -27,23 +27,15 @@ from rewardlab.reports.hacking import hacking_blocks
 from rewardlab.reports.in_short import in_short
 from rewardlab.reports.judged_runs import JudgedRun, judged_blocks
 from rewardlab.reports.label_shares import all_label_shares, shares_grid, shares_pictures
-from rewardlab.reports.plots import (
-    PAIR_KINDS,
-    colours_of,
-    curves_picture,
-    load_curves,
-    pair_kinds_picture,
-    saturation_picture,
-)
+from rewardlab.reports.pair_kinds import pair_blocks
+from rewardlab.reports.plots import colours_of, curves_picture, load_curves, saturation_picture
 from rewardlab.reports.related import Related, method_names, trained_folder
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, all_sources, grid, notes, sources_at
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import ComparisonTable, Row, mean_summary, shown_value
 from rewardlab.reports.tradeoffs import cost_picture, headline, kl_picture, quality_picture
-from rewardlab.runs import read_json, relative_path
-
-logger = logging.getLogger(__name__)
+from rewardlab.runs import relative_path
 
 SIZES = (
     "Sizes in points are differences of the first method to the second; label shift: how much nearer its label shares "
@@ -68,6 +60,7 @@ class Report:
         claims: What was found of a suite's claims.
         judged: Comparisons by a judge.
         budget: What PPO rows were given the same number of: updates, tokens or seconds.
+        cards: Report cards of reward models.
     """
 
     folder: Path
@@ -79,6 +72,7 @@ class Report:
     claims: Sequence[Finding] = ()
     judged: Sequence[JudgedRun] = ()
     budget: str = "updates"
+    cards: Cards = NO_CARDS
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -87,14 +81,20 @@ class Report:
 
 
 def sections(report: Report) -> list[Section]:
-    """The whole report, in order."""
+    """The whole report, in order; where nothing but reward models was measured, what concerns them."""
+    pairs = Section("Pairs among samples of the SFT model", pair_blocks(report.related.pairs))
+    time = Section("Time", _timings(report.timings or {}))
+    claims = [Section("Claims", _claims(report.claims))] if report.claims else []
+    if not report.table.rows:
+        origins = Section("How each reward model was made", [Table(card_origins(report.cards, report.folder))])
+        return [*claims, *card_sections(report.cards), pairs, time, origins]
     table, curves = report.table, load_curves(report.related.ppo, method_names(report.table))
     trained = [row.name for row in table.rows if row.key.reward]
     colours = colours_of([*trained, *(run.method for run in curves), *(row.name for row in table.rows)])
     return [
         Section("Methods compared", [Table(grid(table)), Notes(notes(table))]),
         Section("What each method was given", _budgets(report)),
-        *([Section("Claims", _claims(report.claims))] if report.claims else []),
+        *claims,
         Section(DIFFERENCES, _differences(report)),
         Section("How much of each gain is sharpening", _sharpening(report)),
         Section("Accuracy against KL", _kl(kl_picture(table, curves, colours))),
@@ -105,9 +105,10 @@ def sections(report: Report) -> list[Section]:
         Section("Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES)),
         Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
         Section("Reward hacking", hacking_blocks(curves)),
-        Section("Pairs among samples of the SFT model", _pairs(report.related.pairs)),
+        pairs,
+        *card_sections(report.cards),
         Section("Reward models", _reward_models(report.related.rm)),
-        Section("Time", _timings(report.timings or {})),
+        time,
         Section("How each row was made", _origins(report)),
     ]
 
@@ -232,45 +233,6 @@ def _summary_cells(row: Row, positions: Iterable[tuple[str, str]], names: Iterab
 def _plain(sources: Sequence[Source]) -> list[Source]:
     """Without the values, which are of another number."""
     return [replace(source, value="") for source in sources]
-
-
-def _pairs(pair_runs: Iterable[Path]) -> list[Block]:
-    found, sources = pair_distribution(pair_runs)
-    picture = pair_kinds_picture(found, sources)
-    if picture is None:
-        return [Text("No pairs were sampled from an SFT model.")]
-    shares = [
-        Told(
-            f"{task}: {shown_value(kinds['rationale_sensitive'])} % rationale-sensitive of {kinds['n']:.0f} pairs",
-            sources[task],
-        )
-        for task, kinds in found.items()
-    ]
-    return [picture, Sentences(shares)]
-
-
-def pair_distribution(pair_runs: Iterable[Path]) -> tuple[dict[str, dict[str, float]], dict[str, list[Source]]]:
-    """Kinds of the pairs among samples, over all folders.
-
-    Returns:
-        Task -> share of each kind, and ``n``, the number of pairs; and task -> the folders they were counted in.
-    """
-    parts: dict[str, list[Mapping[str, Any]]] = {}
-    sources: dict[str, list[Source]] = {}
-    for path in pair_runs:
-        try:
-            for task, found in read_json(path / "manifest.json")["distribution"].items():
-                parts.setdefault(task, []).append(found)
-                sources.setdefault(task, []).append(Source(path, shown_value(float(found["rationale_sensitive"]))))
-        except (RewardlabError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("%s: left out of the pair distribution (%s)", path, error)
-    return {task: _pooled(shares) for task, shares in parts.items()}, sources
-
-
-def _pooled(parts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    total = sum(float(part["n"]) for part in parts)
-    pooled = {kind: sum(float(part[kind]) * float(part["n"]) for part in parts) / total for kind in PAIR_KINDS}
-    return {**pooled, "n": total}
 
 
 def _reward_models(rm_runs: Iterable[Path]) -> list[Block]:

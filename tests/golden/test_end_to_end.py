@@ -44,7 +44,7 @@ SIZES = {
     "model.max_new_tokens": 24,
 }
 COMMAND = ["ppo", "--reward", "mixed", "--lambda", str(int(LAM)), *(f"--set={key}={n}" for key, n in SIZES.items())]
-STAGES = {"annotate": 1, "sft": 1, "samples": 1, "pairs": 2, "rm": 2, "ppo": 1}
+STAGES = {"annotate": 1, "sft": 1, "samples": 2, "pairs": 2, "rm": 2, "ppo": 1}
 LEFT_BEHIND = {
     "annotate": {"rationales.jsonl", "manifest.json"},
     "sft": {"adapter", "metrics.jsonl"},

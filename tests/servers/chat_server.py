@@ -20,6 +20,7 @@
 ``reasoner``   as OpenAI's reasoning models: takes max_completion_tokens, no max_tokens, no temperature
 ``strict``     422 for max_completion_tokens and whatever else it does not know, as an older server
 ``silent``     as ``reasoner``, but all its tokens go into reasoning
+``thinking``   the thoughts stand in front of the answer, in their tags
 ``first``      always prefers the answer that is shown first
 ``mixed``      one of :data:`MIXED`, chosen by the request's content: 30 % do not end as they should
 ============== ======================================================================================
@@ -174,6 +175,8 @@ def _completed(behaviour: str, body: dict[str, Any]) -> dict[str, Any]:
             return completion(body, "", finish="content_filter")
         case "truncated":
             return completion(body, "The review is", finish="length")
+        case "thinking":
+            return completion(body, f"<think>\nRanking: 2>1? Answer 1 is better?\n</think>\n\n{answer(body)}")
         case "first":
             return completion(body, "Answer 1 is better. It comes first.")
     return completion(body, answer(body))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rewardlab.annotate.base import RankingRequest, RationaleRequest
+from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.judging import JudgeRequest
@@ -79,6 +80,25 @@ def test_every_behaviour_ends_in_its_class(
     assert only.outcome == outcome
     assert server.requests == asked
     assert bool(only.reason) == (outcome != "answered")
+
+
+def test_thoughts_are_no_part_of_an_answer(server: ChatServer, tmp_path: Path) -> None:
+    thinking = annotator(server, "thinking", tmp_path)
+    (only,) = thinking.rationales(requests(1))
+    assert only.text == "Every word of it speaks for positive."
+    (judged,) = thinking.judge_many(judge_requests()[:1], both_orders=True)
+    assert judged.winner == "second"
+
+
+@pytest.mark.parametrize(
+    ("finish", "outcome", "key"),
+    [("length", "truncated", "annotate.reasoning_tokens"), ("stop", "unparsable", "empty")],
+)
+def test_thoughts_without_an_end_are_no_answer(finish: str, outcome: str, key: str) -> None:
+    record = {"key": "k", "annotator": "openai", "model": "m", "text": "<think>The film", "finish": finish}
+    found = as_annotation(record)
+    assert (found.text, found.outcome) == ("", outcome)
+    assert key in found.reason
 
 
 def test_retry_after_is_honoured(server: ChatServer, tmp_path: Path) -> None:
@@ -249,6 +269,7 @@ def test_a_judge_of_positions_is_found_out_by_both_orders(server: ChatServer, tm
     found = annotator(server, "first", tmp_path).judge_many(judge_requests(), both_orders=True)
     assert [each.winner for each in found] == ["tie"] * 20
     assert server.requests == 40
+    assert {body["max_tokens"] for body in server.bodies} == {4 * AnnotateConfig().max_new_tokens}
 
 
 def test_a_judge_that_does_not_answer_gives_no_verdict(server: ChatServer, tmp_path: Path) -> None:

@@ -208,9 +208,8 @@ def test_unknown_methods_of_a_claim_are_found_when_the_suite_is_read(tmp_path: P
 def test_a_report_shows_its_claims_and_leaves_them_as_files(tmp_path: Path) -> None:
     make_table(tmp_path)
     told = [claim(published="+6.3"), claim(id="C3", than=None, better=None, not_testable="no BERT")]
-    page = write_report(
-        tmp_path / "out", [tmp_path / "eval"], suite=SuiteFacts("demo", "Two methods", claims=told), resamples=200
-    )
+    facts = SuiteFacts("demo", "Two methods", claims=told, models=["tiny"], seeds=[0, 1, 2])
+    page = write_report(tmp_path / "out", [tmp_path / "eval"], suite=facts, resamples=200)
     text = page.read_text()
     assert "| C1 | PPO beats SFT | PPO against SFT, toy, greedy | +6.3 | +20.3 points [" in text
     assert "| C3 | PPO beats SFT | – | – | – | – | not testable here: no BERT |" in text

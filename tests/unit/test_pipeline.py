@@ -71,11 +71,11 @@ def changed(before: Stage, after: Stage) -> set[tuple[str, str]]:
 
 
 ANNOTATE, SFT, PPO = ("annotate", "sandbox"), ("sft", "rationale"), ("ppo", "mixed")
-SAMPLES = ("samples", "sandbox-sentiment")
+SAMPLES, DRAWN = ("samples", "sandbox-sentiment"), ("samples", "labelled")
 LABEL_PAIRS, RANKED_PAIRS = ("pairs", "label"), ("pairs", "ranked")
 HELD_OUT = ("pairs", "held-out-ranked")
 LABEL_RM, RANKED_RM = ("rm", "label"), ("rm", "ranked")
-ALL = [ANNOTATE, SFT, SAMPLES, LABEL_PAIRS, HELD_OUT, LABEL_RM, RANKED_PAIRS, RANKED_RM, PPO]
+ALL = [ANNOTATE, SFT, SAMPLES, LABEL_PAIRS, HELD_OUT, LABEL_RM, DRAWN, RANKED_PAIRS, RANKED_RM, PPO]
 
 
 class TestPlan:
@@ -108,6 +108,27 @@ class TestPlan:
         assert own.inputs["held_out_ranked"].settings["pairs"]["only_held_out"]
         assert shared.inputs["held_out_ranked"].fingerprint == pipeline().pairs("ranked").fingerprint
         assert pipeline().reward_model("ranked").inputs["held_out_ranked"].slug.endswith("-ranked")
+
+    def test_cards_measure_one_label_reward_model_on_the_rankings_of_every_weight(
+        self, pipeline: Callable[..., Pipeline]
+    ) -> None:
+        cards = [pipeline(annotate__oracle_weight=weight).card("label", "label RM") for weight in (0.8, 0)]
+        assert len({card.inputs["model"].fingerprint for card in cards}) == 1
+        assert len({card.inputs["held_out_label"].fingerprint for card in cards}) == 1
+        assert len({card.inputs["held_out_ranked"].fingerprint for card in cards}) == 2
+        assert len({card.fingerprint for card in cards}) == 2
+
+    def test_a_card_is_one_of_its_method(self, pipeline: Callable[..., Pipeline]) -> None:
+        first, second = (pipeline().card("ranked", name) for name in ("ranked RM", "RLHF's RM"))
+        assert first.inputs["model"].fingerprint == second.inputs["model"].fingerprint
+        assert first.fingerprint != second.fingerprint
+
+    def test_pairs_of_samples_share_what_was_sampled(self, pipeline: Callable[..., Pipeline]) -> None:
+        built = pipeline()
+        for kind in ("ranked", "rationale"):
+            found = built.pairs(kind).inputs
+            assert found["samples_validation"].fingerprint == built.samples().fingerprint
+            assert found["samples_labelled"].fingerprint == built.samples("labelled").fingerprint
 
     def test_few_shots_need_rationales_to_show(self, pipeline: Callable[..., Pipeline]) -> None:
         assert kinds(pipeline(eval__shots=2).eval(None)) == [ANNOTATE, ("eval", "2-shot")]
@@ -199,11 +220,12 @@ class TestCacheKeys:
             ("annotate.concurrency", 1, set()),
             ("data.test", 3, set()),
             ("rm.lr", 0.5, {LABEL_RM, RANKED_RM, PPO}),
-            ("sft.lr", 0.5, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
-            ("lora.rank", 4, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
-            ("model.max_new_tokens", 9, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
-            ("seed", 1, {SFT, SAMPLES, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
-            ("pairs.limit", 4, {LABEL_PAIRS, RANKED_PAIRS, HELD_OUT, LABEL_RM, RANKED_RM, PPO}),
+            ("sft.lr", 0.5, {SFT, SAMPLES, DRAWN, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
+            ("lora.rank", 4, {SFT, SAMPLES, DRAWN, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
+            ("model.max_new_tokens", 9, {SFT, SAMPLES, DRAWN, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
+            ("seed", 1, {SFT, SAMPLES, DRAWN, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
+            ("annotate.oracle_weight", 0, {RANKED_PAIRS, RANKED_RM, PPO}),
+            ("pairs.limit", 4, {DRAWN, LABEL_PAIRS, RANKED_PAIRS, HELD_OUT, LABEL_RM, RANKED_RM, PPO}),
             ("annotate.refusal_rate", 0.5, set(ALL)),
             ("data.labelled", 6, set(ALL)),
             ("data.seed", 1, set(ALL)),

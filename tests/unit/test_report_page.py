@@ -157,7 +157,7 @@ def test_related_runs_are_found_by_their_fingerprints(tmp_path: Path) -> None:
     moved = Path("elsewhere") / "ppo" / ppo.name
     folder = eval_folder(tmp_path / "runs" / "eval" / "toy-ddd", columns={"toy": both(1, 1, 4)}, model_run=moved)
     found = related(collect([folder]).runs)
-    assert found == Related([ppo], [rm], [pairs])
+    assert found == Related([ppo], [rm], [pairs], [])
     assert related(collect([folder]).runs, [unused]).pairs == [pairs, unused]
 
 

@@ -26,7 +26,6 @@ from rewardlab.reports.differences import (
     splits,
 )
 from rewardlab.reports.page import write_report
-from rewardlab.reports.sections import pair_distribution
 from rewardlab.reports.significance import PairedTest
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import build_table
@@ -216,16 +215,6 @@ def test_a_page_without_optional_parts_says_so(runs: Path) -> None:
     for line in ("No PPO run was given.", "No run uses λ.", "No reward model was given.", "Not recorded."):
         assert line in text
     assert "Not available: no method 'SFT w. rationale' among the runs" in text
-
-
-def test_pair_shares_are_pooled_by_their_numbers(tmp_path: Path) -> None:
-    folders = [pairs_folder(tmp_path / "a", "toy", 0.9, 300), pairs_folder(tmp_path / "b", "toy", 0.5, 100)]
-    folders.append(pairs_folder(tmp_path / "label pairs", "other", 0.0, 0))
-    # (0.9 * 300 + 0.5 * 100) / 400
-    found, sources = pair_distribution([*folders, tmp_path / "missing"])
-    assert list(found) == ["toy"]
-    assert (found["toy"]["rationale_sensitive"], found["toy"]["n"]) == (pytest.approx(0.8), 400)
-    assert [(source.path.name, source.value) for source in sources["toy"]] == [("a", "90.0"), ("b", "50.0")]
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def items(folder: Path) -> list[ReviewItem]:
-    return review_items(folder, {("mr", "0"): "a warm film What sentiment?"})
+    return review_items(folder, lambda: {("mr", "0"): "a warm film What sentiment?"})
 
 
 def test_items_are_all_that_has_a_text(items: list[ReviewItem]) -> None:
@@ -66,7 +66,17 @@ def test_items_are_all_that_has_a_text(items: list[ReviewItem]) -> None:
 
 def test_a_folder_without_rationales_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"no rationales\.jsonl"):
-        review_items(tmp_path, {})
+        review_items(tmp_path, dict)
+
+
+def test_a_run_without_a_text_has_nothing_to_review(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "rationales.jsonl").write_text(json.dumps(FAILED) + "\n", encoding="utf-8")
+    assert run(["annotate", "review", str(folder)]) == 2
+    err = capsys.readouterr().err
+    assert "nothing to review, none of 1 annotations has a text" in err
+    assert "cannot be shown" not in err  # it is not even looked for
 
 
 def test_a_sample_is_drawn_by_seed_and_leaves_out_what_was_reviewed(items: list[ReviewItem]) -> None:

@@ -86,9 +86,11 @@ class TestMatrix:
         assert len({goal.fingerprint for cell in found for goal in cell.goals}) == len(found)
         assert not RUNS.exists()
 
-    def test_a_reward_model_is_a_cell_without_an_evaluation(self, suite: Callable[..., Suite]) -> None:
+    def test_a_reward_model_is_a_cell_that_ends_with_its_report_card(self, suite: Callable[..., Suite]) -> None:
         (cell,) = cells(suite(Method(stage="rm", kind="ranked")), RUNS)
-        assert [(goal.kind, goal.settings["kind"]) for goal in cell.goals] == [("rm", "ranked")]
+        (card,) = cell.goals
+        assert (card.kind, card.settings["method"]) == ("card", "ranked RM")
+        assert (card.inputs["model"].kind, card.inputs["model"].settings["kind"]) == ("rm", "ranked")
         assert (cell.method, cell.evaluations(RUNS)) == ("ranked RM", [])
 
     def test_methods_that_would_share_a_row_are_refused(self, suite: Callable[..., Suite]) -> None:

@@ -1,0 +1,257 @@
+"""Report cards of several seeds: how well each reward model ranks the pairs it was judged on, and paired differences.
+
+A card is the folder of a stage ``card``. Cards of one method differ in their seed; two methods are compared where
+both judged the very same pairs. Intervals are those of ``statistics.py``: over seeds and over the rows that pairs
+come from, which seeds share although the answers to them differ.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rewardlab.errors import RewardlabError
+from rewardlab.evaluation.pair_measures import JUDGED_FILE, wins
+from rewardlab.metrics import Floats, item_seed, resample_counts
+from rewardlab.reports.rewards import TEST_SETS, Place
+from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of
+from rewardlab.reports.table import AVERAGE
+from rewardlab.runs import read_json, read_jsonl
+
+logger = logging.getLogger(__name__)
+
+BASELINES = ("label_only", "length_only")
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedPairs:
+    """One reward model on one task's pairs of a set. P pairs.
+
+    Attributes:
+        rows: Id of the row behind each pair.
+        pairs: Hash of each pair's texts.
+        won: 1, 0.5 or 0 for a pair ranked right, equal, wrong. Shape (P,).
+        baselines: Name -> accuracy of a scorer that sees almost nothing; None where it could not be fitted.
+    """
+
+    rows: tuple[str, ...]
+    pairs: tuple[str, ...]
+    won: Floats
+    baselines: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, eq=False)
+class CardRun:
+    """One card.
+
+    Attributes:
+        path: Its folder.
+        method, kind, seed: What was judged.
+        judged_on: Fingerprints of the pairs it was judged on, by name.
+        tests: (set, task) -> what became of the pairs.
+    """
+
+    path: Path
+    method: str
+    kind: str
+    seed: int
+    judged_on: Mapping[str, str]
+    tests: Mapping[Place, JudgedPairs]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Accuracy of one reward model minus another's; ``estimate`` is None when ``reason`` says why."""
+
+    better: str
+    than: str
+    test_set: str
+    column: str
+    estimate: Estimate | None
+    reason: str = ""
+
+
+class Cards:
+    """All cards of a report, methods in order of appearance.
+
+    Args:
+        runs: The cards.
+        resamples: Bootstrap resamples of rows.
+    """
+
+    def __init__(self, runs: Sequence[CardRun], resamples: int = RESAMPLES) -> None:
+        self.runs = runs
+        self._resamples = resamples
+
+    @cached_property
+    def methods(self) -> dict[str, dict[int, CardRun]]:
+        """Method -> seed -> its card."""
+        found: dict[str, dict[int, CardRun]] = {}
+        for run in self.runs:
+            found.setdefault(run.method, {})[run.seed] = run
+        return {name: dict(sorted(by_seed.items())) for name, by_seed in found.items()}
+
+    @cached_property
+    def sets(self) -> list[str]:
+        """Test sets of at least one card, in the order of :data:`~rewardlab.reports.rewards.TEST_SETS`."""
+        present = {place[0] for run in self.runs for place in run.tests}
+        return [name for name in TEST_SETS if name in present]
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Tasks in order of appearance, and the average over them when there are several."""
+        tasks = list(dict.fromkeys(place[1] for run in self.runs for place in run.tests))
+        return [*tasks, AVERAGE] if len(tasks) > 1 else tasks
+
+    def accuracy(self, method: str, test_set: str, column: str) -> Estimate | None:
+        """Share of pairs ranked right; None where not all seeds have pairs of the set in that column."""
+        drawn = self._column_draws(list(self.methods[method].values()), test_set, column)
+        return None if drawn is None else estimate(drawn)
+
+    def difference(self, better: str, than: str, test_set: str, column: str) -> Difference:
+        """One paired difference, over the seeds that both have."""
+        sides = [self.methods[name] for name in (better, than)]
+        seeds = [seed for seed in sides[0] if seed in sides[1]]
+        told = (better, than, test_set, column)
+        if not seeds:
+            return Difference(*told, None, "they share no seed")
+        runs = [[side[seed] for seed in seeds] for side in sides]
+        drawn = [self._column_draws(each, test_set, column) for each in runs]
+        if drawn[0] is None or drawn[1] is None:
+            return Difference(*told, None, "one of them was not judged on such pairs")
+        if any(
+            self._pairs(a, test_set, column) != self._pairs(b, test_set, column) for a, b in zip(*runs, strict=True)
+        ):
+            return Difference(*told, None, "they were judged on different pairs")
+        return Difference(*told, estimate(drawn[0].minus(drawn[1])))
+
+    def rivals(self) -> list[tuple[str, str]]:
+        """Methods to compare: a label RM with every other kind, where they were judged on the same folders of pairs."""
+        firsts = {name: next(iter(by_seed.values())) for name, by_seed in self.methods.items()}
+        return [
+            (label, other)
+            for label, first in firsts.items()
+            for other, second in firsts.items()
+            if first.kind == "label" != second.kind and self._same_folders(label, other)
+        ]
+
+    def baseline(self, method: str, test_set: str, name: str) -> float | None:
+        """Mean accuracy of a scorer that sees almost nothing, over seeds and tasks; None without one."""
+        tests = [t for run in self.methods[method].values() for place, t in run.tests.items() if place[0] == test_set]
+        found = [value for test in tests if (value := test.baselines.get(name)) is not None]
+        return float(np.mean(found)) if found else None
+
+    def pair_count(self, method: str, test_set: str) -> float:
+        """Pairs of a set, mean over seeds, all tasks together."""
+        runs = self.methods[method].values()
+        return sum(len(t.pairs) for run in runs for place, t in run.tests.items() if place[0] == test_set) / len(runs)
+
+    def _same_folders(self, a: str, b: str) -> bool:
+        left, right = self.methods[a], self.methods[b]
+        common = [seed for seed in left if seed in right]
+        return bool(common) and all(left[seed].judged_on == right[seed].judged_on for seed in common)
+
+    def _column_draws(self, runs: Sequence[CardRun], test_set: str, column: str) -> SeedDraws | None:
+        """Of one task, or the mean over all tasks."""
+        names = [name for name in self.columns if name != AVERAGE] if column == AVERAGE else [column]
+        if any((test_set, name) not in run.tests for run in runs for name in names):
+            return None
+        return mean_of([self._draws(runs, (test_set, name)) for name in names])
+
+    def _draws(self, runs: Sequence[CardRun], place: Place) -> SeedDraws:
+        rows = self._rows[place]
+        counts = resample_counts(len(rows), self._resamples, item_seed(" ".join(place), rows, ()))
+        drawn = [_resampled(run.tests[place], rows, counts) for run in runs]
+        return SeedDraws(np.array([run.tests[place].won.mean() for run in runs]), np.stack(drawn))
+
+    @cached_property
+    def _rows(self) -> dict[Place, tuple[str, ...]]:
+        """(set, task) -> all rows behind its pairs, of all cards, so that one resample draws the same in each."""
+        found: dict[Place, set[str]] = {}
+        for run in self.runs:
+            for place, test in run.tests.items():
+                found.setdefault(place, set()).update(test.rows)
+        return {place: tuple(sorted(rows)) for place, rows in found.items()}
+
+    def _pairs(self, run: CardRun, test_set: str, column: str) -> list[tuple[str, ...]]:
+        places = [(test_set, name) for name in self.columns] if column == AVERAGE else [(test_set, column)]
+        return [tuple(sorted(run.tests[place].pairs)) for place in places if place in run.tests]
+
+
+NO_CARDS = Cards(())
+
+
+def load_cards(paths: Iterable[Path]) -> Cards:
+    """Read cards; one that cannot be read is named in the log and left out."""
+    runs = []
+    for path in paths:
+        try:
+            runs.append(_load(path))
+        except (RewardlabError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("%s: left out, not a finished report card (%s)", path, error)
+    return Cards(runs)
+
+
+def card_rows(cards: Cards) -> Iterator[dict[str, Any]]:
+    """Lines of ``table.csv``: one a method, set and column; values are not multiplied by 100."""
+    for method, by_seed in cards.methods.items():
+        for test_set in cards.sets:
+            known = {name: cards.baseline(method, test_set, name) for name in BASELINES}
+            about = {"method": method, "kind": next(iter(by_seed.values())).kind, "test_set": test_set}
+            for column in cards.columns:
+                if (found := cards.accuracy(method, test_set, column)) is not None:
+                    yield {**about, "column": column, **_numbers(found), **known}
+
+
+def difference_rows(found: Iterable[Difference]) -> Iterator[dict[str, Any]]:
+    """Lines of ``differences.csv``, of what could be compared."""
+    for each in found:
+        if each.estimate is not None:
+            about = {"method": each.better, "baseline": each.than, "test_set": each.test_set, "column": each.column}
+            yield {**about, **_numbers(each.estimate)}
+
+
+def _numbers(found: Estimate) -> dict[str, Any]:
+    numbers = {"value": found.value, "low": found.low, "high": found.high, "sd": found.sd}
+    return {**numbers, "seeds": found.seeds, "interval_over": found.basis}
+
+
+def _resampled(test: JudgedPairs, rows: tuple[str, ...], counts: Floats) -> Floats:
+    """Accuracy in each resample of rows; where one draws no row with a pair, the accuracy on all. Shape (B,)."""
+    number = {row: place for place, row in enumerate(rows)}
+    places = np.array([number[row] for row in test.rows])
+    won = counts @ np.bincount(places, weights=test.won, minlength=len(rows))
+    held = counts @ np.bincount(places, minlength=len(rows))
+    accuracy: Floats = np.divide(won, held, out=np.full(len(counts), test.won.mean()), where=held > 0)
+    return accuracy
+
+
+def _load(path: Path) -> CardRun:
+    result = read_json(path / "result.json")
+    inputs = read_json(path / "config.json")["identity"]["inputs"]
+    found: dict[Place, list[Mapping[str, Any]]] = {}
+    for line in read_jsonl(path / JUDGED_FILE):
+        found.setdefault((line["set"], line["task"]), []).append(line)
+    return CardRun(
+        path,
+        str(result["method"]),
+        str(result["kind"]),
+        int(result["seed"]),
+        {name: mark for name, mark in inputs.items() if name != "model"},
+        {place: _test(lines, result["sets"][place[0]]["tasks"][place[1]]) for place, lines in found.items()},
+    )
+
+
+def _test(lines: Sequence[Mapping[str, Any]], stored: Mapping[str, Any]) -> JudgedPairs:
+    return JudgedPairs(
+        tuple(line["id"] for line in lines),
+        tuple(line["pair"] for line in lines),
+        wins(np.array([float(line["margin"]) for line in lines])),
+        {name: stored[name] for name in BASELINES},
+    )

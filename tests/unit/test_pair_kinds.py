@@ -1,0 +1,82 @@
+"""Kinds of sampled pairs over seeds: pooled, each seed's samples counted once, intervals over seeds and rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rewardlab.pairs.statistics import kind_shares
+from rewardlab.reports.blocks import Sentences
+from rewardlab.reports.pair_kinds import distributions, pair_blocks, rationale_sensitive
+from rewardlab.runs import write_json, write_jsonl
+from tests.support.runs import pairs_folder
+
+
+def sampled_folder(path: Path, seed: int, labels: dict[str, list[list[str | None]]]) -> Path:
+    """A folder of ranked pairs with its samples: task -> per row, what was read in each."""
+    write_json(path / "config.json", {"config": {"seed": seed}})
+    write_json(path / "manifest.json", {"distribution": {task: kind_shares(rows) for task, rows in labels.items()}})
+    rows = [
+        {"task": task, "id": str(number), "labels": found}
+        for task, listed in labels.items()
+        for number, found in enumerate(listed)
+    ]
+    write_jsonl(path / "samples.jsonl", rows)
+    return path
+
+
+def sentences(folders: list[Path]) -> list[str]:
+    (found,) = (block for block in pair_blocks(folders) if isinstance(block, Sentences))
+    return [told.text for told in found.first]
+
+
+def test_shares_are_pooled_by_their_numbers(tmp_path: Path) -> None:
+    folders = [pairs_folder(tmp_path / "a", "toy", 0.9, 300), pairs_folder(tmp_path / "b", "toy", 0.5, 100)]
+    folders.append(pairs_folder(tmp_path / "label pairs", "other", 0.0, 0))
+    # (0.9 * 300 + 0.5 * 100) / 400
+    assert sentences([*folders, tmp_path / "missing"]) == ["toy: 80.0 % rationale-sensitive of 400 pairs"]
+    assert [part.path.name for part in distributions(folders)["toy"]] == ["a", "b"]
+
+
+def test_rankings_of_the_same_samples_count_once(tmp_path: Path) -> None:
+    """Another weight of the oracle, or another kind, ranks the same samples; the held-out part is in them."""
+    whole = {"toy": [["x", "x"], ["x", "y"]]}
+    folders = [
+        sampled_folder(tmp_path / "held-out", 0, {"toy": [["x", "x"]]}),
+        sampled_folder(tmp_path / "w0", 0, whole),
+        sampled_folder(tmp_path / "w1", 0, whole),
+        sampled_folder(tmp_path / "other seed", 1, whole),
+    ]
+    assert [part.path.name for part in distributions(folders)["toy"]] == ["w0", "other seed"]
+    assert sentences(folders)[0].startswith("toy: 50.0 % [")
+
+
+def test_mean_over_seeds_with_its_interval(tmp_path: Path) -> None:
+    """Per seed: 3 of 4 rows agree, 4 of 4, 2 of 4; all rows of a task are the same rows."""
+    agree, differ = ["x", "x"], ["x", "y"]
+    seeds = [[agree, agree, agree, differ], [agree] * 4, [agree, agree, differ, differ]]
+    folders = [sampled_folder(tmp_path / f"{n}", n, {"toy": rows}) for n, rows in enumerate(seeds)]
+    found = rationale_sensitive(distributions(folders))["toy"]
+    assert found.value == pytest.approx((0.75 + 1.0 + 0.5) / 3)
+    assert (found.seeds, found.basis, found.sd) == (3, "seeds and items", pytest.approx(0.25))
+    # Student's t on 2 degrees of freedom is 4.303; rows add to the variance over seeds, and never take from it
+    assert found.high - found.value >= 4.302 * 0.25 / 3**0.5
+    assert sentences(folders)[0].endswith("rationale-sensitive of 12 pairs (3 seeds, interval over seeds and items)")
+
+
+def test_rows_of_many_pairs_weigh_more(tmp_path: Path) -> None:
+    """Three samples make three pairs, two make one: 3 + 0 of 4 pairs, not the mean of the rows' shares."""
+    folder = sampled_folder(tmp_path / "a", 0, {"toy": [["x", "x", "x"], ["x", "y"]]})
+    found = rationale_sensitive(distributions([folder]))["toy"]
+    assert (found.value, found.low, found.high) == (0.75, 0.0, 1.0)  # rows drawn: one kind alone, or both
+
+
+def test_malformed_answers_are_of_neither_kind(tmp_path: Path) -> None:
+    folder = sampled_folder(tmp_path / "a", 0, {"toy": [[None, None], ["x", "x"]]})
+    assert rationale_sensitive(distributions([folder]))["toy"].value == 0.5
+
+
+def test_the_average_is_over_tasks(tmp_path: Path) -> None:
+    folder = sampled_folder(tmp_path / "a", 0, {"one": [["x", "x"]] * 3, "two": [["x", "y"]]})
+    assert sentences([folder])[-1].startswith("average over tasks: 50.0 % [50.0, 50.0] rationale-sensitive (1 seed, ")
