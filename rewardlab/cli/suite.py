@@ -65,11 +65,11 @@ def run(
 
 
 def _build(board: Board, file: Path, runs: Path, jobs: int) -> None:
-    from rewardlab.cli.running import make_runner
+    from rewardlab.cli.running import make_runner, say
     from rewardlab.pipeline.suite_run import build_here, build_in_workers
     from rewardlab.pipeline.suite_worker import worker_command
 
     if jobs == 1:
-        build_here(board, make_runner(runs))
+        build_here(board, make_runner(runs), say)
     else:
-        build_in_workers(board, jobs, worker_command(file, runs, sys.argv[1:]))
+        build_in_workers(board, jobs, worker_command(file, runs, sys.argv[1:]), say)

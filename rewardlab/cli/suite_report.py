@@ -13,7 +13,7 @@ from rewardlab.cli.compare import compare
 from rewardlab.errors import RewardlabError
 from rewardlab.pipeline.judging import has_judge, judge_runs
 from rewardlab.pipeline.suite_board import Board
-from rewardlab.pipeline.suite_cells import Cell, stages_of
+from rewardlab.pipeline.suite_cells import Cell, distinct, stages_of
 from rewardlab.pipeline.suite_file import Suite
 from rewardlab.pipeline.suite_record import choices, write_record
 from rewardlab.reports.card_sections import card_tables
@@ -102,10 +102,14 @@ def print_failures(board: Board) -> None:
 
 
 def stage_times(todo: Sequence[Cell], root: Path) -> dict[str, list[tuple[Path, float]]]:
-    """Stage -> the folder of each run of it, and the seconds it took when it ran; equal stages of seeds together."""
+    """Stage -> the folder of each run of it, and the seconds it took when it ran; equal stages of seeds together.
+
+    Tries that a grid did not choose took their time too.
+    """
     times: dict[str, list[tuple[Path, float]]] = {}
+    stages = distinct(stage for cell in todo for stage in (*cell.chain(), *cell.searched()))
     for kind in KINDS:
-        for stage in stages_of(todo, kind):
+        for stage in (stage for stage in stages if stage.kind == kind):
             folder = stage.folder(root)
             times.setdefault(stage.title, []).append((folder.path, float(folder.result()["stage_seconds"])))
     return times

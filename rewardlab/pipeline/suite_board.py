@@ -31,6 +31,7 @@ class Board:
         self.cells = list(cells)
         self._root = root
         self._stages: dict[str, Stage] = {}
+        self._needs: dict[str, set[str]] = {}
         self._done: set[str] = set()
         self._taken: set[str] = set()
         self._errors: dict[str, str] = {}
@@ -41,7 +42,7 @@ class Board:
     def take(self) -> Task | None:
         """A stage whose inputs are all finished, the first in the order of the cells; None when there is none now."""
         for name, stage in self._stages.items():
-            if name not in self._done | self._taken | self._errors.keys() and self._inputs(stage) <= self._done:
+            if name not in self._done | self._taken | self._errors.keys() and self._needs[name] <= self._done:
                 self._taken.add(name)
                 seed = f", seed {stage.settings['seed']}" if "seed" in stage.settings else ""
                 number = len(self._done) + len(self._errors) + len(self._taken)
@@ -95,12 +96,9 @@ class Board:
         for stage in distinct(stage for cell in self.cells for stage in cell.chain()):
             if stage.fingerprint not in self._stages:
                 self._stages[stage.fingerprint] = stage
+                self._needs[stage.fingerprint] = {needed.fingerprint for needed in stage.inputs.values()}
                 if stage.folder(self._root).is_done:
                     self._done.add(stage.fingerprint)
 
     def _has(self, cell: Cell) -> bool:
         return all(goal.fingerprint in self._done for goal in cell.goals)
-
-    @staticmethod
-    def _inputs(stage: Stage) -> set[str]:
-        return {needed.fingerprint for needed in stage.inputs.values()}

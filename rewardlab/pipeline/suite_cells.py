@@ -59,6 +59,10 @@ class Cell:
         """Its goals and all they need, each once, inputs first."""
         return distinct(stage for goal in self.goals for stage in goal.chain())
 
+    def searched(self) -> list[Stage]:
+        """The stages that chose its settings, and all they need."""
+        return distinct(stage for each in self.tries for goal in each.stages for stage in goal.chain())
+
     def evaluations(self, root: Path) -> list[Path]:
         """Folders of its evaluations, in the order of its goals."""
         return [goal.folder(root).path for goal in self.goals if goal.kind == "eval"]

@@ -15,17 +15,17 @@ from queue import SimpleQueue
 from typing import Self
 
 from rewardlab.errors import RewardlabError
-from rewardlab.pipeline.runner import Runner
+from rewardlab.pipeline.runner import Runner, Say
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.suite_board import Board, Task
 
 logger = logging.getLogger(__name__)
 
 
-def build_here(board: Board, runner: Runner) -> None:
-    """Build all that can be built, one stage after the other."""
+def build_here(board: Board, runner: Runner, say: Say = logger.info) -> None:
+    """Build all that can be built, one stage after the other; ``say`` is told of failures."""
     while (task := board.take()) is not None:
-        board.finish(task.stage, attempt(runner, task.stage, task.head))
+        _finish(board, task, attempt(runner, task.stage, task.head), say)
 
 
 def attempt(runner: Runner, stage: Stage, head: str) -> str | None:
@@ -40,13 +40,14 @@ def attempt(runner: Runner, stage: Stage, head: str) -> str | None:
     return None
 
 
-def build_in_workers(board: Board, jobs: int, command: Sequence[str]) -> None:
+def build_in_workers(board: Board, jobs: int, command: Sequence[str], say: Say = logger.info) -> None:
     """Build all that can be built in ``jobs`` processes of one thread each; they end when the block is left.
 
     Args:
         board: What there is to build.
         jobs: How many stages are built side by side.
         command: Starts one process.
+        say: Told of failures.
     """
     running: dict[Future[str | None], Task] = {}
     with ThreadPoolExecutor(jobs) as pool, _sigterm_as_interrupt(), Crew(jobs, command) as crew:
@@ -56,7 +57,13 @@ def build_in_workers(board: Board, jobs: int, command: Sequence[str]) -> None:
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                board.finish(running.pop(future).stage, future.result())
+                _finish(board, running.pop(future), future.result(), say)
+
+
+def _finish(board: Board, task: Task, error: str | None, say: Say) -> None:
+    board.finish(task.stage, error)
+    if error is not None:
+        say(f"{task.head}: failed, {error}")
 
 
 class Crew:

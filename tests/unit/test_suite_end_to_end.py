@@ -155,7 +155,9 @@ def test_the_grid_is_chosen_on_validation_rows_and_recorded(finished: Folder) ->
     best = max(sorted(scores), key=lambda lr: scores[lr]["sandbox-sentiment"])
     cells = read_json(finished.path / "runs" / "tiny" / "cells.json")["cells"]
     assert {cell["chosen"].get("ppo.lr") for cell in cells if cell["method"] == "PPO, rule"} == {best}
-    assert "Settings chosen on validation rows" in (finished.path / "runs" / "tiny" / "report.md").read_text()
+    report = (finished.path / "runs" / "tiny" / "report.md").read_text()
+    assert "Settings chosen on validation rows" in report
+    assert "| validate PPO on rule (sandbox-sentiment) |" in report  # the time of the tries
 
 
 def test_a_filter_runs_its_part_alone_and_a_plan_writes_nothing(

@@ -89,6 +89,12 @@ class TestHere:
         assert here(suite).failures() == []
         assert suite.built()[10:] == ["ppo-A-1", "eval-A-1"]
 
+    def test_failures_are_told_when_they_happen(self, suite: FakeSuite) -> None:
+        suite.tell("sft-1", "fail")
+        said: list[str] = []
+        build_here(Board([suite.cell("A", 1)], suite.root), Runner(suite.root, lambda line: None), said.append)
+        assert said == ["[2/4] stage sft-1, seed 1: failed, ValueError: sft-1 is broken"]
+
     def test_heads_count_the_stages_and_name_the_seed(self, suite: FakeSuite) -> None:
         said: list[str] = []
         build_here(Board([suite.cell("A", 1)], suite.root), Runner(suite.root, said.append))
