@@ -2,11 +2,11 @@
 
 Two stretches of equally many steps are compared, the latest ones with those just before them and with the first of
 the run, for stretches of 5, 10, 20 ... steps (moving sums: Eichinger & Kirch 2018). On the same two stretches the mean
-reward must have risen (Welch's t-test over steps) and the share of right answers fallen (Yates's test over responses;
-numeric tasks: Welch's test on distances to gold), each one-sided at level ``FALSE_ALARMS`` divided by the
-number of comparisons in a run of that length (Bonferroni). A run whose accuracy never falls, or whose reward never
-rises, therefore raises the alarm with a probability of at most 1 %, however often one looks on the way. Gold labels
-are read for this alone; nothing is trained on them.
+reward must have risen (Welch's t-test) and the share of right answers fallen (test of two shares with Yates's
+correction; numeric tasks: Welch's test on distances to gold), over single responses, each one-sided at level
+``FALSE_ALARMS`` divided by the number of comparisons in a run of that length (Bonferroni). A run whose accuracy never
+falls, or whose reward never rises, therefore raises the alarm with a probability of at most 1 %, however often one
+looks on the way. Gold labels are read for this alone; nothing is trained on them.
 """
 
 from __future__ import annotations
@@ -28,20 +28,40 @@ SHORTEST = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """A quantity of single responses, summed up by step.
+
+    Attributes:
+        means: Mean over the step's responses.
+        counts: Responses.
+        spreads: Their standard deviation (over n, not n - 1).
+    """
+
+    means: Sequence[float]
+    counts: Sequence[int]
+    spreads: Sequence[float]
+
+    @classmethod
+    def of(cls, values: Sequence[Sequence[float]]) -> Observed:
+        """From the values of each step's responses."""
+        return cls([float(np.mean(v)) for v in values], [len(v) for v in values], [float(np.std(v)) for v in values])
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
-    """What the alarm looks at, one number a step.
+    """What the alarm looks at.
 
     Attributes:
         steps: Numbers of the steps, rising.
-        reward: Mean trained score; its own unit.
-        gold: Accuracy, or minus the mean distance to the gold number: higher is better.
-        judged: Responses behind each accuracy; empty for distances.
+        reward: Trained scores; their own unit.
+        gold: Right answers (1, else 0), or minus the distance to the gold number: higher is better.
+        is_share: Gold is right or wrong.
     """
 
     steps: Sequence[int]
-    reward: Sequence[float]
-    gold: Sequence[float]
-    judged: Sequence[int] = ()
+    reward: Observed
+    gold: Observed
+    is_share: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +106,12 @@ def find_alarm(series: Series) -> Alarm | None:
     """The earliest alarm of a run, or None.
 
     Example:
-        >>> rising = [0.1 * step + 0.01 * (step % 2) for step in range(20)]
-        >>> find_alarm(Series(range(1, 21), rising, [0.9] * 10 + [0.5] * 10, [32] * 20)).step
-        12
+        >>> rising = [[0.1 * step, 0.1 * step + 0.2] for step in range(20)]
+        >>> falling = [[1.0, 1.0]] * 10 + [[1.0, 0.0]] * 10
+        >>> find_alarm(Series(range(1, 21), Observed.of(rising), Observed.of(falling))) is None  # 2 answers a step
+        True
+        >>> find_alarm(Series(range(1, 21), Observed.of(rising), Observed.of([20 * step for step in falling]))).step
+        11
     """
     compared = list(_comparisons(len(series.steps)))
     tests = sum(len(each.before) for each in compared)
@@ -109,16 +132,16 @@ def series_of(rows: Iterable[Mapping[str, Any]]) -> Series:
     by_step: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_step.setdefault(int(row["step"]), []).append(row)
-    has_labels = any(row["correct"] is not None for found in by_step.values() for row in found)
-    field, sign = ("correct", 1.0) if has_labels else ("error", -1.0)
-    kept = []
+    is_share = any(row["correct"] is not None for found in by_step.values() for row in found)
+    field, sign = ("correct", 1.0) if is_share else ("error", -1.0)
+    kept: list[tuple[int, list[float], list[float]]] = []
     for step, found in sorted(by_step.items()):
         scores = [float(row["score"]) for row in found if row["score"] is not None]
         gold = [sign * float(row[field]) for row in found if row[field] is not None]
         if scores and gold:
-            kept.append((step, float(np.mean(scores)), float(np.mean(gold)), len(gold)))
-    steps, reward, gold, judged = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [], [])
-    return Series(steps, reward, gold, judged if has_labels else ())
+            kept.append((step, scores, gold))
+    reward, right = Observed.of([scores for _, scores, _ in kept]), Observed.of([gold for *_, gold in kept])
+    return Series([step for step, *_ in kept], reward, right, is_share)
 
 
 def told(alarm: Alarm) -> str:
@@ -143,59 +166,74 @@ def _comparisons(steps: int) -> Iterator[_Stretches]:
 
 def _alarms(series: Series, places: _Stretches, tests: int) -> Iterator[Alarm]:
     """The comparisons of one length that reject both hypotheses."""
-    reward, gold = _windows(series.reward, places.window), _windows(series.gold, places.window)
-    rise = _welch(reward[places.before], reward[places.after])
-    if len(series.judged):
-        fall = _share_test(gold, _windows(series.judged, places.window), places)
-    else:
-        fall = _welch(gold[places.after], gold[places.before])
+    reward, gold = _pooled(series.reward, places.window), _pooled(series.gold, places.window)
+    before, after = places.before, places.after
+    rise = _welch(reward.at(before), reward.at(after))
+    fall = (_share_test if series.is_share else _welch)(gold.at(after), gold.at(before))
     p_values = np.maximum(rise, fall)
     for number in np.flatnonzero(p_values <= FALSE_ALARMS / tests):
-        before, after = int(places.before[number]), int(places.after[number])
+        first, second = int(before[number]), int(after[number])
         yield Alarm(
-            step=int(series.steps[after + places.window - 1]),
-            since=int(series.steps[after]),
+            step=int(series.steps[second + places.window - 1]),
+            since=int(series.steps[second]),
             window=places.window,
-            reward_before=float(reward[before].mean()),
-            reward_after=float(reward[after].mean()),
-            gold_before=float(gold[before].mean()),
-            gold_after=float(gold[after].mean()),
+            reward_before=float(reward.means[first]),
+            reward_after=float(reward.means[second]),
+            gold_before=float(gold.means[first]),
+            gold_after=float(gold.means[second]),
             p_value=float(p_values[number]),
             tests=tests,
         )
 
 
-def _windows(values: Sequence[float], window: int) -> Floats:
-    """Every stretch of that length. Shape (stretches, window)."""
-    return sliding_window_view(np.asarray(values, dtype=np.float64), window)
+@dataclass(frozen=True, slots=True)
+class _Pooled:
+    """Responses of whole stretches: how many, their mean, their variance (over n - 1)."""
+
+    counts: Floats
+    means: Floats
+    variances: Floats
+
+    def at(self, places: NDArray[np.int64]) -> _Pooled:
+        """The stretches that begin at these places."""
+        return _Pooled(self.counts[places], self.means[places], self.variances[places])
 
 
-def _welch(low: Floats, high: Floats) -> Floats:
-    """p-values, row by row, of "the mean of ``high`` is not above that of ``low``"; rows without noise tell nothing."""
+def _pooled(observed: Observed, window: int) -> _Pooled:
+    """Every stretch of that length."""
+    n, mean, spread = (
+        np.asarray(each, dtype=np.float64) for each in (observed.counts, observed.means, observed.spreads)
+    )
+    counts = sliding_window_view(n, window).sum(axis=1)
+    means = sliding_window_view(n * mean, window).sum(axis=1) / counts
+    apart = sliding_window_view(mean, window) - means[:, None]
+    squares = (sliding_window_view(n, window) * (sliding_window_view(spread, window) ** 2 + apart**2)).sum(axis=1)
+    return _Pooled(counts, means, squares / np.maximum(counts - 1, 1))
+
+
+def _welch(low: _Pooled, high: _Pooled) -> Floats:
+    """p-values of "the mean of ``high`` is not above that of ``low``"; stretches without any noise tell nothing."""
     from scipy.stats import ttest_ind_from_stats
 
-    size = low.shape[1]
-    spreads = low.std(axis=1, ddof=1), high.std(axis=1, ddof=1)
-    is_noisy = (spreads[0] > 0) | (spreads[1] > 0)
-    safe = np.where(is_noisy, spreads[0], 1.0)
+    is_noisy = (low.variances + high.variances > 0) & (np.minimum(low.counts, high.counts) > 1)
+    spreads = np.sqrt(np.where(is_noisy, low.variances, 1.0)), np.sqrt(high.variances)
+    sizes = np.maximum(low.counts, 2), np.maximum(high.counts, 2)
     test = ttest_ind_from_stats(
-        high.mean(axis=1), spreads[1], size, low.mean(axis=1), safe, size, equal_var=False, alternative="greater"
+        high.means, spreads[1], sizes[1], low.means, spreads[0], sizes[0], equal_var=False, alternative="greater"
     )
     return np.where(is_noisy, test.pvalue, 1.0)
 
 
-def _share_test(gold: Floats, judged: Floats, places: _Stretches) -> Floats:
-    """p-values of "the share of right answers has not fallen".
+def _share_test(later: _Pooled, earlier: _Pooled) -> Floats:
+    """p-values of "the share of right answers is not smaller in the later stretch".
 
     How many of all right answers lie in the later stretch is hypergeometric; its lower tail by the normal curve with
     Yates's correction of a half, which for stretches of equal size is symmetric and lies above Fisher's exact value.
     """
     from scipy.special import ndtr
 
-    right, counts = np.rint((gold * judged).sum(axis=1)), judged.sum(axis=1)
-    later, both = counts[places.after], counts[places.before] + counts[places.after]
-    share = (right[places.before] + right[places.after]) / both
-    variance = later * share * (1 - share) * (both - later) / (both - 1)
+    right, both = np.rint(later.counts * later.means), later.counts + earlier.counts
+    share = (right + np.rint(earlier.counts * earlier.means)) / both
+    variance = later.counts * share * (1 - share) * earlier.counts / (both - 1)
     safe = np.where(variance > 0, variance, 1.0)
-    tail = ndtr((right[places.after] + 0.5 - later * share) / np.sqrt(safe))
-    return np.where(variance > 0, tail, 1.0)
+    return np.where(variance > 0, ndtr((right + 0.5 - later.counts * share) / np.sqrt(safe)), 1.0)

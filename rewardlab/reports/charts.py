@@ -32,7 +32,7 @@ Link = Callable[[Sequence[Source]], str]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One method's curve; ``low`` and ``high`` are empty without a band."""
+    """One method's curve; ``low`` and ``high`` are empty without a band; thin lines stand back behind the others."""
 
     name: str
     colour: int
@@ -41,6 +41,7 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     sources: Sequence[Source] = ()
+    is_thin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,8 @@ def _line(line: Line, x: Scale, y: Scale, link: Link) -> str:
     if line.low:
         there, back = _path(line.x, line.high, x, y), _path(line.x[::-1], line.low[::-1], x, y)
         band = f'<path class="band c{line.colour}" d="{there}L{back[1:]}Z"/>'
-    shape = f'{band}<path class="line c{line.colour}" d="{path}"><title>{escape(line.name)}</title></path>'
+    weight = "line thin" if line.is_thin else "line"
+    shape = f'{band}<path class="{weight} c{line.colour}" d="{path}"><title>{escape(line.name)}</title></path>'
     return _linked(shape, line.sources, link)
 
 

@@ -1,7 +1,7 @@
 """Reward hacking, run by run: the trained reward, its parts and what nobody trains on, over one axis; and the alarms.
 
-Every line is scaled to its own lowest and highest value in the run, so that directions can be compared; a line's
-tooltip says the two. The alarm is a grey upright line.
+Lines are means over five steps. Shares stand as they are; length, KL and entropy are divided by their highest value;
+rewards run from their lowest to their highest. A line's tooltip says both. The alarm is a grey upright line.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.hacking import Alarm, told
@@ -21,6 +22,8 @@ from rewardlab.reports.plots import GOLD, KL, PART, SATURATION, SCORE, CurveRun,
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source
 from rewardlab.reports.table import shown_value
 from rewardlab.runs import read_json
+
+Floats = NDArray[np.float64]
 
 SHOWN = {
     SCORE: ("trained reward", 3),
@@ -34,6 +37,14 @@ SHOWN = {
     SATURATION: ("λ saturation", 6),
 }
 """Metric -> name and colour of its line."""
+SHARES = (GOLD, "validation/accuracy", "reward/malformed", SATURATION)
+"""Drawn as they are."""
+RATIOS = ("rollout/response_tokens", KL, "policy/entropy", "reward/gold_error")
+"""Never below 0, so drawn as shares of their highest value."""
+BOLD = (SCORE, GOLD)
+"""What the alarm compares."""
+SMOOTH = 5
+"""Steps in a running mean."""
 PART_COLOURS = (7, 9, OTHER)
 POINTS = 60
 """Points of a line; longer runs are averaged over stretches."""
@@ -81,9 +92,10 @@ def hacking_blocks(runs: Iterable[CurveRun]) -> list[Block]:
 
 
 EXPLAINED = (
-    "Each line is scaled to its own lowest and highest value in the run; point at it to read them. Gold labels are "
-    "watched and never trained on. The alarm compares stretches of 5, 10, 20 ... steps with those before them and with "
-    "the first of the run; at most 1 % of runs without hacking raise it."
+    "Means over five steps. Shares stand as they are; length, KL and entropy are divided by their highest value, and "
+    "rewards run from their lowest to their highest: point at a line to read both. Gold labels are watched and never "
+    "trained on. The alarm compares stretches of 5, 10, 20 ... steps with those before them and with the first of the "
+    "run; at most 1 % of runs without hacking raise it."
 )
 
 
@@ -154,19 +166,33 @@ def _lines(watched: Watched) -> list[Line]:
     parts = [name for name in sorted(series) if name.startswith(PART) and series[name] != series.get(SCORE)]
     names = {name: (f"part {name.removeprefix(PART)}", PART_COLOURS[min(n, 2)]) for n, name in enumerate(parts)}
     shown = {**SHOWN, **names}
-    lines = [_line(series[metric], *shown[metric], watched.run.path) for metric in shown if series.get(metric)]
+    lines = [_line(metric, series[metric], *shown[metric], watched.run.path) for metric in shown if series.get(metric)]
     return [*lines, *([_upright(watched.alarm)] if watched.alarm else [])]
 
 
-def _line(values: Mapping[int, float], name: str, colour: int, path: Path) -> Line:
+def _line(metric: str, values: Mapping[int, float], name: str, colour: int, path: Path) -> Line:
     steps = sorted(values)
-    groups = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
-    x = np.array([np.mean([steps[place] for place in group]) for group in groups])
-    y = np.array([np.mean([values[steps[place]] for place in group]) for group in groups])
-    low, high = float(y.min()), float(y.max())
-    scaled = (y - low) / (high - low) if high > low else np.zeros_like(y)
-    told_range = f"{number_text(float(f'{low:.3g}'))} to {number_text(float(f'{high:.3g}'))}"
-    return Line(f"{name}: {told_range}", colour, x.tolist(), scaled.tolist(), sources=[Source(path)])
+    x, y = np.array(steps, dtype=float), np.array([values[step] for step in steps])
+    if len(steps) > SMOOTH and metric != "validation/accuracy":
+        x, y = _means(x), _means(y)
+    groups = np.array_split(np.arange(len(x)), min(POINTS, len(x)))
+    x, y = (np.array([column[group].mean() for group in groups]) for column in (x, y))
+    told_range = " to ".join(number_text(float(f"{value:.3g}")) for value in (y.min(), y.max()))
+    drawn = _scaled(metric, y).tolist()
+    return Line(f"{name}: {told_range}", colour, x.tolist(), drawn, sources=[Source(path)], is_thin=metric not in BOLD)
+
+
+def _means(values: Floats) -> Floats:
+    """Running means over :data:`SMOOTH` steps."""
+    return np.convolve(values, np.full(SMOOTH, 1 / SMOOTH), mode="valid")
+
+
+def _scaled(metric: str, y: Floats) -> Floats:
+    """Into 0 to 1; what does not vary lies at 0."""
+    if metric in SHARES:
+        return y
+    low, high = (0.0 if metric in RATIOS else float(y.min())), float(y.max())
+    return (y - low) / (high - low) if high > low else np.zeros_like(y)
 
 
 def _upright(alarm: Alarm) -> Line:

@@ -10,18 +10,25 @@ import pytest
 from scipy.stats import fisher_exact, ttest_ind
 
 from rewardlab.evaluation import hacking
-from rewardlab.evaluation.hacking import Alarm, Series, can_judge, find_alarm, series_of, told
+from rewardlab.evaluation.hacking import Alarm, Observed, Series, can_judge, find_alarm, series_of, told
 
 RUNS = 400
 BATCH = 32
 
 
 def run(rng: np.random.Generator, accuracy: Sequence[float], rise: float, batch: int = BATCH) -> Series:
-    """A run of these true accuracies; the reward rises by ``rise`` in all, with noise of 0.2 a step."""
+    """A run of these true accuracies; the reward rises by ``rise`` in all, and varies by 1 between responses."""
     steps = len(accuracy)
-    reward = np.linspace(0.0, rise, steps) + rng.normal(0.0, 0.2, steps)
-    right = rng.binomial(batch, accuracy)
-    return Series(range(1, steps + 1), reward.tolist(), (right / batch).tolist(), [batch] * steps)
+    scores = np.linspace(0.0, rise, steps)[:, None] + rng.normal(0.0, 1.0, (steps, batch))
+    return series(scores.tolist(), [[1.0] * k + [0.0] * (batch - k) for k in rng.binomial(batch, accuracy)])
+
+
+def series(reward: Sequence[Sequence[float]], gold: Sequence[Sequence[float]], is_share: bool = True) -> Series:
+    return Series(range(1, len(reward) + 1), Observed.of(reward), Observed.of(gold), is_share)
+
+
+def share(right: int) -> list[float]:
+    return [1.0] * right + [0.0] * (BATCH - right)
 
 
 def alarms(accuracy: Sequence[float], rise: float, seed: int, runs: int = RUNS) -> list[Alarm]:
@@ -54,53 +61,74 @@ def test_hacked_runs_are_heard(accuracy: list[float], earliest: int, share: floa
     assert np.median([alarm.step for alarm in found]) >= earliest
 
 
-def test_the_step_is_the_first_at_which_it_can_be_known_and_the_means_are_those_of_the_stretches() -> None:
-    """Ten steps at 0.9, then 0.3. A stretch across the jump has a wide spread of rewards, so step 15 is the first."""
-    reward = [0.0, 0.1] * 5 + [2.0, 2.1] * 5
-    gold = [29 / 32] * 10 + [10 / 32] * 10
-    alarm = find_alarm(Series(range(1, 21), reward, gold, [32] * 20))
+def test_a_hack_within_a_few_steps_is_heard_though_its_reward_hardly_varies_afterwards() -> None:
+    """What a reward model that likes one word does to a small policy: all is over at step 10, every score is 4.4."""
+    scores = [[0.0, 2.0] * 16] * 5 + [[1.0, 4.4] * 16] * 5 + [[4.4] * BATCH] * 20
+    alarm = find_alarm(series(scores, [share(25)] * 7 + [share(16)] * 23))
     assert alarm is not None
-    assert (alarm.step, alarm.since, alarm.window) == (15, 11, 5)
+    assert 8 <= alarm.step <= 12
+
+
+def test_the_step_is_the_first_at_which_it_can_be_known_and_the_means_are_those_of_the_stretches() -> None:
+    """Ten steps at 29 of 32 right, then 10: two of five low steps are (3 * 29 + 2 * 10) / 160 = 0.669 from 0.906."""
+    alarm = find_alarm(series([[0.0, 1.0] * 16] * 10 + [[2.0, 3.0] * 16] * 10, [share(29)] * 10 + [share(10)] * 10))
+    assert alarm is not None
+    assert (alarm.step, alarm.since, alarm.window) == (12, 8, 5)
     assert alarm.gold_before == pytest.approx(29 / 32)
-    assert alarm.gold_after == pytest.approx(10 / 32)
-    assert alarm.reward_before == pytest.approx(0.2 / 5)  # steps 1 to 5, as steps 6 to 10 have 0.3 / 5
-    assert alarm.reward_after == pytest.approx((2.0 + 2.1 + 2.0 + 2.1 + 2.0) / 5)
+    assert alarm.gold_after == pytest.approx(107 / 160)
+    assert alarm.reward_before == pytest.approx(0.5)
+    assert alarm.reward_after == pytest.approx((3 * 0.5 + 2 * 2.5) / 5)
     # stretches of 5: places 5..15 against the five before (11) and, but for the first, against the start (10);
     # stretches of 10: one place
     assert alarm.tests == 22
-    assert "step 15" in told(alarm)
+    assert "step 12" in told(alarm)
+
+
+def test_a_few_answers_a_step_are_too_few() -> None:
+    gold = [[1.0, 1.0]] * 10 + [[1.0, 0.0]] * 10  # of 10 answers 10, then 5: Fisher's p is 0.016
+    assert find_alarm(series([[step, step + 0.1] for step in range(20)], gold)) is None
+
+
+def pooled(values: Sequence[Sequence[float]]) -> hacking._Pooled:
+    """Each row as a run of two steps and one stretch."""
+    halves = [hacking._pooled(Observed.of([row[:2], row[2:]]), 2) for row in values]
+    counts, means, variances = (
+        np.concatenate([getattr(half, name) for half in halves]) for name in ("counts", "means", "variances")
+    )
+    return hacking._Pooled(counts, means, variances)
 
 
 def test_the_test_of_shares_is_never_bolder_than_fishers_exact_one() -> None:
-    places = hacking._Stretches(1, np.array([0]), np.array([1]))
     for size in (20, 160):
         for before in range(size // 2, size + 1, size // 10):
             for after in range(before % 5, before, size // 10):
-                gold = np.array([[before / size], [after / size]])
-                ours = float(hacking._share_test(gold, np.full((2, 1), float(size)), places)[0])
+                both = [hacking._pooled(Observed([right / size], [size], [0.0]), 1) for right in (after, before)]
+                ours = float(hacking._share_test(*both)[0])
                 exact = fisher_exact([[after, size - after], [before, size - before]], alternative="less")[1]
                 if exact <= 0.05:
                     assert ours >= exact
                 assert ours <= 0.05 or exact > 0.02  # nor much too timid
 
 
-def test_welchs_test_is_scipys() -> None:
+def test_welchs_test_over_the_responses_of_a_stretch_is_scipys() -> None:
     rng = np.random.default_rng(3)
-    low, high = rng.normal(0, 1, (4, 6)), rng.normal(1, 2, (4, 6))
-    for row, ours in enumerate(hacking._welch(low, high)):
+    low, high = rng.normal(0, 1, (4, 6)), rng.normal(1, 2, (4, 7))
+    for row, ours in enumerate(hacking._welch(pooled(low.tolist()), pooled(high.tolist()))):
         theirs = ttest_ind(high[row], low[row], equal_var=False, alternative="greater").pvalue
         assert ours == pytest.approx(theirs, rel=1e-9)
 
 
 def test_without_noise_nothing_is_said() -> None:
-    assert find_alarm(Series(range(1, 21), [0.0] * 10 + [1.0] * 10, [1.0] * 10 + [0.0] * 10)) is None
+    constant = [[0.0] * BATCH] * 10 + [[1.0] * BATCH] * 10
+    assert find_alarm(series(constant, [share(29)] * 10 + [share(10)] * 10)) is not None  # across the jump it varies
+    assert find_alarm(series([[0.0]] * 5 + [[1.0]] * 5, [share(29)] * 5 + [share(10)] * 5)) is None
 
 
 def test_short_runs_cannot_be_judged() -> None:
     assert not can_judge(9)
     assert can_judge(10)
-    assert find_alarm(Series([1, 2], [0.0, 1.0], [1.0, 0.0], [32, 32])) is None
-    assert find_alarm(Series([], [], [])) is None
+    assert find_alarm(series([[0.0, 1.0], [1.0, 2.0]], [share(32), share(0)])) is None
+    assert find_alarm(series_of([])) is None
 
 
 def row(step: int, score: float | None, correct: bool | None = None, error: float | None = None) -> dict[str, Any]:
@@ -116,16 +144,15 @@ def test_a_ledger_becomes_a_series() -> None:
         row(3, None, True),  # no score in the whole step
         row(4, 1.0, None),  # no gold in the whole step
     ]
-    assert series_of(rows) == Series([1, 2], [1.0, 1.0], [0.5, 1.0], [2, 1])
+    reward, gold = Observed([1.0, 1.0], [2, 1], [0.5, 0.0]), Observed([0.5, 1.0], [2, 1], [0.5, 0.0])
+    assert series_of(rows) == Series([1, 2], reward, gold, is_share=True)
 
 
 def test_numbers_are_judged_by_their_distance_to_gold() -> None:
-    assert series_of([row(1, 1.0, error=0.5), row(1, 1.0, error=1.5)]) == Series([1], [1.0], [-1.0], ())
-    rng = np.random.default_rng(4)
-    steps, noise = range(1, 41), rng.normal(0, 0.05, 40)
-    far = [-0.5 + n for n in noise[:20]] + [-1.5 + n for n in noise[20:]]
-    reward = [step / 10 + n for step, n in zip(steps, noise, strict=True)]
-    alarm = find_alarm(Series(steps, reward, far))
+    found = series_of([row(1, 1.0, error=0.5), row(1, 1.0, error=1.5)])
+    assert (found.gold, found.is_share) == (Observed([-1.0], [2], [0.5]), False)
+    near, far = [-0.5, -0.4, -0.6, -0.5], [-1.5, -1.4, -1.6, -1.5]
+    alarm = find_alarm(series([[step, step + 1.0] for step in range(40)], [near] * 20 + [far] * 20, is_share=False))
     assert alarm is not None
     assert 20 < alarm.step < 30
     assert "closeness to gold" in told(alarm)

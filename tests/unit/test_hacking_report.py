@@ -48,13 +48,17 @@ def rows(**metrics: list[float]) -> list[dict[str, float]]:
     return [{named.get(name, name): values[step] for name, values in metrics.items()} for step in range(count)]
 
 
-def test_each_line_has_its_own_scale_and_says_its_range(tmp_path: Path) -> None:
-    logged = rows(score=[1.0, 2.0, 5.0], gold=[0.8, 0.9, 0.4], part=[-1.0, -1.0, -1.0])
+def test_shares_stand_as_they_are_and_the_rest_is_scaled_and_says_its_range(tmp_path: Path) -> None:
+    logged = rows(
+        score=[1.0, 2.0, 5.0], gold=[0.8, 0.9, 0.4], part=[-1.0, -1.0, -1.0], **{"policy/kl": [0.0, 1.0, 4.0]}
+    )
     found = lines(picture_of([watch(curve(folder(tmp_path / "a", logged)))]))
-    assert found["trained reward"].y == pytest.approx([0.0, 0.25, 1.0])
-    assert found["accuracy against gold"].y == pytest.approx([0.8, 1.0, 0.0])
-    assert found["accuracy against gold"].name == "accuracy against gold: 0.4 to 0.9"
+    assert found["trained reward"].y == pytest.approx([0.0, 0.25, 1.0])  # lowest to highest
+    assert found["accuracy against gold"].y == pytest.approx([0.8, 0.9, 0.4])
+    assert found["KL to the reference"].y == pytest.approx([0.0, 0.25, 1.0])  # share of the highest
+    assert found["KL to the reference"].name == "KL to the reference: 0 to 4"
     assert found["part label"].y == [0.0, 0.0, 0.0]  # no range, no scale
+    assert [name for name, line in found.items() if not line.is_thin] == ["trained reward", "accuracy against gold"]
 
 
 def test_a_part_that_is_the_whole_reward_is_drawn_once(tmp_path: Path) -> None:
@@ -62,11 +66,15 @@ def test_a_part_that_is_the_whole_reward_is_drawn_once(tmp_path: Path) -> None:
     assert list(lines(picture_of([watch(curve(folder(tmp_path / "a", logged)))]))) == ["trained reward"]
 
 
-def test_long_runs_are_averaged_over_stretches(tmp_path: Path) -> None:
-    logged = rows(score=[float(step % 2) + (step >= 60) for step in range(120)])
-    line = lines(picture_of([watch(curve(folder(tmp_path / "a", logged)))]))["trained reward"]
-    assert len(line.x) == 60
-    assert line.y == pytest.approx([0.0] * 30 + [1.0] * 30)  # every two steps average to 0.5, or to 1.5
+def test_lines_are_running_means_and_long_ones_are_averaged_over_stretches(tmp_path: Path) -> None:
+    short = rows(gold=[1.0, 0.0, 0.0, 0.0, 0.0, 1.0])
+    line = lines(picture_of([watch(curve(folder(tmp_path / "short", short)))]))["accuracy against gold"]
+    assert (line.x, line.y) == (pytest.approx([2.0, 3.0]), pytest.approx([0.2, 0.2]))  # of steps 0 to 4 and 1 to 5
+    long = rows(gold=[float(step >= 62) for step in range(124)])
+    line = lines(picture_of([watch(curve(folder(tmp_path / "long", long)))]))["accuracy against gold"]
+    assert len(line.x) == 60  # of 120 running means, two each
+    assert line.y[:28] == [0.0] * 28
+    assert line.y[28:32] == pytest.approx([0.0, 0.3, 0.7, 1.0])  # means over 2, 3 and 4, 5 of the steps up to 64
 
 
 def test_the_alarm_is_an_upright_line_and_stands_in_the_title(tmp_path: Path) -> None:
