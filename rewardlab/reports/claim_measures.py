@@ -127,7 +127,7 @@ def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
     seconds = [_training_seconds(row) for row in rows]
     seeds = sorted(set(seconds[0]) & set(seconds[1]))
     if len(seeds) < SEEDS_FOR_T:
-        raise UntestableError(f"{len(seeds)} seeds with both times; the interval of a ratio needs {SEEDS_FOR_T}")
+        raise UntestableError(f"seeds with both times: {len(seeds)}; the interval of a ratio needs {SEEDS_FOR_T}")
     logs = estimate(_of_seeds([math.log(seconds[0][seed] / seconds[1][seed]) for seed in seeds]))
     value, low, high = (math.exp(each) for each in (logs.value, logs.low, logs.high))
     found = replace(logs, value=value, low=low, high=high, sd=None)

@@ -98,7 +98,7 @@ def test_a_ratio_of_two_seeds_has_no_interval(tmp_path: Path) -> None:
     one = found(claim(measure="seconds", above=1.0), build_table(runs, decodings=("greedy",), resamples=50))
     assert (one.verdict, one.reason) == (
         "not testable here",
-        "2 seeds with both times; the interval of a ratio needs 3",
+        "seeds with both times: 2; the interval of a ratio needs 3",
     )
 
 

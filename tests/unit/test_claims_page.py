@@ -1,0 +1,79 @@
+"""The page of all claims: a row each, in both places, from the claims.json of suites."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewardlab.errors import ConfigError, DataError
+from rewardlab.reports.claims_page import claims_page, main, read_list, read_suite
+from rewardlab.runs import write_json
+
+LIST = Path(__file__).parents[2] / "experiments" / "claims" / "claims.toml"
+
+
+def finding(
+    id: str, verdict: str, text: str = "+1.0 points [+0.5, +1.5]", reason: str = "", **more: Any
+) -> dict[str, Any]:
+    size = (
+        None if reason else {"value": 1.0, "low": 0.5, "high": 1.5, "sd": None, "seeds": 5, "basis": "seeds and items"}
+    )
+    told = {"id": id, "verdict": verdict, "text": text, "reason": reason, "size": size, "model": "sandbox-tiny"}
+    return {**told, "compared": "A against B, average, sampled", **more}
+
+
+def suite(folder: Path, *claims: dict[str, Any], name: str = "claims-sandbox", model: str = "sandbox-tiny") -> Path:
+    about = {"suite": name, "title": "T", "command": f"rewardlab suite run experiments/{name}.toml"}
+    write_json(folder / name / "claims.json", {**about, "models": [model], "seeds": [0, 1], "claims": list(claims)})
+    return folder / name / "claims.json"
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Claim -> its cells."""
+    found = [line.strip("| ").split(" | ") for line in text.splitlines() if re.match(r"\| C\d", line)]
+    return {cells[0]: cells for cells in found}
+
+
+def test_the_list_has_all_fourteen_claims() -> None:
+    assert [claim.id for claim in read_list(LIST).claim] == [f"C{number}" for number in range(1, 15)]
+
+
+def test_findings_stand_in_their_row_and_place(tmp_path: Path) -> None:
+    paths = [
+        suite(tmp_path, finding("C1", "holds"), finding("C12a", "not beyond noise"), finding("C12b", "holds")),
+        suite(tmp_path, finding("C1", "does not hold", model="smollm2-135m-q4"), name="s", model="smollm2-135m-q4"),
+        suite(tmp_path, finding("C8", "holds", model=""), name="rm"),
+    ]
+    text = claims_page(read_list(LIST), [read_suite(path) for path in paths])
+    found = rows(text)
+    told = "+1.0 points [+0.5, +1.5], 5 seeds; A against B, average, sampled"
+    assert found["C1"][3:] == [f"**holds**: {told} *(claims-sandbox)*", f"**does not hold**: {told} *(s)*"]
+    assert found["C12"][3].split("<br>")[0].startswith("**not beyond noise**")
+    assert found["C8"][3] == f"**holds**: {told} *(rm)*"
+    assert found["C2"][3:] == ["not measured", "not measured"]
+    assert found["C13"][3] == "**not testable here**: GRPO and DPO are not among the methods yet"
+    assert "* **s**, T (smollm2-135m-q4; seeds 0, 1): `rewardlab suite run experiments/s.toml`" in text
+
+
+def test_what_a_suite_could_not_test_says_why(tmp_path: Path) -> None:
+    path = suite(tmp_path, finding("C3", "not testable here", reason="no rows are called BERT"))
+    found = rows(claims_page(read_list(LIST), [read_suite(path)]))
+    assert found["C3"][3] == "**not testable here**: no rows are called BERT *(claims-sandbox)*"
+
+
+def test_claims_of_no_list_and_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="claim C99 is not in the list of claims; add it"):
+        claims_page(read_list(LIST), [read_suite(suite(tmp_path, finding("C99", "holds")))])
+    write_json(tmp_path / "other.json", {"suite": "x"})
+    with pytest.raises(DataError, match=r"other\.json: no claims.json of a report"):
+        read_suite(tmp_path / "other.json")
+    (tmp_path / "bad.toml").write_text('[[claim]]\nid = "C1"\n')
+    with pytest.raises(ConfigError, match=r"claim\.0\.says: field required"):
+        read_list(tmp_path / "bad.toml")
+    assert main([str(tmp_path / "none.toml")]) == 2
+    assert "give the list of claims" in capsys.readouterr().err
+    assert main([str(LIST)]) == 0
+    assert "None has been run yet." in capsys.readouterr().out
