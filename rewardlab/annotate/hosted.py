@@ -24,7 +24,7 @@ from rewardlab.annotate.choose import endpoint
 from rewardlab.annotate.completion import as_annotation, as_ranking
 from rewardlab.annotate.endpoint import Call, Endpoint
 from rewardlab.annotate.journal import Journal
-from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs
+from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs, judge_prompts
 from rewardlab.annotate.money import estimate_tokens, new_spending
 from rewardlab.annotate.prompting import ranking_request, rationale_request
 from rewardlab.annotate.sampling import advice, longest_response, sampling_settings
@@ -74,10 +74,9 @@ class OpenAIAnnotator:
         self, requests: Sequence[JudgeRequest], progress: Progress = silent, *, both_orders: bool = False
     ) -> list[Judgement]:
         """One judgement per request; in a drawn order, or in both."""
-        budget = LONG_ANSWER * self.config.max_new_tokens
 
         def ask(prompts: list[str]) -> list[Annotation]:
-            return self._answers([self._call(prompt, budget) for prompt in prompts], "judgements", progress)
+            return self._answers(self._judge_calls(prompts), "judgements", progress)
 
         return judge_pairs(requests, ask, both_orders=both_orders)
 
@@ -89,6 +88,10 @@ class OpenAIAnnotator:
         """What would be sent for these requests."""
         budget = LONG_ANSWER * self.config.max_new_tokens
         return [self._call(ranking_request(r.example, r.responses), budget) for r in requests]
+
+    def judge_calls(self, requests: Sequence[JudgeRequest], *, both_orders: bool = False) -> list[Call]:
+        """What would be sent for these requests."""
+        return self._judge_calls(judge_prompts(requests, both_orders=both_orders))
 
     def spent(self) -> dict[str, Any]:
         """What asking cost in this run."""
@@ -109,6 +112,9 @@ class OpenAIAnnotator:
             max_retries=0,
             http_client=DefaultAioHttpClient(timeout=self.config.timeout_s),
         )
+
+    def _judge_calls(self, prompts: Sequence[str]) -> list[Call]:
+        return [self._call(prompt, LONG_ANSWER * self.config.max_new_tokens) for prompt in prompts]
 
     def _call(self, prompt: str, max_tokens: int) -> Call:
         messages = [{"role": "user", "content": prompt}]

@@ -69,10 +69,15 @@ def judge_pairs(
         both_orders: Ask twice, in either order; verdicts that disagree are a tie. Otherwise the order is drawn.
         seed: Of the drawn orders.
     """
-    swaps = [(False, True) if both_orders else (_is_swapped(request, seed),) for request in requests]
-    prompts = [_prompt(request, swap) for request, orders in zip(requests, swaps, strict=True) for swap in orders]
-    answers = iter(ask(prompts))
-    return [_judgement([_read(next(answers), swap) for swap in orders]) for orders in swaps]
+    answers = iter(ask(judge_prompts(requests, both_orders=both_orders, seed=seed)))
+    return [
+        _judgement([_read(next(answers), swap) for swap in _orders(request, seed, both_orders)]) for request in requests
+    ]
+
+
+def judge_prompts(requests: Sequence[JudgeRequest], *, both_orders: bool = False, seed: int = 0) -> list[str]:
+    """What :func:`judge_pairs` asks, in its order."""
+    return [_prompt(request, swap) for request in requests for swap in _orders(request, seed, both_orders)]
 
 
 def parse_verdict(text: str) -> Winner | None:
@@ -88,6 +93,10 @@ def parse_verdict(text: str) -> Winner | None:
         return "tie"
     verdicts: dict[str, Winner] = {"1": "first", "2": "second"}
     return verdicts.get(found["number"])
+
+
+def _orders(request: JudgeRequest, seed: int, both: bool) -> tuple[bool, ...]:
+    return (False, True) if both else (_is_swapped(request, seed),)
 
 
 def _is_swapped(request: JudgeRequest, seed: int) -> bool:

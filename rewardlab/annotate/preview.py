@@ -11,6 +11,7 @@ from rewardlab.annotate.choose import choose_annotator
 from rewardlab.annotate.endpoint import Call
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal
+from rewardlab.annotate.judging import JudgeRequest
 from rewardlab.annotate.stage import assignments
 from rewardlab.config import RunConfig
 from rewardlab.tasks.sources import Splits
@@ -53,6 +54,14 @@ def preview_rankings(config: RunConfig, rows: Sequence[Example], journal_root: P
     blank = ("...",) * config.pairs.samples
     calls = annotator.ranking_calls([RankingRequest(row, blank) for row in rows])
     return _preview(annotator, calls, config.pairs.samples * config.new_tokens)
+
+
+def preview_judgements(
+    config: RunConfig, requests: Sequence[JudgeRequest], tasks: Sequence[str], journal_root: Path
+) -> Preview | None:
+    """The requests for judgements in both orders; None when their annotator is free."""
+    annotator = _hosted(config, tasks, journal_root)
+    return _preview(annotator, annotator.judge_calls(requests, both_orders=True), 0) if annotator else None
 
 
 def _hosted(config: RunConfig, tasks: Sequence[str], journal_root: Path) -> OpenAIAnnotator | None:

@@ -12,6 +12,7 @@ from rewardlab.cli.review import review
 from rewardlab.cli.running import run_goal
 
 Limit = Annotated[int | None, typer.Option(help="Most rows a task.")]
+BaseURL = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint; default: $OPENAI_BASE_URL.")]
 BudgetUSD = Annotated[float | None, typer.Option(help="Most that the answers may cost; checked before each request.")]
 Prices = Annotated[Path | None, typer.Option(help="TOML file of prices, USD per million tokens.")]
 MaxFailed = Annotated[float | None, typer.Option(help="Share of failed requests above which the command fails.")]
@@ -30,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 def annotate(
     request: Request,
     limit: Limit = None,
-    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint; default: $OPENAI_BASE_URL.")] = None,
+    base_url: BaseURL = None,
     concurrency: Annotated[int | None, typer.Option(help="Requests in flight.")] = None,
     rpm: Annotated[int | None, typer.Option(help="Most requests a minute.")] = None,
     tpm: Annotated[int | None, typer.Option(help="Most tokens a minute, estimated.")] = None,

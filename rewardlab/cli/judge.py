@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rewardlab.annotate.base import silent
+from rewardlab.cli.annotate import BaseURL, BatchAction, BudgetUSD, MaxFailed, Prices, asking
 from rewardlab.cli.options import RUNS
+from rewardlab.cli.running import count_up, say
 
 if TYPE_CHECKING:
     from rewardlab.config import RunConfig
+    from rewardlab.evaluation.judge import Contest, Verdict
     from rewardlab.reports.collect import EvalRun
 
 
@@ -29,38 +35,67 @@ def judge(
     decoding: Annotated[OneDecoding, typer.Option(help="Responses to read.")] = OneDecoding.GREEDY,
     limit: Annotated[int | None, typer.Option(min=1, help="Most items of a column, drawn; default: all.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of task data; default: the runs' own.")] = None,
+    base_url: BaseURL = None,
+    budget_usd: BudgetUSD = None,
+    prices: Prices = None,
+    max_failed: MaxFailed = None,
+    batch: BatchAction = None,
     set: Annotated[list[str] | None, typer.Option(help="Any setting, such as annotate.model=NAME; repeatable.")] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders and journals of answers live.")] = RUNS,
     out: Annotated[Path | None, typer.Option(help="Also write each verdict here, as JSON Lines.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price the requests, ask nobody.")] = False,
 ) -> None:
     """Judge two runs' answers side by side, in both orders (RLLR appendix G): win, tie, lose with intervals."""
-    from rewardlab.pipeline.judging import judge_runs
+    from rewardlab.pipeline.judging import judge_runs, preview_judging
     from rewardlab.reports.judged import judged_lines, tallies
-    from rewardlab.runs import write_jsonl
 
     a, b = _one(run_a), _one(run_b)
-    config = _config(a, {"annotate.annotator": annotator, "data.dir": data}, set or [])
-    found = judge_runs(a, b, config, runs, decoding.value, limit, lambda line: typer.echo(line, err=True))
+    given = {"annotate.annotator": annotator, "data.dir": data, "annotate.base_url": base_url}
+    config = _config(a, {**given, **asking(budget_usd, prices, max_failed, batch)}, set or [])
+    if dry_run:
+        preview = preview_judging(a, b, config, runs, decoding.value, limit, say)
+        typer.echo(preview.text if preview else "free of charge")
+        return
+    progress = count_up if sys.stderr.isatty() else silent
+    found = judge_runs(a, b, config, runs, decoding.value, limit, say, progress)
     for line in judged_lines(*_names(a, b), tallies(found.contests, found.verdicts)):
         typer.echo(line)
-    for name, amount in found.spent.items():
-        typer.echo(f"{name}: {amount}", err=True)
-    typer.echo(f"verdicts: {found.path}", err=True)
+    if bill := _bill(found.spent):
+        say(bill)
+    say(f"verdicts: {found.path}")
     if out is not None:
-        write_jsonl(
-            out,
-            [
-                {
-                    "column": c.column,
-                    "id": c.example.id,
-                    "winner": v.winner,
-                    "orders_agree": v.orders_agree,
-                    "a": c.a,
-                    "b": c.b,
-                }
-                for c, v in zip(found.contests, found.verdicts, strict=True)
-            ],
-        )
+        _write(out, found.contests, found.verdicts)
+
+
+def _bill(spent: Mapping[str, Any]) -> str:
+    """One line; "" where answers are free."""
+    if not spent:
+        return ""
+    tokens = f"{spent['requests']} requests, {spent['prompt_tokens']} + {spent['response_tokens']} tokens"
+    if spent["cost_usd"] is None:
+        return f"{tokens}; their price is unknown"
+    return f"{tokens}, ${spent['cost_usd']:.4f}; answers of earlier runs ${spent['earlier_usd']:.4f}"
+
+
+def _write(path: Path, contests: Sequence[Contest], verdicts: Sequence[Verdict]) -> None:
+    """Each verdict with the two responses, as JSON Lines."""
+    from rewardlab.runs import write_jsonl
+
+    write_jsonl(
+        path,
+        [
+            {
+                "column": contest.column,
+                "id": contest.example.id,
+                "winner": verdict.winner,
+                "orders_agree": verdict.orders_agree,
+                "reason": verdict.reason,
+                "a": contest.a,
+                "b": contest.b,
+            }
+            for contest, verdict in zip(contests, verdicts, strict=True)
+        ],
+    )
 
 
 def _one(path: Path) -> EvalRun:

@@ -76,9 +76,13 @@ def _outcome(arguments: list[str]) -> int:
         outcome = app(arguments, prog_name="rewardlab", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except RewardlabError as error:
+        text = " ".join(str(error).splitlines())
+        if not error.exit_code:  # nothing is wrong: it goes on another time
+            typer.echo(text)
+            return 0
         if "--debug" in arguments:
             raise
-        typer.echo(f"error: {processes.label()}{' '.join(str(error).splitlines())}", err=True)
+        typer.echo(f"error: {processes.label()}{text}", err=True)
         return error.exit_code
     except USAGE_ERROR as error:
         is_help = type(error).__name__ == NO_ARGUMENTS

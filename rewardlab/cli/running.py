@@ -55,13 +55,7 @@ def run_stage(request: Request, config: RunConfig, goal: Stage, track: Track | N
         if processes.is_main():
             print_plan(request, config, goal)
         return None
-    from rewardlab.annotate import BatchPending
-
-    try:
-        folder = make_runner(request.root, track).execute(goal, fresh=request.is_fresh)
-    except BatchPending as pending:
-        typer.echo(str(pending))
-        return None
+    folder = make_runner(request.root, track).execute(goal, fresh=request.is_fresh)
     processes.leave()
     return folder if processes.is_main() else None
 

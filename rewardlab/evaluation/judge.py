@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from rewardlab.annotate.base import Annotator, Progress, Ranking, RankingRequest, silent
+from rewardlab.annotate.base import Annotation, Annotator, Progress, Ranking, RankingRequest, silent
 from rewardlab.annotate.judging import Judgement, JudgeRequest, Winner, parse_verdict
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
@@ -65,11 +65,13 @@ class Verdict:
         orders_agree: False where each order had a verdict of its own; None without a verdict, or when the responses
             are equal, letter by letter, and nobody was asked.
         reason: Class of the annotator's answer when there is no verdict; empty otherwise.
+        detail: Why it is of that class; one line.
     """
 
     winner: Literal["a", "b", "tie"] | None
     orders_agree: bool | None
     reason: str = ""
+    detail: str = ""
 
 
 def read_contests(
@@ -106,10 +108,18 @@ def read_contests(
 
 def judge_contests(annotator: Annotator, contests: Sequence[Contest], progress: Progress = silent) -> list[Verdict]:
     """One verdict a contest; equal responses tie without a question."""
-    asked = [contest for contest in contests if contest.a.strip() != contest.b.strip()]
-    requests = [JudgeRequest(contest.example, contest.a, contest.b) for contest in asked]
+    requests = judge_requests(contests)
     found = iter(_asked(annotator, requests, progress) if requests else [])
-    return [next(found) if contest.a.strip() != contest.b.strip() else Verdict("tie", None) for contest in contests]
+    return [next(found) if _differs(contest) else Verdict("tie", None) for contest in contests]
+
+
+def judge_requests(contests: Sequence[Contest]) -> list[JudgeRequest]:
+    """What is asked: the contests whose responses differ."""
+    return [JudgeRequest(contest.example, contest.a, contest.b) for contest in contests if _differs(contest)]
+
+
+def _differs(contest: Contest) -> bool:
+    return contest.a.strip() != contest.b.strip()
 
 
 def _asked(annotator: Annotator, requests: Sequence[JudgeRequest], progress: Progress) -> list[Verdict]:
@@ -125,9 +135,13 @@ def _judged(judge: Judge, requests: Sequence[JudgeRequest], progress: Progress) 
 def _of_judgement(judgement: Judgement) -> Verdict:
     """A tie is one verdict given twice, or two that differ."""
     if judgement.winner is None:
-        return Verdict(None, None, judgement.outcome)
+        return Verdict(None, None, judgement.outcome, _detail(judgement.annotations))
     said = {parse_verdict(annotation.text) for annotation in judgement.annotations}
     return Verdict(_side(judgement.winner), judgement.winner != "tie" or said == {"tie"})
+
+
+def _detail(annotations: Sequence[Annotation]) -> str:
+    return next((each.reason for each in annotations if each.outcome != "answered"), "")
 
 
 def _ranked(annotator: Annotator, requests: Sequence[JudgeRequest], progress: Progress) -> list[Verdict]:
@@ -139,7 +153,8 @@ def _ranked(annotator: Annotator, requests: Sequence[JudgeRequest], progress: Pr
 
 def _of_rankings(forward: Ranking, backward: Ranking) -> Verdict:
     if not forward.places or not backward.places:
-        return Verdict(None, None, (backward if forward.places else forward).outcome)
+        broken = backward if forward.places else forward
+        return Verdict(None, None, broken.outcome, broken.annotation.reason)
     first, second = _winner(forward), _SWAPPED[_winner(backward)]
     return Verdict(_side(first if first == second else "tie"), first == second)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rewardlab.annotate.base import Progress, silent
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.evaluation.judge import Contest, Verdict
 from rewardlab.evaluation.predict import Decoding
@@ -14,16 +15,21 @@ from rewardlab.pipeline.stages import Pipeline
 from rewardlab.reports.collect import EvalRun
 from rewardlab.reports.judged_runs import STAGE, store_verdicts
 from rewardlab.runs import RunFolder
+from rewardlab.tasks.sources import Splits
+
+if TYPE_CHECKING:
+    from rewardlab.annotate.choose import AnnotatorName
+    from rewardlab.annotate.preview import Preview
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a judge said, where it is stored, and what the annotator spent (name -> text)."""
+    """What a judge said, where it is stored, and what the annotator spent (Annotator.spent)."""
 
     path: Path
     contests: Sequence[Contest]
     verdicts: Sequence[Verdict]
-    spent: dict[str, str]
+    spent: Mapping[str, Any]
 
 
 def judge_runs(
@@ -34,6 +40,7 @@ def judge_runs(
     decoding: Decoding,
     limit: int | None = None,
     say: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
 ) -> Judged:
     """Judge the answers of two evaluations side by side, in both orders, and store the verdicts below ``root``.
 
@@ -44,24 +51,63 @@ def judge_runs(
         decoding: Whose responses are read.
         limit: Most items of a column, drawn; None takes all.
         say: Takes the line that says who judges.
+        progress: Told how far the requests are.
     Raises:
         InputError: They share no item, or the data no longer have those they share.
+        AnnotationError: Too many requests failed; nothing is stored but the answers there are.
     """
-    from rewardlab.annotate import build_annotator, choose_annotator
-    from rewardlab.annotate.bundled import written_tasks
-    from rewardlab.evaluation.judge import judge_contests, read_contests
+    from rewardlab.annotate import build_annotator
+    from rewardlab.annotate.completion import check_failed
+    from rewardlab.evaluation.judge import judge_contests
 
     splits = Pipeline(config, root).splits
+    contests, name = _court(a, b, config, splits, decoding, limit, say)
+    rows = {task: split.labelled for task, split in splits.items()}
+    asked = build_annotator(name, config, root / "annotations", rows)
+    verdicts = judge_contests(asked, contests, progress)
+    check_failed([(verdict.reason, verdict.detail) for verdict in verdicts], config.annotate.max_failed)
+    folder = _folder(a, b, config, root, decoding, name, limit)
+    store_verdicts(folder, (a, b), contests, verdicts)
+    return Judged(folder.path, contests, verdicts, asked.spent())
+
+
+def preview_judging(
+    a: EvalRun,
+    b: EvalRun,
+    config: RunConfig,
+    root: Path,
+    decoding: Decoding,
+    limit: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Preview | None:
+    """What :func:`judge_runs` would ask of a hosted annotator; None when the annotator is free."""
+    from rewardlab.annotate.preview import preview_judgements
+    from rewardlab.evaluation.judge import judge_requests
+
+    splits = Pipeline(config, root).splits
+    contests, _ = _court(a, b, config, splits, decoding, limit, say)
+    return preview_judgements(config, judge_requests(contests), list(splits), root / "annotations")
+
+
+def _court(
+    a: EvalRun,
+    b: EvalRun,
+    config: RunConfig,
+    splits: Mapping[str, Splits],
+    decoding: Decoding,
+    limit: int | None,
+    say: Callable[[str], None],
+) -> tuple[list[Contest], AnnotatorName]:
+    """What is judged, and by whom."""
+    from rewardlab.annotate import choose_annotator
+    from rewardlab.annotate.bundled import written_tasks
+    from rewardlab.evaluation.judge import read_contests
+
     tests = {column: {row.id: row for row in rows} for split in splits.values() for column, rows in split.tests.items()}
     contests = read_contests(a.path, b.path, tests, decoding, limit=limit, seed=config.data.seed)
     choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
-    rows = {name: split.labelled for name, split in splits.items()}
-    asked = build_annotator(choice.name, config, root / "annotations", rows)
     say(f"{len(contests)} pairs, judged by {choice.name} ({choice.reason}), in both orders")
-    verdicts = judge_contests(asked, contests)
-    folder = _folder(a, b, config, root, decoding, choice.name, limit)
-    store_verdicts(folder, (a, b), contests, verdicts)
-    return Judged(folder.path, contests, verdicts, {name: str(amount) for name, amount in asked.spent().items()})
+    return contests, choice.name
 
 
 def has_judge(config: RunConfig) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from rewardlab.annotate.base import Annotation, Outcome, Ranking, RankingRequest, RationaleRequest
 from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs
+from rewardlab.cli import main as cli
 from rewardlab.cli.main import app
 from rewardlab.config import RunConfig
 from rewardlab.errors import InputError
@@ -25,8 +26,10 @@ from rewardlab.reports.judged_runs import NET, judged_blocks, judged_folders, lo
 from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example
+from tests.servers.chat_server import ChatServer
 from tests.support.runs import eval_folder
 
+NO_VERDICT = "no verdict such as 'Answer 1 is better'"
 EXAMPLE = Example("agnews", "1", {"text": "A long story about a match."}, "Sports")
 
 
@@ -54,7 +57,7 @@ class Ranker:
 
     def _rank(self, first: str, second: str) -> Ranking:
         if "BROKEN" in first:
-            return Ranking((), note("?", "unparsable"))
+            return Ranking((), Annotation("key", "?", "unparsable", "fake", "fake-1", NO_VERDICT))
         if "FIRST" in first + second:
             return Ranking((1, 2), note(""))
         places = (1, 1) if len(first) == len(second) else (1, 2) if len(first) > len(second) else (2, 1)
@@ -98,7 +101,7 @@ def test_a_winner_wins_in_both_orders(make: type[Ranker]) -> None:
         Verdict("b", True),
         Verdict("tie", True),
         Verdict("tie", False),
-        Verdict(None, None, "unparsable"),
+        Verdict(None, None, "unparsable", NO_VERDICT),
         Verdict("tie", None),
     ]
 
@@ -226,3 +229,56 @@ def test_several_evaluations_behind_one_path_are_refused(runs: Path) -> None:
     folder = str(runs / "eval")
     with pytest.raises(InputError, match=r"stands for 2 evaluations \(right, wrong, \.\.\.\); name one of them"):
         CliRunner().invoke(app, ["judge", folder, folder], catch_exceptions=False)
+
+
+class TestHosted:
+    """The command with a judge that costs money: 40 items, both orders."""
+
+    @pytest.fixture
+    def hosted(self, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Iterator[Any]:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-a-judge")
+        folders = [str(runs / "eval" / name) for name in ("right", "wrong")]
+        options = ["--annotator", "openai", "--set", "annotate.backoff_s=0.01", "--set", "annotate.attempts=1"]
+        with ChatServer() as server:
+
+            def judge(behaviour: str, *more: str) -> tuple[int, str, str]:
+                where = ["--runs", str(tmp_path), "--base-url", server.url(behaviour)]
+                code = cli.run(["judge", *folders, *where, *options, *more])
+                return code, *capfd.readouterr()
+
+            judge.server = server  # type: ignore[attr-defined]  # for the tests to look at
+            yield judge
+
+    def test_a_dry_run_prices_both_orders_and_asks_nobody(self, hosted: Any) -> None:
+        code, out, _ = hosted("ok", "--dry-run", "--limit", "7")
+        assert code == 0
+        assert out.startswith("14 requests to gpt-4o-mini (0 more are in the journal)")
+        assert f" {14 * 4 * 160} response tokens, $" in out
+        assert hosted.server.requests == 0
+
+    def test_the_bill_is_one_line_and_the_second_run_is_free(self, hosted: Any) -> None:
+        # 7 and 5 tokens each, at 0.15 and 0.6 USD per million: 80 * 4.05e-6
+        assert "80 requests, 560 + 400 tokens, $0.0003; answers of earlier runs $0.0000" in hosted("ok")[2]
+        assert "0 requests, 0 + 0 tokens, $0.0000; answers of earlier runs $0.0003" in hosted("ok")[2]
+
+    def test_too_many_failures_end_it_with_what_to_do(self, hosted: Any) -> None:
+        code, _, err = hosted("500", "--limit", "4")
+        assert code == 1
+        assert "4 of 4 requests failed" in err
+        assert "broken" in err  # the endpoint's own word
+        assert hosted("500", "--limit", "4", "--max-failed", "1")[0] == 0
+
+    def test_the_budget_is_kept(self, hosted: Any) -> None:
+        code, _, err = hosted("ok", "--budget-usd", "0.00001")
+        assert (code, hosted.server.requests) == (1, 0)
+        assert "raise --budget-usd" in err
+
+    def test_batches(self, hosted: Any) -> None:
+        code, out, err = hosted("ok", "--batch", "submit")
+        assert (code, out.split(" (")[0]) == (0, "80 requests submitted")
+        assert "error" not in err
+        hosted.server.batches.finish()
+        code, out, _ = hosted("ok", "--batch", "fetch")
+        assert code == 0
+        assert "(40 items)" in out
+        assert hosted.server.requests == 0
