@@ -120,13 +120,13 @@ class Batches:
         return None
 
     async def _status(self, client: AsyncOpenAI, calls: Sequence[Call]) -> Failed:
-        lines = [_state(await client.batches.retrieve(batch["key"])) for batch in self._open()]
+        lines = [_state(await client.batches.retrieve(batch["key"])) for batch in self._open_for(calls)]
         raise BatchPending("; ".join(lines) or f"no batch is open; {len(calls)} requests have no answer yet")
 
     async def _fetch(self, client: AsyncOpenAI, calls: Sequence[Call]) -> Failed:
         failed: Failed = {}
         running: list[str] = []
-        for known in self._open():
+        for known in self._open_for(calls):
             batch = await client.batches.retrieve(known["key"])
             if batch.status in RUNNING:
                 running.append(_state(batch))
@@ -167,6 +167,11 @@ class Batches:
         fetched = {key.removesuffix(FETCHED) for key in self._known if key.endswith(FETCHED)}
         names = [key for key in self._known if not key.endswith(FETCHED) and key not in fetched]
         return [self._known.get(name) or {} for name in names]
+
+    def _open_for(self, calls: Sequence[Call]) -> list[dict[str, Any]]:
+        """Those of them that hold a request of these; other commands look after the rest."""
+        keys = {call.key for call in calls}
+        return [batch for batch in self._open() if not keys.isdisjoint(batch["keys"])]
 
     def _worst(self, call: Call) -> float:
         price = self.spending.price

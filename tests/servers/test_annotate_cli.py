@@ -330,6 +330,14 @@ class TestBatch:
         assert server.requests == 0
         assert list(read_jsonl(next(Path("runs/annotate").glob("*[0-9a-f]")) / "rationales.jsonl")) == written
 
+    def test_what_was_submitted_for_something_else_is_not_waited_for(self, annotate: Typed, server: ChatServer) -> None:
+        annotate("ok", "--batch", "submit")
+        server.batches.finish()
+        annotate("ok", "--batch", "submit", "--task", "sandbox-topic")
+        assert "batch_2" not in annotate("ok", "--batch", "status")[1]
+        assert annotate("ok", "--batch", "fetch")[0] == 0
+        assert "not yet: batch batch_2" in annotate("ok", "--batch", "fetch", "--task", "sandbox-topic")[2]
+
     def test_submitting_twice_asks_once(self, annotate: Typed, server: ChatServer) -> None:
         annotate("ok", "--batch", "submit")
         assert "0 requests submitted, 48 were submitted before" in annotate("ok", "--batch", "submit")[1]
