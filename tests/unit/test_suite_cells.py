@@ -262,6 +262,19 @@ class TestPlan:
         (row,) = make_plan([cell], tmp_path).rows
         assert (row.done, row.to_run, row.seconds, row.requests, row.cost_usd) == (1, 0, 0, 0, 0)
 
+    def test_requests_to_a_hosted_annotator_are_counted_and_priced(
+        self, suite: Callable[..., Suite], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Rationales for a right and a wrong label of 4 labelled and 4 validation rows; both seeds share them."""
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        hosted = {"annotate.annotator": "openai", "annotate.model": "gpt-4o-mini", "format": "rationale"}
+        plan = make_plan(cells(suite(Method(stage="sft"), seeds=(0, 1), settings=hosted), RUNS), RUNS)
+        (row,) = (row for row in plan.rows if row.kind == "annotate")
+        assert (row.to_run, row.requests, plan.total.requests) == (1, 2 * (4 + 4), 16)
+        assert row.cost_usd is not None
+        assert 0 < row.cost_usd == plan.total.cost_usd < 0.01
+        assert not RUNS.exists()
+
     def test_a_price_that_is_not_known_makes_the_sum_unknown(self, tmp_path: Path) -> None:
         asking = [
             replace(FakeSuite(tmp_path).stage("pairs", f"pairs-{cost}"), preview=lambda cost=cost: Preview(2, cost, ""))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from rewardlab.errors import ConfigError
-from rewardlab.pipeline.suite_file import load_suite
+from rewardlab.pipeline.suite_file import Suite, load_suite
 
+ROOT = Path(__file__).parents[2]
 BASE = 'name = "base"\nseeds = [3]\n[[method]]\nstage = "base"\n'
 
 
@@ -32,6 +34,17 @@ def test_all_problems_of_a_suite_are_reported_together(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_suite(tmp_path / "bad.toml")
     assert all(word in str(caught.value) for word in ("name", "seeds", "method.0.stage"))
+
+
+def test_the_example_of_the_documentation_is_a_suite(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "suites.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "mine.toml").write_text(example)
+    (tmp_path / "demo.toml").write_bytes((ROOT / "experiments" / "demo.toml").read_bytes())
+    suite = load_suite(tmp_path / "mine.toml")
+    assert [method.name for method in suite.method] == ["PPO, rule reward", "SFT, as long as PPO"]
+    assert suite.grid == {"ppo.lr": (1e-5, 1e-4)}
+    assert set(re.findall(r"^\[*(\w+)", example, re.MULTILINE)) >= {*Suite.model_fields}  # every key stands in it
 
 
 METHODS = """

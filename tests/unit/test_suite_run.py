@@ -63,6 +63,7 @@ class TestHere:
         here(suite, [suite.cell("B", 1)])
         here(suite)
         assert sorted(suite.built()) == sorted(ALL)
+        assert Board(suite.cells(), suite.root).take() is None
 
     def test_a_failed_stage_takes_its_cell_alone(self, suite: FakeSuite) -> None:
         suite.tell("ppo-A-1", "fail")
