@@ -192,8 +192,8 @@ class RewardConfig(Section):
 class PPOConfig(Section):
     """PPO on LoRA adapters (Schulman et al. 2017; RLLR eq. 5; PPO-NLU eq. 1)."""
 
-    rows: Literal["prompts", "labelled"] = Field(
-        "prompts", description="rows whose prompts it reads; labelled: those that SFT learned from"
+    rows: Literal["prompts", "labelled", "all"] = Field(
+        "prompts", description="rows whose prompts it reads; labelled: those that SFT learned from; all: both"
     )
     steps: int | None = Field(None, ge=0, description="PPO steps; default: one pass over the prompts")
     max_tokens: int | None = Field(None, ge=1, description="end after the step in which so many tokens are generated")
@@ -238,6 +238,11 @@ class PPOConfig(Section):
     )
     validation_rows: int = Field(100, ge=1, description="validation rows a task, answered greedily at each measure")
     max_unscored: float = Field(0.2, ge=0, le=1, description="share of unscored responses above which a step fails")
+
+    @property
+    def parts(self) -> tuple[Literal["labelled", "prompts"], ...]:
+        """The parts of the data whose prompts it reads."""
+        return ("labelled", "prompts") if self.rows == "all" else (self.rows,)
 
 
 class EvalConfig(Section):

@@ -35,28 +35,33 @@ def run(
             help="Only cells whose method, task or model holds the text, or with that seed; repeatable.",
         ),
     ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Where rows come from, whatever the file says: auto, local, hub, bundled.")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Stages built side by side, in processes of one thread each.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
 ) -> None:
     """Show the plan, run what is missing, print the table and write the report; exit code 1 if a cell failed."""
-    from rewardlab.cli.suite_plan import print_cells, print_plan
+    from rewardlab.cli.suite_plan import print_cells, print_missing_models, print_plan
     from rewardlab.cli.suite_report import print_failures, print_suite
     from rewardlab.pipeline.suite_board import Board
     from rewardlab.pipeline.suite_cells import cells
     from rewardlab.pipeline.suite_file import load_suite
     from rewardlab.pipeline.suite_filter import select
+    from rewardlab.pipeline.suite_worker import worker_command
 
     if processes.count() > 1:
         raise InputError("a suite starts processes of its own (--jobs); run it without accelerate launch")
-    suite = load_suite(file)
-    todo = select(cells(suite, runs), filter or [])
+    suite = load_suite(file, source)
+    todo = select(cells(suite, runs, may_lack_model=dry_run), filter or [])
     print_plan(suite, todo, runs, to_stderr=not dry_run)
     if dry_run:
         print_cells(todo, runs)
+        print_missing_models(todo)
         return
     board = Board(todo, runs)
-    _build(board, file, runs, jobs)
+    _build(board, runs, worker_command(file, runs, source, sys.argv[1:]), jobs)
     if report:
         print_suite(suite, board, runs, out or runs / suite.name)
     if board.failures():
@@ -64,12 +69,11 @@ def run(
         raise typer.Exit(1)
 
 
-def _build(board: Board, file: Path, runs: Path, jobs: int) -> None:
+def _build(board: Board, runs: Path, worker: list[str], jobs: int) -> None:
     from rewardlab.cli.running import make_runner, say
     from rewardlab.pipeline.suite_run import build_here, build_in_workers
-    from rewardlab.pipeline.suite_worker import worker_command
 
     if jobs == 1:
         build_here(board, make_runner(runs), say)
     else:
-        build_in_workers(board, jobs, worker_command(file, runs, sys.argv[1:]), say)
+        build_in_workers(board, jobs, worker, say)

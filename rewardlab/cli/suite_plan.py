@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from rewardlab.errors import ModelError
+from rewardlab.models.names import check_model
 from rewardlab.pipeline.suite_cells import Cell
 from rewardlab.pipeline.suite_file import Suite
 from rewardlab.pipeline.suite_grid import combinations
@@ -39,6 +41,15 @@ def print_cells(todo: Sequence[Cell], root: Path) -> None:
             state = "done" if goal.folder(root).is_done else "to run"
             what = f"{cell.title}: try of {goal.title}" if cell.again else cell.title
             typer.echo(f"[{state}] {what}: {goal.folder(root).path}")
+
+
+def print_missing_models(todo: Sequence[Cell]) -> None:
+    """A line for each model that a run could not have here."""
+    for name in dict.fromkeys(cell.model for cell in todo):
+        try:
+            check_model(name)
+        except ModelError as error:
+            typer.echo(f"the plan stands, a run would stop here: {error}")
 
 
 def _grid(plan: Plan) -> Grid:

@@ -1,4 +1,4 @@
-"""Single-task training beside multi-task training: one PPO run a task, same models, as many prompts of each task.
+"""Single-task training beside multi-task training: one run a task; of PPO from the same models, on as many prompts.
 
 All runs together are one row of a table: same method, same seed, a column each.
 """
@@ -21,8 +21,8 @@ def each_task(pipeline: Pipeline) -> list[Pipeline]:
     if len(pipeline.tasks) == 1:
         return [pipeline]
     config = pipeline.config
-    counts = {name: len(getattr(split, config.ppo.rows)) for name, split in pipeline.splits.items()}
-    shares = [count / sum(counts.values()) for count in counts.values()]
+    counts = [sum(len(getattr(split, part)) for part in config.ppo.parts) for split in pipeline.splits.values()]
+    shares = [count / sum(counts) for count in counts]
     configs = [_alone(config, task, share) for task, share in zip(separate_tasks(config.task), shares, strict=True)]
     return [Pipeline(one, pipeline.root, pipeline.rows) for one in configs]
 

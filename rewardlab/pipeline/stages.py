@@ -225,7 +225,7 @@ class Pipeline:
             )
         models = {f"rm_{kind}": self._behind.reward_model(kind) for kind in sorted(self.reward.pair_kinds)}
         settings = {
-            **self._data(self.config.ppo.rows, "validation"),
+            **self._data(*self.config.ppo.parts, "validation"),
             **self._model,
             "ppo": _dump(self.config.ppo),
             "reward": _dump(self.config.reward),
@@ -366,7 +366,7 @@ class Pipeline:
         if not self.reward.needs_gold:
             return
         for name, split in self.splits.items():
-            rows = getattr(split, self.config.ppo.rows)
+            rows = [example for part in self.config.ppo.parts for example in getattr(split, part)]
             bare = sum(example.label is None for example in rows)
             if bare:
                 raise InputError(
@@ -460,12 +460,18 @@ class Pipeline:
         }
 
 
-def check(config: RunConfig) -> None:
-    """Find bad input before anything runs: unknown tasks, models and devices, broken expressions, a stray lambda."""
+def check(config: RunConfig, *, may_lack_model: bool = False) -> None:
+    """Find bad input before anything runs: unknown tasks, models and devices, broken expressions, a stray lambda.
+
+    Args:
+        config: The run.
+        may_lack_model: For a plan that is only shown: the model may be one that cannot be had here.
+    """
     resolve_tasks(config.task)
     resolve_tasks(config.start_task or config.task)
     plan_reward(config.reward)
-    check_model(config.model.name)
+    if not may_lack_model:
+        check_model(config.model.name)
     if config.model.device != "auto":
         resolve_device(config.model.device)
 

@@ -76,13 +76,17 @@ class _Trained:
     stage: Stage | None
 
 
-def cells(suite: Suite, root: Path) -> list[Cell]:
+def cells(suite: Suite, root: Path, *, may_lack_model: bool = False) -> list[Cell]:
     """All cells, methods inside seeds inside models inside tasks; bad input is found before anything runs.
 
+    Args:
+        suite: The methods and where they are run.
+        root: Where run folders live.
+        may_lack_model: For a plan that is only shown: models may be ones that cannot be had here.
     Raises:
         ConfigError: A setting is not valid, or two methods have the same name.
     """
-    matrix = _Matrix(suite, root)
+    matrix = _Matrix(suite, root, may_lack_model)
     found = [
         matrix.cell(method, place, seed) for place in _places(suite) for seed in suite.seeds for method in suite.method
     ]
@@ -115,8 +119,9 @@ def _places(suite: Suite) -> list[dict[str, Any]]:
 class _Matrix:
     """Makes cells; remembers the tries, which all seeds share."""
 
-    def __init__(self, suite: Suite, root: Path) -> None:
+    def __init__(self, suite: Suite, root: Path, may_lack_model: bool) -> None:
         self._suite, self._root, self._rows = suite, root, Rows()
+        self._may_lack_model = may_lack_model
         self._tries: dict[str, tuple[Try, ...]] = {}
 
     def cell(self, method: Method, place: Mapping[str, Any], seed: int) -> Cell:
@@ -167,16 +172,18 @@ class _Matrix:
         """What a method trains here; ``values`` are the grid's, for the PPO that SFT is timed by."""
         if method.stage == "ppo":
             return self._ppo_runs(method, config)
-        pipeline = Pipeline(config, self._root, self._rows)
         if method.stage == "base":
-            return [_Trained(pipeline, None)]
-        return [_Trained(pipeline, pipeline.sft(method.rationales, self._timed_by(method, config, values)))]
+            return [_Trained(Pipeline(config, self._root, self._rows), None)]
+        rivals = self._timed_by(method, config, values)
+        return [_Trained(part, part.sft(method.rationales, rivals)) for part in self._parts(method, config)]
 
     def _ppo_runs(self, method: Method, config: RunConfig) -> list[_Trained]:
-        """One run on all tasks, or one a task."""
+        return [_Trained(part, part.ppo()) for part in self._parts(method, config)]
+
+    def _parts(self, method: Method, config: RunConfig) -> list[Pipeline]:
+        """One pipeline of all tasks, or one a task."""
         pipeline = Pipeline(config, self._root, self._rows)
-        parts = each_task(pipeline) if method.scope == "each" else [pipeline]
-        return [_Trained(part, part.ppo()) for part in parts]
+        return each_task(pipeline) if method.scope == "each" else [pipeline]
 
     def _timed_by(self, method: Method, config: RunConfig, values: Values) -> list[Stage]:
         """PPO of the method whose time SFT is given, on the same tasks and model, under the same seed."""
@@ -194,5 +201,5 @@ class _Matrix:
     def _config(self, method: Method, place: Mapping[str, Any], values: Values) -> RunConfig:
         own = {} if method.format is None else {"format": method.format}
         config = load_config({**self._suite.settings, **method.settings, **own, **place, **values})
-        check(config)
+        check(config, may_lack_model=self._may_lack_model)
         return config

@@ -27,15 +27,17 @@ class Method(Section):
     kind: PairKind = Field("label", description="rm: what its pairs are made from")
     format: AnswerFormat | None = Field(None, description="answer format; default: that of the settings")
     scope: Literal["together", "each"] = Field(
-        "together", description="ppo: one run on all tasks of a cell, or one a task from the same SFT model"
+        "together",
+        description="sft, ppo: one run on all tasks of a cell, or one a task; of PPO from the same SFT model",
     )
     match_seconds_of: str | None = Field(None, description="sft: train for as long as PPO of this method took")
     settings: dict[str, Any] = Field(default_factory=dict, description="dotted configuration keys of this method")
 
     @model_validator(mode="after")
     def _keys_fit_the_stage(self) -> Method:
-        if self.scope == "each" and self.stage != "ppo":
-            raise ValueError(f"scope belongs to methods of stage ppo, found {self.stage}")
+        if self.scope == "each" and (self.stage not in ("sft", "ppo") or self.match_seconds_of is not None):
+            timed = " with match_seconds_of" if self.match_seconds_of is not None else ""
+            raise ValueError(f"scope belongs to methods of stage sft and ppo, found {self.stage}{timed}")
         if self.match_seconds_of is not None and self.stage != "sft":
             raise ValueError(f"match_seconds_of belongs to methods of stage sft, found {self.stage}")
         return self
@@ -75,16 +77,22 @@ class Suite(Section):
         return self
 
 
-def load_suite(path: Path) -> Suite:
+def load_suite(path: Path, source: str | None = None) -> Suite:
     """Read a suite file, and the one it ``extends``; raises ConfigError with all its problems.
 
     A file that is not there is looked for among the suites that come with the package, by its name.
+
+    Args:
+        path: The file.
+        source: Where rows come from, whatever the file says.
     """
     try:
-        return Suite.model_validate(_read(path))
+        suite = Suite.model_validate(_read(path))
     except ValidationError as error:
         found = "; ".join(_problem(item["loc"], item["msg"]) for item in error.errors())
         raise ConfigError(f"{path}: {found}") from error
+    settings = suite.settings if source is None else {**suite.settings, "data.source": source}
+    return suite.model_copy(update={"settings": settings})
 
 
 def _problem(place: tuple[int | str, ...], message: str) -> str:

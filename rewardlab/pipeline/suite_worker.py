@@ -20,7 +20,7 @@ from typing import TextIO
 from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.suite_cells import cells
-from rewardlab.pipeline.suite_file import load_suite
+from rewardlab.pipeline.suite_file import Suite, load_suite
 from rewardlab.pipeline.suite_run import attempt
 
 INTERRUPTED = 130
@@ -29,25 +29,26 @@ Find = Callable[[str], Stage | None]
 """Fingerprint -> the stage."""
 
 
-def worker_command(file: Path, root: Path, typed: Sequence[str]) -> list[str]:
+def worker_command(file: Path, root: Path, source: str | None, typed: Sequence[str]) -> list[str]:
     """Starts a worker.
 
     Args:
         file: The suite.
         root: Where run folders live.
+        source: Where rows come from, whatever the suite says.
         typed: The user's command line, which the folders will name.
     """
-    return [sys.executable, "-m", __name__, str(file), str(root), *typed]
+    return [sys.executable, "-m", __name__, str(file), str(root), source or "", *typed]
 
 
 def main() -> int:
     """Entry of the process; arguments as in :func:`worker_command`."""
-    file, root, *typed = sys.argv[1:]
+    file, root, source, *typed = sys.argv[1:]
     sys.argv = ["rewardlab", *typed]
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     runner = Runner(Path(root), _say)
     try:
-        serve(_Known(Path(file), Path(root)).find, runner)
+        serve(_Known(load_suite(Path(file), source or None), Path(root)).find, runner)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
@@ -70,8 +71,8 @@ def serve(find: Find, runner: Runner) -> None:
 class _Known:
     """The stages of the suite; planned anew when one is asked for that was not there, since a choice was made."""
 
-    def __init__(self, file: Path, root: Path) -> None:
-        self._suite, self._root = load_suite(file), root
+    def __init__(self, suite: Suite, root: Path) -> None:
+        self._suite, self._root = suite, root
         self._stages: dict[str, Stage] = {}
 
     def find(self, name: str) -> Stage | None:

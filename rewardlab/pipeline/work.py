@@ -183,7 +183,7 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     trainer = PPOTrainer(
         trunk,
         reward,
-        _rows(splits, config.ppo.rows),
+        [example for part in config.ppo.parts for example in _rows(splits, part)],
         config,
         Several(FolderRecorder(job.folder), job.recorder),
         Ledger(job.folder.append),
@@ -194,10 +194,20 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
         validation=_rows(splits, "validation", config.ppo.validation_rows),
     )
     result = trainer.train()
-    read = result.read.prompts_by_task if reward.needs_gold else {}
-    gold = {f"{config.ppo.rows}/{task}": count for task, count in read.items()}
+    gold = _gold_of_prompts(splits, config, result.steps) if reward.needs_gold else {}
     watched = _hacking(job.folder.path, config.reward.expression) if processes.is_main() else {}
     return {**result.to_json(), "reward": config.reward.expression, "lambda": reward.lam, "gold": gold, **watched}
+
+
+def _gold_of_prompts(splits: Mapping[str, Splits], config: RunConfig, steps: int) -> dict[str, int]:
+    """The gold labels that a reward has read after so many steps, as :func:`_gold` counts them."""
+    from rewardlab.training.budget import prompts_of
+
+    parts = {part: _rows(splits, part) for part in config.ppo.parts}
+    everything = [example for rows in parts.values() for example in rows]
+    read = {(e.task, e.id) for e in prompts_of(everything, steps, config.ppo.batch, config.seed)}
+    seen = {part: [e for e in rows if (e.task, e.id) in read] for part, rows in parts.items()}
+    return {pool: n for part, rows in seen.items() for pool, n in gold_read(part, rows).items()}
 
 
 def _hacking(folder: Path, name: str) -> dict[str, Any]:

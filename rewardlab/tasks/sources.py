@@ -125,7 +125,8 @@ def _find(
         except SourceMissing as missing:
             reasons.append(f"{kind}: {missing}")
     raise DataError(
-        f"no rows for task {task.name} ({'; '.join(reasons)}). Give --data DIR, set {DATA_VARIABLE}, or connect"
+        f"no rows for task {task.name} ({'; '.join(reasons)}). Give --data DIR, set {DATA_VARIABLE}, "
+        "take --source bundled, or connect"
     )
 
 

@@ -61,6 +61,11 @@ class Budget:
         self.tokens, self.seconds = state["tokens"], state["seconds"]
 
 
+def prompts_of(examples: Sequence[Example], steps: int, batch: int, seed: int) -> list[Example]:
+    """The prompts of the first ``steps`` steps, in the order read."""
+    return [example for step in range(steps) for example in batch_of(examples, step, batch, seed)]
+
+
 @dataclass(frozen=True, slots=True)
 class PromptsRead:
     """The prompts of the steps taken.
@@ -79,7 +84,7 @@ class PromptsRead:
     @classmethod
     def of(cls, examples: Sequence[Example], steps: int, batch: int, seed: int) -> PromptsRead:
         """What ``steps`` steps read of ``examples``."""
-        read = [[e.task, e.id] for step in range(steps) for e in batch_of(examples, step, batch, seed)]
+        read = [[e.task, e.id] for e in prompts_of(examples, steps, batch, seed)]
         distinct = {(task, id) for task, id in read}
         return cls(len(distinct), dict(Counter(task for task, _ in sorted(distinct))), fingerprint(read))
 

@@ -134,7 +134,8 @@ def test_every_suite_loads_and_plans(path: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("REWARDLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("REWARDLAB_DATA", raising=False)
     monkeypatch.setattr("rewardlab.tasks.hub.offline_reason", lambda: "no network in tests")
-    suite = load_suite(path)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    suite = load_suite(path, "bundled" if load_suite(path).settings.get("data.source") == "hub" else None)
     if suite.settings.get("model.name", TINY_MODEL) != TINY_MODEL:
         settings = {**suite.settings, "model.name": str(tiny_llama(tmp_path / "model"))}
         suite = suite.model_copy(update={"settings": settings})

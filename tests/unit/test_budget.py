@@ -91,6 +91,7 @@ def test_ppo_ends_after_the_step_that_spends_the_seconds(tmp_path: Path, spent: 
         "prompts_by_task": {"sst2": 8},
         "prompts_order": result.read.prompts_order,
         "trunk_sha256": result.trunk_sha256,
+        "validation": None,
     }
 
 

@@ -20,6 +20,7 @@ from rewardlab.pipeline.suite_board import Board
 from rewardlab.pipeline.suite_cells import Cell, cells
 from rewardlab.pipeline.suite_file import Suite
 from rewardlab.pipeline.suite_run import build_here
+from rewardlab.pipeline.work import _gold_of_prompts
 from rewardlab.reports.collect import collect
 from rewardlab.reports.table import build_table
 from rewardlab.runs import read_json
@@ -103,6 +104,22 @@ class TestRows:
         more = pipeline(tmp_path, sft__rows="all", data__prompts=9).sft(rationales=True)
         assert trained.fingerprint != more.fingerprint
         assert trained.inputs["annotate"].fingerprint != more.inputs["annotate"].fingerprint
+
+    def test_ppo_on_all_rows_reads_gold_of_both_parts(self, tmp_path: Path) -> None:
+        """Ten steps of eight are one pass over 2 x (16 + 24) rows; one step reads eight of them."""
+        built = pipeline(tmp_path, ppo__rows="all")
+        pools = {"labelled/sandbox-sentiment": 16, "labelled/sandbox-topic": 16}
+        pools |= {"prompts/sandbox-sentiment": 24, "prompts/sandbox-topic": 24}
+        assert _gold_of_prompts(built.splits, built.config, 10) == pools
+        assert sum(_gold_of_prompts(built.splits, built.config, 1).values()) == 8
+
+    def test_sft_can_be_trained_a_task_at_a_time(self, tmp_path: Path) -> None:
+        alone = Suite(name="a", settings=SMALL, method=[{"name": "SFT-ST", "stage": "sft", "scope": "each"}])
+        (cell,) = cells(alone, tmp_path)
+        assert [list(stage.settings["tasks"]) for stage in of_kind(cell, "sft")] == [
+            ["sandbox-sentiment"],
+            ["sandbox-topic"],
+        ]
 
 
 class TestTime:

@@ -62,7 +62,11 @@ settings = { "ppo.lr" = 1e-4 }
         ('models = ["a", "a"]', "models: a more than once"),
         ('tasks = ["agnews,sst2", "mr, sst2"]', "tasks: sst2 more than once"),
         ('[[method]]\nname = "PPO"\nstage = "base"', "method names: PPO more than once"),
-        ('[[method]]\nstage = "sft"\nscope = "each"', "method.0: scope belongs to methods of stage ppo, found sft"),
+        (
+            '[[method]]\nstage = "rm"\nscope = "each"',
+            "method.0: scope belongs to methods of stage sft and ppo, found rm",
+        ),
+        ('[[method]]\nstage = "sft"\nscope = "each"\nmatch_seconds_of = "PPO"', "found sft with match_seconds_of"),
         ('[[method]]\nstage = "ppo"\nmatch_seconds_of = "PPO"', "match_seconds_of belongs to methods of stage sft"),
         ('[[method]]\nstage = "sft"\nmatch_seconds_of = "PQO"', "match_seconds_of: 'PQO' is no name .* known: PPO"),
         ('[grid]\n"ppo.steps" = []', "grid: ppo.steps has no values"),
