@@ -46,12 +46,11 @@ def annotate(
     """Write rationales for the right and for a wrong label of each labelled row."""
     given = {
         "annotate.limit": limit,
-        "annotate.base_url": base_url,
         "annotate.concurrency": concurrency,
         "annotate.requests_per_minute": rpm,
         "annotate.tokens_per_minute": tpm,
         "annotate.filter_threshold": filter_threshold,
-        **asking(budget_usd, prices, max_failed, batch),
+        **asking(base_url, budget_usd, prices, max_failed, batch),
     }
     folder = run_goal(request, request.config(given), lambda pipeline: pipeline.annotate())
     if folder:
@@ -59,10 +58,11 @@ def annotate(
 
 
 def asking(
-    budget_usd: float | None, prices: Path | None, max_failed: float | None, batch: str | None
+    base_url: str | None, budget_usd: float | None, prices: Path | None, max_failed: float | None, batch: str | None
 ) -> dict[str, Any]:
     """Options of every command that asks a hosted annotator, as configuration keys."""
     return {
+        "annotate.base_url": base_url,
         "annotate.budget_usd": budget_usd,
         "annotate.prices": prices,
         "annotate.max_failed": max_failed,

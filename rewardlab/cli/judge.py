@@ -50,8 +50,8 @@ def judge(
     from rewardlab.reports.judged import judged_lines, tallies
 
     a, b = _one(run_a), _one(run_b)
-    given = {"annotate.annotator": annotator, "data.dir": data, "annotate.base_url": base_url}
-    config = _config(a, {**given, **asking(budget_usd, prices, max_failed, batch)}, set or [])
+    given = {"annotate.annotator": annotator, "data.dir": data}
+    config = _config(a, {**given, **asking(base_url, budget_usd, prices, max_failed, batch)}, set or [])
     if dry_run:
         preview = preview_judging(a, b, config, runs, decoding.value, limit, say)
         typer.echo(preview.text if preview else "free of charge")

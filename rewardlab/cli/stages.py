@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rewardlab.cli import annotate
-from rewardlab.cli.annotate import BatchAction, BudgetUSD, Limit, MaxFailed, Prices, asking
+from rewardlab.cli.annotate import BaseURL, BatchAction, BudgetUSD, Limit, MaxFailed, Prices, asking
 from rewardlab.cli.compare import compare
 from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.running import run_goal, tracked
@@ -44,6 +44,7 @@ def pair_gen(
     kind: Annotated[PairKind, typer.Option(help="label, ranked or rationale.")] = "label",
     limit: Limit = None,
     balance_length: BalanceLength = None,
+    base_url: BaseURL = None,
     budget_usd: BudgetUSD = None,
     prices: Prices = None,
     max_failed: MaxFailed = None,
@@ -51,7 +52,7 @@ def pair_gen(
 ) -> None:
     """Make preference pairs, with the rationales they need."""
     own = {**_pair_limits(kind, limit), "pairs.balance_length": balance_length}
-    config = request.config({**own, **asking(budget_usd, prices, max_failed, batch)})
+    config = request.config({**own, **asking(base_url, budget_usd, prices, max_failed, batch)})
     folder = run_goal(request, config, lambda pipeline: pipeline.pairs(kind))
     if folder:
         manifest = folder.result()

@@ -273,7 +273,7 @@ class TestDryRun:
         assert (done.code, done.err) == (0, "")
         plan, _, configuration = done.out.partition("\nresolved configuration:\n")
         lines = plan.splitlines()
-        assert [line.split(" ")[0] for line in lines[::2]] == [f"{number}." for number in range(1, 9)]
+        assert [line.split(" ")[0] for line in lines[::2]] == [f"{number}." for number in range(1, 10)]
         assert all("[to run]" in line for line in lines[::2])
         assert all(line.strip().startswith("runs/") for line in lines[1::2])
         resolved = json.loads(configuration)
