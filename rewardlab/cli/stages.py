@@ -11,7 +11,9 @@ from rewardlab.cli import annotate
 from rewardlab.cli.annotate import BaseURL, BatchAction, BudgetUSD, Limit, MaxFailed, Prices, asking
 from rewardlab.cli.compare import compare
 from rewardlab.cli.options import Request, stage_command
+from rewardlab.cli.own_pairs import own_reward_model, print_accuracies
 from rewardlab.cli.running import run_goal, tracked
+from rewardlab.errors import InputError
 from rewardlab.training.trackers import TrackerName
 from rewardlab.types import PairKind
 
@@ -82,19 +84,31 @@ def sft(
 
 def train_reward_model(
     request: Request,
-    kind: Annotated[PairKind, typer.Option(help="label, ranked or rationale.")] = "label",
+    kind: Annotated[PairKind | None, typer.Option(help="label (the default), ranked or rationale.")] = None,
     limit: Limit = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Own pairs: a folder of pair-gen or pairs import, or a file of preferences."),
+    ] = None,
+    held_out: Annotated[
+        float, typer.Option(min=0, max=0.9, help="With --pairs: share of the prompts to hold out where none is.")
+    ] = 0.1,
     keep: Keep = None,
     balance_length: BalanceLength = None,
     tracker: Tracker = None,
 ) -> None:
-    """Train a reward model on pairs of one kind."""
-    given = {**_pair_limits(kind, limit), "keep_checkpoints": keep, "pairs.balance_length": balance_length}
-    config = request.config(given)
-    folder = run_goal(request, config, lambda pipeline: pipeline.reward_model(kind), tracked(tracker))
+    """Train a reward model on pairs of one kind, made here or your own."""
+    given = {"keep_checkpoints": keep, "pairs.balance_length": balance_length}
+    if pairs is None:
+        config = request.config({**given, **_pair_limits(kind or "label", limit)})
+        folder = run_goal(request, config, lambda pipeline: pipeline.reward_model(kind or "label"), tracked(tracker))
+    elif limit is None:
+        folder = run_goal(request, *own_reward_model(request, given, pairs, kind, held_out), tracked(tracker))
+    else:
+        raise InputError("--limit bounds the rows that pairs are made from; with --pairs use --set rm.max_pairs=N")
     if folder:
         typer.echo(f"reward model: {folder.path}")
-        _print_accuracies(folder.result()["accuracy"])
+        print_accuracies(folder.result()["accuracy"])
 
 
 def ppo(
@@ -156,12 +170,3 @@ def _print_watched(result: dict[str, Any]) -> None:
 def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, int | None]:
     """Label pairs need rationales for their own rows only; ranked ones come from the SFT model, whatever it saw."""
     return {"pairs.limit": limit, "annotate.limit": limit if kind == "label" else None}
-
-
-def _print_accuracies(accuracy: dict[str, dict[str, dict[str, float]]]) -> None:
-    for name, per_task in accuracy.items():
-        for task, cell in per_task.items():
-            typer.echo(
-                f"  {name:<16} {task:<20} {cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
-                f"  label only {cell['label_only']:.3f}, length only {cell['length_only']:.3f}"
-            )

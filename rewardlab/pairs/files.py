@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from rewardlab.errors import InputError
+from rewardlab.errors import DataError, InputError
 from rewardlab.pairs.label_sensitive import Built
 from rewardlab.pairs.lengths import length_report, warn_of_leaks
 from rewardlab.pairs.rationale_sensitive import pair_kind
@@ -40,7 +41,19 @@ def write_pairs(folder: Path, manifest: Mapping[str, Any], train: Built, held_ou
 
 def read_pairs(path: Path) -> list[Pair]:
     """The pairs of a JSON Lines file as :func:`write_pairs` writes it; raises DataError that names file and line."""
-    return [Pair(**row) for row in read_jsonl(path)]
+    return [_pair(row, path, number) for number, row in enumerate(read_jsonl(path), 1)]
+
+
+def _pair(row: Mapping[str, Any], path: Path, number: int) -> Pair:
+    try:
+        return Pair(**row)
+    except TypeError as error:
+        names = [field.name for field in fields(Pair)]
+        wrong = [f"no {name}" for name in names if name not in row] + [f"{name!r}" for name in row if name not in names]
+        raise DataError(
+            f"{path} row {number}: not a pair, found {', '.join(wrong)}; expected {', '.join(names)}. "
+            "For other preference data: `rewardlab pairs import`"
+        ) from error
 
 
 def read_folder(folder: Path) -> tuple[list[Pair], list[Pair]]:

@@ -53,7 +53,7 @@ def import_pairs(request: ImportRequest, folder: Path) -> dict[str, Any]:
     """
     rows = read_preferences(request.source)
     pairs = [_pair(row, number, request) for number, row in enumerate(rows, 1)]
-    train, held_out = _divided(pairs, request.held_out, request.seed)
+    train, held_out = divided(pairs, request.held_out, request.seed)
     clean(train, held_out, balance_length=request.balance_length, seed=request.seed)
     name = request.task.name if request.task else NO_TASK
     manifest = {**describe(request.kind, request.format, train, held_out, [name]), "source": str(request.source)}
@@ -64,8 +64,8 @@ def import_pairs(request: ImportRequest, folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _divided(pairs: Sequence[Pair], share: float, seed: int) -> tuple[Built, Built]:
-    """Training and held-out pairs; all pairs of a prompt are on one side."""
+def divided(pairs: Sequence[Pair], share: float, seed: int) -> tuple[Built, Built]:
+    """Training and held-out pairs, this share of the prompts; all pairs of a prompt are on one side."""
     keys = prompt_keys(pairs)
     prompts = list(dict.fromkeys(keys))
     drawn = set(random.Random(f"held out {seed}").sample(prompts, round(share * len(prompts))))

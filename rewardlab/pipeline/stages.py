@@ -24,6 +24,7 @@ from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.models.names import check_model, model_identity, resolve_device
 from rewardlab.pipeline import work
+from rewardlab.pipeline.imported import OwnPairs
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import AS_LONG_AS, HELD_OUT, SampledPart, Stage, Work, asks_nothing
 from rewardlab.rewards.plan import RewardPlan, plan_reward
@@ -186,6 +187,27 @@ class Pipeline:
             settings,
             inputs,
             lambda job: work.reward_model(job, config, kind, self.splits),
+        )
+
+    def reward_model_of(self, own: OwnPairs) -> Stage:
+        """A reward model of somebody's own pairs: of a task's, from the model that the task's others start from, and
+        measured on its samples too; of no task's, from the base model.
+
+        Raises:
+            InputError: Pairs of no task, and a start that only a task has.
+        """
+        if not own.tasks and self.config.init not in (None, "base"):
+            raise InputError(f"the pairs belong to no task, so there is no {self.config.init} model; leave init out")
+        config = self.config.model_copy(update={"rm": self.config.rm.for_kind(own.kind, own.count)})
+        samples = {**self._start_input(), "samples": self.samples()} if own.tasks else {}
+        rows = self._data("validation") if own.tasks else {}
+        return self._stage(
+            "rm",
+            f"{own.kind} reward model on {own.stage.title}",
+            own.stage.slug,
+            {**rows, **self._model, "rm": _dump(config.rm), "kind": own.kind},
+            {**samples, "pairs": own.stage, f"{HELD_OUT}{own.kind}": own.stage},
+            lambda job: work.reward_model(job, config, own.kind, self.splits if own.tasks else {}),
         )
 
     def card(self, kind: PairKind, method: str) -> Stage:

@@ -131,7 +131,7 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     from rewardlab.training.rm_evaluation import SampledAnswer
     from rewardlab.training.stored_samples import write_samples
 
-    drawn = read_sampled(job.inputs["samples"] / SAMPLED_FILE)
+    drawn = read_sampled(job.inputs["samples"] / SAMPLED_FILE) if "samples" in job.inputs else {}
     asked = _sampled_rows(config, splits, "validation")
     samples = [SampledAnswer(example, tuple(drawn[example.task, example.id])) for example in asked]
     if processes.is_main():

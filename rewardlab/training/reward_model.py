@@ -37,6 +37,7 @@ from rewardlab.training.rm_evaluation import (
     PairEncoder,
     SampledAnswer,
     evaluate,
+    store_scores,
     store_sft_scores,
 )
 from rewardlab.training.trl_checkpoint import RoleTrainer
@@ -140,9 +141,20 @@ def train_reward_model(
         "shortened": encoded.shortened,
         "dropped": encoded.dropped,
         "accuracy": evaluate(trunk, ROLE, encode, [item.pair for item in encoded.pairs], held_out, samples),
-        "sft_scores": store_sft_scores(folder.path, trunk, ROLE, samples, config.rm.sft_samples),
+        "sft_scores": _calibrated(folder.path, trunk, samples, encoded.pairs, config.rm.sft_samples),
         **shared,
     }
+
+
+def _calibrated(
+    folder: Path, trunk: Trunk, samples: Sequence[SampledAnswer], pairs: Sequence[EncodedPair], limit: int
+) -> dict[str, float]:
+    """Store the scores that calibrated lambdas are read from; pairs of no task have no samples but themselves."""
+    if samples:
+        return store_sft_scores(folder, trunk, ROLE, samples, limit)
+    logger.warning("pairs of no task: quantiles and z-scores are those of the pairs' own responses, not of SFT samples")
+    rows = [row for item in pairs for row in (item.chosen, item.rejected)]
+    return store_scores(folder, trunk, ROLE, rows[:limit])
 
 
 class PairModel(nn.Module):

@@ -152,10 +152,15 @@ def store_sft_scores(
     """
     rounds = itertools.zip_longest(*([(s.example, text) for text in s.responses] for s in samples))
     drawn = [item for one_round in rounds for item in one_round if item is not None][:limit]
-    if not drawn:
-        raise DataError("no SFT samples to score: calibrated lambdas need at least one sampled answer")
     codec = trunk.codec
-    scores = score_rows(trunk, role, [codec.prompt_ids(e) + codec.response_ids(text) for e, text in drawn])
+    return store_scores(folder, trunk, role, [codec.prompt_ids(e) + codec.response_ids(text) for e, text in drawn])
+
+
+def store_scores(folder: Path, trunk: Trunk, role: str, rows: Sequence[Sequence[int]]) -> dict[str, float]:
+    """As :func:`store_sft_scores`, of token rows ``prompt + response + end``."""
+    if not rows:
+        raise DataError("no SFT samples to score: calibrated lambdas need at least one sampled answer")
+    scores = score_rows(trunk, role, rows)
     summary = {"mean": fmean(scores), "sd": pstdev(scores)}
     named = {"quantiles": score_quantiles(scores), "zscores": zscores(**summary)}
     write_json(folder / SFT_SCORES_FILE, {**summary, **named, "scores": scores})

@@ -1,0 +1,60 @@
+"""``rewardlab rm train --pairs``: which configuration and stage somebody's own pairs ask for, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from rewardlab.cli.options import Request
+from rewardlab.config import RunConfig
+from rewardlab.types import PairKind
+
+if TYPE_CHECKING:
+    from rewardlab.pipeline import Pipeline, Stage
+
+
+def own_reward_model(
+    request: Request, given: Mapping[str, Any], path: Path, kind: PairKind | None, held_out: float
+) -> tuple[RunConfig, Callable[[Pipeline], Stage]]:
+    """Configuration and goal of a reward model of own pairs; their tasks and format are those of the run.
+
+    Args:
+        request: Common options; ``--task`` says whose answers a file of preferences holds.
+        given: The command's own settings.
+        path: Folder of pairs, or file of preferences.
+        kind: As asked for, or None.
+        held_out: Share of the prompts to hold out where none is.
+    Raises:
+        InputError: The pairs cannot be trained on.
+    """
+    from rewardlab.pipeline.imported import own_pairs
+    from rewardlab.tasks import resolve_tasks
+
+    config = request.config(given)
+    asked = resolve_tasks(config.task) if request.given["task"] else []
+    own = own_pairs(path, config, kind=kind, held_out=held_out, asked=asked)
+    found = {"format": own.format, "init": None if own.tasks else "base"}
+    if not asked:
+        found["task"] = ",".join(own.tasks) or None
+    return request.config({**given, **found}), lambda pipeline: pipeline.reward_model_of(own)
+
+
+def print_accuracies(accuracy: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """A line a set of pairs and task; says so when there was nothing to measure on."""
+    for name, per_task in accuracy.items():
+        for task, cell in per_task.items():
+            known = ", ".join(f"{words} {_shown(cell[key])}" for key, words in BASELINES.items())
+            interval = f"[{cell['low']:.3f}, {cell['high']:.3f}]"
+            typer.echo(f"  {name:<16} {task:<20} {cell['value']:.3f} {interval}  {known}")
+    if not any(accuracy.values()):
+        typer.echo("  no pair is held out, so nothing is known of how well it ranks pairs it has not seen")
+
+
+BASELINES = {"label_only": "label only", "length_only": "length only"}
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
