@@ -133,7 +133,9 @@ class TestCellsThatWait:
         def then() -> Cell:
             raise ConfigError("not\nvalid")
 
-        assert failures(here(suite, self.waiting(suite, then))) == {"B, toy, tiny, seed 1": "not valid"}
+        board = here(suite, self.waiting(suite, then))
+        assert failures(board) == {"B, toy, tiny, seed 1": "not valid"}
+        assert [cell.title for cell in board.finished()] == ["A, toy, tiny, seed 0"]
 
 
 class TestWorkers:
