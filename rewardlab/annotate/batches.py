@@ -89,6 +89,18 @@ class Batches:
             reason = self.redact(f"{type(error).__name__}: {error}")
             raise AnnotationError(f"--batch {action}: the endpoint answered {reason}. {KEPT}") from error
 
+    def check_none_open(self, calls: Sequence[Call]) -> None:
+        """Raise AnnotationError when some of these are being answered in a batch: nobody should pay twice."""
+        keys = {call.key for call in calls}
+        found = self._open_for(calls)
+        if found:
+            count = sum(len(keys.intersection(batch["keys"])) for batch in found)
+            names = ", ".join(batch["key"] for batch in found)
+            raise AnnotationError(
+                f"{count} of these requests are in batches that were not fetched ({names}); "
+                f"--batch fetch gets their answers; without {self._known.path} they would be asked, and paid, again"
+            )
+
     async def _connected(
         self, work: Callable[[AsyncOpenAI, Sequence[Call]], Coroutine[Any, Any, Failed]], calls: Sequence[Call]
     ) -> Failed:

@@ -139,10 +139,11 @@ class OpenAIAnnotator:
         report(0)
         if not calls:
             return {}
+        batches = Batches(self.client, self.journal, self.spending, self._author, self.redacted)
         if self.config.batch:
-            batches = Batches(self.client, self.journal, self.spending, self._author, self.redacted)
             failed = batches.run(self.config.batch, calls)
             return {call.key: _advised(call, failed[call.key]) for call in calls if call.key in failed}
+        batches.check_none_open(calls)
         asking = Endpoint(self.config, self.client, self.journal, self.spending, self._author, self.redacted)
         asking.ask(calls, report)
         return asking.failed

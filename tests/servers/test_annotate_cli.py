@@ -330,6 +330,16 @@ class TestBatch:
         assert server.requests == 0
         assert list(read_jsonl(next(Path("runs/annotate").glob("*[0-9a-f]")) / "rationales.jsonl")) == written
 
+    def test_what_is_in_an_open_batch_is_not_paid_twice(self, annotate: Typed, server: ChatServer) -> None:
+        annotate("ok", "--batch", "submit")
+        code, _, err = annotate("ok", "--limit", "13")
+        assert (code, server.requests) == (1, 0)
+        assert "48 of these requests are in batches that were not fetched (batch_1); --batch fetch" in err
+        server.batches.finish()
+        assert "4 requests are in no open batch" in annotate("ok", "--limit", "13", "--batch", "fetch")[2]
+        assert annotate("ok", "--limit", "13")[0] == 0
+        assert server.requests == 4
+
     def test_what_was_submitted_for_something_else_is_not_waited_for(self, annotate: Typed, server: ChatServer) -> None:
         annotate("ok", "--batch", "submit")
         server.batches.finish()
