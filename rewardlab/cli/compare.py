@@ -77,9 +77,13 @@ def compare(
         written = write_comparison(table, found, paths, out)
         console.print(f"written: {', '.join(map(str, written))}", markup=False, highlight=False, soft_wrap=True)
     if html is not None:
+        from rewardlab.reports.cards import load_cards
+        from rewardlab.reports.judged_runs import judged_folders, load_judged
         from rewardlab.reports.page import write_page
         from rewardlab.reports.related import related
         from rewardlab.reports.sections import Report
 
-        report = Report(html.parent, table, found, related(collected.runs, paths), command="rewardlab compare")
+        behind, judged = related(collected.runs, paths), load_judged(judged_folders(collected.runs))
+        cards = load_cards(behind.card)
+        report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
         console.print(f"written: {write_page(html, report)}", markup=False, highlight=False, soft_wrap=True)

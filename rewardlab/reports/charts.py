@@ -207,15 +207,20 @@ def _scales(panel: Panel) -> tuple[Scale, Scale]:
         elif isinstance(mark, Dot):
             xs.append(mark.x)
             ys += [mark.low, mark.high]
-    return Scale(*_range(xs), LEFT, WIDTH - RIGHT), Scale(*_range(ys), HEIGHT - BOTTOM, TOP)
+    return Scale(*_range(xs), LEFT, WIDTH - RIGHT), Scale(*_range(ys, from_zero=True), HEIGHT - BOTTOM, TOP)
 
 
-def _range(values: Iterable[float]) -> tuple[float, float]:
-    """Lowest and highest finite value with some air, which does not reach below zero alone; never of width 0."""
+def _range(values: Iterable[float], *, from_zero: bool = False) -> tuple[float, float]:
+    """Lowest and highest finite value with some air; never of width 0.
+
+    Args:
+        values: What the axis must show.
+        from_zero: Without air below zero, where no value is.
+    """
     finite = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
     air = 0.05 * (high - low) or max(0.05 * abs(high), 0.01)
-    return (low - air if low < 0 or low > air else 0.0), high + air
+    return (0.0 if from_zero and 0 <= low <= air else low - air), high + air
 
 
 def _axes(panel: Panel, x: Scale, y: Scale) -> str:

@@ -240,11 +240,14 @@ def version_of(provenance: Mapping[str, Any]) -> str:
 
 
 def _duplicates(runs: Sequence[EvalRun]) -> Iterator[str]:
+    """One line for each two folders that measured a cell twice."""
     seen: dict[tuple[MethodKey, int, Position], Path] = {}
+    told: set[tuple[Path, Path]] = set()
     for run in runs:
         for position in run.cells:
             earlier = seen.get((run.key, run.seed, position))
-            if earlier is not None:
+            if earlier is not None and (earlier, run.path) not in told:
+                told.add((earlier, run.path))
                 where = f"{run.key.method}, seed {run.seed}, {' '.join(position)}"
                 yield f"{where}: measured in {earlier} and {run.path}; the second is used"
             seen[run.key, run.seed, position] = run.path

@@ -16,7 +16,7 @@ from rewardlab.metrics import item_seed, resample_counts
 from rewardlab.reports.blocks import Block, Table, Text
 from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
 from rewardlab.reports.collect import EvalRun
-from rewardlab.reports.differences import points
+from rewardlab.reports.differences import points, points_interval
 from rewardlab.reports.render import Cell, Grid, Heading, Source, interval_text
 from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate
 from rewardlab.reports.table import AVERAGE, Row, shown_value
@@ -139,9 +139,13 @@ def judged_blocks(found: Sequence[JudgedRun]) -> list[Block]:
         pair: {name: judged_estimate(runs, worth) for name, worth in (*_worths(), ("net", NET))}
         for pair, runs in pairs.items()
     }
-    bars = [_bar(pair, sizes[pair], runs) for pair, runs in pairs.items()]
-    panel = Panel("judged answers", bars, "share of items, %; right: win minus lose")
-    picture = Picture("judged", "Wins, ties and losses before a judge", [panel], _legend())
+    rivals = dict.fromkeys((b, decoding) for _, b, decoding in pairs)
+    panels = [
+        Panel(f"against {rival[0]}, {rival[1]} decoding", bars, "share of items, %; right: win minus lose")
+        for rival in rivals
+        if (bars := [_bar(pair, sizes[pair], runs) for pair, runs in pairs.items() if pair[1:] == rival])
+    ]
+    picture = Picture("judged", "Wins, ties and losses before a judge", panels, _legend())
     headings = [Heading(title, is_number=title not in TEXTS) for title in TITLES]
     lines = [_line(pair, sizes[pair], runs) for pair, runs in pairs.items()]
     note = "Both orders are asked; an item whose two verdicts differ is a tie. Shares times 100 with 95 % intervals."
@@ -164,14 +168,21 @@ def _legend() -> list[tuple[str, int]]:
 
 def _bar(pair: Pair, sizes: Mapping[str, Estimate], runs: Sequence[JudgedRun]) -> Bar:
     parts = [(sizes[name].value, colour) for name, (_, colour) in PARTS.items()]
-    return Bar(f"{pair[0]} / {pair[1]}", parts, points(sizes["net"].value), sources=_sources(runs))
+    return Bar(pair[0], parts, points(sizes["net"].value), sources=_sources(runs))
 
 
 def _line(pair: Pair, sizes: Mapping[str, Estimate], runs: Sequence[JudgedRun]) -> list[Cell]:
-    shares = [Cell(shown_value(s.value), interval_text(s), sources=_sources(runs)) for s in sizes.values()]
+    shares = [_share_cell(sizes[name], runs) for name in PARTS]
+    net = Cell(points(sizes["net"].value), points_interval(sizes["net"]), sources=_sources(runs))
     judges = ", ".join(dict.fromkeys(run.annotator for run in runs))
     items = sum(len(run.values(NET)) for run in runs)
-    return [*map(Cell, pair), *shares, Cell(str(items)), Cell(str(len({run.seed for run in runs}))), Cell(judges)]
+    return [*map(Cell, pair), *shares, net, Cell(str(items)), Cell(str(len({run.seed for run in runs}))), Cell(judges)]
+
+
+def _share_cell(found: Estimate, runs: Sequence[JudgedRun]) -> Cell:
+    """A share with the part of its interval that a share can have."""
+    possible = replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+    return Cell(shown_value(found.value), interval_text(possible), sources=_sources(runs))
 
 
 def _by_pair(found: Sequence[JudgedRun]) -> dict[Pair, list[JudgedRun]]:

@@ -217,7 +217,8 @@ def test_the_page_is_silent_and_fits_a_phone(browser: Browser, tmp_path: Path) -
     path = make_page(tmp_path)
     for dark in (False, True):
         browser.open(path, width=390, height=800, dark=dark)
-        assert browser.run("document.documentElement.scrollWidth") <= 390
+        page = "document.documentElement"
+        assert browser.run(f"{page}.scrollWidth - {page}.clientWidth") == 0
     paper = "getComputedStyle(document.body).backgroundColor"
     assert browser.run(paper) == "rgb(21, 24, 28)"
     assert browser.errors == []
