@@ -26,15 +26,18 @@ def report(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write; default: report/ in the first RM's folder.")] = None,
 ) -> None:
-    """Write the report card of reward models side by side: accuracy, calibration, margins, biases."""
+    """Write the report card of reward models side by side: accuracy, calibration, margins, biases.
+
+    Of several, each one's own card goes into a folder of its name beside it.
+    """
     if not models:
         raise InputError("rm report: no reward model given; name folders made by `rewardlab rm train`")
     from rewardlab.evaluation.report_card import report_cards
-    from rewardlab.reports.report_card import accuracy_table, calibration_table, write_cards
+    from rewardlab.reports.report_card import accuracy_table, calibration_table, write_each
 
     cards = report_cards(models, pairs or [])
     typer.echo(f"{accuracy_table(cards)}\n\n{calibration_table(cards)}")
-    written = write_cards(cards, out or models[0] / "report")
+    written = write_each(cards, out or models[0] / "report")
     typer.echo(f"written: {', '.join(map(str, written))}")
 
 

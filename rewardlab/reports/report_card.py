@@ -36,6 +36,12 @@ def write_cards(cards: Cards, folder: Path) -> list[Path]:
     return [folder / "report.json", folder / "report.md", draw_cards(cards, folder / "report.png")]
 
 
+def write_each(cards: Cards, folder: Path) -> list[Path]:
+    """Write the files of all cards side by side, and those of each one in a folder of its name; returns them."""
+    own = [(folder / name, {name: card}) for name, card in cards.items()] if len(cards) > 1 else []
+    return [file for place, found in [(folder, cards), *own] for file in write_cards(found, place)]
+
+
 def markdown(cards: Cards) -> str:
     """The page: accuracy, calibration, accuracy by label, scores per gold label, correlations."""
     parts = ["# Report card: " + ", ".join(f"{name} RM" for name in cards), "![Report card](report.png)"]

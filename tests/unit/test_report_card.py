@@ -156,6 +156,10 @@ class TestCards:
         assert cli.run(["rm", "report", *models, *pairs, "--out", str(tmp_path)]) == 0
         cards = read_json(tmp_path / "report.json")
         assert list(cards) == ["label", "ranked"]
+        for name in cards:
+            own = tmp_path / name
+            assert read_json(own / "report.json") == {name: cards[name]}
+            assert {path.name for path in own.iterdir()} == {"report.json", "report.md", "report.png"}
         learned, opposite = (cards[name]["sets"]["held_out_label"] for name in cards)
         assert learned["tasks"]["mr"]["value"] > 0.9
         assert opposite["tasks"]["mr"]["value"] < 0.1
