@@ -95,5 +95,5 @@ def _outcome(arguments: list[str]) -> int:
 
 
 def _usage_problem(error: Any) -> str:
-    message = " ".join(error.format_message().split())
+    message = " ".join(error.format_message().replace("Value error, ", "").split())  # pydantic's, says nothing
     return f"error: {message.rstrip('.')}. See rewardlab --help."
