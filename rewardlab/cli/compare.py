@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rewardlab.errors import InputError
+
+if TYPE_CHECKING:
+    from rewardlab.reports.differences import Gain
+
+MOST_SENTENCES = 12
+"""More comparisons than these are told in short."""
 
 
 class ConventionChoice(StrEnum):
@@ -53,9 +60,10 @@ def compare(
 
     from rewardlab.reports.budgets import budget_lines, budgets_grid, ppo_spent
     from rewardlab.reports.collect import collect
-    from rewardlab.reports.differences import default_against, gains, p_value_note, sentence
+    from rewardlab.reports.differences import default_against, gains
     from rewardlab.reports.render import notes, rich_grid, to_rich
     from rewardlab.reports.table import DECODINGS, build_table
+    from rewardlab.reports.tradeoffs import headline
 
     collected = collect(paths)
     decodings = DECODINGS if decoding is DecodingChoice.BOTH else (decoding.value,)
@@ -69,7 +77,7 @@ def compare(
         for line in budget_lines(table):
             console.print(line, style="dim", markup=False, highlight=False)
     found = gains(table, default_against(table) if against is None else against)
-    for line in [*map(sentence, found), *([p_value_note(found)] if found else [])]:
+    for line in _told(found, headline(table)):
         console.print(line, markup=False, highlight=False)
     if out is not None:
         from rewardlab.reports.files import write_comparison
@@ -87,3 +95,17 @@ def compare(
         cards = load_cards(behind.card)
         report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
         console.print(f"written: {write_page(html, report)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _told(found: Sequence[Gain], column: str) -> Iterator[str]:
+    """All differences as sentences, or, where they are many, what they come to in the main column."""
+    from rewardlab.reports.differences import p_value_note, sentence
+    from rewardlab.reports.in_short import in_short
+
+    if len(found) <= MOST_SENTENCES:
+        yield from map(sentence, found)
+    else:
+        yield from (line for line, _ in in_short(found, column))
+        yield f"All {len(found)} comparisons, column by column, are in differences.csv of --out FOLDER."
+    if found:
+        yield p_value_note(found)

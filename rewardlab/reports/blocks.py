@@ -17,6 +17,13 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Subtitle:
+    """A line above a table of a section that has several."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notes:
     """Lines in small print."""
 
@@ -48,7 +55,7 @@ class Table:
     fold: str = ""
 
 
-Block = Text | Notes | Sentences | Table | Picture
+Block = Text | Subtitle | Notes | Sentences | Table | Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,8 @@ def _block(block: Block) -> str:
     match block:
         case Text(text):
             return text
+        case Subtitle(text):
+            return f"**{text}**"
         case Notes(lines):
             return "\n".join(f"{line}  " for line in lines)
         case Sentences(first, more, fold):

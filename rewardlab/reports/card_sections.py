@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
+from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Subtitle, Table, Text, Told
 from rewardlab.reports.cards import BASELINES, CardRun, Cards, Difference, card_rows, difference_rows
 from rewardlab.reports.charts import Bar, Panel, Picture
 from rewardlab.reports.collect import version_of
@@ -33,7 +33,7 @@ def card_sections(cards: Cards) -> list[Section]:
     drawn = accuracy_picture(cards)
     tables: list[Block] = []
     for test_set in cards.sets:
-        tables += [Text(f"**{_capital(TEST_SETS[test_set])}**"), Table(accuracy_grid(cards, test_set))]
+        tables += [Subtitle(_capital(TEST_SETS[test_set])), Table(accuracy_grid(cards, test_set))]
     return [
         Section("Reward models on held-out pairs", [Text(EXPLAINED), *tables, *([drawn] if drawn else [])]),
         Section("Which reward model ranks better", _differences(cards)),

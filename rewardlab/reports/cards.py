@@ -20,7 +20,7 @@ from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.pair_measures import JUDGED_FILE, wins
 from rewardlab.metrics import Floats, item_seed, resample_counts
 from rewardlab.reports.rewards import TEST_SETS, Place
-from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of
+from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, within
 from rewardlab.reports.table import AVERAGE
 from rewardlab.runs import read_json, read_jsonl
 
@@ -112,7 +112,7 @@ class Cards:
     def accuracy(self, method: str, test_set: str, column: str) -> Estimate | None:
         """Share of pairs ranked right; None where not all seeds have pairs of the set in that column."""
         drawn = self._column_draws(list(self.methods[method].values()), test_set, column)
-        return None if drawn is None else estimate(drawn)
+        return None if drawn is None else within(estimate(drawn))
 
     def difference(self, better: str, than: str, test_set: str, column: str) -> Difference:
         """One paired difference, over the seeds that both have."""

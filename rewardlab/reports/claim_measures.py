@@ -32,6 +32,7 @@ from rewardlab.reports.statistics import (
     mean_of,
     measured,
     paired_seeds,
+    within,
 )
 from rewardlab.reports.table import AVERAGE, ComparisonTable, Row
 from rewardlab.runs import read_json, read_jsonl
@@ -139,7 +140,7 @@ def _pair_kinds(claim: Claim, _: str, evidence: Evidence) -> Measured:
     if claim.column not in evidence.pair_kinds:
         known = ", ".join(evidence.pair_kinds) or "none"
         raise UntestableError(f"no pairs were sampled from an SFT model for {claim.column}; there are {known}")
-    return Measured(in_points(evidence.pair_kinds[claim.column]))
+    return Measured(in_points(within(evidence.pair_kinds[claim.column])))
 
 
 def _rank_accuracy(claim: Claim, _: str, evidence: Evidence) -> Measured:

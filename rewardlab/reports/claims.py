@@ -81,7 +81,7 @@ def findings(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
 def claims_grid(found: Sequence[Finding]) -> Grid:
     """A line a claim: what it says, its published size, the measured one, the verdict."""
     models = len({each.model for each in found}) > 1
-    titles = ["claim", "says", *(["model"] if models else []), "compared", "published", "measured", "seeds", "verdict"]
+    titles = ["claim", "says", *(["model"] if models else []), "verdict", "measured", "seeds", "published", "compared"]
     headings = [Heading(title, is_number=title == "seeds") for title in titles]
     return Grid(headings, [_line(each, models) for each in found])
 
@@ -109,11 +109,11 @@ def _line(found: Finding, with_model: bool) -> list[Cell]:
         Cell(claim.id),
         Cell(claim.says),
         *([Cell(found.model)] if with_model else []),
-        Cell(compared_text(claim)),
-        Cell(claim.published or MISSING),
+        Cell(told, mark="best" if found.verdict == "holds" else ""),
         Cell(found.size, sources=found.sources),
         Cell(MISSING if size is None else seeds_text(size)),
-        Cell(told, mark="best" if found.verdict == "holds" else ""),
+        Cell(claim.published or MISSING),
+        Cell(compared_text(claim)),
     ]
 
 

@@ -18,7 +18,7 @@ from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
 from rewardlab.reports.collect import EvalRun
 from rewardlab.reports.differences import points, points_interval
 from rewardlab.reports.render import Cell, Grid, Heading, Source, interval_text
-from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate
+from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, within
 from rewardlab.reports.table import AVERAGE, Row, shown_value
 from rewardlab.runs import RunFolder, read_json, read_jsonl, write_jsonl
 
@@ -180,9 +180,7 @@ def _line(pair: Pair, sizes: Mapping[str, Estimate], runs: Sequence[JudgedRun]) 
 
 
 def _share_cell(found: Estimate, runs: Sequence[JudgedRun]) -> Cell:
-    """A share with the part of its interval that a share can have."""
-    possible = replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
-    return Cell(shown_value(found.value), interval_text(possible), sources=_sources(runs))
+    return Cell(shown_value(found.value), interval_text(within(found)), sources=_sources(runs))
 
 
 def _by_pair(found: Sequence[JudgedRun]) -> dict[Pair, list[JudgedRun]]:

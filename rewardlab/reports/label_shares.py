@@ -9,7 +9,7 @@ Letters: n test items, B resamples, K labels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
@@ -20,7 +20,7 @@ from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
 from rewardlab.reports.collect import cells_by_seed
 from rewardlab.reports.differences import points
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, interval_text
-from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, measured
+from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, measured, within
 from rewardlab.reports.table import ComparisonTable, Row, shown_value
 
 AllShares = Mapping[tuple[int, Position], "LabelShares"]
@@ -57,11 +57,10 @@ def label_shares(row: Row, position: Position, resamples: int = RESAMPLES) -> La
     cells = cells_by_seed(row.runs, position)
     if not cells or any(not cell.labels for cell in cells.values()):
         return None
-    distance = estimate(distance_draws(cells, resamples))
     return LabelShares(
         gold=_mean_shares([_shares(cell, "gold") for cell in cells.values()]),
         answered=_mean_shares([_shares(cell, "predicted") for cell in cells.values()]),
-        distance=replace(distance, low=max(0.0, distance.low)),
+        distance=within(estimate(distance_draws(cells, resamples))),
         by_chance=fmean(by_chance(cell) for cell in cells.values()),
     )
 

@@ -19,8 +19,8 @@ from rewardlab.pairs.files import SAMPLES_FILE
 from rewardlab.pairs.statistics import kind_shares
 from rewardlab.reports.blocks import Block, Sentences, Text, Told
 from rewardlab.reports.plots import PAIR_KINDS, pair_kinds_picture
-from rewardlab.reports.render import Source
-from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of
+from rewardlab.reports.render import Source, interval_text
+from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, within
 from rewardlab.reports.table import AVERAGE, shown_value
 from rewardlab.runs import read_json, read_jsonl
 
@@ -143,7 +143,7 @@ def _without(where: str, pooled: Mapping[str, float]) -> str:
 
 
 def _with_interval(where: str, found: Estimate, pooled: Mapping[str, float] | None = None) -> str:
-    interval = f"[{shown_value(found.low)}, {shown_value(found.high)}]"
+    interval = interval_text(within(found))
     of = f" of {pooled['n']:.0f} pairs" if pooled else ""
     seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}, interval over {found.basis}"
     return f"{where}: {shown_value(found.value)} % {interval} rationale-sensitive{of} ({seeds})"

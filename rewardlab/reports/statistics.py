@@ -18,7 +18,7 @@ over seeds, 0.88-0.92 at 20 points, where accuracies pile up at their upper end 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -113,6 +113,11 @@ def estimate(draws: SeedDraws) -> Estimate:
         sd = float(draws.values.std(ddof=1)) if seeds > 1 else None
         return Estimate(value, interval.low, interval.high, sd, seeds, "items")
     return _over_seeds_and_items(value, draws)
+
+
+def within(found: Estimate, lowest: float = 0.0, highest: float = 1.0) -> Estimate:
+    """The part of an interval in which the number can lie at all: a share between 0 and 1."""
+    return replace(found, low=max(lowest, found.low), high=min(highest, found.high))
 
 
 def variance_of_mean(draws: SeedDraws) -> float:

@@ -22,6 +22,7 @@ from rewardlab.reports.statistics import (
     draws_of,
     estimate,
     mean_of,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -253,9 +254,7 @@ def _row(
 
 def _possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
     """The interval within what the metrics can be: shares from 0, correlations from -1, to 1."""
-    found = estimate(draws)
-    lowest = 0.0 if SHARES.issuperset(metrics) else -1.0
-    return replace(found, low=max(lowest, found.low), high=min(1.0, found.high))
+    return within(estimate(draws), 0.0 if SHARES.issuperset(metrics) else -1.0)
 
 
 def _cost(runs: Sequence[EvalRun], seeds: Sequence[int]) -> dict[str, float]:

@@ -211,8 +211,9 @@ def test_a_report_shows_its_claims_and_leaves_them_as_files(tmp_path: Path) -> N
     facts = SuiteFacts("demo", "Two methods", claims=told, models=["tiny"], seeds=[0, 1, 2])
     page = write_report(tmp_path / "out", [tmp_path / "eval"], suite=facts, resamples=200)
     text = page.read_text()
-    assert "| C1 | PPO beats SFT | PPO against SFT, toy, greedy | +6.3 | +20.3 points [" in text
-    assert "| C3 | PPO beats SFT | – | – | – | – | not testable here: no BERT |" in text
+    assert "| C1 | PPO beats SFT | **holds** | +20.3 points [" in text
+    assert "] | 3 | +6.3 | PPO against SFT, toy, greedy |" in text
+    assert "| C3 | PPO beats SFT | not testable here: no BERT | – | – | – | – |" in text
     assert text.index("## Claims") < text.index("## Differences between methods")
     assert (tmp_path / "out" / "claims.md").read_text().startswith("# Claims: Two methods\n")
     stored = read_json(tmp_path / "out" / "claims.json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from rewardlab.reports.statistics import (
     mean_of,
     paired_seeds,
     variance_of_mean,
+    within,
 )
 from tests.support.runs import both, eval_folder
 
@@ -180,3 +182,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say(seed_sd: float, greedy: 
         found = estimate(_simulated(rng, seed_sd, greedy=greedy))
         covered.append(found.low <= truth <= found.high)
     assert np.mean(covered) >= 0.93
+
+
+def test_an_interval_ends_where_a_share_can() -> None:
+    found = Estimate(0.9, 0.7, 1.1, 0.1, 3, "seeds and items")
+    assert (within(found).low, within(found).high) == (0.7, 1.0)
+    assert within(replace(found, low=-2.0), -1.0).low == -1.0

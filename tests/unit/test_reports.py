@@ -240,6 +240,16 @@ def test_compare_prints_the_table_and_writes_files(runs: Path, app: typer.Typer)
     assert lines["effect_size"].to_list() == ["medium", "small"]
 
 
+def test_many_differences_are_told_in_short(runs: Path, app: typer.Typer) -> None:
+    for place in range(6):
+        eval_folder(runs / "eval" / f"m{place}", method=f"M{place}", columns={"toy": both(70, 80, 200)})
+    said = " ".join(CliRunner().invoke(app, [str(runs)]).stdout.split())
+    assert "RLLR is better than SFT w. rationale on toy: +25.0 points [" in said
+    assert "Not beyond noise from SFT w. rationale on toy: M0 (sampled and greedy); M1" in said
+    assert "All 14 comparisons, column by column, are in differences.csv of --out FOLDER." in said
+    assert "do not differ beyond noise" not in said
+
+
 def test_compare_writes_the_page(runs: Path, app: typer.Typer) -> None:
     page = runs / "new" / "page.html"
     done = CliRunner().invoke(app, [str(runs / "eval"), "--html", str(page)], env={"COLUMNS": "200"})
