@@ -32,6 +32,9 @@ def report(
     """
     if not models:
         raise InputError("rm report: no reward model given; name folders made by `rewardlab rm train`")
+    for model in models:
+        if not (model / "result.json").is_file():
+            raise InputError(f"{model}: no finished reward model; name folders made by `rewardlab rm train`")
     from rewardlab.evaluation.report_card import report_cards
     from rewardlab.reports.report_card import accuracy_table, calibration_table, write_each
 

@@ -133,6 +133,7 @@ class TestBadInput:
             (("pair-gen", "--task", "agnews", "--annotator", "openai"), ["OPENAI_API_KEY is not set"]),
             (("pair-gen", "--task", "agnews", "--annotator", "sandbox"), ["--annotator sandbox", "agnews"]),
             (("annotate", "--annotator", "local"), ["--annotator local", "annotate.model"]),
+            (("rm", "report", "absent"), ["absent: no finished reward model", "rewardlab rm train"]),
             (("annotate", "--batch", "now"), ["Invalid value for '--batch': 'now' is not one of 'submit', 'status'"]),
             (("pair-gen", "--annotator", "gpt"), ["annotate.annotator", "'gpt'"]),
             (("pair-gen", "--task", "agnews", "--source", "hub"), ["agnews", "no route to the hub", "--data DIR"]),
