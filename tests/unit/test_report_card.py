@@ -16,7 +16,11 @@ from rewardlab.evaluation.lambda_sweep import Scored, _accuracy, picked, sweep
 from rewardlab.evaluation.pair_sets import pair_folders, pair_sets
 from rewardlab.evaluation.report_card import report_cards
 from rewardlab.models.scoring import load_scorers
+from rewardlab.pipeline import work
+from rewardlab.pipeline.stage import Work
+from rewardlab.reports.cards import load_cards
 from rewardlab.runs import RunFolder, read_json, write_json, write_jsonl
+from rewardlab.training.progress import Silent
 from rewardlab.training.reward_model import train_reward_model
 from rewardlab.training.rm_evaluation import SampledAnswer
 from rewardlab.training.stored_samples import read_samples, write_samples
@@ -184,6 +188,27 @@ class TestCards:
         )
         gaps = [g - b for g, b in zip([*good, *fine], [*bad, *bad], strict=True)]
         assert card["sets"]["policy_sampled"]["margins"]["mean"] == pytest.approx(sum(gaps) / 14, abs=1e-4)
+
+    def test_the_stage_leaves_a_line_a_pair_for_reports(self, runs: Path, tmp_path: Path) -> None:
+        """What a report reads from it, over seeds, is the card's own accuracy; the folder is a card for people, too."""
+        pairs = sorted((runs / "pairs").iterdir())
+        inputs = {"model": runs / "rm" / "label", "held_out_label": pairs[0], "held_out_ranked": pairs[1]}
+        place = RunFolder(tmp_path / "card-0c", "card", {"inputs": {name: path.name for name, path in inputs.items()}})
+        place.open()
+        place.finish(work.card(Work(place, inputs, Silent(), lambda what, done, total: None), "my RM", 7))
+        own = report_cards([inputs["model"]], pairs)["label"]["sets"]
+        assert {name: found["tasks"] for name, found in place.result()["sets"].items()} == {
+            name: found["tasks"] for name, found in own.items()
+        }
+        cards = load_cards([place.path])
+        assert [(run.method, run.kind, run.seed) for run in cards.runs] == [("my RM", "label", 7)]
+        assert cards.runs[0].judged_on == {"held_out_label": pairs[0].name, "held_out_ranked": pairs[1].name}
+        for name, found in own.items():
+            read = cards.accuracy("my RM", name, "mr")
+            assert read is not None
+            assert read.value == pytest.approx(found["tasks"]["mr"]["value"])
+            assert cards.pair_count("my RM", name) == found["tasks"]["mr"]["n"]
+        assert {"report.json", "report.md", "report.png"} <= {path.name for path in place.path.iterdir()}
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
