@@ -1,10 +1,10 @@
-# make install: the environment · make demo: the comparison · make results: README's table · make test: check + tests
+# make install: the environment · make demo: the comparison · make results: README's table · make claims: the page of the claims · make test: check + tests
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= python3
 
-.PHONY: install demo results check test format clean
+.PHONY: install demo results claims check test format clean
 
 install: $(STAMP)
 
@@ -20,6 +20,10 @@ demo: $(STAMP)
 
 results: $(STAMP)
 	$(BIN)/rewardlab suite run experiments/results.toml --jobs 2
+
+claims: $(STAMP)
+	$(BIN)/python -m rewardlab.reports.claims_page experiments/claims/claims.toml experiments/results/*/claims.json > claims.part
+	mv claims.part experiments/claims/README.md
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -15,7 +15,7 @@ import numpy as np
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.metrics import Floats
-from rewardlab.reports.cards import Cards
+from rewardlab.reports.cards import NO_CARDS, Cards
 from rewardlab.reports.cells import CellData, Position
 from rewardlab.reports.claim import Claim, MeasureName
 from rewardlab.reports.collect import cells_by_seed
@@ -46,6 +46,14 @@ class UntestableError(InputError):
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """A size, and the runs behind it."""
+
+    estimate: Estimate
+    sources: Sequence[Source] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What claims are measured on.
 
@@ -53,21 +61,13 @@ class Evidence:
         table: The comparison; without rows for a suite of reward models alone.
         judged: Comparisons by a judge.
         pair_kinds: Task, or the average -> share of rationale-sensitive pairs.
-        rank_difference: A claim about reward models -> its size as a share; raises UntestableError.
+        cards: Report cards of reward models.
     """
 
     table: ComparisonTable
     judged: Sequence[JudgedRun] = ()
-    pair_kinds: Mapping[str, Estimate] = field(default_factory=dict)
-    rank_difference: Callable[[Claim], Estimate] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A claim's size in the unit of its measure, and the runs behind it."""
-
-    estimate: Estimate
-    sources: Sequence[Source] = ()
+    pair_kinds: Mapping[str, Measured] = field(default_factory=dict)
+    cards: Cards = NO_CARDS
 
 
 def measure(claim: Claim, model: str, evidence: Evidence) -> Measured:
@@ -140,14 +140,20 @@ def _pair_kinds(claim: Claim, _: str, evidence: Evidence) -> Measured:
     if claim.column not in evidence.pair_kinds:
         known = ", ".join(evidence.pair_kinds) or "none"
         raise UntestableError(f"no pairs were sampled from an SFT model for {claim.column}; there are {known}")
-    return Measured(in_points(within(evidence.pair_kinds[claim.column])))
+    found = evidence.pair_kinds[claim.column]
+    return replace(found, estimate=in_points(within(found.estimate)))
 
 
 def _rank_accuracy(claim: Claim, _: str, evidence: Evidence) -> Measured:
     """How much more of the pairs of one test set the better reward model ranks right, in points."""
-    if evidence.rank_difference is None:
-        raise UntestableError("no reward model has a report card")
-    return Measured(in_points(evidence.rank_difference(claim)))
+    cards = evidence.cards
+    if unknown := [name for name in claim.methods if name not in cards.methods]:
+        raise UntestableError(f"{unknown[0]} has no report card")
+    found = cards.difference(str(claim.better), str(claim.than), claim.test_set, claim.column)
+    if found.estimate is None:
+        raise UntestableError(f"{found.better} and {found.than}: {found.reason}")
+    sources = [Source(run.path) for name in claim.methods for run in cards.methods[name].values()]
+    return Measured(in_points(found.estimate), sources)
 
 
 def _judged(claim: Claim, model: str, evidence: Evidence) -> Measured:
@@ -168,20 +174,6 @@ MEASURES: Mapping[MeasureName, Callable[[Claim, str, Evidence], Measured]] = {
     "pair kinds": _pair_kinds,
     "rm accuracy": _rank_accuracy,
 }
-
-
-def rank_difference(cards: Cards) -> Callable[[Claim], Estimate]:
-    """How a claim about reward models is measured from their report cards, as a share."""
-
-    def between(claim: Claim) -> Estimate:
-        if unknown := [name for name in claim.methods if name not in cards.methods]:
-            raise UntestableError(f"{unknown[0]} has no report card")
-        found = cards.difference(str(claim.better), str(claim.than), claim.test_set, claim.column)
-        if found.estimate is None:
-            raise UntestableError(f"{found.better} and {found.than}: {found.reason}")
-        return found.estimate
-
-    return between
 
 
 def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:

@@ -12,7 +12,7 @@ from rewardlab.reports.card_sections import write_card_tables
 from rewardlab.reports.cards import Cards, load_cards
 from rewardlab.reports.charts import Picture, write_picture
 from rewardlab.reports.claim import Claim
-from rewardlab.reports.claim_measures import Evidence, rank_difference
+from rewardlab.reports.claim_measures import Evidence, Measured
 from rewardlab.reports.claims import findings, write_claims
 from rewardlab.reports.collect import Collected, collect
 from rewardlab.reports.differences import default_against, gains
@@ -20,7 +20,7 @@ from rewardlab.reports.html import to_html
 from rewardlab.reports.judged_runs import JudgedRun, judged_folders, load_judged
 from rewardlab.reports.pair_kinds import distributions, rationale_sensitive
 from rewardlab.reports.related import Related
-from rewardlab.reports.render import write_tables
+from rewardlab.reports.render import Source, write_tables
 from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
 from rewardlab.reports.statistics import RESAMPLES
 from rewardlab.reports.table import ComparisonTable, build_table
@@ -114,8 +114,10 @@ def write_report(
 
 
 def _evidence(table: ComparisonTable, judged: Sequence[JudgedRun], pair_runs: Sequence[Path], cards: Cards) -> Evidence:
-    shares = rationale_sensitive(distributions(pair_runs))
-    return Evidence(table, judged, shares, rank_difference(cards) if cards.runs else None)
+    drawn = distributions(pair_runs)
+    sources = [Source(each.path) for parts in drawn.values() for each in parts]
+    shares = {column: Measured(found, sources) for column, found in rationale_sensitive(drawn).items()}
+    return Evidence(table, judged, shares, cards)
 
 
 def write_page(file: Path, report: Report) -> Path:

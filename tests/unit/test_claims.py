@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.judge import Verdict
 from rewardlab.pipeline.suite_file import load_suite
+from rewardlab.reports.cards import Cards, Difference
 from rewardlab.reports.claim import Claim
-from rewardlab.reports.claim_measures import Evidence
+from rewardlab.reports.claim_measures import Evidence, Measured
 from rewardlab.reports.claims import Finding, findings, verdict, write_claims
 from rewardlab.reports.collect import collect
 from rewardlab.reports.judged_runs import JudgedRun
 from rewardlab.reports.page import SuiteFacts, write_report
+from rewardlab.reports.render import Source
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import ComparisonTable, build_table
 from rewardlab.runs import read_json, read_jsonl, write_json, write_jsonl
@@ -157,15 +159,30 @@ def test_a_judge_counts_wins_less_losses_from_either_side(table: ComparisonTable
     assert found(claim(measure="judged"), table, judged=elsewhere).reason == "nothing was judged in toy"
 
 
+class FakeCards(Cards):
+    """Two reward models whose difference is known."""
+
+    def __init__(self, estimate: Estimate | None) -> None:
+        super().__init__([])
+        self.methods = {"PPO": {}, "SFT": {}}
+        self._known = estimate
+
+    def difference(self, better: str, than: str, test_set: str, column: str) -> Difference:
+        assert (test_set, column) == ("held_out_label", "toy")
+        return Difference(better, than, test_set, column, self._known, "" if self._known else "they share no seed")
+
+
 def test_shares_and_reward_models_are_given(table: ComparisonTable) -> None:
     share = Estimate(0.8, 0.77, 0.83, 0.01, 3, "seeds and items")
     given = claim(measure="pair kinds", better=None, than=None, above=75.0)
-    one = found(given, table, pair_kinds={"toy": share})
+    one = found(given, table, pair_kinds={"toy": Measured(share, [Source(Path("p"))])})
     assert (one.size, one.verdict) == ("80.0 % [77.0, 83.0]", "holds")
     assert found(given, table).reason == "no pairs were sampled from an SFT model for toy; there are none"
-    ranked = found(claim(measure="rm accuracy"), table, rank_difference=lambda claim: share)
+    ranked = found(claim(measure="rm accuracy"), table, cards=FakeCards(share))
     assert ranked.size == "+80.0 points [+77.0, +83.0]"
-    assert found(claim(measure="rm accuracy"), table).reason == "no reward model has a report card"
+    unpaired = found(claim(measure="rm accuracy"), table, cards=FakeCards(None))
+    assert unpaired.reason == "PPO and SFT: they share no seed"
+    assert found(claim(measure="rm accuracy"), table).reason == "PPO has no report card"
 
 
 @pytest.mark.parametrize(

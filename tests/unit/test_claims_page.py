@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rewardlab.errors import ConfigError, DataError
+from rewardlab.pipeline.suite_file import load_suite
 from rewardlab.reports.claims_page import claims_page, main, read_list, read_suite
 from rewardlab.runs import write_json
 
@@ -39,6 +40,16 @@ def rows(text: str) -> dict[str, list[str]]:
 
 def test_the_list_has_all_fourteen_claims() -> None:
     assert [claim.id for claim in read_list(LIST).claim] == [f"C{number}" for number in range(1, 15)]
+
+
+def test_suites_speak_of_listed_claims_and_are_called_like_their_files() -> None:
+    listed = {claim.id for claim in read_list(LIST).claim}
+    suites = {path: load_suite(path) for path in sorted(LIST.parents[1].glob("*.toml"))}
+    speaking = {path: suite for path, suite in suites.items() if suite.claim}
+    assert {"claims-sandbox", "claims-smollm2"} <= {suite.name for suite in speaking.values()}
+    for path, suite in speaking.items():
+        assert suite.name == path.stem  # the command that claims.json names
+        assert {claim.id for claim in suite.claim} <= listed
 
 
 def test_findings_stand_in_their_row_and_place(tmp_path: Path) -> None:
