@@ -73,7 +73,7 @@ def compare(
     for line in notes(table):
         console.print(line, style="dim", markup=False, highlight=False)
     if ppo_spent(table):
-        console.print(rich_grid(budgets_grid(table)))
+        console.print(rich_grid(budgets_grid(table, of_ppo_alone=True)))
         for line in budget_lines(table):
             console.print(line, style="dim", markup=False, highlight=False)
     found = gains(table, default_against(table) if against is None else against)

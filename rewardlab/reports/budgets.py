@@ -48,15 +48,20 @@ def ppo_spent(table: ComparisonTable) -> list[Spent]:
     return [spent for row in table.rows if (spent := _spent(row)) is not None]
 
 
-def budgets_grid(table: ComparisonTable) -> Grid:
-    """A line a method; the last column says whether PPO read the first PPO row's prompts, in its order."""
+def budgets_grid(table: ComparisonTable, *, of_ppo_alone: bool = False) -> Grid:
+    """A line a method; the last column says whether PPO read the first PPO row's prompts, in its order.
+
+    Args:
+        table: The comparison.
+        of_ppo_alone: Only the rows of PPO and what it spent, beside a table that has the other costs.
+    """
     found = {id(spent.row): spent for spent in ppo_spent(table)}
-    names = (*COSTS, *(SPENT if found else ()))
+    names = (*(() if of_ppo_alone else COSTS), *(SPENT if found else ()))
     headings = [Heading("method", is_number=False), *(Heading(TITLES[name]) for name in names)]
     headings += [Heading("same prompts", is_number=False)] if found else []
     first = next(iter(found.values()), None)
     rows = []
-    for row in table.rows:
+    for row in [row for row in table.rows if id(row) in found] if of_ppo_alone else table.rows:
         spent = found.get(id(row))
         amounts = {**row.cost, **(spent.amounts if spent else {})}
         cells = [

@@ -34,6 +34,15 @@ def test_amounts_are_means_over_seeds(tmp_path: Path) -> None:
     assert "| RLLR | 100 | 200 | 30 | 6 | 141 | 2 | 64 | no |" in text
 
 
+def test_beside_other_costs_ppo_stands_alone(tmp_path: Path) -> None:
+    table = table_of(tmp_path, RLHF=(6, 100, "x"))
+    assert markdown_grid(budgets_grid(table, of_ppo_alone=True)).splitlines() == [
+        "| method | PPO updates | PPO tokens | PPO seconds | PPO prompts | same prompts |",
+        "| :--- | ---: | ---: | ---: | ---: | :--- |",
+        "| RLHF | 6 | 101 | 2 | 64 | yes |",
+    ]
+
+
 def test_differences_are_named(tmp_path: Path) -> None:
     table = table_of(tmp_path, RLHF=(6, 100, "x"), RLLR=(6, 140, "y"))
     assert budget_lines(table) == [
