@@ -52,6 +52,9 @@ class ModelConfig(Section):
     name: str = Field(TINY_MODEL, description="embedded name, hub id or local folder")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="dtype of the frozen trunk")
+    quantization: Literal["none", "nf4"] = Field(
+        "none", description="nf4: the frozen trunk in 4 bits through bitsandbytes, SFT's adapter beneath each role"
+    )
     trust_remote_code: bool = Field(False, description="run code that comes with a hub model")
     max_prompt_tokens: int = Field(512, ge=8, description="longer prompts have their text field cut, tokens")
     max_new_tokens: int | None = Field(None, ge=1, description="response budget, tokens; default by answer format")

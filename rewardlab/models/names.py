@@ -90,7 +90,7 @@ def model_identity(config: ModelConfig) -> dict[str, str]:
     identity = {"name": config.name, "dtype": resolve_dtype(config)}
     if source.is_local:
         identity["sha256"] = folder_hash(Path(source.location))
-    return identity
+    return identity | _quantization(config)
 
 
 def trunk_identity(config: ModelConfig, adapter: Path | None) -> dict[str, str | None]:
@@ -100,7 +100,8 @@ def trunk_identity(config: ModelConfig, adapter: Path | None) -> dict[str, str |
     no content here.
     """
     base = model_identity(config)
-    return {"base": base.get("sha256"), "dtype": base["dtype"], "sft": folder_hash(adapter) if adapter else None}
+    sft = folder_hash(adapter) if adapter else None
+    return {"base": base.get("sha256"), "dtype": base["dtype"], "sft": sft, **_quantization(config)}
 
 
 def resolve_device(name: str) -> str:
@@ -139,6 +140,11 @@ def cache_folder() -> Path:
     """Where unpacked weights live: ``$REWARDLAB_CACHE``, else the user's cache folder."""
     root = os.environ.get("REWARDLAB_CACHE")
     return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rewardlab"
+
+
+def _quantization(config: ModelConfig) -> dict[str, str]:
+    """How weights are stored, where it is not as they are: what is made of whole ones keeps its identity."""
+    return {} if config.quantization == "none" else {"quantization": config.quantization}
 
 
 def _is_cached(hub_id: str) -> bool:

@@ -28,6 +28,8 @@ from rewardlab.errors import ModelError
 from rewardlab.models.heads import HEAD_FILE, ScalarHead
 
 ADAPTER_FILE = "adapter_model.safetensors"
+BENEATH = "beneath"
+"""Name of the adapter that is active under every role, and where there is none."""
 TARGETS_BY_TYPE = {
     "llama": ("q_proj", "v_proj"),
     "mistral": ("q_proj", "v_proj"),
@@ -120,6 +122,14 @@ class Roles:
         self.restore(name, weights)
         return role
 
+    def put_beneath(self, folder: Path) -> None:
+        """Make a stored adapter part of the frozen model: active under every role, and where there is none.
+
+        For trunks in 4 bits, into which nothing can be merged without rounding it. Call it before adding roles.
+        """
+        self.load(BENEATH, folder)
+        self._switch(None)
+
     def restore(self, name: str, state: dict[str, torch.Tensor]) -> None:
         """Put stored adapter weights into role ``name``; raises ModelError when they do not fit."""
         plain = {key.removeprefix("base_model.model."): tensor for key, tensor in state.items()}
@@ -173,10 +183,11 @@ class Roles:
             self._switch(None)
 
     def _switch(self, name: str | None) -> None:
+        active = [one for one in (BENEATH, name) if one in self._roles]
         for layer in self._layers:
-            layer.enable_adapters(name is not None)
-            if name is not None:
-                layer.set_adapter(name, inference_mode=True)
+            layer.enable_adapters(bool(active))
+            if active:
+                layer.set_adapter(active, inference_mode=True)
             layer.set_requires_grad([role.name for role in self._roles.values() if role.is_trainable])
 
     def _inject(self, name: str, config: PeftLoraConfig, head: ScalarHead | None, is_trainable: bool) -> Role:

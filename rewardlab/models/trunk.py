@@ -31,7 +31,8 @@ from rewardlab.models.codec import Codec
 from rewardlab.models.frozen import use_onednn
 from rewardlab.models.logprobs import state_entropies, state_logprobs
 from rewardlab.models.names import find_model, resolve_device, resolve_dtype
-from rewardlab.models.roles import Roles
+from rewardlab.models.quantized import as_plain, check_quantization, loading_options
+from rewardlab.models.roles import BENEATH, Roles
 
 logger = logging.getLogger(__name__)
 
@@ -176,10 +177,10 @@ class Trunk:
         return states[:, -1]
 
     def sha256(self) -> str:
-        """Hash of every frozen weight, adapters left out; equal before and after training or something is wrong."""
+        """Hash of every frozen weight, roles left out; equal before and after training or something is wrong."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
-            if "lora_" not in name:
+            if "lora_" not in name or f".{BENEATH}." in name:
                 digest.update(name.replace(".base_layer.", ".").encode())
                 digest.update(processes.whole(tensor).detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -215,23 +216,27 @@ def _contexts(roles: Roles, role: str | None) -> tuple[AbstractContextManager[No
 
 
 def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
-    """Load a model, merge the SFT adapter in float32, cast, freeze.
+    """Load a model, merge the SFT adapter in float32, cast, freeze; in 4 bits it lies beneath the roles instead.
 
     Args:
         config: Which model, where it runs, in which dtype.
         adapter: Folder of the SFT adapter to merge; None leaves the base as it is.
     Raises:
-        ModelError: The model cannot be found or read, or does something to its logits that we do not.
+        ModelError: The model cannot be found or read, cannot be had in 4 bits where that was asked for, or does
+            something to its logits that we do not.
     """
     source = find_model(config.name)
     device = resolve_device(config.device)
     dtype = getattr(torch, resolve_dtype(config))
-    loaded = _load_causal_lm(source.location, torch.float32 if adapter else dtype, config.trust_remote_code)
-    if adapter is not None:
-        loaded = _merged(loaded, adapter)
-    loaded = loaded.to(dtype).to(device)
+    is_whole = config.quantization == "none"
+    if is_whole:
+        loaded = _load_whole(source.location, config, device, dtype, adapter)
+    else:
+        loaded = _load_quantized(source.location, config, device, dtype)
     logger.debug("loaded %s from %s as %s on %s", config.name, source.location, dtype, device)
     trunk = Trunk(loaded, load_codec(config), config.name)
+    if adapter is not None and not is_whole:
+        trunk.roles.put_beneath(adapter)
     _check_logits(trunk)
     return trunk
 
@@ -248,13 +253,26 @@ def load_codec(config: ModelConfig) -> Codec:
     return Codec(tokenizer, config.max_prompt_tokens)
 
 
-def _load_causal_lm(location: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+def _load_whole(location: str, config: ModelConfig, device: str, dtype: torch.dtype, adapter: Path | None) -> Any:
+    loaded = _load_causal_lm(location, torch.float32 if adapter else dtype, config.trust_remote_code)
+    if adapter is not None:
+        loaded = _merged(loaded, adapter)
+    return loaded.to(dtype).to(device)
+
+
+def _load_quantized(location: str, config: ModelConfig, device: str, dtype: torch.dtype) -> Any:
+    check_quantization(config, device)
+    options = loading_options(config, device, dtype)
+    return as_plain(_load_causal_lm(location, dtype, config.trust_remote_code, **options))
+
+
+def _load_causal_lm(location: str, dtype: torch.dtype, trust_remote_code: bool, **options: Any) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
         return AutoModelForCausalLM.from_pretrained(
-            location, dtype=dtype, trust_remote_code=trust_remote_code, use_safetensors=True
+            location, dtype=dtype, trust_remote_code=trust_remote_code, use_safetensors=True, **options
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_unreadable(location, error)) from error

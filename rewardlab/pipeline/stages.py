@@ -23,6 +23,7 @@ from rewardlab.config import AnnotateConfig, RunConfig, fingerprint
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.models.names import check_model, model_identity, resolve_device
+from rewardlab.models.quantized import check_quantization
 from rewardlab.pipeline import work
 from rewardlab.pipeline.imported import OwnPairs
 from rewardlab.pipeline.rows import Rows
@@ -494,8 +495,8 @@ def check(config: RunConfig, *, may_lack_model: bool = False) -> None:
     plan_reward(config.reward)
     if not may_lack_model:
         check_model(config.model.name)
-    if config.model.device != "auto":
-        resolve_device(config.model.device)
+    if config.model.device != "auto" or config.model.quantization != "none":
+        check_quantization(config.model, resolve_device(config.model.device))
 
 
 def _default_weight(config: RunConfig) -> RunConfig:
