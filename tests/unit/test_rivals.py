@@ -206,7 +206,8 @@ class TestRun:
         assert {pool.split("/")[0] for pool in ppo["gold"]} == {"labelled"}
 
     def test_sft_on_all_labels_learns_from_all(self, ran: tuple[Path, dict[str, Cell]]) -> None:
-        trained = result(ran, "all labels", "sft")
+        annotated, trained = (result(ran, "all labels", kind) for kind in ("annotate", "sft"))
+        assert (annotated["annotator_calls"], annotated["wrong_label_calls"]) == (80, 32)  # no pairs of prompts
         assert trained["rows"] + sum(trained["dropped"].values()) == 2 * (16 + 24)
 
     def test_sft_takes_as_long_as_ppo_and_what_ppo_needs(self, ran: tuple[Path, dict[str, Cell]]) -> None:
