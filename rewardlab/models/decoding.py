@@ -146,9 +146,9 @@ def decoder_of(trunk: Trunk, keep: Tensor, prefill: Prefill, new_tokens: int, *,
 
 
 def on_cuda(work: Repeat) -> Repeat:
-    """Record work as a CUDA graph."""
+    """Record work as a CUDA graph; what other threads do meanwhile, such as NCCL's, does not spoil it."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         work()
     replay: Repeat = graph.replay
     return replay

@@ -115,6 +115,14 @@ def failing(examples: Sequence[Example], responses: Sequence[str]) -> list[float
 CALLS: list[int] = []
 
 
+def drawing(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
+    """The same with noise from torch's generator, of which process 1 has used up more than process 0."""
+    import torch
+
+    torch.rand(int(os.environ.get("RANK", "0")))
+    return [score + float(torch.rand(())) for score in letters(examples, responses)]
+
+
 def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
@@ -143,6 +151,17 @@ def _child(arguments: list[str], moment: Moment | None, reached: Connection | No
 
     if moment is not None:
         moment(pytest.MonkeyPatch(), stop)
+    sys.exit(command_line(arguments))
+
+
+def stopped(arguments: list[str], moment: Moment) -> None:
+    """Run a command line that fails where ``moment`` stops it; for :func:`call_together`."""
+    from rewardlab.cli.main import run as command_line
+
+    def stop() -> None:
+        raise TrainingError("stopped here")
+
+    moment(pytest.MonkeyPatch(), stop)
     sys.exit(command_line(arguments))
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from rewardlab.runs import read_json, read_jsonl
 from tests.support.files import stored_files
-from tests.support.launching import run, run_together
+from tests.support.launching import Before, call_together, run, run_together, stopped
 from tests.support.models import tiny_llama
 
 PPO = {"steps": 3, "batch": 16, "micro_batch": 4, "lr": 0.01, "value_lr": 0.01, "ppo_epochs": 2, "kl_target": 0.5}
@@ -100,6 +100,19 @@ def test_a_crash_of_one_process_ends_both_with_its_message(model: Path, tmp_path
     assert "process 1 of 2: the reward of process 1 is broken" in other.said
     assert "process 0 of 2 lost the others" in main.said
     assert "Traceback" not in main.said + other.said
+
+
+def test_both_go_on_with_their_own_random_states(model: Path, tmp_path: Path) -> None:
+    one, two = (command(model, tmp_path / name, "drawing") for name in ("one", "two"))
+    assert [process.code for process in run_together(one, 2, tmp_path)] == [0, 0]
+    before_step_3 = Before("rewardlab.training.learner.Learner.update", 3)
+    ended = call_together(stopped, 2, tmp_path, two, before_step_3)
+    assert [process.code for process in ended] == [1, 1], ended
+    assert len(metrics(tmp_path / "two")) == 2
+    assert [process.code for process in run_together(two, 2, tmp_path)] == [0, 0]
+    assert metrics(tmp_path / "two") == metrics(tmp_path / "one")
+    adapters = [load_file(next((tmp_path / name).rglob("adapter_model.safetensors"))) for name in ("one", "two")]
+    assert all(torch.equal(adapters[1][name], tensor) for name, tensor in adapters[0].items())
 
 
 def test_fewer_prompts_than_processes_are_refused(model: Path, tmp_path: Path) -> None:
