@@ -21,6 +21,9 @@ from rewardlab.pipeline.suite_board import Board, Task
 
 logger = logging.getLogger(__name__)
 
+POLL_S = 0.5
+"""Seconds until Ctrl-C is noticed at the latest: once polars is imported, a wait for a lock goes on when it comes."""
+
 
 def build_here(board: Board, runner: Runner, say: Say = logger.info) -> None:
     """Build all that can be built, one stage after the other; ``say`` is told of failures."""
@@ -56,7 +59,7 @@ def build_in_workers(board: Board, jobs: int, command: Sequence[str], say: Say =
                 running[pool.submit(crew.build, task)] = task
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in wait(running, POLL_S, FIRST_COMPLETED).done:
                 _finish(board, running.pop(future), future.result(), say)
 
 

@@ -59,7 +59,7 @@ def serve(find: Find, runner: Runner) -> None:
     answers = _private_stdout()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever asks too, and ends this process
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    asked = _read_ahead(sys.stdin)
+    asked = _read_ahead()
     while True:
         request = json.loads(asked.get())
         stage = find(request["stage"])
@@ -94,13 +94,17 @@ def _private_stdout() -> TextIO:
     return own
 
 
-def _read_ahead(stream: TextIO) -> SimpleQueue[str]:
-    """Lines as they come, read by a thread; the end of the stream ends the process."""
-    lines: SimpleQueue[str] = SimpleQueue()
+def _read_ahead() -> SimpleQueue[bytes]:
+    """Lines of standard input as they come, read by a thread; the end of the input ends the process.
+
+    The thread reads without a buffer: Python's own one is locked while it is read, and could not be closed at exit.
+    """
+    lines: SimpleQueue[bytes] = SimpleQueue()
 
     def read() -> None:
-        for line in stream:
-            lines.put(line)
+        with open(os.dup(0), "rb", buffering=0) as stream:
+            for line in stream:
+                lines.put(line)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=read, name="asked", daemon=True).start()

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars  # noqa: F401  # every suite has loaded it, and it takes over Ctrl-C
+
 from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.suite_board import Board
