@@ -120,7 +120,7 @@ def test_a_plan_takes_less_than_ten_seconds(tmp_path: Path) -> None:
         seconds = min(plan_of_the_users_command(tmp_path)[1] for _ in range(2))
     assert seconds < PLAN_S
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("[to run]") == 8
+    assert done.stdout.count("[to run]") == 9
     assert [path.name for path in tmp_path.iterdir()] in ([], [".cache"])
 
 
