@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.5
 """Seconds until Ctrl-C is noticed at the latest: once polars is imported, a wait for a lock goes on when it comes."""
 
+GRACE_S = 20.0
+"""Seconds a worker has to end by itself; a killed stage loses no more than one that ends."""
+
 
 def build_here(board: Board, runner: Runner, say: Say = logger.info) -> None:
     """Build all that can be built, one stage after the other; ``say`` is told of failures."""
@@ -141,7 +144,11 @@ class Worker:
     def end(self) -> int:
         """End the process, also in the middle of a stage; returns its exit code."""
         self._process.terminate()
-        code = self._process.wait()
+        try:
+            code = self._process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
         with self._talking:  # whoever reads sees the end first
             for pipe in (self._process.stdin, self._process.stdout):
                 with suppress(OSError):

@@ -103,7 +103,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
                 assert time.monotonic() < end, "no reward was asked"
                 time.sleep(0.1)
             process.send_signal(signal.SIGTERM)
-            ended = process.wait(60)
+            ended = process.wait(120)
         finally:
             process.kill()
             process.wait()
