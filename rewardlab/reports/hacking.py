@@ -48,6 +48,8 @@ SMOOTH = 5
 PART_COLOURS = (7, 9, OTHER)
 POINTS = 60
 """Points of a line; longer runs are averaged over stretches."""
+TITLE_LETTERS = 52
+"""Letters that fit over a chart."""
 DRAWN = 40
 """Charts in one report; beyond them, runs with an alarm come first, and the others have theirs in their folder."""
 FILE = "hacking"
@@ -79,7 +81,7 @@ class Watched:
 
 def hacking_blocks(runs: Iterable[CurveRun]) -> list[Block]:
     """What a report says: how many alarms, a table of the runs, and a chart of each."""
-    watched = [watch(run) for run in runs]
+    watched = _in_order([watch(run) for run in runs])
     if not watched:
         return [Text("No PPO run was given.")]
     alarmed = [Told(f"{each.title}: {told(each.alarm)}.", [Source(each.run.path)]) for each in watched if each.alarm]
@@ -97,6 +99,12 @@ EXPLAINED = (
     "trained on. The alarm compares stretches of 5, 10, 20 ... steps with those before them and with the first of the "
     "run; at most 1 % of runs without hacking raise it."
 )
+
+
+def _in_order(watched: Sequence[Watched]) -> list[Watched]:
+    """Methods in order of appearance, seeds in order inside."""
+    place = {name: number for number, name in enumerate(dict.fromkeys(each.run.method for each in watched))}
+    return sorted(watched, key=lambda each: (place[each.run.method], each.seed or 0))
 
 
 def watch(run: CurveRun) -> Watched:
@@ -131,7 +139,11 @@ def picture_of(watched: Sequence[Watched]) -> Picture:
 
 
 def _panel_title(watched: Watched) -> str:
-    return f"{watched.title}: alarm at step {watched.alarm.step}" if watched.alarm else watched.title
+    """Method, seed and alarm; a long method is cut, so that the others are seen."""
+    seed = "" if watched.seed is None else f", seed {watched.seed}"
+    end = seed + (f": alarm at step {watched.alarm.step}" if watched.alarm else "")
+    room, method = TITLE_LETTERS - len(end), watched.run.method
+    return (method if len(method) <= room else method[: room - 1] + "…") + end
 
 
 def _counts(watched: Sequence[Watched]) -> str:

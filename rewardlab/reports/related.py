@@ -55,8 +55,8 @@ def trained_folder(run: EvalRun) -> Path | None:
 
 
 def method_names(table: ComparisonTable) -> dict[str, str]:
-    """Name of a trained run's folder -> the row it was evaluated for; the first of several, as best after last."""
-    rows = reversed(table.rows)
+    """Name of a trained run's folder -> the row it was evaluated for; of several (last policy, best) the shortest."""
+    rows = sorted(table.rows, key=lambda row: len(row.name), reverse=True)
     return {run.model_run.name: row.name for row in rows for run in row.runs if run.model_run is not None}
 
 

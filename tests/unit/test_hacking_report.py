@@ -85,6 +85,23 @@ def test_the_alarm_is_an_upright_line_and_stands_in_the_title(tmp_path: Path) ->
     assert [name for name, _ in picture.legend] == ["trained reward"]
 
 
+def test_a_long_method_is_cut_in_its_title_and_its_seed_and_alarm_are_seen(tmp_path: Path) -> None:
+    run = curve(folder(tmp_path / "a", rows(score=[0.0, 1.0]), ALARM, seed=3), "m" * 60)
+    title = picture_of([watch(run)]).panels[0].title
+    assert title == "m" * 25 + "…, seed 3: alarm at step 12"  # 52 letters, 26 of them from the comma on
+    assert len(title) == 52
+
+
+def test_seeds_stand_in_order_within_their_method(tmp_path: Path) -> None:
+    logged = rows(score=[0.0, 1.0])
+    runs = [
+        curve(folder(tmp_path / f"{name}{seed}", logged, seed=seed), name)
+        for name, seed in (("b", 1), ("a", 0), ("b", 0))
+    ]
+    (table,) = [block for block in hacking_blocks(runs) if isinstance(block, Table)]
+    assert [row[0].text for row in table.grid.rows] == ["b, seed 0", "b, seed 1", "a, seed 0"]
+
+
 def test_runs_are_counted_by_method_and_tabled(tmp_path: Path) -> None:
     logged = rows(score=[0.0, 1.0])
     runs = [curve(folder(tmp_path / f"h{seed}", logged, ALARM, seed), "hacked") for seed in range(2)]
