@@ -106,8 +106,7 @@ def sections(report: Report) -> list[Section]:
         Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
         Section("Reward hacking", hacking_blocks(curves)),
         pairs,
-        *card_sections(report.cards),
-        Section("Reward models", _reward_models(report.related.rm)),
+        *_reward_models(report),
         time,
         Section("How each row was made", _origins(report)),
     ]
@@ -235,7 +234,14 @@ def _plain(sources: Sequence[Source]) -> list[Source]:
     return [replace(source, value="") for source in sources]
 
 
-def _reward_models(rm_runs: Iterable[Path]) -> list[Block]:
+def _reward_models(report: Report) -> list[Section]:
+    """Report cards, which say more; where a reward model has none, what all were measured on after training."""
+    if report.cards.runs and len(report.cards.runs) >= len(report.related.rm):
+        return card_sections(report.cards)
+    return [*card_sections(report.cards), Section("Reward models", _after_training(report.related.rm))]
+
+
+def _after_training(rm_runs: Iterable[Path]) -> list[Block]:
     runs = load_reward_models(rm_runs)
     if not runs:
         return [Text("No reward model was given.")]

@@ -214,6 +214,7 @@ class TestPage:
         text = page.read_text()
         assert "## Methods compared" in text
         assert "## Reward models on held-out pairs" in text
+        assert "## Reward models\n" not in text  # the shorter table, for those without a card
         assert {"table.csv", "reward_models.csv"} <= {path.name for path in page.parent.iterdir()}
         assert (page.parent / "reward_models.csv").read_text().startswith("method,kind,test_set,column,value,low,high")
 
