@@ -13,7 +13,7 @@ from rewardlab.cli.options import RUNS
 from rewardlab.errors import InputError
 
 if TYPE_CHECKING:
-    from rewardlab.pipeline.suite_board import Board
+    from rewardlab.suites.board import Board
 
 app = typer.Typer(help="Run a suite of methods, tasks, models and seeds.", no_args_is_help=True)
 
@@ -45,11 +45,11 @@ def run(
     """Show the plan, run what is missing, print the table and write the report; exit code 1 if a cell failed."""
     from rewardlab.cli.suite_plan import print_cells, print_missing_models, print_plan
     from rewardlab.cli.suite_report import print_failures, print_suite
-    from rewardlab.pipeline.suite_board import Board
-    from rewardlab.pipeline.suite_cells import cells
-    from rewardlab.pipeline.suite_file import load_suite
-    from rewardlab.pipeline.suite_filter import select
-    from rewardlab.pipeline.suite_worker import worker_command
+    from rewardlab.suites.board import Board
+    from rewardlab.suites.cells import cells
+    from rewardlab.suites.file import load_suite
+    from rewardlab.suites.filter import select
+    from rewardlab.suites.worker import worker_command
 
     if processes.count() > 1:
         raise InputError("a suite starts processes of its own (--jobs); run it without accelerate launch")
@@ -71,7 +71,7 @@ def run(
 
 def _build(board: Board, runs: Path, worker: list[str], jobs: int) -> None:
     from rewardlab.cli.running import make_runner, say
-    from rewardlab.pipeline.suite_run import build_here, build_in_workers
+    from rewardlab.suites.run import build_here, build_in_workers
 
     if jobs == 1:
         build_here(board, make_runner(runs), say)

@@ -10,10 +10,10 @@ import typer
 
 from rewardlab.errors import ModelError
 from rewardlab.models.names import check_model
-from rewardlab.pipeline.suite_cells import Cell
-from rewardlab.pipeline.suite_file import Suite
-from rewardlab.pipeline.suite_grid import combinations
-from rewardlab.pipeline.suite_plan import Plan, PlanRow, make_plan
+from rewardlab.suites.cells import Cell
+from rewardlab.suites.file import Suite
+from rewardlab.suites.grid import combinations
+from rewardlab.suites.plan import Plan, PlanRow, make_plan
 
 if TYPE_CHECKING:
     from rewardlab.reports.render import Grid

@@ -12,16 +12,16 @@ import typer
 from rewardlab.cli.compare import compare
 from rewardlab.errors import RewardlabError
 from rewardlab.pipeline.judging import has_judge, judge_runs
-from rewardlab.pipeline.suite_board import Board
-from rewardlab.pipeline.suite_cells import Cell, distinct, stages_of
-from rewardlab.pipeline.suite_file import Suite
-from rewardlab.pipeline.suite_record import choices, write_record
 from rewardlab.reports.card_sections import card_tables
 from rewardlab.reports.cards import load_cards
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.collect import load_eval
 from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.reports.suite import suite_sections
+from rewardlab.suites.board import Board
+from rewardlab.suites.cells import Cell, distinct, stages_of
+from rewardlab.suites.file import Suite
+from rewardlab.suites.record import choices, write_record
 
 KINDS = ("annotate", "sft", "samples", "pairs", "rm", "card", "ppo", "validate", "eval")
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from rewardlab import config
 from rewardlab.config import RunConfig, Section
-from rewardlab.pipeline import suite_file
+from rewardlab.suites import file as suite_file
 
 
 def sections() -> list[type[Section]]:

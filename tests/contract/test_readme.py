@@ -14,10 +14,10 @@ import typer
 
 from rewardlab.cli.main import USAGE_ERROR, app
 from rewardlab.config import TINY_MODEL, RewardConfig, load_config, parse_setting
-from rewardlab.pipeline.suite_cells import cells
-from rewardlab.pipeline.suite_file import load_suite
 from rewardlab.rewards import plan_reward
 from rewardlab.rewards.registry import rewards
+from rewardlab.suites.cells import cells
+from rewardlab.suites.file import load_suite
 from rewardlab.tasks import resolve_tasks, tasks
 from rewardlab.tasks.sources import load_splits
 from tests.support.models import tiny_llama

@@ -18,10 +18,10 @@ import polars  # noqa: F401  # every suite has loaded it, and it takes over Ctrl
 
 from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage, Work
-from rewardlab.pipeline.suite_board import Board
-from rewardlab.pipeline.suite_cells import Cell
-from rewardlab.pipeline.suite_run import build_in_workers
-from rewardlab.pipeline.suite_worker import serve
+from rewardlab.suites.board import Board
+from rewardlab.suites.cells import Cell
+from rewardlab.suites.run import build_in_workers
+from rewardlab.suites.worker import serve
 
 MODULE = "tests.support.fake_suite"
 LOG = "built.log"

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.judge import Verdict
-from rewardlab.pipeline.suite_file import load_suite
 from rewardlab.reports.cards import Cards, Difference
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.claim_measures import Evidence, Measured
@@ -23,6 +22,7 @@ from rewardlab.reports.render import Source
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import ComparisonTable, build_table
 from rewardlab.runs import read_json, read_jsonl, write_json, write_jsonl
+from rewardlab.suites.file import load_suite
 from tests.support.runs import answers_with, eval_folder
 
 RIGHT = {"SFT": (100, 102, 104), "PPO": (140, 142, 146)}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.pipeline.suite_file import load_suite
 from rewardlab.reports.claims_page import claims_page, main, read_list, read_suite
 from rewardlab.runs import write_json
+from rewardlab.suites.file import load_suite
 
 LIST = Path(__file__).parents[2] / "experiments" / "claims" / "claims.toml"
 

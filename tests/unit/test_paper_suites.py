@@ -9,7 +9,7 @@ import pytest
 
 from rewardlab.cli import main as cli
 from rewardlab.config import load_config
-from rewardlab.pipeline.suite_file import Suite, load_suite
+from rewardlab.suites.file import Suite, load_suite
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 RLLR, PPO_NLU = (EXPERIMENTS / f"{name}-llama2.toml" for name in ("rllr", "ppo-nlu"))

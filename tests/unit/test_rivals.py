@@ -16,14 +16,14 @@ from rewardlab.config import load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.pipeline.scope import each_task
-from rewardlab.pipeline.suite_board import Board
-from rewardlab.pipeline.suite_cells import Cell, cells
-from rewardlab.pipeline.suite_file import Suite
-from rewardlab.pipeline.suite_run import build_here
 from rewardlab.pipeline.work import _gold_of_prompts
 from rewardlab.reports.collect import collect
 from rewardlab.reports.table import build_table
 from rewardlab.runs import read_json
+from rewardlab.suites.board import Board
+from rewardlab.suites.cells import Cell, cells
+from rewardlab.suites.file import Suite
+from rewardlab.suites.run import build_here
 
 BOTH = "sandbox-sentiment,sandbox-topic"
 SMALL = {

@@ -17,11 +17,11 @@ from rewardlab.config import load_config
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.pipeline import rows, work
 from rewardlab.pipeline.stage import Stage, Work
-from rewardlab.pipeline.suite_cells import Cell, cells
-from rewardlab.pipeline.suite_file import Method, Suite
-from rewardlab.pipeline.suite_filter import select
-from rewardlab.pipeline.suite_plan import make_plan
-from rewardlab.pipeline.suite_record import choices
+from rewardlab.suites.cells import Cell, cells
+from rewardlab.suites.file import Method, Suite
+from rewardlab.suites.filter import select
+from rewardlab.suites.plan import make_plan
+from rewardlab.suites.record import choices
 from rewardlab.tasks import tasks
 from rewardlab.tasks.sources import Splits, load_splits
 from rewardlab.tasks.task import Task

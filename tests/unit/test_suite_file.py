@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rewardlab.errors import ConfigError
-from rewardlab.pipeline.suite_file import Suite, load_suite
+from rewardlab.suites.file import Suite, load_suite
 
 ROOT = Path(__file__).parents[2]
 BASE = 'name = "base"\nseeds = [3]\n[[method]]\nstage = "base"\n'

@@ -15,9 +15,9 @@ import pytest
 
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline.runner import Runner
-from rewardlab.pipeline.suite_board import Board
-from rewardlab.pipeline.suite_cells import Cell
-from rewardlab.pipeline.suite_run import build_here, build_in_workers
+from rewardlab.suites.board import Board
+from rewardlab.suites.cells import Cell
+from rewardlab.suites.run import build_here, build_in_workers
 from tests.support.fake_suite import FakeSuite
 
 ALL = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rewardlab.errors import RewardlabError
 from rewardlab.pipeline.stage import Stage
-from rewardlab.pipeline.suite_cells import Cell, distinct
+from rewardlab.suites.cells import Cell, distinct
 
 
 @dataclass(frozen=True, slots=True)

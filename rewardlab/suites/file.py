@@ -14,7 +14,7 @@ from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.reports.claim import Claim
 from rewardlab.types import AnswerFormat, PairKind
 
-PACKAGED = Path(__file__).resolve().parents[1] / "suites"
+PACKAGED = Path(__file__).resolve().parent
 """Where a wheel keeps ``experiments/*.toml``."""
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rewardlab.pipeline.suite_board import Board
-from rewardlab.pipeline.suite_cells import Cell
-from rewardlab.pipeline.suite_file import Suite
 from rewardlab.reports.suite import Choice
 from rewardlab.runs import relative_path, write_json
+from rewardlab.suites.board import Board
+from rewardlab.suites.cells import Cell
+from rewardlab.suites.file import Suite
 
 RECORD_FILE = "cells.json"
 

@@ -19,9 +19,9 @@ from typing import TextIO
 
 from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage
-from rewardlab.pipeline.suite_cells import cells
-from rewardlab.pipeline.suite_file import Suite, load_suite
-from rewardlab.pipeline.suite_run import attempt
+from rewardlab.suites.cells import cells
+from rewardlab.suites.file import Suite, load_suite
+from rewardlab.suites.run import attempt
 
 INTERRUPTED = 130
 

@@ -14,8 +14,8 @@ from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.stages import Pipeline, check
-from rewardlab.pipeline.suite_file import Method, Suite
-from rewardlab.pipeline.suite_grid import Try, Values, choose, combinations
+from rewardlab.suites.file import Method, Suite
+from rewardlab.suites.grid import Try, Values, choose, combinations
 
 
 @dataclass(frozen=True, slots=True)

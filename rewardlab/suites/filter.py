@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewardlab.errors import InputError
-from rewardlab.pipeline.suite_cells import Cell
+from rewardlab.suites.cells import Cell
 
 KEYS = ("method", "task", "model", "seed")
 

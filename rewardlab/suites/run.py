@@ -17,7 +17,7 @@ from typing import Self
 from rewardlab.errors import RewardlabError
 from rewardlab.pipeline.runner import Runner, Say
 from rewardlab.pipeline.stage import Stage
-from rewardlab.pipeline.suite_board import Board, Task
+from rewardlab.suites.board import Board, Task
 
 logger = logging.getLogger(__name__)
 

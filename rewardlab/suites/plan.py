@@ -10,8 +10,8 @@ from typing import Any
 
 from rewardlab.errors import RewardlabError
 from rewardlab.pipeline.stage import Stage
-from rewardlab.pipeline.suite_cells import Cell, distinct
 from rewardlab.runs import read_json
+from rewardlab.suites.cells import Cell, distinct
 
 
 @dataclass(frozen=True, slots=True)
