@@ -1,0 +1,160 @@
+"""What the stages of one configuration have in common: tasks, rows, and the settings that make their identities.
+
+Nothing here imports torch before a stage runs, so a plan is printed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rewardlab.annotate.bundled import written_tasks
+from rewardlab.annotate.choose import choose_annotator, endpoint
+from rewardlab.annotate.hosted import DEFAULT_MODEL
+from rewardlab.annotate.prompting import prompt_versions
+from rewardlab.annotate.sampling import is_reasoning
+from rewardlab.annotate.written import written_version
+from rewardlab.config import RunConfig, fingerprint
+from rewardlab.models.names import model_identity
+from rewardlab.pipeline.rows import Rows
+from rewardlab.pipeline.stage import Stage, Work, asks_nothing
+from rewardlab.tasks import resolve_tasks
+from rewardlab.tasks.sources import PartName, Splits
+from rewardlab.tasks.task import Task
+
+if TYPE_CHECKING:
+    from rewardlab.annotate.preview import Preview
+
+
+class Identities:
+    """Tasks and rows of a configuration, and what its stages depend on.
+
+    Args:
+        config: The run.
+        root: Where run folders and annotation journals live.
+        rows: Shared by pipelines that read the same rows.
+    """
+
+    def __init__(self, config: RunConfig, root: Path, rows: Rows | None = None) -> None:
+        self.config = config
+        self.root = root
+        self.rows = rows or Rows()
+
+    @cached_property
+    def tasks(self) -> list[Task]:
+        """The tasks of the run."""
+        return resolve_tasks(self.config.task)
+
+    @cached_property
+    def splits(self) -> dict[str, Splits]:
+        """Task name -> its rows, loaded once."""
+        config = self.config
+        return {task.name: self.rows.splits(task, config.data, config.format) for task in self.tasks}
+
+    def _stage(
+        self,
+        kind: str,
+        title: str,
+        slug: str,
+        settings: Mapping[str, Any],
+        inputs: Mapping[str, Stage],
+        run: Callable[[Work], dict[str, Any]],
+        preview: Callable[[], Preview | None] = asks_nothing,
+    ) -> Stage:
+        stored = self.config.model_dump(mode="json")
+        return Stage(kind, title, slug, settings, inputs, run, config=stored, preview=preview)
+
+    def _data(self, *parts: PartName) -> dict[str, Any]:
+        """The rows that a stage reads and the questions, by content."""
+        data, format = self.config.data, self.config.format
+        return {
+            "format": format,
+            "tasks": {task.name: fingerprint(task.to_json()) for task in self.tasks},
+            "rows": {task.name: self.rows.sha256(task, data, format, parts) for task in self.tasks},
+        }
+
+    @cached_property
+    def _model(self) -> dict[str, Any]:
+        """Base weights, tokens, adapters and seed."""
+        model = self.config.model
+        return {
+            "model": model_identity(model),
+            "max_prompt_tokens": model.max_prompt_tokens,
+            "max_new_tokens": self.config.new_tokens,
+            "lora": dumped(self.config.lora),
+            "seed": self.config.seed,
+        }
+
+    def _data_seeded(self) -> RunConfig:
+        """The configuration for stages that all seeds share."""
+        return self.config.model_copy(update={"seed": self.config.data.seed})
+
+    @cached_property
+    def _annotator(self) -> dict[str, str]:
+        choice = choose_annotator(
+            self.config.annotate, self.config.model, [task.name for task in self.tasks], written_tasks(self.splits)
+        )
+        return {"name": choice.name, "reason": choice.reason}
+
+    def _ranker_settings(self, config: RunConfig) -> dict[str, Any]:
+        """The annotator of rankings."""
+        weight = {"oracle_weight": config.annotate.oracle_weight} if self._annotator["name"] == "sandbox" else {}
+        return {**self._annotator_settings, **weight}
+
+    @property
+    def _annotator_settings(self) -> dict[str, Any]:
+        """The annotator of rationales."""
+        section = self.config.annotate
+        settings: dict[str, Any] = {
+            "annotator": self._annotator["name"],
+            "annotator_seed": self.config.data.seed,
+        }
+        if self._annotator["name"] == "sandbox":
+            return settings | {
+                "refusal_rate": section.refusal_rate,
+                "mismatch_rate": section.mismatch_rate,
+            }
+        if self._annotator["name"] == "bundled":
+            return settings | {"written": written_version()}
+        if self._annotator["name"] == "template":
+            return settings
+        return settings | {
+            "prompts": prompt_versions(),
+            **self._annotator_model,
+            "temperature": section.temperature,
+            "annotator_tokens": section.max_new_tokens,
+        }
+
+    @property
+    def _annotator_model(self) -> dict[str, Any]:
+        """Who answers: the weights of a local model, a hosted one by its name and where it is asked."""
+        section, model = self.config.annotate, self.config.model
+        if self._annotator["name"] == "local":
+            return {"annotator_model": model_identity(model.model_copy(update={"name": section.model or model.name}))}
+        hosted = {"annotator_model": section.model, "endpoint": endpoint(section)}
+        if is_reasoning(section, section.model or DEFAULT_MODEL):
+            return {**hosted, "reasoning_tokens": section.reasoning_tokens}
+        return hosted
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(task.name for task in self.tasks)
+
+    @property
+    def _slug(self) -> str:
+        names = [task.name for task in self.tasks]
+        return slug_of(names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}")
+
+
+def dumped(section: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A section as a part of a stage's identity; how often the stage stores its state is no part of it."""
+    values: dict[str, Any] = section.model_dump(mode="json", exclude={"checkpoint_every", *without})
+    return values
+
+
+def slug_of(text: str) -> str:
+    """A text as part of a folder's name: letters, digits, dots and single dashes, at most 48."""
+    kept = "".join(char if char.isalnum() or char in "-." else "-" for char in text.lower().replace("λ", "lam"))
+    return "-".join(part for part in kept.split("-") if part)[:48] or "run"
