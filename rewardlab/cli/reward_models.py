@@ -32,9 +32,7 @@ def report(
     """
     if not models:
         raise InputError("rm report: no reward model given; name folders made by `rewardlab rm train`")
-    for model in models:
-        if not (model / "result.json").is_file():
-            raise InputError(f"{model}: no finished reward model; name folders made by `rewardlab rm train`")
+    _check_trained(*models)
     from rewardlab.evaluation.report_card import report_cards
     from rewardlab.reports.report_card import accuracy_table, calibration_table, write_each
 
@@ -52,11 +50,13 @@ def calibrate(
 
     `rm train` has done it for rm.sft_samples of them. Runs that are done keep the lambda they resolved.
     """
+    from rewardlab.training.stored_samples import check_samples, read_samples
+
+    check_samples(model)
     from rewardlab.models.scoring import SFT_SCORES_FILE, load_scorers
     from rewardlab.reports.lambda_sweep import calibration_table
     from rewardlab.runs import read_json
     from rewardlab.training.rm_evaluation import store_sft_scores
-    from rewardlab.training.stored_samples import read_samples
 
     stored = read_samples(model)
     store_sft_scores(model, load_scorers({"model": model}).trunk, "rm-model", stored, samples)
@@ -71,8 +71,22 @@ def sweep(
     lam: Annotated[str, typer.Option("--lambda", help="Lambdas, separated by commas.")] = ",".join(LAMBDAS),
 ) -> None:
     """Print what each lambda would prefer among stored samples: saturation, accuracy, rationale quality."""
+    from rewardlab.rewards import parse_lambda
+    from rewardlab.training.stored_samples import check_samples
+
+    check_samples(model)
+    _check_trained(r2)
+    for text in lam.split(","):
+        parse_lambda(text)
     from rewardlab.evaluation import lambda_sweep
     from rewardlab.reports.lambda_sweep import sweep_table
 
     scored, context = lambda_sweep.score_samples(model, r2)
     typer.echo(sweep_table(lambda_sweep.sweep(scored, lambda_sweep.resolved(lam.split(","), context))))
+
+
+def _check_trained(*models: Path) -> None:
+    """Name the first folder that is no finished reward model, before torch is imported, which takes seconds."""
+    for model in models:
+        if not (model / "result.json").is_file():
+            raise InputError(f"{model}: no finished reward model; name folders made by `rewardlab rm train`")

@@ -13,7 +13,7 @@ from typing import Any
 
 from rewardlab import processes
 from rewardlab.config import PPOConfig, fingerprint
-from rewardlab.training.schedule import batch_of
+from rewardlab.training.schedule import batch_of, is_limited
 from rewardlab.types import Example
 
 
@@ -22,17 +22,17 @@ class Budget:
 
     Args:
         config: Its ``max_tokens`` and ``max_seconds``; None is no limit.
+
+    Attributes:
+        tokens, seconds: What was spent.
+        is_limited: True when there is a limit.
     """
 
     def __init__(self, config: PPOConfig) -> None:
         self.tokens = 0
         self.seconds = 0.0
+        self.is_limited = is_limited(config)
         self._limits = (config.max_tokens, config.max_seconds)
-
-    @property
-    def is_limited(self) -> bool:
-        """True when there is a limit."""
-        return any(limit is not None for limit in self._limits)
 
     @property
     def is_spent(self) -> bool:

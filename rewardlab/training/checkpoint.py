@@ -106,6 +106,7 @@ def _state(trainer: PPOTrainer) -> dict[str, Any]:
         "kl": trainer.kl.state(),
         "budget": trainer.budget.state(),
         "validation": trainer.validation.state(),
+        "watch": trainer.watch.state(),
         "random": processes.gather(random_state.capture()),
         "ledger_bytes": _size(trainer.folder / LEDGER_FILE),
     }
@@ -124,6 +125,7 @@ def _apply(trainer: PPOTrainer, state: Mapping[str, Any]) -> None:
     trainer.kl.restore(state["kl"])
     trainer.budget.restore(state["budget"])
     trainer.validation.restore(state["validation"])
+    trainer.watch.restore(state.get("watch", {}))  # older checkpoints have none
     random_state.restore(state["random"][processes.rank() % len(state["random"])])
 
 

@@ -148,7 +148,7 @@ class PPOTrainer:
 
     def step(self, step: int) -> None:
         """One PPO step."""
-        clock = Clock(self.trunk.device)
+        clock, before = Clock(self.trunk.device), self.budget.share()
         rollout = self._roll_out(step, clock)
         with clock.phase("score"):
             scores = self._score(rollout)
@@ -160,7 +160,7 @@ class PPOTrainer:
         with clock.phase("update"):
             losses = self.learner.update(rollout.chunks, step)
         self.budget.spend(sum(len(sample.ids) for sample in rollout.samples), sum(clock.seconds.values()))
-        measured = losses.means() | self._validate(step + 1, clock)
+        measured = losses.means() | self._validate(step + 1, before, clock)
         self._record(step, rollout, scores, shaped, measured, clock.seconds)
 
     def _roll_out(self, step: int, clock: Clock) -> Rollout:
@@ -182,8 +182,8 @@ class PPOTrainer:
             )
         return scores
 
-    def _validate(self, step: int, clock: Clock) -> dict[str, float]:
-        if not self.validation.is_due(step):
+    def _validate(self, step: int, before: float, clock: Clock) -> dict[str, float]:
+        if not self.validation.is_due(step, before, self.budget.share()):
             return {}
         with clock.phase("validate"):
             return self.validation.look(step)

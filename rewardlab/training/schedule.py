@@ -23,8 +23,12 @@ def steps_of(config: PPOConfig, prompts: int) -> int:
     """Most PPO steps of a run: as configured, as many as a budget allows, or one pass over the prompts."""
     if config.steps is not None:
         return config.steps
-    is_limited = config.max_tokens is not None or config.max_seconds is not None
-    return UNBOUNDED if is_limited else math.ceil(prompts / config.batch)
+    return UNBOUNDED if is_limited(config) else math.ceil(prompts / config.batch)
+
+
+def is_limited(config: PPOConfig) -> bool:
+    """Whether tokens or seconds may end a run, so that nobody can count its steps ahead."""
+    return config.max_tokens is not None or config.max_seconds is not None
 
 
 def micro_batch_of(config: PPOConfig) -> int:

@@ -1,15 +1,21 @@
-"""The SFT samples that a reward model was measured on, stored beside it: reports and lambdas need no SFT model."""
+"""The SFT samples that a reward model was measured on, stored beside it: reports and lambdas need no SFT model.
+
+Importing this imports no torch, so that a command can check its input at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rewardlab.errors import RunFolderError
 from rewardlab.runs import read_jsonl, write_jsonl
-from rewardlab.training.rm_evaluation import SampledAnswer
 from rewardlab.types import Example
+
+if TYPE_CHECKING:
+    from rewardlab.training.rm_evaluation import SampledAnswer
 
 STORED_FILE = "sft_samples.jsonl"
 
@@ -20,20 +26,23 @@ def write_samples(folder: Path, samples: Iterable[SampledAnswer]) -> None:
     write_jsonl(folder / STORED_FILE, rows)
 
 
-def read_samples(folder: Path) -> list[SampledAnswer]:
-    """The samples stored with a reward model.
-
-    Raises:
-        RunFolderError: The folder holds none.
-    """
+def check_samples(folder: Path) -> None:
+    """Raise RunFolderError when no samples are stored in a folder."""
     if not (folder / STORED_FILE).is_file():
         raise RunFolderError(
             f"{folder}: no {STORED_FILE}; expected a finished reward model, made by `rewardlab rm train`"
         )
+
+
+def read_samples(folder: Path) -> list[SampledAnswer]:
+    """The samples stored with a reward model; raises RunFolderError when there are none."""
+    check_samples(folder)
     return [_sample(row) for row in read_jsonl(folder / STORED_FILE)]
 
 
 def _sample(row: dict[str, object]) -> SampledAnswer:
+    from rewardlab.training.rm_evaluation import SampledAnswer
+
     responses = row.pop("responses")
     assert isinstance(responses, list)
     return SampledAnswer(Example(**row), tuple(responses))  # type: ignore[arg-type]  # as write_samples wrote it

@@ -22,6 +22,7 @@ from rewardlab.models.trunk import Trunk
 from rewardlab.runs import write_jsonl
 from rewardlab.tasks.task import parse_response, tasks
 from rewardlab.training.rollout import POLICY
+from rewardlab.training.schedule import is_limited
 from rewardlab.types import Answer, Example
 
 VALIDATION_FILE = "validation.jsonl"
@@ -58,7 +59,7 @@ class Validation:
         trunk: Carries the role ``policy``.
         examples: Rows; those without a gold label are left out, and without any nothing is measured.
         config: How often.
-        steps: Of the whole run.
+        steps: Most of the whole run, which a budget may end before.
         sampling: Of the rollouts; only its temperature is not used.
         folder: The run folder.
     """
@@ -74,19 +75,33 @@ class Validation:
     ) -> None:
         self.trunk, self.folder, self.steps = trunk, folder, steps
         self.examples = [row for row in examples if row.label is not None]
-        self.every = max(1, math.ceil(steps / MEASURES)) if config.validate_every is None else config.validate_every
+        self.every = _cadence(config, steps)
         self.sampling = replace(sampling, temperature=0.0)
         self.measures: list[Measured] = []
         self.best: Measured | None = None
         self._best_adapter: dict[str, Tensor] = {}
 
-    def is_due(self, step: int) -> bool:
-        """Whether the policy is measured after that many steps."""
-        return bool(self.examples) and self.every > 0 and (step % self.every == 0 or step == self.steps)
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is measured at all."""
+        return bool(self.examples) and self.every != 0
+
+    def is_due(self, step: int, before: float = 0.0, spent: float = 0.0) -> bool:
+        """Whether the policy is measured after that many steps.
+
+        Args:
+            step: Steps taken.
+            before, spent: Share of the run's budget that was spent before the last of them, and is now.
+        """
+        if not self.is_on:
+            return False
+        if self.every is None:
+            return self._marks(step, spent) > self._marks(step - 1, before)
+        return step % self.every == 0 or step == self.steps
 
     def ensure(self, step: int) -> None:
         """Measure the policy after ``step`` steps, the first or the last ones, unless that was done."""
-        if self.examples and self.every > 0 and (not self.measures or self.measures[-1].step != step):
+        if self.is_on and (not self.measures or self.measures[-1].step != step):
             self.look(step)
 
     def look(self, step: int) -> dict[str, float]:
@@ -130,6 +145,10 @@ class Validation:
         self._best_adapter = dict(state["adapter"])
         self._write()
 
+    def _marks(self, step: int, spent: float) -> int:
+        """How many of the run's equal parts are over, by its budget or by its most steps, whichever is further."""
+        return math.floor(MEASURES * max(spent, step / max(1, self.steps)))
+
     def _measure(self, step: int) -> Measured:
         samples = self._answers()
         answers = [parse_response(row, found.text) for row, found in zip(self.examples, samples, strict=True)]
@@ -160,6 +179,13 @@ class Validation:
     def _write(self) -> None:
         if processes.is_main():
             write_jsonl(self.folder / VALIDATION_FILE, (asdict(each) for each in self.measures))
+
+
+def _cadence(config: PPOConfig, steps: int) -> int | None:
+    """Steps from one measure to the next, 0 for none; None follows the budget, whose steps nobody can count ahead."""
+    if config.validate_every is not None:
+        return config.validate_every
+    return None if is_limited(config) else max(1, math.ceil(steps / MEASURES))
 
 
 def _value(name: str, answered: Sequence[tuple[Example, Answer]]) -> float:

@@ -56,3 +56,11 @@ class Watch:
             self._streaks[sign.metric] = self._streaks[sign.metric] + 1 if is_wrong else 0
             if self._streaks[sign.metric] == PATIENCE:
                 logger.warning("in steps %d to %d %s %s", step - PATIENCE + 1, step, sign.metric, sign.message)
+
+    def state(self) -> dict[str, int]:
+        """For a checkpoint."""
+        return dict(self._streaks)
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Go on from :meth:`state`; a sign it does not know has not lasted."""
+        self._streaks = {metric: state.get(metric, 0) for metric in self._streaks}

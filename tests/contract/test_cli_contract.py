@@ -107,6 +107,27 @@ def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not any(repr(name) in start(tmp_path, "-c", code).stdout for name in HEAVY)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("calibrate", "empty"), "empty: no sft_samples.jsonl"),
+        (("sweep", "rm", "--r2", "empty"), "empty: no finished reward model"),
+        (("sweep", "rm", "--r2", "rm", "--lambda", "q50,high"), "--lambda 'high'"),
+    ],
+)
+def test_reward_model_commands_check_their_input_first(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    for path in ("rm/result.json", "rm/sft_samples.jsonl"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    done = start(tmp_path, "-c", MODULES, "rm", *arguments)
+    *error, last = done.stderr.splitlines()
+    code, modules = json.loads(last)
+    assert code == 2
+    assert len(error) == 1
+    assert said in error[0]
+    assert set(modules) & set(HEAVY) == set()
+
+
 def plan_of_the_users_command(folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
     """What it prints, and its seconds."""
     begin = time.perf_counter()

@@ -274,3 +274,38 @@ def test_without_a_readable_checkpoint_the_run_starts_over(
     trainer = ppo_trainer(folder, letters, **settings)
     assert checkpoint.restore(trainer) == 0
     assert list(read_jsonl(folder / "run" / "samples.jsonl")) == []
+
+
+@pytest.mark.parametrize("knows_streaks", [True, False])
+def test_a_resumed_run_warns_when_an_uninterrupted_one_would(
+    model: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    knows_streaks: bool,
+) -> None:
+    """Equal scores in every step draw the warning in step 4; cut in step 4, with a checkpoint after step 2.
+
+    A checkpoint of before streaks were stored is read as one without any.
+    """
+    monkeypatch.setattr("rewardlab.training.watch.PATIENCE", 4)
+    shutil.copytree(model, tmp_path / "model")
+    calls: list[int] = []
+
+    def equal(example: Example, response: str) -> float:
+        calls.append(1)
+        if len(calls) == 3 * ROWS + 3:
+            raise Cut
+        return 1.0
+
+    with pytest.raises(Cut):
+        ppo_trainer(tmp_path, equal, **BASE).train()
+    assert caplog.messages == []
+    if not knows_streaks:
+        stored = tmp_path / "run" / "checkpoints" / "step-000002.pt"
+        state = torch.load(stored, weights_only=True)
+        del state["watch"]
+        torch.save(state, stored)
+    ppo_trainer(tmp_path, equal, **BASE).train()
+    said = [message for message in caplog.messages if "reward/deviation was 0" in message]
+    assert [message[:16] for message in said] == (["in steps 1 to 4 "] if knows_streaks else [])

@@ -215,8 +215,8 @@ class TestCards:
         [
             (("report",), "no reward model given"),
             (("report", "absent"), "absent"),
-            (("calibrate", "absent"), "no sft_samples.jsonl"),
-            (("sweep", "absent", "--r2", "absent"), "no sft_samples.jsonl"),
+            (("calibrate", "absent"), "absent: no sft_samples.jsonl"),
+            (("sweep", "absent", "--r2", "absent"), "absent: no sft_samples.jsonl"),
         ],
     )
     def test_bad_input_is_one_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,30 @@ def test_it_looks_before_the_first_step_every_so_often_and_after_the_last(
 ) -> None:
     watching = trainer(model, tmp_path, steps=steps, validate_every=every).validation
     assert [step for step in range(steps + 1) if watching.is_due(step)] == due
+
+
+@pytest.mark.parametrize(
+    ("steps", "shares", "due"),
+    [
+        # 16 steps of equal cost: fifths of the budget are over after steps 4, 7, 10, 13 and 16
+        (None, [step / 16 for step in range(17)], [4, 7, 10, 13, 16]),
+        (None, [0.0, 0.1, 0.55, 0.59, 1.3], [2, 4]),  # a step that spends several fifths is measured once
+        (10, [0.03 * step for step in range(11)], [2, 4, 6, 8, 10]),  # the steps are over first
+        (3, [0.0, 0.1, 0.5, 1.0], [1, 2, 3]),
+        (0, [0.0], []),
+    ],
+)
+def test_under_a_budget_it_follows_what_is_spent(
+    model: Path, tmp_path: Path, steps: int | None, shares: list[float], due: list[int]
+) -> None:
+    watching = trainer(model, tmp_path, steps=steps, max_tokens=100).validation
+    found = [step for step in range(1, len(shares)) if watching.is_due(step, shares[step - 1], shares[step])]
+    assert found == due
+
+
+def test_a_wish_for_steps_holds_under_a_budget(model: Path, tmp_path: Path) -> None:
+    watching = trainer(model, tmp_path, steps=None, max_tokens=100, validate_every=3).validation
+    assert [step for step in range(1, 8) if watching.is_due(step, 0.0, 0.9)] == [3, 6]
 
 
 def test_without_rows_it_never_looks(model: Path, tmp_path: Path) -> None:
@@ -179,6 +204,36 @@ def test_a_resumed_run_keeps_the_same_best(
     best = [adapter(tmp_path / name, "adapter-best") for name in ("straight", "cut")]
     for key, weight in best[0].items():
         torch.testing.assert_close(best[1][key], weight, rtol=0, atol=0)
+
+
+def test_a_resumed_run_measures_after_the_same_steps_of_its_budget(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """About 40 tokens a step, so that 400 last some ten steps; checkpoints after every third, cut in the eighth."""
+    settings = {"steps": None, "max_tokens": 400, "checkpoint_every": 3}
+    trainer(model, tmp_path / "straight", **settings).train()
+    rows = list(read_jsonl(tmp_path / "straight" / "run" / "metrics.jsonl"))
+    spent = [0, *accumulate(round(8 * row["rollout/response_tokens"]) for row in rows)]
+    fifths = [5 * tokens // 400 for tokens in spent]
+    due = [0, *(step for step in range(1, len(spent)) if fifths[step] > fifths[step - 1])]
+    assert 5 <= len(due) <= 6 < len(rows)
+    assert [row["step"] for row in rows if "validation/accuracy" in row] == due[1:]
+
+    interrupted = trainer(model, tmp_path / "cut", **settings)
+    record = interrupted._record
+
+    def cut(step: int, *rest: Any) -> None:
+        if step == 7:
+            raise Cut
+        record(step, *rest)
+
+    monkeypatch.setattr(interrupted, "_record", cut)
+    with pytest.raises(Cut):
+        interrupted.train()
+    trainer(model, tmp_path / "cut", **settings).train()
+    files = [list(read_jsonl(tmp_path / name / "run" / "validation.jsonl")) for name in ("straight", "cut")]
+    assert files[0] == files[1]
+    assert [row["step"] for row in files[1]] == due
 
 
 def test_accuracy_is_the_mean_over_tasks_and_numbers_count_by_correlation(
