@@ -67,7 +67,7 @@ def describe(task: Task, formats: list[AnswerFormat]) -> list[str]:
         f"answers   {', '.join(task.labels) or answers_of(task)}",
         f"metrics   {', '.join(task.metrics)}",
         f"tests     {', '.join(f'{k} ({v})' for k, v in task.test_splits.items()) or f'{task.name} (test)'}",
-        f"source    {_source(task)}",
+        f"source    {_source(task)}{'' if task.trainable else '; test rows only, for eval'}",
     ]
     if task.refused:
         lines.append(f"refused   {', '.join(task.refused)}")

@@ -17,6 +17,7 @@ from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.sampling import is_reasoning
 from rewardlab.annotate.written import written_version
 from rewardlab.config import RunConfig, fingerprint
+from rewardlab.errors import ConfigError
 from rewardlab.models.names import model_identity
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import Stage, Work, asks_nothing
@@ -67,7 +68,13 @@ class Identities:
         return Stage(kind, title, slug, settings, inputs, run, config=stored, preview=preview)
 
     def _data(self, *parts: PartName) -> dict[str, Any]:
-        """The rows that a stage reads and the questions, by content."""
+        """The rows that a stage reads and the questions, by content; refused where a task has test rows only."""
+        lacking = [task.name for task in self.tasks if not task.trainable] if set(parts) - {"tests"} else []
+        if lacking:
+            raise ConfigError(
+                f"task {', '.join(lacking)} has test rows only, and this reads its {', '.join(parts)} rows; "
+                f"train on other tasks, then `rewardlab eval --run RUN --task {','.join(lacking)}`"
+            )
         data, format = self.config.data, self.config.format
         return {
             "format": format,

@@ -9,16 +9,33 @@ from __future__ import annotations
 from pathlib import Path
 
 from rewardlab.errors import ConfigError, InputError
-from rewardlab.tasks import glue, rllr
+from rewardlab.tasks import glue, rllr, superglue, unseen
 from rewardlab.tasks.task import Task, tasks
 
-__all__ = ["GROUPS", "glue", "resolve_task", "resolve_tasks", "rllr", "separate_tasks", "tasks"]
+__all__ = [
+    "GROUPS",
+    "glue",
+    "resolve_task",
+    "resolve_tasks",
+    "rllr",
+    "separate_tasks",
+    "superglue",
+    "tasks",
+    "unseen",
+]
+
+_GLUE = ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli")
+_SUPERGLUE = ("boolq", "cb", "copa", "multirc", "rte", "wic", "wsc")
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "rllr8": ("mr", "agnews", "mnli", "qqp", "sst2", "stsb", "mrpc", "appreviews"),
+    "glue": _GLUE,
+    "superglue": _SUPERGLUE,
+    "ppo-nlu": tuple(dict.fromkeys((*_GLUE, *_SUPERGLUE))),
+    "ppo-nlu-unseen": ("axb", "axg", "financial_phrasebank", "emotion", "depression", "sick"),
     "sandbox": ("sandbox-sentiment", "sandbox-topic", "sandbox-similarity"),
 }
-"""Names that stand for several tasks."""
+"""Names that stand for several tasks: benchmarks and papers; what PPO-NLU only tests on is ``ppo-nlu-unseen``."""
 
 TASK_FILES = (".toml", ".py")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rewardlab.errors import DataError
@@ -58,6 +58,8 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
         seed: Of every shuffle and sample.
     Raises:
         DataError: There are too few training rows for every part to get one.
+
+    A task that is not trainable has test rows alone.
     """
 
     def rng(part: str) -> random.Random:
@@ -65,6 +67,8 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
         return random.Random(f"{seed}/{task.name}/{part}")
 
     tests, validation = _held_out(task, files)
+    if not task.trainable:
+        return Parts([], [], [], _sampled(tests, limits, rng))
     train = _without(files.get("train", ()), [*_flat(tests), *validation])
     pool = _stratified(train, rng("train"))
     if not tests:
@@ -78,10 +82,7 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
         labelled=_shuffled(labelled, rng("labelled")),
         prompts=_shuffled(pool[: limits.prompts], rng("prompts")),
         validation=_shuffled(_stratified(validation, rng("validation"))[: limits.validation], rng("validation order")),
-        tests={
-            column: _shuffled(_stratified(rows, rng(column))[: limits.test], rng(f"{column} order"))
-            for column, rows in tests.items()
-        },
+        tests=_sampled(tests, limits, rng),
     )
 
 
@@ -101,6 +102,15 @@ def _held_out(task: Task, files: Mapping[str, Sequence[Example]]) -> tuple[dict[
     if not tests and files.get("validation"):
         return {next(iter(columns)): list(files["validation"])}, []
     return tests, _without(files.get("validation", ()), _flat(tests))
+
+
+def _sampled(
+    tests: Mapping[str, Sequence[Example]], limits: Limits, rng: Callable[[str], random.Random]
+) -> dict[str, list[Example]]:
+    return {
+        column: _shuffled(_stratified(rows, rng(column))[: limits.test], rng(f"{column} order"))
+        for column, rows in tests.items()
+    }
 
 
 def _flat(tests: Mapping[str, Sequence[Example]]) -> list[Example]:

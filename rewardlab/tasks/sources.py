@@ -124,9 +124,10 @@ def _find(
             return kind, location, files, "; ".join(reasons)
         except SourceMissing as missing:
             reasons.append(f"{kind}: {missing}")
+    bundled = "take --source bundled, " if bundled_file(task).is_file() else ""
     raise DataError(
         f"no rows for task {task.name} ({'; '.join(reasons)}). Give --data DIR, set {DATA_VARIABLE}, "
-        "take --source bundled, or connect"
+        f"{bundled}or connect"
     )
 
 
@@ -166,6 +167,8 @@ def _read_folder(folder: Path, task: Task, format: AnswerFormat) -> Files:
     files = {path.stem: path for path in found if path.stem in wanted}
     if not files and len(found) == 1:
         files = {"train": found[0]}
+    if not task.trainable and files:
+        return {split: read_rows(path, task, format) for split, path in files.items()}
     if "train" not in files:
         names = ", ".join(path.name for path in found)
         raise DataError(f"{folder}: no train.jsonl, found {names}; name the training rows train.jsonl")

@@ -74,6 +74,7 @@ class Task:
         generate: Generator of its rows, for tasks without files.
         quality: (example, response) -> rationale quality in [0, 1], where it is known.
         claim: (example, rationale) -> the label it argues for, where a task's own language tells, else None.
+        trainable: False for a set that has test rows only (AX-b, AX-g): it is evaluated, never trained on.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Task:
     generate: Generator | None = None
     quality: Callable[[Example, str], float] | None = None
     claim: Callable[[Example, str], Label | None] | None = None
+    trainable: bool = True
 
     def __post_init__(self) -> None:
         missing = [name for name in ANSWER_FORMATS if name not in self.templates]

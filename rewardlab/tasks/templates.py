@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from rewardlab.types import ANSWER_FORMATS, AnswerFormat
+
+Texts = TypeVar("Texts", str, tuple[str, ...])
 
 
 def judgement_template(background: str, answer: str, query: str) -> str:
@@ -41,6 +44,6 @@ def one_of(words: tuple[str, ...]) -> str:
     return f"only {', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
-def in_every_format(texts: Mapping[str, tuple[str, ...]]) -> dict[AnswerFormat, Mapping[str, tuple[str, ...]]]:
-    """Aliases that hold whatever the format."""
+def in_every_format(texts: Mapping[str, Texts]) -> dict[AnswerFormat, Mapping[str, Texts]]:
+    """Aliases, or words, that hold whatever the format."""
     return dict.fromkeys(ANSWER_FORMATS, texts)

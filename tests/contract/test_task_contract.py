@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from rewardlab.metrics import METRICS
-from rewardlab.tasks import tasks
+from rewardlab.tasks import GROUPS, tasks
 from rewardlab.tasks.division import content_key
 from rewardlab.tasks.rows import read_rows
 from rewardlab.tasks.sources import Splits, bundled_file, load_splits
@@ -16,6 +16,8 @@ from rewardlab.types import ANSWER_FORMATS, AnswerFormat, Label
 
 ALL = [tasks.get(name) for name in tasks.names()]
 REAL = [task for task in ALL if task.generate is None and task.data is None]
+SAMPLED = [task for task in ALL if task.generate is not None or bundled_file(task).is_file()]
+NOT_ON_THE_HUB = {"sick"}
 
 
 def labels_of(task: Task) -> tuple[Label, ...]:
@@ -94,6 +96,9 @@ class TestEveryTask:
             answer = task.parse(f"not {label}", "label")
             assert answer.value != label
 
+
+@pytest.mark.parametrize("task", SAMPLED, ids=lambda task: task.name)
+class TestEveryTaskWithRowsOfItsOwn:
     def test_rows_have_prompts_labels_and_disjoint_parts(self, task: Task) -> None:
         splits = sample(task)
         every = [splits.labelled, splits.prompts, splits.validation, *splits.tests.values()]
@@ -112,13 +117,18 @@ class TestEveryTask:
         assert sample(task).origin.sha256 == sample(task).origin.sha256
 
 
+@pytest.mark.parametrize("name", [*GROUPS["rllr8"], "cola"])
+def test_rllrs_tasks_and_cola_have_a_bundled_sample_of_32_rows_or_more(name: str) -> None:
+    task = tasks.get(name)
+    assert len(read_rows(bundled_file(task), task, "label")) >= 32
+
+
 @pytest.mark.parametrize("task", REAL, ids=lambda task: task.name)
 class TestEveryRealTask:
-    def test_has_a_bundled_sample_of_32_rows_or_more(self, task: Task) -> None:
-        assert len(read_rows(bundled_file(task), task, "label")) >= 32
-
     def test_says_where_it_lies_on_the_hub(self, task: Task) -> None:
-        assert task.hub is not None
-        assert "train" in task.hub.splits
+        assert (task.hub is None) == (task.name in NOT_ON_THE_HUB)
+        if task.hub is None:
+            return
+        assert ("train" in task.hub.splits) == task.trainable
         assert set(task.hub.labels.values()) in (set(), set(task.labels))
         assert set(task.hub.fields) <= {*task.fields, "label"}
