@@ -7,11 +7,11 @@ from typing import Any
 
 from rewardlab.config import AnnotateConfig, RunConfig
 from rewardlab.errors import InputError
-from rewardlab.pipeline import work
 from rewardlab.pipeline.identity import dumped, slug_of
 from rewardlab.pipeline.imported import OwnPairs
 from rewardlab.pipeline.stage import HELD_OUT, SampledPart, Stage
 from rewardlab.pipeline.supervised import Supervised
+from rewardlab.pipeline.work import preferences as work
 from rewardlab.types import PairKind
 
 

@@ -15,10 +15,10 @@ from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.models.names import check_model, resolve_device
 from rewardlab.models.quantized import check_quantization
-from rewardlab.pipeline import work
 from rewardlab.pipeline.identity import dumped, slug_of
 from rewardlab.pipeline.preferences import Preferences
 from rewardlab.pipeline.stage import Stage
+from rewardlab.pipeline.work import evaluation, tuning
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.tasks import resolve_tasks
 
@@ -54,7 +54,7 @@ class Pipeline(Preferences):
             f"{self._slug}-{slug_of(self.config.reward.expression)}",
             settings,
             {**self._behind._start_input(), **models},
-            lambda job: work.ppo(job, self.config, self.splits),
+            lambda job: tuning.ppo(job, self.config, self.splits),
         )
 
     @cached_property
@@ -94,7 +94,7 @@ class Pipeline(Preferences):
             f"{self._slug}-{slug_of(name)}",
             {**rows, **self._model, "eval": self._eval_settings(trained), "method": name},
             inputs,
-            lambda job: work.evaluate(job, self.config, self.splits, self._facts(trained, name)),
+            lambda job: evaluation.evaluate(job, self.config, self.splits, self._facts(trained, name)),
         )
 
     def validate(self, trained: Stage) -> Stage:
@@ -106,7 +106,7 @@ class Pipeline(Preferences):
             trained.slug,
             {**self._data("validation"), **self._model, "eval": dumped(self.config.eval, without=("batch", "shots"))},
             {"model": trained, **start},
-            lambda job: work.validate(job, self.config, self.splits),
+            lambda job: evaluation.validate(job, self.config, self.splits),
         )
 
     def _eval_settings(self, trained: Stage | None) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Pipeline(Preferences):
             )
         return dumped(self.config.eval, without=("batch",))
 
-    def _facts(self, trained: Stage | None, method: str) -> work.Facts:
+    def _facts(self, trained: Stage | None, method: str) -> evaluation.Facts:
         """What the evaluation's row says of the method behind it."""
         chain = trained.chain(measuring=False) if trained else []
         results = self._results(chain)
@@ -132,7 +132,7 @@ class Pipeline(Preferences):
             shown = {f"labelled/{task.name}": shots for task in self.tasks}
             results[f"shots-{self._slug}"] = {"gold": shown, "annotator_calls": shots * len(shown) if asks else 0}
         is_ppo = trained is not None and trained.kind == "ppo"
-        return work.Facts(
+        return evaluation.Facts(
             method=method,
             start=self.config.start if is_ppo else "base",
             reward=_reward_text(self.config) if is_ppo else None,

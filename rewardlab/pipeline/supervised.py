@@ -9,9 +9,9 @@ from rewardlab.annotate.filter import filter_version
 from rewardlab.config import RunConfig
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.cost import Cost
-from rewardlab.pipeline import work
 from rewardlab.pipeline.identity import Identities, dumped
 from rewardlab.pipeline.stage import AS_LONG_AS, Stage
+from rewardlab.pipeline.work import supervised as work
 
 
 class Supervised(Identities):

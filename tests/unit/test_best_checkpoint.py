@@ -14,7 +14,7 @@ from rewardlab.config import load_config
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.hacking import Alarm
 from rewardlab.pipeline import Pipeline
-from rewardlab.pipeline.work import _evaluated
+from rewardlab.pipeline.work.evaluation import _evaluated
 from rewardlab.training.validation import BEST_ADAPTER
 from tests.support.training import EXAMPLES, ppo_trainer
 

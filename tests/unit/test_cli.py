@@ -384,7 +384,7 @@ class TestExitCodes:
             def broken(*given: object) -> None:
                 raise error
 
-            monkeypatch.setattr("rewardlab.pipeline.work.annotate", broken)
+            monkeypatch.setattr("rewardlab.pipeline.work.supervised.annotate", broken)
             return rewardlab("annotate", *SMALL, *arguments)
 
         return run

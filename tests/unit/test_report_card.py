@@ -16,8 +16,8 @@ from rewardlab.evaluation.lambda_sweep import Scored, _accuracy, picked, sweep
 from rewardlab.evaluation.pair_sets import pair_folders, pair_sets
 from rewardlab.evaluation.report_card import report_cards
 from rewardlab.models.scoring import load_scorers
-from rewardlab.pipeline import work
 from rewardlab.pipeline.stage import Work
+from rewardlab.pipeline.work import preferences
 from rewardlab.reports.cards import load_cards
 from rewardlab.runs import RunFolder, read_json, write_json, write_jsonl
 from rewardlab.training.progress import Silent
@@ -195,7 +195,7 @@ class TestCards:
         inputs = {"model": runs / "rm" / "label", "held_out_label": pairs[0], "held_out_ranked": pairs[1]}
         place = RunFolder(tmp_path / "card-0c", "card", {"inputs": {name: path.name for name, path in inputs.items()}})
         place.open()
-        place.finish(work.card(Work(place, inputs, Silent(), lambda what, done, total: None), "my RM", 7))
+        place.finish(preferences.card(Work(place, inputs, Silent(), lambda what, done, total: None), "my RM", 7))
         own = report_cards([inputs["model"]], pairs)["label"]["sets"]
         assert {name: found["tasks"] for name, found in place.result()["sets"].items()} == {
             name: found["tasks"] for name, found in own.items()

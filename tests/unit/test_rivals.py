@@ -16,7 +16,7 @@ from rewardlab.config import load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.pipeline.scope import each_task
-from rewardlab.pipeline.work import _gold_of_prompts
+from rewardlab.pipeline.work.tuning import _gold_of_prompts
 from rewardlab.reports.collect import collect
 from rewardlab.reports.table import build_table
 from rewardlab.runs import read_json

@@ -15,8 +15,9 @@ import pytest
 from rewardlab.annotate.preview import Preview
 from rewardlab.config import load_config
 from rewardlab.errors import ConfigError, InputError
-from rewardlab.pipeline import rows, work
+from rewardlab.pipeline import rows
 from rewardlab.pipeline.stage import Stage, Work
+from rewardlab.pipeline.work import evaluation
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.file import Method, Suite
 from rewardlab.suites.filter import select
@@ -227,11 +228,11 @@ class TestGrid:
             labels = [str(example.label) for example in examples[:3]] + ["what?"]
             return [SimpleNamespace(text=label, finished=True) for label in labels]
 
-        monkeypatch.setattr(work, "_generator", lambda *arguments: answer)
+        monkeypatch.setattr(evaluation, "_generator", lambda *arguments: answer)
         trunk = SimpleNamespace(codec=None, context=None)
-        monkeypatch.setattr(work, "_evaluated", lambda *arguments: (trunk, None))
+        monkeypatch.setattr(evaluation, "_evaluated", lambda *arguments: (trunk, None))
         splits = {"sandbox-sentiment": cast(Splits, SimpleNamespace(validation=validation))}
-        result = work.validate(cast(Work, SimpleNamespace(inputs={})), load_config({"format": "label"}), splits)
+        result = evaluation.validate(cast(Work, SimpleNamespace(inputs={})), load_config({"format": "label"}), splits)
         assert asked == [(example.id, "greedy") for example in validation]
         assert result["scores"] == {"sandbox-sentiment": 0.75}
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from rewardlab.config import load_config
-from rewardlab.pipeline import work
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work import _critic_kind, _drawn_answers, _sampled_rows
+from rewardlab.pipeline.work import preferences
+from rewardlab.pipeline.work.preferences import _drawn_answers, _sampled_rows
+from rewardlab.pipeline.work.tuning import _critic_kind
 from rewardlab.runs import RunFolder, write_jsonl
 from rewardlab.tasks.sources import Origin, Splits
 from rewardlab.training.progress import Silent
@@ -63,7 +64,7 @@ def test_reward_models_read_the_samples_that_were_drawn_once(tmp_path: Path, mon
     monkeypatch.setattr("rewardlab.models.load_trunk", None, raising=False)
     inputs = {name: tmp_path / name for name in ("samples", "pairs")}
     job = Work(RunFolder(tmp_path / "rm", "rm", {}), inputs, Silent(), lambda what, done, total: None)
-    work.reward_model(job, config, "label", splits)
+    preferences.reward_model(job, config, "label", splits)
     assert asked["samples"] == [
         SampledAnswer(validation[0], ("0a", "0b", "0c")),
         SampledAnswer(validation[1], ("1a", "1b", "1c")),
