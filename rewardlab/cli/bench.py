@@ -13,6 +13,9 @@ app = typer.Typer(help="Measure speed and memory on work of a fixed size.", no_a
 
 Model = Annotated[str, typer.Option(help="Embedded name, hub id or local folder.")]
 Dtype = Annotated[str, typer.Option(help="Dtype of the frozen trunk: auto, float32, bfloat16.")]
+Shape = Annotated[
+    str | None, typer.Option(help="Random weights in place of --model: llama2-7b or smollm2-135m; for speed alone.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
@@ -29,14 +32,19 @@ def ppo(
     value: Annotated[str, typer.Option(help="Critic: head or adapter.")] = "head",
     reward: Annotated[str, typer.Option(help="rule, or mixed for two reward models.")] = "rule",
     device: Device = "auto",
+    random_shape: Shape = None,
+    peak_tflops: Annotated[
+        float | None, typer.Option(min=0.001, help="Most TFLOP/s of the device in this dtype; default: by its name.")
+    ] = None,
     set: Annotated[list[str] | None, typer.Option(help="Any setting, as key=value; repeatable.")] = None,
 ) -> None:
-    """Time PPO steps: seconds per step, seconds of each phase, peak memory."""
+    """Time PPO steps: seconds per step and phase, peak memory, tokens drawn per second, use of the device."""
     from rewardlab.training.bench import PPOWork, bench_ppo
 
     work = PPOWork(batch, micro, prompt_len, response_len, ppo_epochs, steps, value, reward)
     settings = dict(parse_setting(text) for text in set or ())
-    typer.echo(json.dumps(bench_ppo(_model(model, dtype, device), work, settings)))
+    found = bench_ppo(_model(model, dtype, device), work, settings, random_shape, peak_tflops)
+    typer.echo(json.dumps(found))
 
 
 @app.command()
@@ -49,11 +57,12 @@ def sampler(
     repeats: Annotated[int, typer.Option(min=1, help="Timed turns; one more runs before them.")] = 3,
     dtype: Dtype = "float32",
     device: Device = "auto",
+    random_shape: Shape = None,
 ) -> None:
     """Time the sampler against generate of transformers, in turn."""
-    from rewardlab.training.bench import bench_sampler
+    from rewardlab.training.bench_sampler import bench_sampler
 
-    found = bench_sampler(_model(model, dtype, device), batch, prompt_len, shortest, longest, repeats)
+    found = bench_sampler(_model(model, dtype, device), batch, prompt_len, shortest, longest, repeats, random_shape)
     typer.echo(json.dumps(found))
 
 

@@ -172,7 +172,8 @@ class _Decoding:
             if all(map(self._is_done, self.rows)):
                 break
             last = decoder.read(self._compact(tokens, decoder))
-        return [self._sample(row) for row in range(len(self.ids))]
+        measured = self._measured()
+        return [self._sample(row, measured[row]) for row in range(len(self.ids))]
 
     def _take(self, tokens: list[int]) -> None:
         for row, token in zip(self.rows, tokens, strict=True):
@@ -201,15 +202,22 @@ class _Decoding:
         decoder.select(index)
         return tokens[index]
 
-    def _sample(self, row: int) -> Sample:
+    def _sample(self, row: int, measured: Measured | None) -> Sample:
         ids = self.ids[row]
         text = self.trunk.codec.decode(ids[:-1] if ids and ids[-1] in self.ends else ids)
-        return Sample(tuple(ids), text, self.finished[row], self._measured(row) if self.seen else None)
+        return Sample(tuple(ids), text, self.finished[row], measured)
 
-    def _measured(self, row: int) -> Measured:
-        places = [(seen, seen.rows.index(row)) for seen in self.seen[: len(self.ids[row])]]
-        columns = ((seen.logprobs[at], seen.entropies[at], seen.states[at]) for seen, at in places)
-        return Measured(*map(torch.stack, zip(*columns, strict=True)))
+    def _measured(self) -> Sequence[Measured | None]:
+        """What was seen of each row; positions that it stayed in the batch after its end are left out."""
+        if not self.seen:
+            return [None] * len(self.ids)
+        seen = ((one.logprobs, one.entropies, one.states) for one in self.seen)
+        columns = [torch.cat(column) for column in zip(*seen, strict=True)]
+        places: list[list[int]] = [[] for _ in self.ids]
+        for place, row in enumerate(row for one in self.seen for row in one.rows):
+            places[row].append(place)
+        own = (torch.tensor(at[: len(ids)], device=columns[0].device) for at, ids in zip(places, self.ids, strict=True))
+        return [Measured(*(column[at] for column in columns)) for at in own]
 
 
 @dataclass(frozen=True, slots=True)

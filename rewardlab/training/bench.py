@@ -1,4 +1,4 @@
-"""Timed work of a fixed size, done by the code that real runs use: PPO steps, and the sampler against ``generate``.
+"""PPO steps of a fixed size, timed, done by the code that real runs use.
 
 The work is that of ``experiments/bench/peer.py``: prompts of random tokens, all of one length, and responses that use
 their whole budget. Scores and texts mean nothing here; only seconds and memory do.
@@ -10,7 +10,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,11 +19,12 @@ import torch
 
 from rewardlab.config import NO_FILE, ModelConfig, RunConfig, load_config
 from rewardlab.errors import ConfigError
-from rewardlab.models import Codec, SamplingConfig, Trunk, load_trunk, row_key, sample
+from rewardlab.models import Codec, SamplingConfig, Trunk, load_trunk
 from rewardlab.models.heads import ScalarHead
-from rewardlab.models.names import find_model
 from rewardlab.models.scoring import make_scorer
+from rewardlab.models.shapes import random_trunk
 from rewardlab.rewards import Ledger, RewardContext, build_reward
+from rewardlab.training.flops import Passes, Sizes, peak_tflops
 from rewardlab.training.ppo import PPOTrainer
 from rewardlab.training.progress import Silent
 from rewardlab.types import Example
@@ -83,18 +84,28 @@ class RandomPrompts(Codec):
         return list(self._prompts[example.id])
 
 
-def bench_ppo(model: ModelConfig, work: PPOWork, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def bench_ppo(
+    model: ModelConfig,
+    work: PPOWork,
+    settings: Mapping[str, Any] | None = None,
+    shape: str | None = None,
+    peak: float | None = None,
+) -> dict[str, Any]:
     """Time PPO steps.
 
     Args:
         model: Which model, on which device, in which dtype.
         work: How much of what.
         settings: Further configuration, dotted keys.
+        shape: Take a model of this shape with random weights instead; a name in ``models.shapes``.
+        peak: Most TFLOP/s of the device; None looks its name up.
     Returns:
         Medians over the timed steps: ``sec_per_step``, ``cpu_sec_per_step``, ``phases`` (seconds each), and the
-        ``peak_mib`` of the process (of the GPU where one is used); what was run stands beside them.
+        ``peak_mib`` of the process (of the GPU where one is used); ``tokens_per_s`` drawn in the phase ``generate``;
+        ``tflop`` that the phases need and, where the peak is known, ``mfu``, their share of what the device could
+        have done in that time. What was run stands beside them.
     """
-    trainer = _trainer(model, work, settings or {})
+    trainer = _trainer(load_or_make(model, shape), model, work, settings or {})
     seconds: list[tuple[float, float]] = []
     phases: list[Mapping[str, float]] = []
     trainer.recorder = _Phases(phases)
@@ -102,46 +113,45 @@ def bench_ppo(model: ModelConfig, work: PPOWork, settings: Mapping[str, Any] | N
         clock, cpu = time.perf_counter(), time.process_time()
         trainer.step(step)
         seconds.append((time.perf_counter() - clock, time.process_time() - cpu))
-    shape = {name: getattr(work, name) for name in work.__slots__}
+    measured = {name: median(row[name] for row in phases[1:]) for name in PHASES}
     return {
-        **_machine(trainer.trunk),
-        **shape,
+        **machine_of(trainer.trunk),
+        **asdict(work),
         "sec_per_step": round(median(clock for clock, _ in seconds[1:]), 3),
         "cpu_sec_per_step": round(median(cpu for _, cpu in seconds[1:]), 3),
         "peak_mib": round(_peak_mib(trainer.trunk.device)),
-        "phases": {name: round(median(row[name] for row in phases[1:]), 3) for name in PHASES},
+        "phases": {name: round(spent, 3) for name, spent in measured.items()},
+        "tokens_per_s": round(work.batch * work.response_len / measured["generate"], 1),
+        **_utilisation(trainer, work, {"step": median(clock for clock, _ in seconds[1:]), **measured}, peak),
         "seconds": [round(clock, 3) for clock, _ in seconds[1:]],
     }
 
 
-def bench_sampler(
-    model: ModelConfig, batch: int = 16, prompt_len: int = 96, shortest: int = 4, longest: int = 64, repeats: int = 3
-) -> dict[str, Any]:
-    """Time the sampler against ``generate`` of transformers, in turn, on rows that stop at evenly spread lengths.
+def load_or_make(model: ModelConfig, shape: str | None) -> Trunk:
+    """The model, or one of that shape with random weights."""
+    return load_trunk(model) if shape is None else random_trunk(shape, model)
 
-    Args:
-        model: Which model, on which device, in which dtype.
-        batch, prompt_len: Rows, and tokens of each prompt.
-        shortest, longest: Tokens of the first and of the last response to stop.
-        repeats: Timed turns of each; one more of each runs before them and is left out.
-    Returns:
-        Median seconds of both, their ratio, and the median of the ratios turn by turn.
-    """
-    trunk, plain = load_trunk(model), _plain_model(model)
-    prompts = _random_rows(batch, prompt_len, trunk)
-    budgets = [round(shortest + (longest - shortest) * row / max(1, batch - 1)) for row in range(batch)]
-    turns = [(_ours(trunk, prompts, budgets), _generate(plain, prompts, budgets)) for _ in range(repeats + 1)][1:]
-    ours, theirs = (median(turn[side] for turn in turns) for side in (0, 1))
-    return {
-        **_machine(trunk),
-        "batch": batch,
-        "prompt_len": prompt_len,
-        "stops": [shortest, longest],
-        "sampler_s": round(ours, 3),
-        "generate_s": round(theirs, 3),
-        "ratio": round(median(mine / other for mine, other in turns), 3),
-        "turns": [[round(second, 3) for second in turn] for turn in turns],
-    }
+
+def _utilisation(
+    trainer: PPOTrainer, work: PPOWork, seconds: Mapping[str, float], peak: float | None
+) -> dict[str, Any]:
+    """Operations of a step and of its phases, and their share of the device's peak where a phase took any time."""
+    models = 2 if work.reward == "mixed" else 0
+    passes = Passes(
+        work.prompt_len, work.response_len, work.ppo_epochs, models, work.value == "adapter", trainer.may_trust_sampler
+    )
+    tera = {name: each * work.batch / 1e12 for name, each in passes.operations(Sizes.of(trainer.trunk)).items()}
+    tera["step"] = sum(tera.values())
+    if peak is None:
+        peak = _known_peak(trainer.trunk)
+    shares = {name: round(each / (seconds[name] * peak), 4) for name, each in tera.items() if peak and seconds[name]}
+    return {"tflop": {name: float(f"{each:.4g}") for name, each in tera.items()}, "peak_tflops": peak, "mfu": shares}
+
+
+def _known_peak(trunk: Trunk) -> float | None:
+    if trunk.device.type != "cuda":
+        return None
+    return peak_tflops(torch.cuda.get_device_name(trunk.device), str(trunk.dtype).removeprefix("torch."))
 
 
 class _Phases(Silent):
@@ -154,12 +164,11 @@ class _Phases(Silent):
         self._rows.append({name: metrics.get(f"time/{name}_s", 0.0) for name in PHASES})
 
 
-def _trainer(model: ModelConfig, work: PPOWork, settings: Mapping[str, Any]) -> PPOTrainer:
-    trunk = load_trunk(model)
+def _trainer(trunk: Trunk, model: ModelConfig, work: PPOWork, settings: Mapping[str, Any]) -> PPOTrainer:
     config = _config(model, work, settings)
     number = work.batch * (work.steps + 1)
     examples = [Example(TASK, str(row), {"text": ""}, "positive", config.format) for row in range(number)]
-    rows = _random_rows(number, work.prompt_len, trunk)
+    rows = random_rows(number, work.prompt_len, trunk)
     trunk.codec = RandomPrompts(trunk.codec, {e.id: ids for e, ids in zip(examples, rows, strict=True)})
     reward = build_reward(config.reward, RewardContext(_scorers(trunk, config), {}, config.reward.reading))
     folder = Path(tempfile.mkdtemp(prefix="rewardlab-bench-"))
@@ -195,7 +204,8 @@ def _scorers(trunk: Trunk, config: RunConfig) -> dict[str, Any]:
     return {kind: make_scorer(trunk, f"rm-{kind}", config.ppo.micro_batch) for kind in ("label", "ranked")}
 
 
-def _random_rows(rows: int, length: int, trunk: Trunk) -> list[list[int]]:
+def random_rows(rows: int, length: int, trunk: Trunk) -> list[list[int]]:
+    """So many rows of so many random token ids, the same in every call."""
     generator = torch.Generator().manual_seed(0)
     vocabulary = trunk.model.get_input_embeddings().num_embeddings
     margin = min(SPECIAL, vocabulary // 4)
@@ -203,57 +213,12 @@ def _random_rows(rows: int, length: int, trunk: Trunk) -> list[list[int]]:
     return ids
 
 
-def _ours(trunk: Trunk, prompts: Sequence[Sequence[int]], budgets: Sequence[int]) -> float:
-    keys = [row_key("bench", row) for row in range(len(prompts))]
-    config = SamplingConfig(max(budgets), batch=len(prompts), is_fixed_length=True)
-    start = _now(trunk.device)
-    drawn = sample(trunk, prompts, keys, config, None, budgets)
-    seconds = _now(trunk.device) - start
-    assert [len(one.ids) for one in drawn] == list(budgets)
-    return seconds
-
-
-@torch.inference_mode()
-def _generate(model: Any, prompts: Sequence[Sequence[int]], budgets: Sequence[int]) -> float:
-    """Seconds of ``generate`` on the same rows, each ended by a stopping criterion at its budget."""
-    from transformers import StoppingCriteria, StoppingCriteriaList
-
-    class AtBudget(StoppingCriteria):  # type: ignore[misc]  # transformers has no types here
-        def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-            return torch.tensor(budgets, device=input_ids.device) <= input_ids.shape[1] - len(prompts[0])
-
-    ids = torch.tensor(prompts, device=model.device)
-    start = _now(model.device)
-    model.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
-        max_new_tokens=max(budgets),
-        eos_token_id=None,
-        pad_token_id=0,
-        stopping_criteria=StoppingCriteriaList([AtBudget()]),
-    )
-    return _now(model.device) - start
-
-
-def _plain_model(config: ModelConfig) -> Any:
-    """The model as transformers loads it, with nothing of ours around it."""
-    from transformers import AutoModelForCausalLM
-
-    from rewardlab.models.names import resolve_device, resolve_dtype
-
-    location = find_model(config.name).location
-    model = AutoModelForCausalLM.from_pretrained(location, dtype=getattr(torch, resolve_dtype(config)))
-    return model.to(resolve_device(config.device)).eval()
-
-
-def _machine(trunk: Trunk) -> dict[str, Any]:
+def machine_of(trunk: Trunk) -> dict[str, Any]:
+    """What a measurement was made with."""
+    is_cuda = trunk.device.type == "cuda"
     return {
         "model": trunk.name,
-        "device": str(trunk.device),
+        "device": torch.cuda.get_device_name(trunk.device) if is_cuda else str(trunk.device),
         "dtype": str(trunk.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -264,9 +229,3 @@ def _peak_mib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -23,11 +23,13 @@ class Clock:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count what happens inside as ``name``."""
-        start = self._now()
+        start = now(self._device)
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + now(self._device) - start
 
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
+
+def now(device: torch.device) -> float:
+    """Seconds on the clock when the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,4 +1,4 @@
-"""The PPO trainer: one step is roll out, score, shape, estimate, update, record.
+"""The PPO trainer: one step is roll out, score, shape, estimate, update, validate, record.
 
 What the formulas are stands in ``functional``; how responses are drawn in ``models.sampler``; what a response is
 worth in ``rewards``; the update in ``learner``. Here is the order of operations, and what lives between steps.
@@ -161,12 +161,13 @@ class PPOTrainer:
             losses = self.learner.update(rollout.chunks, step)
         self.budget.spend(sum(len(sample.ids) for sample in rollout.samples), sum(clock.seconds.values()))
         measured = losses.means() | self._validate(step + 1, before, clock)
-        self._record(step, rollout, scores, shaped, measured, clock.seconds)
+        metrics = self._record(step, rollout, scores, shaped, measured, clock.seconds)
+        self.kl.update(metrics["policy/kl"], len(rollout.samples))
 
     def _roll_out(self, step: int, clock: Clock) -> Rollout:
         """Responses to the step's prompts; the sampler's own log-probabilities count once step 0 has checked them."""
         batch = batch_of(self.examples, step, self.config.batch, self.run_config.seed)
-        sampling = replace(self.sampling, is_measured=self._may_trust_sampler)
+        sampling = replace(self.sampling, is_measured=self.may_trust_sampler)
         key = (self.run_config.seed, step)
         return roll_out(self.actor, batch, sampling, self.micro_batch, key, clock, trusts_sampler=step > 0)
 
@@ -196,7 +197,8 @@ class PPOTrainer:
         shaped: Sequence[Shaped | None],
         measured: Mapping[str, float],
         seconds: Mapping[str, float],
-    ) -> None:
+    ) -> Mapping[str, float]:
+        """Write down the step; returns its metrics."""
         rows = self.ledger.record(step + 1, rollout.examples, rollout.responses, scores, shaped)
         metrics = rollout_metrics(rollout) | summary(rows, self.lam) | dict(measured)
         metrics |= self.kl.metrics()
@@ -204,7 +206,7 @@ class PPOTrainer:
         metrics |= {f"time/{phase}_s": value for phase, value in seconds.items()}
         self.watch.look(step + 1, metrics)
         self.recorder.emit(step + 1, metrics)
-        self.kl.update(metrics["policy/kl"], len(rollout.samples))
+        return metrics
 
     def _result(self, steps: int) -> PPOResult:
         read = PromptsRead.of(self.examples, steps, self.config.batch, self.run_config.seed)
@@ -219,7 +221,7 @@ class PPOTrainer:
         return first
 
     @property
-    def _may_trust_sampler(self) -> bool:
+    def may_trust_sampler(self) -> bool:
         """Over a float32 trunk both ways agree; bfloat16 rounds a cached and a whole forward pass differently.
 
         What the sampler saw travels between processes with its samples, which is worth it on CPUs alone.

@@ -36,6 +36,7 @@ class Chunk:
         old, reference: Log-probabilities of the response tokens at sampling time, under policy and reference.
             Shape (B, R), nats, 0 where not kept.
         values: Critic's estimates at sampling time. Shape (B, R).
+        entropies: Entropy of the distribution each token was drawn from. Shape (B, R), nats; for the log alone.
         advantages, returns: What the update uses. Shape (B, R).
         counts: True at response tokens that enter loss and averages: kept, and of a scored response. Shape (B, R).
     """
@@ -84,8 +85,13 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class PolicyOutput:
-    """The policy on one chunk: log-probabilities (B, R), last hidden states of the kept positions (N, H), and the
-    mean entropy per kept position (B, R) when asked for."""
+    """The policy on one chunk.
+
+    Attributes:
+        logprobs: Log-probability of each response token. Shape (B, R), nats, 0 where not kept.
+        states: Last hidden states that predict the N kept tokens. Shape (N, H).
+        entropies: Entropy of each of those predictions, when asked for. Shape (B, R), nats, 0 where not kept.
+    """
 
     logprobs: Tensor
     states: Tensor

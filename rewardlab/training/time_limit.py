@@ -5,7 +5,6 @@ Such a run is not repeated to the bit: how many steps fit into a time depends on
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
 from rewardlab import processes
+from rewardlab.training.clock import now
 from rewardlab.training.schedule import factor_at
 
 
@@ -53,6 +53,4 @@ class TimeLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         control.should_training_stop = control.should_training_stop or self.is_over
 
     def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
+        return now(self._device)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from rewardlab.cli.main import app, run
-from rewardlab.config import ModelConfig
-from rewardlab.training import bench
-from rewardlab.training.bench import PHASES, PPOWork, bench_ppo, bench_sampler
+from rewardlab.config import LoraConfig, ModelConfig
+from rewardlab.models import Codec, scoring
+from rewardlab.models.shapes import SHAPES, random_trunk, word_tokenizer
+from rewardlab.training import bench_sampler as sampler_bench
+from rewardlab.training.bench import PHASES, PPOWork, bench_ppo
+from rewardlab.training.bench_sampler import bench_sampler
+from rewardlab.training.flops import Passes, Sizes, peak_tflops
 from rewardlab.training.learner import Learner
 from tests.support.models import tiny_llama
 
@@ -66,10 +72,11 @@ def test_the_sampler_is_timed_beside_generate(model: ModelConfig) -> None:
     assert found["stops"] == [2, 10]
     assert len(found["turns"]) == 3
     assert found["sampler_s"] == sorted(mine for mine, _ in found["turns"])[1]
+    assert found["generate_tokens_per_s"] == pytest.approx(30 / found["generate_s"], rel=0.1)  # 2 + 4 + 6 + 8 + 10
 
 
 def test_generate_draws_as_long_as_the_longest(model: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = bench._plain_model(model)
+    plain = sampler_bench._plain_model(model)
     lengths: list[int] = []
     original = plain.generate
 
@@ -79,7 +86,7 @@ def test_generate_draws_as_long_as_the_longest(model: ModelConfig, monkeypatch: 
         return drawn
 
     monkeypatch.setattr(plain, "generate", measuring)
-    bench._generate(plain, [[40, 41, 42]] * 3, [2, 4, 6])
+    sampler_bench._generate(plain, [[40, 41, 42]] * 3, [2, 4, 6])
     assert lengths == [6]
 
 
@@ -88,7 +95,87 @@ def test_the_command_prints_one_line_of_json(model: ModelConfig) -> None:
     done = CliRunner().invoke(app, ["bench", "ppo", "--model", model.name, "--dtype", "float32", *options])
     assert done.exit_code == 0, done.output
     [line] = done.stdout.splitlines()
-    assert {"sec_per_step", "peak_mib", "phases"} <= set(json.loads(line))
+    found = json.loads(line)
+    assert {"sec_per_step", "peak_mib", "phases", "tokens_per_s"} <= set(found)
+    assert (found["peak_tflops"], found["mfu"]) == (None, {})  # nobody knows what a CPU can do
+
+
+@pytest.fixture
+def tiny_shape(monkeypatch: pytest.MonkeyPatch) -> str:
+    sizes = {"vocab_size": 90, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    monkeypatch.setitem(SHAPES, "tiny", {**sizes, "num_attention_heads": 4, "num_key_value_heads": 2})
+    return "tiny"
+
+
+def test_a_random_shape_is_trained_with_as_many_tokens_as_were_drawn(
+    tiny_shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    original = scoring.score_rows
+
+    def spying(trunk: Any, role: str, rows: Any, batch: int = 32) -> list[float]:
+        read.extend(map(len, rows))
+        return original(trunk, role, rows, batch)
+
+    monkeypatch.setattr(scoring, "score_rows", spying)
+    config = ModelConfig(dtype="bfloat16", device="cpu")
+    work = PPOWork(**SMALL, value="adapter", reward="mixed")
+    found = bench_ppo(config, work, shape=tiny_shape, peak=1e-6)
+    assert (found["model"], found["dtype"]) == ("tiny, random weights", "bfloat16")
+    assert len(read) == 2 * 4 * 3  # reward models, rows, steps with the one left out
+    assert max(read) == 7 + 5 + 1  # an end token follows
+    assert fmean(read) > 7 + 5  # the four special tokens among ninety are not decoded when they are drawn
+    assert found["tokens_per_s"] == pytest.approx(4 * 5 / found["phases"]["generate"], rel=0.3)  # rounded to 1 ms
+    assert found["mfu"]["step"] == pytest.approx(found["tflop"]["step"] / (median(found["seconds"]) * 1e-6), rel=0.05)
+    assert set(found["tflop"]) == {*PHASES, "step"}
+
+
+def test_a_tokenizer_of_made_up_words_gives_back_what_it_decoded() -> None:
+    codec = Codec(word_tokenizer(50), 10)
+    ids = [4, 49, 4, 17, 30]
+    assert codec.response_ids(codec.decode(ids), end=False) == ids
+    assert (codec.pad_id, codec.eos_id) == (0, 2)
+
+
+def test_the_matrices_of_a_trunk_are_counted_once_and_without_adapters(tiny_shape: str) -> None:
+    """A layer: queries and output 32 x 32, keys and values 32 x 16, thrice 32 x 64; two layers, four heads of 8."""
+    trunk = random_trunk(tiny_shape, ModelConfig(dtype="float32", device="cpu"))
+    trunk.roles.add("policy", LoraConfig())
+    assert Sizes.of(trunk) == Sizes(2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 64), 2 * 4 * 8, 90 * 32)
+
+
+def test_operations_by_hand() -> None:
+    """A pass over T tokens with o logits takes 2 (10 T + T^2 + 5 o); backward as much again and 2 T^2 for attention."""
+    sizes = Sizes(matrices=10, attention=1, logits=5)
+    mixed = Passes(prompt=3, response=2, epochs=2, reward_models=2, has_value_adapter=True, trusts_sampler=False)
+    assert mixed.operations(sizes) == {
+        "generate": 2 * (40 + 16 + 10),
+        "score": 2 * 150,
+        "reference": 170,
+        "old": 170 + 150,
+        "update": 2 * ((2 * 170 + 50) + (2 * 150 + 50)),
+    }
+    rule = replace(mixed, reward_models=0, has_value_adapter=False, trusts_sampler=True).operations(sizes)
+    assert (rule["score"], rule["old"], rule["update"]) == (0, 0, 2 * 390)
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "tflops"),
+    [
+        ("NVIDIA H200", "bfloat16", 989),
+        ("NVIDIA H100 PCIe", "float32", 51),
+        ("NVIDIA H100 80GB HBM3", "bfloat16", 989),
+        ("NVIDIA A100-SXM4-80GB", "bfloat16", 312),
+        ("NVIDIA L40S", "bfloat16", 362),
+        ("NVIDIA L4", "bfloat16", 121),
+        ("NVIDIA A100-SXM4-80GB", "float16", None),
+        ("NVIDIA A100-SXM4-80GB MIG 3g.40gb", "bfloat16", None),
+        ("NVIDIA H100 NVL", "bfloat16", None),
+        ("Tesla T4", "bfloat16", None),
+    ],
+)
+def test_peaks_of_known_devices(device: str, dtype: str, tflops: float | None) -> None:
+    assert peak_tflops(device, dtype) == tflops
 
 
 def test_wrong_choices_are_named(model: ModelConfig, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -96,3 +183,5 @@ def test_wrong_choices_are_named(model: ModelConfig, capsys: pytest.CaptureFixtu
     assert "--reward 'best': expected one of rule, mixed" in capsys.readouterr().err
     assert run(["bench", "ppo", "--model", model.name, "--value", "both"]) == 2
     assert "ppo.value" in capsys.readouterr().err
+    assert run(["bench", "sampler", "--random-shape", "gpt-5"]) == 2
+    assert "--random-shape 'gpt-5': expected one of llama2-7b, smollm2-135m" in capsys.readouterr().err

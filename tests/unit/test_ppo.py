@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -182,6 +183,19 @@ def test_the_ledgers_totals_are_what_advantages_were_computed_from(
     assert any(row["shaped"]["kl"] for row in samples(tmp_path)[-8:])
     for row in samples(tmp_path):
         assert sum(row["shaped"].values()) == pytest.approx(row["total"], abs=1e-5)
+
+
+def test_beta_follows_the_kl_of_each_step(tmp_path: Path) -> None:
+    """From 0.1, eight responses of a horizon of 80: a fifth too little is two hundredths less, none at first."""
+    ppo_trainer(tmp_path, early_letters, steps=3, kl_coef=0.1, kl_target=0.5, kl_horizon=80).train()
+    rows = metrics(tmp_path)
+    expected = [0.1]
+    for row in rows[:2]:
+        expected.append(expected[-1] * (1 + max(-0.2, min(0.2, row["policy/kl"] / 0.5 - 1)) * 8 / 80))
+    assert expected[1] == pytest.approx(0.098)
+    assert [row["policy/kl_coef"] for row in rows] == pytest.approx(expected)
+    penalties = [fmean(row["shaped"]["kl"] for row in samples(tmp_path) if row["step"] == step) for step in (1, 2, 3)]
+    assert penalties == pytest.approx([-b * row["policy/kl"] for b, row in zip(expected, rows, strict=True)], abs=1e-6)
 
 
 def test_advantages_are_whitened_over_the_whole_batch(tmp_path: Path) -> None:

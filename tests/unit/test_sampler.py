@@ -220,6 +220,14 @@ def test_a_long_stop_string_is_found_behind_many_tokens(trunk: Trunk) -> None:
     assert found.text == "zqzq" * 6 + stop
 
 
+def test_a_stop_string_whose_last_character_is_several_tokens_is_found(trunk: Trunk) -> None:
+    script = trunk.codec.response_ids("zq\u20aczq", end=False)
+    assert [trunk.codec.decode([token]) for token in script] == ["z", "q", *["\ufffd"] * 3, "z", "q"]
+    trunk.logits = scripted(script, vocabulary=399)  # type: ignore[method-assign]
+    found = sample(trunk, PROMPTS[:1], KEYS[:1], SamplingConfig(60, temperature=0, stop=("\u20ac",)), None)[0]
+    assert (found.text, found.is_finished) == ("zq\u20ac", True)
+
+
 @pytest.mark.parametrize("pad", ["<eos>", None, "<pad>"])
 def test_padding_is_never_the_end_token(tmp_path: Path, pad: str | None) -> None:
     tokenizer = tiny_tokenizer(chat=False, pad=pad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -222,10 +223,10 @@ def test_a_resumed_run_measures_after_the_same_steps_of_its_budget(
     interrupted = trainer(model, tmp_path / "cut", **settings)
     record = interrupted._record
 
-    def cut(step: int, *rest: Any) -> None:
+    def cut(step: int, *rest: Any) -> Mapping[str, float]:
         if step == 7:
             raise Cut
-        record(step, *rest)
+        return record(step, *rest)
 
     monkeypatch.setattr(interrupted, "_record", cut)
     with pytest.raises(Cut):
