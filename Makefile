@@ -1,4 +1,5 @@
-# make install: the environment · make demo: the comparison · make results: README's table · make claims: the page of the claims · make test: check + tests
+# make install: the environment · make demo: the comparison · make results: README's table, an hour
+# make claims: the page of the claims, from the results · make test: check + tests
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -19,7 +20,7 @@ demo: $(STAMP)
 	$(BIN)/rewardlab suite run experiments/demo.toml
 
 results: $(STAMP)
-	$(BIN)/rewardlab suite run experiments/results.toml --jobs 2
+	$(BIN)/rewardlab suite run experiments/claims-sandbox.toml --jobs 2 --out experiments/results/claims-sandbox
 
 claims: $(STAMP)
 	$(BIN)/python -m rewardlab.reports.claims_page experiments/claims/claims.toml experiments/results/*/claims.json > claims.part

@@ -27,7 +27,7 @@ PACKAGE_DATA = (
     "annotations/filter/rows.jsonl",
     *(f"reports/assets/{name}" for name in ("report.html.j2", "report.css", "report.js", "chart.css")),
     "suites/demo.toml",
-    "suites/results.toml",
+    "suites/claims-sandbox.toml",
     *(f"annotations/{task}/{kind}.jsonl" for task in BUNDLED if task != "cola" for kind in ("rationales", "rankings")),
     *(f"tasks/bundled/{task}.jsonl" for task in BUNDLED),
 )
@@ -103,10 +103,12 @@ def test_package_data_is_inside_and_nothing_else(wheel: Path) -> None:
 
 
 def test_every_suite_of_the_checkout_travels(wheel: Path) -> None:
-    """Those that the package's own commands and README name; others need data that a wheel has not."""
+    suites = sorted((ROOT / "experiments").glob("*.toml"))
     with zipfile.ZipFile(wheel) as archive:
-        for name in ("demo.toml", "results.toml"):
-            assert archive.read(f"rewardlab/suites/{name}") == (ROOT / "experiments" / name).read_bytes()
+        assert [
+            suite.name for suite in suites if archive.read(f"rewardlab/suites/{suite.name}") != suite.read_bytes()
+        ] == []
+    assert "demo.toml" in [suite.name for suite in suites]
 
 
 def test_the_package_comes_from_the_wheel(installed: Path, empty: Path) -> None:
