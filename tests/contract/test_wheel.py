@@ -137,7 +137,7 @@ def test_pairs_of_a_real_task(installed: Path, empty: Path) -> None:
 def test_the_plan_as_typed(installed: Path, empty: Path) -> None:
     done = run(installed, empty, "-m", "rewardlab", "ppo", "--reward", "mixed", "--lambda", "5", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("[to run]") == 8
+    assert done.stdout.count("[to run]") == 9
     assert list(empty.iterdir()) == []
 
 
@@ -157,4 +157,4 @@ def test_ppo_on_the_mixed_reward(installed: Path, empty: Path) -> None:
 def test_the_demo_is_found_without_the_checkout(installed: Path, empty: Path) -> None:
     done = run(installed, empty, "-m", "rewardlab", "suite", "run", "experiments/demo.toml", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("[to run]") == 8
+    assert done.stdout.count("[to run]") == 9
