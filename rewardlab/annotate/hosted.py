@@ -105,7 +105,13 @@ class OpenAIAnnotator:
         """A fresh client; retries are ours, so the SDK's are off."""
         from openai import AsyncOpenAI, DefaultAioHttpClient
 
-        return AsyncOpenAI(
+        class Client(AsyncOpenAI):
+            """Does not describe this machine in each request: six headers that cost 3 % of the rate."""
+
+            def platform_headers(self) -> dict[str, str]:
+                return {}
+
+        return Client(
             api_key=self._secret,
             base_url=self.config.base_url,
             timeout=self.config.timeout_s,

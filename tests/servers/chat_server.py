@@ -56,6 +56,7 @@ class ChatServer(HttpServer):
     Attributes:
         seen: How often each request body came, by its text.
         bodies: Every request body, in the order they came.
+        headers: Every header name that came, in lower case.
         times: When each came, seconds.
         in_flight_peak: Most requests that were being answered at the same moment.
         batches: The files and batches.
@@ -65,6 +66,7 @@ class ChatServer(HttpServer):
         super().__init__(self._respond, port)
         self.seen: Counter[str] = Counter()
         self.bodies: list[dict[str, Any]] = []
+        self.headers: set[str] = set()
         self.times: list[float] = []
         self.in_flight = 0
         self.in_flight_peak = 0
@@ -96,6 +98,7 @@ class ChatServer(HttpServer):
         self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
         try:
             body = request.json()
+            self.headers.update(request.headers)
             behaviour = self._note(behaviour, body)
             if behaviour == "slow":
                 await asyncio.sleep(SLOW_S)

@@ -56,6 +56,12 @@ def test_an_answer_is_returned_with_its_tokens(server: ChatServer, tmp_path: Pat
     assert server.bodies[0]["messages"][0]["content"].startswith("Movie review: film number 0")
 
 
+def test_requests_do_not_describe_the_machine(server: ChatServer, tmp_path: Path) -> None:
+    annotator(server, "ok", tmp_path).rationales(requests(1))
+    assert "authorization" in server.headers
+    assert not server.headers & {"x-stainless-os", "x-stainless-arch", "x-stainless-runtime-version"}
+
+
 @pytest.mark.parametrize(
     ("behaviour", "outcome", "asked"),
     [
