@@ -1,28 +1,22 @@
-"""What a run is made of: frozen sections, read from TOML and the command line, and their fingerprint.
+"""What a run is made of: frozen sections, and the fingerprint of what is in them.
 
-Precedence: built-in < the model's own preset < ``rewardlab.toml`` < ``--preset`` < command line; a preset that the
-file names stands below the file's other keys. Every field has one description, which ``--help`` and the
-documentation read. All problems are reported at once.
+Every field has one description, which ``--help`` and the documentation read. How the values get here, from files and
+the command line, stands in ``config_loading.py``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rewardlab.errors import ConfigError
-from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS, RM_PRESETS
+from rewardlab.presets import RM_PRESETS
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
-CONFIG_FILE = "rewardlab.toml"
-NO_FILE = Path("-")
-"""Given in place of a file to read none."""
 TINY_MODEL = "sandbox-tiny"
 NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationale": 256}
 """Longest response per answer format, tokens (PPO-NLU section 5.1; RLLR's scripts)."""
@@ -295,94 +289,7 @@ class RunConfig(Section):
         return self.init or ("sft-rationale" if self.format == "rationale" else "sft")
 
 
-def load_config(overrides: Mapping[str, Any] | None = None, file: Path | None = None) -> RunConfig:
-    """Build the run configuration.
-
-    Args:
-        overrides: Dotted key -> value, as the command line gives them; None values are left out.
-        file: TOML file; None reads ``rewardlab.toml`` in the current folder when it exists, :data:`NO_FILE` reads none.
-    Raises:
-        ConfigError: All problems, each with its key, the value found and what was expected.
-    """
-    from_file = _read_toml(file)
-    given = _nest({key: value for key, value in (overrides or {}).items() if value is not None})
-    asked = _merge(from_file, given)
-    model = asked.get("model", {}).get("name", TINY_MODEL) if isinstance(asked.get("model", {}), dict) else TINY_MODEL
-    layers = [MODEL_PRESETS.get(str(model), {}), _preset_of(from_file), from_file, _preset_of(given), given]
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged = _merge(merged, layer)
-    return _validated(merged)
-
-
-def parse_setting(text: str) -> tuple[str, Any]:
-    """Read one ``--set key=value``; values are TOML, bare words are strings.
-
-    >>> parse_setting("ppo.clip_ratio=0.1")
-    ('ppo.clip_ratio', 0.1)
-    """
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"--set {text!r}: expected key=value, such as --set ppo.clip_ratio=0.1")
-    try:
-        table = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        table = {}
-    return key.strip(), table["value"] if list(table) == ["value"] else value.strip()
-
-
 def fingerprint(payload: Any) -> str:
     """Twelve hexadecimal digits that change when anything in ``payload`` (JSON-ready) changes."""
     text = json.dumps(payload, sort_keys=True, default=str, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _read_toml(file: Path | None) -> dict[str, Any]:
-    if file is NO_FILE:
-        return {}
-    path = file or Path(CONFIG_FILE)
-    if file is None and not path.exists():
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give an existing TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-
-
-def _preset_of(layer: Mapping[str, Any]) -> Mapping[str, Any]:
-    return PPO_PRESETS.get(str(layer.get("preset")), {})
-
-
-def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys as sections; raises ConfigError when a key is both a value and a section."""
-    nested: dict[str, Any] = {}
-    for dotted, value in flat.items():
-        inside = next((key for key in flat if key.startswith(f"{dotted}.")), None)
-        if inside and not isinstance(value, Mapping):
-            raise ConfigError(f"configuration: {dotted} is given as {value!r} and as a section, in {inside}; keep one")
-        for part in reversed(dotted.split(".")):
-            value = {part: value}
-        nested = _merge(nested, value)
-    return nested
-
-
-def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """``high`` over ``low``, section by section."""
-    merged = dict(low)
-    for key, value in high.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _validated(values: Mapping[str, Any]) -> RunConfig:
-    try:
-        return RunConfig.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}, found {item['input']!r}"
-            for item in error.errors()
-        )
-        raise ConfigError(f"configuration: {problems}") from error

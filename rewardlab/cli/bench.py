@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rewardlab.config import NO_FILE, ModelConfig, load_config, parse_setting
+from rewardlab.config import ModelConfig
+from rewardlab.config_loading import NO_FILE, load_config, parse_setting
 
 app = typer.Typer(help="Measure speed and memory on work of a fixed size.", no_args_is_help=True)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rewardlab.config import load_config, parse_setting
+from rewardlab.config_loading import load_config, parse_setting
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from rewardlab.cli.options import Request
-from rewardlab.config import NO_FILE, RunConfig, load_config
+from rewardlab.config import RunConfig
+from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError, RunFolderError
 from rewardlab.runs import read_json
 

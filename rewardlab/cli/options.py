@@ -11,7 +11,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from rewardlab.config import RunConfig, load_config, parse_setting
+from rewardlab.config import RunConfig
+from rewardlab.config_loading import load_config, parse_setting
 from rewardlab.types import AnswerFormat
 
 RUNS = Path("runs")

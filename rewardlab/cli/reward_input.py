@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.rewards import RewardContext, RewardPlan
 from rewardlab.tasks import resolve_task

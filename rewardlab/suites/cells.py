@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rewardlab.config import RunConfig, load_config
+from rewardlab.config import RunConfig
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.scope import each_task

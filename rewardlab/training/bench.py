@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from rewardlab.config import NO_FILE, ModelConfig, RunConfig, load_config
+from rewardlab.config import ModelConfig, RunConfig
+from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError
 from rewardlab.models import Codec, SamplingConfig, Trunk, load_trunk
 from rewardlab.models.heads import ScalarHead

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.doctor.examine import CHECKS, examine
 from rewardlab.doctor.patient import Patient
 from rewardlab.doctor.verdict import Verdict

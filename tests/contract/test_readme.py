@@ -13,7 +13,8 @@ import pytest
 import typer
 
 from rewardlab.cli.main import USAGE_ERROR, app
-from rewardlab.config import TINY_MODEL, RewardConfig, load_config, parse_setting
+from rewardlab.config import TINY_MODEL, RewardConfig
+from rewardlab.config_loading import load_config, parse_setting
 from rewardlab.rewards import plan_reward
 from rewardlab.rewards.registry import rewards
 from rewardlab.suites.cells import cells

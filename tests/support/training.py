@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rewardlab.config import RunConfig, load_config
+from rewardlab.config import RunConfig
+from rewardlab.config_loading import load_config
 from rewardlab.models.trunk import Trunk, load_trunk
 from rewardlab.rewards.ledger import Ledger
 from rewardlab.runs import RunFolder

@@ -12,7 +12,7 @@ import yaml
 
 from rewardlab import processes
 from rewardlab.cli.main import run as command_line
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline
 from rewardlab.runs import read_json, read_jsonl

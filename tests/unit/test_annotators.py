@@ -12,7 +12,8 @@ from rewardlab.annotate.pairwise import agreement, places_from_margins
 from rewardlab.annotate.prompting import judge_request, ranking_example, ranking_request, rationale_request
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.template import TemplateAnnotator
-from rewardlab.config import AnnotateConfig, ModelConfig, RunConfig, load_config
+from rewardlab.config import AnnotateConfig, ModelConfig, RunConfig
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.tasks import tasks
 from rewardlab.types import Example

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.pipeline import Pipeline
 from rewardlab.tasks import GROUPS, resolve_tasks, tasks

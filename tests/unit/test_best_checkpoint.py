@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rewardlab.cli import stages as commands
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.hacking import Alarm
 from rewardlab.pipeline import Pipeline

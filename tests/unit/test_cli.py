@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rewardlab.cli import main as cli
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.errors import RewardlabError
 from rewardlab.pipeline import Pipeline
 from rewardlab.runs import read_json, write_json

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rewardlab import config as module
-from rewardlab.config import CONFIG_FILE, RunConfig, fingerprint, load_config, parse_setting
+from rewardlab import config_loading
+from rewardlab.config import RunConfig, fingerprint
+from rewardlab.config_loading import CONFIG_FILE, load_config, parse_setting
 from rewardlab.errors import ConfigError
 from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS
 
@@ -42,8 +43,10 @@ class TestPrecedence:
 
     @pytest.fixture(autouse=True)
     def _presets(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "MODEL_PRESETS", {"sandbox-tiny": {"ppo": {"lr": 1e-3}, "sft": {"lr": 2e-3}}})
-        monkeypatch.setattr(module, "PPO_PRESETS", {"ppo-nlu": {"ppo": {"lr": 9e-6, "ppo_epochs": 4}}})
+        monkeypatch.setattr(
+            config_loading, "MODEL_PRESETS", {"sandbox-tiny": {"ppo": {"lr": 1e-3}, "sft": {"lr": 2e-3}}}
+        )
+        monkeypatch.setattr(config_loading, "PPO_PRESETS", {"ppo-nlu": {"ppo": {"lr": 9e-6, "ppo_epochs": 4}}})
 
     def test_built_in(self) -> None:
         assert load_config({"model.name": HUB_MODEL}).ppo.lr == 1e-5

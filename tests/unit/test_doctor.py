@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rewardlab.cli import main as cli
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.doctor import forward, sampling, tokens, update
 from rewardlab.doctor.examine import CHECKS
 from rewardlab.doctor.patient import Letters, Patient

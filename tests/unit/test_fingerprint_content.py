@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rewardlab.cli.main import run
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.pipeline import Pipeline, Stage
 from rewardlab.rewards.functions import load_reference, source_hash
 from rewardlab.rewards.registry import find_reward

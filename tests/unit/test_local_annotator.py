@@ -12,7 +12,7 @@ from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.local import LocalAnnotator, _raw
 from rewardlab.annotate.prompting import VERDICTS, judge_request
 from rewardlab.annotate.verdicts import verdict_margins
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.models import Sample
 from rewardlab.types import Example
 from tests.support.models import tiny_llama, tiny_tokenizer

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pairs.bias import EQUAL, turn
 from rewardlab.pairs.label_sensitive import Built

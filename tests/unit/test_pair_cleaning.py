@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.config import RunConfig, load_config
+from rewardlab.config import RunConfig
+from rewardlab.config_loading import load_config
 from rewardlab.errors import AnnotationError
 from rewardlab.pairs.cleaning import clean
 from rewardlab.pairs.duplicates import outcomes

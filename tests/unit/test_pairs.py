@@ -12,7 +12,8 @@ import pytest
 from rewardlab.annotate.base import Annotation, Progress, Ranking, RankingRequest, silent
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.stage import run_annotate
-from rewardlab.config import RunConfig, load_config
+from rewardlab.config import RunConfig
+from rewardlab.config_loading import load_config
 from rewardlab.errors import AnnotationError, InputError
 from rewardlab.pairs.files import read_pairs
 from rewardlab.pairs.rationale_sensitive import RankedSamples, pairs_from_ranking, rank_samples

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rewardlab.cli import main as cli
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.suites.file import Suite, load_suite
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError, InputError, RewardlabError, RunFolderError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.pipeline import Pipeline, Runner, Stage, check

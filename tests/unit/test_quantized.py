@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from rewardlab.cli import main as cli
-from rewardlab.config import LoraConfig, ModelConfig, load_config
+from rewardlab.config import LoraConfig, ModelConfig
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ModelError
 from rewardlab.models import Trunk, load_trunk, quantized
 from rewardlab.models.names import model_identity, trunk_identity

@@ -12,7 +12,7 @@ import pytest
 
 from rewardlab.cli.evaluated import eval_stage
 from rewardlab.cli.options import Request
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.pipeline.scope import each_task

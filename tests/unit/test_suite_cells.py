@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from rewardlab.annotate.preview import Preview
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.pipeline import rows
 from rewardlab.pipeline.stage import Stage, Work

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rewardlab.config import load_config
+from rewardlab.config_loading import load_config
 from rewardlab.pipeline.stage import Work
 from rewardlab.pipeline.work import preferences
 from rewardlab.pipeline.work.preferences import _drawn_answers, _sampled_rows
