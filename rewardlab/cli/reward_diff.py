@@ -13,7 +13,7 @@ from rewardlab.cli.reward_input import AnswerRows, AnswerSource, reward_context
 from rewardlab.cli.reward_score import BATCH, writer
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
-from rewardlab.metrics import Interval
+from rewardlab.intervals import Interval
 from rewardlab.rewards import build_reward, plan_reward
 from rewardlab.rewards.difference import (
     Disagreement,

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardlab.metrics import Interval, mean_interval
+from rewardlab.intervals import Interval, mean_interval
 from rewardlab.models.scoring import load_scorers
 from rewardlab.rewards import RewardContext
 from rewardlab.rewards.calibration import CAPPED, parse_lambda, resolve_lambda

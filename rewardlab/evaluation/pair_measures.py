@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rewardlab.metrics import mean_interval
+from rewardlab.intervals import mean_interval
 from rewardlab.types import Label, Pair
 
 Floats = NDArray[np.float64]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from rewardlab import metrics
 from rewardlab.errors import DataError
+from rewardlab.intervals import bootstrap_interval, item_seed, mean_interval
 from rewardlab.tasks.task import Task, parse_response, prompt_of, tasks
 from rewardlab.types import Example, Label
 
@@ -104,18 +104,18 @@ def measure_cell(predictions: Sequence[Prediction], *, bootstrap: int = 1000) ->
     predictions = sorted(predictions, key=lambda row: row.id)
     task = tasks.get(predictions[0].task)
     gold, answers = [row.gold for row in predictions], [row.answer for row in predictions]
-    seed = metrics.item_seed(predictions[0].column, tuple(row.id for row in predictions), tuple(gold))
+    seed = item_seed(predictions[0].column, tuple(row.id for row in predictions), tuple(gold))
     qualities = [row.quality for row in predictions if row.quality is not None]
     return {
         "n": len(predictions),
         "metrics": {
-            name: metrics.bootstrap_interval(name, gold, answers, task, resamples=bootstrap, seed=seed).to_json()
+            name: bootstrap_interval(name, gold, answers, task, resamples=bootstrap, seed=seed).to_json()
             for name in task.metrics
         },
         "malformed": _share([row.is_malformed for row in predictions]),
         "strict_malformed": _share([row.strict is None for row in predictions]),
         "unfinished": _share([not row.finished for row in predictions]),
-        "quality": metrics.mean_interval(qualities, resamples=bootstrap, seed=seed).to_json() if qualities else None,
+        "quality": mean_interval(qualities, resamples=bootstrap, seed=seed).to_json() if qualities else None,
         "labels": list(task.labels),
         "numeric_range": task.numeric_range,
     }

@@ -12,7 +12,7 @@ from itertools import combinations
 from statistics import fmean, median
 from typing import Any
 
-from rewardlab.metrics import Interval, mean_interval
+from rewardlab.intervals import Interval, mean_interval
 from rewardlab.pairs.rationale_sensitive import pair_kind
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Label, Pair

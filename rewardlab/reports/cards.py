@@ -18,7 +18,8 @@ import numpy as np
 
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.pair_measures import JUDGED_FILE, wins
-from rewardlab.metrics import Floats, item_seed, resample_counts
+from rewardlab.intervals import item_seed, resample_counts
+from rewardlab.metrics import Floats
 from rewardlab.reports.rewards import TEST_SETS, Place
 from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, within
 from rewardlab.reports.table import AVERAGE

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rewardlab.evaluation.judge import Contest, Verdict
-from rewardlab.metrics import Interval, mean_interval
+from rewardlab.intervals import Interval, mean_interval
 from rewardlab.reports.differences import p_text
 from rewardlab.reports.significance import SIGNIFICANT, mcnemar
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.evaluation.judge import Contest, Verdict
-from rewardlab.metrics import item_seed, resample_counts
+from rewardlab.intervals import item_seed, resample_counts
 from rewardlab.reports.blocks import Block, Table, Text
 from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
 from rewardlab.reports.collect import EvalRun

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewardlab.evaluation.lambda_sweep import Row
-from rewardlab.metrics import Interval
+from rewardlab.intervals import Interval
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid
 from rewardlab.reports.table import shown_value
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from rewardlab.errors import RewardlabError
-from rewardlab.metrics import Floats, item_seed, resample_counts
+from rewardlab.intervals import item_seed, resample_counts
+from rewardlab.metrics import Floats
 from rewardlab.pairs.files import SAMPLES_FILE
 from rewardlab.pairs.statistics import kind_shares
 from rewardlab.reports.blocks import Block, Sentences, Text, Told

@@ -26,7 +26,8 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from rewardlab.errors import InputError
-from rewardlab.metrics import LEVEL, METRICS, Floats, item_seed, percentile_interval, resample_counts
+from rewardlab.intervals import LEVEL, item_seed, percentile_interval, resample_counts
+from rewardlab.metrics import METRICS, Floats
 from rewardlab.reports.cells import CACHED_CELLS, CellData, coded
 
 Basis = Literal["items", "seeds and items"]

@@ -14,7 +14,8 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import kendalltau, rankdata
 
-from rewardlab.metrics import METRICS, Coded, Floats, Interval, draw_counts, mean_interval, percentile_interval
+from rewardlab.intervals import Interval, draw_counts, mean_interval, percentile_interval
+from rewardlab.metrics import METRICS, Coded, Floats
 from rewardlab.types import Example, Score
 
 PAIRED_ANSWERS = 100

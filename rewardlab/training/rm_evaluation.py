@@ -14,7 +14,7 @@ from statistics import fmean, pstdev, quantiles
 
 from rewardlab.config import NEW_TOKENS, ModelConfig
 from rewardlab.errors import DataError
-from rewardlab.metrics import mean_interval
+from rewardlab.intervals import mean_interval
 from rewardlab.models import Codec, Trunk
 from rewardlab.models.scoring import SFT_SCORES_FILE, score_rows
 from rewardlab.pairs.statistics import baselines

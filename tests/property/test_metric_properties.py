@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardlab.metrics import CORRELATIONS, METRICS, bootstrap_interval, paired_bootstrap_difference, score_predictions
+from rewardlab.intervals import bootstrap_interval, paired_bootstrap_difference
+from rewardlab.metrics import CORRELATIONS, METRICS, score_predictions
 
 
 @dataclass(frozen=True)

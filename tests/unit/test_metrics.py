@@ -11,16 +11,15 @@ import sklearn.metrics
 
 from rewardlab import metrics
 from rewardlab.errors import ConfigError, DataError, UnknownNameError
-from rewardlab.metrics import (
+from rewardlab.intervals import (
     Interval,
     bootstrap_interval,
     crossed_bootstrap_difference,
-    encode,
     mean_interval,
     paired_bootstrap_difference,
     resample_counts,
-    score_predictions,
 )
+from rewardlab.metrics import encode, score_predictions
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewardlab.metrics import Floats, resample_counts
+from rewardlab.intervals import resample_counts
+from rewardlab.metrics import Floats
 from rewardlab.reports.cells import CellData
 from rewardlab.reports.collect import cells_by_seed, load_eval
 from rewardlab.reports.comparison import compare_sides
