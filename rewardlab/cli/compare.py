@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,11 @@ import typer
 from rewardlab.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rewardlab.reports.collect import EvalRun
     from rewardlab.reports.differences import Gain
+    from rewardlab.reports.table import ComparisonTable
 
 MOST_SENTENCES = 12
 """More comparisons than these are told in short."""
@@ -58,10 +62,8 @@ def compare(
         raise InputError("compare: no runs given; name evaluation folders, or a folder of runs such as runs/")
     from rich.console import Console
 
-    from rewardlab.reports.budgets import budget_lines, budgets_grid, ppo_spent
     from rewardlab.reports.collect import collect
     from rewardlab.reports.differences import default_against, gains
-    from rewardlab.reports.render import notes, rich_grid, to_rich
     from rewardlab.reports.table import DECODINGS, build_table
     from rewardlab.reports.tradeoffs import headline
 
@@ -69,32 +71,70 @@ def compare(
     decodings = DECODINGS if decoding is DecodingChoice.BOTH else (decoding.value,)
     table = build_table(collected.runs, convention=convention.value, decodings=decodings, warnings=collected.warnings)
     console = Console()
+    _print_table(console, table)
+    _print_budgets(console, table)
+    found = gains(table, default_against(table) if against is None else against)
+    _print_lines(console, _told(found, headline(table)))
+    if out is not None:
+        _write_table(console, out, table, found, paths)
+    if html is not None:
+        _write_page(console, html, table, found, collected.runs, paths)
+
+
+def _print_table(console: Console, table: ComparisonTable) -> None:
+    from rewardlab.reports.render import notes, to_rich
+
     console.print(*to_rich(table, console.width), sep="\n")
-    for line in notes(table):
-        console.print(line, style="dim", markup=False, highlight=False)
+    _print_lines(console, notes(table), style="dim")
+
+
+def _print_budgets(console: Console, table: ComparisonTable) -> None:
+    """What PPO spent, where a method of the table is PPO."""
+    from rewardlab.reports.budgets import budget_lines, budgets_grid, ppo_spent
+    from rewardlab.reports.render import rich_grid
+
     if ppo_spent(table):
         console.print(rich_grid(budgets_grid(table, of_ppo_alone=True)))
-        for line in budget_lines(table):
-            console.print(line, style="dim", markup=False, highlight=False)
-    found = gains(table, default_against(table) if against is None else against)
-    for line in _told(found, headline(table)):
-        console.print(line, markup=False, highlight=False)
-    if out is not None:
-        from rewardlab.reports.files import write_comparison
+        _print_lines(console, budget_lines(table), style="dim")
 
-        written = write_comparison(table, found, paths, out)
-        console.print(f"written: {', '.join(map(str, written))}", markup=False, highlight=False, soft_wrap=True)
-    if html is not None:
-        from rewardlab.reports.cards import load_cards
-        from rewardlab.reports.judged_runs import judged_folders, load_judged
-        from rewardlab.reports.page import write_page
-        from rewardlab.reports.related import related
-        from rewardlab.reports.sections import Report
 
-        behind, judged = related(collected.runs, paths), load_judged(judged_folders(collected.runs))
-        cards = load_cards(behind.card)
-        report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
-        console.print(f"written: {write_page(html, report)}", markup=False, highlight=False, soft_wrap=True)
+def _write_table(
+    console: Console, out: Path, table: ComparisonTable, found: Sequence[Gain], paths: Sequence[Path]
+) -> None:
+    """The table, its differences and its curves into the folder ``out``."""
+    from rewardlab.reports.files import write_comparison
+
+    _print_written(console, *write_comparison(table, found, paths, out))
+
+
+def _write_page(
+    console: Console,
+    html: Path,
+    table: ComparisonTable,
+    found: Sequence[Gain],
+    runs: Sequence[EvalRun],
+    paths: Sequence[Path],
+) -> None:
+    """The whole report, with the runs behind the evaluations, into the file ``html``."""
+    from rewardlab.reports.cards import load_cards
+    from rewardlab.reports.judged_runs import judged_folders, load_judged
+    from rewardlab.reports.page import write_page
+    from rewardlab.reports.related import related
+    from rewardlab.reports.sections import Report
+
+    behind, judged = related(runs, paths), load_judged(judged_folders(runs))
+    cards = load_cards(behind.card)
+    report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
+    _print_written(console, write_page(html, report))
+
+
+def _print_lines(console: Console, lines: Iterable[str], style: str | None = None) -> None:
+    for line in lines:
+        console.print(line, style=style, markup=False, highlight=False)
+
+
+def _print_written(console: Console, *files: Path) -> None:
+    console.print(f"written: {', '.join(map(str, files))}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _told(found: Sequence[Gain], column: str) -> Iterator[str]:

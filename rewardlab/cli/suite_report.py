@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from rewardlab.reports.cards import load_cards
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.collect import load_eval
 from rewardlab.reports.page import SuiteFacts, write_report
-from rewardlab.reports.suite import suite_sections
+from rewardlab.reports.suite import Choice, suite_sections
 from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell, distinct, stages_of
 from rewardlab.suites.file import Suite
@@ -31,14 +31,8 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
     write_record(out, suite, board, root)
     done, found = board.finished(), choices(board.cells, root)
     times = stage_times(done, root)
-    for title, taken in times.items():
-        typer.echo(f"{sum(seconds for _, seconds in taken):8.1f} s  {title}")
-    for line in found:
-        typer.echo(str(line))
-    folders = [path for cell in done for path in cell.evaluations(root)]
-    ppo, rm, pairs, cards = (
-        [stage.folder(root).path for stage in stages_of(done, kind)] for kind in ("ppo", "rm", "pairs", "card")
-    )
+    _print_times(times, found)
+    folders, cards = [path for cell in done for path in cell.evaluations(root)], _folders(done, "card", root)
     if not folders and not cards:
         typer.echo("no cell was evaluated, so there is no table")
         return
@@ -50,9 +44,9 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
     page = write_report(
         out,
         folders,
-        ppo,
-        rm,
-        pairs,
+        _folders(done, "ppo", root),
+        _folders(done, "rm", root),
+        _folders(done, "pairs", root),
         times,
         card_runs=cards,
         command=f"rewardlab suite run ({suite.name})",
@@ -60,6 +54,19 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
         suite=_facts(suite, done),
     )
     typer.echo(f"report: {page} and {page.with_suffix('.html').name} beside it")
+
+
+def _print_times(times: Mapping[str, Sequence[tuple[Path, float]]], found: Sequence[Choice]) -> None:
+    """The seconds of each stage, then what each grid chose."""
+    for title, taken in times.items():
+        typer.echo(f"{sum(seconds for _, seconds in taken):8.1f} s  {title}")
+    for choice in found:
+        typer.echo(str(choice))
+
+
+def _folders(done: Sequence[Cell], kind: str, root: Path) -> list[Path]:
+    """Of the stages of one kind."""
+    return [stage.folder(root).path for stage in stages_of(done, kind)]
 
 
 def _facts(suite: Suite, done: Sequence[Cell]) -> SuiteFacts:

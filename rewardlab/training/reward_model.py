@@ -119,30 +119,59 @@ def train_reward_model(
     _log_fit(kind, encoded)
     plan = plan_steps(config.rm, _pairs_in_epoch(config, encoded))
     recorder = Several(FolderRecorder(folder), progress or Silent())
-    model, outcome = _fit(
-        trunk, config, encoded.pairs, plan, f"{kind} reward model", recorder, folder.path / CHECKPOINTS
-    )
+    stage, checkpoints = f"{kind} reward model", folder.path / CHECKPOINTS
+    model, outcome = _fit(trunk, config, encoded.pairs, plan, stage, recorder, checkpoints)
     trunk.roles.save(ROLE, folder.path / ADAPTER)
     shared = shared_result(trunk, outcome)
     if not processes.is_main():
         return shared
-    if processes.is_sharded():  # the main process measures alone, and cannot without the others' pieces
-        trunk = load_trunk(config.model, sft_adapter)
-        trunk.roles.load(ROLE, folder.path / ADAPTER)
-    else:
-        check_stored(trunk, model, encoded.pairs[:4], folder.path / ADAPTER)
+    trunk = _whole(trunk, model, config, sft_adapter, encoded.pairs, folder.path / ADAPTER)
     return {
         "kind": kind,
+        **_needed_to_load(folder, config, sft_adapter),
+        **_counted(config, encoded),
+        "accuracy": evaluate(trunk, ROLE, encode, [item.pair for item in encoded.pairs], held_out, samples),
+        "sft_scores": _calibrated(folder.path, trunk, samples, encoded.pairs, config.rm.sft_samples),
+        **shared,
+    }
+
+
+def _whole(
+    trunk: Trunk,
+    model: PairModel,
+    config: RunConfig,
+    sft_adapter: Path | None,
+    pairs: Sequence[EncodedPair],
+    adapter: Path,
+) -> Trunk:
+    """The trunk to measure with: the trained one where one process holds all of it, else one loaded with ``adapter``.
+
+    The main process measures alone, and cannot without the others' pieces.
+    """
+    if not processes.is_sharded():
+        check_stored(trunk, model, pairs[:4], adapter)
+        return trunk
+    loaded = load_trunk(config.model, sft_adapter)
+    loaded.roles.load(ROLE, adapter)
+    return loaded
+
+
+def _needed_to_load(folder: RunFolder, config: RunConfig, sft_adapter: Path | None) -> dict[str, Any]:
+    """What scoring needs of the trunk to load the stored model again."""
+    return {
         "model": config.model.model_dump(mode="json") | {"dtype": resolve_dtype(config.model)},
         "sft_adapter": relative_path(sft_adapter, folder.path) if sft_adapter else None,
         "trunk_files": trunk_identity(config.model, sft_adapter),
+    }
+
+
+def _counted(config: RunConfig, encoded: EncodedPairs) -> dict[str, int]:
+    """How many pairs were trained on, in an epoch, with their text cut, and left out."""
+    return {
         "pairs": len(encoded.pairs),
         "pairs_in_epoch": _pairs_in_epoch(config, encoded),
         "shortened": encoded.shortened,
         "dropped": encoded.dropped,
-        "accuracy": evaluate(trunk, ROLE, encode, [item.pair for item in encoded.pairs], held_out, samples),
-        "sft_scores": _calibrated(folder.path, trunk, samples, encoded.pairs, config.rm.sft_samples),
-        **shared,
     }
 
 
