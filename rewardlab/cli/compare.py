@@ -49,7 +49,8 @@ def compare(
         Path | None, typer.Option(metavar="FILE", help="also write the whole report here, one page without other files")
     ] = None,
     convention: Annotated[
-        ConventionChoice, typer.Option(help="Pearson and accuracy (rllr), or Spearman and F1 (ppo-nlu)")
+        ConventionChoice,
+        typer.Option(help="Pearson and accuracy (rllr); or Spearman, F1 and averages without WNLI and AX (ppo-nlu)"),
     ] = ConventionChoice.RLLR,
     decoding: Annotated[DecodingChoice, typer.Option(help="decodings to show")] = DecodingChoice.BOTH,
     against: Annotated[

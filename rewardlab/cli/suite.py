@@ -43,8 +43,9 @@ def run(
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
 ) -> None:
     """Show the plan, run what is missing, print the table and write the report; exit code 1 if a cell failed."""
-    from rewardlab.cli.suite_plan import print_cells, print_missing_models, print_plan
+    from rewardlab.cli.suite_plan import print_cells, print_missing_models, print_missing_rows, print_plan
     from rewardlab.cli.suite_report import print_failures, print_suite
+    from rewardlab.pipeline.rows import Rows
     from rewardlab.suites.board import Board
     from rewardlab.suites.cells import cells
     from rewardlab.suites.file import load_suite
@@ -54,11 +55,13 @@ def run(
     if processes.count() > 1:
         raise InputError("a suite starts processes of its own (--jobs); run it without accelerate launch")
     suite = load_suite(file, source)
-    todo = select(cells(suite, runs, may_lack_model=dry_run), filter or [])
+    rows = Rows(may_lack=dry_run)
+    todo = select(cells(suite, runs, may_lack_model=dry_run, rows=rows), filter or [])
     print_plan(suite, todo, runs, to_stderr=not dry_run)
     if dry_run:
         print_cells(todo, runs)
         print_missing_models(todo)
+        print_missing_rows(rows)
         return
     board = Board(todo, runs)
     _build(board, runs, worker_command(file, runs, source, sys.argv[1:]), jobs)

@@ -10,6 +10,7 @@ import typer
 
 from rewardlab.errors import ModelError
 from rewardlab.models.names import check_model
+from rewardlab.pipeline.rows import Rows
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.file import Suite
 from rewardlab.suites.grid import combinations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rewardlab.reports.render import Grid
 
 UNKNOWN = "unknown"
+UNNAMED = "a folder that is named when its rows are read"
 
 
 def print_plan(suite: Suite, todo: Sequence[Cell], root: Path, *, to_stderr: bool) -> None:
@@ -38,9 +40,10 @@ def print_cells(todo: Sequence[Cell], root: Path) -> None:
     """One line a goal of each cell: its state and its folder."""
     for cell in todo:
         for goal in cell.goals:
-            state = "done" if goal.folder(root).is_done else "to run"
+            folder = goal.folder(root)
+            state = "done" if folder.is_done else "to run"
             what = f"{cell.title}: try of {goal.title}" if cell.again else cell.title
-            typer.echo(f"[{state}] {what}: {goal.folder(root).path}")
+            typer.echo(f"[{state}] {what}: {folder.path if goal.has_rows else UNNAMED}")
 
 
 def print_missing_models(todo: Sequence[Cell]) -> None:
@@ -50,6 +53,15 @@ def print_missing_models(todo: Sequence[Cell]) -> None:
             check_model(name)
         except ModelError as error:
             typer.echo(f"the plan stands, a run would stop here: {error}")
+
+
+def print_missing_rows(rows: Rows) -> None:
+    """A line on the tasks whose rows a run could not have here."""
+    lacking = rows.lacking
+    if lacking:
+        others = list(lacking)[1:]
+        also = f". Nor are there any for {', '.join(others)}" if others else ""
+        typer.echo(f"the plan stands, a run would stop here: {next(iter(lacking.values()))}{also}")
 
 
 def _grid(plan: Plan) -> Grid:
@@ -65,7 +77,8 @@ def _grid(plan: Plan) -> Grid:
 def _texts(row: PlanRow) -> list[str]:
     seconds = UNKNOWN if row.seconds is None else f"{row.seconds:.0f}"
     cost = UNKNOWN if row.cost_usd is None else f"{row.cost_usd:.4f}"
-    return [row.kind, str(row.done), str(row.to_run), seconds, str(row.requests), cost]
+    requests = UNKNOWN if row.requests is None else str(row.requests)
+    return [row.kind, str(row.done), str(row.to_run), seconds, requests, cost]
 
 
 def _notes(suite: Suite, todo: Sequence[Cell], plan: Plan) -> list[str]:
@@ -77,6 +90,8 @@ def _notes(suite: Suite, todo: Sequence[Cell], plan: Plan) -> list[str]:
             f"grid: {len(combinations(suite.grid))} tries for each PPO method ({values}) on seed {suite.seeds[0]}, "
             "chosen on validation rows."
         )
+    if not all(goal.has_rows for cell in todo for goal in cell.goals):
+        lines.append("Rows that are not here: stages that read them count as not finished.")
     if plan.waiting:
         lines.append(f"{plan.waiting} cells wait for that choice; what they need besides the tries is not counted.")
     return lines

@@ -9,7 +9,7 @@ from typing import Literal
 
 import typer
 
-from rewardlab.cli.compare import compare
+from rewardlab.cli.compare import ConventionChoice, compare
 from rewardlab.errors import RewardlabError
 from rewardlab.pipeline.judging import has_judge, judge_runs
 from rewardlab.reports.card_sections import card_tables
@@ -37,7 +37,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
         typer.echo("no cell was evaluated, so there is no table")
         return
     if folders:
-        compare(folders)
+        compare(folders, convention=ConventionChoice(suite.convention))
         judge_claims(suite.claim, done, root)
     if cards:
         typer.echo(card_tables(load_cards(cards)))
@@ -49,6 +49,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
         _folders(done, "pairs", root),
         times,
         card_runs=cards,
+        convention=suite.convention,
         command=f"rewardlab suite run ({suite.name})",
         more=suite_sections([(cell.title, why) for cell, why in board.failures()], found),
         suite=_facts(suite, done),

@@ -22,7 +22,7 @@ def each_task(pipeline: Pipeline) -> list[Pipeline]:
         return [pipeline]
     config = pipeline.config
     counts = [sum(len(getattr(split, part)) for part in config.ppo.parts) for split in pipeline.splits.values()]
-    shares = [count / sum(counts) for count in counts]
+    shares = [count / (sum(counts) or 1) for count in counts]  # a plan may lack all rows
     configs = [_alone(config, task, share) for task, share in zip(separate_tasks(config.task), shares, strict=True)]
     return [Pipeline(one, pipeline.root, pipeline.rows) for one in configs]
 

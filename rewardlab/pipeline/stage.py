@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rewardlab.config import fingerprint
+from rewardlab.pipeline.rows import UNREAD
 from rewardlab.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -100,6 +101,12 @@ class Stage:
     def fingerprint(self) -> str:
         """Changes when anything changes that the outcome depends on."""
         return fingerprint({"stage": self.kind, **self.identity})
+
+    @property
+    def has_rows(self) -> bool:
+        """False in a plan where rows that this stage or one it needs reads are not here: it has no identity yet."""
+        hashes = (str(each) for stage in self.chain() for each in stage.settings.get("rows", {}).values())
+        return not any(each.startswith(UNREAD) for each in hashes)
 
     def folder(self, root: Path) -> RunFolder:
         """Where it lives: its own place, or under the runs root."""

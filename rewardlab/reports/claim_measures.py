@@ -187,7 +187,9 @@ def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:
 def columns_of(claim: Claim, table: ComparisonTable) -> list[str]:
     """The columns that a claim is about; raises UntestableError when the table lacks one."""
     if claim.column == AVERAGE:
-        return list(table.metrics)
+        if not table.averaged:
+            raise UntestableError(f"no column counts in the average of convention {table.convention}")
+        return list(table.averaged)
     if claim.column not in table.metrics:
         raise UntestableError(f"no column {claim.column}; there are {', '.join(table.metrics)}")
     return [claim.column]

@@ -3,6 +3,8 @@
 ``rllr``: Pearson for STS-B, accuracy elsewhere. ``ppo-nlu``: Spearman for STS-B, F1 for QQP and MRPC; a task with
 macro-F1 beside accuracy (CB) counts the mean of the two before anything else is averaged (table 3). Matthews for
 CoLA in both. MNLI-m and MNLI-mm are two columns of the average in both: RLLR's printed averages are over nine.
+PPO-NLU's are without WNLI and the diagnostic sets: table 1 says so of WNLI and AX, and the numbers of table 3 are the
+means of its columns without AXb and AXg.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ _PREFERENCES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "rllr": (("pearson",), ("matthews",), ("accuracy",)),
     "ppo-nlu": (("spearman",), ("f1",), ("matthews",), ("macro_f1", "accuracy"), ("accuracy",)),
 }
+_LEFT_OUT: Mapping[str, frozenset[str]] = {"rllr": frozenset(), "ppo-nlu": frozenset({"wnli", "axb", "axg"})}
 _NAMES = {
     "accuracy": "acc.",
     "f1": "F1",
@@ -41,14 +44,31 @@ def scored_metrics(convention: str, measured: Sequence[str]) -> tuple[str, ...]:
         >>> scored_metrics("ppo-nlu", ["accuracy", "f1"])
         ('f1',)
     """
-    if convention not in _PREFERENCES:
-        raise UnknownNameError("convention", convention, CONVENTIONS)
+    _check(convention)
     for metrics in _PREFERENCES[convention]:
         if set(metrics) <= set(measured):
             return metrics
     return (measured[0],)
 
 
+def averaged_columns(convention: str, columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that count in the average, in their order.
+
+    Raises:
+        UnknownNameError: No such convention.
+    Example:
+        >>> averaged_columns("ppo-nlu", ["cola", "wnli", "rte", "axb"])
+        ('cola', 'rte')
+    """
+    _check(convention)
+    return tuple(column for column in columns if column not in _LEFT_OUT[convention])
+
+
 def metric_title(metrics: Sequence[str]) -> str:
     """How a table names them."""
     return "/".join(_NAMES.get(metric, metric) for metric in metrics)
+
+
+def _check(convention: str) -> None:
+    if convention not in _PREFERENCES:
+        raise UnknownNameError("convention", convention, CONVENTIONS)

@@ -127,6 +127,9 @@ def notes(table: ComparisonTable) -> list[str]:
     if any(score.basis == "items" for score in scores):
         lines.append("Fewer than three seeds: the interval covers test items only, not training seeds.")
     lines.append(f"Convention {table.convention}; cost per seed, gold labels as read in training and annotation.")
+    aside = [column for column in table.metrics if column not in table.averaged]
+    if aside and AVERAGE in table.columns:
+        lines.append(f"The average is without {', '.join(aside)}, as published.")
     return [*lines, *(f"Note: {warning}" for warning in table.warnings)]
 
 

@@ -12,7 +12,7 @@ from rewardlab.evaluation.cost import Cost
 from rewardlab.reports.cells import CellData, Position
 from rewardlab.reports.collect import EvalRun, MethodKey, by_method, cells_by_seed
 from rewardlab.reports.comparison import Comparison, compare_sides, correct
-from rewardlab.reports.conventions import scored_metrics
+from rewardlab.reports.conventions import averaged_columns, scored_metrics
 from rewardlab.reports.significance import SHARES
 from rewardlab.reports.statistics import (
     RESAMPLES,
@@ -76,7 +76,7 @@ class ComparisonTable:
     """Methods x columns under each decoding.
 
     Attributes:
-        columns: Columns in order; the last is ``average`` when there are two or more.
+        columns: Columns in order; the last is ``average`` when two or more count in it.
         metrics: Column -> the metrics whose mean it shows.
         decodings: ``sampled``, ``greedy`` or both.
         rows: Methods in the order of SPEC section 5.
@@ -93,6 +93,11 @@ class ComparisonTable:
     convention: str
     warnings: Sequence[str] = field(default_factory=tuple)
     ties: frozenset[tuple[int, Position]] = frozenset()
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """The columns that count in the average, by the convention."""
+        return averaged_columns(self.convention, tuple(self.metrics))
 
     @property
     def positions(self) -> list[Position]:
@@ -112,16 +117,17 @@ def build_table(
     warnings: Sequence[str] = (),
     resamples: int = RESAMPLES,
 ) -> ComparisonTable:
-    """Compare evaluations: mean over seeds with 95 % intervals; a method without a column has no average."""
+    """Compare evaluations: mean over seeds with 95 % intervals; a method without an averaged column has no average."""
     metrics = _metrics(runs, convention)
+    averaged = averaged_columns(convention, tuple(metrics))
     grouped = by_method(runs)
     order = sorted(grouped, key=lambda key: _place(key.method))
     names = row_names(order)
     table = ComparisonTable(
-        columns=(*metrics, AVERAGE) if len(metrics) > 1 else tuple(metrics),
+        columns=(*metrics, AVERAGE) if len(averaged) > 1 else tuple(metrics),
         metrics=metrics,
         decodings=tuple(decodings),
-        rows=[_row(key, names[key], grouped[key], metrics, decodings, resamples) for key in order],
+        rows=[_row(key, names[key], grouped[key], metrics, averaged, decodings, resamples) for key in order],
         convention=convention,
         warnings=tuple(warnings),
     )
@@ -150,7 +156,7 @@ def compare_rows(
     table: ComparisonTable, a: tuple[Row, str], b: tuple[Row, str], column: str, resamples: int = RESAMPLES
 ) -> Comparison:
     """(row, decoding) a minus b in one column or in the average, not corrected; raises UnpairedError."""
-    metrics = table.metrics if column == AVERAGE else {column: table.metrics[column]}
+    metrics = {name: table.metrics[name] for name in (table.averaged if column == AVERAGE else (column,))}
     sides = [{name: cells_by_seed(row.runs, (name, decoding)) for name in metrics} for row, decoding in (a, b)]
     return compare_sides(sides[0], sides[1], metrics, (a[0].name, b[0].name), resamples)
 
@@ -233,6 +239,7 @@ def _row(
     name: str,
     runs: Sequence[EvalRun],
     metrics: Mapping[str, tuple[str, ...]],
+    averaged: Sequence[str],
     decodings: Sequence[str],
     resamples: int,
 ) -> Row:
@@ -246,8 +253,10 @@ def _row(
             (name, decoding): dict(zip(found[name], drawn.values.tolist(), strict=True))
             for name, drawn in draws.items()
         }
-        if len(draws) == len(metrics) > 1 and len({tuple(cells) for cells in found.values()}) == 1:
-            scores[AVERAGE, decoding] = _possible(mean_of(list(draws.values())), tuple(chain(*metrics.values())))
+        parts = [draws[column] for column in averaged if column in draws]
+        if len(parts) == len(averaged) > 1 and len({tuple(found[column]) for column in averaged}) == 1:
+            names = tuple(chain(*(metrics[column] for column in averaged)))
+            scores[AVERAGE, decoding] = _possible(mean_of(parts), names)
     seeds = tuple(sorted({run.seed for run in runs}))
     return Row(key, name, scores, _cost(runs, seeds), seeds, runs, by_seed)
 

@@ -77,17 +77,18 @@ class _Trained:
     stage: Stage | None
 
 
-def cells(suite: Suite, root: Path, *, may_lack_model: bool = False) -> list[Cell]:
+def cells(suite: Suite, root: Path, *, may_lack_model: bool = False, rows: Rows | None = None) -> list[Cell]:
     """All cells, methods inside seeds inside models inside tasks; bad input is found before anything runs.
 
     Args:
         suite: The methods and where they are run.
         root: Where run folders live.
         may_lack_model: For a plan that is only shown: models may be ones that cannot be had here.
+        rows: Where rows are remembered; those of a plan that is only shown may lack some.
     Raises:
         ConfigError: A setting is not valid, or two methods have the same name.
     """
-    matrix = _Matrix(suite, root, may_lack_model)
+    matrix = _Matrix(suite, root, may_lack_model, rows or Rows())
     found = [
         matrix.cell(method, place, seed) for place in _places(suite) for seed in suite.seeds for method in suite.method
     ]
@@ -120,8 +121,8 @@ def _places(suite: Suite) -> list[dict[str, Any]]:
 class _Matrix:
     """Makes cells; remembers the tries, which all seeds share."""
 
-    def __init__(self, suite: Suite, root: Path, may_lack_model: bool) -> None:
-        self._suite, self._root, self._rows = suite, root, Rows()
+    def __init__(self, suite: Suite, root: Path, may_lack_model: bool, rows: Rows) -> None:
+        self._suite, self._root, self._rows = suite, root, rows
         self._may_lack_model = may_lack_model
         self._tries: dict[str, tuple[Try, ...]] = {}
 
@@ -151,7 +152,17 @@ class _Matrix:
             return name, (Pipeline(config, self._root, self._rows).card(method.kind, name),)
         trained = self._trained(method, config, values)
         name = method.name or trained[0].pipeline.method(trained[0].stage)
-        return name, tuple(each.pipeline.eval(each.stage, name) for each in trained)
+        return name, tuple(goal for each in trained for goal in self._evaluations(each, name))
+
+    def _evaluations(self, trained: _Trained, name: str) -> list[Stage]:
+        """On the tasks it was trained on, and on those of ``unseen``, for which there are no solved examples."""
+        own = trained.pipeline
+        beside = [self._suite.unseen[task.name] for task in own.tasks if task.name in self._suite.unseen]
+        asked = [own]
+        if beside and own.config.eval.shots == 0:
+            config = own.config.model_copy(update={"task": ",".join(beside)})
+            asked.append(Pipeline(config, self._root, self._rows))
+        return [pipeline.eval(trained.stage, name) for pipeline in asked]
 
     def _tries_of(self, method: Method, place: Mapping[str, Any]) -> tuple[Try, ...]:
         """The tries of a method in one place, made on the first seed."""

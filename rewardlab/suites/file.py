@@ -9,9 +9,11 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from rewardlab.config import Section
+from rewardlab.config import RunConfig, Section
 from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.reports.claim import Claim
+from rewardlab.reports.conventions import Convention
+from rewardlab.tasks import separate_tasks
 from rewardlab.types import AnswerFormat, PairKind
 
 PACKAGED = Path(__file__).resolve().parent
@@ -56,7 +58,11 @@ class Suite(Section):
     budget: Literal["updates", "tokens", "seconds"] = Field(
         "updates", description="what PPO rows are given the same number of"
     )
+    convention: Convention = Field("rllr", description="which metrics the report's tables show, and what they average")
     settings: dict[str, Any] = Field(default_factory=dict, description="dotted configuration keys of all methods")
+    unseen: dict[str, str] = Field(
+        default_factory=dict, description="task -> what models trained on it answer too without having seen it"
+    )
     grid: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, description="dotted configuration key and the values tried for every PPO method"
     )
@@ -68,6 +74,7 @@ class Suite(Section):
         problems = [
             *_repeated(self),
             *_unmatched(self),
+            *_unseen_problems(self),
             *_grid_problems(self),
             *_budget_problems(self),
             *_claim_problems(self),
@@ -123,6 +130,19 @@ def _unmatched(suite: Suite) -> list[str]:
         for name in asked
         if name not in known
     ]
+
+
+def _unseen_problems(suite: Suite) -> list[str]:
+    """A row has one number a column: what is tested unseen is trained on by no cell and belongs to one task."""
+    entries = suite.tasks or (str(suite.settings.get("task", RunConfig.model_fields["task"].default)),)
+    trained = [name for entry in entries for name in separate_tasks(entry)]
+    unseen = Counter(name for spec in suite.unseen.values() for name in separate_tasks(spec))
+    strange = [f"unseen: {name!r} is no task of the suite" for name in suite.unseen if name not in trained]
+    seen = [
+        f"unseen: {name} is a task of the suite; name sets it does not train on" for name in unseen if name in trained
+    ]
+    twice = [f"unseen: {name} stands in it {n} times; a column has one model" for name, n in unseen.items() if n > 1]
+    return [*strange, *seen, *twice]
 
 
 def _grid_problems(suite: Suite) -> list[str]:

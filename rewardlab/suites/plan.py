@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from rewardlab.errors import RewardlabError
-from rewardlab.pipeline.stage import Stage
+from rewardlab.pipeline.stage import Stage, asks_nothing
 from rewardlab.runs import read_json
 from rewardlab.suites.cells import Cell, distinct
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +24,15 @@ class PlanRow:
         kind: Of the stages.
         done, to_run: How many are finished, and how many are not.
         seconds: What those to run will take, at the median of finished ones like them; None where there is none.
-        requests: Of a hosted annotator; answers in the journal are not asked for again.
-        cost_usd: What they cost at most; None where a price is not known.
+        requests: Of a hosted annotator; answers in the journal are not asked for again. None where rows are not here.
+        cost_usd: What they cost at most; None where the requests or a price are not known.
     """
 
     kind: str
     done: int
     to_run: int
     seconds: float | None
-    requests: int
+    requests: int | None
     cost_usd: float | None
 
 
@@ -54,7 +56,7 @@ class Plan:
             done=sum(row.done for row in self.rows),
             to_run=sum(row.to_run for row in self.rows),
             seconds=_sum([row.seconds for row in self.rows]),
-            requests=sum(row.requests for row in self.rows),
+            requests=_sum([row.requests for row in self.rows]),
             cost_usd=_sum([row.cost_usd for row in self.rows]),
         )
 
@@ -70,18 +72,19 @@ def make_plan(todo: Sequence[Cell], root: Path) -> Plan:
 
 def _row(kind: str, stages: Sequence[Stage], root: Path, known: _Durations) -> PlanRow:
     missing = [stage for stage in stages if not stage.folder(root).is_done]
-    asked = [request for stage in missing if (request := stage.preview()) is not None]
+    is_open = any(stage.preview is not asks_nothing and not stage.has_rows for stage in missing)
+    asked = [request for stage in missing if not is_open and (request := stage.preview()) is not None]
     return PlanRow(
         kind,
         done=len(stages) - len(missing),
         to_run=len(missing),
         seconds=_sum([known.seconds(stage) for stage in missing]),
-        requests=sum(request.requests for request in asked),
-        cost_usd=_sum([request.cost_usd for request in asked]),
+        requests=None if is_open else sum(request.requests for request in asked),
+        cost_usd=None if is_open else _sum([request.cost_usd for request in asked]),
     )
 
 
-def _sum(found: Sequence[float | None]) -> float | None:
+def _sum(found: Sequence[Number | None]) -> Number | None:
     """None where one of them is not known."""
     known = [value for value in found if value is not None]
     return sum(known) if len(known) == len(found) else None

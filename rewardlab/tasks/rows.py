@@ -20,6 +20,10 @@ class SourceMissing(DataError):
     """A source of rows has none for this task; another source may."""
 
 
+class RowsMissing(DataError):
+    """No source has rows for this task."""
+
+
 class RowProblem(ValueError):
     """What is wrong with one row, without the place."""
 

@@ -19,7 +19,7 @@ from typing import Literal, get_args
 from rewardlab.errors import DataError
 from rewardlab.tasks.division import Limits, Parts, divide
 from rewardlab.tasks.hub import load_hub
-from rewardlab.tasks.rows import SourceMissing, read_rows
+from rewardlab.tasks.rows import RowsMissing, SourceMissing, read_rows
 from rewardlab.tasks.task import Generator, Task, with_format
 from rewardlab.types import AnswerFormat, Example
 
@@ -29,7 +29,7 @@ DATA_VARIABLE = "REWARDLAB_DATA"
 """Environment variable with the folder that has a folder per task."""
 
 SourceKind = Literal["auto", "local", "hub", "bundled"]
-OriginKind = Literal["local", "hub", "bundled", "generated"]
+OriginKind = Literal["local", "hub", "bundled", "generated", "missing"]
 Stored = Literal["local", "hub", "bundled"]
 PartName = Literal["labelled", "prompts", "validation", "tests"]
 Files = Mapping[str, Sequence[Example]]
@@ -40,7 +40,7 @@ class Origin:
     """Where rows came from.
 
     Attributes:
-        kind: local, hub, bundled or generated.
+        kind: local, hub, bundled, generated, or missing in a plan that is shown without them.
         location: Folder, data set id, file, or generator.
         sha256: Of the rows that were chosen (ids, texts, labels, part), for fingerprints.
         note: Why the sources that are tried first were not used; empty when the first one served.
@@ -70,6 +70,11 @@ class Splits:
     tests: dict[str, list[Example]]
     origin: Origin
 
+    @classmethod
+    def missing(cls, why: str) -> Splits:
+        """No rows at all, for a plan that is only shown."""
+        return cls([], [], [], {}, Origin("missing", "", "", why))
+
     def sha256(self, *parts: PartName) -> str:
         """SHA-256 of the rows of these parts: what a stage depends on that reads them and no others."""
         return _content_hash(Parts(self.labelled, self.prompts, self.validation, self.tests), parts)
@@ -97,7 +102,8 @@ def load_splits(
         labelled, prompts, validation, test: Most rows of each part; labelled rows are a third of train at most.
         seed: Of every shuffle and sample.
     Raises:
-        DataError: No source has the task (the message says why each has not), or a row does not fit it.
+        RowsMissing: No source has the task; the message says why each has not.
+        DataError: A row does not fit the task.
     """
     limits = Limits(labelled, prompts, validation, test)
     if task.generate is not None:
@@ -125,7 +131,7 @@ def _find(
         except SourceMissing as missing:
             reasons.append(f"{kind}: {missing}")
     bundled = "take --source bundled, " if bundled_file(task).is_file() else ""
-    raise DataError(
+    raise RowsMissing(
         f"no rows for task {task.name} ({'; '.join(reasons)}). Give --data DIR, set {DATA_VARIABLE}, "
         f"{bundled}or connect"
     )

@@ -87,6 +87,25 @@ class TestMatrix:
         assert len({goal.fingerprint for cell in found for goal in cell.goals}) == len(found)
         assert not RUNS.exists()
 
+    def test_unseen_tasks_are_answered_by_the_model_of_their_own_task(self, suite: Callable[..., Suite]) -> None:
+        """Single-task PPO: by the run of that task alone. Prompting: zero-shot only, since no row may be shown."""
+        each = Method(name="PPO-ST", stage="ppo", scope="each", settings={"init": "base"})
+        together = Method(name="PPO-MT", stage="ppo", settings={"init": "base"})
+        methods = (Method(stage="base"), Method(name="few-shot", stage="base", settings={"eval.shots": 2}))
+        made = suite(*methods, each, together, settings={"task": "sandbox-sentiment,sandbox-topic"})
+        made = made.model_copy(update={"unseen": {"sandbox-topic": "sandbox-similarity"}})
+        found = {cell.method: [tuple(goal.settings["tasks"]) for goal in cell.goals] for cell in cells(made, RUNS)}
+        both, other = ("sandbox-sentiment", "sandbox-topic"), ("sandbox-similarity",)
+        assert found == {
+            "zero-shot": [both, other],
+            "few-shot": [both],
+            "PPO-ST": [both[:1], both[1:], other],
+            "PPO-MT": [both, other],
+        }
+        goals = next(cell.goals for cell in cells(made, RUNS) if cell.method == "PPO-ST")
+        assert goals[1].inputs["model"].fingerprint == goals[2].inputs["model"].fingerprint
+        assert {goal.settings["method"] for goal in goals} == {"PPO-ST"}
+
     def test_a_reward_model_is_a_cell_that_ends_with_its_report_card(self, suite: Callable[..., Suite]) -> None:
         (cell,) = cells(suite(Method(stage="rm", kind="ranked")), RUNS)
         (card,) = cell.goals
