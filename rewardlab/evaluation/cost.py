@@ -1,4 +1,4 @@
-"""What a method consumed: gold labels, annotator calls and seconds, stage by stage, so that nothing is counted twice.
+"""What a method consumed, stage by stage, so that nothing is counted twice: labels, annotator calls, device seconds.
 
 A row of a table may be made of several runs (one per task in single-task training) that share stages, such as the SFT
 model they start from; and several stages of one run read the same labelled rows.
@@ -21,7 +21,7 @@ class StageCost:
     Attributes:
         gold: Pool of rows ("labelled/TASK", "prompts/TASK") -> gold labels read from it.
         calls: Annotator calls.
-        seconds: Time it took, over all attempts.
+        seconds: Device seconds it took, over all attempts: of a CPU processor time, else by the clock.
     """
 
     gold: Mapping[str, int] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """Time of the stages."""
+        """Device seconds of the stages."""
         return sum(stage.seconds for stage in self.stages.values())
 
     @classmethod
@@ -94,8 +94,13 @@ def gold_read(pool: str, examples: Iterable[Example]) -> dict[str, int]:
     return dict(Counter(f"{pool}/{example.task}" for example in examples if example.label is not None))
 
 
+def device_seconds(result: Mapping[str, Any]) -> float:
+    """Device seconds of a finished stage; the clock's where a result of an earlier version has no others."""
+    return float(result.get("stage_device_seconds", result.get("stage_seconds", 0.0)))
+
+
 def _stage_cost(result: Mapping[str, Any], makes_label_pairs: bool) -> StageCost:
     wrong_labels = int(result.get("wrong_label_calls", 0)) if makes_label_pairs else 0
     gold = {str(pool): int(count) for pool, count in result.get("gold", {}).items()}
     calls = int(result.get("annotator_calls", 0)) + wrong_labels
-    return StageCost(gold, calls, float(result.get("stage_seconds", 0.0)))
+    return StageCost(gold, calls, device_seconds(result))

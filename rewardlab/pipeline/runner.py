@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rewardlab import processes
 from rewardlab.errors import RunFolderError
 from rewardlab.pipeline.alone import alone
-from rewardlab.pipeline.attempts import attempt
+from rewardlab.pipeline.attempts import Taken, attempt
 from rewardlab.pipeline.stage import TOGETHER, Stage, Work
 from rewardlab.runs import RunFolder
 
@@ -101,7 +101,7 @@ class Runner:
         with attempt(folder) as taken:
             together = stage.kind in TOGETHER or processes.is_main()
             result = stage.run(Work(folder, inputs, recorder, self._report)) if together else {}
-        folder.finish({**result, "stage_seconds": round(taken.seconds, 2)})
+        folder.finish({**result, **_times(stage, taken)})
         processes.wait()
         self._say(f"{head}: {taken.seconds:.1f} s, {folder.path}")
 
@@ -112,6 +112,16 @@ class Runner:
         shown = [self._make_recorder(stage.title)] if self._make_recorder else []
         tracked = [self._track(folder.path)] if self._track and processes.is_main() else []
         return Several(*shown, *tracked)
+
+
+def _times(stage: Stage, taken: Taken) -> dict[str, float]:
+    """A stage's seconds by the clock, and as its device counts them: a CPU in processor time."""
+    from rewardlab.models.names import resolve_device
+
+    model = stage.config.get("model", {})
+    is_on_cpu = resolve_device(model.get("device", "auto")) == "cpu"
+    device_seconds = taken.processor_seconds if is_on_cpu else taken.seconds
+    return {"stage_seconds": round(taken.seconds, 2), "stage_device_seconds": round(device_seconds, 2)}
 
 
 def _set_aside(folder: RunFolder) -> None:

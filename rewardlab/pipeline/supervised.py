@@ -54,7 +54,7 @@ class Supervised(Identities):
             "rationales": rationales,
         }
         if as_long_as:
-            settings["as_long_as"] = [stage.fingerprint for stage in as_long_as]
+            settings["as_long_as"] = {"device_seconds": [stage.fingerprint for stage in as_long_as]}
         return self._stage(
             "sft",
             f"{title} of {self.config.model.name} on {self._names}",

@@ -17,10 +17,10 @@ SPENT = ("updates", "tokens", "device_seconds", "prompts")
 TITLES: Mapping[str, str] = {
     "gold_labels": "gold labels",
     "annotator_calls": "annotator calls",
-    "seconds": "seconds in all",
+    "seconds": "device seconds in all",
     "updates": "PPO updates",
     "tokens": "PPO tokens",
-    "device_seconds": "PPO seconds",
+    "device_seconds": "PPO device seconds",
     "prompts": "PPO prompts",
 }
 UNEQUAL = 0.02

@@ -14,6 +14,7 @@ import numpy as np
 
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
+from rewardlab.evaluation.cost import device_seconds
 from rewardlab.metrics import Floats
 from rewardlab.reports.cards import NO_CARDS, Cards
 from rewardlab.reports.cells import CellData, Position
@@ -213,7 +214,7 @@ def _training_seconds(row: Row) -> dict[int, float]:
         folder = trained_folder(run)
         if folder is None:
             raise UntestableError(f"{row.name}: its trained runs are not there to read times from")
-        took = float(read_json(folder / "result.json").get("stage_seconds", 0.0))
+        took = device_seconds(read_json(folder / "result.json"))
         seconds[run.seed] = seconds.get(run.seed, 0.0) + took
     if not all(seconds.values()):
         raise UntestableError(f"{row.name}: a trained run has no time")

@@ -126,7 +126,10 @@ def notes(table: ComparisonTable) -> list[str]:
         lines.append("Three seeds or more: mean ± standard deviation, Student t interval over seeds and test items.")
     if any(score.basis == "items" for score in scores):
         lines.append("Fewer than three seeds: the interval covers test items only, not training seeds.")
-    lines.append(f"Convention {table.convention}; cost per seed, gold labels as read in training and annotation.")
+    lines.append(
+        f"Convention {table.convention}; cost per seed, gold labels as read in training and "
+        "annotation, device seconds (of a CPU its processor time)."
+    )
     aside = [column for column in table.metrics if column not in table.averaged]
     if aside and AVERAGE in table.columns:
         lines.append(f"The average is without {', '.join(aside)}, as published.")

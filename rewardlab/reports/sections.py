@@ -124,7 +124,8 @@ def _drawn(picture: Picture | None, missing: str, explained: str) -> list[Block]
 def _budgets(report: Report) -> list[Block]:
     explained = (
         "Cost of one seed, mean over seeds: gold labels read and annotator calls in all stages behind a row, and the "
-        "seconds of all of them; PPO tokens are those it generated, PPO seconds those of its own steps."
+        "device seconds of all of them (of a CPU its processor time); PPO tokens are those it generated, PPO device "
+        "seconds those of its own steps."
     )
     return [Table(budgets_grid(report.table)), Notes([*budget_lines(report.table, report.budget), explained])]
 

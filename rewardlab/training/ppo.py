@@ -159,7 +159,7 @@ class PPOTrainer:
             check_sampler(rollout)
         with clock.phase("update"):
             losses = self.learner.update(rollout.chunks, step)
-        self.budget.spend(sum(len(sample.ids) for sample in rollout.samples), sum(clock.seconds.values()))
+        self.budget.spend(sum(len(sample.ids) for sample in rollout.samples), clock.device_seconds)
         measured = losses.means() | self._validate(step + 1, before, clock)
         metrics = self._record(step, rollout, scores, shaped, measured, clock.seconds)
         self.kl.update(metrics["policy/kl"], len(rollout.samples))

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
 from rewardlab import processes
-from rewardlab.training.clock import now
+from rewardlab.training.clock import device_now
 from rewardlab.training.schedule import factor_at
 
 
@@ -53,4 +53,4 @@ class TimeLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         control.should_training_stop = control.should_training_stop or self.is_over
 
     def _now(self) -> float:
-        return now(self._device)
+        return device_now(self._device)

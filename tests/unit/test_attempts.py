@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from rewardlab.evaluation.cost import Cost
 from rewardlab.pipeline import Runner, Stage
 from rewardlab.pipeline import attempts as timing
 from rewardlab.pipeline.attempts import ATTEMPTS_FILE, attempt
@@ -66,9 +67,24 @@ def test_a_killed_attempt_counts_until_its_last_sign(tmp_path: Path, clock: Fake
     with attempt(folder) as taken:
         clock.now += 3.0
     assert taken.seconds == 40.0
+    assert 37.0 <= taken.processor_seconds < 38.0
     with attempt(folder) as taken:
         clock.now += 1.0
     assert taken.seconds == 41.0
+
+
+def test_waiting_is_no_device_time_of_a_cpu(tmp_path: Path, clock: FakeClock) -> None:
+    """Somebody else's work on the machine makes the clock run on, which is no reason to give a rival more updates."""
+
+    def run(work: Work) -> dict[str, Any]:
+        clock.now += 300.0
+        return {}
+
+    stage = Stage("sft", "waits", "waits", {}, {}, run, {"model": {"device": "cpu"}})
+    result = Runner(tmp_path, lambda line: None).execute(stage).result()
+    assert result["stage_seconds"] == 300.0
+    assert result["stage_device_seconds"] < 10.0
+    assert Cost.of({"sft": result}).seconds == result["stage_device_seconds"]
 
 
 def test_a_running_attempt_gives_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,4 +98,4 @@ def test_a_running_attempt_gives_signs(tmp_path: Path, monkeypatch: pytest.Monke
                 break
             time.sleep(0.01)
         assert path.stat().st_mtime > 5.0
-    assert [list(row) for row in read_jsonl(path)] == [["started"], ["seconds"]]
+    assert [list(row) for row in read_jsonl(path)] == [["started"], ["seconds", "processor_seconds"]]

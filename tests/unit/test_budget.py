@@ -7,15 +7,18 @@ settings) for PPO, and below for SFT.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rewardlab.config import PPOConfig, RunConfig
 from rewardlab.runs import RunFolder, read_jsonl
 from rewardlab.training.budget import Budget, PromptsRead
+from rewardlab.training.clock import Clock
 from rewardlab.training.sft import train_sft
 from rewardlab.training.time_limit import TimeLimit
 from rewardlab.types import Example
@@ -144,3 +147,16 @@ def test_a_resumed_sft_counts_the_time_before(tmp_path: Path) -> None:
     assert (again["steps"], again["device_seconds"]) == (5, 5.0)
     assert train_sft(run, timed(model, seconds=5.0), EXAMPLES)["steps"] == 5
     assert [row["step"] for row in read_jsonl(run.path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
+
+
+def test_a_cpu_counts_what_it_worked_and_not_what_it_waited() -> None:
+    clock = Clock(torch.device("cpu"))
+    with clock.phase("wait"):
+        time.sleep(0.3)
+    assert clock.seconds["wait"] >= 0.3
+    assert clock.device_seconds < 0.2
+    with clock.phase("work"):
+        end = time.process_time() + 0.3
+        while time.process_time() < end:
+            pass
+    assert 0.3 <= clock.device_seconds < 0.6

@@ -37,7 +37,7 @@ def test_amounts_are_means_over_seeds(tmp_path: Path) -> None:
 def test_beside_other_costs_ppo_stands_alone(tmp_path: Path) -> None:
     table = table_of(tmp_path, RLHF=(6, 100, "x"))
     assert markdown_grid(budgets_grid(table, of_ppo_alone=True)).splitlines() == [
-        "| method | PPO updates | PPO tokens | PPO seconds | PPO prompts | same prompts |",
+        "| method | PPO updates | PPO tokens | PPO device seconds | PPO prompts | same prompts |",
         "| :--- | ---: | ---: | ---: | ---: | :--- |",
         "| RLHF | 6 | 101 | 2 | 64 | yes |",
     ]
@@ -65,7 +65,7 @@ def test_without_ppo_there_are_costs_alone(tmp_path: Path) -> None:
     table = table_of(tmp_path)
     assert ppo_spent(table) == []
     assert markdown_grid(budgets_grid(table)).splitlines()[0] == (
-        "| method | gold labels | annotator calls | seconds in all |"
+        "| method | gold labels | annotator calls | device seconds in all |"
     )
 
 

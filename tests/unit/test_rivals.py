@@ -189,7 +189,7 @@ class TestRun:
             "SFT": (32, 32),
         }
         alone = rows["ST"].cost["seconds"] - rows["SFT"].cost["seconds"]
-        parts = [stage.folder(root).result()["stage_seconds"] for stage in of_kind(by_method["ST"], "ppo")]
+        parts = [stage.folder(root).result()["stage_device_seconds"] for stage in of_kind(by_method["ST"], "ppo")]
         assert alone == pytest.approx(sum(parts), abs=0.11)
 
     def test_both_scopes_take_as_many_updates(self, ran: tuple[Path, dict[str, Cell]]) -> None:
@@ -212,7 +212,7 @@ class TestRun:
 
     def test_sft_takes_as_long_as_ppo_and_what_ppo_needs(self, ran: tuple[Path, dict[str, Cell]]) -> None:
         """The time of annotation is in both, so that SFT has the seconds of SFT and PPO to train in."""
-        theirs = sum(result(ran, "MT", kind)["stage_seconds"] for kind in ("sft", "ppo"))
+        theirs = sum(result(ran, "MT", kind)["stage_device_seconds"] for kind in ("sft", "ppo"))
         mine = result(ran, "as long", "sft")
         assert mine["device_seconds"] >= round(theirs, 2)
         assert mine["device_seconds"] - theirs < 2 * mine["device_seconds"] / mine["steps"] + 0.1
