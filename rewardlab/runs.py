@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,11 +21,20 @@ from typing import Any
 
 from rewardlab import processes
 from rewardlab.config import fingerprint
-from rewardlab.errors import DataError, RunFolderError
+from rewardlab.errors import DataError, InputError, RunFolderError
 
 CHECKPOINTS = "checkpoints"
 """Folder inside a run folder: what an interrupted stage goes on from."""
 PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "openai", "polars")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around writing a file that the user named: raises InputError that names it when that cannot be done."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -1,11 +1,12 @@
 """Pairwise judging (RLLR appendix G): which of two responses is better, shown in random order or in both.
 
-============================================ ==================================================
-``Answer 1 is better. It cites ...``         the verdict stands first; only the first one counts
-``**Answer 2** is better``  ``[Answer 2]...``  read: Markdown, brackets, quotes
-``Equal``  ``They are equal``                a tie
-anything else                                unparsable
-============================================ ==================================================
+============================================== ================================================
+``Answer 1 is better. It cites ...``           the verdict stands first, as the prompt asks
+``**Answer 2** is better``  ``[Answer 2] ...``   read: Markdown, brackets, quotes
+``Verdict: Answer 2 is better``                read: what announces it
+``Equal``  ``They are equal, because ...``     a tie
+``They are not equal``  ``I would not say ...``  unparsable, and so is anything else
+============================================== ================================================
 """
 
 from __future__ import annotations
@@ -23,7 +24,16 @@ from rewardlab.types import Example
 Winner = Literal["first", "second", "tie"]
 
 _WRAP = r"[\[\](){}\"'*_`\s]{0,4}"
-_VERDICT = re.compile(rf"answer{_WRAP}(?P<number>[0-9]{{1,3}}){_WRAP}is{_WRAP}better|(?P<tie>\bequal\b)", re.IGNORECASE)
+_LEAD = r"[\W_]{0,20}(?:(?:(?:my|the)\s)?(?:final\s)?(?:verdict|judge?ment)(?:\sis)?[\W_]{1,8})?"
+_BOTH = r"(?:(?:they|both|(?:both|the|the two|the 2)\sanswers|answer 1 and answer 2)\sare\s)?"
+_TIE_ENDS = rf"{_WRAP}(?:$|[.,;:!\n\u2013\u2014-]|(?:as|because|since)\b)"
+"""After "equal": the end of the sentence or a reason; "equal length" is no verdict."""
+_VERDICT = re.compile(
+    rf"{_LEAD}(?:answer{_WRAP}(?P<number>[0-9]{{1,3}}){_WRAP}is{_WRAP}better\b(?!{_WRAP}\?)"
+    rf"|{_BOTH}{_WRAP}(?P<tie>equal)\b(?={_TIE_ENDS}))",
+    re.IGNORECASE,
+)
+"""Matched at the start alone: further on, a verdict may be denied, quoted, or of a part of the answer."""
 _SWAPPED: dict[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
 
 
@@ -81,12 +91,12 @@ def judge_prompts(requests: Sequence[JudgeRequest], *, both_orders: bool = False
 
 
 def parse_verdict(text: str) -> Winner | None:
-    """The first verdict in a text; None when there is none. Never raises, and takes time linear in the text.
+    """The verdict that a text begins with; None when it begins with none. Never raises; time is bounded.
 
     >>> parse_verdict("Answer 2 is better. Answer 1 is better written, though.")
     'second'
     """
-    found = _VERDICT.search(text)
+    found = _VERDICT.match(text.lstrip())
     if found is None:
         return None
     if found["tie"]:

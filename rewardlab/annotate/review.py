@@ -8,17 +8,20 @@ taken up. How they travel to other tools and back stands in ``review_formats.py`
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, BinaryIO, Literal, get_args
 
 from rewardlab.annotate.base import request_key
 from rewardlab.errors import DataError, RunFolderError
 from rewardlab.runs import read_jsonl
 from rewardlab.types import Label
+
+logger = logging.getLogger(__name__)
 
 REVIEWS_FILE = "reviews.jsonl"
 RATIONALES_FILE = "rationales.jsonl"
@@ -104,22 +107,33 @@ def sample_items(items: Sequence[ReviewItem], count: int, seed: int, known: Iter
 
 
 def read_reviews(folder: Path) -> dict[str, Review]:
-    """The verdicts in a folder by item, the latest of each; empty when there are none."""
+    """The verdicts in a folder by item, the latest of each; empty when there are none.
+
+    A line that is no verdict, such as one that a killed process left, is passed over with a warning.
+    """
     path = folder / REVIEWS_FILE
     if not path.exists():
         return {}
-    names = {"key", "decision", "edited", "reviewer"}
-    return {row["key"]: Review(**{name: row[name] for name in names}) for row in read_jsonl(path)}
+    with path.open("rb") as file:
+        found = [_stored(line, f"{path} line {number}") for number, line in enumerate(file, 1) if line.strip()]
+    return {review.key: review for review in found if review}
 
 
 def store_review(folder: Path, item: ReviewItem, review: Review) -> None:
-    """Append a verdict, with what it is about; it is on disk when this returns."""
+    """Append a verdict, with what it is about; it is on disk when this returns. A torn last line is ended first."""
     folder.mkdir(parents=True, exist_ok=True)
     about = {"task": item.task, "id": item.id, "label": item.label, "text": item.text, "kept": item.kept}
-    with (folder / REVIEWS_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**asdict(review), **about}, ensure_ascii=False) + "\n")
+    with (folder / REVIEWS_FILE).open("ab+") as file:
+        if _is_torn(file):
+            file.write(b"\n")
+        file.write((json.dumps({**asdict(review), **about}, ensure_ascii=False) + "\n").encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def changed(given: Iterable[Review], known: Mapping[str, Review]) -> list[Review]:
+    """The verdicts that are not known yet, the last of each item."""
+    return [review for review in {each.key: each for each in given}.values() if known.get(review.key) != review]
 
 
 def agreement(items: Iterable[ReviewItem], reviews: Mapping[str, Review]) -> dict[str, Any]:
@@ -146,6 +160,26 @@ def agreement(items: Iterable[ReviewItem], reviews: Mapping[str, Review]) -> dic
         "precision": _share(dropped_rejected, dropped_rejected + cells[False, True]),
         "recall": _share(dropped_rejected, dropped_rejected + cells[True, False]),
     }
+
+
+def _stored(line: bytes, place: str) -> Review | None:
+    """The verdict in a line, or None; who gave it may be left out."""
+    try:
+        row = json.loads(line)
+        if not isinstance(row["key"], str):
+            raise TypeError("its key is no text")
+        return Review(row["key"], row["decision"], row.get("edited") or "", str(row.get("reviewer") or ""))
+    except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+        logger.warning("%s: no verdict (%r); it is passed over", place, error)
+        return None
+
+
+def _is_torn(file: BinaryIO) -> bool:
+    """True when the file, open at its end, does not end in a line break."""
+    if not file.tell():
+        return False
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) != b"\n"
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from rewardlab.annotate.review import Review, ReviewItem
 from rewardlab.errors import DataError, InputError
-from rewardlab.runs import write_atomic
+from rewardlab.runs import write_atomic, writing
 
 Tool = Literal["argilla", "label-studio"]
 
@@ -38,12 +38,16 @@ def export_reviews(path: Path, tool: Tool, items: Sequence[ReviewItem], reviews:
     """Write items, and the verdicts there are, to a file that the tool can load.
 
     For Label Studio the labelling interface goes beside it, with the ending ``.xml``.
+
+    Raises:
+        InputError: The file cannot be written.
     """
     write = {"argilla": _argilla_record, "label-studio": _label_studio_task}[tool]
     rows = [write(item, reviews.get(item.key)) for item in items]
-    write_atomic(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
-    if tool == "label-studio":
-        write_atomic(path.with_suffix(".xml"), LABEL_STUDIO_CONFIG)
+    with writing(path):
+        write_atomic(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+        if tool == "label-studio":
+            write_atomic(path.with_suffix(".xml"), LABEL_STUDIO_CONFIG)
 
 
 def import_reviews(path: Path, tool: Tool, items: Sequence[ReviewItem]) -> list[Review]:

@@ -79,23 +79,22 @@ def _bill(spent: Mapping[str, Any]) -> str:
 
 def _write(path: Path, contests: Sequence[Contest], verdicts: Sequence[Verdict]) -> None:
     """Each verdict with the two responses, as JSON Lines."""
-    from rewardlab.runs import write_jsonl
+    from rewardlab.runs import write_jsonl, writing
 
-    write_jsonl(
-        path,
-        [
-            {
-                "column": contest.column,
-                "id": contest.example.id,
-                "winner": verdict.winner,
-                "orders_agree": verdict.orders_agree,
-                "reason": verdict.reason,
-                "a": contest.a,
-                "b": contest.b,
-            }
-            for contest, verdict in zip(contests, verdicts, strict=True)
-        ],
-    )
+    rows = [
+        {
+            "column": contest.column,
+            "id": contest.example.id,
+            "winner": verdict.winner,
+            "orders_agree": verdict.orders_agree,
+            "reason": verdict.reason,
+            "a": contest.a,
+            "b": contest.b,
+        }
+        for contest, verdict in zip(contests, verdicts, strict=True)
+    ]
+    with writing(path):
+        write_jsonl(path, rows)
 
 
 def _one(path: Path) -> EvalRun:

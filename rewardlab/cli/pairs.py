@@ -62,14 +62,14 @@ def import_(
     ] = False,
 ) -> None:
     """Import preference data (prompt, chosen, rejected), plain or conversational; --task reads its answers."""
-    from rewardlab.pairs.imported import ImportRequest
+    from rewardlab.pairs.imported import ImportRequest, read_import
     from rewardlab.pipeline.imported import import_stage
     from rewardlab.tasks import resolve_task
 
     config = request.config()
     task = resolve_task(config.task, "pairs import") if request.given["task"] else None
     wanted = ImportRequest(file, kind, config.format, task, held_out, balance_length, config.seed)
-    folder = run_stage(request, config, import_stage(wanted, config))
+    folder = run_stage(request, config, import_stage(read_import(wanted), config))
     if folder:
         _print_outcomes(folder.path, folder.result())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,36 +31,39 @@ def review(
     runs: Annotated[Path, typer.Option(help="Where run folders live.")] = RUNS,
 ) -> None:
     """Accept, reject or edit sampled annotations; verdicts are kept and compared with the filter's."""
-    from rewardlab.annotate.review import agreement, read_reviews, review_items, sample_items, store_review
+    from rewardlab.annotate.review import agreement, changed, read_reviews, review_items, sample_items, store_review
     from rewardlab.annotate.review_formats import export_reviews, import_reviews
 
     if export and read:
         raise InputError("--export and --read: one at a time; export first, review there, then read")
     folder = run or _latest(runs)
     items = review_items(folder, partial(_prompts, folder, runs))
+    reviews = read_reviews(into)
     if export:
         drawn = sample_items(items, sample, seed)
-        export_reviews(export, tool, drawn, read_reviews(into))
+        export_reviews(export, tool, drawn, reviews)
         typer.echo(f"{export}: {len(drawn)} annotations for {tool}")
         return
-    if read:
-        by_key = {item.key: item for item in items}
-        for verdict in import_reviews(read, tool, items):
-            store_review(into, by_key[verdict.key], verdict)
-    else:
-        _ask_all(sample_items(items, sample, seed, read_reviews(into)), into, reviewer)
-    _print_agreement(agreement(items, read_reviews(into)), into)
+    by_key = {item.key: item for item in items}
+    given = (
+        changed(import_reviews(read, tool, items), reviews)
+        if read
+        else _asked(sample_items(items, sample, seed, reviews), reviewer)
+    )
+    for verdict in given:
+        store_review(into, by_key[verdict.key], verdict)
+        reviews[verdict.key] = verdict
+    _print_agreement(agreement(items, reviews), into)
 
 
-def _ask_all(items: list[ReviewItem], into: Path, reviewer: str) -> None:
-    from rewardlab.annotate.review import store_review
-
+def _asked(items: list[ReviewItem], reviewer: str) -> Iterator[Review]:
+    """Verdicts from the terminal, until one is refused."""
     for number, item in enumerate(items, 1):
         _show(item, f"{number} of {len(items)}")
         verdict = _ask(item, reviewer)
         if verdict is None:
             return
-        store_review(into, item, verdict)
+        yield verdict
 
 
 def _show(item: ReviewItem, place: str) -> None:

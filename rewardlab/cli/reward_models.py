@@ -35,10 +35,12 @@ def report(
     _check_trained(*models)
     from rewardlab.evaluation.report_card import report_cards
     from rewardlab.reports.report_card import accuracy_table, calibration_table, write_each
+    from rewardlab.runs import writing
 
-    cards = report_cards(models, pairs or [])
+    cards, place = report_cards(models, pairs or []), out or models[0] / "report"
     typer.echo(f"{accuracy_table(cards)}\n\n{calibration_table(cards)}")
-    written = write_each(cards, out or models[0] / "report")
+    with writing(place):
+        written = write_each(cards, place)
     typer.echo(f"written: {', '.join(map(str, written))}")
 
 

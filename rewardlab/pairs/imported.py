@@ -45,8 +45,30 @@ class ImportRequest:
     seed: int = 0
 
 
-def import_pairs(request: ImportRequest, folder: Path) -> dict[str, Any]:
-    """Write the pairs into ``folder`` as the stage ``pairs`` does; returns the manifest.
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """Pairs of a file, cleaned and divided, before they are written.
+
+    Attributes:
+        rows: Rows of the file.
+        train, held_out: Pairs, and what became of each.
+        manifest: As it is stored with them.
+    """
+
+    request: ImportRequest
+    rows: int
+    train: Built
+    held_out: Built
+    manifest: dict[str, Any]
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Write the pairs into ``folder`` as the stage ``pairs`` does; returns the manifest."""
+        write_pairs(folder, self.manifest, self.train, self.held_out)
+        return self.manifest
+
+
+def read_import(request: ImportRequest) -> Imported:
+    """Read the pairs of a file; nothing is written.
 
     Raises:
         DataError: The file cannot be read, a label is none of the task's, or no pair is left.
@@ -60,8 +82,7 @@ def import_pairs(request: ImportRequest, folder: Path) -> dict[str, Any]:
     if not train.pairs:
         found = ", ".join(f"{count} {outcome}" for outcome, count in manifest["outcomes"].items() if count)
         raise DataError(f"{request.source}: not one training pair: {found or 'no rows'}; give more rows")
-    write_pairs(folder, manifest, train, held_out)
-    return manifest
+    return Imported(request, len(rows), train, held_out, manifest)
 
 
 def divided(pairs: Sequence[Pair], share: float, seed: int) -> tuple[Built, Built]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.runs import read_json, read_jsonl, write_json, write_jsonl
+from rewardlab.runs import read_json, read_jsonl, write_json, write_jsonl, writing
 from rewardlab.types import Pair
 
 COLUMNS = ("prompt", "chosen", "rejected")
@@ -64,10 +64,13 @@ def write_preferences(pairs: Iterable[Pair], path: Path, *, conversational: bool
         conversational: Messages in place of texts.
     Raises:
         ConfigError: No such format.
+        InputError: The file cannot be written.
     """
     shown = _as_messages if conversational else _as_text
     rows = [dict(zip(COLUMNS, shown(pair), strict=True)) for pair in pairs]
-    _writer(path)(path, rows)
+    write = _writer(path)
+    with writing(path):
+        write(path, rows)
     return len(rows)
 
 

@@ -12,26 +12,22 @@ from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import DataError, InputError
 from rewardlab.pairs.adopted import Folder, adopt_pairs, look_into
 from rewardlab.pairs.files import HELD_OUT_FILE, PAIRS_FILE
-from rewardlab.pairs.imported import ImportRequest, import_pairs
-from rewardlab.pairs.preferences import read_preferences
+from rewardlab.pairs.imported import Imported, ImportRequest, read_import
 from rewardlab.pipeline.stage import Stage
 from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, PairKind
 
 
-def import_stage(request: ImportRequest, config: RunConfig) -> Stage:
-    """The stage that imports; the same file under the same options is the same stage.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
+def import_stage(found: Imported, config: RunConfig) -> Stage:
+    """The stage that imports; the same file under the same options is the same stage."""
+    request = found.request
     return Stage(
         "pairs",
         f"import {request.source}",
         f"{request.source.stem}-{request.kind}",
         _settings(request),
         {},
-        lambda job: import_pairs(request, job.folder.path),
+        lambda job: found.write(job.folder.path),
         config=config.model_dump(mode="json"),
     )
 
@@ -77,7 +73,8 @@ def own_pairs(
             path, kind or "ranked", config.format, task, held_out, config.pairs.balance_length, config.seed
         )
         names = (task.name,) if task else ()
-        return OwnPairs(import_stage(wanted, config), wanted.kind, wanted.format, names, len(read_preferences(path)))
+        read = read_import(wanted)
+        return OwnPairs(import_stage(read, config), wanted.kind, wanted.format, names, read.rows)
     found = look_into(path)
     if kind not in (None, found.kind):
         raise InputError(f"{path}: holds {found.kind} pairs, and --kind says {kind}; leave --kind out")

@@ -42,8 +42,13 @@ def text(rng: random.Random) -> str:
     for _ in range(rng.randrange(12)):
         anything = "".join(rng.choice(string.printable) for _ in range(rng.randrange(20)))
         parts.append(rng.choice([rng.choice(PIECES), anything, chr(rng.randrange(0x110000))]))
-    whole = rng.choice(["", " "]).join(parts)
+    whole = rng.choice(["", " "]).join([verdict(rng), *parts] if rng.random() < 0.1 else parts)
     return f"{whole} Ranking: {order(rng)}" if rng.random() < 0.3 else whole
+
+
+def verdict(rng: random.Random) -> str:
+    """The beginning of a judge's answer, denied now and then."""
+    return rng.choice(["", "**", "I doubt that "]) + rng.choice(["Answer 1 is better", "[Answer 2] is better", "Equal"])
 
 
 def order(rng: random.Random) -> str:
@@ -71,13 +76,13 @@ def test_no_text_breaks_a_parser_or_becomes_a_value_that_is_not_there() -> None:
         words, count = text(rng), rng.randrange(2, 6)
         places = parse_ranking(words, count).places
         assert not places or (len(places) == count and set(places) == set(range(1, max(places) + 1)))
-        verdict = parse_verdict(words)
-        assert verdict in (None, "first", "second", "tie")
+        winner = parse_verdict(words)
+        assert winner in (None, "first", "second", "tie")
         raw = as_annotation({"key": "k", "annotator": "a", "model": "m", "text": words, "finish": "stop"})
         assert (raw.outcome == "answered") == bool(words.strip())
         assert as_ranking(raw, count).places == (places if raw.outcome == "answered" else ())
         read["rankings"] += bool(places)
-        read["verdicts"] += verdict is not None
+        read["verdicts"] += winner is not None
         written.append(words)
     raws = [Annotation("k", words, "answered", "a", "m") for words in written]
     asked = [rows[number % len(rows)] for number in range(TEXTS)]

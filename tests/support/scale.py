@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from rewardlab.pairs.imported import ImportRequest, import_pairs
+from rewardlab.pairs.imported import ImportRequest, read_import
 from rewardlab.pairs.summary import summarise
 from rewardlab.tasks.task import tasks
 
@@ -51,7 +51,7 @@ def main(count: int, folder: Path) -> None:
     source = folder / "in.jsonl"
     write(source, count)
     start = time.process_time()
-    manifest = import_pairs(ImportRequest(source, "label", task=tasks.get("mr")), folder / "out")
+    manifest = read_import(ImportRequest(source, "label", task=tasks.get("mr"))).write(folder / "out")
     seconds = time.process_time() - start
     start = time.process_time()
     summarise(folder / "out")

@@ -45,6 +45,18 @@ def by_length(prompts: list[str]) -> list[Annotation]:
         ("Both have merits.", None),
         ("Answer 3 is better", None),
         ("Unequalled prose", None),
+        ("\n\n  > **Verdict:** [Answer 2] is better.", "second"),
+        ("My final judgement is: Answer 1 is better", "first"),
+        ("**Equal**", "tie"),
+        ("Both answers are equal because they cite the same words.", "tie"),
+        ("They are not equal: Answer 2 is better.", None),
+        ("equal length, but Answer 1 is better", None),
+        ("Equal in length, Answer 1 is better", None),
+        ("I would not say Answer 1 is better", None),
+        ("It is hard to say that Answer 1 is better.", None),
+        ("Is Answer 1 better? Answer 1 is better? No.", None),
+        ("Answer 1 is better? No, Answer 2 is.", None),
+        ("The answers are not equal.", None),
     ],
 )
 def test_verdicts(text: str, winner: str | None) -> None:

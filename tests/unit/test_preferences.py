@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from rewardlab.cli import main as cli
-from rewardlab.errors import ConfigError, DataError
+from rewardlab.errors import ConfigError, DataError, InputError
 from rewardlab.pairs.files import read_folder, read_pairs
-from rewardlab.pairs.imported import ImportRequest, import_pairs
+from rewardlab.pairs.imported import ImportRequest, read_import
 from rewardlab.pairs.preferences import Preference, read_preferences, write_preferences
 from rewardlab.pairs.statistics import rationale_sensitive_share
 from rewardlab.pairs.summary import sampled_kinds, summarise
@@ -92,6 +92,10 @@ class TestReading:
                 read_preferences(tmp_path / name)
 
 
+def import_pairs(request: ImportRequest, folder: Path) -> dict[str, Any]:
+    return read_import(request).write(folder)
+
+
 def preferences(count: int) -> list[dict[str, str]]:
     """Two pairs a prompt, of every second prompt only one."""
     rows = [
@@ -147,6 +151,29 @@ class TestImport:
         with pytest.raises(DataError, match="not one training pair: 1 same_responses"):
             import_pairs(request, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bad", [{"prompt": 1, "chosen": "a", "rejected": "b"}, None])
+def test_a_file_that_is_refused_claims_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: dict[str, Any] | None
+) -> None:
+    """A row that is none, or no pair at all: the corrected file goes into the same folder."""
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(tmp_path / "in.jsonl", [*preferences(4), bad] if bad else [])
+    assert cli.run(["pairs", "import", "in.jsonl", "--out", "mine"]) == 2
+    assert not (tmp_path / "mine").exists()
+    write_jsonl(tmp_path / "in.jsonl", preferences(4))
+    assert cli.run(["pairs", "import", "in.jsonl", "--out", "mine"]) == 0
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, suffix: str) -> None:
+    folder = tmp_path / f"folder{suffix}"
+    folder.mkdir()
+    for place in (folder, tmp_path / "file" / f"x{suffix}"):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(InputError, match="cannot be written"):
+            write_preferences([], place, conversational=False)
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
@@ -219,7 +246,7 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (("pairs", "import", "absent.jsonl"), "absent.jsonl: cannot be read"),
+            (("pairs", "import", "absent.jsonl"), "absent.jsonl: expected a readable"),
             (("pairs", "import", "in.jsonl", "--task", "mr,cola"), "names 2 tasks; pairs import reads"),
             (("pairs", "import", "in.jsonl", "--held-out", "2"), "--held-out"),
             (("pairs", "stats", "absent"), "absent: no pairs.jsonl; expected a folder made by"),

@@ -97,6 +97,28 @@ def test_the_latest_verdict_counts(items: list[ReviewItem], tmp_path: Path) -> N
     assert len((tmp_path / "reviews.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
+def test_a_torn_line_costs_itself_alone(
+    items: list[ReviewItem], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Killed in the middle of a line: the next verdict begins a line of its own, and both others are read."""
+    first, second = (Review(item.key, "accept") for item in items[:2])
+    store_review(tmp_path, items[0], first)
+    with (tmp_path / "reviews.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"key": "k", "decis')
+    assert read_reviews(tmp_path) == {first.key: first}
+    assert "reviews.jsonl line 2: no verdict" in caplog.text
+    store_review(tmp_path, items[1], second)
+    assert read_reviews(tmp_path) == {first.key: first, second.key: second}
+
+
+def test_rows_that_are_no_verdicts_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = ['{"key": "a", "decision": "accept"}', '{"key": "b"}', "[1]", '{"key": "c", "decision": "maybe"}']
+    odd = ['{"key": ["d"], "decision": "accept"}', '{"key": "e", "decision": "edit", "edited": 5}']
+    (tmp_path / "reviews.jsonl").write_text("\n".join([*rows, *odd, ""]), encoding="utf-8")
+    assert read_reviews(tmp_path) == {"a": Review("a", "accept")}
+    assert [f"line {number}:" in caplog.text for number in range(1, 7)] == [False, True, True, True, True, True]
+
+
 @pytest.mark.parametrize(("decision", "edited"), [("edit", ""), ("accept", "new words"), ("maybe", "")])
 def test_impossible_verdicts_are_refused(decision: Any, edited: str) -> None:
     with pytest.raises(DataError, match="review of k"):
@@ -207,6 +229,23 @@ def test_in_the_terminal(
     assert len(read_reviews(Path("annotations"))) == 5
 
 
+@every_tool
+@pytest.mark.parametrize("place", ["a-folder", "a-file/out.json"])
+def test_a_file_that_cannot_be_written_is_named(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tool: Tool,
+    place: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a-folder").mkdir()
+    Path("a-file").write_text("", encoding="utf-8")
+    assert run(["annotate", "review", "run", "--export", place, "--tool", tool]) == 2
+    assert f"error: {place}: cannot be written" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_through_files(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +259,9 @@ def test_through_files(
     assert run(["annotate", "review", "run", "--read", "out.json", "--tool", "label-studio", "--into", "mine"]) == 0
     assert "2 on this run" in capsys.readouterr().out
     assert {review.reviewer for review in read_reviews(Path("mine")).values()} == {"a@b"}
+    before = Path("mine/reviews.jsonl").read_bytes()
+    assert run(["annotate", "review", "run", "--read", "out.json", "--tool", "label-studio", "--into", "mine"]) == 0
+    assert Path("mine/reviews.jsonl").read_bytes() == before  # nothing is new
     assert run(["annotate", "review", "run", "--read", "x", "--export", "y"]) == 2
     assert run(["annotate", "review", "--runs", "none"]) == 2
 
