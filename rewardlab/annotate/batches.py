@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,8 @@ from rewardlab.errors import AnnotationError
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai.types import Batch
+
+logger = logging.getLogger(__name__)
 
 BATCHES_FILE = "batches.jsonl"
 PART_REQUESTS = 50_000
@@ -158,8 +161,7 @@ class Batches:
         """Move a finished batch's answers into the journal; returns what has none."""
         answers: dict[str, dict[str, Any]] = {}
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            text = (await client.files.content(file)).text
-            answers |= dict(_read(line) for line in text.splitlines() if line.strip())
+            answers |= self._answers((await client.files.content(file)).text, batch)
         lost = {"text": "", "finish": "failed", "error": f"batch {batch.id} is {batch.status} without this answer"}
         records = {key: {**self.author, **answers.get(key, lost), "batch": batch.id} for key in keys}
         with self.journal.writer() as writer:
@@ -167,6 +169,20 @@ class Batches:
                 self._keep(writer, key, record)
         self._known.append(f"{batch.id}{FETCHED}", {})
         return {key: {"key": key, **row} for key, row in records.items() if row["finish"] == "failed"}
+
+    def _answers(self, text: str, batch: Batch) -> dict[str, dict[str, Any]]:
+        """Key -> raw record of an output or error file; a line that names no request is passed over."""
+        found: dict[str, dict[str, Any]] = {}
+        for number, line in enumerate(text.split("\n"), 1):
+            row = _row(line)
+            if row is not None:
+                record = _record(row)
+                found[row["custom_id"]] = record | (
+                    {"error": self.redact(record["error"])} if "error" in record else {}
+                )
+            elif line.strip():
+                logger.warning("batch %s, line %d: it names no request and is passed over", batch.id, number)
+        return found
 
     def _keep(self, writer: JournalWriter, key: str, record: Mapping[str, Any]) -> None:
         tokens = (int(record.get("prompt_tokens") or 0), int(record.get("response_tokens") or 0))
@@ -218,19 +234,29 @@ def _parts(calls: Sequence[Call]) -> Iterator[list[Call]]:
         yield part
 
 
-def _read(line: str) -> tuple[str, dict[str, Any]]:
-    """(key, raw record) of one line of an output or error file."""
-    row = json.loads(line)
-    response = row.get("response") or {}
+def _row(line: str) -> dict[str, Any] | None:
+    """One line of an output or error file; None when it does not name its request."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("custom_id"), str) else None
+
+
+def _record(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The raw record of a line, an answer or a failure with its reason, whatever the line says."""
+    response = row.get("response")
+    response = response if isinstance(response, Mapping) else {}
+    body = response.get("body")
     try:
         if response.get("status_code") == 200:
-            return str(row["custom_id"]), read_completion(response["body"])
-        reason = row.get("error") or (response.get("body") or {}).get("error") or {}
+            return read_completion(body)
+        reason = row.get("error") or (body.get("error") if isinstance(body, Mapping) else None) or body
     except BadBody as error:
-        reason = {"message": str(error)}
-    finish = "content_filter" if reason.get("code") == "content_filter" else "failed"
-    text = " ".join(str(reason.get("message") or reason.get("code") or "no reason given").split())[:300]
-    return str(row["custom_id"]), {"text": "", "finish": finish, "error": text}
+        reason = str(error)
+    code, said = (reason.get("code"), reason.get("message")) if isinstance(reason, Mapping) else (None, reason)
+    finish = "content_filter" if code == "content_filter" else "failed"
+    return {"text": "", "finish": finish, "error": str(said or code or "no reason given")}
 
 
 def _state(batch: Batch) -> str:

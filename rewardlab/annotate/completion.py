@@ -15,6 +15,11 @@ from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.retry import BadBody
 from rewardlab.errors import AnnotationError
 
+_DONE = frozenset({"stop", "stop_sequence", "end_turn", "eos", "eos_token", "complete", ""})
+_CUT_SHORT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+_WITHHELD = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"})
+"""Why an answer ended, in the words of OpenAI and of servers and proxies that pass on those of Anthropic, Google,
+Mistral, Cohere and TGI; small letters. An answer that ended for any other reason is none."""
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _CUT = "cut at the token limit; raise annotate.max_new_tokens"
 _CUT_BEFORE = (
@@ -38,20 +43,56 @@ def read_usage(body: Mapping[str, Any]) -> Usage:
     return Usage(*(value if isinstance(value, int) and value >= 0 else None for value in values))
 
 
-def read_completion(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A chat completion as a raw record; raises BadBody when it is none."""
+def read_completion(body: Any) -> dict[str, Any]:
+    """A chat completion as a raw record; raises BadBody when it is none.
+
+    One that ended for a reason nobody knows ("error", "abort") is failed: what it says may be a part of an answer.
+    """
     try:
         choice = body["choices"][0]
         message, used = choice["message"], read_usage(body)
-        return {
-            "text": message.get("content") or "",
-            "finish": choice.get("finish_reason"),
-            "refusal": message.get("refusal"),
-            "prompt_tokens": used.prompt,
-            "response_tokens": used.response,
-        }
+        content, refusal = message.get("content"), message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise BadBody(f"the body holds no choices: {str(body)[:80]!r}") from error
+    text, finish = content_text(content), choice.get("finish_reason")
+    if text is None:
+        raise BadBody(f"the message's content is no text: {str(content)[:80]!r}")
+    read = {"text": text, "finish": finish, "refusal": refusal}
+    if reason := _broken_off(finish):
+        read = {"text": "", "finish": "failed", "error": reason}
+    return {**read, "prompt_tokens": used.prompt, "response_tokens": used.response}
+
+
+def content_text(content: object) -> str | None:
+    """The text of a message's content: a text, nothing, or a list of parts, of which thoughts are left out.
+
+    Returns:
+        None where it is anything else, such as an image.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        return None
+    texts = [_part_text(part) for part in content]
+    return None if None in texts else "".join(filter(None, texts))
+
+
+def _part_text(part: object) -> str | None:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind in ("thinking", "reasoning"):
+        return ""
+    text = part.get("text") if isinstance(part, Mapping) and kind in ("text", "output_text") else None
+    return text if isinstance(text, str) else None
+
+
+def _broken_off(finish: object) -> str:
+    """Why an answer with that finish reason is none; "" where it is one."""
+    is_known = finish is None or _word(finish) in _DONE | _CUT_SHORT | _WITHHELD | {"refusal"}
+    return "" if is_known else f"the answer was broken off: finish reason {finish!r}"
+
+
+def _word(finish: object) -> str:
+    return str(finish).lower()
 
 
 def check_failed(outcomes: Sequence[tuple[str, str]], max_failed: float) -> None:
@@ -86,7 +127,7 @@ def spoken(text: str) -> str:
 
 def as_annotation(record: Mapping[str, Any], from_journal: bool = False) -> Annotation:
     """Classify a raw record: ``key``, ``annotator``, ``model``, ``text``, ``finish``, and token counts if known."""
-    text = spoken(str(record.get("text") or ""))
+    text = spoken(content_text(record.get("text")) or "")
     outcome, reason = _classify(record, has_words=bool(text))
     return Annotation(
         key=str(record["key"]),
@@ -125,12 +166,15 @@ def _classify(record: Mapping[str, Any], *, has_words: bool) -> tuple[Outcome, s
     finish = record.get("finish")
     if finish == "failed":
         return "failed", str(record.get("error", ""))
-    if finish == "content_filter":
+    word = "" if finish is None else _word(finish)
+    if word in _WITHHELD:
         return "filtered", str(record.get("error") or "withheld by the endpoint's content filter")
-    if record.get("refusal"):
-        return "refused", str(record["refusal"])
-    if finish == "length":
+    if record.get("refusal") or word == "refusal":
+        return "refused", str(record.get("refusal") or "declined by the model")
+    if word in _CUT_SHORT:
         return "truncated", _CUT if has_words else _CUT_BEFORE
+    if reason := _broken_off(finish):
+        return "failed", reason
     if not has_words:
         return "unparsable", "the answer is empty"
     return "answered", ""

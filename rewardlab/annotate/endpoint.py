@@ -30,7 +30,7 @@ from rewardlab.annotate.retry import (
 )
 from rewardlab.annotate.sampling import advice
 from rewardlab.config import AnnotateConfig
-from rewardlab.errors import AnnotationError
+from rewardlab.errors import AnnotationError, RewardlabError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -135,17 +135,23 @@ class Endpoint:
                     await asyncio.wait_for(finished.wait(), SYNC_S)
             if reported < self._done:
                 reported = self._done
-                await asyncio.to_thread(writer.sync)
+                try:
+                    await asyncio.to_thread(writer.sync)
+                except RewardlabError as error:
+                    self._stop(error)
+                    return
                 report(reported)
 
     async def _work(self, client: AsyncOpenAI, queue: Iterator[Call]) -> None:
         retrying = attempts(self._retry, self._pause)
         for call in queue:
             try:
-                answer = await self._ask(client, call, retrying)
+                self._take(call, {**self.author, **await self._ask(client, call, retrying)})
             except Stopped:
                 return
-            self._take(call, {**self.author, **answer})
+            except Exception as error:  # whatever it is, answers under way are still waited for and kept
+                self._stop(_as_ours(error))
+                return
 
     def _take(self, call: Call, answer: dict[str, Any]) -> None:
         is_failure = answer["finish"] == "failed"
@@ -238,11 +244,20 @@ class Endpoint:
         return {"text": "", "finish": "failed", "error": reason}
 
 
+def _as_ours(error: Exception) -> RewardlabError:
+    """An error that is not a request's own, as one that a user can act on; the cause is kept."""
+    if isinstance(error, RewardlabError):
+        return error
+    ours = AnnotationError(f"asking stopped: {described(error)}. {KEPT}")
+    ours.__cause__ = error
+    return ours
+
+
 def _parsed(text: str) -> dict[str, Any]:
     """The body of a response; raises BadBody when it is no JSON object."""
     try:
         body = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadBody(f"the body is no JSON ({error}): {text[:80]!r}") from error
     if not isinstance(body, dict):
         raise BadBody(f"the body is no JSON object: {text[:80]!r}")

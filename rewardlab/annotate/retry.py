@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RETRIED = frozenset({408, 409, 429})
 FATAL = frozenset({401, 403, 404})
 LONGEST_WAIT_S = 120.0
-"""A ``Retry-After`` beyond this is cut: the request then fails and is asked again by the next run."""
+"""A longer ``Retry-After`` is not waited for: the request fails, and the next run asks it again."""
 
 
 class BadBody(Exception):
@@ -41,7 +41,7 @@ class RetryPolicy:
         error = state.outcome.exception() if state.outcome else None
         asked = retry_after_s(error)
         if asked is not None:
-            return min(asked, LONGEST_WAIT_S)
+            return asked
         backoff: float = min(self.base_s * 2 ** (state.attempt_number - 1), self.longest_s)
         return backoff * random.uniform(0.5, 1.0)
 
@@ -54,7 +54,7 @@ def attempts(policy: RetryPolicy, pause: Callable[[float], Awaitable[None]]) -> 
         stop=stop_after_attempt(policy.attempts),
         wait=policy.wait_s,
         sleep=pause,
-        retry=retry_if_exception(is_transient),
+        retry=retry_if_exception(lambda error: is_transient(error) and not asks_too_long(error)),
         reraise=True,
     )
 
@@ -66,6 +66,11 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, APIStatusError):
         return (error.status_code in RETRIED or error.status_code >= 500) and not is_fatal(error)
     return isinstance(error, APIConnectionError | BadBody | TimeoutError)
+
+
+def asks_too_long(error: BaseException) -> bool:
+    """True when the server wants to be left alone for longer than is waited for (:data:`LONGEST_WAIT_S`)."""
+    return (retry_after_s(error) or 0.0) > LONGEST_WAIT_S
 
 
 def may_be_charged(error: BaseException) -> bool:
@@ -85,7 +90,7 @@ def is_fatal(error: BaseException) -> bool:
 
 
 def described(error: BaseException) -> str:
-    """Type and message of a failure; more of it where the SDK says little.
+    """Type and message of a failure; more of it where the SDK says little, and what the server asks for.
 
     The SDK calls every lost connection "Request timed out.", and finds no message in a list of invalid fields.
     """
@@ -98,7 +103,11 @@ def described(error: BaseException) -> str:
         return f"{type(origin).__name__}: {origin}"
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, APIStatusError) and error.body and str(error) == f"Error code: {error.status_code}":
-        return f"{text} - {error.body}"
+        text += f" - {error.body}"
+    if asks_too_long(error):
+        text += (
+            f"; it asks to wait {retry_after_s(error):.0f} s, longer than the {LONGEST_WAIT_S:.0f} s that are waited"
+        )
     return text
 
 

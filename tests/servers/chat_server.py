@@ -9,6 +9,11 @@
 ``dropped``    the connection is closed in the middle of the body the first time, then ``ok``
 ``malformed``  half a JSON object, always
 ``html``       a web page, always
+``deep``       200 000 opening brackets, always
+``later``      429 that asks to wait an hour, always
+``parts``      the content is a list of parts
+``broken_off`` finish reason ``error`` in the middle of an answer
+``uncounted``  an answer without token counts
 ``empty``      no choices, always
 ``refusal``    the model declines, in so many words
 ``declined``   the model declines through the message's ``refusal`` field
@@ -130,6 +135,10 @@ class ChatServer(HttpServer):
                 return Reply(b'{"id": "x", "choices": [{"mess')
             case "html":
                 return Reply(b"<html>please log in</html>", kind="text/html")
+            case "deep":
+                return Reply(b"[" * 200_000)
+            case "later":
+                return Reply.of(error("come back later", "rate_limit_exceeded"), 429, Retry_After="3600")
             case "empty":
                 return Reply.of({**completion(body, ""), "choices": []})
             case "blocked":
@@ -176,6 +185,13 @@ def _completed(behaviour: str, body: dict[str, Any]) -> dict[str, Any]:
             return completion(body, None, refusal="I can't help with that.")
         case "filter":
             return completion(body, "", finish="content_filter")
+        case "parts":
+            parts = [{"type": "text", "text": part} for part in re.findall(r"\S+\s*", answer(body))]
+            return completion(body, parts)
+        case "broken_off":
+            return completion(body, "The review is", finish="error")
+        case "uncounted":
+            return {name: part for name, part in completion(body, answer(body)).items() if name != "usage"}
         case "truncated":
             return completion(body, "The review is", finish="length")
         case "thinking":
@@ -199,7 +215,7 @@ def answer(body: dict[str, Any]) -> str:
 
 
 def completion(
-    body: dict[str, Any], text: str | None, finish: str = "stop", refusal: str | None = None
+    body: dict[str, Any], text: str | list[dict[str, str]] | None, finish: str = "stop", refusal: str | None = None
 ) -> dict[str, Any]:
     """A chat completion as the API sends it; 7 prompt tokens and 5 response tokens."""
     message = {"role": "assistant", "content": text, "refusal": refusal}

@@ -384,6 +384,19 @@ class TestBatch:
         assert annotate(behaviour, "--batch", "fetch")[0] == 1
         assert outcomes() == {outcome: REQUESTS}
 
+    def test_lines_that_nobody_can_read_cost_only_themselves(self, annotate: Typed, server: ChatServer) -> None:
+        annotate("ok", "--batch", "submit")
+        server.batches.finish()
+        lines = server.batches.files["file_2"].splitlines()
+        lines[0] = b'{"custom_id": ' + json.dumps(json.loads(lines[0])["custom_id"]).encode() + b', "error": "boom"}'
+        lines[1] = b"not json"
+        lines[2] = lines[2].replace(b"Every word", b"Every\xe2\x80\xa8word")  # a line separator within a text
+        server.batches.files["file_2"] = b"\n".join(lines)
+        code, _, err = annotate("ok", "--batch", "fetch", "--max-failed", "0.1")
+        assert (code, outcomes()) == (0, {"answered": REQUESTS - 2, "failed": 2}), err
+        reasons = [row["reason"] for row in read_jsonl(folder() / "rationales.jsonl") if row["reason"]]
+        assert sorted(reasons) == ["batch batch_1 is completed without this answer", "boom"]
+
     def test_a_batch_keeps_to_the_budget(self, annotate: Typed, server: ChatServer) -> None:
         code, _, err = annotate("ok", "--batch", "submit", "--budget-usd", "0.1")
         assert code == 1

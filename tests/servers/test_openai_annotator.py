@@ -6,15 +6,16 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rewardlab.annotate.base import RankingRequest, RationaleRequest
 from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.hosted import OpenAIAnnotator
-from rewardlab.annotate.journal import Journal
+from rewardlab.annotate.journal import Journal, JournalWriter
 from rewardlab.annotate.judging import JudgeRequest
 from rewardlab.annotate.prompting import rationale_request
 from rewardlab.config import AnnotateConfig, RunConfig
@@ -72,6 +73,10 @@ def test_requests_do_not_describe_the_machine(server: ChatServer, tmp_path: Path
         ("500", "failed", 3),
         ("malformed", "failed", 3),
         ("html", "failed", 3),
+        ("deep", "failed", 3),
+        ("later", "failed", 1),
+        ("parts", "answered", 1),
+        ("broken_off", "failed", 1),
         ("empty", "failed", 3),
         ("declined", "refused", 1),
         ("filter", "filtered", 1),
@@ -110,6 +115,54 @@ def test_thoughts_without_an_end_are_no_answer(finish: str, outcome: str, key: s
 def test_retry_after_is_honoured(server: ChatServer, tmp_path: Path) -> None:
     annotator(server, "429", tmp_path).rationales(requests(1))
     assert server.times[1] - server.times[0] >= RETRY_AFTER_S  # our own back-off would be 0.01 s
+
+
+def test_a_server_that_asks_to_wait_too_long_is_not_asked_early(server: ChatServer, tmp_path: Path) -> None:
+    (only,) = annotator(server, "later", tmp_path).rationales(requests(1))
+    assert "it asks to wait 3600 s, longer than the 120 s that are waited" in only.reason
+
+
+def test_answers_in_parts_are_one_text(server: ChatServer, tmp_path: Path) -> None:
+    (only,) = annotator(server, "parts", tmp_path).rationales(requests(1))
+    assert only.text == "Every word of it speaks for positive."
+
+
+def test_what_was_broken_off_is_asked_again(server: ChatServer, tmp_path: Path) -> None:
+    annotator(server, "broken_off", tmp_path).rationales(requests(1))
+    (again,) = annotator(server, "ok", tmp_path).rationales(requests(1))
+    assert again.outcome == "answered"
+
+
+def test_a_full_disk_stops_the_run_and_loses_no_answer_that_found_room(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fourth answer meets a full disk; those under way find room again and are waited for and kept."""
+    written: list[str] = []
+    write = JournalWriter.write
+
+    def sometimes(self: JournalWriter, key: str, record: Mapping[str, Any]) -> None:
+        written.append(key)
+        if len(written) == 4:
+            raise AnnotationError("the journal cannot be written (No space left on device)")
+        write(self, key, record)
+
+    monkeypatch.setattr(JournalWriter, "write", sometimes)
+    with pytest.raises(AnnotationError, match="No space left"):
+        annotator(server, "slow", tmp_path, concurrency=8).rationales(requests(40))
+    assert 8 <= server.requests < 40
+    assert len(Journal(tmp_path / "openai.jsonl")) == server.requests - 1
+
+
+def test_whatever_goes_wrong_is_one_error_of_ours(
+    server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(text: str) -> None:
+        raise ValueError("nobody thought of this")
+
+    monkeypatch.setattr("rewardlab.annotate.endpoint._parsed", broken)
+    with pytest.raises(AnnotationError, match="asking stopped: ValueError: nobody thought of this") as caught:
+        annotator(server, "ok", tmp_path).rationales(requests(3))
+    assert isinstance(caught.value.__cause__, ValueError)
 
 
 def test_a_timeout_counts_as_a_failure(server: ChatServer, tmp_path: Path) -> None:
