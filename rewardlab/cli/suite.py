@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +30,9 @@ def group() -> None:
 def run(
     file: Annotated[Path, typer.Argument(help="Suite file (TOML), such as experiments/demo.toml.")],
     runs: Annotated[Path, typer.Option(help="Where run folders live.")] = RUNS,
-    out: Annotated[Path | None, typer.Option(help="Folder of the report; default: RUNS/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report; default: RUNS/NAME, with filters RUNS/NAME-FILTERS.")
+    ] = None,
     filter: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,10 +71,30 @@ def run(
     board = Board(todo, runs)
     _build(board, runs, worker_command(file, runs, source, sys.argv[1:]), jobs)
     if report:
-        print_suite(suite, board, runs, out or runs / suite.name)
+        place = out or runs / report_name(suite.name, filter or [])
+        print_suite(suite, board, runs, place, report_command(file, filter or [], source))
     if board.failures():
         print_failures(board)
         raise typer.Exit(1)
+
+
+def report_name(name: str, filters: Sequence[str]) -> str:
+    """Folder of the report; a part of the suite does not take the place of the whole.
+
+    >>> report_name("demo", []), report_name("demo", ["seed=0", "method=PPO, rule"])
+    ('demo', 'demo-seed-0-method-ppo-rule')
+    """
+    return "-".join([name, *(re.sub(r"\W+", "-", each.lower()).strip("-") for each in filters)])
+
+
+def report_command(file: Path, filters: Sequence[str], source: str | None) -> str:
+    """What makes the same report again, wherever its runs lie.
+
+    >>> report_command(Path("experiments/demo.toml"), ["method=label RM"], None)
+    "rewardlab suite run experiments/demo.toml --filter 'method=label RM'"
+    """
+    given = [part for each in filters for part in ("--filter", each)] + (["--source", source] if source else [])
+    return shlex.join(["rewardlab", "suite", "run", file.as_posix(), *given])
 
 
 def _build(board: Board, runs: Path, worker: list[str], jobs: int) -> None:

@@ -26,8 +26,16 @@ from rewardlab.suites.record import choices, write_record
 KINDS = ("annotate", "sft", "samples", "pairs", "rm", "card", "ppo", "validate", "eval")
 
 
-def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
-    """Print the time of each stage and the table of the finished cells; write record and report into ``out``."""
+def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str) -> None:
+    """Print the time of each stage and the table of the finished cells; write record and report into ``out``.
+
+    Args:
+        suite: What was run.
+        board: Its cells.
+        root: Where run folders live.
+        out: Folder of the report.
+        command: What makes the report; printed under it.
+    """
     write_record(out, suite, board, root)
     done, found = board.finished(), choices(board.cells, root)
     times = stage_times(done, root)
@@ -50,7 +58,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path) -> None:
         times,
         card_runs=cards,
         convention=suite.convention,
-        command=f"rewardlab suite run ({suite.name})",
+        command=command,
         more=suite_sections([(cell.title, why) for cell, why in board.failures()], found),
         suite=_facts(suite, done),
     )

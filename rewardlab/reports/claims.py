@@ -2,7 +2,8 @@
 
 One rule gives every verdict. A claim says in which range its size lies: a difference above 0, a ratio or a share
 between two numbers. It holds when the whole 95 % interval lies in that range, it does not hold when the whole
-interval lies outside, and where the interval reaches over an end the size is not beyond noise.
+interval lies outside, and where the interval reaches over an end the claim is undecided; that a difference is
+beyond noise all the same is said then.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, markd
 from rewardlab.reports.statistics import Estimate
 from rewardlab.runs import write_atomic, write_json
 
-Verdict = Literal["holds", "does not hold", "not beyond noise", "not testable here"]
+Verdict = Literal["holds", "does not hold", "undecided", "not testable here"]
+DIFFERS = "differs from 0"
 VERDICTS: Mapping[Verdict, str] = {
     "holds": "the whole 95 % interval lies where the claim says",
     "does not hold": "the whole interval lies elsewhere",
-    "not beyond noise": "the interval lies on both sides",
+    "undecided": f"the interval lies on both sides of a bound; {DIFFERS} is added where it lies on one side of 0",
     "not testable here": "there is no such measurement, and why",
 }
 """The words and what they mean, from the interval alone."""
@@ -53,6 +55,18 @@ class Finding:
         return "not testable here" if self.estimate is None else verdict(self.estimate, self.claim.range)
 
     @property
+    def differs(self) -> bool:
+        """True when the claim is undecided though the interval of the difference lies on one side of 0."""
+        is_open = self.verdict == "undecided" and self.claim.unit == "points"
+        return is_open and self.estimate is not None and self.estimate.excludes_zero
+
+    @property
+    def told(self) -> str:
+        """The verdict as printed, with what is certain of an undecided difference, or why there is none."""
+        more = f", {DIFFERS}" if self.differs else ""
+        return self.verdict + (f": {self.reason}" if self.reason else more)
+
+    @property
     def size(self) -> str:
         """The measured size as printed, such as ``+1.8 points [+0.4, +3.3]``; a dash without one."""
         return MISSING if self.estimate is None else size_text(self.estimate, self.claim.unit)
@@ -63,7 +77,7 @@ def verdict(found: Estimate, where: tuple[float, float]) -> Verdict:
     low, high = where
     if low < found.low and found.high < high:
         return "holds"
-    return "does not hold" if found.high <= low or found.low >= high else "not beyond noise"
+    return "does not hold" if found.high <= low or found.low >= high else "undecided"
 
 
 def size_text(found: Estimate, unit: Unit) -> str:
@@ -104,12 +118,11 @@ def _finding(claim: Claim, model: str, evidence: Evidence) -> Finding:
 
 def _line(found: Finding, with_model: bool) -> list[Cell]:
     claim, size = found.claim, found.estimate
-    told = found.verdict + (f": {found.reason}" if found.reason else "")
     return [
         Cell(claim.id),
         Cell(claim.says),
         *([Cell(found.model)] if with_model else []),
-        Cell(told, mark="best" if found.verdict == "holds" else ""),
+        Cell(found.told, mark="best" if found.verdict == "holds" else ""),
         Cell(found.size, sources=found.sources),
         Cell(MISSING if size is None else seeds_text(size)),
         Cell(claim.published or MISSING),
@@ -165,5 +178,6 @@ def _stored(found: Finding) -> dict[str, Any]:
         "size": size,
         "text": found.size,
         "verdict": found.verdict,
+        "differs": found.differs,
         "reason": found.reason,
     }

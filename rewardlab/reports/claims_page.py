@@ -2,7 +2,7 @@
 
 Run as ``python -m rewardlab.reports.claims_page LIST CLAIMS...``; LIST is the TOML list of claims, CLAIMS are the
 ``claims.json`` that reports leave; the Markdown goes to standard output. A claim that no suite speaks of has the
-reason that the list gives for it.
+reason that the list gives for it. What other models showed stands below the table.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from rewardlab.config import TINY_MODEL, Section
 from rewardlab.errors import ConfigError, DataError, RewardlabError
-from rewardlab.reports.claims import VERDICTS
+from rewardlab.reports.claims import DIFFERS, VERDICTS
 from rewardlab.reports.render import Cell, Grid, Heading, markdown_grid
 from rewardlab.runs import read_json
 
 PLACES: Mapping[str, str] = {"sandbox": "sandbox", "smollm2": "SmolLM2-135M"}
 """Where claims are measured -> the column's title."""
+SMOLLM2 = "smollm2-135m"
+"""Stands in the names of the second place's model, whatever its weights are kept in."""
+ELSEWHERE = ""
+"""Where models belong that have no column."""
 BREAK = "<br>"
 
 
@@ -35,6 +39,17 @@ class Published(Section):
     says: str = Field(description="the claim")
     published: str = Field(description="the published size")
     not_testable: dict[str, str] = Field(default_factory=dict, description="place and why nothing is measured there")
+    untested: str = Field("", description="the part of it that no suite measures, and why")
+    why: dict[str, str] = Field(
+        default_factory=dict, description="place and what is known of why it fails, or comes out as it does, there"
+    )
+
+    @field_validator("not_testable", "why")
+    @classmethod
+    def _places_are_known(cls, given: dict[str, str]) -> dict[str, str]:
+        if unknown := given.keys() - PLACES:
+            raise ValueError(f"no place {min(unknown)!r}; known: {', '.join(PLACES)}")
+        return given
 
 
 class PublishedList(Section):
@@ -52,11 +67,11 @@ class Suite:
 
     def of(self, id: str, place: str) -> list[Mapping[str, Any]]:
         """Findings of a claim in one place; a letter behind the number (C12a) is a part of it."""
-        return [each for each in self.findings if _number(each["id"]) == id and self._place(each) == place]
+        return [each for each in self.findings if _number(each["id"]) == id and _place(self.model(each)) == place]
 
-    def _place(self, finding: Mapping[str, Any]) -> str:
-        model = finding["model"] or next(iter(self.about["models"]), "")
-        return "sandbox" if model == TINY_MODEL else "smollm2"
+    def model(self, finding: Mapping[str, Any]) -> str:
+        """The base model of a finding: its own, or that of the suite."""
+        return str(finding["model"] or next(iter(self.about["models"]), ""))
 
 
 def read_list(path: Path) -> PublishedList:
@@ -97,8 +112,17 @@ def claims_page(listed: PublishedList, suites: Sequence[Suite]) -> str:
     titles = ["claim", "says", "published", *PLACES.values()]
     grid = Grid([Heading(title, is_number=False) for title in titles], [_line(each, suites) for each in listed.claim])
     words = [f"* **{word}**: {meaning}." for word, meaning in VERDICTS.items()]
-    return "\n".join(["# The published claims, measured", "", INTRODUCTION, "", markdown_grid(grid), "", *words, "",
-                      "## Experiments", "", *_experiments(suites), "", f"Made by `{COMMAND}`.", ""])  # fmt: skip
+    parts = [
+        "# The published claims, measured",
+        INTRODUCTION,
+        markdown_grid(grid),
+        "\n".join(words),
+        *_listed("Why", [line for each in listed.claim for line in _reasons(each, suites)]),
+        *_listed("With other models", [line for each in listed.claim for line in _elsewhere(each, suites)]),
+        *_listed("Experiments", list(_experiments(suites))),
+        f"Made by `{COMMAND}`.",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 COMMAND = (
@@ -115,9 +139,33 @@ INTRODUCTION = (
 def _line(claim: Published, suites: Sequence[Suite]) -> list[Cell]:
     cells = [Cell(claim.id), Cell(claim.says), Cell(claim.published)]
     for place in PLACES:
-        told = [_finding_text(suite, each) for suite in suites for each in suite.of(claim.id, place)]
-        cells.append(Cell(BREAK.join(told or [_unmeasured(claim.not_testable.get(place, ""))])))
+        told = _told(claim, place, suites)
+        left_out = [f"**not tested**: {claim.untested}"] if claim.untested and told else []
+        cells.append(Cell(BREAK.join([*told, *left_out] or [_unmeasured(claim.not_testable.get(place, ""))])))
     return cells
+
+
+def _told(claim: Published, place: str, suites: Sequence[Suite]) -> list[str]:
+    return [_finding_text(suite, each) for suite in suites for each in suite.of(claim.id, place)]
+
+
+def _listed(title: str, lines: Sequence[str]) -> list[str]:
+    """A section; none without lines."""
+    return [f"## {title}", "\n".join(lines)] if lines else []
+
+
+def _reasons(claim: Published, suites: Sequence[Suite]) -> Iterator[str]:
+    """What is known of the outcome, where there is one."""
+    for place, reason in claim.why.items():
+        if _told(claim, place, suites):
+            yield f"* **{claim.id}**, {PLACES[place]}: {reason}."
+
+
+def _elsewhere(claim: Published, suites: Sequence[Suite]) -> Iterator[str]:
+    """What was found with models that have no column."""
+    for suite in suites:
+        for each in suite.of(claim.id, ELSEWHERE):
+            yield f"* **{claim.id}**, {suite.model(each) or 'no model named'}: {_finding_text(suite, each)}"
 
 
 def _finding_text(suite: Suite, found: Mapping[str, Any]) -> str:
@@ -126,7 +174,8 @@ def _finding_text(suite: Suite, found: Mapping[str, Any]) -> str:
     if size is None:
         return f"**{found['verdict']}**: {found['reason']} *({suite.about['suite']})*"
     seeds = f"{size['seeds']} seed{'' if size['seeds'] == 1 else 's'}"
-    return f"**{found['verdict']}**: {found['text']}, {seeds}; {found['compared']} *({suite.about['suite']})*"
+    word = f"**{found['verdict']}**" + (f", {DIFFERS}" if found["differs"] else "")
+    return f"{word}: {found['text']}, {seeds}; {found['compared']} *({suite.about['suite']})*"
 
 
 def _unmeasured(reason: str) -> str:
@@ -140,6 +189,16 @@ def _experiments(suites: Sequence[Suite]) -> Iterator[str]:
         yield f"* **{suite.about['suite']}**, {title} ({models}; seeds {seeds}): `{suite.about['command']}`"
     if not suites:
         yield "None has been run yet."
+
+
+def _place(model: str) -> str:
+    """
+    >>> _place("sandbox-tiny"), _place("HuggingFaceTB/SmolLM2-135M-Instruct"), _place("llama-2-7b")
+    ('sandbox', 'smollm2', '')
+    """
+    if model == TINY_MODEL:
+        return "sandbox"
+    return "smollm2" if SMOLLM2 in model.lower() else ELSEWHERE
 
 
 def _number(id: str) -> str:

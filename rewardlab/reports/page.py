@@ -27,6 +27,7 @@ from rewardlab.reports.table import ComparisonTable, build_table
 from rewardlab.runs import write_atomic
 
 TITLE = "Which reward was better"
+"""Heading of a report whose suite has no title, or that has no suite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class SuiteFacts:
     """What a report says of the suite behind it.
 
     Attributes:
-        name, title: Of the suite; its file is called like it.
+        name, title: Of the suite; the title is the heading of its report.
         budget: What PPO rows were given the same number of.
         claims: Published claims that its rows say something of.
         models, seeds: What it was run with.
@@ -47,9 +48,8 @@ class SuiteFacts:
     models: Sequence[str] = ()
     seeds: Sequence[int] = ()
 
-    def about(self) -> dict[str, Any]:
-        """The head of ``claims.json``."""
-        command = f"rewardlab suite run experiments/{self.name}.toml"
+    def about(self, command: str) -> dict[str, Any]:
+        """The head of ``claims.json``; ``command`` is what was typed to make the report."""
         about = {"suite": self.name, "title": self.title, "command": command}
         return {**about, "models": list(self.models), "seeds": list(self.seeds)}
 
@@ -103,13 +103,14 @@ def write_report(
     place = next((place + 1 for place, section in enumerate(shown) if section.title == DIFFERENCES), 0)
     shown[place:place] = more
     if claims:
-        write_claims(claims, path, facts.about())
+        write_claims(claims, path, facts.about(command))
     if table.rows:
         write_tables(table, path)
     if cards.runs:
         write_card_tables(cards, path, "reward_models" if table.rows else "table")
-    _write_markdown(path / "report.md", shown, command)
-    write_atomic(path / "report.html", to_html(TITLE, shown, report))
+    title = facts.title or TITLE
+    _write_markdown(path / "report.md", title, shown, command)
+    write_atomic(path / "report.html", to_html(title, shown, report))
     return path / "report.md"
 
 
@@ -126,9 +127,9 @@ def write_page(file: Path, report: Report) -> Path:
     return file
 
 
-def _write_markdown(file: Path, shown: Sequence[Section], command: str) -> None:
+def _write_markdown(file: Path, title: str, shown: Sequence[Section], command: str) -> None:
     for section in shown:
         for block in section.blocks:
             if isinstance(block, Picture):
                 write_picture(block, file.parent)
-    write_atomic(file, to_markdown(TITLE, shown) + (f"\nMade by `{command}`.\n" if command else ""))
+    write_atomic(file, to_markdown(title, shown) + (f"\nMade by `{command}`.\n" if command else ""))

@@ -67,7 +67,7 @@ def test_a_difference_is_measured_in_points(table: ComparisonTable) -> None:
     assert one.estimate.value == pytest.approx(100 * (40 + 40 + 42) / 600)
     assert (one.verdict, one.estimate.seeds) == ("holds", 3)
     assert found(claim(better="SFT", than="PPO"), table).verdict == "does not hold"
-    assert found(claim(above=20.0), table).verdict == "not beyond noise"
+    assert found(claim(above=20.0), table).verdict == "undecided"
     assert one.size.startswith("+20.3 points [+")
 
 
@@ -75,16 +75,33 @@ def test_a_difference_is_measured_in_points(table: ComparisonTable) -> None:
     ("low", "high", "where", "word"),
     [
         (0.1, 2.0, (0.0, np.inf), "holds"),
-        (0.0, 2.0, (0.0, np.inf), "not beyond noise"),
+        (0.0, 2.0, (0.0, np.inf), "undecided"),
         (-2.0, 0.0, (0.0, np.inf), "does not hold"),
         (-1.5, 1.9, (-2.0, 2.0), "holds"),
-        (-2.5, 1.9, (-2.0, 2.0), "not beyond noise"),
+        (-2.5, 1.9, (-2.0, 2.0), "undecided"),
         (2.1, 4.0, (-2.0, 2.0), "does not hold"),
-        (-9.0, 9.0, (-2.0, 2.0), "not beyond noise"),
+        (-9.0, 9.0, (-2.0, 2.0), "undecided"),
     ],
 )
 def test_the_verdict_is_where_the_interval_lies(low: float, high: float, where: Any, word: str) -> None:
     assert verdict(Estimate((low + high) / 2, low, high, None, 3, "seeds and items"), where) == word
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "given", "told"),
+    [
+        (-9.6, -1.0, {"between": (-2.0, 2.0)}, "undecided, differs from 0"),
+        (0.5, 3.0, {"above": 1.0}, "undecided, differs from 0"),
+        (-0.5, 3.0, {}, "undecided"),
+        (-9.6, -2.5, {"between": (-2.0, 2.0)}, "does not hold"),
+        (0.5, 3.0, {}, "holds"),
+        (0.5, 3.0, {"measure": "seconds", "above": 1.0}, "undecided"),  # a ratio is never 0
+    ],
+)
+def test_an_undecided_difference_may_be_one_all_the_same(low: float, high: float, given: Any, told: str) -> None:
+    one = Finding(claim(**given), "tiny", Estimate((low + high) / 2, low, high, None, 3, "seeds and items"))
+    assert one.told == told
+    assert one.differs == told.endswith("from 0")
 
 
 def test_times_are_compared_as_a_ratio_of_the_trained_stages(table: ComparisonTable) -> None:
@@ -225,15 +242,19 @@ def test_unknown_methods_of_a_claim_are_found_when_the_suite_is_read(tmp_path: P
 def test_a_report_shows_its_claims_and_leaves_them_as_files(tmp_path: Path) -> None:
     make_table(tmp_path)
     told = [claim(published="+6.3"), claim(id="C3", than=None, better=None, not_testable="no BERT")]
-    facts = SuiteFacts("demo", "Two methods", claims=told, models=["tiny"], seeds=[0, 1, 2])
-    page = write_report(tmp_path / "out", [tmp_path / "eval"], suite=facts, resamples=200)
+    facts = SuiteFacts("demo", "Two <methods>", claims=told, models=["tiny"], seeds=[0, 1, 2])
+    command = "rewardlab suite run mine.toml"
+    page = write_report(tmp_path / "out", [tmp_path / "eval"], suite=facts, resamples=200, command=command)
     text = page.read_text()
+    assert text.startswith("# Two <methods>\n")
+    assert "<h1>Two &lt;methods&gt;</h1>" in page.with_suffix(".html").read_text()
     assert "| C1 | PPO beats SFT | **holds** | +20.3 points [" in text
     assert "] | 3 | +6.3 | PPO against SFT, toy, greedy |" in text
     assert "| C3 | PPO beats SFT | not testable here: no BERT | – | – | – | – |" in text
     assert text.index("## Claims") < text.index("## Differences between methods")
-    assert (tmp_path / "out" / "claims.md").read_text().startswith("# Claims: Two methods\n")
+    assert (tmp_path / "out" / "claims.md").read_text().startswith("# Claims: Two <methods>\n")
     stored = read_json(tmp_path / "out" / "claims.json")
+    assert stored["command"] == command
     assert (stored["suite"], stored["models"], stored["seeds"]) == ("demo", ["tiny"], [0, 1, 2])
     first, second = stored["claims"]
     assert first["size"]["value"] == pytest.approx(100 * 122 / 600)

@@ -23,7 +23,7 @@ def finding(
         None if reason else {"value": 1.0, "low": 0.5, "high": 1.5, "sd": None, "seeds": 5, "basis": "seeds and items"}
     )
     told = {"id": id, "verdict": verdict, "text": text, "reason": reason, "size": size, "model": "sandbox-tiny"}
-    return {**told, "compared": "A against B, average, sampled", **more}
+    return {**told, "differs": False, "compared": "A against B, average, sampled", **more}
 
 
 def suite(folder: Path, *claims: dict[str, Any], name: str = "claims-sandbox", model: str = "sandbox-tiny") -> Path:
@@ -48,13 +48,13 @@ def test_suites_speak_of_listed_claims_and_are_called_like_their_files() -> None
     speaking = {path: suite for path, suite in suites.items() if suite.claim}
     assert {"claims-sandbox", "claims-smollm2"} <= {suite.name for suite in speaking.values()}
     for path, suite in speaking.items():
-        assert suite.name == path.stem  # the command that claims.json names
+        assert suite.name == path.stem  # README names a suite by its file
         assert {claim.id for claim in suite.claim} <= listed
 
 
 def test_findings_stand_in_their_row_and_place(tmp_path: Path) -> None:
     paths = [
-        suite(tmp_path, finding("C1", "holds"), finding("C12a", "not beyond noise"), finding("C12b", "holds")),
+        suite(tmp_path, finding("C1", "holds"), finding("C12a", "undecided"), finding("C12b", "holds")),
         suite(tmp_path, finding("C1", "does not hold", model="smollm2-135m-q4"), name="s", model="smollm2-135m-q4"),
         suite(tmp_path, finding("C8", "holds", model=""), name="rm"),
     ]
@@ -62,11 +62,57 @@ def test_findings_stand_in_their_row_and_place(tmp_path: Path) -> None:
     found = rows(text)
     told = "+1.0 points [+0.5, +1.5], 5 seeds; A against B, average, sampled"
     assert found["C1"][3:] == [f"**holds**: {told} *(claims-sandbox)*", f"**does not hold**: {told} *(s)*"]
-    assert found["C12"][3].split("<br>")[0].startswith("**not beyond noise**")
+    assert found["C12"][3].split("<br>")[0].startswith("**undecided**")
     assert found["C8"][3] == f"**holds**: {told} *(rm)*"
     assert found["C2"][3:] == ["not measured", "not measured"]
     assert found["C13"][3] == "**not testable here**: GRPO and DPO are not among the methods yet"
     assert "* **s**, T (smollm2-135m-q4; seeds 0, 1): `rewardlab suite run experiments/s.toml`" in text
+
+
+def listed(folder: Path, more: str) -> Path:
+    """A list of one claim."""
+    (folder / "list.toml").write_text(f'[[claim]]\nid = "C4"\nsays = "A and B"\npublished = "1"\n{more}\n')
+    return folder / "list.toml"
+
+
+def test_reasons_stand_below_the_table_where_something_was_measured(tmp_path: Path) -> None:
+    made = read_list(listed(tmp_path, '[claim.why]\nsandbox = "SFT ends early"\nsmollm2 = "nothing was learned"'))
+    text = claims_page(made, [read_suite(suite(tmp_path, finding("C4", "does not hold")))])
+    assert text.split("## Why\n")[1].split("##")[0].strip() == "* **C4**, sandbox: SFT ends early."
+    assert "## Why" not in claims_page(made, [])
+
+
+def test_the_untested_part_of_a_claim_stands_beside_what_was_tested(tmp_path: Path) -> None:
+    made = read_list(listed(tmp_path, 'untested = "B, for want of it"'))
+    found = rows(claims_page(made, [read_suite(suite(tmp_path, finding("C4", "holds")))]))
+    assert found["C4"][3].split("<br>")[1] == "**not tested**: B, for want of it"
+    assert found["C4"][4] == "not measured"
+    assert "above BERT-large" in {claim.id: claim.untested for claim in read_list(LIST).claim}["C4"]
+
+
+def test_an_undecided_difference_is_told_apart(tmp_path: Path) -> None:
+    path = suite(tmp_path, finding("C1", "undecided", differs=True), finding("C2", "undecided"))
+    found = rows(claims_page(read_list(LIST), [read_suite(path)]))
+    assert found["C1"][3].startswith("**undecided**, differs from 0: +1.0 points")
+    assert found["C2"][3].startswith("**undecided**: +1.0 points")
+
+
+def test_models_without_a_column_stand_below_the_table(tmp_path: Path) -> None:
+    large = suite(tmp_path, finding("C1", "holds", model=""), name="large", model="meta-llama/Llama-2-7b")
+    small = suite(
+        tmp_path, finding("C1", "undecided", model="HuggingFaceTB/SmolLM2-135M-Instruct"), name="hub", model="x"
+    )
+    text = claims_page(read_list(LIST), [read_suite(large), read_suite(small)])
+    assert rows(text)["C1"][3] == "not measured"
+    assert rows(text)["C1"][4].startswith("**undecided**")
+    below = text.split("## With other models\n")[1].split("##")[0].strip()
+    assert below.startswith("* **C1**, meta-llama/Llama-2-7b: **holds**: +1.0 points")
+    assert "## With other models" not in claims_page(read_list(LIST), [read_suite(small)])
+
+
+def test_reasons_for_unknown_places_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no place 'sandbx'; known: sandbox, smollm2"):
+        read_list(listed(tmp_path, '[claim.why]\nsandbx = "x"'))
 
 
 def test_what_a_suite_could_not_test_says_why(tmp_path: Path) -> None:

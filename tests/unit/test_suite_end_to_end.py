@@ -170,4 +170,9 @@ def test_a_filter_runs_its_part_alone_and_a_plan_writes_nothing(
     assert "2 tries for each PPO method (ppo.lr of 1e-05, 0.01) on seed 0" in said
     assert "SFT, sandbox" not in said
     assert sorted(finished.path.rglob("*")) == before
-    assert cli.run(["suite", "run", "tiny.toml", "--filter", "method=sft", "--no-report"]) == 0
+    whole = (finished.path / "runs" / "tiny" / "report.md").read_text()
+    assert cli.run(["suite", "run", "tiny.toml", "--filter", "method=sft"]) == 0
+    assert (finished.path / "runs" / "tiny" / "report.md").read_text() == whole
+    part = (finished.path / "runs" / "tiny-method-sft" / "report.md").read_text()
+    assert part.startswith("# Smallest\n")
+    assert "Made by `rewardlab suite run tiny.toml --filter method=sft`." in part
