@@ -117,7 +117,7 @@ def _page(request: DiffRequest, count: int, found: RewardDifference) -> Iterator
     else:
         yield f"rank correlation: Spearman {_interval(found.spearman)}, Kendall tau-b {found.kendall:.3f}"
     yield from _winner_lines(found.winners)
-    yield from _disagreement_lines(found.disagreements[: request.rows])
+    yield from _disagreement_lines(found.disagreements, request.rows)
 
 
 def _winner_lines(winners: Winners) -> Iterator[str]:
@@ -141,13 +141,18 @@ def _winner_lines(winners: Winners) -> Iterator[str]:
         yield f"{winners.left_out} answers of prompts with very many were not paired"
 
 
-def _disagreement_lines(rows: Sequence[Disagreement]) -> Iterator[str]:
-    if not rows:
+def _disagreement_lines(rows: Sequence[Disagreement], most: int) -> Iterator[str]:
+    """The largest disagreements; answers with the same place under both are none."""
+    if not rows or not most:
+        return
+    differing = [row for row in rows if row.gap][:most]
+    if not differing:
+        yield "no disagreement: both put the answers in the same order"
         return
     yield ""
     yield "Where they disagree most (score, and share of the other answers below it)"
     yield f"{'A':>10} {'below':>6} {'B':>10} {'below':>6}  answer"
-    for row in rows:
+    for row in differing:
         judged = row.judged
         text = " ".join(judged.response.split())
         quoted = text if len(text) <= QUOTED else f"…{text[-QUOTED:]}"

@@ -40,11 +40,9 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """A list; ``more`` is folded away under the line ``fold``."""
+    """A list."""
 
-    first: Sequence[Told]
-    more: Sequence[Told] = ()
-    fold: str = "More"
+    told: Sequence[Told]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +80,8 @@ def _block(block: Block) -> str:
             return f"**{text}**"
         case Notes(lines):
             return "\n".join(f"{line}  " for line in lines)
-        case Sentences(first, more, fold):
-            return "\n\n".join(part for part in (_list(first), _folded(fold, _list(more)) if more else "") if part)
+        case Sentences(told):
+            return _list(told)
         case Table(grid, fold):
             return _folded(fold, markdown_grid(grid)) if fold else markdown_grid(grid)
         case Picture(name, alt):

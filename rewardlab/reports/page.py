@@ -16,6 +16,7 @@ from rewardlab.reports.claim_measures import Evidence, Measured
 from rewardlab.reports.claims import findings, write_claims
 from rewardlab.reports.collect import Collected, collect
 from rewardlab.reports.differences import default_against, gains
+from rewardlab.reports.files import write_differences
 from rewardlab.reports.html import to_html
 from rewardlab.reports.judged_runs import JudgedRun, judged_folders, load_judged
 from rewardlab.reports.pair_kinds import distributions, rationale_sensitive
@@ -69,7 +70,7 @@ def write_report(
     more: Sequence[Section] = (),
     suite: SuiteFacts | None = None,
 ) -> Path:
-    """Write report.md, report.html, table.md, table.tex, table.csv and the pictures into the folder ``path``.
+    """Write report.md, report.html, the table (md, tex, csv), differences.csv and pictures into the folder ``path``.
 
     A report of reward models alone has their table in table.csv and no other; beside evaluations it is called
     reward_models.csv. Their differences stand in reward_model_differences.csv.
@@ -106,6 +107,8 @@ def write_report(
         write_claims(claims, path, facts.about(command))
     if table.rows:
         write_tables(table, path)
+    if found:
+        write_differences(found, path)
     if cards.runs:
         write_card_tables(cards, path, "reward_models" if table.rows else "table")
     title = facts.title or TITLE

@@ -20,9 +20,9 @@ from rewardlab.reports.differences import (
     p_value_note,
     points,
     points_interval,
-    sentence,
     splits,
 )
+from rewardlab.reports.differences_grid import EXPLAINED, differences_grid, gain_sources
 from rewardlab.reports.hacking import hacking_blocks
 from rewardlab.reports.in_short import in_short
 from rewardlab.reports.judged_runs import JudgedRun, judged_blocks
@@ -147,17 +147,13 @@ def _differences(report: Report) -> list[Block]:
     if not report.found:
         return [Text("There is no other method to compare with.")]
     short = [
-        Told(line, [source for gain in gains for source in _gain_sources(report.rows, gain)])
+        Told(line, [source for gain in gains for source in gain_sources(gain, report.rows)])
         for line, gains in in_short(report.found, headline(report.table))
     ]
-    all_of_them = [Told(sentence(gain), _gain_sources(report.rows, gain)) for gain in report.found]
     note = Text(f"Differences are paired by item and seed. {p_value_note(report.found)}")
-    return [Sentences(short, all_of_them, f"All {len(report.found)} comparisons, column by column"), note]
-
-
-def _gain_sources(rows: Mapping[str, Row], gain: Gain) -> list[Source]:
-    position = (gain.column, gain.decoding)
-    return [source for name in (gain.method, gain.baseline) for source in sources_at(rows[name], position)]
+    title = f"All {len(report.found)} comparisons, column by column, with their tests"
+    tests = Table(differences_grid(report.found, report.rows), title)
+    return [Sentences(short), tests, Notes([EXPLAINED]), note]
 
 
 def _sharpening(report: Report) -> list[Block]:

@@ -18,6 +18,8 @@ from rewardlab.types import AnswerFormat, PairKind
 
 PACKAGED = Path(__file__).resolve().parent
 """Where a wheel keeps ``experiments/*.toml``."""
+CHECKOUT = PACKAGED.parents[1] / "experiments"
+"""Where they lie beside the package, in a checkout."""
 
 
 class Method(Section):
@@ -191,7 +193,8 @@ def _claim_problems(suite: Suite) -> list[str]:
 
 
 def _read(path: Path, behind: tuple[Path, ...] = ()) -> dict[str, Any]:
-    found = path if path.exists() else PACKAGED / path.name
+    places = (path, PACKAGED / path.name, CHECKOUT / path.name)
+    found = next((place for place in places if place.exists()), path)
     try:
         values = tomllib.loads(found.read_text(encoding="utf-8"))
     except OSError as error:

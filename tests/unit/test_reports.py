@@ -197,11 +197,21 @@ def test_the_page_shows_every_section(runs: Path) -> None:
     )
     text = page.read_text()
     expected = ["table.md", "table.tex", "table.csv", "reward_curves.svg", "lambda_saturation.svg", "pair_kinds.svg"]
-    expected += ["report.html", "accuracy_kl.svg", "accuracy_cost.svg", "label_shares_0.svg", "hacking.svg"]
+    expected += [
+        "differences.csv",
+        "report.html",
+        "accuracy_kl.svg",
+        "accuracy_cost.svg",
+        "label_shares_0.svg",
+        "hacking.svg",
+    ]
     assert sorted(path.name for path in page.parent.iterdir()) == sorted(["report.md", *expected])
     assert "* RLLR is better than SFT w. rationale on toy: +25.0 points [" in text
-    assert "<summary>All 2 comparisons, column by column</summary>" in text
-    assert "* RLLR is better than SFT w. rationale by 25.0 points" in text
+    assert "<summary>All 2 comparisons, column by column, with their tests</summary>" in text
+    (line,) = [line for line in text.splitlines() if "is better than SFT w. rationale by 25.0 points" in line]
+    # 0.6 against 0.35: h = 2 (asin 0.7746 - asin 0.5916) = 0.506; 50 items won and none lost: p = 2 / 2^50
+    assert line.strip("| ").split(" | ")[1:] == ["< 0.001", "h = 0.51, medium", "seed 0: 50 to 0, p 0.0000"]
+    assert polars.read_csv(page.with_name("differences.csv"))["effect_value"][0] == pytest.approx(0.506, abs=5e-4)
     assert "| RLLR | toy | +25.0 [" in text
     assert "* toy: 80.0 % rationale-sensitive of 50 pairs" in text
     assert "| held-out label-sensitive pairs | toy | label RM | 90.0 [85.0, 95.0] | 50.0 | 55.0 | 80 | 1 |" in text

@@ -145,6 +145,15 @@ def test_the_command_prints_a_page_and_writes_rows() -> None:
 
 
 @pytest.mark.usefixtures("answers")
+def test_answers_in_the_same_place_are_no_disagreement() -> None:
+    shown = _invoke("--a", "rule", "--b", "length").split("disagree most")[1].splitlines()[2:]
+    assert [line.split(": ")[0].split()[-3:] for line in shown] == [["1,", "gold", "Sports"], ["1,", "gold", "Sports"]]
+    same = _invoke("--a", "rule", "--b", "2 * rule")
+    assert same.splitlines()[-1] == "no disagreement: both put the answers in the same order"
+    assert "disagree most" not in same
+
+
+@pytest.mark.usefixtures("answers")
 def test_lambda_goes_to_the_expression_that_uses_it() -> None:
     with pytest.raises(ConfigError, match="--lambda 5 is given, but neither 'rule' nor 'length' uses it"):
         _invoke("--a", "rule", "--b", "length", "--lambda", "5")

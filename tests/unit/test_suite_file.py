@@ -21,6 +21,17 @@ def test_a_suite_takes_what_it_does_not_say_from_the_one_it_extends(tmp_path: Pa
     assert (suite.name, suite.seeds, suite.method[0].stage) == ("more", (0, 1), "base")
 
 
+def test_suites_that_come_along_are_found_by_name_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_suite(Path("claims-sandbox.toml")).name == "claims-sandbox"
+    Path("claims-sandbox.toml").write_text(BASE)
+    assert load_suite(Path("claims-sandbox.toml")).name == "base"
+    with pytest.raises(ConfigError, match=r"no-such\.toml: cannot be read \(No such file or directory\)"):
+        load_suite(Path("no-such.toml"))
+
+
 @pytest.mark.parametrize("chain", [["a"], ["a", "b"]])
 def test_a_suite_that_leads_back_to_itself_is_refused(tmp_path: Path, chain: list[str]) -> None:
     for name, following in zip(chain, [*chain[1:], chain[0]], strict=True):
