@@ -6,7 +6,7 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,10 @@ from rewardlab.annotate.prompting import rationale_request
 from rewardlab.config import AnnotateConfig, RunConfig
 from rewardlab.errors import AnnotationError, InputError
 from rewardlab.types import Example
+from tests.servers.annotating import KEY
 from tests.servers.chat_server import RETRY_AFTER_S, ChatServer, mixed
 
-KEY = "sk-a-secret-that-must-not-leak"
 QUICK = {"attempts": 3, "backoff_s": 0.01, "max_failed": 1.0}
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    with ChatServer() as open_server:
-        yield open_server
 
 
 @pytest.fixture(autouse=True)

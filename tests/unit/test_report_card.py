@@ -26,7 +26,7 @@ from rewardlab.training.rm_evaluation import SampledAnswer
 from rewardlab.training.stored_samples import read_samples, write_samples
 from rewardlab.types import Example, Pair
 from tests.support.models import tiny_llama, tiny_tokenizer
-from tests.unit.test_reward_model import HELD_OUT, MARK, PAIRS, TEXTS, make_config, make_pair
+from tests.support.reward_models import HELD_OUT, MARK, PAIRS, TEXTS, make_config, make_pair
 
 SAMPLES = [
     SampledAnswer(

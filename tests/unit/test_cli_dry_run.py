@@ -1,0 +1,100 @@
+"""A dry run prints the plan and the resolved configuration, and writes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import MIXED, SMALL, Command, Outcome, written
+
+
+class TestDryRun:
+    def test_prints_plan_and_configuration_and_writes_nothing(self, rewardlab: Command) -> None:
+        done = rewardlab(*MIXED, "--dry-run", "--seed", "3", *SMALL)
+        assert (done.code, done.err) == (0, "")
+        plan, _, configuration = done.out.partition("\nresolved configuration:\n")
+        lines = plan.splitlines()
+        assert [line.split(" ")[0] for line in lines[::2]] == [f"{number}." for number in range(1, 10)]
+        assert all("[to run]" in line for line in lines[::2])
+        assert all(line.strip().startswith("runs/") for line in lines[1::2])
+        resolved = json.loads(configuration)
+        assert (resolved["reward"]["lam"], resolved["seed"], resolved["data"]["labelled"]) == ("5", 3, 8)
+        assert written() == []
+
+    def test_shows_where_out_and_runs_put_things(self, rewardlab: Command) -> None:
+        lines = rewardlab("sft", "--dry-run", "--out", "mine", "--runs", "elsewhere", *SMALL).out.splitlines()
+        assert lines[1].strip().startswith("elsewhere/annotate/")
+        assert lines[3].strip() == "mine"
+
+    @pytest.mark.parametrize("command", ["annotate", "pair-gen", "sft", "ppo", "eval", "rm train"])
+    def test_every_stage_has_one(self, rewardlab: Command, command: str) -> None:
+        done = rewardlab(*command.split(), "--dry-run", *SMALL)
+        assert (done.code, written()) == (0, [])
+        assert "[to run]" in done.out
+
+    def test_of_a_suite(self, rewardlab: Command) -> None:
+        Path("suite.toml").write_text('name = "x"\nseeds = [1, 2]\n[[method]]\nname = "zero"\nstage = "base"\n')
+        done = rewardlab("suite", "run", "suite.toml", "--dry-run")
+        assert [line.split(":")[0] for line in done.out.splitlines() if line.startswith("[")] == [
+            "[to run] zero, sandbox-sentiment, sandbox-tiny, seed 1",
+            "[to run] zero, sandbox-sentiment, sandbox-tiny, seed 2",
+        ]
+        assert written() == ["suite.toml"]
+
+
+class TestConfiguration:
+    def resolved(self, done: Outcome) -> dict[str, dict[str, object]]:
+        assert done.code == 0, done.err
+        found: dict[str, dict[str, object]] = json.loads(done.out.partition("resolved configuration:\n")[2])
+        return found
+
+    def test_a_file_in_the_folder_is_read_and_the_command_line_wins(self, rewardlab: Command) -> None:
+        Path("rewardlab.toml").write_text("seed = 4\n[ppo]\nsteps = 7\nlr = 0.5\n")
+        found = self.resolved(rewardlab("ppo", "--dry-run", "--steps", "9", *SMALL))
+        assert (found["seed"], found["ppo"]["steps"], found["ppo"]["lr"]) == (4, 9, 0.5)
+
+    def test_set_wins_over_the_option(self, rewardlab: Command) -> None:
+        found = self.resolved(rewardlab("ppo", "--dry-run", "--steps", "9", "--set", "ppo.steps=11", *SMALL))
+        assert found["ppo"]["steps"] == 11
+
+    @pytest.mark.parametrize(
+        ("file", "arguments", "format", "is_annotated"),
+        [
+            ("", (), "rationale", True),
+            ("", ("--no-rationales",), "label", False),
+            ("", ("--format", "judgement"), "judgement", False),
+            ('format = "label"\n', (), "label", False),
+            ('format = "judgement"\n', ("--no-rationales",), "judgement", False),
+            ('format = "label"\n', ("--format", "rationale"), "rationale", True),
+            ("", ("--set", "format=label"), "label", False),
+        ],
+    )
+    def test_sft_follows_the_format(
+        self, rewardlab: Command, file: str, arguments: tuple[str, ...], format: str, is_annotated: bool
+    ) -> None:
+        if file:
+            Path("rewardlab.toml").write_text(file)
+        done = rewardlab("sft", "--dry-run", *arguments, *SMALL)
+        assert self.resolved(done)["format"] == format
+        assert ("annotate" in done.out.splitlines()[0]) == is_annotated
+
+    @pytest.mark.parametrize(
+        ("arguments", "key", "value"),
+        [
+            (("pair-gen",), "pairs.limit", 5),
+            (("pair-gen",), "annotate.limit", 5),
+            (("annotate",), "annotate.limit", 5),
+            (("sft",), "data.labelled", 5),
+            (("ppo",), "data.prompts", 5),
+            (("eval",), "data.test", 5),
+            (("rm", "train"), "pairs.limit", 5),
+        ],
+    )
+    def test_limit_means_the_rows_of_the_stage(
+        self, rewardlab: Command, arguments: tuple[str, ...], key: str, value: int
+    ) -> None:
+        section, name = key.split(".")
+        others = [setting for setting in SMALL if key not in setting]
+        assert self.resolved(rewardlab(*arguments, *others, "--limit", "5", "--dry-run"))[section][name] == value
