@@ -118,12 +118,12 @@ def _write_page(
 ) -> None:
     """The whole report, with the runs behind the evaluations, into the file ``html``."""
     from rewardlab.reports.cards import load_cards
-    from rewardlab.reports.judged_runs import judged_folders, load_judged
+    from rewardlab.reports.judged_runs import load_judged
     from rewardlab.reports.page import write_page
     from rewardlab.reports.related import related
     from rewardlab.reports.sections import Report
 
-    behind, judged = related(runs, paths), load_judged(judged_folders(runs))
+    behind, judged = related(runs, paths), load_judged(runs)
     cards = load_cards(behind.card)
     report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
     _print_written(console, write_page(html, report))

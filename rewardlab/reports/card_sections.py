@@ -71,15 +71,15 @@ def card_origins(cards: Cards, page: Path) -> Grid:
     titles = ("reward model", "seed", "report card", "fingerprint", "code", "command")
     return Grid(
         [Heading(title, is_number=title == "seed") for title in titles],
-        [_origin(run, page) for by_seed in cards.methods.values() for run in by_seed.values()],
+        [_origin(name, run, page) for name in cards.methods for run in cards.folders(name)],
     )
 
 
-def _origin(run: CardRun, page: Path) -> list[Cell]:
+def _origin(name: str, run: CardRun, page: Path) -> list[Cell]:
     file = run.path / "provenance.json"
     provenance = read_json(file) if file.exists() else {}
     return [
-        Cell(run.method),
+        Cell(name),
         Cell(str(run.seed)),
         Cell(run.path.name, href=relative_path(run.path, page)),
         Cell(run.path.name.rsplit("-", 1)[-1], is_code=True),
@@ -171,7 +171,7 @@ def _both(cards: Cards, found: Difference) -> list[Source]:
 
 
 def _sources(cards: Cards, method: str) -> list[Source]:
-    return [Source(run.path) for run in cards.methods[method].values()]
+    return [Source(run.path) for run in cards.folders(method)]
 
 
 def _headline(cards: Cards) -> str:

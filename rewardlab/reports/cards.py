@@ -1,15 +1,16 @@
 """Report cards of several seeds: how well each reward model ranks the pairs it was judged on, and paired differences.
 
-A card is the folder of a stage ``card``. Cards of one method differ in their seed; two methods are compared where
-both judged the very same pairs. Intervals are those of ``statistics.py``: over seeds and over the rows that pairs
-come from, which seeds share although the answers to them differ.
+A card is the folder of a stage ``card``. Cards of one method and base model differ in their seed, or in the tasks of
+one seed, which then count together; two methods are compared where both judged the very same pairs. Intervals are
+those of ``statistics.py``: over seeds and over the rows that pairs come from, which seeds share although the answers to
+them differ.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ import numpy as np
 
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.pair_measures import JUDGED_FILE, wins
-from rewardlab.intervals import item_seed, resample_counts
 from rewardlab.metrics import Floats
+from rewardlab.reports.collect import model_name
 from rewardlab.reports.rewards import TEST_SETS, Place
-from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, within
+from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, row_draws, within
 from rewardlab.reports.table import AVERAGE
 from rewardlab.runs import read_json, read_jsonl
 
@@ -52,18 +53,27 @@ class CardRun:
     """One card.
 
     Attributes:
-        path: Its folder.
-        method, kind, seed: What was judged.
-        judged_on: Fingerprints of the pairs it was judged on, by name.
+        path: Its folder; of the tasks of one seed together, the first one's.
+        method, model, kind, seed: What was judged; ``model`` is the base model's name.
+        judged_on: Task -> fingerprints of the pairs it was judged on, by name.
         tests: (set, task) -> what became of the pairs.
     """
 
     path: Path
     method: str
+    model: str
     kind: str
     seed: int
-    judged_on: Mapping[str, str]
+    judged_on: Mapping[str, Mapping[str, str]]
     tests: Mapping[Place, JudgedPairs]
+
+    def together(self, other: CardRun) -> CardRun:
+        """This and the same method's card on other tasks, of the same seed."""
+        for test_set, task in self.tests.keys() & other.tests.keys():
+            told = f"{self.method}, seed {self.seed}, {test_set} of {task}"
+            logger.warning("%s: judged in %s and %s; the second is used", told, self.path, other.path)
+        judged_on = {**self.judged_on, **other.judged_on}
+        return replace(self, judged_on=judged_on, tests={**self.tests, **other.tests})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +101,24 @@ class Cards:
         self._resamples = resamples
 
     @cached_property
+    def names(self) -> dict[tuple[str, str], str]:
+        """(method, base model) -> what it is called: the method, and the model where there are several."""
+        keys = dict.fromkeys((run.method, run.model) for run in self.runs)
+        has_models = len({model for _, model in keys}) > 1
+        return {(method, model): f"{method} ({model})" if has_models else method for method, model in keys}
+
+    @cached_property
     def methods(self) -> dict[str, dict[int, CardRun]]:
-        """Method -> seed -> its card."""
+        """Name -> seed -> its card, or the cards of its tasks together."""
         found: dict[str, dict[int, CardRun]] = {}
         for run in self.runs:
-            found.setdefault(run.method, {})[run.seed] = run
+            by_seed = found.setdefault(self._name(run), {})
+            by_seed[run.seed] = by_seed[run.seed].together(run) if run.seed in by_seed else run
         return {name: dict(sorted(by_seed.items())) for name, by_seed in found.items()}
+
+    def folders(self, name: str) -> list[CardRun]:
+        """The cards behind a name, by seed."""
+        return sorted((run for run in self.runs if self._name(run) == name), key=lambda run: run.seed)
 
     @cached_property
     def sets(self) -> list[str]:
@@ -139,7 +161,7 @@ class Cards:
             (label, other)
             for label, first in firsts.items()
             for other, second in firsts.items()
-            if first.kind == "label" != second.kind and self._same_folders(label, other)
+            if first.kind == "label" != second.kind and first.model == second.model and self._same_folders(label, other)
         ]
 
     def baseline(self, method: str, test_set: str, name: str) -> float | None:
@@ -155,8 +177,12 @@ class Cards:
 
     def _same_folders(self, a: str, b: str) -> bool:
         left, right = self.methods[a], self.methods[b]
-        common = [seed for seed in left if seed in right]
-        return bool(common) and all(left[seed].judged_on == right[seed].judged_on for seed in common)
+        both = [(left[seed].judged_on, right[seed].judged_on) for seed in left if seed in right]
+        common = [(one[task], other[task]) for one, other in both for task in one if task in other]
+        return bool(common) and all(one == other for one, other in common)
+
+    def _name(self, run: CardRun) -> str:
+        return self.names[run.method, run.model]
 
     def _column_draws(self, runs: Sequence[CardRun], test_set: str, column: str) -> SeedDraws | None:
         """Of one task, or the mean over all tasks."""
@@ -167,9 +193,9 @@ class Cards:
 
     def _draws(self, runs: Sequence[CardRun], place: Place) -> SeedDraws:
         rows = self._rows[place]
-        counts = resample_counts(len(rows), self._resamples, item_seed(" ".join(place), rows, ()))
-        drawn = [_resampled(run.tests[place], rows, counts) for run in runs]
-        return SeedDraws(np.array([run.tests[place].won.mean() for run in runs]), np.stack(drawn))
+        counted = [_counted(run.tests[place], rows) for run in runs]
+        won, held = (np.stack([each[part] for each in counted]) for part in (0, 1))
+        return row_draws(" ".join(place), rows, won, held, self._resamples)
 
     @cached_property
     def _rows(self) -> dict[Place, tuple[str, ...]]:
@@ -223,28 +249,27 @@ def _numbers(found: Estimate) -> dict[str, Any]:
     return {**numbers, "seeds": found.seeds, "interval_over": found.basis}
 
 
-def _resampled(test: JudgedPairs, rows: tuple[str, ...], counts: Floats) -> Floats:
-    """Accuracy in each resample of rows; where one draws no row with a pair, the accuracy on all. Shape (B,)."""
+def _counted(test: JudgedPairs, rows: tuple[str, ...]) -> tuple[Floats, Floats]:
+    """Pairs ranked right, and pairs, of each row. Shape (rows,) each."""
     number = {row: place for place, row in enumerate(rows)}
     places = np.array([number[row] for row in test.rows])
-    won = counts @ np.bincount(places, weights=test.won, minlength=len(rows))
-    held = counts @ np.bincount(places, minlength=len(rows))
-    accuracy: Floats = np.divide(won, held, out=np.full(len(counts), test.won.mean()), where=held > 0)
-    return accuracy
+    won, held = (np.bincount(places, weights, minlength=len(rows)) for weights in (test.won, None))
+    return won.astype(np.float64), held.astype(np.float64)
 
 
 def _load(path: Path) -> CardRun:
-    result = read_json(path / "result.json")
-    inputs = read_json(path / "config.json")["identity"]["inputs"]
+    result, config = read_json(path / "result.json"), read_json(path / "config.json")
+    marks = {name: mark for name, mark in config["identity"]["inputs"].items() if name != "model"}
     found: dict[Place, list[Mapping[str, Any]]] = {}
     for line in read_jsonl(path / JUDGED_FILE):
         found.setdefault((line["set"], line["task"]), []).append(line)
     return CardRun(
         path,
         str(result["method"]),
+        model_name(config),
         str(result["kind"]),
         int(result["seed"]),
-        {name: mark for name, mark in inputs.items() if name != "model"},
+        {task: marks for _, task in found},
         {place: _test(lines, result["sets"][place[0]]["tasks"][place[1]]) for place, lines in found.items()},
     )
 

@@ -20,7 +20,7 @@ from rewardlab.reports.cards import NO_CARDS, Cards
 from rewardlab.reports.cells import CellData, Position
 from rewardlab.reports.claim import Claim, MeasureName
 from rewardlab.reports.collect import cells_by_seed
-from rewardlab.reports.judged_runs import JudgedRun, net_estimate
+from rewardlab.reports.judged_runs import JudgedRun, net_estimate, of_one_judge
 from rewardlab.reports.label_shares import distance_draws
 from rewardlab.reports.related import trained_folder
 from rewardlab.reports.render import Source, all_sources
@@ -61,13 +61,13 @@ class Evidence:
     Attributes:
         table: The comparison; without rows for a suite of reward models alone.
         judged: Comparisons by a judge.
-        pair_kinds: Task, or the average -> share of rationale-sensitive pairs.
+        pair_kinds: (base model, task or the average) -> share of rationale-sensitive pairs.
         cards: Report cards of reward models.
     """
 
     table: ComparisonTable
     judged: Sequence[JudgedRun] = ()
-    pair_kinds: Mapping[str, Measured] = field(default_factory=dict)
+    pair_kinds: Mapping[tuple[str, str], Measured] = field(default_factory=dict)
     cards: Cards = NO_CARDS
 
 
@@ -136,24 +136,26 @@ def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
     return Measured(found, [source for row in rows for source in all_sources(row)])
 
 
-def _pair_kinds(claim: Claim, _: str, evidence: Evidence) -> Measured:
+def _pair_kinds(claim: Claim, model: str, evidence: Evidence) -> Measured:
     """Share of rationale-sensitive pairs among samples of the SFT model, in per cent."""
-    if claim.column not in evidence.pair_kinds:
-        known = ", ".join(evidence.pair_kinds) or "none"
+    found = {column: share for (base, column), share in evidence.pair_kinds.items() if base == model}
+    if claim.column not in found:
+        known = ", ".join(found) or "none"
         raise UntestableError(f"no pairs were sampled from an SFT model for {claim.column}; there are {known}")
-    found = evidence.pair_kinds[claim.column]
-    return replace(found, estimate=in_points(within(found.estimate)))
+    share = found[claim.column]
+    return replace(share, estimate=in_points(within(share.estimate)))
 
 
-def _rank_accuracy(claim: Claim, _: str, evidence: Evidence) -> Measured:
+def _rank_accuracy(claim: Claim, model: str, evidence: Evidence) -> Measured:
     """How much more of the pairs of one test set the better reward model ranks right, in points."""
     cards = evidence.cards
-    if unknown := [name for name in claim.methods if name not in cards.methods]:
-        raise UntestableError(f"{unknown[0]} has no report card")
-    found = cards.difference(str(claim.better), str(claim.than), claim.test_set, claim.column)
+    if unknown := [name for name in claim.methods if (name, model) not in cards.names]:
+        raise UntestableError(f"{unknown[0]} has no report card" + (f" with {model}" if model else ""))
+    better, than = (cards.names[name, model] for name in claim.methods)
+    found = cards.difference(better, than, claim.test_set, claim.column)
     if found.estimate is None:
         raise UntestableError(f"{found.better} and {found.than}: {found.reason}")
-    sources = [Source(run.path) for name in claim.methods for run in cards.methods[name].values()]
+    sources = [Source(run.path) for name in (better, than) for run in cards.folders(name)]
     return Measured(in_points(found.estimate), sources)
 
 
@@ -163,7 +165,9 @@ def _judged(claim: Claim, model: str, evidence: Evidence) -> Measured:
     found = [run for run in evidence.judged if run.is_between(better, than, claim.decoding)]
     if not found:
         raise UntestableError(f"no judge has compared {better.name} with {than.name}, {claim.decoding} decoding")
-    return Measured(in_points(net_estimate(found, better, claim.column)), [Source(run.path) for run in found])
+    used = of_one_judge(found)
+    net = net_estimate(used, better, columns_of(claim, evidence.table))
+    return Measured(in_points(net), [Source(run.path) for run in used])
 
 
 MEASURES: Mapping[MeasureName, Callable[[Claim, str, Evidence], Measured]] = {

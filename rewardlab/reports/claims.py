@@ -87,9 +87,9 @@ def size_text(found: Estimate, unit: Unit) -> str:
 
 
 def findings(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
-    """Every claim with every base model of the table."""
-    models = list(dict.fromkeys(row.key.model for row in evidence.table.rows)) or [""]
-    return [_finding(claim, model, evidence) for claim in claims for model in models]
+    """Every claim with every base model of the table and of the report cards."""
+    known = (*(row.key.model for row in evidence.table.rows), *(run.model for run in evidence.cards.runs))
+    return [_finding(claim, model, evidence) for claim in claims for model in dict.fromkeys(known or ("",))]
 
 
 def claims_grid(found: Sequence[Finding]) -> Grid:

@@ -151,7 +151,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
             start=result["start"],
             reward=result.get("reward") or "",
             shots=int(result.get("shots") or 0),
-            model=_model_name(config),
+            model=model_name(config),
         ),
         seed=int(result["seed"]),
         cells=read_cells(path, result["columns"]),
@@ -227,7 +227,7 @@ def _why_none(path: Path) -> str:
     return "it holds no evaluation"
 
 
-def _model_name(config: Mapping[str, Any]) -> str:
+def model_name(config: Mapping[str, Any]) -> str:
     """Name of the base model; empty in folders that do not store their configuration."""
     return str(config.get("config", {}).get("model", {}).get("name", ""))
 

@@ -1,25 +1,28 @@
-"""Comparisons by a judge as run folders: written by ``rewardlab judge``, read back for reports and claims."""
+"""Comparisons by a judge as run folders: written by ``rewardlab judge``, read back for reports and claims.
+
+Anybody may add a folder beside those of a suite. Counted together are only comparisons of one judge (annotator, its
+settings, most items of a column) between the same two methods; one of two seeds says nothing of either and is left out.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.evaluation.judge import Contest, Verdict
-from rewardlab.intervals import item_seed, resample_counts
 from rewardlab.reports.blocks import Block, Table, Text
 from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
-from rewardlab.reports.collect import EvalRun
+from rewardlab.reports.collect import EvalRun, MethodKey
 from rewardlab.reports.differences import points, points_interval
 from rewardlab.reports.render import Cell, Grid, Heading, Source, interval_text
-from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, within
-from rewardlab.reports.table import AVERAGE, Row, shown_value
+from rewardlab.reports.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws, within
+from rewardlab.reports.table import ComparisonTable, Row, shown_value
 from rewardlab.runs import RunFolder, read_json, read_jsonl, write_jsonl
 
 logger = logging.getLogger(__name__)
@@ -41,24 +44,34 @@ PARTS: Mapping[str, tuple[Mapping[str, float], int]] = {
 
 @dataclass(frozen=True, eq=False)
 class JudgedRun:
-    """One folder of verdicts.
+    """One folder of verdicts on two evaluations of one seed.
 
     Attributes:
-        a, b: Method and evaluation folder's name of each side.
-        decoding, annotator: What was read, and by whom.
-        seed: Of a's training.
+        a, b: The evaluations.
+        decoding: What was read.
+        judge: By whom, with the settings that could change a verdict and the most items of a column, as printed.
         items: Column and id, in the order of ``verdicts``.
         verdicts: What became of them.
     """
 
     path: Path
-    a: tuple[str, str]
-    b: tuple[str, str]
+    a: EvalRun
+    b: EvalRun
     decoding: str
-    annotator: str
-    seed: int
+    judge: str
     items: Sequence[tuple[str, str]]
     verdicts: Sequence[Verdict]
+
+    @property
+    def seed(self) -> int:
+        """Of the training on both sides."""
+        return self.a.seed
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns with a verdict, in order of appearance."""
+        judged = zip(self.items, self.verdicts, strict=True)
+        return list(dict.fromkeys(column for (column, _), verdict in judged if verdict.winner is not None))
 
     def turned(self) -> JudgedRun:
         """The same, seen from the other side."""
@@ -67,33 +80,54 @@ class JudgedRun:
 
     def is_between(self, one: Row, other: Row, decoding: str) -> bool:
         """True when these two methods were judged, in either order."""
-        names = [{run.path.name for run in row.runs} for row in (one, other)]
-        forward = self.a[1] in names[0] and self.b[1] in names[1]
-        return self.decoding == decoding and (forward or (self.a[1] in names[1] and self.b[1] in names[0]))
+        return self.decoding == decoding and {self.a.key, self.b.key} == {one.key, other.key}
 
-    def values(self, worth: Mapping[str, float], column: str = AVERAGE) -> dict[str, float]:
-        """Item -> what its verdict is worth; items without a verdict or of another column are absent."""
+    def values(self, worth: Mapping[str, float], column: str) -> dict[str, float]:
+        """Item of a column -> what its verdict is worth; items without a verdict are absent."""
         return {
-            f"{where}/{id}": worth[verdict.winner]
+            id: worth[verdict.winner]
             for (where, id), verdict in zip(self.items, self.verdicts, strict=True)
-            if verdict.winner is not None and column in (AVERAGE, where)
+            if verdict.winner is not None and where == column
         }
 
 
-def judged_estimate(runs: Sequence[JudgedRun], worth: Mapping[str, float], column: str = AVERAGE) -> Estimate:
-    """Mean worth of the verdicts of one comparison, over seeds and items; raises InputError when one has none."""
-    by_seed: dict[int, dict[str, float]] = {}
+def judged_estimate(runs: Sequence[JudgedRun], worth: Mapping[str, float], columns: Sequence[str]) -> Estimate:
+    """Mean worth of the verdicts of one comparison, over seeds and items; of several columns, the mean of theirs.
+
+    Raises:
+        InputError: A column without any verdict, or no seed that was judged in all of them.
+    """
+    known = {column: _by_seed(runs, worth, column) for column in columns}
+    if empty := [column for column, by_seed in known.items() if not by_seed]:
+        raise InputError(f"nothing was judged in {empty[0]}")
+    seeds = sorted(set.intersection(*(set(by_seed) for by_seed in known.values())))
+    if not seeds:
+        raise InputError(f"no seed was judged in all of {', '.join(columns)}")
+    return estimate(mean_of([_draws(column, [by_seed[seed] for seed in seeds]) for column, by_seed in known.items()]))
+
+
+def net_estimate(runs: Sequence[JudgedRun], winner: Row, columns: Sequence[str]) -> Estimate:
+    """Items that ``winner`` won less items it lost, whichever side it stood on; a share, mean over columns."""
+    turned = [run if run.a.key == winner.key else run.turned() for run in runs]
+    return judged_estimate(turned, NET, columns)
+
+
+def of_one_judge(runs: Sequence[JudgedRun]) -> list[JudgedRun]:
+    """The comparisons of the judge who saw the most seeds, and of those the most items; others are named in the log.
+
+    Raises:
+        InputError: Two judges saw as much.
+    """
+    by_judge: dict[str, list[JudgedRun]] = {}
     for run in runs:
-        by_seed.setdefault(run.seed, {}).update(run.values(worth, column))
-    drawn = [_draws(values, column) for _, values in sorted(by_seed.items())]
-    return estimate(SeedDraws(np.concatenate([d.values for d in drawn]), np.concatenate([d.draws for d in drawn])))
-
-
-def net_estimate(runs: Sequence[JudgedRun], winner: Row, column: str = AVERAGE) -> Estimate:
-    """Items that ``winner`` won less items it lost, whichever side it stood on; a share."""
-    names = {run.path.name for run in winner.runs}
-    turned = [run if run.a[1] in names else run.turned() for run in runs]
-    return judged_estimate(turned, NET, column)
+        by_judge.setdefault(run.judge, []).append(run)
+    seen = {judge: (len({run.seed for run in each}), _judged_items(each)) for judge, each in by_judge.items()}
+    first, *others = sorted(seen, key=lambda judge: seen[judge], reverse=True)
+    if others and seen[others[0]] == seen[first]:
+        raise InputError(f"{first} and {others[0]} judged as many seeds and items; keep the folders of one judge")
+    for judge in others:
+        logger.warning("left out of the verdicts of %s: %s by %s", first, by_judge[judge][0].path, judge)
+    return by_judge[first]
 
 
 def store_verdicts(
@@ -112,50 +146,59 @@ def store_verdicts(
     folder.finish({**about, **told, "items": len(rows)})
 
 
-def load_judged(paths: Iterable[Path]) -> list[JudgedRun]:
-    """Read folders of verdicts; one that cannot be read is named in the log and left out."""
-    found = []
-    for path in paths:
-        try:
-            found.append(_load(path))
-        except (RewardlabError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("%s: left out, not a finished comparison by a judge (%s)", path, error)
-    return found
+def load_judged(runs: Iterable[EvalRun]) -> list[JudgedRun]:
+    """The folders of verdicts beside these evaluations that are about two of them.
+
+    One that cannot be read, or that compares two seeds, is named in the log and left out.
+    """
+    known = {run.path.name: run for run in runs}
+    roots = dict.fromkeys(run.path.parent.parent for run in known.values())
+    folders = [file.parent for root in roots for file in sorted(root.glob(f"{STAGE}/*/result.json"))]
+    return [found for folder in folders if (found := _loaded(folder, known)) is not None]
 
 
-def judged_folders(runs: Iterable[EvalRun]) -> list[Path]:
-    """Folders of verdicts beside these evaluations that are about two of them."""
-    evals = list(runs)
-    names = {run.path.name for run in evals}
-    roots = dict.fromkeys(run.path.parent.parent for run in evals)
-    found = [file.parent for root in roots for file in sorted(root.glob(f"{STAGE}/*/result.json"))]
-    return [folder for folder in found if _evaluations(folder) <= names]
-
-
-def judged_blocks(found: Sequence[JudgedRun]) -> list[Block]:
+def judged_blocks(found: Sequence[JudgedRun], table: ComparisonTable) -> list[Block]:
     """Win, tie and lose of each two methods, over seeds: bars (RLLR figure 4) and a table."""
-    pairs = _by_pair(found)
-    sizes = {
-        pair: {name: judged_estimate(runs, worth) for name, worth in (*_worths(), ("net", NET))}
-        for pair, runs in pairs.items()
-    }
-    rivals = dict.fromkeys((b, decoding) for _, b, decoding in pairs)
+    contests = list(_contests(found, table))
+    rivals = dict.fromkeys(contest.against for contest in contests)
     panels = [
-        Panel(f"against {rival[0]}, {rival[1]} decoding", bars, "share of items, %; right: win minus lose")
+        Panel(f"against {rival}", bars, "share of items, %; right: win minus lose")
         for rival in rivals
-        if (bars := [_bar(pair, sizes[pair], runs) for pair, runs in pairs.items() if pair[1:] == rival])
+        if (bars := [_bar(contest) for contest in contests if contest.against == rival])
     ]
     picture = Picture("judged", "Wins, ties and losses before a judge", panels, _legend())
     headings = [Heading(title, is_number=title not in TEXTS) for title in TITLES]
-    lines = [_line(pair, sizes[pair], runs) for pair, runs in pairs.items()]
-    note = "Both orders are asked; an item whose two verdicts differ is a tie. Shares times 100 with 95 % intervals."
-    return [picture, Table(Grid(headings, lines)), Text(note)]
+    note = (
+        "Both orders are asked; an item whose two verdicts differ is a tie. Shares times 100 with 95 % intervals; of "
+        "several columns, the mean of their shares."
+    )
+    return [picture, Table(Grid(headings, [_line(contest) for contest in contests])), Text(note)]
 
 
 TEXTS = ("method", "against", "decoding", "judge")
 TITLES = ("method", "against", "decoding", "win", "tie", "lose", "win minus lose", "items", "seeds", "judge")
-Pair = tuple[str, str, str]
-"""Method a, method b, decoding."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Contest:
+    """All comparisons of two methods by one judge.
+
+    Attributes:
+        a, b: The methods' names in the table.
+        sizes: Part of a bar, and ``net`` -> its share.
+    """
+
+    a: str
+    b: str
+    decoding: str
+    judge: str
+    runs: Sequence[JudgedRun]
+    sizes: Mapping[str, Estimate]
+
+    @property
+    def against(self) -> str:
+        """What its panel is called."""
+        return f"{self.b}, {self.decoding} decoding, judged by {self.judge}"
 
 
 def _worths() -> list[tuple[str, Mapping[str, float]]]:
@@ -166,65 +209,100 @@ def _legend() -> list[tuple[str, int]]:
     return [(name, colour) for name, (_, colour) in PARTS.items()]
 
 
-def _bar(pair: Pair, sizes: Mapping[str, Estimate], runs: Sequence[JudgedRun]) -> Bar:
-    parts = [(sizes[name].value, colour) for name, (_, colour) in PARTS.items()]
-    return Bar(pair[0], parts, points(sizes["net"].value), sources=_sources(runs))
+def _bar(contest: _Contest) -> Bar:
+    parts = [(contest.sizes[name].value, colour) for name, (_, colour) in PARTS.items()]
+    return Bar(contest.a, parts, points(contest.sizes["net"].value), sources=_sources(contest.runs))
 
 
-def _line(pair: Pair, sizes: Mapping[str, Estimate], runs: Sequence[JudgedRun]) -> list[Cell]:
-    shares = [_share_cell(sizes[name], runs) for name in PARTS]
-    net = Cell(points(sizes["net"].value), points_interval(sizes["net"]), sources=_sources(runs))
-    judges = ", ".join(dict.fromkeys(run.annotator for run in runs))
-    items = sum(len(run.values(NET)) for run in runs)
-    return [*map(Cell, pair), *shares, net, Cell(str(items)), Cell(str(len({run.seed for run in runs}))), Cell(judges)]
+def _line(contest: _Contest) -> list[Cell]:
+    net, runs = contest.sizes["net"], contest.runs
+    return [
+        *map(Cell, (contest.a, contest.b, contest.decoding)),
+        *(_share_cell(contest.sizes[name], runs) for name in PARTS),
+        Cell(points(net.value), points_interval(net), sources=_sources(runs)),
+        Cell(str(_judged_items(runs))),
+        Cell(str(net.seeds)),
+        Cell(contest.judge),
+    ]
 
 
 def _share_cell(found: Estimate, runs: Sequence[JudgedRun]) -> Cell:
     return Cell(shown_value(found.value), interval_text(within(found)), sources=_sources(runs))
 
 
-def _by_pair(found: Sequence[JudgedRun]) -> dict[Pair, list[JudgedRun]]:
-    """The folders of each two methods, those without any verdict left out."""
-    grouped: dict[Pair, list[JudgedRun]] = {}
+def _contests(found: Sequence[JudgedRun], table: ComparisonTable) -> Iterator[_Contest]:
+    """The comparisons of each two methods by each judge; those without a number are named in the log and left out."""
+    names = {row.key: row.name for row in table.rows}
+    grouped: dict[tuple[MethodKey, MethodKey, str, str], list[JudgedRun]] = {}
     for run in found:
-        if run.values(NET):
-            grouped.setdefault((run.a[0], run.b[0], run.decoding), []).append(run)
-    return grouped
+        grouped.setdefault((run.a.key, run.b.key, run.decoding, run.judge), []).append(run)
+    for (a, b, decoding, judge), runs in grouped.items():
+        judged = list(dict.fromkeys(column for run in runs for column in run.columns))
+        columns = [column for column in judged if column in table.averaged] or judged
+        try:
+            sizes = {name: judged_estimate(runs, worth, columns) for name, worth in (*_worths(), ("net", NET))}
+        except InputError as error:
+            logger.warning("%s: left out of the judged answers (%s)", runs[0].path, error)
+        else:
+            yield _Contest(names[a], names[b], decoding, judge, runs, sizes)
 
 
-def _draws(values: Mapping[str, float], column: str) -> SeedDraws:
-    """Mean over one seed's items, and on resamples of them; items by id."""
-    if not values:
-        raise InputError(f"nothing was judged in {column}")
-    ids = tuple(sorted(values))
-    counts = resample_counts(len(ids), RESAMPLES, item_seed(f"judge {column}", ids, ()))
-    numbers = np.array([values[id] for id in ids])
-    return SeedDraws(numbers.mean(keepdims=True), (counts @ numbers / len(ids))[None, :])
+def _by_seed(runs: Sequence[JudgedRun], worth: Mapping[str, float], column: str) -> dict[int, dict[str, float]]:
+    """Seed -> item -> worth in one column; seeds without a verdict are absent."""
+    found: dict[int, dict[str, float]] = {}
+    for run in runs:
+        if values := run.values(worth, column):
+            found.setdefault(run.seed, {}).update(values)
+    return found
+
+
+def _draws(column: str, by_seed: Sequence[Mapping[str, float]]) -> SeedDraws:
+    """Mean over the judged items of each seed, all seeds on the same resamples of all items."""
+    rows = tuple(sorted(set().union(*by_seed)))
+    worth = np.array([[values.get(row, 0.0) for row in rows] for values in by_seed])
+    is_judged = np.array([[float(row in values) for row in rows] for values in by_seed])
+    return row_draws(f"judge {column}", rows, worth, is_judged)
+
+
+def _judged_items(runs: Sequence[JudgedRun]) -> int:
+    return sum(verdict.winner is not None for run in runs for verdict in run.verdicts)
 
 
 def _sources(runs: Sequence[JudgedRun]) -> list[Source]:
     return [Source(run.path) for run in runs]
 
 
-def _evaluations(folder: Path) -> set[str]:
-    """Names of the two evaluation folders that a folder of verdicts is about; a name of none when it cannot be read."""
+def _loaded(path: Path, known: Mapping[str, EvalRun]) -> JudgedRun | None:
     try:
-        result = read_json(folder / "result.json")
-        return {str(result[side]["eval"]) for side in ("a", "b")}
-    except (RewardlabError, KeyError, TypeError):
-        return {""}
+        result = read_json(path / "result.json")
+        a, b = (known.get(str(result[side]["eval"])) for side in ("a", "b"))
+        found = None if a is None or b is None else _load(path, a, b)
+    except (RewardlabError, KeyError, TypeError, AttributeError) as error:
+        logger.warning("%s: left out, not a finished comparison by a judge (%s)", path, error)
+        return None
+    if found is not None and found.a.seed != found.b.seed:
+        logger.warning("%s: left out, seed %d was judged against seed %d", path, found.a.seed, found.b.seed)
+        return None
+    return found
 
 
-def _load(path: Path) -> JudgedRun:
-    result, rows = read_json(path / "result.json"), list(read_jsonl(path / VERDICTS_FILE))
-    a, b = ((str(result[side]["method"]), str(result[side]["eval"])) for side in ("a", "b"))
+def _load(path: Path, a: EvalRun, b: EvalRun) -> JudgedRun:
+    identity, rows = read_json(path / "config.json")["identity"], list(read_jsonl(path / VERDICTS_FILE))
     return JudgedRun(
         path,
         a,
         b,
-        str(result["decoding"]),
-        str(result["annotator"]),
-        int(result["seed"]),
+        str(identity["decoding"]),
+        _judge_text(identity),
         [(str(row["column"]), str(row["id"])) for row in rows],
         [Verdict(row["winner"], row["orders_agree"], row["reason"]) for row in rows],
     )
+
+
+def _judge_text(identity: Mapping[str, Any]) -> str:
+    """Annotator, what its verdicts depend on, and the most items of a column where not all were asked about."""
+    name, asked, limit = str(identity["annotator"]), identity["annotate"], identity["limit"]
+    depends = {"sandbox": ["oracle_weight"], "openai": ["model", "temperature"], "local": ["model", "temperature"]}
+    settings = ", ".join(f"{key.replace('_', ' ')} {asked[key]}" for key in depends.get(name, ()) if asked[key])
+    named = f"{name} ({settings})" if settings else name
+    return named if limit is None else f"{named}, at most {limit} items a column"

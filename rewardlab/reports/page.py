@@ -18,10 +18,10 @@ from rewardlab.reports.collect import Collected, collect
 from rewardlab.reports.differences import default_against, gains
 from rewardlab.reports.files import write_differences
 from rewardlab.reports.html import to_html
-from rewardlab.reports.judged_runs import JudgedRun, judged_folders, load_judged
-from rewardlab.reports.pair_kinds import distributions, rationale_sensitive
+from rewardlab.reports.judged_runs import JudgedRun, load_judged
+from rewardlab.reports.pair_kinds import distributions, rationale_sensitive, sources_of
 from rewardlab.reports.related import Related
-from rewardlab.reports.render import Source, write_tables
+from rewardlab.reports.render import write_tables
 from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
 from rewardlab.reports.statistics import RESAMPLES
 from rewardlab.reports.table import ComparisonTable, build_table
@@ -96,7 +96,7 @@ def write_report(
     table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
     found = gains(table, default_against(table))
     facts = suite or SuiteFacts("")
-    judged = load_judged(judged_folders(collected.runs))
+    judged = load_judged(collected.runs)
     claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards))
     related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
     report = Report(path, table, found, related, timings, command, claims, judged, facts.budget, cards)
@@ -119,8 +119,9 @@ def write_report(
 
 def _evidence(table: ComparisonTable, judged: Sequence[JudgedRun], pair_runs: Sequence[Path], cards: Cards) -> Evidence:
     drawn = distributions(pair_runs)
-    sources = [Source(each.path) for parts in drawn.values() for each in parts]
-    shares = {column: Measured(found, sources) for column, found in rationale_sensitive(drawn).items()}
+    shares = {
+        place: Measured(found, sources_of(drawn, place[0])) for place, found in rationale_sensitive(drawn).items()
+    }
     return Evidence(table, judged, shares, cards)
 
 

@@ -1,6 +1,7 @@
 """Which kinds of pairs an SFT model's samples make (RLLR figure 2), over the seeds of a suite.
 
-Rankings of other kinds, or by another annotator, are made of the same samples; those of one seed are counted once.
+Rankings of other kinds, or by another annotator, are made of the same samples; those of one base model and seed are
+counted once.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from rewardlab.errors import RewardlabError
-from rewardlab.intervals import item_seed, resample_counts
 from rewardlab.metrics import Floats
 from rewardlab.pairs.files import SAMPLES_FILE
 from rewardlab.pairs.statistics import kind_shares
 from rewardlab.reports.blocks import Block, Sentences, Text, Told
+from rewardlab.reports.collect import model_name
 from rewardlab.reports.plots import PAIR_KINDS, pair_kinds_picture
 from rewardlab.reports.render import Source, interval_text
-from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, within
+from rewardlab.reports.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws, within
 from rewardlab.reports.table import AVERAGE, shown_value
 from rewardlab.runs import read_json, read_jsonl
 
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 Shares = Mapping[str, Any]
 Answers = Mapping[str, Sequence[Any]]
 """Id of a row -> what was read in each of its samples."""
+Place = tuple[str, str]
+"""Name of the base model, and a task or the average over its tasks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,57 +53,77 @@ class Distribution:
 def pair_blocks(pair_runs: Iterable[Path]) -> list[Block]:
     """The picture, and a sentence a task with its interval."""
     found = distributions(pair_runs)
-    sources = {task: [_source(each) for each in parts] for task, parts in found.items()}
-    pooled = {task: _pooled([each.shares for each in parts]) for task, parts in found.items()}
-    picture = pair_kinds_picture(pooled, sources)
+    named = _names(found)
+    sources = {place: [_source(each) for each in parts] for place, parts in found.items()}
+    pooled = {place: _pooled([each.shares for each in parts]) for place, parts in found.items()}
+    picture = pair_kinds_picture(
+        {named[place]: shares for place, shares in pooled.items()},
+        {named[place]: each for place, each in sources.items()},
+    )
     if picture is None:
         return [Text("No pairs were sampled from an SFT model.")]
     known = rationale_sensitive(found)
     told = [
-        Told(_with_interval(task, known[task], shares) if task in known else _without(task, shares), sources[task])
-        for task, shares in pooled.items()
+        Told(
+            _with_interval(named[place], known[place], shares) if place in known else _without(named[place], shares),
+            sources[place],
+        )
+        for place, shares in pooled.items()
     ]
-    if AVERAGE in known:
-        told.append(Told(_with_interval(f"{AVERAGE} over tasks", known[AVERAGE]), _every(sources)))
+    averages = [place for place in known if place[1] == AVERAGE]
+    told += [Told(_with_interval(named[place], known[place]), sources_of(found, place[0])) for place in averages]
     return [picture, Sentences(told)]
 
 
-def distributions(pair_runs: Iterable[Path]) -> dict[str, list[Distribution]]:
-    """Task -> what was sampled in each seed; of several folders of one seed the one with the most pairs."""
-    found: dict[str, dict[object, Distribution]] = {}
+def distributions(pair_runs: Iterable[Path]) -> dict[Place, list[Distribution]]:
+    """(Base model, task) -> what was sampled in each seed; of several folders of one seed the one with most pairs."""
+    found: dict[Place, dict[object, Distribution]] = {}
     for path in pair_runs:
         try:
-            seed, shares = _seed(path), read_json(path / "manifest.json")["distribution"]
+            (model, seed), shares = _model_and_seed(path), read_json(path / "manifest.json")["distribution"]
             answers = _answers(path) if shares else {}
             for task, shared in shares.items():
-                by_seed = found.setdefault(task, {})
+                by_seed = found.setdefault((model, task), {})
                 if seed not in by_seed or shared["n"] > by_seed[seed].shares["n"]:
                     by_seed[seed] = Distribution(path, shared, answers.get(task, {}))
         except (RewardlabError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s: left out of the pair distribution (%s)", path, error)
-    return {task: list(by_seed.values()) for task, by_seed in found.items()}
+    return {place: list(by_seed.values()) for place, by_seed in found.items()}
 
 
-def rationale_sensitive(found: Mapping[str, Sequence[Distribution]]) -> dict[str, Estimate]:
-    """Task -> share of rationale-sensitive pairs with its interval, and the average over tasks that have one.
+def rationale_sensitive(found: Mapping[Place, Sequence[Distribution]]) -> dict[Place, Estimate]:
+    """Share of rationale-sensitive pairs with its interval, also on average over the tasks of a model that have one.
 
     A task whose samples are not stored is left out.
     """
-    drawn = {task: _draws(task, parts) for task, parts in found.items() if all(part.answers for part in parts)}
-    seeds = {len(each.values) for each in drawn.values()}
-    estimates = {task: estimate(each) for task, each in drawn.items()}
-    if len(drawn) > 1 and len(seeds) == 1:
-        estimates[AVERAGE] = estimate(mean_of(list(drawn.values())))
+    drawn = {place: _draws(place[1], parts) for place, parts in found.items() if all(part.answers for part in parts)}
+    estimates = {place: estimate(each) for place, each in drawn.items()}
+    for model in dict.fromkeys(model for model, _ in drawn):
+        tasks = [each for place, each in drawn.items() if place[0] == model]
+        if len(tasks) > 1 and len({len(each.values) for each in tasks}) == 1:
+            estimates[model, AVERAGE] = estimate(mean_of(tasks))
     return estimates
+
+
+def sources_of(found: Mapping[Place, Sequence[Distribution]], model: str) -> list[Source]:
+    """The folders of one base model's samples, task by task."""
+    return [_source(each) for (base, _), parts in found.items() if base == model for each in parts]
+
+
+def _names(found: Iterable[Place]) -> dict[Place, str]:
+    """What each task, and each model's average, is called: with the model where there are several."""
+    places = list(found)
+    models = list(dict.fromkeys(model for model, _ in places))
+    whole = [*((place, place[1]) for place in places), *(((model, AVERAGE), "average over tasks") for model in models)]
+    return {place: f"{name} ({place[0]})" if len(models) > 1 else name for place, name in whole}
 
 
 def _draws(task: str, parts: Sequence[Distribution]) -> SeedDraws:
     """Per seed, the share among all rows and among resamples of them; the rows are those of all seeds."""
     rows = tuple(sorted({row for part in parts for row in part.answers}))
-    counts = resample_counts(len(rows), RESAMPLES, item_seed(task, rows, ()))
     counted = [_counted(part.answers, rows) for part in parts]
-    values = np.array([float(hits.sum() / pairs.sum()) for hits, pairs in counted])
-    return SeedDraws(values, np.stack([(counts @ hits) / np.maximum(counts @ pairs, 1) for hits, pairs in counted]))
+    hits, pairs = (np.stack([each[part] for each in counted]) for part in (0, 1))
+    return row_draws(task, rows, hits, pairs)
 
 
 def _counted(answers: Answers, rows: Sequence[str]) -> tuple[Floats, Floats]:
@@ -110,11 +133,11 @@ def _counted(answers: Answers, rows: Sequence[str]) -> tuple[Floats, Floats]:
     return pairs * np.array([found["rationale_sensitive"] for found in shares]), pairs
 
 
-def _seed(path: Path) -> object:
-    """The seed that sampled; a folder that does not say counts as one of its own."""
+def _model_and_seed(path: Path) -> tuple[str, object]:
+    """The base model and the seed that sampled; a folder that does not say counts as a seed of its own."""
     file = path / "config.json"
-    config = read_json(file).get("config", {}) if file.exists() else {}
-    return config.get("seed", path)
+    stored = read_json(file) if file.exists() else {}
+    return model_name(stored), stored.get("config", {}).get("seed", path)
 
 
 def _answers(path: Path) -> dict[str, dict[str, Sequence[Any]]]:
@@ -133,10 +156,6 @@ def _pooled(parts: Sequence[Shares]) -> dict[str, float]:
 
 def _source(found: Distribution) -> Source:
     return Source(found.path, shown_value(float(found.shares["rationale_sensitive"])))
-
-
-def _every(sources: Mapping[str, Sequence[Source]]) -> list[Source]:
-    return [source for each in sources.values() for source in each]
 
 
 def _without(where: str, pooled: Mapping[str, float]) -> str:

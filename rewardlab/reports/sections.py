@@ -100,7 +100,7 @@ def sections(report: Report) -> list[Section]:
         Section("Accuracy against KL", _kl(kl_picture(table, curves, colours))),
         Section("Accuracy against cost", _drawn(cost_picture(table, colours), "No method was measured.", COST)),
         Section("Answers that could not be read, and rationale quality", _quality(table)),
-        *([Section("Judged answers", judged_blocks(report.judged))] if report.judged else []),
+        *([Section("Judged answers", judged_blocks(report.judged, report.table))] if report.judged else []),
         Section("Label shares of answers", _label_shares(table)),
         Section("Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES)),
         Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),

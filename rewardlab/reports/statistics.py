@@ -99,6 +99,21 @@ def measured(cells: Mapping[int, CellData], measure: Measure, resamples: int = R
     return SeedDraws(np.array([value for value, _ in pairs]), np.stack([draws for _, draws in pairs]))
 
 
+def row_draws(name: str, rows: tuple[str, ...], sums: Floats, sizes: Floats, resamples: int = RESAMPLES) -> SeedDraws:
+    """A mean over what stands in rows, per seed; all seeds on the same resamples of rows, however many each has.
+
+    Args:
+        name: Equal names draw equal rows together.
+        rows: Ids of all rows, sorted; a seed may lack some.
+        sums, sizes: What stands in each row, added up, and how many that is; 0 where a seed lacks it. Shape (S, rows).
+        resamples: B. Where one draws no row that a seed has, the seed's mean over all its rows stands in.
+    """
+    counts = resample_counts(len(rows), resamples, item_seed(name, rows, ()))
+    values = sums.sum(axis=1) / sizes.sum(axis=1)
+    held = sizes @ counts.T
+    return SeedDraws(values, np.divide(sums @ counts.T, held, out=np.tile(values, (resamples, 1)).T, where=held > 0))
+
+
 def mean_of(parts: Sequence[SeedDraws]) -> SeedDraws:
     """The average column: mean over columns, seed by seed."""
     values = np.mean([part.values for part in parts], axis=0)

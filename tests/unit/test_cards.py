@@ -10,8 +10,11 @@ import pytest
 from rewardlab.errors import InputError
 from rewardlab.reports.card_sections import accuracy_grid, card_sections, differences_of, sentence
 from rewardlab.reports.cards import Cards, card_rows, difference_rows, load_cards
+from rewardlab.reports.claim import Claim
+from rewardlab.reports.claim_measures import Evidence
+from rewardlab.reports.claims import findings
 from rewardlab.reports.page import write_report
-from rewardlab.reports.table import AVERAGE
+from rewardlab.reports.table import AVERAGE, build_table
 from rewardlab.runs import write_json, write_jsonl
 from tests.support.runs import both, eval_folder
 
@@ -21,7 +24,14 @@ SET = "held_out_label"
 
 
 def card_folder(
-    path: Path, method: str, kind: str, seed: int, sets: dict[str, Margins], folders: str = "a", texts: str = ""
+    path: Path,
+    method: str,
+    kind: str,
+    seed: int,
+    sets: dict[str, Margins],
+    folders: str = "a",
+    texts: str = "",
+    model: str = "tiny",
 ) -> Path:
     """A card by hand; ``folders`` marks the pairs it was judged on, ``texts`` their texts."""
     lines = [
@@ -33,7 +43,8 @@ def card_folder(
     known = {"label_only": 0.5, "length_only": None}
     stored = {name: {"tasks": dict.fromkeys(tasks, known)} for name, tasks in sets.items()}
     inputs = {"model": f"{method}-{seed}", "held_out_label": "same", "held_out_ranked": f"{folders}{seed}"}
-    write_json(path / "config.json", {"stage": "card", "identity": {"inputs": inputs}})
+    config = {"stage": "card", "identity": {"inputs": inputs}, "config": {"model": {"name": model}}}
+    write_json(path / "config.json", config)
     write_json(path / "result.json", {"method": method, "kind": kind, "seed": seed, "sets": stored})
     write_jsonl(path / "judged.jsonl", lines)
     return path
@@ -130,6 +141,54 @@ class TestWhatIsCompared:
         assert found.estimate is None
         assert reason in found.reason
         assert f"are not compared on held-out label-sensitive pairs, toy: {found.reason}" in sentence(found)
+
+    def test_tasks_of_one_seed_in_cards_of_their_own_count_together(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """As a suite of tasks = ["one", "two"] makes them; the ranked RM of the second task is missing."""
+        made = [
+            card_folder(tmp_path / f"{kind} {task}", f"{kind} RM", kind, 0, {SET: {task: margins}}, folders=task)
+            for kind, task, margins in (
+                ("label", "one", [RIGHT] * 4),
+                ("label", "two", [RIGHT, WRONG]),
+                ("ranked", "one", [WRONG] * 4),
+            )
+        ]
+        cards = load_cards(made)
+        found = {column: cards.accuracy("label RM", SET, column) for column in cards.columns}
+        assert {column: each.value for column, each in found.items() if each} == {"one": 1.0, "two": 0.5, AVERAGE: 0.75}
+        assert cards.accuracy("ranked RM", SET, "two") is None
+        assert [source.name for source in (run.path for run in cards.folders("label RM"))] == ["label one", "label two"]
+        assert cards.rivals() == [("label RM", "ranked RM")]
+        compared = cards.difference("label RM", "ranked RM", SET, "one").estimate
+        assert compared is not None
+        assert compared.value == 1.0
+        assert caplog.text == ""
+        assert list(load_cards([*made, made[0]]).methods)
+        assert "label RM, seed 0, held_out_label of one: judged in" in caplog.text
+
+    def test_base_models_are_rows_of_their_own(self, tmp_path: Path) -> None:
+        made = [
+            card_folder(tmp_path / f"{kind} {model}", f"{kind} RM", kind, 0, {SET: {"toy": margins}}, model=model)
+            for model, label in (("tiny", RIGHT), ("large", WRONG))
+            for kind, margins in (("label", [label] * 4), ("ranked", [WRONG] * 4))
+        ]
+        cards = load_cards(made)
+        assert [[cell.text for cell in row[:2]] for row in accuracy_grid(cards, SET).rows] == [
+            ["label RM (tiny)", "100.0"],
+            ["ranked RM (tiny)", "0.0"],
+            ["label RM (large)", "0.0"],
+            ["ranked RM (large)", "0.0"],
+        ]
+        rivals = [(f"label RM ({model})", f"ranked RM ({model})") for model in ("tiny", "large")]
+        assert cards.rivals() == rivals
+        about = {"id": "C8", "says": "-", "better": "label RM", "than": "ranked RM", "column": "toy"}
+        claim = Claim.model_validate({**about, "measure": "rm accuracy"})
+        measured = findings([claim], Evidence(build_table([]), cards=cards))
+        assert [(each.model, each.estimate.value) for each in measured if each.estimate] == [
+            ("tiny", 100.0),
+            ("large", 0.0),
+        ]
 
     def test_a_broken_card_is_left_out_and_named(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         whole = card_folder(tmp_path / "a", "label RM", "label", 0, {SET: {"toy": [RIGHT]}})

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from rewardlab.errors import ConfigError
+from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.judge import Verdict
 from rewardlab.reports.cards import Cards, Difference
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.claim_measures import Evidence, Measured
 from rewardlab.reports.claims import Finding, findings, verdict, write_claims
 from rewardlab.reports.collect import collect
-from rewardlab.reports.judged_runs import JudgedRun
+from rewardlab.reports.judged_runs import NET, JudgedRun, judged_estimate
 from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.reports.render import Source
 from rewardlab.reports.statistics import Estimate
@@ -153,18 +154,26 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     return list(read_jsonl(folder / "predictions.jsonl"))
 
 
-def judged(seed: int, winners: str, *, turned: bool = False, column: str = "toy") -> JudgedRun:
+def judged(
+    table: ComparisonTable,
+    seed: int,
+    winners: str,
+    *,
+    turned: bool = False,
+    column: str = "toy",
+    judge: str = "sandbox",
+) -> JudgedRun:
     """PPO (a) against SFT (b), or the other way round; one letter an item."""
     words = {"w": "b" if turned else "a", "l": "a" if turned else "b", "t": "tie", "-": None}
     verdicts = [Verdict(words[letter], True) for letter in winners]  # type: ignore[arg-type]  # letters above
-    sides = [("PPO", f"PPO-{seed}"), ("SFT", f"SFT-{seed}")]
-    a, b = sides[::-1] if turned else sides
-    items = [(column, str(number)) for number in range(len(winners))]
-    return JudgedRun(Path(f"j-{seed}"), a, b, "greedy", "sandbox", seed, items, verdicts)
+    runs = {run.key.method: run for row in table.rows for run in row.runs if run.seed == seed}
+    a, b = (runs[name] for name in (("SFT", "PPO") if turned else ("PPO", "SFT")))
+    items = [(column, f"{number:03}") for number in range(len(winners))]
+    return JudgedRun(Path(f"j-{seed}"), a, b, "greedy", judge, items, verdicts)
 
 
 def test_a_judge_counts_wins_less_losses_from_either_side(table: ComparisonTable) -> None:
-    runs = [judged(0, "wwwlt-"), judged(1, "wwwtt", turned=True)]
+    runs = [judged(table, 0, "wwwlt-"), judged(table, 1, "wwwtt", turned=True)]
     one = found(claim(measure="judged"), table, judged=runs)
     # (3 - 1) / 5 and 3 / 5
     assert one.estimate is not None
@@ -172,8 +181,47 @@ def test_a_judge_counts_wins_less_losses_from_either_side(table: ComparisonTable
     assert found(claim(measure="judged", better="SFT", than="PPO"), table, judged=runs).estimate.value == -50.0  # type: ignore[union-attr]
     other = claim(measure="judged", decoding="sampled")
     assert found(other, table, judged=runs).reason == "no judge has compared PPO with SFT, sampled decoding"
-    elsewhere = [judged(0, "w", column="else")]
+    elsewhere = [judged(table, 0, "w", column="else")]
     assert found(claim(measure="judged"), table, judged=elsewhere).reason == "nothing was judged in toy"
+
+
+def test_an_item_without_a_verdict_leaves_the_interval_as_wide(table: ComparisonTable) -> None:
+    """Seeds share their items: 60 of 100 won by each of three seeds is one sample of 100, not one of 300."""
+    winners = "wwwll" * 20
+    whole = [judged(table, seed, winners) for seed in range(3)]
+    torn = [judged(table, seed, winners[:seed] + "-" + winners[seed + 1 :]) for seed in range(3)]
+    half = []
+    for runs in (whole, torn):
+        one = found(claim(measure="judged"), table, judged=runs).estimate
+        assert one is not None
+        half.append((one.high - one.low) / 2)
+    assert half[1] == pytest.approx(half[0], rel=0.1)
+    # sd of wins less losses is sqrt(1 - 0.2^2) = 0.98 an item; no interval is narrower than 1.96 of its 10 points
+    assert half[0] >= 1.9 * 100 * 0.98 / 10
+
+
+def test_another_judge_adds_nothing_to_a_claim(table: ComparisonTable, caplog: pytest.LogCaptureFixture) -> None:
+    runs = [judged(table, seed, "wwwwl") for seed in range(3)]
+    foreign = judged(table, 0, "lllll", judge="template")
+    one = found(claim(measure="judged"), table, judged=[foreign, *runs])
+    assert one.estimate is not None
+    assert one.estimate.value == pytest.approx(60.0)
+    assert len(one.sources) == 3
+    assert "left out of the verdicts of sandbox: j-0 by template" in caplog.text
+    assert found(claim(measure="judged"), table, judged=[foreign, runs[0]]).reason == (
+        "template and sandbox judged as many seeds and items; keep the folders of one judge"
+    )
+
+
+def test_the_average_of_verdicts_is_over_columns() -> None:
+    """2 of 2 items won in one column, 1 of 4 in the other: the mean of 1 and 0.25, whatever their numbers."""
+    items = [("small", str(n)) for n in range(2)] + [("large", str(n)) for n in range(4)]
+    verdicts = [Verdict(winner, True) for winner in ("a", "a", "a", "tie", "tie", "tie")]  # type: ignore[arg-type]
+    run = SimpleNamespace(seed=0)
+    one = JudgedRun(Path("j"), run, run, "greedy", "sandbox", items, verdicts)  # type: ignore[arg-type]
+    assert judged_estimate([one], NET, ["small", "large"]).value == pytest.approx(0.625)
+    with pytest.raises(InputError, match="nothing was judged in third"):
+        judged_estimate([one], NET, ["small", "third"])
 
 
 class FakeCards(Cards):
@@ -181,7 +229,7 @@ class FakeCards(Cards):
 
     def __init__(self, estimate: Estimate | None) -> None:
         super().__init__([])
-        self.methods = {"PPO": {}, "SFT": {}}
+        self.names = {("PPO", "tiny"): "PPO", ("SFT", "tiny"): "SFT"}
         self._known = estimate
 
     def difference(self, better: str, than: str, test_set: str, column: str) -> Difference:
@@ -192,14 +240,16 @@ class FakeCards(Cards):
 def test_shares_and_reward_models_are_given(table: ComparisonTable) -> None:
     share = Estimate(0.8, 0.77, 0.83, 0.01, 3, "seeds and items")
     given = claim(measure="pair kinds", better=None, than=None, above=75.0)
-    one = found(given, table, pair_kinds={"toy": Measured(share, [Source(Path("p"))])})
+    one = found(given, table, pair_kinds={("tiny", "toy"): Measured(share, [Source(Path("p"))])})
     assert (one.size, one.verdict) == ("80.0 % [77.0, 83.0]", "holds")
     assert found(given, table).reason == "no pairs were sampled from an SFT model for toy; there are none"
+    other = found(given, table, pair_kinds={("large", "toy"): Measured(share)})
+    assert other.verdict == "not testable here"
     ranked = found(claim(measure="rm accuracy"), table, cards=FakeCards(share))
     assert ranked.size == "+80.0 points [+77.0, +83.0]"
     unpaired = found(claim(measure="rm accuracy"), table, cards=FakeCards(None))
     assert unpaired.reason == "PPO and SFT: they share no seed"
-    assert found(claim(measure="rm accuracy"), table).reason == "PPO has no report card"
+    assert found(claim(measure="rm accuracy"), table).reason == "PPO has no report card with tiny"
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,12 @@ from rewardlab.config import RunConfig
 from rewardlab.errors import InputError
 from rewardlab.evaluation.judge import Contest, Verdict, judge_contests, read_contests
 from rewardlab.pipeline import Pipeline
-from rewardlab.reports.blocks import Section, to_markdown
+from rewardlab.reports.blocks import Section, Table, to_markdown
+from rewardlab.reports.charts import Picture
 from rewardlab.reports.collect import collect
 from rewardlab.reports.judged import judged_lines, tallies
-from rewardlab.reports.judged_runs import NET, judged_blocks, judged_folders, load_judged
+from rewardlab.reports.judged_runs import NET, judged_blocks, load_judged
+from rewardlab.reports.table import build_table
 from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example
@@ -193,16 +195,49 @@ def test_verdicts_are_stored_and_found_beside_their_evaluations(runs: Path) -> N
     _invoke(runs)
     _invoke(runs)  # the same question, the same folder
     evals = collect([runs / "eval"]).runs
-    (folder,) = [path for path in judged_folders(evals) if read_json(path / "config.json")["identity"]["limit"] is None]
-    assert folder.parent == runs / "judge"
-    (judged,) = load_judged([folder])
-    assert (judged.a, judged.b, judged.decoding) == (("PPO", "right"), ("SFT", "wrong"), "greedy")
-    assert sum(judged.values(NET).values()) >= 32  # 36 won, 4 lost
-    assert judged_folders(evals[:1]) == []
-    text = to_markdown("T", [Section("Judged", judged_blocks([judged]))])
-    assert re.search(r"\| PPO \| SFT \| greedy \| \d+\.\d \[.*\] \| 40 \| 1 \| sandbox \|", text)
-    (folder / "result.json").write_text("{}")
-    assert load_judged([folder]) == []
+    (judged,) = [run for run in load_judged(evals) if "at most" not in run.judge]
+    assert judged.path.parent == runs / "judge"
+    assert (judged.a.path.name, judged.b.path.name, judged.decoding) == ("right", "wrong", "greedy")
+    assert (judged.judge, judged.columns) == ("sandbox (oracle weight 0.8)", ["sandbox-sentiment"])
+    assert sum(judged.values(NET, "sandbox-sentiment").values()) >= 32  # 36 won, 4 lost
+    assert load_judged(evals[:1]) == []
+    table = build_table(evals, resamples=50)
+    text = to_markdown("T", [Section("Judged", judged_blocks([judged], table))])
+    assert re.search(r"\| PPO \| SFT \| greedy \| \d+\.\d \[.*\] \| 40 \| 1 \| sandbox \(oracle weight 0\.8\) \|", text)
+    stored = (judged.path / "result.json").read_text()
+    (judged.path / "result.json").write_text("{}")
+    assert judged.path not in [run.path for run in load_judged(evals)]
+    (judged.path / "result.json").write_text(stored)
+
+
+def test_a_limit_and_another_judge_are_comparisons_of_their_own(runs: Path) -> None:
+    _invoke(runs)
+    _invoke(runs, "--limit", "7")
+    _invoke(runs, "--annotator", "template", "--limit", "6")
+    evals = collect([runs / "eval"]).runs
+    found = {run.judge: run for run in load_judged(evals)}
+    limited = found["sandbox (oracle weight 0.8), at most 7 items a column"]
+    assert len(limited.items) == 7
+    assert "template, at most 6 items a column" in found
+    picture, listed, _ = judged_blocks(list(found.values()), build_table(evals, resamples=50))
+    assert isinstance(picture, Picture)
+    assert isinstance(listed, Table)
+    assert [row[-1].text for row in listed.grid.rows] == list(found)
+    assert [len(panel.marks) for panel in picture.panels] == [1] * len(found)
+
+
+def test_verdicts_between_two_seeds_are_left_out(
+    runs: Path, tmp_path: Path, config: RunConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, method, seed in (("a0", "PPO", 0), ("b0", "SFT", 0), ("b1", "SFT", 1)):
+        folder = _evaluation(tmp_path / "eval" / name, config, method, is_right=seed == 0, detail="It reads so.")
+        write_json(folder / "result.json", {**read_json(folder / "result.json"), "seed": seed})
+    for other in ("b0", "b1"):
+        folders = [str(tmp_path / "eval" / name) for name in ("a0", other)]
+        CliRunner().invoke(app, ["judge", *folders, "--runs", str(tmp_path)], catch_exceptions=False)
+    (kept,) = load_judged(collect([tmp_path / "eval"]).runs)
+    assert kept.b.path.name == "b0"
+    assert "left out, seed 0 was judged against seed 1" in caplog.text
 
 
 def test_a_limit_draws_items(runs: Path) -> None:

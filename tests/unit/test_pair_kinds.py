@@ -13,9 +13,9 @@ from rewardlab.runs import write_json, write_jsonl
 from tests.support.runs import pairs_folder
 
 
-def sampled_folder(path: Path, seed: int, labels: dict[str, list[list[str | None]]]) -> Path:
+def sampled_folder(path: Path, seed: int, labels: dict[str, list[list[str | None]]], model: str = "") -> Path:
     """A folder of ranked pairs with its samples: task -> per row, what was read in each."""
-    write_json(path / "config.json", {"config": {"seed": seed}})
+    write_json(path / "config.json", {"config": {"seed": seed, "model": {"name": model}}})
     write_json(path / "manifest.json", {"distribution": {task: kind_shares(rows) for task, rows in labels.items()}})
     rows = [
         {"task": task, "id": str(number), "labels": found}
@@ -36,7 +36,7 @@ def test_shares_are_pooled_by_their_numbers(tmp_path: Path) -> None:
     folders.append(pairs_folder(tmp_path / "label pairs", "other", 0.0, 0))
     # (0.9 * 300 + 0.5 * 100) / 400
     assert sentences([*folders, tmp_path / "missing"]) == ["toy: 80.0 % rationale-sensitive of 400 pairs"]
-    assert [part.path.name for part in distributions(folders)["toy"]] == ["a", "b"]
+    assert [part.path.name for part in distributions(folders)["", "toy"]] == ["a", "b"]
 
 
 def test_rankings_of_the_same_samples_count_once(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_rankings_of_the_same_samples_count_once(tmp_path: Path) -> None:
         sampled_folder(tmp_path / "w1", 0, whole),
         sampled_folder(tmp_path / "other seed", 1, whole),
     ]
-    assert [part.path.name for part in distributions(folders)["toy"]] == ["w0", "other seed"]
+    assert [part.path.name for part in distributions(folders)["", "toy"]] == ["w0", "other seed"]
     assert sentences(folders)[0].startswith("toy: 50.0 % [")
 
 
@@ -57,7 +57,7 @@ def test_mean_over_seeds_with_its_interval(tmp_path: Path) -> None:
     agree, differ = ["x", "x"], ["x", "y"]
     seeds = [[agree, agree, agree, differ], [agree] * 4, [agree, agree, differ, differ]]
     folders = [sampled_folder(tmp_path / f"{n}", n, {"toy": rows}) for n, rows in enumerate(seeds)]
-    found = rationale_sensitive(distributions(folders))["toy"]
+    found = rationale_sensitive(distributions(folders))["", "toy"]
     assert found.value == pytest.approx((0.75 + 1.0 + 0.5) / 3)
     assert (found.seeds, found.basis, found.sd) == (3, "seeds and items", pytest.approx(0.25))
     # Student's t on 2 degrees of freedom is 4.303; rows add to the variance over seeds, and never take from it
@@ -68,15 +68,36 @@ def test_mean_over_seeds_with_its_interval(tmp_path: Path) -> None:
 def test_rows_of_many_pairs_weigh_more(tmp_path: Path) -> None:
     """Three samples make three pairs, two make one: 3 + 0 of 4 pairs, not the mean of the rows' shares."""
     folder = sampled_folder(tmp_path / "a", 0, {"toy": [["x", "x", "x"], ["x", "y"]]})
-    found = rationale_sensitive(distributions([folder]))["toy"]
+    found = rationale_sensitive(distributions([folder]))["", "toy"]
     assert (found.value, found.low, found.high) == (0.75, 0.0, 1.0)  # rows drawn: one kind alone, or both
 
 
 def test_malformed_answers_are_of_neither_kind(tmp_path: Path) -> None:
     folder = sampled_folder(tmp_path / "a", 0, {"toy": [[None, None], ["x", "x"]]})
-    assert rationale_sensitive(distributions([folder]))["toy"].value == 0.5
+    assert rationale_sensitive(distributions([folder]))["", "toy"].value == 0.5
 
 
 def test_the_average_is_over_tasks(tmp_path: Path) -> None:
     folder = sampled_folder(tmp_path / "a", 0, {"one": [["x", "x"]] * 3, "two": [["x", "y"]]})
     assert sentences([folder])[-1].startswith("average over tasks: 50.0 % [50.0, 50.0] rationale-sensitive (1 seed, ")
+
+
+def test_base_models_are_counted_apart(tmp_path: Path) -> None:
+    """Equal seeds of two models: neither's samples stand for the other's, however many pairs they make."""
+    agree, differ = ["x", "x"], ["x", "y"]
+    folders = [
+        sampled_folder(tmp_path / "a", 0, {"one": [agree] * 2, "two": [differ]}, model="tiny"),
+        sampled_folder(tmp_path / "b", 0, {"one": [differ] * 9, "two": [differ]}, model="large"),
+    ]
+    found = {place: each.value for place, each in rationale_sensitive(distributions(folders)).items()}
+    assert found == {
+        ("tiny", "one"): 1.0,
+        ("tiny", "two"): 0.0,
+        ("tiny", "average"): 0.5,
+        ("large", "one"): 0.0,
+        ("large", "two"): 0.0,
+        ("large", "average"): 0.0,
+    }
+    told = sentences(folders)
+    assert told[0].startswith("one (tiny): 100.0 % [")
+    assert told[-1].startswith("average over tasks (large): 0.0 % [")

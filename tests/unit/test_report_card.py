@@ -202,7 +202,7 @@ class TestCards:
         }
         cards = load_cards([place.path])
         assert [(run.method, run.kind, run.seed) for run in cards.runs] == [("my RM", "label", 7)]
-        assert cards.runs[0].judged_on == {"held_out_label": pairs[0].name, "held_out_ranked": pairs[1].name}
+        assert cards.runs[0].judged_on["mr"] == {"held_out_label": pairs[0].name, "held_out_ranked": pairs[1].name}
         for name, found in own.items():
             read = cards.accuracy("my RM", name, "mr")
             assert read is not None
