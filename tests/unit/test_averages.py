@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import pytest
 
+from rewardlab.cli.suite_report import print_suite
 from rewardlab.errors import UnknownNameError
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.claim_measures import Evidence, UntestableError, columns_of, measure
@@ -15,6 +17,10 @@ from rewardlab.reports.collect import EvalRun, load_eval
 from rewardlab.reports.conventions import averaged_columns
 from rewardlab.reports.render import notes
 from rewardlab.reports.table import AVERAGE, build_table, compare_rows
+from rewardlab.runs import read_json, write_json
+from rewardlab.suites.board import Board
+from rewardlab.suites.file import Method, Suite
+from tests.support.fake_suite import FakeSuite
 from tests.support.runs import Answers, eval_folder
 
 GLUE_COLUMNS = ("mnli", "mnli-mm", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte", "wnli", "axb")
@@ -188,3 +194,21 @@ def test_where_no_column_counts_there_is_no_average(tmp_path: Path) -> None:
     claim = Claim(id="C1", says="PPO beats SFT", better="PPO-ST", than="SFT-ST")
     with pytest.raises(UntestableError, match="no column counts in the average of convention ppo-nlu"):
         columns_of(claim, table)
+
+
+def test_the_report_of_a_suite_follows_its_convention(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """QQP with one hit, one miss and one false alarm among five: F1 1/2 where accuracy is 3/5."""
+    made = FakeSuite(tmp_path)
+    goal = made.stage("eval", "measured")
+    path = goal.folder(tmp_path).path
+    cells = {"qqp": {"sampled": (_yes_no("yynnn"), _yes_no("ynynn"))}}
+    eval_folder(path, method="PPO-ST", columns=cells, metrics=("accuracy", "f1"))
+    write_json(path / "config.json", {**read_json(path / "config.json"), "fingerprint": goal.fingerprint})
+    write_json(path / "result.json", {**read_json(path / "result.json"), "stage_seconds": 1.0})
+    claim = Claim(id="C1", says="PPO beats SFT", not_testable="there is no SFT")
+    suite = Suite(name="s", convention="ppo-nlu", method=(Method(stage="base"),), claim=(claim,))
+    print_suite(suite, Board([replace(made.cell("A", 0), goals=(goal,))], tmp_path), tmp_path, tmp_path / "out")
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "sampled qqp F1" in table
+    assert "| 50.0 [" in table
+    assert "Convention ppo-nlu" in capsys.readouterr().out
