@@ -16,6 +16,7 @@ from rewardlab.reports.card_sections import card_tables
 from rewardlab.reports.cards import load_cards
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.collect import load_eval
+from rewardlab.reports.links import Links
 from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.reports.suite import Choice, suite_sections
 from rewardlab.suites.board import Board
@@ -33,10 +34,12 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str)
         suite: What was run.
         board: Its cells.
         root: Where run folders live.
-        out: Folder of the report.
+        out: Folder of the report; outside ``root`` it gets copies of what is small in the runs that it links to.
         command: What makes the report; printed under it.
     """
-    write_record(out, suite, board, root)
+    links = Links(out, brings=not out.resolve().is_relative_to(root.resolve()))
+    links.clear()
+    write_record(out, suite, board, root, links)
     done, found = board.finished(), choices(board.cells, root)
     times = stage_times(done, root)
     _print_times(times, found)
@@ -61,6 +64,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str)
         command=command,
         more=suite_sections([(cell.title, why) for cell, why in board.failures()], found),
         suite=_facts(suite, done),
+        brings_runs=links.brings,
     )
     typer.echo(f"report: {page} and {page.with_suffix('.html').name} beside it")
 

@@ -10,11 +10,12 @@ from rewardlab.reports.cards import BASELINES, CardRun, Cards, Difference, card_
 from rewardlab.reports.charts import Bar, Panel, Picture
 from rewardlab.reports.collect import version_of
 from rewardlab.reports.differences import points, points_interval
+from rewardlab.reports.links import Links
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, markdown_grid
 from rewardlab.reports.rewards import TEST_SETS
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, Mark, shown_value
-from rewardlab.runs import read_json, relative_path, write_atomic
+from rewardlab.runs import read_json, write_atomic
 
 EXPLAINED = (
     "Share of pairs in which the better response scores higher, times 100 (ties count half), with its 95 % interval; "
@@ -66,22 +67,22 @@ def write_card_tables(cards: Cards, folder: Path, name: str) -> None:
     write_atomic(folder / "reward_model_differences.csv", differences.write_csv())
 
 
-def card_origins(cards: Cards, page: Path) -> Grid:
-    """Where each card lies, relative to the page's folder, and how it was made."""
+def card_origins(cards: Cards, links: Links) -> Grid:
+    """Where each card lies, and how it was made."""
     titles = ("reward model", "seed", "report card", "fingerprint", "code", "command")
     return Grid(
         [Heading(title, is_number=title == "seed") for title in titles],
-        [_origin(name, run, page) for name in cards.methods for run in cards.folders(name)],
+        [_origin(name, run, links) for name in cards.methods for run in cards.folders(name)],
     )
 
 
-def _origin(name: str, run: CardRun, page: Path) -> list[Cell]:
+def _origin(name: str, run: CardRun, links: Links) -> list[Cell]:
     file = run.path / "provenance.json"
     provenance = read_json(file) if file.exists() else {}
     return [
         Cell(name),
         Cell(str(run.seed)),
-        Cell(run.path.name, href=relative_path(run.path, page)),
+        Cell(run.path.name, href=links.to(run.path)),
         Cell(run.path.name.rsplit("-", 1)[-1], is_code=True),
         Cell(version_of(provenance)),
         Cell(str(provenance.get("command", MISSING)), is_code=True),

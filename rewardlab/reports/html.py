@@ -19,10 +19,10 @@ from markupsafe import Markup
 from rewardlab import __version__
 from rewardlab.reports.blocks import Section
 from rewardlab.reports.charts import Panel, draw
+from rewardlab.reports.links import Links
 from rewardlab.reports.related import trained_folder
 from rewardlab.reports.render import TIED, Cell, Heading, Source
 from rewardlab.reports.sections import Report
-from rewardlab.runs import relative_path
 
 ASSETS = Path(__file__).parent / "assets"
 TEMPLATE = "report.html.j2"
@@ -41,7 +41,7 @@ class Listed:
 class Runs:
     """All runs that a page links to, in order of mention."""
 
-    page: Path
+    links: Links
     titles: dict[Path, str]
     numbers: dict[Path, int] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class Runs:
     def listed(self) -> Iterator[Listed]:
         """The runs, as far as the page has mentioned them."""
         for path in self.numbers:
-            folder, config = (quote(relative_path(each, self.page)) for each in (path, path / "config.json"))
+            folder, config = (quote(self.links.to(path, file)) for file in ("", "config.json"))
             yield Listed(self.titles.get(path, path.name), f"{folder}/", config)
 
     def _number(self, path: Path) -> int:
@@ -78,7 +78,7 @@ def to_html(title: str, sections: Sequence[Section], report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    runs = Runs(report.folder, dict(_titles(report)))
+    runs = Runs(report.links, dict(_titles(report)))
     environment.globals.update(link=runs.link, cell=lambda cell: _cell(cell, runs), groups=_groups)
     environment.globals.update(panel=lambda panel: _panel(panel, runs), asset=_asset, anchor=_anchor)
     page = environment.get_template(TEMPLATE)

@@ -69,6 +69,7 @@ def write_report(
     command: str = "",
     more: Sequence[Section] = (),
     suite: SuiteFacts | None = None,
+    brings_runs: bool = False,
 ) -> Path:
     """Write report.md, report.html, the table (md, tex, csv), differences.csv and pictures into the folder ``path``.
 
@@ -85,6 +86,7 @@ def write_report(
         command: What was typed to make the report; printed under it.
         more: Sections that stand behind the differences between methods.
         suite: The suite that was run; its claims are measured, and written to claims.md and claims.json too.
+        brings_runs: Copy configuration and result of every run it links to into the folder.
     Returns:
         ``report.md``.
     Raises:
@@ -99,7 +101,7 @@ def write_report(
     judged = load_judged(collected.runs)
     claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards))
     related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
-    report = Report(path, table, found, related, timings, command, claims, judged, facts.budget, cards)
+    report = Report(path, table, found, related, timings, command, claims, judged, facts.budget, cards, brings_runs)
     shown = sections(report)
     place = next((place + 1 for place, section in enumerate(shown) if section.title == DIFFERENCES), 0)
     shown[place:place] = more

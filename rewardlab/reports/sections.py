@@ -27,6 +27,7 @@ from rewardlab.reports.hacking import hacking_blocks
 from rewardlab.reports.in_short import in_short
 from rewardlab.reports.judged_runs import JudgedRun, judged_blocks
 from rewardlab.reports.label_shares import all_label_shares, shares_grid, shares_pictures
+from rewardlab.reports.links import Links
 from rewardlab.reports.pair_kinds import pair_blocks
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves, saturation_picture
 from rewardlab.reports.related import Related, method_names, trained_folder
@@ -35,7 +36,6 @@ from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import ComparisonTable, Row, mean_summary, shown_value
 from rewardlab.reports.tradeoffs import cost_picture, headline, kl_picture, quality_picture
-from rewardlab.runs import relative_path
 
 SIZES = (
     "Sizes in points are differences of the first method to the second; label shift: how much nearer its label shares "
@@ -61,6 +61,7 @@ class Report:
         judged: Comparisons by a judge.
         budget: What PPO rows were given the same number of: updates, tokens or seconds.
         cards: Report cards of reward models.
+        brings_runs: Copies of what is small in each run lie beside the page, and links lead there.
     """
 
     folder: Path
@@ -73,6 +74,12 @@ class Report:
     judged: Sequence[JudgedRun] = ()
     budget: str = "updates"
     cards: Cards = NO_CARDS
+    brings_runs: bool = False
+
+    @property
+    def links(self) -> Links:
+        """Where links from its page lead."""
+        return Links(self.folder, brings=self.brings_runs)
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -86,7 +93,7 @@ def sections(report: Report) -> list[Section]:
     time = Section("Time", _timings(report.timings or {}))
     claims = [Section("Claims", _claims(report.claims))] if report.claims else []
     if not report.table.rows:
-        origins = Section("How each reward model was made", [Table(card_origins(report.cards, report.folder))])
+        origins = Section("How each reward model was made", [Table(card_origins(report.cards, report.links))])
         return [*claims, *card_sections(report.cards), pairs, time, origins]
     table, curves = report.table, load_curves(report.related.ppo, method_names(report.table))
     trained = [row.name for row in table.rows if row.key.reward]
@@ -263,13 +270,14 @@ def _timings(timings: Timings) -> list[Block]:
 
 def _origins(report: Report) -> list[Block]:
     titles = ("method", "seed", "evaluation", "config", "trained run", "fingerprint", "code", "command")
+    links = report.links
     rows = [
         [
             Cell(run.key.method),
             Cell(str(run.seed)),
-            _folder_cell(report.folder, run.path),
-            Cell("config", href=relative_path(run.path / "config.json", report.folder)),
-            _folder_cell(report.folder, trained_folder(run)),
+            _folder_cell(links, run.path),
+            Cell("config", href=links.to(run.path, "config.json")),
+            _folder_cell(links, trained_folder(run)),
             Cell(run.fingerprint, is_code=True),
             Cell(run.version),
             Cell(run.command, is_code=True) if run.command else Cell(MISSING),
@@ -281,6 +289,5 @@ def _origins(report: Report) -> list[Block]:
     return [Table(listed, f"All {len(rows)} evaluations, with their folders, fingerprints and commands")]
 
 
-def _folder_cell(page: Path, target: Path | None) -> Cell:
-    """A link that still works when the runs folder is moved as a whole."""
-    return Cell(MISSING) if target is None else Cell(target.name, href=relative_path(target, page))
+def _folder_cell(links: Links, target: Path | None) -> Cell:
+    return Cell(MISSING) if target is None else Cell(target.name, href=links.to(target))

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardlab.reports.links import Links
 from rewardlab.reports.suite import Choice
-from rewardlab.runs import relative_path, write_json
+from rewardlab.runs import write_json
 from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.file import Suite
@@ -15,14 +16,14 @@ from rewardlab.suites.file import Suite
 RECORD_FILE = "cells.json"
 
 
-def write_record(out: Path, suite: Suite, board: Board, root: Path) -> Path:
+def write_record(out: Path, suite: Suite, board: Board, root: Path, links: Links) -> Path:
     """Write ``cells.json`` into the folder of the report; returns its path.
 
-    A cell has method, task, model, seed, state (done or failed), error, the folders of what it wanted (as seen from
-    ``out``), and the values that a grid chose for it.
+    A cell has method, task, model, seed, state (done or failed), error, the folders of what it wanted (where
+    ``links`` lead), and the values that a grid chose for it.
     """
     failed = {id(cell): why for cell, why in board.failures()}
-    rows = [_row(cell, failed.get(id(cell)), out, root) for cell in board.cells]
+    rows = [_row(cell, failed.get(id(cell)), root, links) for cell in board.cells]
     write_json(out / RECORD_FILE, {"suite": suite.name, "budget": suite.budget, "cells": rows})
     return out / RECORD_FILE
 
@@ -40,7 +41,7 @@ def _choice(cell: Cell, root: Path) -> Choice:
     return Choice(f"{cell.method}, {cell.task}, {cell.model}", seed, scored, chosen)
 
 
-def _row(cell: Cell, error: str | None, out: Path, root: Path) -> dict[str, Any]:
+def _row(cell: Cell, error: str | None, root: Path, links: Links) -> dict[str, Any]:
     return {
         "method": cell.method,
         "task": cell.task,
@@ -49,6 +50,6 @@ def _row(cell: Cell, error: str | None, out: Path, root: Path) -> dict[str, Any]
         "stage": cell.stage,
         "state": "done" if error is None else "failed",
         "error": error or "",
-        "folders": [relative_path(goal.folder(root).path, out) for goal in cell.goals],
+        "folders": [links.to(goal.folder(root).path) for goal in cell.goals],
         "chosen": dict(cell.chosen),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,7 +13,7 @@ import pytest
 
 from rewardlab.reports.collect import collect
 from rewardlab.reports.differences import default_against, gains
-from rewardlab.reports.page import write_page
+from rewardlab.reports.page import write_page, write_report
 from rewardlab.reports.related import Related, related
 from rewardlab.reports.render import Source
 from rewardlab.reports.sections import Report
@@ -75,6 +76,26 @@ def test_every_link_leads_to_a_folder_or_a_config(page: Path) -> None:
     assert missing == {"../rm/label-0/config.json", "../pairs/p-0/config.json"}  # made without one
     numbers = {int(found) for runs in re.findall(r'data-runs="([^"]*)"', text) for found in re.findall(r"(\d+)=", runs)}
     assert numbers == {int(found) for found in re.findall(r'id="run-(\d+)"', text)}
+
+
+def test_a_report_that_brings_its_runs_travels_alone(tmp_path: Path) -> None:
+    """The folder of the report alone reaches the reader, as it does in a clone of a repository."""
+    runs, out = tmp_path / "machine", tmp_path / "machine" / "out"
+    make_page(runs)
+    (runs / "rm" / "label-0" / "config.json").write_text("{}")
+    made = [sorted((runs / kind).iterdir()) for kind in ("eval", "ppo", "rm", "pairs")]
+    page = write_report(out, *made, command="x", resamples=50, brings_runs=True)
+    shutil.copytree(out, tmp_path / "clone")
+    shutil.rmtree(runs)
+    html, markdown = ((tmp_path / "clone" / page.with_suffix(end).name).read_text() for end in (".html", ".md"))
+    links = {unquote(found) for found in re.findall(r'href="([^"#][^"]*)"', html)} - {"data:,"}
+    links |= set(re.findall(r"\]\(<([^>]*)>\)", markdown))
+    dead = {link for link in links if not (tmp_path / "clone" / link).exists()}
+    assert dead == {"../pairs/p-0/", "../pairs/p-0/config.json"}  # made without configuration and result
+    assert {"run-files/eval/m 0-0/", "run-files/ppo/m 2-1/config.json", "run-files/rm/label-0/config.json"} <= links
+    stored = read_json(tmp_path / "clone" / "run-files" / "eval" / "m 2-1" / "result.json")
+    assert stored["model_run"] == "run-files/ppo/m 2-1"
+    assert str(tmp_path) not in html + markdown
 
 
 def test_a_number_names_its_runs_with_their_own_values(page: Path) -> None:
@@ -227,8 +248,9 @@ def test_the_page_is_silent_and_fits_a_phone(browser: Browser, tmp_path: Path) -
 
 def test_sources_of_one_folder_are_listed_once(tmp_path: Path) -> None:
     from rewardlab.reports.html import Runs
+    from rewardlab.reports.links import Links
 
-    runs = Runs(tmp_path, {tmp_path / "a b": "A"})
+    runs = Runs(Links(tmp_path), {tmp_path / "a b": "A"})
     assert str(runs.link([Source(tmp_path / "a b", "1.0"), Source(tmp_path / "c")])) == (
         'href="#run-0" data-runs="0=1.0 1="'
     )
