@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rewardlab.reports.table import ComparisonTable
 
 MOST_SENTENCES = 12
-"""More comparisons than these are told in short."""
+"""More sentences than these are told in short."""
 
 
 class ConventionChoice(StrEnum):
@@ -71,10 +71,10 @@ def compare(
     collected = collect(paths)
     decodings = DECODINGS if decoding is DecodingChoice.BOTH else (decoding.value,)
     table = build_table(collected.runs, convention=convention.value, decodings=decodings, warnings=collected.warnings)
+    found = gains(table, default_against(table) if against is None else against)
     console = Console()
     _print_table(console, table)
     _print_budgets(console, table)
-    found = gains(table, default_against(table) if against is None else against)
     _print_lines(console, _told(found, headline(table)))
     if out is not None:
         _write_table(console, out, table, found, paths)
@@ -140,13 +140,13 @@ def _print_written(console: Console, *files: Path) -> None:
 
 def _told(found: Sequence[Gain], column: str) -> Iterator[str]:
     """All differences as sentences, or, where they are many, what they come to in the main column."""
-    from rewardlab.reports.differences import p_value_note, sentence
+    from rewardlab.reports.differences import p_value_note, sentences
     from rewardlab.reports.in_short import in_short
 
-    if len(found) <= MOST_SENTENCES:
-        yield from map(sentence, found)
+    if len(told := sentences(found)) <= MOST_SENTENCES:
+        yield from told
     else:
         yield from (line for line, _ in in_short(found, column))
         yield f"All {len(found)} comparisons, column by column, are in differences.csv of --out FOLDER."
-    if found:
-        yield p_value_note(found)
+    if note := p_value_note(found):
+        yield note

@@ -115,7 +115,7 @@ def _difference(
     parts = []
     for column in columns_of(claim, evidence.table):
         a, b = (cells_by_seed(row.runs, (column, claim.decoding)) for row in (better, than))
-        seeds = paired_seeds(a, b, (better.name, than.name))
+        seeds = paired_seeds(a, b)
         left, right = ({seed: side[seed] for seed in seeds} for side in (a, b))
         parts.append(draws(column, left, better).minus(draws(column, right, than)))
     if len({len(part.values) for part in parts}) > 1:
@@ -154,7 +154,7 @@ def _rank_accuracy(claim: Claim, model: str, evidence: Evidence) -> Measured:
     better, than = (cards.names[name, model] for name in claim.methods)
     found = cards.difference(better, than, claim.test_set, claim.column)
     if found.estimate is None:
-        raise UntestableError(f"{found.better} and {found.than}: {found.reason}")
+        raise UntestableError(found.reason)
     sources = [Source(run.path) for name in (better, than) for run in cards.folders(name)]
     return Measured(in_points(found.estimate), sources)
 

@@ -53,7 +53,6 @@ def compare_sides(
     a: Side,
     b: Side,
     metrics: Mapping[str, tuple[str, ...]],
-    names: tuple[str, str] = ("a", "b"),
     resamples: int = RESAMPLES,
 ) -> Comparison:
     """Compare two methods in one column, or in the mean over several; the correction stands for one comparison.
@@ -61,14 +60,13 @@ def compare_sides(
     Args:
         a, b: The methods' cells; the seeds that both have are compared.
         metrics: The columns to compare, and for each the metrics whose mean is its number.
-        names: What messages call the two.
         resamples: Bootstrap resamples over items.
     Raises:
         UnpairedError: No seed in common, other test items, or columns that have other seeds in common.
     """
-    seeds = {column: paired_seeds(a.get(column, {}), b.get(column, {}), names) for column in metrics}
+    seeds = {column: paired_seeds(a.get(column, {}), b.get(column, {})) for column in metrics}
     if len(set(seeds.values())) > 1:
-        raise UnpairedError(f"{names[0]} and {names[1]}: their columns have different seeds in common")
+        raise UnpairedError("their columns have different seeds in common")
     sides = [{column: {seed: side[column][seed] for seed in seeds[column]} for column in metrics} for side in (a, b)]
     left, right = (
         mean_of([draws_of(side[column], metrics[column], resamples) for column in metrics]) for side in sides

@@ -140,9 +140,19 @@ def sentence(gain: Gain) -> str:
     return f"{gain.method} is {gain.verdict} than {gain.baseline} by {numbers}, on {where} ({covered})."
 
 
+def sentences(found: Sequence[Gain]) -> list[str]:
+    """All differences in plain words; what one reason keeps two methods from being compared on, in one sentence."""
+    grouped: dict[tuple[object, ...], list[Gain]] = {}
+    for number, gain in enumerate(found):
+        key = (number,) if gain.comparison is not None else (gain.method, gain.baseline, gain.reason)
+        grouped.setdefault(key, []).append(gain)
+    return [sentence(gains[0]) if len(gains) == 1 else _not_compared(gains) for gains in grouped.values()]
+
+
 def p_value_note(found: Sequence[Gain]) -> str:
-    """What the p-values of ``found`` are, in a line to stand under the sentences."""
-    return TESTS.format(family=sum(gain.comparison is not None for gain in found))
+    """What the p-values of ``found`` are, in a line to stand under the sentences; empty where there is none."""
+    family = sum(gain.comparison is not None for gain in found)
+    return TESTS.format(family=family) if family else ""
 
 
 def gain_row(gain: Gain) -> dict[str, Any]:
@@ -190,6 +200,15 @@ def points(value: float) -> str:
 def points_interval(found: Estimate) -> str:
     """The interval of a difference, signed."""
     return f"[{points(found.low)}, {points(found.high)}]"
+
+
+def _not_compared(gains: Sequence[Gain]) -> str:
+    """Of two methods, wherever one reason holds."""
+    columns, decodings = (list(dict.fromkeys(getattr(gain, name) for gain in gains)) for name in ("column", "decoding"))
+    where = f"{', '.join(columns)}, {' and '.join(decodings)} decoding"
+    if len(gains) != len(columns) * len(decodings):
+        where = "; ".join(f"{gain.column}, {gain.decoding} decoding" for gain in gains)
+    return f"{gains[0].method} and {gains[0].baseline} are not compared on {where}: {gains[0].reason}."
 
 
 def _mcnemar_text(comparison: Comparison) -> str:

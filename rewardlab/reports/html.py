@@ -21,7 +21,7 @@ from rewardlab.reports.blocks import Section
 from rewardlab.reports.charts import Panel, draw
 from rewardlab.reports.links import Links
 from rewardlab.reports.related import trained_folder
-from rewardlab.reports.render import TIED, Cell, Heading, Source
+from rewardlab.reports.render import SIGNS, Cell, Heading, Source
 from rewardlab.reports.sections import Report
 
 ASSETS = Path(__file__).parent / "assets"
@@ -93,7 +93,8 @@ def _titles(report: Report) -> Iterator[tuple[Path, str]]:
             if (trained := trained_folder(run)) is not None:
                 yield trained.resolve(), f"{title} (training)"
                 yield trained, f"{title} (training)"
-    yield from ((card.path, f"{card.method}, seed {card.seed}") for card in report.cards.runs)
+    for name in report.cards.methods:
+        yield from ((card.path, f"{name}, seed {card.seed}") for card in report.cards.folders(name))
 
 
 def _asset(name: str) -> Markup:
@@ -128,6 +129,6 @@ def _cell(cell: Cell, runs: Runs) -> Markup:
         text = Markup('<a href="{}">{}</a>').format(quote(cell.href), text)
     elif cell.sources:
         text = Markup("<a {}>{}</a>").format(runs.link(cell.sources), text)
-    text += Markup('<abbr title="not beyond noise from the best">{}</abbr>').format(TIED) if cell.is_tied else ""
+    text += Markup('<abbr title="{}">{}</abbr>').format(SIGNS[cell.sign], cell.sign) if cell.sign else ""
     spread = Markup(" <small>{}</small>").format(cell.spread.strip()) if cell.spread else ""
     return text + spread + (Markup(' <small class="detail">{}</small>').format(cell.detail) if cell.detail else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rewardlab.reports.differences import Gain, p_text, points_interval
@@ -12,10 +13,15 @@ Line = tuple[str, Sequence[Gain]]
 
 
 def in_short(found: Sequence[Gain], column: str) -> list[Line]:
-    """A line for each method that differs beyond noise in ``column``, then one for each other verdict."""
-    here = [gain for gain in found if gain.column == column]
+    """A line for each method that differs beyond noise in ``column``, then one for each other verdict.
+
+    Where nothing was compared in ``column``, the lines are of the column with the most comparisons.
+    """
+    counts = Counter(gain.column for gain in found)
+    told = column if column in counts else max(counts, key=lambda name: counts[name], default=column)
+    here = [gain for gain in found if gain.column == told]
     lines = [_real_line(gains) for gains in _by_pair(here) if gains]
-    return [*lines, *_others(here, column)]
+    return [*lines, *_others(here, told)]
 
 
 def _by_pair(found: Sequence[Gain]) -> list[list[Gain]]:

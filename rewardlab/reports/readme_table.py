@@ -15,7 +15,7 @@ from rewardlab.errors import RewardlabError
 from rewardlab.reports.collect import collect
 from rewardlab.reports.conventions import metric_title
 from rewardlab.reports.differences import BASELINE, find_baseline, gain, points, points_interval
-from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid, notes, score_cell
+from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid, notes, score_cell, sign_of
 from rewardlab.reports.statistics import RESAMPLES
 from rewardlab.reports.table import AVERAGE, ComparisonTable, Row, build_table, marks
 
@@ -50,7 +50,7 @@ def _column(table: ComparisonTable, column: str, baseline: Row) -> str:
         cells = [Cell(row.key.method)]
         for decoding in table.decodings:
             place = (number, (column, decoding))
-            value = score_cell(row, place[1], marked.get(place, ""), place in table.ties)
+            value = score_cell(row, place[1], marked.get(place, ""), sign_of(table, place))
             cells += [replace(value, spread="")]
             cells += [_difference(table, row, baseline, column, decoding)]
         rows.append([*cells, *(Cell(f"{row.cost[name]:.0f}") for name in ("gold_labels", "annotator_calls"))])

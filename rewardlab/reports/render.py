@@ -6,7 +6,7 @@ value of a column bold and the second underlined.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 MISSING = "–"
 TIED = "≈"
-"""Stands behind a value that is not beyond noise from the best one."""
+UNTESTED = "?"
+SIGNS: Mapping[str, str] = {
+    TIED: "not beyond noise from the best",
+    UNTESTED: "not compared with the best, for want of common seeds or test items",
+}
+"""What stands behind a value, and what it means."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -54,7 +59,7 @@ class Cell:
     """One printed cell: the value, an interval in small print, the value's mark, and its spread over seeds.
 
     Attributes:
-        is_tied: The value is not the best, and not beyond noise from it.
+        sign: One of :data:`SIGNS`, or nothing.
         sources: The runs behind it; the HTML page links to them.
         href: Where its text leads, a relative path.
         is_code: Printed as code.
@@ -64,7 +69,7 @@ class Cell:
     detail: str = ""
     mark: Mark = ""
     spread: str = ""
-    is_tied: bool = False
+    sign: str = ""
     sources: Sequence[Source] = ()
     href: str = ""
     is_code: bool = False
@@ -103,7 +108,7 @@ def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool
             Cell(row.key.method, sources=all_sources(row)),
             *(Cell(str(getattr(row.key, name)) or MISSING) for name in origins),
             *(
-                score_cell(row, position, marked.get((number, position), ""), (number, position) in table.ties)
+                score_cell(row, position, marked.get((number, position), ""), sign_of(table, (number, position)))
                 for position in positions
             ),
             *(_cost_cells(row) if with_origins else []),
@@ -119,9 +124,11 @@ def notes(table: ComparisonTable) -> list[str]:
     lines = ["Values times 100 with 95 % intervals; best bold, second underlined (equal as printed, equal in rank)."]
     if table.ties:
         lines.append(
-            f"{TIED}: not beyond noise from the best; the paired difference's interval holds zero, or p >= 0.05 after "
+            f"{TIED}: {SIGNS[TIED]}; the paired difference's interval holds zero, or p >= 0.05 after "
             "Holm's correction over the table."
         )
+    if table.untested:
+        lines.append(f"{UNTESTED}: {SIGNS[UNTESTED]}; whether it is worse is not known.")
     if any(score.basis == "seeds and items" for score in scores):
         lines.append("Three seeds or more: mean ± standard deviation, Student t interval over seeds and test items.")
     if any(score.basis == "items" for score in scores):
@@ -222,14 +229,21 @@ def _column_title(table: ComparisonTable, column: str) -> str:
     return column if column == AVERAGE else f"{column} {metric_title(table.metrics[column])}"
 
 
-def score_cell(row: Row, position: tuple[str, str], mark: Mark, is_tied: bool) -> Cell:
+def sign_of(table: ComparisonTable, place: tuple[int, Position]) -> str:
+    """What stands behind the value of (row number, position)."""
+    if place in table.ties:
+        return TIED
+    return UNTESTED if place in table.untested else ""
+
+
+def score_cell(row: Row, position: Position, mark: Mark, sign: str) -> Cell:
     """A row's value at one position with interval and spread; a dash where it has none."""
     score = row.scores.get(position)
     if score is None:
         return Cell(MISSING)
     spread = "" if score.sd is None else f" ± {shown_value(score.sd)}"
-    tied = is_tied and mark != "best"
-    return Cell(shown_value(score.value), interval_text(score), mark, spread, tied, sources_at(row, position))
+    shown = "" if mark == "best" else sign
+    return Cell(shown_value(score.value), interval_text(score), mark, spread, shown, sources_at(row, position))
 
 
 def all_sources(row: Row) -> list[Source]:
@@ -250,16 +264,12 @@ def _cost_cells(row: Row) -> list[Cell]:
     return [Cell(number, sources=all_sources(row)) for number in numbers]
 
 
-def _tie(cell: Cell) -> str:
-    return TIED if cell.is_tied else ""
-
-
 def _markdown_cell(cell: Cell) -> str:
     text = _escape_pipe(cell.text)
     text = f"`{text}`" if cell.is_code else text
     text = f"[{text}](<{cell.href}>)" if cell.href else text
     marked = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
-    return f"{marked}{_tie(cell)}{cell.spread} {cell.detail}".strip()
+    return f"{marked}{cell.sign}{cell.spread} {cell.detail}".strip()
 
 
 def _escape_pipe(text: str) -> str:
@@ -269,7 +279,7 @@ def _escape_pipe(text: str) -> str:
 def _latex_cell(cell: Cell) -> str:
     text = escape_latex(cell.text)
     marked = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(cell.mark, text)
-    marked += escape_latex(_tie(cell))
+    marked += escape_latex(cell.sign)
     small = escape_latex(f"{cell.spread} {cell.detail}".strip())
     return f"{marked} {{\\scriptsize {small}}}" if small else marked
 
@@ -295,7 +305,7 @@ def _rich_cell(cell: Cell) -> Text:
     from rich.text import Text
 
     style = {"best": "bold", "second": "underline"}.get(cell.mark, "")
-    text = Text.assemble((cell.text, style), _tie(cell), cell.spread)
+    text = Text.assemble((cell.text, style), cell.sign, cell.spread)
     if cell.detail:
         text.append(f"\n{cell.detail}", style="dim")
     return text

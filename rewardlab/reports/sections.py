@@ -157,7 +157,7 @@ def _differences(report: Report) -> list[Block]:
         Told(line, [source for gain in gains for source in gain_sources(gain, report.rows)])
         for line, gains in in_short(report.found, headline(report.table))
     ]
-    note = Text(f"Differences are paired by item and seed. {p_value_note(report.found)}")
+    note = Text(f"Differences are paired by item and seed. {p_value_note(report.found)}".strip())
     title = f"All {len(report.found)} comparisons, column by column, with their tests"
     tests = Table(differences_grid(report.found, report.rows), title)
     return [Sentences(short), tests, Notes([EXPLAINED]), note]
@@ -183,6 +183,8 @@ def _sharpening(report: Report) -> list[Block]:
         [_split_cells(split, report.rows, baseline) for split in found if (split.column == first) is is_first]
         for is_first in (True, False)
     )
+    if not shown:
+        shown, more = more, []
     folded = [Table(Grid(headings, more), "Column by column")] if more else []
     return [Text(explained), Table(Grid(headings, shown)), *folded]
 

@@ -106,7 +106,8 @@ def sign_flip(totals: Sequence[int] | NDArray[np.int64]) -> float:
         totals: For each item, the number of seeds in which a alone is right less those in which b alone is.
             Shape (n,). Each item counts once, however many seeds answered it.
     Returns:
-        Share of the 2^n sign patterns whose sum is at least as far from 0. With one seed: McNemar's p-value.
+        Share of the 2^n sign patterns whose sum is at least as far from 0, to 14 decimals. With one seed: McNemar's
+        p-value.
     Source:
         Fisher 1935. The null distribution has the characteristic function prod_i cos(t_i theta), which one Fourier
         transform turns into probabilities; their rounding error is about 1e-15.
@@ -122,7 +123,7 @@ def sign_flip(totals: Sequence[int] | NDArray[np.int64]) -> float:
         wave *= np.cos(size * angles) ** sizes[size]
     chances = np.fft.irfft(wave, 2 * reach + 1)
     observed = abs(int(np.sum(totals)))
-    return float(np.clip(round(2 * chances[observed : reach + 1].sum(), 14), 0.0, 1.0))
+    return min(1.0, max(0.0, round(2 * float(chances[observed : reach + 1].sum()), 14)))
 
 
 def paired_bootstrap(value: float, draws: Floats, items: int) -> float:

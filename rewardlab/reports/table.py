@@ -84,6 +84,8 @@ class ComparisonTable:
         warnings: What the reader should know about the runs.
         ties: (row number, position) of values that are not beyond noise from the best one there: their paired
             difference to it is not real (see ``comparison.py``), corrected over the whole table.
+        untested: (row number, position) of values that cannot be compared with the best one there: other seeds, or
+            other test items.
     """
 
     columns: tuple[str, ...]
@@ -93,6 +95,7 @@ class ComparisonTable:
     convention: str
     warnings: Sequence[str] = field(default_factory=tuple)
     ties: frozenset[tuple[int, Position]] = frozenset()
+    untested: frozenset[tuple[int, Position]] = frozenset()
 
     @property
     def averaged(self) -> tuple[str, ...]:
@@ -131,7 +134,7 @@ def build_table(
         convention=convention,
         warnings=tuple(warnings),
     )
-    return replace(table, ties=_ties(table, resamples))
+    return _against_best(table, resamples)
 
 
 def marks(table: ComparisonTable) -> dict[tuple[int, Position], Mark]:
@@ -158,7 +161,7 @@ def compare_rows(
     """(row, decoding) a minus b in one column or in the average, not corrected; raises UnpairedError."""
     metrics = {name: table.metrics[name] for name in (table.averaged if column == AVERAGE else (column,))}
     sides = [{name: cells_by_seed(row.runs, (name, decoding)) for name in metrics} for row, decoding in (a, b)]
-    return compare_sides(sides[0], sides[1], metrics, (a[0].name, b[0].name), resamples)
+    return compare_sides(sides[0], sides[1], metrics, resamples)
 
 
 def row_names(keys: Sequence[MethodKey]) -> dict[MethodKey, str]:
@@ -210,28 +213,29 @@ def _metrics(runs: Sequence[EvalRun], convention: str) -> dict[str, tuple[str, .
     return {column: scored_metrics(convention, cell.metrics) for column, cell in cells.items()}
 
 
-def _ties(table: ComparisonTable, resamples: int) -> frozenset[tuple[int, Position]]:
-    found: dict[tuple[int, Position], Comparison] = {}
+def _against_best(table: ComparisonTable, resamples: int) -> ComparisonTable:
+    """The table with its ties, and with what cannot be compared with the best."""
+    found: dict[tuple[int, Position], Comparison | None] = {}
     for position in table.positions:
         scored = [number for number, row in enumerate(table.rows) if position in row.scores]
         best = max(scored, key=lambda number: table.rows[number].scores[position].value, default=None)
         for number in scored:
             if best is not None and number != best:
-                found |= _to_best(table, best, number, position, resamples)
-    corrected = zip(found, correct(list(found.values())), strict=True)
-    return frozenset(place for place, compared in corrected if not compared.is_real)
+                found[number, position] = _to_best(table, best, number, position, resamples)
+    tested = {place: compared for place, compared in found.items() if compared is not None}
+    corrected = zip(tested, correct(list(tested.values())), strict=True)
+    ties = frozenset(place for place, compared in corrected if not compared.is_real)
+    return replace(table, ties=ties, untested=frozenset(found.keys() - tested.keys()))
 
 
-def _to_best(
-    table: ComparisonTable, best: int, number: int, position: Position, resamples: int
-) -> dict[tuple[int, Position], Comparison]:
-    """The best row minus another; empty where they cannot be paired."""
+def _to_best(table: ComparisonTable, best: int, number: int, position: Position, resamples: int) -> Comparison | None:
+    """The best row minus another; None where they cannot be paired."""
     column, decoding = position
     try:
         sides = [(table.rows[place], decoding) for place in (best, number)]
-        return {(number, position): compare_rows(table, sides[0], sides[1], column, resamples)}
+        return compare_rows(table, sides[0], sides[1], column, resamples)
     except UnpairedError:
-        return {}
+        return None
 
 
 def _row(
@@ -290,6 +294,7 @@ def _lines(table: ComparisonTable, row: Row, position: Position) -> list[dict[st
 
 def _line(table: ComparisonTable, row: Row, position: Position, metric: str, score: Estimate) -> dict[str, Any]:
     column, decoding = position
+    place = (table.rows.index(row), position)
     return {
         "method": row.key.method,
         "start": row.key.start,
@@ -300,7 +305,7 @@ def _line(table: ComparisonTable, row: Row, position: Position, metric: str, sco
         "column": column,
         "metric": metric,
         "in_table": column == AVERAGE or metric in table.metrics[column],
-        "tied_with_best": (table.rows.index(row), position) in table.ties,
+        "tied_with_best": None if place in table.untested else place in table.ties,
         "value": score.value,
         "low": score.low,
         "high": score.high,

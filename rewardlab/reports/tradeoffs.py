@@ -58,8 +58,16 @@ def final_kl(curves: Sequence[CurveRun]) -> dict[str, float]:
 
 
 def headline(table: ComparisonTable) -> str:
-    """The column that stands for the whole table: the average, or the only one."""
-    return AVERAGE if AVERAGE in table.columns else table.columns[0]
+    """The column that stands for the whole table: the average, unless fewer than two rows have one.
+
+    Then it is the column of the most rows, and of those the average or the first.
+    """
+    rows = {
+        column: sum(any(place[0] == column for place in row.scores) for row in table.rows) for column in table.columns
+    }
+    if rows.get(AVERAGE, 0) >= 2:
+        return AVERAGE
+    return max(sorted(rows, key=lambda column: column != AVERAGE), key=lambda column: rows[column])
 
 
 def _cost(name: str) -> Callable[[Row], float | None]:

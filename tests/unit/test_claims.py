@@ -248,7 +248,7 @@ def test_shares_and_reward_models_are_given(table: ComparisonTable) -> None:
     ranked = found(claim(measure="rm accuracy"), table, cards=FakeCards(share))
     assert ranked.size == "+80.0 points [+77.0, +83.0]"
     unpaired = found(claim(measure="rm accuracy"), table, cards=FakeCards(None))
-    assert unpaired.reason == "PPO and SFT: they share no seed"
+    assert unpaired.reason == "they share no seed"
     assert found(claim(measure="rm accuracy"), table).reason == "PPO has no report card with tiny"
 
 
@@ -258,7 +258,7 @@ def test_shares_and_reward_models_are_given(table: ComparisonTable) -> None:
         ({"than": "BERT"}, "no rows are called BERT with tiny"),
         ({"column": "other"}, "no column other; there are toy"),
         ({"not_testable": "no BERT of the sandbox language"}, "no BERT of the sandbox language"),
-        ({"decoding": "sampled"}, "PPO and SFT share no seed (none against none); run the same"),
+        ({"decoding": "sampled"}, "they share no seed (none against none); run the same"),
     ],
 )
 def test_what_cannot_be_measured_says_why(table: ComparisonTable, given: dict[str, Any], why: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 from rewardlab.runs import write_json
 from tests.support.commands import MIXED, SMALL, Command, written
 from tests.support.models import tiny_llama
+from tests.support.runs import both, eval_folder
 
 
 class TestBadInput:
@@ -89,6 +90,12 @@ class TestBadInput:
     def test_several_wrong_settings_are_still_one_line(self, rewardlab: Command) -> None:
         found = rewardlab("ppo", "--set=ppo.lr=-1", "--set=rm.epochs=x", "--source", "moon").problem
         assert all(key in found for key in ("ppo.lr", "rm.epochs", "data.source"))
+
+    def test_a_method_to_compare_with_is_looked_for_before_anything_is_printed(self, rewardlab: Command) -> None:
+        for method in ("A", "B"):
+            eval_folder(Path(method), method=method, columns={"toy": both(8, 9, 10)})
+        done = rewardlab("compare", "A", "B", "--against", "nothing")
+        assert "no method 'nothing' among the runs to compare against; found: A, B" in done.problem
 
     def test_a_model_folder_that_is_none(self, rewardlab: Command) -> None:
         Path("mine").mkdir()

@@ -151,7 +151,7 @@ def test_tasks_seeds_and_missing_cells_make_one_table(tmp_path: Path) -> None:
     assert set(told) == {("RLLR", "a"), ("RLLR", "b"), ("RLHF", "a")}
     seeds = {column: gain.estimate.seeds for (_, column), gain in told.items() if gain.estimate is not None}
     assert seeds == {"a": 2, "b": 1}
-    assert "share no seed (seeds 7 against seeds 0, 1)" in sentence(told["RLHF", "a"])
+    assert ": they share no seed (seed 7 against seeds 0, 1); run the same." in sentence(told["RLHF", "a"])
     rllr = table.row("RLLR")
     assert rllr is not None
     assert ("average", "greedy") not in rllr.scores  # its columns have other seeds

@@ -125,12 +125,12 @@ def test_only_common_seeds_are_compared() -> None:
 
 
 def test_unpaired_runs_are_refused_with_the_reason() -> None:
-    with pytest.raises(UnpairedError, match=r"A and B share no seed \(seeds 0 against seeds 3\)"):
-        paired_seeds(_cells(70), {3: _cell(70)}, ("A", "B"))
+    with pytest.raises(UnpairedError, match=r"they share no seed \(seed 0 against seed 3\)"):
+        paired_seeds(_cells(70), {3: _cell(70)})
     with pytest.raises(
         UnpairedError, match=r"seed 0: test items differ \(2 ids are in one of them only, such as 00000"
     ):
-        paired_seeds(_cells(70), _cells(70, first_id=1), ("A", "B"))
+        paired_seeds(_cells(70), _cells(70, first_id=1))
     changed = _cell(70)
     other = CellData("toy", changed.ids, ("no", *changed.gold[1:]), changed.answers, changed.labels, None, {})
     with pytest.raises(UnpairedError, match="1 gold labels differ, such as 00000"):

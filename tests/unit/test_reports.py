@@ -23,6 +23,7 @@ from rewardlab.reports.differences import (
     p_value_note,
     points,
     sentence,
+    sentences,
     splits,
 )
 from rewardlab.reports.page import write_report
@@ -114,6 +115,23 @@ def test_gains_are_told_in_plain_sentences(runs: Path) -> None:
     assert greedy.estimate is not None
     assert greedy.estimate.value == pytest.approx(0.15)
     assert "corrected over all 2 comparisons (Holm)" in p_value_note([sampled, greedy])
+
+
+def test_what_one_reason_keeps_apart_is_told_once(tmp_path: Path) -> None:
+    for method, seed in (("SFT w. rationale", 0), ("RLLR", 4), ("RLHF", 5)):
+        columns = {column: both(100, 120, 200) for column in ("toy", "other")}
+        eval_folder(tmp_path / method, method=method, seed=seed, columns=columns)
+    found = gains(build_table(collect([tmp_path]).runs, resamples=50))
+    assert len(found) == 12
+    where = "are not compared on toy, other, average, sampled and greedy decoding: they share no seed"
+    assert sentences(found) == [
+        f"RLHF and SFT w. rationale {where} (seed 5 against seed 0); run the same.",
+        f"RLLR and SFT w. rationale {where} (seed 4 against seed 0); run the same.",
+    ]
+    assert p_value_note(found) == ""
+    assert sentences(found[1:2])[0].startswith("RLHF and SFT w. rationale are not compared on ")
+    apart = [gain for gain in found if (gain.column, gain.decoding) != ("toy", "greedy")]
+    assert "on toy, sampled decoding; other, sampled decoding; " in sentences(apart)[0]
 
 
 def test_methods_are_compared_with_what_is_named_each_pair_once(runs: Path) -> None:

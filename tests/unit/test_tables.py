@@ -11,8 +11,13 @@ import pytest
 from rich.console import Console
 
 from rewardlab.errors import UnknownNameError
+from rewardlab.reports.blocks import Section, Table
 from rewardlab.reports.collect import EvalRun, MethodKey, load_eval
 from rewardlab.reports.conventions import scored_metrics
+from rewardlab.reports.differences import gains
+from rewardlab.reports.html import to_html
+from rewardlab.reports.in_short import in_short
+from rewardlab.reports.plots import colours_of
 from rewardlab.reports.readme_table import main, readme_table
 from rewardlab.reports.render import (
     escape_latex,
@@ -26,8 +31,10 @@ from rewardlab.reports.render import (
     write_tables,
 )
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
+from rewardlab.reports.sections import Report
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, ComparisonTable, build_table, frame, marks, row_names, shown_value
+from rewardlab.reports.tradeoffs import cost_picture, headline
 from tests.support.runs import answers_with, both, eval_folder, reward_model_folder
 
 INTERVAL = r"\[\d+\.\d, \d+\.\d\]"
@@ -287,9 +294,32 @@ def test_equal_best_values_are_bold_and_not_called_tied(tmp_path: Path) -> None:
     assert "≈" not in markdown_grid(grid(build_table(runs)))
 
 
-def test_other_test_items_are_no_tie(tmp_path: Path) -> None:
+def test_values_of_other_test_items_are_marked_as_not_compared(tmp_path: Path) -> None:
+    """Neither a tie nor worse: without a mark it would look like a value beyond noise."""
     runs = [_run(tmp_path, "A", {"toy": 90}), _run(tmp_path, "B", {"toy": 89}, ids=[f"x{n}" for n in range(100)])]
-    assert build_table(runs).ties == frozenset()
+    table = build_table([*runs, _run(tmp_path, "C", {"toy": 50})], decodings=("greedy",))
+    assert (table.ties, table.untested) == (frozenset(), {(1, ("toy", "greedy"))})
+    text = to_markdown(table)
+    assert re.search(rf"<u>89\.0</u>\? {INTERVAL}", text)
+    assert re.search(rf"\| 50\.0 {INTERVAL}", text)
+    assert "?: not compared with the best, for want of common seeds or test items; whether it is worse" in text
+    assert frame(table)["tied_with_best"].to_list() == [False, None, False]
+    page = to_html("T", [Section("S", [Table(grid(table))])], Report(tmp_path, table, []))
+    assert '</u></a><abbr title="not compared with the best, for want of common seeds or test items">?</abbr>' in page
+
+
+def test_the_average_stands_for_a_table_only_where_rows_have_one(tmp_path: Path) -> None:
+    """Rows of two suites: no row has all columns, so no row has the average."""
+    runs = [_run(tmp_path, name, {"one": right, "two": right}) for name, right in (("A", 90), ("B", 80), ("C", 40))]
+    assert headline(build_table(runs)) == "average"
+    assert headline(build_table(runs[:1])) == "average"
+    apart = [_run(tmp_path, name, {"else": right}) for name, right in (("D", 70), ("E", 60))]
+    table = build_table([*apart, *runs], decodings=("greedy",))
+    assert headline(table) == "one"
+    found = gains(table, ["A"])
+    assert [line.split(" on ")[1][:4] for line, _ in in_short(found, headline(table))] == ["one:", "one:"]
+    assert [line for line, _ in in_short(found, "average")] == [line for line, _ in in_short(found, "one")]
+    assert cost_picture(table, colours_of([row.name for row in table.rows])) is not None
 
 
 def test_namesakes_get_names_of_their_own() -> None:
