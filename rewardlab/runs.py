@@ -97,6 +97,14 @@ def _object(line: str, place: str) -> dict[str, Any]:
     return row
 
 
+def stage_of(path: Path) -> str | None:
+    """Stage of a run folder; None when it is none or cannot be read."""
+    try:
+        return str(read_json(path / "config.json")["stage"])
+    except (DataError, KeyError, TypeError):
+        return None
+
+
 def relative_path(path: Path, folder: Path) -> str:
     """``path`` as seen from ``folder``, so that a folder of runs can be moved."""
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rewardlab.errors import InputError
+from rewardlab.runs import stage_of
 
 LAMBDAS = ("q10", "q25", "q50", "q75", "q90", "q99")
 Models = Annotated[list[Path] | None, typer.Argument(metavar="RM...", help="Folders made by `rewardlab rm train`.")]
@@ -50,21 +51,28 @@ def calibrate(
 ) -> None:
     """Store quantiles and z-scores of the raw score on SFT samples, for --lambda q90 and --lambda 1.5z.
 
-    `rm train` has done it for rm.sft_samples of them. Runs that are done keep the lambda they resolved.
+    `rm train` has done it for rm.sft_samples of them; what is stored is replaced, so that runs to come read the new
+    numbers. Runs that are done keep the lambda they resolved.
     """
     from rewardlab.training.stored_samples import check_samples, read_samples
 
     check_samples(model)
+    _check_trained(model)
     from rewardlab.models.scoring import SFT_SCORES_FILE, load_scorers
     from rewardlab.reports.lambda_sweep import calibration_table
     from rewardlab.runs import read_json
     from rewardlab.training.rm_evaluation import store_sft_scores
 
-    stored = read_samples(model)
+    stored, path = read_samples(model), model / SFT_SCORES_FILE
+    before = len(read_json(path)["scores"]) if path.is_file() else 0
     store_sft_scores(model, load_scorers({"model": model}).trunk, "rm-model", stored, samples)
-    found = read_json(model / SFT_SCORES_FILE)
+    found = read_json(path)
     typer.echo(calibration_table(found))
-    typer.echo(f"{len(found['scores'])} SFT samples: {model / SFT_SCORES_FILE}")
+    typer.echo(f"{len(found['scores'])} SFT samples: {path}")
+    if before:
+        typer.echo(
+            f"they replace those of {before} samples, and --lambda q90 and the like read them from now on", err=True
+        )
 
 
 def sweep(
@@ -77,7 +85,7 @@ def sweep(
     from rewardlab.training.stored_samples import check_samples
 
     check_samples(model)
-    _check_trained(r2)
+    _check_trained(model, r2)
     for text in lam.split(","):
         parse_lambda(text)
     from rewardlab.evaluation import lambda_sweep
@@ -92,3 +100,6 @@ def _check_trained(*models: Path) -> None:
     for model in models:
         if not (model / "result.json").is_file():
             raise InputError(f"{model}: no finished reward model; name folders made by `rewardlab rm train`")
+        stage = stage_of(model)
+        if stage != "rm":
+            raise InputError(f"{model}: its stage is {stage}, not rm; name folders made by `rewardlab rm train`")

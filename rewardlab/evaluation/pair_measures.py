@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardlab.intervals import mean_interval
+from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.types import Label, Pair
 
 Floats = NDArray[np.float64]
@@ -32,7 +33,7 @@ def wins(margins: Floats) -> Floats:
 
 
 def accuracy(margins: Floats, groups: Sequence[object]) -> dict[str, float]:
-    """Share of pairs ranked right with its interval; pairs of one group (example) are resampled together."""
+    """Share of pairs ranked right with its interval; pairs of one group (prompt) are resampled together."""
     return {**mean_interval(wins(margins), groups).to_json(), "n": len(margins)}
 
 
@@ -73,7 +74,7 @@ def accuracy_by_gold(margins: Floats, pairs: Sequence[Pair]) -> dict[str, dict[s
         if pair.gold_label is not None:
             found.setdefault(_shown(pair.gold_label), []).append(place)
     return {
-        label: accuracy(margins[places], [(pairs[p].task, pairs[p].id) for p in places])
+        label: accuracy(margins[places], prompt_keys([pairs[place] for place in places]))
         for label, places in sorted(found.items())
     }
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from rewardlab.errors import InputError
-from rewardlab.pairs.duplicates import prompt_keys
+from rewardlab.evaluation.trained_prompts import pair_folders_of, prompt_digests, trained_prompts
 from rewardlab.pairs.files import read_folder
 from rewardlab.pairs.rationale_sensitive import pair_kind
 from rewardlab.runs import read_json
@@ -43,7 +43,7 @@ def pair_folders(model: Path) -> list[Path]:
     """
     inputs = read_json(model / "config.json")["identity"]["inputs"]
     wanted = {mark for name, mark in inputs.items() if name == "pairs" or name.startswith("held_out_")}
-    found = [path for mark in sorted(wanted) for path in (model.parent.parent / "pairs").glob(f"*-{mark}")]
+    found = pair_folders_of(model, wanted)
     if not found:
         raise InputError(f"{model}: the pairs it was trained on are not beside it; name folders with --pairs DIR")
     return found
@@ -54,11 +54,12 @@ def pair_sets(folders: Iterable[Path], model: Path) -> list[PairSet]:
 
     Args:
         folders: Folders of pairs of any kind; sets of the same name are joined.
-        model: A reward model; its stored samples are paired and ordered by gold.
+        model: A reward model; its stored samples are paired and ordered by gold. Pairs of the prompts that it was
+            trained on, or that the folders' own training pairs have, are left out.
     """
     parts = {folder: read_folder(folder) for folder in folders}
     training = [pair for train, _ in parts.values() for pair in train]
-    trained = set(prompt_keys(training))
+    trained = {*prompt_digests(training), *trained_prompts(model)}
     held_out = [pair for _, unseen in parts.values() for pair in unseen]
     named = {
         LABEL_SENSITIVE: [pair for pair in held_out if pair.kind == "label"],
@@ -70,8 +71,8 @@ def pair_sets(folders: Iterable[Path], model: Path) -> list[PairSet]:
     return [found for found in sets if found.pairs]
 
 
-def _set(name: str, pairs: Sequence[Pair], training: Sequence[Pair], trained: set[tuple[str, str]]) -> PairSet:
-    kept = [pair for pair, key in zip(pairs, prompt_keys(pairs), strict=True) if key not in trained]
+def _set(name: str, pairs: Sequence[Pair], training: Sequence[Pair], trained: Set[str]) -> PairSet:
+    kept = [pair for pair, digest in zip(pairs, prompt_digests(pairs), strict=True) if digest not in trained]
     kinds = {"label"} if name == LABEL_SENSITIVE else {"ranked"} if name == RANKED else {"ranked", "rationale"}
     own = [pair for pair in training if pair.kind in kinds or name == POLICY_SAMPLED]
     return PairSet(name, kept, own or training, len(pairs) - len(kept))

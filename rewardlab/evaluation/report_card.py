@@ -18,6 +18,7 @@ from rewardlab.evaluation import pair_measures as measures
 from rewardlab.evaluation.pair_measures import Floats
 from rewardlab.evaluation.pair_sets import PairSet, pair_folders, pair_sets
 from rewardlab.models.scoring import load_scorers, score_rows
+from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.pairs.statistics import baselines, by_task
 from rewardlab.runs import read_json
 from rewardlab.training.rm_evaluation import EncodedPairs, PairEncoder
@@ -46,7 +47,7 @@ class Judged:
 
 
 def report_cards(models: Sequence[Path], folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Card of each reward model, by its name (pair kind, or folder where kinds repeat).
+    """Card of each reward model, by its name (pair kind, or folder where kinds repeat; see :func:`names_of`).
 
     Args:
         models: Folders made by ``rewardlab rm train``.
@@ -59,9 +60,18 @@ def report_cards(models: Sequence[Path], folders: Sequence[Path]) -> dict[str, d
 
 
 def names_of(models: Sequence[Path]) -> dict[str, Path]:
-    """Short names of reward models: the pair kind where it tells them apart, else the folder."""
-    kinds = [str(read_json(model / "result.json")["kind"]) for model in models]
-    return {kind if kinds.count(kind) == 1 else model.name: model for kind, model in zip(kinds, models, strict=True)}
+    """Short names of reward models: the pair kind where it tells them apart, else the folder, parents in front of it.
+
+    A model that is given twice has one name.
+    """
+    known = {model.resolve(): model for model in models}
+    names = [str(read_json(model / "result.json")["kind"]) for model in known.values()]
+    for depth in range(1, max((len(path.parts) for path in known), default=0)):
+        names = [
+            name if names.count(name) == 1 else "-".join(path.parts[-depth:])
+            for name, path in zip(names, known, strict=True)
+        ]
+    return dict(zip(names, known.values(), strict=True))
 
 
 def judge(model: Path, sets: Sequence[PairSet]) -> dict[str, Judged]:
@@ -142,7 +152,7 @@ def _measured(judged: Judged, of: PairSet) -> dict[str, Any]:
 def _accuracy(judged: Judged, task: str, known: Sequence[Pair]) -> dict[str, Any]:
     places = _places(judged.pairs)[task]
     pairs = [judged.pairs[place] for place in places]
-    return {**measures.accuracy(judged.margins[places], [pair.id for pair in pairs]), **baselines(known, pairs)}
+    return {**measures.accuracy(judged.margins[places], prompt_keys(pairs)), **baselines(known, pairs)}
 
 
 def _places(pairs: Sequence[Pair]) -> dict[str, list[int]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from rewardlab.errors import DataError, InputError
 from rewardlab.pairs.label_sensitive import Built
@@ -16,6 +18,9 @@ from rewardlab.pairs.rationale_sensitive import pair_kind
 from rewardlab.pairs.statistics import baselines, by_task
 from rewardlab.runs import read_jsonl, write_json, write_jsonl
 from rewardlab.types import AnswerFormat, Pair, PairKind
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +51,31 @@ def read_pairs(path: Path) -> list[Pair]:
 
 def _pair(row: Mapping[str, Any], path: Path, number: int) -> Pair:
     try:
-        return Pair(**row)
-    except TypeError as error:
-        names = [field.name for field in fields(Pair)]
-        wrong = [f"no {name}" for name in names if name not in row] + [f"{name!r}" for name in row if name not in names]
+        _row_model().model_validate(row)
+    except ValidationError as error:
+        found = ", ".join({each["loc"][0]: _problem(each) for each in error.errors()}.values())
         raise DataError(
-            f"{path} row {number}: not a pair, found {', '.join(wrong)}; expected {', '.join(names)}. "
+            f"{path} row {number}: not a pair, found {found}; expected {', '.join(get_type_hints(Pair))}. "
             "For other preference data: `rewardlab pairs import`"
         ) from error
+    return Pair(**row)
+
+
+@cache
+def _row_model() -> type[BaseModel]:
+    """What a line must be: the fields of a pair, all of them, with values of their types."""
+    kinds: dict[str, Any] = {name: (kind, ...) for name, kind in get_type_hints(Pair).items()}
+    return create_model("PairRow", __config__=ConfigDict(extra="forbid", strict=True), **kinds)
+
+
+def _problem(error: ErrorDetails) -> str:
+    """What is wrong with one field."""
+    name = error["loc"][0]
+    if error["type"] == "missing":
+        return f"no {name}"
+    if error["type"] == "extra_forbidden":
+        return f"{name!r}"
+    return f"{name} = {error['input']!r:.60} ({error['msg'][:1].lower()}{error['msg'][1:]})"
 
 
 def read_folder(folder: Path) -> tuple[list[Pair], list[Pair]]:
@@ -61,6 +83,7 @@ def read_folder(folder: Path) -> tuple[list[Pair], list[Pair]]:
 
     Raises:
         InputError: The folder holds no pairs.
+        DataError: A line is no pair.
     """
     if not (folder / PAIRS_FILE).is_file():
         raise InputError(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardlab.errors import DataError
 from rewardlab.pairs.cleaning import clean
 from rewardlab.pairs.files import SAMPLES_FILE, describe, read_folder
+from rewardlab.pairs.imported import NO_TASK
 from rewardlab.pairs.label_sensitive import Built
 from rewardlab.pairs.statistics import by_task, kind_shares, rationale_sensitive_share
 from rewardlab.runs import read_jsonl
+from rewardlab.tasks.task import tasks
 from rewardlab.types import Label
+
+logger = logging.getLogger(__name__)
 
 
 def summarise(folder: Path) -> dict[str, Any]:
@@ -22,12 +28,15 @@ def summarise(folder: Path) -> dict[str, Any]:
         would drop. ``sampled`` holds :func:`sampled_kinds` of the samples behind the pairs.
     Raises:
         InputError: The folder holds no pairs.
+        DataError: A line is no pair, or of the samples none.
     """
     known, unseen = read_folder(folder)
     train, held_out = Built(known), Built(unseen)
     clean(train, held_out, balance_length=False, seed=0)
     first = next(iter([*known, *unseen]), None)
     names = [*by_task([*known, *unseen])]
+    if unknown := [name for name in names if name not in tasks and name != NO_TASK]:
+        logger.warning("%s: task %s is not known here (`rewardlab tasks`)", folder, ", ".join(unknown))
     kind, format = (first.kind, first.format) if first else ("label", "rationale")
     return {**describe(kind, format, train, held_out, names), "sampled": sampled_kinds(_answers(folder))}
 
@@ -49,7 +58,22 @@ def sampled_kinds(answers: Mapping[str, Sequence[Sequence[Label | None]]]) -> di
 
 def _answers(folder: Path) -> dict[str, list[list[Label | None]]]:
     file = folder / SAMPLES_FILE
-    return answers_by_task(read_jsonl(file)) if file.is_file() else {}
+    return answers_by_task(_sample_rows(file)) if file.is_file() else {}
+
+
+def _sample_rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    for number, row in enumerate(read_jsonl(file), 1):
+        labels = row.get("labels")
+        if not (isinstance(row.get("task"), str) and isinstance(labels, list) and all(map(_is_answer, labels))):
+            raise DataError(
+                f"{file} row {number}: found {row!s:.60}; expected a task and the labels of its samples. "
+                "Make the pairs again, or remove the file"
+            )
+        yield row
+
+
+def _is_answer(value: object) -> bool:
+    return value is None or isinstance(value, str | float | int)
 
 
 def answers_by_task(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[list[Label | None]]]:

@@ -16,7 +16,7 @@ from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.evaluation.cost import Cost
 from rewardlab.reports.cells import CellData, Position, read_cells
-from rewardlab.runs import read_json
+from rewardlab.runs import read_json, stage_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +192,6 @@ def _space_text(cell: CellData) -> str:
     return f"the labels {', '.join(sorted(cell.labels))}"
 
 
-def _stage(path: Path) -> str | None:
-    """Stage of a run folder; None when it is none or cannot be read."""
-    try:
-        return str(read_json(path / "config.json")["stage"])
-    except (RewardlabError, KeyError, TypeError):
-        return None
-
-
 def _trained_run(folder: Path) -> Path | None:
     """What an evaluation says that it evaluated; None when it cannot be read."""
     try:
@@ -216,7 +208,7 @@ def same_run(left: Path, right: Path) -> bool:
 
 def _is_eval(path: Path) -> bool:
     """True for an evaluation, also for one whose configuration is damaged: loading it will say so."""
-    return (stage := _stage(path)) == "eval" or (stage is None and (path / PREDICTIONS_FILE).exists())
+    return (stage := stage_of(path)) == "eval" or (stage is None and (path / PREDICTIONS_FILE).exists())
 
 
 def _why_none(path: Path) -> str:

@@ -17,6 +17,7 @@ from rewardlab.errors import DataError
 from rewardlab.intervals import mean_interval
 from rewardlab.models import Codec, Trunk
 from rewardlab.models.scoring import SFT_SCORES_FILE, score_rows
+from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.pairs.statistics import baselines
 from rewardlab.runs import write_json
 from rewardlab.tasks.task import Task, prompt_of, tasks
@@ -125,12 +126,12 @@ def evaluate(
     return {name: _accuracy_by_task(trunk, role, encode, training, pairs) for name, pairs in sets.items()}
 
 
-def pair_accuracy(scores: Sequence[tuple[float, float]], groups: Sequence[str]) -> dict[str, float | None]:
+def pair_accuracy(scores: Sequence[tuple[float, float]], groups: Sequence[object]) -> dict[str, float | None]:
     """Share of pairs whose chosen response scores higher, a tie counting one half, with its bootstrap interval.
 
     Args:
         scores: (chosen, rejected) per pair.
-        groups: Example id of each pair; pairs of one example are resampled together.
+        groups: Prompt of each pair; pairs of one prompt are resampled together.
     Returns:
         value, low, high (95 %), n (pairs).
     """
@@ -198,7 +199,7 @@ def _accuracy_by_task(
     for task in sorted({item.pair.task for item in encoded}):
         places = [place for place, item in enumerate(encoded) if item.pair.task == task]
         kept = [encoded[place].pair for place in places]
-        measured = pair_accuracy([(scores[2 * p], scores[2 * p + 1]) for p in places], [pair.id for pair in kept])
+        measured = pair_accuracy([(scores[2 * p], scores[2 * p + 1]) for p in places], prompt_keys(kept))
         known = [pair for pair in training if pair.task == task]
         table[task] = {**measured, **baselines(known, kept)}
     return table

@@ -113,6 +113,7 @@ class TestTraining:
         assert "held_out_ranked  imported" in capsys.readouterr().out
         assert "pairs of no task: quantiles and z-scores are those of the pairs' own responses" in caplog.text
         assert len(read_json(the_model() / "sft_scores.json")["scores"]) == 16
+        assert len(read_json(the_model() / "trained_prompts.json")) == 16
         assert {path.name for path in Path("runs").iterdir()} == {"pairs", "rm"}
         assert cli.run(["rm", "report", str(the_model())]) == 0
         assert "| held-out ranked pairs | imported | ranked RM |" in capsys.readouterr().out
@@ -195,3 +196,24 @@ class TestBadInput:
         write_jsonl(tmp_path / "pairs.jsonl", [pair(1).to_json(), {**row, "score": 1}])
         with pytest.raises(DataError, match=r"pairs.jsonl row 2: not a pair, found no task, 'score'; expected"):
             look_into(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            ({"chosen": None}, r"chosen = None \(input should be a valid string\)"),
+            ({"prompt": 5}, "prompt = 5 "),
+            ({"kind": "foo"}, r"kind = 'foo' \(input should be 'label', 'ranked' or 'rationale'\)"),
+            ({"format": "foo"}, "format = 'foo' "),
+            ({"chosen_label": ["a"]}, r"chosen_label = \['a'\] .*valid number\); expected"),
+            ({"gold_label": True, "id": 7}, "id = 7 .*, gold_label = True "),
+        ],
+    )
+    def test_values_of_another_type(self, tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
+        write_jsonl(tmp_path / "pairs.jsonl", [pair(1).to_json(), {**pair(2).to_json(), **wrong}])
+        with pytest.raises(DataError, match=rf"pairs.jsonl row 2: not a pair, found {said}"):
+            read_folder(tmp_path)
+
+    def test_values_come_back_as_they_were(self, tmp_path: Path) -> None:
+        numbers = pair(0, "stsb", chosen_label=2.5, rejected_label=None, gold_label=3.0)
+        write_jsonl(tmp_path / "pairs.jsonl", [numbers.to_json()])
+        assert read_folder(tmp_path) == ([numbers], [])

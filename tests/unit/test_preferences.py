@@ -236,6 +236,24 @@ class TestCommands:
         assert "| mr | 33.3 [33.3, 33.3] | 66.7 | 0.0 | 15 |" in out
         assert "rationale-sensitive" in Path("made/pair_kinds.svg").read_text()
 
+    @pytest.mark.parametrize("row", [{"task": "mr"}, {"task": "mr", "labels": "x"}, {"task": "mr", "labels": [["a"]]}])
+    def test_stats_name_a_line_that_is_no_sample(
+        self, capsys: pytest.CaptureFixture[str], row: dict[str, object]
+    ) -> None:
+        assert cli.run(["pairs", "import", "in.jsonl", "--out", "made"]) == 0
+        write_jsonl(Path("made/samples.jsonl"), [{"task": "mr", "labels": ["positive", None]}, row])
+        assert cli.run(["pairs", "stats", "made"]) == 2
+        assert "error: made/samples.jsonl row 2: found {'task'" in capsys.readouterr().err
+
+    def test_stats_say_which_task_is_not_known(self, caplog: pytest.LogCaptureFixture) -> None:
+        assert cli.run(["pairs", "import", "in.jsonl", "--out", "made", "--task", "mr"]) == 0
+        assert cli.run(["pairs", "stats", "made"]) == 0
+        assert "is not known" not in caplog.text
+        text = Path("made/pairs.jsonl").read_text(encoding="utf-8")
+        Path("made/pairs.jsonl").write_text(text.replace('"task": "mr"', '"task": "foo"'), encoding="utf-8")
+        assert cli.run(["pairs", "stats", "made"]) == 0
+        assert "made: task foo is not known here" in caplog.text
+
     def test_the_same_import_is_done_once(self, capsys: pytest.CaptureFixture[str]) -> None:
         for said in ("import in.jsonl:", "done before"):
             assert cli.run(["pairs", "import", "in.jsonl"]) == 0

@@ -13,8 +13,9 @@ from rewardlab.cli import main as cli
 from rewardlab.errors import InputError
 from rewardlab.evaluation import pair_measures as measures
 from rewardlab.evaluation.lambda_sweep import Scored, _accuracy, picked, sweep
-from rewardlab.evaluation.pair_sets import pair_folders, pair_sets
-from rewardlab.evaluation.report_card import report_cards
+from rewardlab.evaluation.pair_sets import PairSet, pair_folders, pair_sets
+from rewardlab.evaluation.report_card import Judged, card_of, names_of, report_cards
+from rewardlab.evaluation.trained_prompts import store_trained_prompts
 from rewardlab.models.scoring import load_scorers
 from rewardlab.pipeline.stage import Work
 from rewardlab.pipeline.work import preferences
@@ -147,6 +148,25 @@ class TestSets:
     def test_samples_come_back_as_they_were(self, runs: Path) -> None:
         assert read_samples(runs / "rm" / "label") == SAMPLES
 
+    def test_what_the_model_was_trained_on_is_never_unseen(
+        self, runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Its own training pairs, called held out: told by the pairs beside it, by stored hashes, or not at all."""
+        folder = folder_of(tmp_path / "theirs", [make_pair(400)], [*PAIRS, *HELD_OUT])
+        (seen, sampled) = pair_sets([folder], runs / "rm" / "label")
+        assert (seen.name, len(seen.pairs), seen.trained_prompts) == ("held_out_label", 20, 32)
+        assert sampled.trained_prompts == 2
+        moved = tmp_path / "moved" / "rm"
+        write_samples(moved, SAMPLES)
+        write_json(moved / "config.json", {"identity": {"inputs": {"pairs": "0a"}}})
+        (unknown, _) = pair_sets([folder], moved)
+        assert unknown.trained_prompts == 0
+        assert "which prompts it was trained on is not known" in caplog.text
+        store_trained_prompts(moved, PAIRS)
+        caplog.clear()
+        (known, _) = pair_sets([folder], moved)
+        assert (known.trained_prompts, caplog.text) == (32, "")
+
     def test_without_the_pairs_beside_it_folders_must_be_named(self, runs: Path, tmp_path: Path) -> None:
         write_json(tmp_path / "rm" / "x" / "config.json", {"identity": {"inputs": {"pairs": "ff"}}})
         with pytest.raises(InputError, match="--pairs DIR"):
@@ -154,6 +174,29 @@ class TestSets:
 
 
 class TestCards:
+    def test_every_model_has_a_name_of_its_own(self, tmp_path: Path) -> None:
+        def model(path: str, kind: str) -> Path:
+            write_json(tmp_path / path / "result.json", {"kind": kind})
+            return tmp_path / path
+
+        label, other, ranked_rm = model("s0/rm", "label"), model("s1/rm", "label"), model("s1/ranked", "ranked")
+        assert names_of([label, ranked_rm]) == {"label": label, "ranked": ranked_rm}
+        assert names_of([label, other, ranked_rm]) == {"s0-rm": label, "s1-rm": other, "ranked": ranked_rm}
+        assert names_of([label, label]) == {"label": label}
+        third = model("s2/ranked", "label")  # its folder is called as the kind of another
+        assert names_of([label, third, ranked_rm]) == {"rm": label, "s2-ranked": third, "s1-ranked": ranked_rm}
+
+    def test_pairs_of_one_prompt_are_one_draw_whatever_their_ids(self) -> None:
+        """Ten pairs of two prompts, five right and five wrong: as in imported data each has an id of its own."""
+        pairs = [replace(make_pair(0), id=f"{n}", prompt=f"film {n // 5}") for n in range(10)]
+        margins = np.array([1.0] * 5 + [-1.0] * 5)
+        judged = Judged(pairs, margins, np.zeros(10), 0)
+        sets = [PairSet("held_out_label", pairs, [make_pair(300)], 0)]
+        cell = card_of({"held_out_label": judged}, sets)["sets"]["held_out_label"]
+        # two prompts, drawn with replacement: both right, both wrong, or one of each
+        assert (cell["tasks"]["mr"]["low"], cell["tasks"]["mr"]["high"]) == (0.0, 1.0)
+        assert (cell["by_gold"]["mr"]["positive"]["low"], cell["by_gold"]["mr"]["positive"]["high"]) == (0.0, 1.0)
+
     def test_two_models_side_by_side(self, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         models = [str(runs / "rm" / kind) for kind in ("label", "ranked")]
         pairs = [f"--pairs={folder}" for folder in sorted((runs / "pairs").iterdir())]
@@ -209,6 +252,22 @@ class TestCards:
             assert read.value == pytest.approx(found["tasks"]["mr"]["value"])
             assert cards.pair_count("my RM", name) == found["tasks"]["mr"]["n"]
         assert {"report.json", "report.md", "report.png"} <= {path.name for path in place.path.iterdir()}
+
+    @pytest.mark.parametrize("command", [["report"], ["calibrate"], ["sweep", "--r2", "sft"]])
+    def test_a_run_of_another_stage_is_named(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        command: list[str],
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        place = RunFolder(Path("sft"), "sft", {})
+        place.open()
+        place.finish({})
+        write_samples(place.path, SAMPLES)
+        assert cli.run(["rm", command[0], "sft", *command[1:]]) == 2
+        assert "error: sft: its stage is sft, not rm; name folders" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("arguments", "said"),
@@ -266,7 +325,9 @@ class TestLambda:
         assert len(stored["scores"]) == 24
         assert stored["scores"][:16] == pytest.approx(before["scores"], abs=1e-4)
         assert stored["zscores"]["1.5z"] == pytest.approx(np.mean(stored["scores"]) + 1.5 * np.std(stored["scores"]))
-        assert f"| q90 | {stored['quantiles']['q90']:.3f} |" in capsys.readouterr().out
+        shown = capsys.readouterr()
+        assert f"| q90 | {stored['quantiles']['q90']:.3f} |" in shown.out
+        assert "they replace those of 16 samples" in shown.err
         assert cli.run(["rm", "sweep", str(label), "--r2", str(ranked_rm), "--lambda", "q25, 1.5z,0.5"]) == 0
         out = capsys.readouterr().out
         assert f"| min(r1, q25) + r2 | {stored['quantiles']['q25']:.3f} | 75.0 |" in out

@@ -104,6 +104,7 @@ def _drawn_answers(folders: Sequence[Path]) -> SampleAnswers:
 
 def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Stage ``rm``."""
+    from rewardlab.evaluation.trained_prompts import store_trained_prompts
     from rewardlab.pairs.files import read_pairs
     from rewardlab.pairs.sampled import SAMPLED_FILE, read_sampled
     from rewardlab.training.reward_model import train_reward_model
@@ -113,12 +114,13 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     drawn = read_sampled(job.inputs["samples"] / SAMPLED_FILE) if "samples" in job.inputs else {}
     asked = _sampled_rows(config, splits, "validation")
     samples = [SampledAnswer(example, tuple(drawn[example.task, example.id])) for example in asked]
+    trained_on = read_pairs(job.inputs["pairs"] / "pairs.jsonl")
     if processes.is_main():
         write_samples(job.folder.path, samples)
+        store_trained_prompts(job.folder.path, trained_on)
     held_out = {
         name: read_pairs(path / "held_out.jsonl") for name, path in job.inputs.items() if name.startswith(HELD_OUT)
     }
-    trained_on = read_pairs(job.inputs["pairs"] / "pairs.jsonl")
     adapter = job.inputs["start"] / ADAPTER if "start" in job.inputs else None
     rows = [example for split in splits.values() for example in (*split.labelled, *split.validation)]
     return train_reward_model(
