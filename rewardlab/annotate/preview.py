@@ -17,6 +17,9 @@ from rewardlab.config import RunConfig
 from rewardlab.tasks.sources import Splits
 from rewardlab.types import Example
 
+UNKNOWN_ANSWERS = ("...", "....")
+"""Stand for two answers; they differ, so that both orders are counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preview:
@@ -62,6 +65,17 @@ def preview_judgements(
     """The requests for judgements in both orders; None when their annotator is free."""
     annotator = _hosted(config, tasks, journal_root)
     return _preview(annotator, annotator.judge_calls(requests, both_orders=True), 0) if annotator else None
+
+
+def preview_unknown_judgements(
+    config: RunConfig, rows: Sequence[Example], tasks: Sequence[str], journal_root: Path
+) -> Preview | None:
+    """As :func:`preview_judgements`, of answers to these rows that do not exist yet and are as long as allowed."""
+    annotator = _hosted(config, tasks, journal_root)
+    if annotator is None:
+        return None
+    calls = annotator.judge_calls([JudgeRequest(row, *UNKNOWN_ANSWERS) for row in rows], both_orders=True)
+    return _preview(annotator, calls, 2 * config.new_tokens)
 
 
 def _hosted(config: RunConfig, tasks: Sequence[str], journal_root: Path) -> OpenAIAnnotator | None:

@@ -47,7 +47,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
 ) -> None:
-    """Show the plan, run what is missing, print the table and write the report; exit code 1 if a cell failed."""
+    """Show the plan, run what is missing, print the table, write the report; exit code 1 if a cell or judge failed."""
     from rewardlab.cli.suite_plan import print_cells, print_missing_models, print_missing_rows, print_plan
     from rewardlab.cli.suite_report import print_failures, print_suite
     from rewardlab.pipeline.rows import Rows
@@ -62,7 +62,7 @@ def run(
     suite = load_suite(file, source)
     rows = Rows(may_lack=dry_run)
     todo = select(cells(suite, runs, may_lack_model=dry_run, rows=rows), filter or [])
-    print_plan(suite, todo, runs, to_stderr=not dry_run)
+    print_plan(suite, todo, runs, rows, to_stderr=not dry_run)
     if dry_run:
         print_cells(todo, runs)
         print_missing_models(todo)
@@ -70,11 +70,13 @@ def run(
         return
     board = Board(todo, runs)
     _build(board, runs, worker_command(file, runs, source, sys.argv[1:]), jobs)
+    problems = 0
     if report:
         place = out or runs / report_name(suite.name, filter or [])
-        print_suite(suite, board, runs, place, report_command(file, filter or [], source))
+        problems = print_suite(suite, board, runs, place, report_command(file, filter or [], source))
     if board.failures():
         print_failures(board)
+    if problems or board.failures():
         raise typer.Exit(1)
 
 

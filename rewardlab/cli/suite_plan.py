@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from rewardlab.reports.render import Grid
 
 UNKNOWN = "unknown"
+ROUGHLY = "~"
 UNNAMED = "a folder that is named when its rows are read"
 
 
-def print_plan(suite: Suite, todo: Sequence[Cell], root: Path, *, to_stderr: bool) -> None:
+def print_plan(suite: Suite, todo: Sequence[Cell], root: Path, rows: Rows, *, to_stderr: bool) -> None:
     """The plan as a table, and what stands behind it."""
     from rich.console import Console
 
     from rewardlab.reports.render import rich_grid
 
-    plan = make_plan(todo, root)
+    plan = make_plan(todo, root, suite.claim, rows)
     console = Console(stderr=to_stderr)
     console.print(rich_grid(_grid(plan)))
     for line in _notes(suite, todo, plan):
@@ -75,7 +76,7 @@ def _grid(plan: Plan) -> Grid:
 
 
 def _texts(row: PlanRow) -> list[str]:
-    seconds = UNKNOWN if row.seconds is None else f"{row.seconds:.0f}"
+    seconds = UNKNOWN if row.seconds is None else f"{ROUGHLY if row.is_rough else ''}{row.seconds:.0f}"
     cost = UNKNOWN if row.cost_usd is None else f"{row.cost_usd:.4f}"
     requests = UNKNOWN if row.requests is None else str(row.requests)
     return [row.kind, str(row.done), str(row.to_run), seconds, requests, cost]
@@ -84,6 +85,10 @@ def _texts(row: PlanRow) -> list[str]:
 def _notes(suite: Suite, todo: Sequence[Cell], plan: Plan) -> list[str]:
     """How to read the plan, and what it cannot count."""
     lines = [f"{len(todo)} cells. Seconds: as finished stages like them took, one after the other."]
+    if plan.total.is_rough:
+        lines.append(
+            f"{ROUGHLY}: none like them is finished here; as measured with the embedded model on two CPU cores."
+        )
     if suite.grid:
         values = ", ".join(f"{key} of {', '.join(map(str, tried))}" for key, tried in suite.grid.items())
         lines.append(

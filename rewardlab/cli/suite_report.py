@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from pathlib import Path
-from typing import Literal
 
 import typer
 
 from rewardlab.cli.compare import ConventionChoice, compare
-from rewardlab.errors import RewardlabError
-from rewardlab.pipeline.judging import has_judge, judge_runs
 from rewardlab.reports.card_sections import card_tables
 from rewardlab.reports.cards import load_cards
 from rewardlab.reports.claim import Claim
-from rewardlab.reports.collect import load_eval
 from rewardlab.reports.links import Links
 from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.reports.suite import Choice, suite_sections
 from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell, distinct, stages_of
 from rewardlab.suites.file import Suite
+from rewardlab.suites.judging import hear, hearings
+from rewardlab.suites.plan import KINDS
 from rewardlab.suites.record import choices, write_record
 
-KINDS = ("annotate", "sft", "samples", "pairs", "rm", "card", "ppo", "validate", "eval")
 
-
-def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str) -> None:
+def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str) -> int:
     """Print the time of each stage and the table of the finished cells; write record and report into ``out``.
 
     Args:
@@ -36,6 +31,8 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str)
         root: Where run folders live.
         out: Folder of the report; outside ``root`` it gets copies of what is small in the runs that it links to.
         command: What makes the report; printed under it.
+    Returns:
+        How many comparisons could not be judged.
     """
     links = Links(out, brings=not out.resolve().is_relative_to(root.resolve()))
     links.clear()
@@ -46,10 +43,10 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str)
     folders, cards = [path for cell in done for path in cell.evaluations(root)], _folders(done, "card", root)
     if not folders and not cards:
         typer.echo("no cell was evaluated, so there is no table")
-        return
+        return 0
     if folders:
         compare(folders, convention=ConventionChoice(suite.convention))
-        judge_claims(suite.claim, done, root)
+    unjudged = judge_claims(suite.claim, done, root)
     if cards:
         typer.echo(card_tables(load_cards(cards)))
     page = write_report(
@@ -62,11 +59,12 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str)
         card_runs=cards,
         convention=suite.convention,
         command=command,
-        more=suite_sections([(cell.title, why) for cell, why in board.failures()], found),
+        more=suite_sections([(cell.title, why) for cell, why in board.failures()], found, unjudged),
         suite=_facts(suite, done),
         brings_runs=links.brings,
     )
     typer.echo(f"report: {page} and {page.with_suffix('.html').name} beside it")
+    return len(unjudged)
 
 
 def _print_times(times: Mapping[str, Sequence[tuple[Path, float]]], found: Sequence[Choice]) -> None:
@@ -87,30 +85,13 @@ def _facts(suite: Suite, done: Sequence[Cell]) -> SuiteFacts:
     return SuiteFacts(suite.name, suite.title, suite.budget, suite.claim, models, sorted(seeds))
 
 
-def judge_claims(claims: Sequence[Claim], done: Sequence[Cell], root: Path) -> None:
-    """Have the answers judged that a claim compares by a judge, seed by seed; what cannot be judged is told."""
-    for claim in claims:
-        for cell in done if claim.measure == "judged" and not claim.not_testable else ():
-            rivals = [other for other in done if other.method == claim.than and _place(other) == _place(cell)]
-            if cell.method == claim.better and rivals and has_judge(cell.config):
-                _judge(cell, rivals[0], claim.decoding, root)
-
-
-def _place(cell: Cell) -> tuple[str, str, int]:
-    return cell.task, cell.model, cell.seed
-
-
-def _judge(cell: Cell, rival: Cell, decoding: Literal["sampled", "greedy"], root: Path) -> None:
-    """All evaluations of the one with those of the other that have the same items."""
-    problems = []
-    pairs = list(product(cell.evaluations(root), rival.evaluations(root)))
-    for a, b in pairs:
-        try:
-            judge_runs(load_eval(a), load_eval(b), cell.config, root, decoding)
-        except RewardlabError as error:
-            problems.append(str(error))
-    if len(problems) == len(pairs):
-        typer.echo(f"{cell.title} and {rival.method} are not judged: {problems[0]}", err=True)
+def judge_claims(claims: Sequence[Claim], done: Sequence[Cell], root: Path) -> list[tuple[str, str]]:
+    """Have the answers judged that a claim compares by a judge; returns what could not be judged, and why."""
+    heard = [(each.title, hear(each, root)) for each in hearings(claims, done)]
+    problems = [(title, why) for title, why in heard if why is not None]
+    for title, why in problems:
+        typer.echo(f"{title}: {why}", err=True)
+    return problems
 
 
 def print_failures(board: Board) -> None:

@@ -11,6 +11,7 @@ from rewardlab.annotate.base import Progress, silent
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.evaluation.judge import Contest, Verdict
 from rewardlab.evaluation.predict import Decoding
+from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stages import Pipeline
 from rewardlab.reports.collect import EvalRun
 from rewardlab.reports.judged_runs import STAGE, store_verdicts
@@ -66,7 +67,7 @@ def judge_runs(
     asked = build_annotator(name, config, root / "annotations", rows)
     verdicts = judge_contests(asked, contests, progress)
     check_failed([(verdict.reason, verdict.detail) for verdict in verdicts], config.annotate.max_failed)
-    folder = _folder(a, b, config, root, decoding, name, limit)
+    folder = _folder(a.path, b.path, config, root, decoding, name, limit)
     store_verdicts(folder, (a, b), contests, verdicts)
     return Judged(folder.path, contests, verdicts, asked.spent())
 
@@ -110,26 +111,44 @@ def _court(
     return contests, choice.name
 
 
+def preview_before_answers(config: RunConfig, root: Path, rows: Rows) -> Preview | None:
+    """What judging all test rows would ask of a hosted annotator at most; None when the annotator is free."""
+    from rewardlab.annotate.preview import preview_unknown_judgements
+
+    splits = Pipeline(config, root, rows).splits
+    tests = [row for split in splits.values() for part in split.tests.values() for row in part]
+    return preview_unknown_judgements(config, tests, list(splits), root / "annotations")
+
+
 def has_judge(config: RunConfig) -> bool:
     """True when the annotator behind a configuration can tell good rationales: the oracle, or a hosted model."""
+    return _judge(config) in ("sandbox", "openai")
+
+
+def is_judged(a: Path, b: Path, config: RunConfig, root: Path, decoding: Decoding) -> bool:
+    """True when :func:`judge_runs` has stored verdicts on all shared items of these evaluation folders."""
+    return _folder(a, b, config, root, decoding, _judge(config), None).is_done
+
+
+def _judge(config: RunConfig) -> AnnotatorName:
     from rewardlab.annotate import choose_annotator
     from rewardlab.tasks import resolve_tasks
 
     names = [task.name for task in resolve_tasks(config.task)]
-    return choose_annotator(config.annotate, config.model, names).name in ("sandbox", "openai")
+    return choose_annotator(config.annotate, config.model, names).name
 
 
 def _folder(
-    a: EvalRun, b: EvalRun, config: RunConfig, root: Path, decoding: Decoding, annotator: str, limit: int | None
+    a: Path, b: Path, config: RunConfig, root: Path, decoding: Decoding, annotator: str, limit: int | None
 ) -> RunFolder:
     asked = config.annotate.model_dump(mode="json")
     identity: dict[str, Any] = {
-        "a": a.path.name,
-        "b": b.path.name,
+        "a": a.name,
+        "b": b.name,
         "decoding": decoding,
         "annotator": annotator,
         "limit": limit,
     }
     identity |= {"annotate": {key: asked[key] for key in ("model", "oracle_weight", "temperature")}}
-    name = f"{a.path.name}-and-{fingerprint({'stage': STAGE, **identity})}"
+    name = f"{a.name}-and-{fingerprint({'stage': STAGE, **identity})}"
     return RunFolder(root / STAGE / name, STAGE, identity, config.model_dump(mode="json"))

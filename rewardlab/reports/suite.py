@@ -41,20 +41,30 @@ def values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} = {value}" for key, value in values.items())
 
 
-def suite_sections(missing: Sequence[tuple[str, str]], choices: Sequence[Choice]) -> list[Section]:
+def suite_sections(
+    missing: Sequence[tuple[str, str]], choices: Sequence[Choice], unjudged: Sequence[tuple[str, str]] = ()
+) -> list[Section]:
     """Sections of a report; a subject without anything to say has none.
 
     Args:
         missing: Cells that failed, and why.
         choices: Settings that were chosen.
+        unjudged: Comparisons that no judge made, and why.
     """
-    return [*([_missing(missing)] if missing else []), *([_chosen(choices)] if choices else [])]
+    return [
+        *([_failed("Missing cells", FAILED, "cell", missing)] if missing else []),
+        *([_failed("Missing verdicts", UNJUDGED, "comparison", unjudged)] if unjudged else []),
+        *([_chosen(choices)] if choices else []),
+    ]
 
 
-def _missing(missing: Sequence[tuple[str, str]]) -> Section:
-    headings = [Heading("cell", is_number=False), Heading("why", is_number=False)]
-    told = Text("These cells failed, so the tables hold what the others measured. The same command tries them again.")
-    return Section("Missing cells", [told, Table(Grid(headings, [[Cell(cell), Cell(why)] for cell, why in missing]))])
+FAILED = "These cells failed, so the tables hold what the others measured. The same command tries them again."
+UNJUDGED = "These comparisons were not judged, so no claim counts them. The same command asks again."
+
+
+def _failed(title: str, told: str, what: str, found: Sequence[tuple[str, str]]) -> Section:
+    headings = [Heading(what, is_number=False), Heading("why", is_number=False)]
+    return Section(title, [Text(told), Table(Grid(headings, [[Cell(each), Cell(why)] for each, why in found]))])
 
 
 def _chosen(choices: Sequence[Choice]) -> Section:

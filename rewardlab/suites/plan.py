@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rewardlab.errors import RewardlabError
+from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import Stage, asks_nothing
-from rewardlab.runs import read_json
+from rewardlab.reports.claim import Claim
 from rewardlab.suites.cells import Cell, distinct
+from rewardlab.suites.durations import Duration, Durations, measured, total
+from rewardlab.suites.judging import KIND, Hearing, hearings
 
+if TYPE_CHECKING:
+    from rewardlab.annotate.preview import Preview
+
+KINDS = ("annotate", "sft", "samples", "pairs", "rm", "card", "ppo", "validate", "eval")
+"""Of stages, in the order they are needed."""
 Number = TypeVar("Number", int, float)
 
 
@@ -23,7 +29,8 @@ class PlanRow:
     Attributes:
         kind: Of the stages.
         done, to_run: How many are finished, and how many are not.
-        seconds: What those to run will take, at the median of finished ones like them; None where there is none.
+        seconds: What those to run will take, at the median of finished ones like them; None where nothing is known.
+        is_rough: The seconds were measured elsewhere, with the embedded model.
         requests: Of a hosted annotator; answers in the journal are not asked for again. None where rows are not here.
         cost_usd: What they cost at most; None where the requests or a price are not known.
     """
@@ -34,6 +41,7 @@ class PlanRow:
     seconds: float | None
     requests: int | None
     cost_usd: float | None
+    is_rough: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +66,58 @@ class Plan:
             seconds=_sum([row.seconds for row in self.rows]),
             requests=_sum([row.requests for row in self.rows]),
             cost_usd=_sum([row.cost_usd for row in self.rows]),
+            is_rough=any(row.is_rough for row in self.rows),
         )
 
 
-def make_plan(todo: Sequence[Cell], root: Path) -> Plan:
-    """Count what there is and what is missing; reads finished folders and writes nothing."""
+def make_plan(todo: Sequence[Cell], root: Path, claims: Sequence[Claim] = (), rows: Rows | None = None) -> Plan:
+    """Count what there is and what is missing; reads finished folders and writes nothing.
+
+    Args:
+        todo: The cells.
+        root: Where run folders live.
+        claims: Those of the suite, some of which want a judge when all cells are done.
+        rows: Where rows are remembered.
+    """
     stages = distinct(stage for cell in todo for stage in cell.chain())
-    kinds = list(dict.fromkeys(stage.kind for stage in stages))
-    known = _Durations(root)
-    rows = tuple(_row(kind, [stage for stage in stages if stage.kind == kind], root, known) for kind in kinds)
-    return Plan(rows, sum(cell.again is not None for cell in todo))
+    known = Durations(root)
+    by_kind = {kind: [stage for stage in stages if stage.kind == kind] for kind in KINDS}
+    planned = [_row(kind, found, root, known) for kind, found in by_kind.items() if found]
+    judged = hearings(claims, todo)
+    planned += [_judge_row(judged, root, rows or Rows())] if judged else []
+    return Plan(tuple(planned), sum(cell.again is not None for cell in todo))
 
 
-def _row(kind: str, stages: Sequence[Stage], root: Path, known: _Durations) -> PlanRow:
+def _row(kind: str, stages: Sequence[Stage], root: Path, known: Durations) -> PlanRow:
     missing = [stage for stage in stages if not stage.folder(root).is_done]
     is_open = any(stage.preview is not asks_nothing and not stage.has_rows for stage in missing)
-    asked = [request for stage in missing if not is_open and (request := stage.preview()) is not None]
+    asked = [] if is_open else [stage.preview() for stage in missing]
+    taken = total([known.of(stage) for stage in missing])
+    return _planned(kind, len(stages) - len(missing), len(missing), taken, None if is_open else asked)
+
+
+def _judge_row(found: Sequence[Hearing], root: Path, rows: Rows) -> PlanRow:
+    missing = [each for each in found if not each.is_done(root)]
+    is_open = not all(each.has_rows for each in missing)
+    asked = [] if is_open else [each.preview(root, rows) for each in missing]
+    is_free = not is_open and not any(asked)
+    taken = total([measured(KIND, each.cell.goals[0].config) if is_free else None for each in missing])
+    return _planned(KIND, len(found) - len(missing), len(missing), taken, None if is_open else asked)
+
+
+def _planned(
+    kind: str, done: int, to_run: int, taken: Duration | None, asked: Sequence[Preview | None] | None
+) -> PlanRow:
+    """``asked`` is None where nobody knows yet what will be asked."""
+    requests = None if asked is None else [each for each in asked if each is not None]
     return PlanRow(
         kind,
-        done=len(stages) - len(missing),
-        to_run=len(missing),
-        seconds=_sum([known.seconds(stage) for stage in missing]),
-        requests=None if is_open else sum(request.requests for request in asked),
-        cost_usd=None if is_open else _sum([request.cost_usd for request in asked]),
+        done=done,
+        to_run=to_run,
+        seconds=None if taken is None else taken.seconds,
+        requests=None if requests is None else sum(each.requests for each in requests),
+        cost_usd=None if requests is None else _sum([each.cost_usd for each in requests]),
+        is_rough=taken is not None and taken.is_rough,
     )
 
 
@@ -88,32 +125,3 @@ def _sum(found: Sequence[Number | None]) -> Number | None:
     """None where one of them is not known."""
     known = [value for value in found if value is not None]
     return sum(known) if len(known) == len(found) else None
-
-
-class _Durations:
-    """What finished stages under a root took."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._taken: dict[str, list[tuple[Any, float]]] = {}
-
-    def seconds(self, stage: Stage) -> float | None:
-        """Median of the finished stages of that kind like it; None when there is none."""
-        if stage.kind not in self._taken:
-            self._taken[stage.kind] = list(self._read(stage.kind))
-        wanted = _likeness(stage.kind, stage.config)
-        alike = [seconds for config, seconds in self._taken[stage.kind] if config == wanted]
-        return median(alike) if alike else None
-
-    def _read(self, kind: str) -> Iterator[tuple[Any, float]]:
-        for path in sorted((self._root / kind).glob("*/result.json")):
-            try:
-                config, result = read_json(path.with_name("config.json")), read_json(path)
-                yield _likeness(kind, config["config"]), float(result["stage_seconds"])
-            except (RewardlabError, KeyError, TypeError, ValueError):
-                continue  # damaged, or of another program: it tells nothing of time
-
-
-def _likeness(kind: str, config: Mapping[str, Any]) -> list[Any]:
-    """What the time of a stage depends on most: rows, model, answer format and its own section."""
-    return [config.get(name) for name in ("task", "model", "format", "data", kind)]

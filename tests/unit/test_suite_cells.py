@@ -264,7 +264,7 @@ class TestPlan:
         for number, seconds in enumerate((10, 60, 20)):
             self.finished(made, f"earlier-{number}", seconds, "tiny")
         self.finished(made, "large", 5000, "large")
-        (_, sft, ppo, evaluations) = make_plan(found, tmp_path).rows
+        (sft, _, ppo, evaluations) = make_plan(found, tmp_path).rows
         assert (sft.kind, sft.done, sft.to_run, sft.seconds) == ("sft", 0, 2, None)
         assert (ppo.kind, ppo.done, ppo.to_run, ppo.seconds) == ("ppo", 0, 4, 80.0)
         assert (evaluations.to_run, make_plan(found, tmp_path).total.seconds) == (4, None)
