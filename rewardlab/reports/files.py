@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rewardlab.reports.charts import write_picture
 from rewardlab.reports.differences import Gain, gain_row
+from rewardlab.reports.latex import to_latex
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves
 from rewardlab.reports.related import method_names, related
-from rewardlab.reports.render import write_tables
-from rewardlab.reports.table import ComparisonTable
+from rewardlab.reports.render import to_markdown
+from rewardlab.reports.table import ComparisonTable, frame
 from rewardlab.runs import write_atomic
 
 
@@ -30,6 +31,14 @@ def write_comparison(table: ComparisonTable, found: Sequence[Gain], given: Itera
     picture = curves_picture(curves, colours_of(run.method for run in curves))
     tables = [*write_tables(table, folder), *([write_differences(found, folder)] if found else [])]
     return [*tables, *([write_picture(picture, folder)] if picture is not None else [])]
+
+
+def write_tables(table: ComparisonTable, folder: Path) -> list[Path]:
+    """Write ``table.md``, ``table.tex`` and ``table.csv``; returns their paths."""
+    texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": frame(table).write_csv()}
+    for name, text in texts.items():
+        write_atomic(folder / name, text)
+    return [folder / name for name in texts]
 
 
 def write_differences(found: Sequence[Gain], folder: Path) -> Path:

@@ -16,12 +16,11 @@ from rewardlab.reports.claim_measures import Evidence, Measured
 from rewardlab.reports.claims import findings, write_claims
 from rewardlab.reports.collect import Collected, collect
 from rewardlab.reports.differences import default_against, gains
-from rewardlab.reports.files import write_differences
+from rewardlab.reports.files import write_differences, write_tables
 from rewardlab.reports.html import to_html
 from rewardlab.reports.judged_runs import JudgedRun, load_judged
 from rewardlab.reports.pair_kinds import distributions, rationale_sensitive, sources_of
 from rewardlab.reports.related import Related
-from rewardlab.reports.render import write_tables
 from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
 from rewardlab.reports.statistics import RESAMPLES
 from rewardlab.reports.table import ComparisonTable, build_table

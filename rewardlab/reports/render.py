@@ -1,6 +1,6 @@
-"""The comparison table as text: terminal (rich), Markdown and LaTeX (booktabs). CSV is ``table.frame`` written out.
+"""The comparison table as text: terminal (rich) and Markdown. LaTeX is ``latex.py``, CSV ``table.frame`` written out.
 
-All three show the same grid: a value times 100, its standard deviation over seeds and its 95 % interval, the best
+All show the same grid: a value times 100, its standard deviation over seeds and its 95 % interval, the best
 value of a column bold and the second underlined.
 """
 
@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from rewardlab.reports.cells import Position
 from rewardlab.reports.conventions import metric_title
 from rewardlab.reports.statistics import Estimate
-from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, frame, marks, shown_value
-from rewardlab.runs import write_atomic
+from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, marks, shown_value
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -29,21 +28,6 @@ SIGNS: Mapping[str, str] = {
     UNTESTED: "not compared with the best, for want of common seeds or test items",
 }
 """What stands behind a value, and what it means."""
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "λ": r"$\lambda$",
-    "±": r"$\pm$",
-    "≈": r"$\approx$",
-    "−": "$-$",
-    "–": "--",
-    "×": r"$\times$",
-    "<": "$<$",
-    ">": "$>$",
-    "|": "$|$",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,33 +145,6 @@ def markdown_grid(shown: Grid) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in ([_escape_pipe(title) for title in titles], rules, *body))
 
 
-def to_latex(table: ComparisonTable) -> str:
-    """A ``tabular`` for the booktabs package; every text is escaped."""
-    shown = grid(table)
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        f"\\begin{{tabular}}{{{''.join('r' if heading.is_number else 'l' for heading in shown.headings)}}}",
-        "\\toprule",
-        *_latex_groups(shown.headings),
-        _latex_line([escape_latex(heading.title) for heading in shown.headings]),
-        "\\midrule",
-        *(_latex_line([_latex_cell(cell) for cell in row]) for row in shown.rows),
-        "\\bottomrule",
-        "\\end{tabular}",
-        *(f"% {line}" for line in notes(table)),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def escape_latex(text: str) -> str:
-    """Text that LaTeX prints as it stands.
-
-    >>> escape_latex("100 % of R&D_1")
-    '100 \\\\% of R\\\\&D\\\\_1'
-    """
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
 def to_rich(table: ComparisonTable, width: int) -> list[RichTable]:
     """One rich table, or, where ``width`` characters are too few, one a decoding and one with origins and costs."""
     from rich.console import Console
@@ -215,14 +172,6 @@ def rich_grid(shown: Grid) -> RichTable:
     for row in shown.rows:
         table.add_row(*(_rich_cell(cell) for cell in row))
     return table
-
-
-def write_tables(table: ComparisonTable, folder: Path) -> list[Path]:
-    """Write ``table.md``, ``table.tex`` and ``table.csv``; returns their paths."""
-    texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": frame(table).write_csv()}
-    for name, text in texts.items():
-        write_atomic(folder / name, text)
-    return [folder / name for name in texts]
 
 
 def _column_title(table: ComparisonTable, column: str) -> str:
@@ -274,31 +223,6 @@ def _markdown_cell(cell: Cell) -> str:
 
 def _escape_pipe(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _latex_cell(cell: Cell) -> str:
-    text = escape_latex(cell.text)
-    marked = {"best": f"\\textbf{{{text}}}", "second": f"\\underline{{{text}}}"}.get(cell.mark, text)
-    marked += escape_latex(cell.sign)
-    small = escape_latex(f"{cell.spread} {cell.detail}".strip())
-    return f"{marked} {{\\scriptsize {small}}}" if small else marked
-
-
-def _latex_line(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + r" \\"
-
-
-def _latex_groups(headings: Sequence[Heading]) -> list[str]:
-    """The line of group names above the titles, with a rule under each group."""
-    spans: list[tuple[str, int, int]] = []
-    for place, heading in enumerate(headings, 1):
-        if spans and spans[-1][0] == heading.group:
-            spans[-1] = (heading.group, spans[-1][1], place)
-        else:
-            spans.append((heading.group, place, place))
-    cells = [f"\\multicolumn{{{last - first + 1}}}{{c}}{{{escape_latex(group)}}}" for group, first, last in spans]
-    rules = [f"\\cmidrule(lr){{{first}-{last}}}" for group, first, last in spans if group]
-    return [_latex_line(cells), *rules]
 
 
 def _rich_cell(cell: Cell) -> Text:

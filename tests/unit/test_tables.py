@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import polars
@@ -15,20 +17,19 @@ from rewardlab.reports.blocks import Section, Table
 from rewardlab.reports.collect import EvalRun, MethodKey, load_eval
 from rewardlab.reports.conventions import scored_metrics
 from rewardlab.reports.differences import gains
+from rewardlab.reports.files import write_tables
 from rewardlab.reports.html import to_html
 from rewardlab.reports.in_short import in_short
+from rewardlab.reports.latex import escape_latex, to_latex
 from rewardlab.reports.plots import colours_of
 from rewardlab.reports.readme_table import main, readme_table
 from rewardlab.reports.render import (
-    escape_latex,
     grid,
     interval_text,
     markdown_grid,
     notes,
-    to_latex,
     to_markdown,
     to_rich,
-    write_tables,
 )
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.sections import Report
@@ -158,13 +159,35 @@ def test_latex_is_escaped_and_complete(tmp_path: Path) -> None:
     text = to_latex(build_table(_two(tmp_path)))
     assert r"100 \% of R\&D\_1" in text
     assert r"min(label, 5) $|$ \{x\}" in text
-    assert re.search(r"\\textbf\{90\.0\} \{\\scriptsize " + INTERVAL + r"\}", text)
-    assert r"\underline{70.0}" in text
-    assert r"\cmidrule(lr){4-6}" in text
-    body = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.replace(r"\&", "").count("&") for line in body[1:]} == {12}
+    # a table a decoding and one of origins and costs; intervals under their values
+    assert text.count(r"\textbf{90.0}") == text.count(r"\underline{70.0}") == 2
+    assert len(re.findall(r"^ & \{\\scriptsize " + INTERVAL + r"\} & \{", text, re.MULTILINE)) == 4
+    tables = text.split(r"\begin{tabular}")[1:]
+    assert [re.match(r"\{[lr]*\}", each).group() for each in tables] == ["{lrrr}", "{lrrr}", "{lllrrrr}"]  # type: ignore[union-attr]  # found
+    assert [r"\cmidrule(lr){2-4}" in each for each in tables] == [True, True, False]
+    for each in tables:
+        body = [line.replace(r"\&", "") for line in each.splitlines() if line.endswith(r"\\")]
+        assert {line.count("&") for line in body if "multicolumn" not in line} == {each.index("}") - 2}
     for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"):
-        assert text.count(rule) == 1
+        assert text.count(rule) == 3
+
+
+PDFLATEX = shutil.which("pdflatex")
+DOCUMENT = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}" + "\n%s\n" + r"\end{document}"
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="pdflatex is missing: apt-get install texlive-latex-recommended")
+def test_latex_compiles_and_stays_within_the_page(tmp_path: Path) -> None:
+    columns = {name: 50 + 5 * place for place, name in enumerate("abcdefgh")}
+    methods = ("SFT w. rationale, as long as PPO-MT", "100 % of R&D_1 ~ λ = 5", "RLLR^2 #{} <a|b> \\ $")
+    runs = [_run(tmp_path, name, columns, seed) for name in methods for seed in range(3)]
+    (tmp_path / "paper.tex").write_text(DOCUMENT % to_latex(build_table(runs, resamples=50)))
+    command = [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    log = (tmp_path / "paper.log").read_text(errors="replace")
+    assert done.returncode == 0, log[-2000:]
+    assert "Overfull" not in log
+    assert "Missing character" not in log
 
 
 def test_every_special_character_survives_latex() -> None:
@@ -276,7 +299,7 @@ def test_values_within_noise_of_the_best_are_marked(tmp_path: Path) -> None:
     assert re.search(rf"\*\*90\.0\*\* {INTERVAL}", text)
     assert re.search(rf"\| 60\.0 {INTERVAL}", text)
     assert "≈: not beyond noise from the best" in text
-    assert r"\underline{88.0}$\approx$ {\scriptsize" in to_latex(table)
+    assert r"\underline{88.0}$\approx$ \\" in to_latex(table)
     assert frame(table)["tied_with_best"].to_list() == [True, False, False]
     out = io.StringIO()
     Console(file=out, width=200).print(*to_rich(table, 200))
