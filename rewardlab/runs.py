@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -225,7 +226,7 @@ def differing_keys(left: Any, right: Any, prefix: str = "") -> Iterator[str]:
 def provenance() -> dict[str, Any]:
     """What produced a folder: command, time, commit, package versions, machine."""
     return {
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain")),
@@ -233,6 +234,12 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
+
+
+def _command() -> str:
+    """The command line as it can be typed again, whether the console script ran or ``python -m rewardlab``."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["rewardlab" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
 def _git(*arguments: str) -> str | None:

@@ -17,6 +17,7 @@ from rewardlab.errors import RewardlabError
 from rewardlab.reports.claim import Claim, Unit
 from rewardlab.reports.claim_measures import Evidence, measure
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, markdown_grid
+from rewardlab.reports.rewards import TEST_SETS
 from rewardlab.reports.statistics import Estimate
 from rewardlab.runs import write_atomic, write_json
 
@@ -140,9 +141,11 @@ def compared_text(claim: Claim) -> str:
 
 
 def _where(claim: Claim) -> str:
-    """Column and decoding, as far as the measure has them."""
+    """Test set, column and decoding, as far as the measure has them."""
     if claim.measure == "seconds":
         return "training alone"
+    if claim.measure == "rm accuracy":
+        return f"{TEST_SETS.get(claim.test_set, claim.test_set)}, {claim.column}"
     is_decoded = claim.measure in ("accuracy", "quality", "judged", "label shift")
     return f"{claim.column}, {claim.decoding}" if is_decoded else claim.column
 

@@ -15,7 +15,7 @@ from rewardlab.evaluation.judge import Verdict
 from rewardlab.reports.cards import Cards, Difference
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.claim_measures import Evidence, Measured
-from rewardlab.reports.claims import Finding, findings, verdict, write_claims
+from rewardlab.reports.claims import Finding, compared_text, findings, verdict, write_claims
 from rewardlab.reports.collect import collect
 from rewardlab.reports.judged_runs import NET, JudgedRun, judged_estimate
 from rewardlab.reports.page import SuiteFacts, write_report
@@ -247,6 +247,13 @@ def test_shares_and_reward_models_are_given(table: ComparisonTable) -> None:
     assert other.verdict == "not testable here"
     ranked = found(claim(measure="rm accuracy"), table, cards=FakeCards(share))
     assert ranked.size == "+80.0 points [+77.0, +83.0]"
+    compared = [
+        compared_text(claim(measure="rm accuracy", test_set=name)) for name in ("held_out_label", "policy_sampled")
+    ]
+    assert compared == [
+        "PPO against SFT, rm accuracy, held-out label-sensitive pairs, toy",
+        "PPO against SFT, rm accuracy, policy samples ordered by gold, toy",
+    ]
     unpaired = found(claim(measure="rm accuracy"), table, cards=FakeCards(None))
     assert unpaired.reason == "they share no seed"
     assert found(claim(measure="rm accuracy"), table).reason == "PPO has no report card with tiny"

@@ -116,6 +116,10 @@ class TestLife:
             "config": {"ppo": {"lr": 0.1}},
         }
 
+    def test_the_command_can_be_typed_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.argv", ["/x/rewardlab/__main__.py", "suite", "run", "--filter", "method=label RM"])
+        assert runs.provenance()["command"] == "rewardlab suite run --filter 'method=label RM'"
+
     def test_provenance_names_versions_and_command(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.argv", ["/somewhere/rewardlab", "ppo", "--seed", "3"])
         run = folder(tmp_path)
