@@ -27,7 +27,12 @@ class Choice:
 
 
 def choose_annotator(
-    config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str], written: Collection[str] = ()
+    config: AnnotateConfig,
+    model: ModelConfig,
+    tasks: Sequence[str],
+    written: Collection[str] = (),
+    *,
+    may_lack_key: bool = False,
 ) -> Choice:
     """The annotator that the configuration names, or the best one available.
 
@@ -40,9 +45,12 @@ def choose_annotator(
         model: The run's own model, the local annotator's default.
         tasks: Names of the tasks to annotate.
         written: Those whose rows come from the bundled sample and were written for (``bundled.written_tasks``).
+        may_lack_key: For a plan that is only shown: the key of a hosted model may be missing.
     Raises:
         InputError: The annotator that was asked for cannot work here, or batches are asked of one that has none.
     """
+    if config.annotator == "openai" and not may_lack_key:
+        _check_key()
     choice = _choice(config, model, tasks, written)
     if config.batch and choice.name != "openai":
         raise InputError(
@@ -116,8 +124,6 @@ def build_annotator(
 def _choice(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str], written: Collection[str]) -> Choice:
     if config.annotator == "auto":
         return _best(config, model, tasks, written)
-    if config.annotator == "openai":
-        _check_key()
     if config.annotator == "sandbox":
         _check_sandbox(tasks)
     if config.annotator == "local":

@@ -46,6 +46,7 @@ class OpenAIAnnotator:
     Args:
         config: Model, base URL, limits, budget, sampling settings.
         journal: Where answers are kept.
+        needs_key: False for one that is asked nothing, only what it would be asked.
     Attributes:
         spending: What this annotator has cost so far.
     Raises:
@@ -54,12 +55,12 @@ class OpenAIAnnotator:
 
     name = "openai"
 
-    def __init__(self, config: AnnotateConfig, journal: Journal) -> None:
+    def __init__(self, config: AnnotateConfig, journal: Journal, *, needs_key: bool = True) -> None:
         self.config = config
         self.model = config.model or DEFAULT_MODEL
         self.journal = journal
         self.spending = new_spending(self.model, config.budget_usd, config.prices)
-        self._secret = api_key()
+        self._secret = api_key() if needs_key else ""
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One rationale per request."""

@@ -80,9 +80,9 @@ def preview_unknown_judgements(
 
 def _hosted(config: RunConfig, tasks: Sequence[str], journal_root: Path) -> OpenAIAnnotator | None:
     # what was written for these rows decides between free annotators alone
-    if choose_annotator(config.annotate, config.model, tasks, written=tasks).name != "openai":
+    if choose_annotator(config.annotate, config.model, tasks, written=tasks, may_lack_key=True).name != "openai":
         return None
-    return OpenAIAnnotator(config.annotate, Journal(journal_root / "openai.jsonl"))
+    return OpenAIAnnotator(config.annotate, Journal(journal_root / "openai.jsonl"), needs_key=False)
 
 
 def _preview(annotator: OpenAIAnnotator, calls: Sequence[Call], more_prompt_tokens: int) -> Preview:

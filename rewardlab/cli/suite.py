@@ -48,7 +48,13 @@ def run(
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
 ) -> None:
     """Show the plan, run what is missing, print the table, write the report; exit code 1 if a cell or judge failed."""
-    from rewardlab.cli.suite_plan import print_cells, print_missing_models, print_missing_rows, print_plan
+    from rewardlab.cli.suite_plan import (
+        print_cells,
+        print_missing_key,
+        print_missing_models,
+        print_missing_rows,
+        print_plan,
+    )
     from rewardlab.cli.suite_report import print_failures, print_suite
     from rewardlab.pipeline.rows import Rows
     from rewardlab.suites.board import Board
@@ -67,6 +73,7 @@ def run(
         print_cells(todo, runs)
         print_missing_models(todo)
         print_missing_rows(rows)
+        print_missing_key(todo)
         return
     board = Board(todo, runs)
     _build(board, runs, worker_command(file, runs, source, sys.argv[1:]), jobs)

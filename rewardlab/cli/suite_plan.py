@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from rewardlab.errors import ModelError
+from rewardlab.annotate.hosted import api_key
+from rewardlab.errors import InputError, ModelError
 from rewardlab.models.names import check_model
 from rewardlab.pipeline.rows import Rows
 from rewardlab.suites.cells import Cell
@@ -54,6 +55,15 @@ def print_missing_models(todo: Sequence[Cell]) -> None:
             check_model(name)
         except ModelError as error:
             typer.echo(f"the plan stands, a run would stop here: {error}")
+
+
+def print_missing_key(todo: Sequence[Cell]) -> None:
+    """A line when a run would ask a hosted model without a key."""
+    try:
+        if any(cell.config.annotate.annotator == "openai" for cell in todo):
+            api_key()
+    except InputError as error:
+        typer.echo(f"the plan stands, a run would stop here: {error}")
 
 
 def print_missing_rows(rows: Rows) -> None:

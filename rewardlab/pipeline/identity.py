@@ -101,7 +101,11 @@ class Identities:
     @cached_property
     def _annotator(self) -> dict[str, str]:
         choice = choose_annotator(
-            self.config.annotate, self.config.model, [task.name for task in self.tasks], written_tasks(self.splits)
+            self.config.annotate,
+            self.config.model,
+            [task.name for task in self.tasks],
+            written_tasks(self.splits),
+            may_lack_key=self.rows.may_lack,
         )
         return {"name": choice.name, "reason": choice.reason}
 

@@ -135,7 +135,7 @@ def _judge(config: RunConfig) -> AnnotatorName:
     from rewardlab.tasks import resolve_tasks
 
     names = [task.name for task in resolve_tasks(config.task)]
-    return choose_annotator(config.annotate, config.model, names).name
+    return choose_annotator(config.annotate, config.model, names, may_lack_key=True).name
 
 
 def _folder(

@@ -22,7 +22,7 @@ class Rows:
     """
 
     def __init__(self, *, may_lack: bool = False) -> None:
-        self._may_lack = may_lack
+        self.may_lack = may_lack
         self._splits: dict[Wanted, Splits] = {}
         self._hashes: dict[tuple[Wanted, tuple[PartName, ...]], str] = {}
 
@@ -66,7 +66,7 @@ class Rows:
                 seed=data.seed,
             )
         except RowsMissing as error:
-            if not self._may_lack:
+            if not self.may_lack:
                 raise
             return Splits.missing(str(error))
 

@@ -67,6 +67,7 @@ def _rows(cells: Sequence[Cell]) -> Iterator[str]:
     """The values, and under them their intervals where there are any."""
     yield _line([_value(cell) for cell in cells])
     if any(cell.detail for cell in cells):
+        yield "\\addlinespace[-0.2em]"
         yield _line([f"{{\\scriptsize {escape_latex(cell.detail)}}}" if cell.detail else "" for cell in cells])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +123,24 @@ def test_several_tasks_without_rows_are_one_line(capsys: pytest.CaptureFixture[s
     (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("the plan stands")]
     assert "no rows for task sst2 (hub: nyu-mll/glue: no route to the hub)" in told
     assert told.endswith("Nor are there any for qnli")
+
+
+def test_a_plan_needs_no_key_of_a_hosted_annotator(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rationales for a right and a wrong label of 4 labelled rows, and of the validation rows."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    text = SUITE.replace("sst2,qnli", "sst2").replace('"judgement"', '"rationale"').replace('"init" = "base", ', "")
+    hosted = '[settings]\n"annotate.annotator" = "openai"\n"data.validation" = 3'
+    Path("small.toml").write_text(text.replace("[settings]", hosted))
+    assert suite_run("--dry-run") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"annotate +│ +0 │ +1 │ +unknown │ +14 │ +0\.\d+ │", said)
+    (told,) = [line for line in said.splitlines() if line.startswith("the plan stands")]
+    assert "OPENAI_API_KEY is not set" in told
+    assert suite_run() == 2
+    assert "OPENAI_API_KEY is not set" in capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 def test_a_run_without_rows_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
