@@ -106,10 +106,11 @@ def parse_verdict(text: str) -> Winner | None:
 
 
 def _orders(request: JudgeRequest, seed: int, both: bool) -> tuple[bool, ...]:
-    return (False, True) if both else (_is_swapped(request, seed),)
+    return (False, True) if both else (is_swapped(request, seed),)
 
 
-def _is_swapped(request: JudgeRequest, seed: int) -> bool:
+def is_swapped(request: JudgeRequest, seed: int = 0) -> bool:
+    """True when the drawn order shows the second response first."""
     parts = (request.example.task, request.example.id, request.first, request.second)
     return seeded("judge order", seed, *parts).random() < 0.5
 

@@ -60,11 +60,16 @@ def preview_rankings(config: RunConfig, rows: Sequence[Example], journal_root: P
 
 
 def preview_judgements(
-    config: RunConfig, requests: Sequence[JudgeRequest], tasks: Sequence[str], journal_root: Path
+    config: RunConfig,
+    requests: Sequence[JudgeRequest],
+    tasks: Sequence[str],
+    journal_root: Path,
+    *,
+    both_orders: bool = True,
 ) -> Preview | None:
-    """The requests for judgements in both orders; None when their annotator is free."""
+    """The requests for judgements; None when their annotator is free."""
     annotator = _hosted(config, tasks, journal_root)
-    return _preview(annotator, annotator.judge_calls(requests, both_orders=True), 0) if annotator else None
+    return _preview(annotator, annotator.judge_calls(requests, both_orders=both_orders), 0) if annotator else None
 
 
 def preview_unknown_judgements(

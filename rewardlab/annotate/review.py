@@ -2,7 +2,9 @@
 
 A verdict is ``accept``, ``reject`` (it refuses, or argues for another label) or ``edit`` (the argument stands, in
 better words). Verdicts are kept in ``reviews.jsonl``, appended one by one, so that a review may be broken off and
-taken up. How they travel to other tools and back stands in ``review_formats.py``.
+taken up. They measure the annotator and the filter; no stage reads them, so that a review changes no fingerprint and
+edited words stay a record for whoever reads or exports them. How they travel to other tools and back stands in
+``review_formats.py``.
 """
 
 from __future__ import annotations

@@ -28,11 +28,21 @@ class OneDecoding(StrEnum):
     GREEDY = "greedy"
 
 
+class Orders(StrEnum):
+    """How often a judge is asked about two answers."""
+
+    BOTH = "both"
+    ONE = "one"
+
+
 def judge(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="evaluation, or a run that was evaluated")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="what it is compared with, on the same test items")],
     annotator: Annotated[str | None, typer.Option(help="auto, openai, local, bundled, template, sandbox.")] = None,
     decoding: Annotated[OneDecoding, typer.Option(help="Responses to read.")] = OneDecoding.GREEDY,
+    orders: Annotated[
+        Orders, typer.Option(help="both: two that disagree tie; one: drawn, half the price.")
+    ] = Orders.BOTH,
     limit: Annotated[int | None, typer.Option(min=1, help="Most items of a column, drawn; default: all.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of task data; default: the runs' own.")] = None,
     base_url: BaseURL = None,
@@ -45,19 +55,19 @@ def judge(
     out: Annotated[Path | None, typer.Option(help="Also write each verdict here, as JSON Lines.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price the requests, ask nobody.")] = False,
 ) -> None:
-    """Judge two runs' answers side by side, in both orders (RLLR appendix G): win, tie, lose with intervals."""
+    """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
     from rewardlab.pipeline.judging import judge_runs, preview_judging
     from rewardlab.reports.judged import judged_lines, tallies
 
-    a, b = _one(run_a), _one(run_b)
+    a, b, is_both = _one(run_a), _one(run_b), orders is Orders.BOTH
     given = {"annotate.annotator": annotator, "data.dir": data}
     config = _config(a, {**given, **asking(base_url, budget_usd, prices, max_failed, batch)}, set or [])
     if dry_run:
-        preview = preview_judging(a, b, config, runs, decoding.value, limit, say)
+        preview = preview_judging(a, b, config, runs, decoding.value, limit, say, both_orders=is_both)
         typer.echo(preview.text if preview else "free of charge")
         return
     progress = count_up if sys.stderr.isatty() else silent
-    found = judge_runs(a, b, config, runs, decoding.value, limit, say, progress)
+    found = judge_runs(a, b, config, runs, decoding.value, limit, say, progress, both_orders=is_both)
     for line in judged_lines(*_names(a, b), tallies(found.contests, found.verdicts)):
         typer.echo(line)
     if bill := _bill(found.spent):

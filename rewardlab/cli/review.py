@@ -30,7 +30,11 @@ def review(
     read: Annotated[Path | None, typer.Option(help="Take verdicts from this JSON file, ask nothing.")] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders live.")] = RUNS,
 ) -> None:
-    """Accept, reject or edit sampled annotations; verdicts are kept and compared with the filter's."""
+    """Accept, reject or edit sampled annotations; verdicts are kept and compared with the filter's.
+
+    They measure the annotator and the filter and are a record of your own: SFT and pairs go on using what the
+    annotator wrote and the filter kept, an edited text too changes nothing there.
+    """
     from rewardlab.annotate.review import agreement, changed, read_reviews, review_items, sample_items, store_review
     from rewardlab.annotate.review_formats import export_reviews, import_reviews
 

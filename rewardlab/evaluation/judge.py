@@ -1,4 +1,5 @@
-"""Two runs' answers to the same test items, read side by side by an annotator in both orders (RLLR appendix G).
+"""Two runs' answers to the same test items, read side by side by an annotator in both orders, or in a drawn one
+(RLLR appendix G).
 
 An annotator that judges is asked appendix G's question; any other ranks the two answers, which is the same verdict.
 Whoever wins in one order only has won by its place, so the two tie.
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from rewardlab.annotate.base import Annotation, Annotator, Progress, Ranking, RankingRequest, silent
-from rewardlab.annotate.judging import Judgement, JudgeRequest, Winner, parse_verdict
+from rewardlab.annotate.judging import Judgement, JudgeRequest, Winner, is_swapped, parse_verdict
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.evaluation.predict import Decoding
@@ -62,8 +63,8 @@ class Verdict:
 
     Attributes:
         winner: ``a``, ``b`` or ``tie``; None when the annotator gave no verdict in one of the orders.
-        orders_agree: False where each order had a verdict of its own; None without a verdict, or when the responses
-            are equal, letter by letter, and nobody was asked.
+        orders_agree: False where each order had a verdict of its own; None without a verdict, where one order was
+            asked, or when the responses are equal, letter by letter, and nobody was asked.
         reason: Class of the annotator's answer when there is no verdict; empty otherwise.
         detail: Why it is of that class; one line.
     """
@@ -106,10 +107,12 @@ def read_contests(
     ]
 
 
-def judge_contests(annotator: Annotator, contests: Sequence[Contest], progress: Progress = silent) -> list[Verdict]:
-    """One verdict a contest; equal responses tie without a question."""
+def judge_contests(
+    annotator: Annotator, contests: Sequence[Contest], progress: Progress = silent, *, both_orders: bool = True
+) -> list[Verdict]:
+    """One verdict a contest; equal responses tie without a question. In one order it is drawn for each contest."""
     requests = judge_requests(contests)
-    found = iter(_asked(annotator, requests, progress) if requests else [])
+    found = iter(_asked(annotator, requests, progress, both_orders) if requests else [])
     return [next(found) if _differs(contest) else Verdict("tie", None) for contest in contests]
 
 
@@ -122,20 +125,23 @@ def _differs(contest: Contest) -> bool:
     return contest.a.strip() != contest.b.strip()
 
 
-def _asked(annotator: Annotator, requests: Sequence[JudgeRequest], progress: Progress) -> list[Verdict]:
+def _asked(
+    annotator: Annotator, requests: Sequence[JudgeRequest], progress: Progress, both_orders: bool
+) -> list[Verdict]:
     if isinstance(annotator, Judge):
-        return _judged(annotator, requests, progress)
-    return _ranked(annotator, requests, progress)
+        judged = annotator.judge_many(requests, progress, both_orders=both_orders)
+        return [_of_judgement(each, both_orders) for each in judged]
+    if both_orders:
+        return _ranked(annotator, requests, progress)
+    return _ranked_once(annotator, requests, progress)
 
 
-def _judged(judge: Judge, requests: Sequence[JudgeRequest], progress: Progress) -> list[Verdict]:
-    return [_of_judgement(each) for each in judge.judge_many(requests, progress, both_orders=True)]
-
-
-def _of_judgement(judgement: Judgement) -> Verdict:
-    """A tie is one verdict given twice, or two that differ."""
+def _of_judgement(judgement: Judgement, both_orders: bool) -> Verdict:
+    """A tie in both orders is one verdict given twice, or two that differ."""
     if judgement.winner is None:
         return Verdict(None, None, judgement.outcome, _detail(judgement.annotations))
+    if not both_orders:
+        return Verdict(_side(judgement.winner), None)
     said = {parse_verdict(annotation.text) for annotation in judgement.annotations}
     return Verdict(_side(judgement.winner), judgement.winner != "tie" or said == {"tie"})
 
@@ -149,6 +155,24 @@ def _ranked(annotator: Annotator, requests: Sequence[JudgeRequest], progress: Pr
     orders = [RankingRequest(r.example, pair) for r in requests for pair in ((r.first, r.second), (r.second, r.first))]
     rankings = annotator.rank_many(orders, progress)
     return [_of_rankings(*pair) for pair in zip(rankings[::2], rankings[1::2], strict=True)]
+
+
+def _ranked_once(annotator: Annotator, requests: Sequence[JudgeRequest], progress: Progress) -> list[Verdict]:
+    """The drawn order of every request."""
+    swapped = [is_swapped(request) for request in requests]
+    orders = [
+        RankingRequest(r.example, (r.second, r.first) if turned else (r.first, r.second))
+        for r, turned in zip(requests, swapped, strict=True)
+    ]
+    rankings = annotator.rank_many(orders, progress)
+    return [_of_ranking(*each) for each in zip(rankings, swapped, strict=True)]
+
+
+def _of_ranking(ranking: Ranking, turned: bool) -> Verdict:
+    if not ranking.places:
+        return Verdict(None, None, ranking.outcome, ranking.annotation.reason)
+    winner = _winner(ranking)
+    return Verdict(_side(_SWAPPED[winner] if turned else winner), None)
 
 
 def _of_rankings(forward: Ranking, backward: Ranking) -> Verdict:

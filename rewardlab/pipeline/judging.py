@@ -14,7 +14,7 @@ from rewardlab.evaluation.predict import Decoding
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stages import Pipeline
 from rewardlab.reports.collect import EvalRun
-from rewardlab.reports.judged_runs import STAGE, store_verdicts
+from rewardlab.reports.judged_runs import ONE_ORDER, ORDERS, STAGE, store_verdicts
 from rewardlab.runs import RunFolder
 from rewardlab.tasks.sources import Splits
 
@@ -42,8 +42,10 @@ def judge_runs(
     limit: int | None = None,
     say: Callable[[str], None] = lambda line: None,
     progress: Progress = silent,
+    *,
+    both_orders: bool = True,
 ) -> Judged:
-    """Judge the answers of two evaluations side by side, in both orders, and store the verdicts below ``root``.
+    """Judge the answers of two evaluations side by side and store the verdicts below ``root``.
 
     Args:
         a, b: The evaluations; they share their test items.
@@ -53,6 +55,7 @@ def judge_runs(
         limit: Most items of a column, drawn; None takes all.
         say: Takes the line that says who judges.
         progress: Told how far the requests are.
+        both_orders: Ask twice about each item, and take verdicts that differ for a tie; else in a drawn order.
     Raises:
         InputError: They share no item, or the data no longer have those they share.
         AnnotationError: Too many requests failed; nothing is stored but the answers there are.
@@ -62,12 +65,12 @@ def judge_runs(
     from rewardlab.evaluation.judge import judge_contests
 
     splits = Pipeline(config, root).splits
-    contests, name = _court(a, b, config, splits, decoding, limit, say)
+    contests, name = _court(a, b, config, splits, decoding, limit, say, both_orders)
     rows = {task: split.labelled for task, split in splits.items()}
     asked = build_annotator(name, config, root / "annotations", rows)
-    verdicts = judge_contests(asked, contests, progress)
+    verdicts = judge_contests(asked, contests, progress, both_orders=both_orders)
     check_failed([(verdict.reason, verdict.detail) for verdict in verdicts], config.annotate.max_failed)
-    folder = _folder(a.path, b.path, config, root, decoding, name, limit)
+    folder = _folder(a.path, b.path, config, root, decoding, name, limit, both_orders)
     store_verdicts(folder, (a, b), contests, verdicts)
     return Judged(folder.path, contests, verdicts, asked.spent())
 
@@ -80,14 +83,18 @@ def preview_judging(
     decoding: Decoding,
     limit: int | None = None,
     say: Callable[[str], None] = lambda line: None,
+    *,
+    both_orders: bool = True,
 ) -> Preview | None:
     """What :func:`judge_runs` would ask of a hosted annotator; None when the annotator is free."""
     from rewardlab.annotate.preview import preview_judgements
     from rewardlab.evaluation.judge import judge_requests
 
     splits = Pipeline(config, root).splits
-    contests, _ = _court(a, b, config, splits, decoding, limit, say)
-    return preview_judgements(config, judge_requests(contests), list(splits), root / "annotations")
+    contests, _ = _court(a, b, config, splits, decoding, limit, say, both_orders)
+    return preview_judgements(
+        config, judge_requests(contests), list(splits), root / "annotations", both_orders=both_orders
+    )
 
 
 def _court(
@@ -98,6 +105,7 @@ def _court(
     decoding: Decoding,
     limit: int | None,
     say: Callable[[str], None],
+    both_orders: bool,
 ) -> tuple[list[Contest], AnnotatorName]:
     """What is judged, and by whom."""
     from rewardlab.annotate import choose_annotator
@@ -107,7 +115,8 @@ def _court(
     tests = {column: {row.id: row for row in rows} for split in splits.values() for column, rows in split.tests.items()}
     contests = read_contests(a.path, b.path, tests, decoding, limit=limit, seed=config.data.seed)
     choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
-    say(f"{len(contests)} pairs, judged by {choice.name} ({choice.reason}), in both orders")
+    orders = "in both orders" if both_orders else "each in a drawn order"
+    say(f"{len(contests)} pairs, judged by {choice.name} ({choice.reason}), {orders}")
     return contests, choice.name
 
 
@@ -139,7 +148,14 @@ def _judge(config: RunConfig) -> AnnotatorName:
 
 
 def _folder(
-    a: Path, b: Path, config: RunConfig, root: Path, decoding: Decoding, annotator: str, limit: int | None
+    a: Path,
+    b: Path,
+    config: RunConfig,
+    root: Path,
+    decoding: Decoding,
+    annotator: AnnotatorName,
+    limit: int | None,
+    both_orders: bool = True,
 ) -> RunFolder:
     asked = config.annotate.model_dump(mode="json")
     identity: dict[str, Any] = {
@@ -150,5 +166,23 @@ def _folder(
         "limit": limit,
     }
     identity |= {"annotate": {key: asked[key] for key in ("model", "oracle_weight", "temperature")}}
+    identity |= _who_reads(config, annotator) | ({} if both_orders else {ORDERS: ONE_ORDER})
     name = f"{a.name}-and-{fingerprint({'stage': STAGE, **identity})}"
     return RunFolder(root / STAGE / name, STAGE, identity, config.model_dump(mode="json"))
+
+
+def _who_reads(config: RunConfig, annotator: AnnotatorName) -> dict[str, Any]:
+    """Of an annotator that reads the prompt: the prompt's version, the model, and where a hosted one is asked."""
+    from rewardlab.annotate.choose import endpoint
+    from rewardlab.annotate.hosted import DEFAULT_MODEL
+    from rewardlab.annotate.prompting import prompt_versions
+    from rewardlab.models.names import model_identity
+
+    section, model = config.annotate, config.model
+    if annotator == "openai":
+        asked: dict[str, Any] = {"annotator_model": section.model or DEFAULT_MODEL, "endpoint": endpoint(section)}
+    elif annotator == "local":
+        asked = {"annotator_model": model_identity(model.model_copy(update={"name": section.model or model.name}))}
+    else:
+        return {}
+    return {**asked, "prompt": prompt_versions()["judge"]}

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 Side = Literal["a", "tie", "b"]
 
+ORDERS, ONE_ORDER = "orders", "one"
+"""Part of an identity, absent where both orders were asked: each item was judged in a drawn order."""
 STAGE = "judge"
 VERDICTS_FILE = "verdicts.jsonl"
 OTHER_SIDE: Mapping[Side, Side] = {"a": "b", "tie": "tie", "b": "a"}
@@ -169,8 +171,8 @@ def judged_blocks(found: Sequence[JudgedRun], table: ComparisonTable) -> list[Bl
     picture = Picture("judged", "Wins, ties and losses before a judge", panels, _legend())
     headings = [Heading(title, is_number=title not in TEXTS) for title in TITLES]
     note = (
-        "Both orders are asked; an item whose two verdicts differ is a tie. Shares times 100 with 95 % intervals; of "
-        "several columns, the mean of their shares."
+        "Both orders are asked, unless the judge is said to have seen one order; an item whose two verdicts differ is "
+        "a tie. Shares times 100 with 95 % intervals; of several columns, the mean of their shares."
     )
     return [picture, Table(Grid(headings, [_line(contest) for contest in contests])), Text(note)]
 
@@ -300,9 +302,11 @@ def _load(path: Path, a: EvalRun, b: EvalRun) -> JudgedRun:
 
 
 def _judge_text(identity: Mapping[str, Any]) -> str:
-    """Annotator, what its verdicts depend on, and the most items of a column where not all were asked about."""
+    """Annotator, what its verdicts depend on, and what was not asked: the other order, items over a limit."""
     name, asked, limit = str(identity["annotator"]), identity["annotate"], identity["limit"]
     depends = {"sandbox": ["oracle_weight"], "openai": ["model", "temperature"], "local": ["model", "temperature"]}
-    settings = ", ".join(f"{key.replace('_', ' ')} {asked[key]}" for key in depends.get(name, ()) if asked[key])
-    named = f"{name} ({settings})" if settings else name
-    return named if limit is None else f"{named}, at most {limit} items a column"
+    settings = [f"{key.replace('_', ' ')} {asked[key]}" for key in depends.get(name, ()) if asked[key]]
+    settings += [f"{key} {identity[key]}" for key in ("endpoint", "prompt") if identity.get(key)]
+    named = f"{name} ({', '.join(settings)})" if settings else name
+    orders = ", one order" if identity.get(ORDERS) == ONE_ORDER else ""
+    return f"{named}{orders}" if limit is None else f"{named}{orders}, at most {limit} items a column"

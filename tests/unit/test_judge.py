@@ -72,8 +72,7 @@ class Writer(Ranker):
     def judge_many(
         self, requests: Sequence[JudgeRequest], progress: object = None, *, both_orders: bool = False
     ) -> list[Judgement]:
-        assert both_orders
-        return judge_pairs(requests, lambda prompts: [self._told(prompt) for prompt in prompts], both_orders=True)
+        return judge_pairs(requests, lambda prompts: [self._told(p) for p in prompts], both_orders=both_orders)
 
     def _told(self, prompt: str) -> Annotation:
         first, second = (part.split("\n\n")[0].strip() for part in prompt.split("[Answer ")[1:])
@@ -106,6 +105,22 @@ def test_a_winner_wins_in_both_orders(make: type[Ranker]) -> None:
         Verdict(None, None, "unparsable", NO_VERDICT),
         Verdict("tie", None),
     ]
+
+
+@pytest.mark.parametrize("make", [Ranker, Writer])
+def test_in_one_order_it_is_drawn_and_undone(make: type[Ranker]) -> None:
+    """Whoever stands first wins: a coin; a preference for the longer one stays a preference. Each is asked once."""
+    rows = [Example("agnews", f"{n}", {"text": "A story."}, "Sports") for n in range(100)]
+    coins = [Contest("toy", row, "FIRST one", "other", False) for row in rows]
+    judge = make()
+    won = judge_contests(judge, coins, both_orders=False)
+    assert 30 < sum(each == Verdict("a", None) for each in won) < 70
+    assert {each.winner for each in won} == {"a", "b"}
+    if make is Ranker:
+        assert len(judge.asked) == 100
+    longer = [Contest("toy", row, "short", "a longer one", False) for row in rows]
+    assert set(judge_contests(make(), longer, both_orders=False)) == {Verdict("b", None)}
+    assert judge_contests(make(), [contest("BROKEN", "BROKEN one")], both_orders=False)[0].reason == "unparsable"
 
 
 def test_equal_responses_are_not_asked_about() -> None:
@@ -289,7 +304,19 @@ class TestHosted:
         assert code == 0
         assert out.startswith("14 requests to gpt-4o-mini (0 more are in the journal)")
         assert f" {14 * 4 * 160} response tokens, $" in out
+        assert hosted("ok", "--dry-run", "--limit", "7", "--orders", "one")[1].startswith("7 requests to")
         assert hosted.server.requests == 0
+
+    def test_prompt_model_endpoint_and_orders_make_the_folder(
+        self, hosted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def folders(*more: str, behaviour: str = "ok") -> int:
+            assert hosted(behaviour, "--limit", "2", *more)[0] == 0
+            return len(list((tmp_path / "judge").iterdir()))
+
+        assert [folders(), folders(), folders("--orders", "one"), folders(behaviour="first")] == [1, 1, 2, 3]
+        monkeypatch.setattr("rewardlab.annotate.prompting.prompt_versions", lambda: {"judge": "2-other"})
+        assert folders() == 4
 
     def test_the_bill_is_one_line_and_the_second_run_is_free(self, hosted: Any) -> None:
         # 7 and 5 tokens each, at 0.15 and 0.6 USD per million: 80 * 4.05e-6
