@@ -83,7 +83,8 @@ def compare(
 
 
 def _print_table(console: Console, table: ComparisonTable) -> None:
-    from rewardlab.reports.render import notes, to_rich
+    from rewardlab.reports.render import notes
+    from rewardlab.reports.terminal import to_rich
 
     console.print(*to_rich(table, console.width), sep="\n")
     _print_lines(console, notes(table), style="dim")
@@ -91,11 +92,11 @@ def _print_table(console: Console, table: ComparisonTable) -> None:
 
 def _print_budgets(console: Console, table: ComparisonTable) -> None:
     """What PPO spent, where a method of the table is PPO."""
-    from rewardlab.reports.budgets import budget_lines, budgets_grid, ppo_spent
-    from rewardlab.reports.render import rich_grid
+    from rewardlab.reports.budgets import budget_lines
+    from rewardlab.reports.terminal import spent_tables
 
-    if ppo_spent(table):
-        console.print(rich_grid(budgets_grid(table, of_ppo_alone=True)))
+    if shown := spent_tables(table, console.width):
+        console.print(*shown, sep="\n")
         _print_lines(console, budget_lines(table), style="dim")
 
 

@@ -29,7 +29,7 @@ def print_plan(suite: Suite, todo: Sequence[Cell], root: Path, rows: Rows, *, to
     """The plan as a table, and what stands behind it."""
     from rich.console import Console
 
-    from rewardlab.reports.render import rich_grid
+    from rewardlab.reports.terminal import rich_grid
 
     plan = make_plan(todo, root, suite.claim, rows)
     console = Console(stderr=to_stderr)

@@ -8,6 +8,8 @@ beyond noise all the same is said then.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,7 +72,7 @@ class Finding:
     @property
     def size(self) -> str:
         """The measured size as printed, such as ``+1.8 points [+0.4, +3.3]``; a dash without one."""
-        return MISSING if self.estimate is None else size_text(self.estimate, self.claim.unit)
+        return MISSING if self.estimate is None else size_text(self.estimate, self.claim.unit, self.claim.range)
 
 
 def verdict(found: Estimate, where: tuple[float, float]) -> Verdict:
@@ -81,10 +83,20 @@ def verdict(found: Estimate, where: tuple[float, float]) -> Verdict:
     return "does not hold" if found.high <= low or found.low >= high else "undecided"
 
 
-def size_text(found: Estimate, unit: Unit) -> str:
-    """A size with its interval."""
-    shown = [_number(each, unit) for each in (found.value, found.low, found.high)]
+def size_text(found: Estimate, unit: Unit, where: tuple[float, float] = (0.0, math.inf)) -> str:
+    """A size with its interval; an end that would be rounded to an end of ``where``, beside which it lies, has more
+    decimals.
+    """
+    ends = [(end, bound) for end in (found.low, found.high) for bound in where]
+    decimals = 2 if unit == "times" else 1
+    more = next((each for each in (decimals, decimals + 1) if not _hides(ends, each)), decimals + 2)
+    shown = [_number(each, unit, more) for each in (found.value, found.low, found.high)]
     return f"{shown[0]} {'%' if unit == 'per cent' else unit} [{shown[1]}, {shown[2]}]"
+
+
+def _hides(ends: Sequence[tuple[float, float]], decimals: int) -> bool:
+    """True when an end of an interval is printed like a bound that it is not."""
+    return any(end != bound and round(end, decimals) == bound for end, bound in ends)
 
 
 def findings(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
@@ -126,7 +138,7 @@ def _line(found: Finding, with_model: bool) -> list[Cell]:
         Cell(found.told, mark="best" if found.verdict == "holds" else ""),
         Cell(found.size, sources=found.sources),
         Cell(MISSING if size is None else seeds_text(size)),
-        Cell(claim.published or MISSING),
+        Cell(_true_minus(claim.published) or MISSING),
         Cell(compared_text(claim)),
     ]
 
@@ -156,18 +168,27 @@ def seeds_text(found: Estimate) -> str:
 
 
 def _range_text(low: float, high: float) -> str:
-    return f"above {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+    return _true_minus(f"above {low:g}" if high == math.inf else f"between {low:g} and {high:g}")
 
 
-def _number(value: float, unit: Unit) -> str:
+def _true_minus(text: str) -> str:
+    """Numbers with the minus sign that sizes have.
+
+    >>> _true_minus("-1.9 with LLaMA2-7B")
+    '−1.9 with LLaMA2-7B'
     """
-    >>> _number(1.84, "points"), _number(-0.02, "points"), _number(1.318, "times")
+    return re.sub(r"(?<![\w.])-(?=\d)", "−", text)
+
+
+def _number(value: float, unit: Unit, decimals: int) -> str:
+    """
+    >>> _number(1.84, "points", 1), _number(-0.02, "points", 1), _number(1.318, "times", 2)
     ('+1.8', '0.0', '1.32')
     """
+    text = f"{abs(value):.{decimals}f}"
     if unit != "points":
-        return f"{value:.2f}" if unit == "times" else f"{value:.1f}"
-    text = f"{abs(value):.1f}"
-    return text if text == "0.0" else f"{'+' if value > 0 else '−'}{text}"
+        return text
+    return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
 
 
 def _stored(found: Finding) -> dict[str, Any]:

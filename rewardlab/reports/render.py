@@ -1,4 +1,5 @@
-"""The comparison table as text: terminal (rich) and Markdown. LaTeX is ``latex.py``, CSV ``table.frame`` written out.
+"""The comparison table as text, in Markdown. LaTeX is ``latex.py``, the terminal ``terminal.py``, CSV ``table.frame``
+written out.
 
 All show the same grid: a value times 100, its standard deviation over seeds and its 95 % interval, the best
 value of a column bold and the second underlined.
@@ -7,18 +8,13 @@ value of a column bold and the second underlined.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rewardlab.reports.cells import Position
 from rewardlab.reports.conventions import metric_title
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, marks, shown_value
-
-if TYPE_CHECKING:
-    from rich.table import Table as RichTable
-    from rich.text import Text
 
 MISSING = "–"
 TIED = "≈"
@@ -145,35 +141,6 @@ def markdown_grid(shown: Grid) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in ([_escape_pipe(title) for title in titles], rules, *body))
 
 
-def to_rich(table: ComparisonTable, width: int) -> list[RichTable]:
-    """One rich table, or, where ``width`` characters are too few, one a decoding and one with origins and costs."""
-    from rich.console import Console
-
-    whole = rich_grid(grid(table))
-    roomy = Console(width=10_000)
-    if roomy.measure(whole).maximum <= width:
-        return [whole]
-    parts = [replace(table, decodings=(decoding,)) for decoding in table.decodings]
-    scores = [rich_grid(grid(part, with_origins=False)) for part in parts]
-    return [*scores, rich_grid(grid(table, with_scores=False))]
-
-
-def rich_grid(shown: Grid) -> RichTable:
-    """A grid for the terminal; details stand under their values."""
-    from rich.table import Table
-
-    table = Table(show_lines=any(cell.detail for row in shown.rows for cell in row))
-    for heading in shown.headings:
-        table.add_column(
-            "\n".join(part for part in (heading.group, heading.title) if part),
-            justify="right" if heading.is_number else "left",
-            overflow="fold",
-        )
-    for row in shown.rows:
-        table.add_row(*(_rich_cell(cell) for cell in row))
-    return table
-
-
 def _column_title(table: ComparisonTable, column: str) -> str:
     return column if column == AVERAGE else f"{column} {metric_title(table.metrics[column])}"
 
@@ -223,13 +190,3 @@ def _markdown_cell(cell: Cell) -> str:
 
 def _escape_pipe(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _rich_cell(cell: Cell) -> Text:
-    from rich.text import Text
-
-    style = {"best": "bold", "second": "underline"}.get(cell.mark, "")
-    text = Text.assemble((cell.text, style), cell.sign, cell.spread)
-    if cell.detail:
-        text.append(f"\n{cell.detail}", style="dim")
-    return text

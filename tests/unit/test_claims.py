@@ -15,7 +15,7 @@ from rewardlab.evaluation.judge import Verdict
 from rewardlab.reports.cards import Cards, Difference
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.claim_measures import Evidence, Measured
-from rewardlab.reports.claims import Finding, compared_text, findings, verdict, write_claims
+from rewardlab.reports.claims import Finding, claims_grid, compared_text, findings, size_text, verdict, write_claims
 from rewardlab.reports.collect import collect
 from rewardlab.reports.judged_runs import NET, JudgedRun, judged_estimate
 from rewardlab.reports.page import SuiteFacts, write_report
@@ -103,6 +103,27 @@ def test_an_undecided_difference_may_be_one_all_the_same(low: float, high: float
     one = Finding(claim(**given), "tiny", Estimate((low + high) / 2, low, high, None, 3, "seeds and items"))
     assert one.told == told
     assert one.differs == told.endswith("from 0")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "where", "printed"),
+    [
+        (0.04, 2.9, (0.0, np.inf), "+1.47 points [+0.04, +2.90]"),
+        (0.004, 2.9, (0.0, np.inf), "+1.452 points [+0.004, +2.900]"),
+        (-0.02, 2.9, (0.0, np.inf), "+1.44 points [−0.02, +2.90]"),
+        (0.0, 2.9, (0.0, np.inf), "+1.4 points [0.0, +2.9]"),
+        (0.06, 2.9, (0.0, np.inf), "+1.5 points [+0.1, +2.9]"),
+        (-1.0, 1.98, (-2.0, 2.0), "+0.49 points [−1.00, +1.98]"),
+    ],
+)
+def test_an_end_beside_the_bound_is_not_printed_as_the_bound(low: float, high: float, where: Any, printed: str) -> None:
+    assert size_text(Estimate((low + high) / 2, low, high, None, 3, "seeds and items"), "points", where) == printed
+
+
+def test_negative_bounds_and_published_sizes_have_the_minus_of_sizes(table: ComparisonTable) -> None:
+    one = found(claim(between=(-4.0, 4.0), published="-1.9 (LLaMA2-7B)"), table)
+    cells = [cell.text for cell in claims_grid([one]).rows[0]]
+    assert cells[-2:] == ["−1.9 (LLaMA2-7B)", "PPO against SFT, toy, greedy; holds between −4 and 4"]
 
 
 def test_times_are_compared_as_a_ratio_of_the_trained_stages(table: ComparisonTable) -> None:

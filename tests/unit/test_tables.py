@@ -29,12 +29,12 @@ from rewardlab.reports.render import (
     markdown_grid,
     notes,
     to_markdown,
-    to_rich,
 )
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.sections import Report
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, ComparisonTable, build_table, frame, marks, row_names, shown_value
+from rewardlab.reports.terminal import spent_tables, to_rich
 from rewardlab.reports.tradeoffs import cost_picture, headline
 from tests.support.runs import answers_with, both, eval_folder, reward_model_folder
 
@@ -231,6 +231,43 @@ def test_the_terminal_shows_one_table_where_there_is_room_and_parts_where_not(tm
     assert max(map(len, text.splitlines())) <= 80
     assert len(re.findall(INTERVAL, text)) == 12
     assert "annotator" in text
+
+
+def test_models_stand_in_tables_of_their_own_where_room_is_scarce(tmp_path: Path) -> None:
+    """No row repeats its model, no word is broken, and columns that a model has nothing in are not there."""
+    budget = {"updates": 480, "tokens": 3_141_592, "device_seconds": 2718.0, "prompts": 4800, "prompts_order": "x"}
+    runs = [
+        _run(tmp_path / model, f"PPO-MT, rule reward, {name}", dict.fromkeys(columns, 70 + seed), seed, **more)
+        for model, columns in (("sandbox-tiny", ("sandbox-sentiment", "sandbox-topic")), ("smollm2-135m", ("agnews",)))
+        for name in ("from base", "SFT's rows")
+        for seed in range(3)
+        for more in ({"model": model, "reward": "rule", "budget": budget},)
+    ]
+    table = build_table(runs)
+    text = _printed([*to_rich(table, 80), *spent_tables(table, 80)], 80)
+    assert max(map(len, text.splitlines())) <= 80
+    titles = [line.strip() for line in text.splitlines() if line.strip() in ("sandbox-tiny", "smollm2-135m")]
+    # of each model two decodings and the costs; then what PPO spent
+    assert titles == [*["sandbox-tiny"] * 3, *["smollm2-135m"] * 3, "sandbox-tiny", "smollm2-135m"]
+    tiny = text[: text.index("smollm2-135m")]
+    assert "sandbox-sentiment" in tiny
+    assert "agnews" not in tiny
+    assert "3141592" in text
+    words = set(re.findall(r"[\w'’-]+", text))
+    assert {"rule", "reward", "annotator", "device", "sft-rationale", "sandbox-sentiment", "sandbox-topic"} <= words
+    names = [line for line in tiny.splitlines() if "base" in line or "rows" in line]
+    assert len(names) == 6  # two methods in three tables, each on at most two lines
+    assert len(to_rich(table, 250)) == len(spent_tables(table, 250)) == 1
+    assert spent_tables(build_table(_two(tmp_path)), 80) == []
+
+
+def test_many_columns_are_spread_over_tables_that_fit(tmp_path: Path) -> None:
+    columns = {f"column-{n}": 50 + n for n in range(9)}
+    table = build_table([_run(tmp_path, "RLLR", columns), _run(tmp_path, "SFT", columns)], decodings=("greedy",))
+    text = _printed([*to_rich(table, 80)], 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert len(re.findall(INTERVAL, text)) == 20  # none is broken over lines
+    assert text.count("RLLR") > 2
 
 
 def test_notes_say_what_intervals_cover(tmp_path: Path) -> None:
