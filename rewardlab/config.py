@@ -62,6 +62,15 @@ class LoraConfig(Section):
     targets: tuple[str, ...] | None = Field(None, description="adapted linear layers; default by architecture")
 
 
+def may_hold_secret(url: str) -> bool:
+    """True when a web address has a part that may be somebody's key: a user, a password, a query, a fragment.
+
+    >>> may_hold_secret("http://bob:secret@host/v1"), may_hold_secret("http://host:8000/v1")
+    (True, False)
+    """
+    return any(mark in url for mark in "@?#")
+
+
 class AnnotateConfig(Section):
     """Who writes rationales and rankings."""
 
@@ -78,7 +87,7 @@ class AnnotateConfig(Section):
     attempts: int = Field(6, ge=1, description="tries per request, the first included")
     backoff_s: float = Field(0.5, ge=0, description="seconds before the second try; doubled with each further one")
     breaker: int = Field(10, ge=1, description="requests failed in a row after which nothing more is asked")
-    budget_usd: float | None = Field(None, ge=0, description="most that a stage's answers may cost, USD")
+    budget_usd: float | None = Field(None, ge=0, description="most that a command's answers may cost, USD")
     prices: Path | None = Field(None, description="TOML file of prices; adds to and overrides the list that is shipped")
     batch: Literal["submit", "status", "fetch"] | None = Field(None, description="use the provider's batch endpoints")
     temperature: float = Field(0.7, ge=0, description="sampling temperature of the annotator")
@@ -98,6 +107,14 @@ class AnnotateConfig(Section):
     refusal_rate: float = Field(0.03, ge=0, le=1, description="sandbox oracle: share of requests it refuses")
     mismatch_rate: float = Field(0.03, ge=0, le=1, description="sandbox oracle: share argued for another label")
     oracle_weight: float = Field(0.8, ge=0, le=1, description="sandbox oracle: weight w of correctness in rankings")
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        """A configuration is stored with every run; keys stay in the environment."""
+        if value and may_hold_secret(value):
+            raise ValueError("an address with a user, a password or a query; a key belongs into the environment")
+        return value
 
 
 class SFTConfig(Section):

@@ -6,6 +6,7 @@ file names stands below the file's other keys. All problems are reported at once
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from rewardlab.config import TINY_MODEL, RunConfig
 from rewardlab.errors import ConfigError
 from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS
 
+_SECRET = re.compile(r"(?<=//)[^/'\"]*(?=@)|(?<=[?#])[^'\"]+(?=['\"])")
 CONFIG_FILE = "rewardlab.toml"
 NO_FILE = Path("-")
 """Given in place of a file to read none."""
@@ -103,7 +105,12 @@ def _validated(values: Mapping[str, Any]) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}, found {item['input']!r}"
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}, found {_shown(item['input'])}"
             for item in error.errors()
         )
         raise ConfigError(f"configuration: {problems}") from error
+
+
+def _shown(value: Any) -> str:
+    """A value as an error quotes it; of a web address without what may be a key."""
+    return _SECRET.sub("...", repr(value))

@@ -18,7 +18,7 @@ from rewardlab.annotate.base import BatchPending, request_key
 from rewardlab.annotate.completion import read_completion
 from rewardlab.annotate.endpoint import CHAT_PATH, KEPT, Call
 from rewardlab.annotate.journal import Journal, JournalWriter
-from rewardlab.annotate.money import Spending
+from rewardlab.annotate.money import Spending, booked_tokens, estimated
 from rewardlab.annotate.retry import BadBody
 from rewardlab.errors import AnnotationError
 
@@ -92,6 +92,10 @@ class Batches:
             reason = self.redact(f"{type(error).__name__}: {error}")
             raise AnnotationError(f"--batch {action}: the endpoint answered {reason}. {KEPT}") from error
 
+    def open_keys(self) -> frozenset[str]:
+        """The requests that are being answered in batches."""
+        return frozenset(key for batch in self._open() for key in batch["keys"])
+
     def check_none_open(self, calls: Sequence[Call]) -> None:
         """Raise AnnotationError when some of these are being answered in a batch: nobody should pay twice."""
         keys = {call.key for call in calls}
@@ -111,7 +115,7 @@ class Batches:
             return await work(client.with_options(max_retries=RETRIES), calls)
 
     async def _submit(self, client: AsyncOpenAI, calls: Sequence[Call]) -> Failed:
-        asked = {key for batch in self._open() for key in batch["keys"]}
+        asked = self.open_keys()
         new = [call for call in calls if call.key not in asked]
         self.spending.check(sum(self._worst(call) for call in calls))
         submitted = [await self._submit_part(client, part) for part in _parts(new)]
@@ -124,7 +128,8 @@ class Batches:
     async def _submit_part(self, client: AsyncOpenAI, part: Sequence[Call]) -> str:
         digest = request_key([call.key for call in part])
         batch = await self._found(client, digest) or await _create(client, part, digest)
-        self._known.append(batch.id, {"keys": [call.key for call in part]})
+        sizes = [[call.prompt_tokens, call.response_tokens] for call in part]
+        self._known.append(batch.id, {"keys": [call.key for call in part], "sizes": sizes})
         return batch.id
 
     async def _found(self, client: AsyncOpenAI, digest: str) -> Batch | None:
@@ -146,7 +151,7 @@ class Batches:
             if batch.status in RUNNING:
                 running.append(_state(batch))
             else:
-                failed |= await self._fetch_one(client, batch, known["keys"])
+                failed |= await self._fetch_one(client, batch, known)
         if running:
             raise AnnotationError(f"--batch fetch: not yet: {'; '.join(running)}. Fetch again later")
         unasked = sum(call.key not in self.journal and call.key not in failed for call in calls)
@@ -157,13 +162,17 @@ class Batches:
             )
         return failed
 
-    async def _fetch_one(self, client: AsyncOpenAI, batch: Batch, keys: Sequence[str]) -> Failed:
+    async def _fetch_one(self, client: AsyncOpenAI, batch: Batch, known: Mapping[str, Any]) -> Failed:
         """Move a finished batch's answers into the journal; returns what has none."""
         answers: dict[str, dict[str, Any]] = {}
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
             answers |= self._answers((await client.files.content(file)).text, batch)
         lost = {"text": "", "finish": "failed", "error": f"batch {batch.id} is {batch.status} without this answer"}
+        keys, sizes = known["keys"], known.get("sizes", ())
         records = {key: {**self.author, **answers.get(key, lost), "batch": batch.id} for key in keys}
+        for key, size in zip(keys, sizes, strict=False):  # older notes of batches have no sizes
+            if records[key]["finish"] != "failed":
+                records[key] = estimated(records[key], *size)
         with self.journal.writer() as writer:
             for key, record in records.items():
                 self._keep(writer, key, record)
@@ -185,8 +194,7 @@ class Batches:
         return found
 
     def _keep(self, writer: JournalWriter, key: str, record: Mapping[str, Any]) -> None:
-        tokens = (int(record.get("prompt_tokens") or 0), int(record.get("response_tokens") or 0))
-        self.spending.add(*tokens, is_batch=True)
+        self.spending.add(*booked_tokens(record), is_batch=True)
         if record["finish"] != "failed" and key not in self.journal:
             writer.write(key, record)
 

@@ -6,14 +6,17 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from rewardlab.annotate.base import Annotator
 from rewardlab.annotate.journal import Journal
-from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig, RunConfig
+from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig, RunConfig, may_hold_secret
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.types import Example
+
+if TYPE_CHECKING:
+    from rewardlab.annotate.money import Purse
 
 AnnotatorName = Literal["openai", "local", "bundled", "template", "sandbox"]
 
@@ -72,24 +75,32 @@ def local_model(config: AnnotateConfig, model: ModelConfig) -> str:
 
 
 def endpoint(config: AnnotateConfig) -> str | None:
-    """Where a hosted annotator is asked, without user, password and query; None is the SDK's own default.
+    """Where a hosted annotator is asked; None is the SDK's own default.
 
     Raises:
-        ConfigError: It is no web address.
+        ConfigError: It is no web address, or has a user, a password or a query.
     """
     url = config.base_url or os.environ.get("OPENAI_BASE_URL", "").strip()
     if not url:
         return None
-    parts = urlsplit(url)
+    origin = "annotate.base_url" if config.base_url else "$OPENAI_BASE_URL"
+    if may_hold_secret(url):
+        raise ConfigError(f"{origin}: has a user, a password or a query; put the key into OPENAI_API_KEY")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        origin = "annotate.base_url" if config.base_url else "$OPENAI_BASE_URL"
-        shown = url.rpartition("@")[2]
-        raise ConfigError(f"{origin}: {shown!r} is no web address; expected one such as http://127.0.0.1:8000/v1")
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+        raise ConfigError(f"{origin}: {url!r} is no web address; expected one such as http://127.0.0.1:8000/v1")
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
 
 
 def build_annotator(
-    name: AnnotatorName, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]]
+    name: AnnotatorName,
+    config: RunConfig,
+    journals: Path,
+    rows: Mapping[str, Sequence[Example]],
+    purse: Purse | None = None,
 ) -> Annotator:
     """Build an annotator.
 
@@ -98,6 +109,7 @@ def build_annotator(
         config: The run's configuration.
         journals: Folder of the journals; ``openai`` and ``local`` keep one there.
         rows: Task name -> rows over which ``template`` weighs words, which fills in for ``bundled``.
+        purse: What the command spends, whose budget ``openai`` keeps to; None is what this annotator spends.
     Raises:
         InputError: No key, or no model.
     """
@@ -115,7 +127,7 @@ def build_annotator(
     if name == "openai":
         from rewardlab.annotate.hosted import OpenAIAnnotator
 
-        return OpenAIAnnotator(config.annotate, journal)
+        return OpenAIAnnotator(config.annotate, journal, purse)
     from rewardlab.annotate.local import LocalAnnotator
 
     return LocalAnnotator(config, journal)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.annotate.completion import Usage, read_completion, read_usage
 from rewardlab.annotate.journal import Journal, JournalWriter
 from rewardlab.annotate.limits import Breaker, RateLimits
-from rewardlab.annotate.money import BudgetError, Spending
+from rewardlab.annotate.lost import Lost
+from rewardlab.annotate.money import BudgetError, Spending, booked_tokens, estimated
 from rewardlab.annotate.retry import (
     BadBody,
     RetryPolicy,
@@ -93,6 +94,7 @@ class Endpoint:
         self.failed: dict[str, dict[str, Any]] = {}
         self._retry = RetryPolicy(config.attempts, config.backoff_s)
         self._breaker = Breaker(config.breaker)
+        self._lost = Lost(journal.path)
         self._reason: Exception | None = None
         self._done = 0
 
@@ -195,19 +197,37 @@ class Endpoint:
             async with asyncio.timeout(self.config.timeout_s):
                 body = _parsed(await client.post(CHAT_PATH, body=call.body, cast_to=str))
         except BaseException as error:
-            self.spending.give_up(reserved, may_be_charged=may_be_charged(error))
+            self._give_up(call, reserved, may_be_charged=may_be_charged(error))
             raise
         else:
-            self._settle(call, reserved, read_usage(body))
+            booked = self._settle(call, reserved, read_usage(body))
         finally:
             self._settled.set()
-        return read_completion(body)
+        return self._read(call, body, booked)
 
-    def _settle(self, call: Call, reserved_usd: float, used: Usage) -> None:
-        """Book an answer; where the endpoint counted nothing, by the estimate."""
-        prompt_tokens = call.prompt_tokens if used.prompt is None else used.prompt
-        response_tokens = call.response_tokens if used.response is None else used.response
-        self.spending.settle(reserved_usd, prompt_tokens, response_tokens)
+    def _give_up(self, call: Call, reserved_usd: float, *, may_be_charged: bool) -> None:
+        self.spending.give_up(reserved_usd, may_be_charged=may_be_charged)
+        if may_be_charged:
+            highest = {"prompt_tokens": call.prompt_tokens, "response_tokens": call.response_tokens}
+            self._lost.note(call.key, {**self.author, **highest}, is_certain=False)
+
+    def _settle(self, call: Call, reserved_usd: float, used: Usage) -> dict[str, Any]:
+        """Book an answer; returns the record of its tokens, estimated where the endpoint counted nothing."""
+        counted = {"prompt_tokens": used.prompt, "response_tokens": used.response}
+        record = estimated(counted, call.prompt_tokens, call.response_tokens)
+        self.spending.settle(reserved_usd, *booked_tokens(record))
+        return record
+
+    def _read(self, call: Call, body: dict[str, Any], booked: dict[str, Any]) -> dict[str, Any]:
+        """The answer in a body; one that is none was charged all the same."""
+        is_answer = False
+        try:
+            record = {**read_completion(body), **booked}
+            is_answer = record["finish"] != "failed"
+            return record
+        finally:
+            if not is_answer:
+                self._lost.note(call.key, {**self.author, **booked}, is_certain=True)
 
     async def _reserve(self, call: Call) -> float:
         """Set the call's highest cost aside; waits while answers under way may turn out cheaper than feared."""

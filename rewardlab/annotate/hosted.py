@@ -1,13 +1,18 @@
 """The ``openai`` annotator: any OpenAI-compatible endpoint, through the openai SDK.
 
-Every answer is in the journal before it is used; failures are not, so the next run asks again. How requests are sent
+Every answer is in the journal before it is used; failures are not, so the next run asks again. A question is known by
+its model, messages and sampling settings, wherever it was asked: another port, or another name of the same server,
+does not pay for it again. Two servers that call different models by one name need ``--runs`` folders of their own; a
+warning says so when answers of another address are taken. How requests are sent
 stands in ``endpoint.py``, the provider's batch endpoints in ``batches.py``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.annotate.base import (
@@ -25,7 +30,8 @@ from rewardlab.annotate.completion import as_annotation, as_ranking
 from rewardlab.annotate.endpoint import Call, Endpoint
 from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs, judge_prompts
-from rewardlab.annotate.money import estimate_tokens, new_spending
+from rewardlab.annotate.lost import Lost
+from rewardlab.annotate.money import Purse, estimate_tokens, new_spending
 from rewardlab.annotate.prompting import ranking_request, rationale_request
 from rewardlab.annotate.sampling import advice, longest_response, sampling_settings
 from rewardlab.config import AnnotateConfig
@@ -34,7 +40,11 @@ from rewardlab.errors import InputError
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+logger = logging.getLogger(__name__)
+
 KEY_VARIABLE = "OPENAI_API_KEY"
+DEFAULT_ENDPOINT = "https://api.openai.com/v1"
+"""The SDK's own."""
 DEFAULT_MODEL = "gpt-4o-mini"
 LONG_ANSWER = 4
 """A ranking or a judgement argues about several answers: its token budget is this many rationales."""
@@ -46,6 +56,7 @@ class OpenAIAnnotator:
     Args:
         config: Model, base URL, limits, budget, sampling settings.
         journal: Where answers are kept.
+        purse: What the command spends, all its annotators together; None is this one alone.
         needs_key: False for one that is asked nothing, only what it would be asked.
     Attributes:
         spending: What this annotator has cost so far.
@@ -55,11 +66,13 @@ class OpenAIAnnotator:
 
     name = "openai"
 
-    def __init__(self, config: AnnotateConfig, journal: Journal, *, needs_key: bool = True) -> None:
+    def __init__(
+        self, config: AnnotateConfig, journal: Journal, purse: Purse | None = None, *, needs_key: bool = True
+    ) -> None:
         self.config = config
         self.model = config.model or DEFAULT_MODEL
         self.journal = journal
-        self.spending = new_spending(self.model, config.budget_usd, config.prices)
+        self.spending = new_spending(self.model, config.budget_usd, config.prices, purse)
         self._secret = api_key() if needs_key else ""
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
@@ -114,7 +127,7 @@ class OpenAIAnnotator:
 
         return Client(
             api_key=self._secret,
-            base_url=self.config.base_url,
+            base_url=self.config.base_url or None,
             timeout=self.config.timeout_s,
             max_retries=0,
             http_client=DefaultAioHttpClient(timeout=self.config.timeout_s),
@@ -126,16 +139,45 @@ class OpenAIAnnotator:
     def _call(self, prompt: str, max_tokens: int) -> Call:
         messages = [{"role": "user", "content": prompt}]
         body = {"model": self.model, "messages": messages, **sampling_settings(self.config, self.model, max_tokens)}
-        key = request_key({"annotator": self.name, "endpoint": endpoint(self.config), **body})
-        return Call(key, body, estimate_tokens(prompt), longest_response(self.config, self.model, max_tokens))
+        return Call(
+            self._key(body), body, estimate_tokens(prompt), longest_response(self.config, self.model, max_tokens)
+        )
+
+    def _key(self, body: dict[str, Any]) -> str:
+        """Content hash of a request; the one that older versions gave it, with the address, where that is known."""
+        key = request_key({"annotator": self.name, **body})
+        if key in self.journal:
+            return key
+        former = request_key({"annotator": self.name, "endpoint": self._endpoint, **body})
+        return former if former in self.journal or former in self._in_batches else key
+
+    @cached_property
+    def _endpoint(self) -> str | None:
+        return endpoint(self.config)
+
+    @cached_property
+    def _in_batches(self) -> frozenset[str]:
+        return self._batches().open_keys()
+
+    def _batches(self) -> Batches:
+        return Batches(self.client, self.journal, self.spending, self._author, self.redacted)
 
     def _answers(self, calls: Sequence[Call], what: str, progress: Progress) -> list[Annotation]:
         known = {call.key for call in calls if call.key in self.journal}
-        self.spending.earlier_usd += sum(self.spending.cost_of(self.journal.get(key) or {}) for key in known)
+        self._count_earlier({call.key for call in calls})
         missing = list({call.key: call for call in calls if call.key not in known}.values())
         failed = self._ask(missing, len(known), what, progress)
         records = [self.journal.get(call.key) or failed[call.key] for call in calls]
         return [as_annotation(record, str(record["key"]) in known) for record in records]
+
+    def _count_earlier(self, keys: set[str]) -> None:
+        """Book what earlier runs paid for these questions, answered or lost."""
+        new = keys - self.spending.purse.counted
+        self.spending.purse.counted |= new
+        answered = [self.journal.get(key) or {} for key in new if key in self.journal]
+        self._warn_of_others(answered)
+        for record in (*answered, *Lost(self.journal.path).of(new)):
+            self.spending.add_earlier(record)
 
     def _ask(self, calls: Sequence[Call], known: int, what: str, progress: Progress) -> dict[str, dict[str, Any]]:
         """Get what is missing into the journal; returns the records of what failed."""
@@ -146,7 +188,7 @@ class OpenAIAnnotator:
         report(0)
         if not calls:
             return {}
-        batches = Batches(self.client, self.journal, self.spending, self._author, self.redacted)
+        batches = self._batches()
         if self.config.batch:
             failed = batches.run(self.config.batch, calls)
             return {call.key: _advised(call, failed[call.key]) for call in calls if call.key in failed}
@@ -155,9 +197,18 @@ class OpenAIAnnotator:
         asking.ask(calls, report)
         return asking.failed
 
+    def _warn_of_others(self, answered: Sequence[dict[str, Any]]) -> None:
+        here = self._endpoint or DEFAULT_ENDPOINT
+        others = [where for record in answered if (where := record.get("endpoint", here)) != here]
+        if others:
+            logger.warning(
+                "%s: %d answers of %s came from %s, not from %s; if that is another model, give other --runs",
+                *(self.journal.path, len(others), self.model, others[0], here),
+            )
+
     @property
     def _author(self) -> dict[str, str]:
-        return {"annotator": self.name, "model": self.model}
+        return {"annotator": self.name, "model": self.model, "endpoint": self._endpoint or DEFAULT_ENDPOINT}
 
 
 def _advised(call: Call, failed: dict[str, Any]) -> dict[str, Any]:

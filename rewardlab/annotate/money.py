@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ BYTES_PER_TOKEN = 3
 MESSAGE_TOKENS = 8
 """What a chat format adds around one message, rounded up."""
 
+_TOKENS = ("prompt_tokens", "response_tokens")
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
@@ -45,27 +46,62 @@ class BudgetError(AnnotationError):
     """The next request might cost more than what is left of the budget."""
 
 
+class Purse:
+    """What one command spends: all its annotators together, and what was paid before for what it builds on.
+
+    Attributes:
+        counted: Keys of the requests that are accounted for; a question of two stages is paid once.
+    """
+
+    def __init__(self) -> None:
+        self.counted: set[str] = set()
+        self._ledgers: list[Spending] = []
+        self._before: dict[str, float] = {}
+
+    @property
+    def committed_usd(self) -> float:
+        """All that is spent, may have been charged, or is under way."""
+        return sum(self._before.values()) + sum(ledger.committed_usd for ledger in self._ledgers)
+
+    def take(self, ledger: Spending) -> None:
+        """Pay for one more annotator."""
+        self._ledgers.append(ledger)
+
+    def remember(self, stage: str, spent: Mapping[str, Any] | None) -> None:
+        """Count a stage that an earlier command finished.
+
+        Args:
+            stage: Its fingerprint; a stage counts once.
+            spent: What its annotator said of it (:meth:`Spending.to_json`); empty where it was free.
+        """
+        known = [(spent or {}).get(name) for name in ("cost_usd", "earlier_usd", "at_risk_usd")]
+        self._before[stage] = sum(usd for usd in known if isinstance(usd, int | float))
+
+
 @dataclass(slots=True)
 class Spending:
     """What one annotator has spent, and what it may still spend.
 
     Before each request its highest possible cost is set aside; afterwards it is settled with what the endpoint
-    counted. A request whose answer was lost on the way may have been charged and stays set aside.
+    counted, or by an estimate where it counted nothing. A request whose answer was lost on the way may have been
+    charged and stays set aside.
 
     Attributes:
         price: None when it is unknown; costs are then unknown too.
-        budget_usd: Most that may be spent, with what earlier runs paid for the answers used here.
-        earlier_usd: That part.
-        cost_usd: Charged in this run, by the endpoint's own token counts.
-        at_risk_usd: Set aside for lost answers.
+        budget_usd: Most that may be spent by the whole command, with what earlier ones paid for the answers used here.
+        purse: What that is compared with.
+        earlier_usd: What earlier runs paid for the questions of this one.
+        cost_usd: Charged in this run.
+        at_risk_usd: Set aside for lost answers, those of earlier runs included.
         reserved_usd: Set aside for requests under way.
         under_way: How many those are.
         requests: HTTP requests sent in this run.
-        prompt_tokens, response_tokens: Counted by the endpoint in this run.
+        prompt_tokens, response_tokens: Charged in this run.
     """
 
     price: Price | None
     budget_usd: float | None = None
+    purse: Purse = field(default_factory=Purse)
     earlier_usd: float = 0.0
     cost_usd: float = 0.0
     at_risk_usd: float = 0.0
@@ -74,6 +110,9 @@ class Spending:
     requests: int = 0
     prompt_tokens: int = 0
     response_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.purse.take(self)
 
     @property
     def committed_usd(self) -> float:
@@ -84,19 +123,26 @@ class Spending:
         """Cost of a journal record, USD; 0 when the price or its tokens are unknown."""
         if self.price is None:
             return 0.0
-        tokens = (int(record.get("prompt_tokens") or 0), int(record.get("response_tokens") or 0))
-        return self.price.cost_usd(*tokens, is_batch=bool(record.get("batch")))
+        return self.price.cost_usd(*booked_tokens(record), is_batch=bool(record.get("batch")))
+
+    def add_earlier(self, record: Mapping[str, Any]) -> None:
+        """Count what an earlier run paid, or may have paid, for one of the questions of this one."""
+        if record.get("is_certain", True):
+            self.earlier_usd += self.cost_of(record)
+        else:
+            self.at_risk_usd += self.cost_of(record)
 
     def has_room(self, worst_usd: float) -> bool:
         """True when so much more cannot break the budget."""
-        return self.budget_usd is None or self.committed_usd + worst_usd <= self.budget_usd
+        return self.budget_usd is None or self.purse.committed_usd + worst_usd <= self.budget_usd
 
     def check(self, worst_usd: float) -> None:
         """Raise BudgetError when so much more might break the budget."""
         if not self.has_room(worst_usd):
+            lost = f" (${self.at_risk_usd:.4f} of it for answers that were lost)" if self.at_risk_usd else ""
             raise BudgetError(
-                f"annotate.budget_usd = {self.budget_usd}: ${self.committed_usd:.4f} are spent or set aside, and "
-                f"what comes next may cost ${worst_usd:.4f}"
+                f"annotate.budget_usd = {self.budget_usd}: ${self.purse.committed_usd:.4f} are spent or set "
+                f"aside{lost}, and what comes next may cost ${worst_usd:.4f}"
             )
 
     def reserve(self, worst_usd: float) -> None:
@@ -146,9 +192,32 @@ class Spending:
         }
 
 
-def new_spending(model: str, budget_usd: float | None, file: Path | None) -> Spending:
+def estimated(record: Mapping[str, Any], prompt_tokens: int, response_tokens: int) -> dict[str, Any]:
+    """The record, with ``estimated`` tokens where the endpoint counted none.
+
+    >>> estimated({"prompt_tokens": 7, "response_tokens": None}, 9, 160)["estimated"]
+    {'response_tokens': 160}
+    """
+    told = {"prompt_tokens": prompt_tokens, "response_tokens": response_tokens}
+    missing = {name: tokens for name, tokens in told.items() if record.get(name) is None}
+    return {**record, "estimated": missing} if missing else dict(record)
+
+
+def booked_tokens(record: Mapping[str, Any]) -> tuple[int, int]:
+    """Tokens of prompt and response that a record is charged for: counted, else estimated, else 0."""
+    filled = {**(record.get("estimated") or {}), **{name: record[name] for name in _TOKENS if record.get(name)}}
+    prompt, response = (int(filled.get(name, 0)) for name in _TOKENS)
+    return prompt, response
+
+
+def new_spending(model: str, budget_usd: float | None, file: Path | None, purse: Purse | None = None) -> Spending:
     """An empty ledger.
 
+    Args:
+        model: Whose price counts.
+        budget_usd: Most that the command may spend; None is no limit.
+        file: The user's prices.
+        purse: The command's; None is one of its own.
     Raises:
         ConfigError: A budget without a known price, or a price file that cannot be read.
     """
@@ -158,7 +227,7 @@ def new_spending(model: str, budget_usd: float | None, file: Path | None) -> Spe
             f"annotate.budget_usd: the price of {model!r} is unknown; give --prices FILE with "
             f'["{model}"] prompt = ..., response = ... (USD per million tokens)'
         )
-    return Spending(price, budget_usd)
+    return Spending(price, budget_usd, purse or Purse())
 
 
 def price_of(model: str, file: Path | None = None) -> Price | None:

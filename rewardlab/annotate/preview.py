@@ -83,6 +83,13 @@ def preview_unknown_judgements(
     return _preview(annotator, calls, 2 * config.new_tokens)
 
 
+def total_text(previews: Sequence[Preview], budget_usd: float | None) -> str:
+    """What several stages of one command will ask, in a line; the budget is that of all."""
+    costs = [preview.cost_usd for preview in previews if preview.cost_usd is not None]
+    cost = _dollars(sum(costs), budget_usd) if len(costs) == len(previews) else "cost unknown"
+    return f"{sum(preview.requests for preview in previews)} requests, {cost}"
+
+
 def _hosted(config: RunConfig, tasks: Sequence[str], journal_root: Path) -> OpenAIAnnotator | None:
     # what was written for these rows decides between free annotators alone
     if choose_annotator(config.annotate, config.model, tasks, written=tasks, may_lack_key=True).name != "openai":
@@ -116,5 +123,8 @@ def _cost_usd(annotator: OpenAIAnnotator, prompt_tokens: int, response_tokens: i
 def _cost_text(annotator: OpenAIAnnotator, cost_usd: float | None) -> str:
     if cost_usd is None:
         return f"cost unknown (no price for {annotator.model}; give --prices FILE)"
-    budget = annotator.spending.budget_usd
-    return f"${cost_usd:.4f}" + ("" if budget is None else f" of a budget of ${budget:g}")
+    return _dollars(cost_usd, annotator.spending.budget_usd)
+
+
+def _dollars(cost_usd: float, budget_usd: float | None) -> str:
+    return f"${cost_usd:.4f}" + ("" if budget_usd is None else f" of a budget of ${budget_usd:g}")

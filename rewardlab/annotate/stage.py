@@ -19,6 +19,7 @@ from rewardlab.annotate.bundled import written_tasks, written_wrong_label
 from rewardlab.annotate.choose import build_annotator, choose_annotator
 from rewardlab.annotate.completion import check_failed
 from rewardlab.annotate.filter import checked, filter_report
+from rewardlab.annotate.money import Purse
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.config import RunConfig
@@ -59,6 +60,7 @@ def run_annotate(
     splits: Mapping[str, Splits],
     journal_root: Path,
     progress: Progress = silent,
+    purse: Purse | None = None,
 ) -> dict[str, Any]:
     """Write the rationales of all tasks.
 
@@ -68,6 +70,7 @@ def run_annotate(
         splits: Task name -> its rows.
         journal_root: Folder of the journals, shared by all runs.
         progress: Told how far the requests are.
+        purse: What the command spends; None is what this stage spends.
     Returns:
         The manifest.
     Raises:
@@ -77,7 +80,7 @@ def run_annotate(
     choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
     logger.info("annotator %s: %s", choice.name, choice.reason)
     weighed = {name: split.labelled for name, split in splits.items()}
-    annotator = build_annotator(choice.name, config, journal_root, weighed)
+    annotator = build_annotator(choice.name, config, journal_root, weighed, purse)
     wrong = written_wrong_label if choice.name == "bundled" else None
     asked = [item for name, split in splits.items() for item in assignments(name, split, config, wrong)]
     answers = _answers(annotator, asked, config.annotate.filter_threshold, progress)

@@ -13,7 +13,9 @@ from rewardlab.cli.running import run_goal
 
 Limit = Annotated[int | None, typer.Option(help="Most rows a task.")]
 BaseURL = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint; default: $OPENAI_BASE_URL.")]
-BudgetUSD = Annotated[float | None, typer.Option(help="Most that the answers may cost; checked before each request.")]
+BudgetUSD = Annotated[
+    float | None, typer.Option(help="Most that the command's answers may cost in all; checked before each request.")
+]
 Prices = Annotated[Path | None, typer.Option(help="TOML file of prices, USD per million tokens.")]
 MaxFailed = Annotated[float | None, typer.Option(help="Share of failed requests above which the command fails.")]
 BatchAction = Annotated[

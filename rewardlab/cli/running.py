@@ -82,13 +82,17 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
     Raises:
         RunFolderError: The goal's folder holds something else, so that the plan could not be run.
     """
+    from rewardlab.annotate.preview import total_text
     from rewardlab.pipeline.runner import plan_rows
 
     rows = plan_rows(make_runner(request.root).plan(goal), fresh=request.is_fresh)
     for number, row in enumerate(rows, 1):
         typer.echo(f"{number}. [{row['state']}] {row['title']}\n   {row['folder']}")
-        for line in row["preview"].splitlines():
+        for line in row["preview"].text.splitlines() if row["preview"] else ():
             typer.echo(f"   {line}")
+    asked = [row["preview"] for row in rows if row["preview"]]
+    if len(asked) > 1:
+        typer.echo(f"\nin all: {total_text(asked, config.annotate.budget_usd)}")
     typer.echo("\nresolved configuration:")
     typer.echo(config.model_dump_json(indent=2))
 

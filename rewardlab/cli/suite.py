@@ -16,6 +16,7 @@ from rewardlab.cli.options import RUNS
 from rewardlab.errors import InputError
 
 if TYPE_CHECKING:
+    from rewardlab.pipeline.runner import Runner
     from rewardlab.suites.board import Board
 
 app = typer.Typer(help="Run a suite of methods, tasks, models and seeds.", no_args_is_help=True)
@@ -48,6 +49,7 @@ def run(
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
 ) -> None:
     """Show the plan, run what is missing, print the table, write the report; exit code 1 if a cell or judge failed."""
+    from rewardlab.cli.running import make_runner
     from rewardlab.cli.suite_plan import (
         print_cells,
         print_missing_key,
@@ -76,11 +78,12 @@ def run(
         print_missing_key(todo)
         return
     board = Board(todo, runs)
-    _build(board, runs, worker_command(file, runs, source, sys.argv[1:]), jobs)
+    runner = make_runner(runs)
+    _build(board, runner, worker_command(file, runs, source, sys.argv[1:]), jobs)
     problems = 0
     if report:
         place = out or runs / report_name(suite.name, filter or [])
-        problems = print_suite(suite, board, runs, place, report_command(file, filter or [], source))
+        problems = print_suite(suite, board, runs, place, report_command(file, filter or [], source), runner.purse)
     if board.failures():
         print_failures(board)
     if problems or board.failures():
@@ -106,11 +109,13 @@ def report_command(file: Path, filters: Sequence[str], source: str | None) -> st
     return shlex.join(["rewardlab", "suite", "run", file.as_posix(), *given])
 
 
-def _build(board: Board, runs: Path, worker: list[str], jobs: int) -> None:
-    from rewardlab.cli.running import make_runner, say
+def _build(board: Board, runner: Runner, worker: list[str], jobs: int) -> None:
+    from rewardlab.cli.running import say
     from rewardlab.suites.run import build_here, build_in_workers
 
     if jobs == 1:
-        build_here(board, make_runner(runs), say)
+        build_here(board, runner, say)
     else:
         build_in_workers(board, jobs, worker, say)
+        for stage in board.done():
+            runner.count(stage)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from rewardlab.annotate.money import Purse
 from rewardlab.cli.compare import ConventionChoice, compare
 from rewardlab.reports.card_sections import card_tables
 from rewardlab.reports.cards import load_cards
@@ -22,7 +23,7 @@ from rewardlab.suites.plan import KINDS
 from rewardlab.suites.record import choices, write_record
 
 
-def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str) -> int:
+def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str, purse: Purse | None = None) -> int:
     """Print the time of each stage and the table of the finished cells; write record and report into ``out``.
 
     Args:
@@ -31,6 +32,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str)
         root: Where run folders live.
         out: Folder of the report; outside ``root`` it gets copies of what is small in the runs that it links to.
         command: What makes the report; printed under it.
+        purse: What the suite spends, which pays for what has to be judged; None is what the judge spends.
     Returns:
         How many comparisons could not be judged.
     """
@@ -46,7 +48,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str)
         return 0
     if folders:
         compare(folders, convention=ConventionChoice(suite.convention))
-    unjudged = judge_claims(suite.claim, done, root)
+    unjudged = judge_claims(suite.claim, done, root, purse)
     if cards:
         typer.echo(card_tables(load_cards(cards)))
     page = write_report(
@@ -85,9 +87,11 @@ def _facts(suite: Suite, done: Sequence[Cell]) -> SuiteFacts:
     return SuiteFacts(suite.name, suite.title, suite.budget, suite.claim, models, sorted(seeds))
 
 
-def judge_claims(claims: Sequence[Claim], done: Sequence[Cell], root: Path) -> list[tuple[str, str]]:
+def judge_claims(
+    claims: Sequence[Claim], done: Sequence[Cell], root: Path, purse: Purse | None = None
+) -> list[tuple[str, str]]:
     """Have the answers judged that a claim compares by a judge; returns what could not be judged, and why."""
-    heard = [(each.title, hear(each, root)) for each in hearings(claims, done)]
+    heard = [(each.title, hear(each, root, purse)) for each in hearings(claims, done)]
     problems = [(title, why) for title, why in heard if why is not None]
     for title, why in problems:
         typer.echo(f"{title}: {why}", err=True)

@@ -20,6 +20,7 @@ from rewardlab.tasks.sources import Splits
 
 if TYPE_CHECKING:
     from rewardlab.annotate.choose import AnnotatorName
+    from rewardlab.annotate.money import Purse
     from rewardlab.annotate.preview import Preview
 
 
@@ -44,6 +45,7 @@ def judge_runs(
     progress: Progress = silent,
     *,
     both_orders: bool = True,
+    purse: Purse | None = None,
 ) -> Judged:
     """Judge the answers of two evaluations side by side and store the verdicts below ``root``.
 
@@ -56,6 +58,7 @@ def judge_runs(
         say: Takes the line that says who judges.
         progress: Told how far the requests are.
         both_orders: Ask twice about each item, and take verdicts that differ for a tie; else in a drawn order.
+        purse: What the command spends; None is what this judge spends.
     Raises:
         InputError: They share no item, or the data no longer have those they share.
         AnnotationError: Too many requests failed; nothing is stored but the answers there are.
@@ -67,7 +70,7 @@ def judge_runs(
     splits = Pipeline(config, root).splits
     contests, name = _court(a, b, config, splits, decoding, limit, say, both_orders)
     rows = {task: split.labelled for task, split in splits.items()}
-    asked = build_annotator(name, config, root / "annotations", rows)
+    asked = build_annotator(name, config, root / "annotations", rows, purse)
     verdicts = judge_contests(asked, contests, progress, both_orders=both_orders)
     check_failed([(verdict.reason, verdict.detail) for verdict in verdicts], config.annotate.max_failed)
     folder = _folder(a.path, b.path, config, root, decoding, name, limit, both_orders)

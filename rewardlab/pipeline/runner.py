@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab import processes
+from rewardlab.annotate.money import Purse
 from rewardlab.errors import RunFolderError
 from rewardlab.pipeline.alone import alone
 from rewardlab.pipeline.attempts import Taken, attempt
@@ -33,6 +34,8 @@ class Runner:
         make_recorder: Makes a recorder for a stage's title; None records in the run folder alone.
         report: Progress of stages that do not train.
         track: Makes a further recorder for a stage's run folder; None makes none.
+    Attributes:
+        purse: What the command spends on annotators.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Runner:
         self._make_recorder = make_recorder
         self._report = report or (lambda what, done, total: None)
         self._track = track
+        self.purse = Purse()
 
     def plan(self, goal: Stage) -> list[tuple[Stage, RunFolder]]:
         """All stages behind ``goal`` with their folders, inputs first."""
@@ -72,9 +76,14 @@ class Runner:
             head = f"[{number}/{len(plan)}] {stage.title}"
             if processes.gather(folder.is_done)[0]:
                 self._say(f"{head}: done before, {folder.path}")
+                self.count(stage)
             else:
                 self.build(stage, head)
         return plan[-1][1]
+
+    def count(self, stage: Stage) -> None:
+        """Count what a finished stage cost towards the budget of the command that builds on it."""
+        self.purse.remember(stage.fingerprint, stage.folder(self.root).result().get("spent"))
 
     def build(self, stage: Stage, head: str) -> None:
         """Build one stage whose inputs are finished; a command that is at it already is waited for.
@@ -92,6 +101,7 @@ class Runner:
             processes.wait()
             if processes.gather(folder.is_done)[0]:
                 self._say(f"{head}: done by another command, {folder.path}")
+                self.count(stage)
             else:
                 self._build(stage, folder, head)
 
@@ -100,7 +110,7 @@ class Runner:
         recorder = self._recorder(stage, folder)
         with attempt(folder) as taken:
             together = stage.kind in TOGETHER or processes.is_main()
-            result = stage.run(Work(folder, inputs, recorder, self._report)) if together else {}
+            result = stage.run(Work(folder, inputs, recorder, self._report, self.purse)) if together else {}
         folder.finish({**result, **_times(stage, taken)})
         processes.wait()
         self._say(f"{head}: {taken.seconds:.1f} s, {folder.path}")
@@ -150,5 +160,5 @@ def plan_rows(plan: list[tuple[Stage, RunFolder]], *, fresh: bool = False) -> li
         is_done = folder.is_done and not (fresh and folder is goal)
         row = {"stage": stage.kind, "title": stage.title, "state": "done" if is_done else "to run"}
         preview = None if is_done else stage.preview()
-        rows.append({**row, "folder": str(folder.path), "preview": preview.text if preview else ""})
+        rows.append({**row, "folder": str(folder.path), "preview": preview})
     return rows

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rewardlab.annotate.money import Purse
 from rewardlab.config import fingerprint
 from rewardlab.pipeline.rows import UNREAD
 from rewardlab.runs import RunFolder
@@ -48,12 +49,14 @@ class Work:
         inputs: Folders of the finished stages it asked for, by name.
         recorder: Where training sends its numbers.
         report: Called with (what, done, total) by stages that do not train.
+        purse: What the command spends on annotators; each of them keeps the budget of all.
     """
 
     folder: RunFolder
     inputs: Mapping[str, Path]
     recorder: Recorder
     report: Callable[[str, int, int], None]
+    purse: Purse = field(default_factory=Purse)
 
 
 def asks_nothing() -> Preview | None:

@@ -49,6 +49,14 @@ class Board:
                 return Task(stage, f"[{number}/{len(self._stages)}] {stage.title}{seed}")
         return None
 
+    def done(self) -> list[Stage]:
+        """The stages that are finished."""
+        return [stage for name, stage in self._stages.items() if name in self._done]
+
+    def missing(self) -> list[Stage]:
+        """The stages that are not, as far as they are known."""
+        return [stage for name, stage in self._stages.items() if name not in self._done]
+
     def finish(self, stage: Stage, error: str | None) -> None:
         """A taken stage is built, or failed with this line."""
         self._taken.discard(stage.fingerprint)

@@ -18,6 +18,7 @@ from rewardlab.reports.collect import load_eval
 from rewardlab.suites.cells import Cell
 
 if TYPE_CHECKING:
+    from rewardlab.annotate.money import Purse
     from rewardlab.annotate.preview import Preview
 
 KIND = "judge"
@@ -74,9 +75,13 @@ def hearings(claims: Sequence[Claim], todo: Sequence[Cell]) -> list[Hearing]:
     return [each for each in found.values() if has_judge(each.cell.config)]
 
 
-def hear(hearing: Hearing, root: Path) -> str | None:
+def hear(hearing: Hearing, root: Path, purse: Purse | None = None) -> str | None:
     """Judge all evaluations of the one with those of the other that have the same items.
 
+    Args:
+        hearing: The two cells.
+        root: Where run folders live.
+        purse: What the command spends, which pays for a hosted judge; None is what each judgement spends.
     Returns:
         None, or why none of them could be judged.
     """
@@ -84,7 +89,7 @@ def hear(hearing: Hearing, root: Path) -> str | None:
     for a, b in sides:
         paths = [stage.folder(root).path for stage in (a, b)]
         try:
-            judge_runs(load_eval(paths[0]), load_eval(paths[1]), _config(a), root, hearing.decoding)
+            judge_runs(load_eval(paths[0]), load_eval(paths[1]), _config(a), root, hearing.decoding, purse=purse)
         except RewardlabError as error:
             problems.append(" ".join(str(error).splitlines()))
     return problems[0] if problems and len(problems) == len(sides) else None

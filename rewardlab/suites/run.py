@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Self
 
-from rewardlab.errors import RewardlabError
+from rewardlab.errors import InputError, RewardlabError
 from rewardlab.pipeline.runner import Runner, Say
 from rewardlab.pipeline.stage import Stage
 from rewardlab.suites.board import Board, Task
@@ -30,6 +30,8 @@ GRACE_S = 20.0
 
 def build_here(board: Board, runner: Runner, say: Say = logger.info) -> None:
     """Build all that can be built, one stage after the other; ``say`` is told of failures."""
+    for stage in board.done():
+        runner.count(stage)
     while (task := board.take()) is not None:
         _finish(board, task, attempt(runner, task.stage, task.head), say)
 
@@ -54,7 +56,10 @@ def build_in_workers(board: Board, jobs: int, command: Sequence[str], say: Say =
         jobs: How many stages are built side by side.
         command: Starts one process.
         say: Told of failures.
+    Raises:
+        InputError: A hosted annotator has a budget, which only one process can keep.
     """
+    _check_no_budget(board)
     running: dict[Future[str | None], Task] = {}
     with ThreadPoolExecutor(jobs) as pool, _sigterm_as_interrupt(), Crew(jobs, command) as crew:
         while True:
@@ -64,6 +69,16 @@ def build_in_workers(board: Board, jobs: int, command: Sequence[str], say: Say =
                 return
             for future in wait(running, POLL_S, FIRST_COMPLETED).done:
                 _finish(board, running.pop(future), future.result(), say)
+
+
+def _check_no_budget(board: Board) -> None:
+    """Each process would spend the budget."""
+    for stage in board.missing():
+        if stage.config.get("annotate", {}).get("budget_usd") is not None and stage.preview() is not None:
+            raise InputError(
+                f"annotate.budget_usd is kept by one process, and {stage.title} would be asked for in one of several; "
+                "run the suite with --jobs 1, or its annotations first and the suite without a budget"
+            )
 
 
 def _finish(board: Board, task: Task, error: str | None, say: Say) -> None:

@@ -18,8 +18,8 @@ Typed = Callable[..., tuple[int, str, str]]
 
 
 def folder() -> Path:
-    """The only run folder."""
-    (found,) = Path("runs/annotate").iterdir()
+    """The only run folder, apart from those that ``--fresh`` moved aside."""
+    (found,) = [path for path in Path("runs/annotate").iterdir() if ".before-" not in path.name]
     return found
 
 

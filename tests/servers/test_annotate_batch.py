@@ -37,7 +37,7 @@ class TestBatch:
         written = list(read_jsonl(batch))
         assert annotate("ok", "--fresh")[0] == 0
         assert server.requests == 0
-        assert list(read_jsonl(next(Path("runs/annotate").glob("*[0-9a-f]")) / "rationales.jsonl")) == written
+        assert list(read_jsonl(folder() / "rationales.jsonl")) == written
 
     def test_what_is_in_an_open_batch_is_not_paid_twice(self, annotate: Typed, server: ChatServer) -> None:
         annotate("ok", "--batch", "submit")
@@ -92,6 +92,15 @@ class TestBatch:
         server.batches.finish()
         assert annotate(behaviour, "--batch", "fetch")[0] == 1
         assert outcomes() == {outcome: REQUESTS}
+
+    def test_answers_without_counts_are_booked_by_estimate(self, annotate: Typed, server: ChatServer) -> None:
+        annotate("uncounted", "--batch", "submit", "--limit", "1")
+        server.batches.finish()
+        annotate("uncounted", "--batch", "fetch", "--limit", "1")
+        spent = read_json(folder() / "manifest.json")["spent"]
+        assert spent["response_tokens"] == 4 * 160
+        # half the price of 100 USD a million for the answers; prompts come on top
+        assert 0.032 < spent["cost_usd"] < 0.045
 
     def test_lines_that_nobody_can_read_cost_only_themselves(self, annotate: Typed, server: ChatServer) -> None:
         annotate("ok", "--batch", "submit")

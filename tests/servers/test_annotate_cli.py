@@ -140,6 +140,46 @@ class TestMoney:
         assert 0.01 < server.requests * ANSWER_USD <= 0.03
         assert Path("runs/annotations/openai.jsonl").read_text().count("\n") == server.requests  # all were waited for
 
+    def test_answers_without_counts_are_booked_by_estimate_in_the_next_run_too(self, annotate: Typed) -> None:
+        annotate("uncounted", "--limit", "1")
+        spent = read_json(folder() / "manifest.json")["spent"]
+        assert spent["response_tokens"] == 4 * 160
+        annotate("uncounted", "--limit", "1", "--fresh")
+        again = read_json(folder() / "manifest.json")["spent"]
+        assert (again["requests"], again["earlier_usd"]) == (0, pytest.approx(spent["cost_usd"]))
+        code, _, err = annotate("uncounted", "--limit", "2", "--budget-usd", str(spent["cost_usd"] + 0.001))
+        assert (code, f"${spent['cost_usd']:.4f} are spent" in err) == (1, True)
+
+    @pytest.mark.parametrize(("behaviour", "is_certain"), [("dropped", False), ("empty", True)])
+    def test_money_for_lost_answers_outlives_the_command(
+        self, annotate: Typed, behaviour: str, is_certain: bool
+    ) -> None:
+        annotate(behaviour, "--limit", "1", "--max-failed", "1")
+        spent = read_json(folder() / "manifest.json")["spent"]
+        lost = 8 * ANSWER_USD if is_certain else spent["at_risk_usd"]  # four requests, two attempts each
+        assert lost > 0
+        annotate("ok", "--limit", "1", "--out", "again")
+        again = read_json(Path("again/manifest.json"))["spent"]
+        if is_certain:
+            assert again["earlier_usd"] == pytest.approx(lost)
+        else:
+            assert again["at_risk_usd"] == pytest.approx(lost)
+            assert "of it for answers that were lost" in annotate("ok", "--limit", "2", "--budget-usd", "0.02")[2]
+
+    def test_a_plan_of_two_annotating_stages_has_a_total(
+        self, annotate: Typed, server: ChatServer, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        options = ["--task", "sandbox-sentiment", "--annotator", "openai", "--base-url", server.url("ok")]
+        few = ["--set", "data.labelled=3", "--set", "pairs.held_out=2", "--set", "annotate.model=m"]
+        money = ["--prices", "prices.toml", "--budget-usd", "5", "--dry-run"]
+        assert cli.run(["pair-gen", "--kind", "ranked", *options, *few, *money]) == 0
+        out = capfd.readouterr().out
+        parts = [float(each.split()[0]) for each in out.split("response tokens, $")[1:]]
+        assert len(parts) == 2
+        (total,) = [line for line in out.splitlines() if line.startswith("in all: ")]
+        assert total.endswith(" of a budget of $5")
+        assert float(total.split("$")[1].split()[0]) == pytest.approx(sum(parts), abs=1.1e-4)
+
     def test_a_budget_needs_a_price(self, annotate: Typed) -> None:
         code, _, err = annotate("ok", "--budget-usd", "1", "--set", "annotate.model=unheard-of")
         assert code == 2

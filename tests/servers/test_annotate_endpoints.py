@@ -98,6 +98,22 @@ class TestWhere:
         assert code == 2
         assert f"annotate.base_url: {url!r} is no web address" in err
 
+    @pytest.mark.parametrize(
+        "url", ["http://bob:hunter2@host/v1", "https://host/v1?api-key=hunter2", "http://[hunter2@"]
+    )
+    @pytest.mark.parametrize("way", ["option", "setting", "environment"])
+    def test_a_secret_in_the_address_is_refused_and_nowhere_repeated(
+        self, annotate: Typed, monkeypatch: pytest.MonkeyPatch, url: str, way: str
+    ) -> None:
+        if way == "environment":
+            monkeypatch.setenv("OPENAI_BASE_URL", url)
+        given = {"option": ["--base-url", url], "setting": ["--set", f"annotate.base_url={url}"]}
+        code, out, err = annotate("ok", *given.get(way, ["--base-url", ""]))
+        assert code == 2
+        assert "a user, a password or a query; " in err
+        assert "hunter2" not in out + err
+        assert not Path("runs").exists()
+
     def test_only_hosted_models_have_batches(self, annotate: Typed) -> None:
         code, _, err = annotate("ok", "--batch", "submit", "--annotator", "sandbox")
         assert code == 2

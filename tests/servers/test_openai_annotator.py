@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from rewardlab.annotate.base import RankingRequest, RationaleRequest
+from rewardlab.annotate.base import RankingRequest, RationaleRequest, request_key
 from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal, JournalWriter
 from rewardlab.annotate.judging import JudgeRequest
+from rewardlab.annotate.money import BudgetError, Purse
 from rewardlab.annotate.prompting import rationale_request
 from rewardlab.config import AnnotateConfig, RunConfig
 from rewardlab.errors import AnnotationError, InputError
@@ -205,6 +206,64 @@ def test_other_sampling_settings_are_another_question(server: ChatServer, tmp_pa
     annotator(server, "ok", tmp_path).rationales(requests(1))
     annotator(server, "ok", tmp_path, temperature=0.1).rationales(requests(1))
     assert server.requests == 2
+
+
+def test_another_address_is_the_same_question(
+    server: ChatServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    annotator(server, "ok", tmp_path).rationales(requests(2))
+    with ChatServer() as other:
+        (first, _) = annotator(other, "ok", tmp_path).rationales(requests(2))
+        assert other.requests == 0
+    assert first.from_journal
+    assert f"2 answers of m came from {server.url('ok')}, not from {other.url('ok')}" in caplog.text
+
+
+def former_keys(server: ChatServer, count: int) -> list[str]:
+    """As versions up to 0.1.0 made them: with the address."""
+    prompts = [rationale_request(each.example, each.label) for each in requests(count)]
+    sampling = {"temperature": 0.7, "max_tokens": 160}
+    return [
+        request_key(
+            {
+                "annotator": "openai",
+                "endpoint": server.url("ok"),
+                "model": "m",
+                "messages": [{"role": "user", "content": prompt}],
+                **sampling,
+            }
+        )
+        for prompt in prompts
+    ]
+
+
+def test_answers_under_former_keys_are_found(server: ChatServer, tmp_path: Path) -> None:
+    (key,) = former_keys(server, 1)
+    old = {"annotator": "openai", "model": "m", "text": "Paid long ago.", "finish": "stop"}
+    Journal(tmp_path / "openai.jsonl").append(key, old)
+    first, second = annotator(server, "ok", tmp_path).rationales(requests(2))
+    assert (first.text, first.from_journal, second.from_journal) == ("Paid long ago.", True, False)
+    assert server.requests == 1
+
+
+def test_batches_under_former_keys_are_still_open(server: ChatServer, tmp_path: Path) -> None:
+    Journal(tmp_path / "batches.jsonl").append("batch_1", {"keys": former_keys(server, 2)})
+    with pytest.raises(AnnotationError, match=r"2 of these requests are in batches that were not fetched \(batch_1\)"):
+        annotator(server, "ok", tmp_path).rationales(requests(3))
+
+
+def test_rationales_and_rankings_keep_one_budget(server: ChatServer, tmp_path: Path) -> None:
+    """A ranking alone would fit, at its highest cost of 640 tokens; after the rationales it does not."""
+    (tmp_path / "prices.toml").write_text('["m"]\nprompt = 0\nresponse = 100\n')
+    money = {"budget_usd": 0.066, "prices": tmp_path / "prices.toml", "concurrency": 1}
+    purse, journal = Purse(), Journal(tmp_path / "openai.jsonl")
+    config = AnnotateConfig(model="m", base_url=server.url("ok"), **{**QUICK, **money})
+    OpenAIAnnotator(config, journal, purse).rationales(requests(6))  # 6 x 5 tokens: 0.003 USD
+    ranked = [RankingRequest(requests(1)[0].example, ("a", "b"))]
+    with pytest.raises(BudgetError, match=r"\$0.0030 are spent .* may cost \$0.0640"):
+        OpenAIAnnotator(config, journal, purse).rank_many(ranked)
+    assert server.requests == 6
+    OpenAIAnnotator(config.model_copy(update={"budget_usd": 0.07}), journal, purse).rank_many(ranked)
 
 
 def test_failures_are_asked_again_by_the_next_run(server: ChatServer, tmp_path: Path) -> None:

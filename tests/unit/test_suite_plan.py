@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rewardlab.annotate.money import Purse
 from rewardlab.cli import main as cli
 from rewardlab.cli import suite_report
 from rewardlab.config import RunConfig
@@ -151,18 +152,20 @@ class TestJudge:
     def test_what_cannot_be_judged_is_told_and_returned(
         self, todo: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def fails(*given: Any) -> None:
+        def fails(*given: Any, purse: Purse | None) -> None:
+            assert purse is shared
             raise AnnotationError("the endpoint\nis gone")
 
         monkeypatch.setattr("rewardlab.suites.judging.load_eval", lambda path: path)
         monkeypatch.setattr("rewardlab.suites.judging.judge_runs", fails)
-        (first, _) = suite_report.judge_claims([JUDGED], todo, tmp_path)
+        shared = Purse()
+        (first, _) = suite_report.judge_claims([JUDGED], todo, tmp_path, shared)
         title = "PPO, sandbox-sentiment, sandbox-tiny, seed 0 and SFT before a judge"
         assert first == (title, "the endpoint is gone")
         assert f"{title}: the endpoint is gone" in capsys.readouterr().err
         (section,) = suite_sections([], [], [first])
         assert section.title == "Missing verdicts"
-        monkeypatch.setattr("rewardlab.suites.judging.judge_runs", lambda *given: None)
+        monkeypatch.setattr("rewardlab.suites.judging.judge_runs", lambda *given, **more: None)
         assert suite_report.judge_claims([JUDGED], todo, tmp_path) == []
 
     def test_one_pair_of_evaluations_with_shared_items_is_enough(
@@ -170,7 +173,7 @@ class TestJudge:
     ) -> None:
         """Single-task PPO has an evaluation a task; that of another task shares nothing with its rival's."""
 
-        def judge(a: Path, *given: Any) -> None:
+        def judge(a: Path, *given: Any, **more: Any) -> None:
             if a != todo[0].goals[0].folder(tmp_path).path:
                 raise AnnotationError("no shared item")
 

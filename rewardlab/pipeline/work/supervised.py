@@ -19,7 +19,7 @@ def annotate(job: Work, config: RunConfig, splits: Mapping[str, Splits], journal
     """Stage ``annotate``."""
     from rewardlab.annotate.stage import run_annotate
 
-    return run_annotate(job.folder, config, splits, journals, job.report)
+    return run_annotate(job.folder, config, splits, journals, job.report, job.purse)
 
 
 def preview_rationales(config: RunConfig, splits: Mapping[str, Splits], journals: Path) -> Preview | None:
