@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from rewardlab.runs import read_json
 from rewardlab.training.rm_evaluation import POLICY_SAMPLED, policy_pairs
 from rewardlab.training.stored_samples import read_samples
 from rewardlab.types import Pair
+
+logger = logging.getLogger(__name__)
 
 LABEL_SENSITIVE, RANKED, RATIONALE_SENSITIVE = "held_out_label", "held_out_ranked", "held_out_rationale"
 
@@ -68,6 +71,9 @@ def pair_sets(folders: Iterable[Path], model: Path) -> list[PairSet]:
         POLICY_SAMPLED: policy_pairs(read_samples(model)),
     }
     sets = [_set(name, list(dict.fromkeys(pairs)), training, trained) for name, pairs in named.items()]
+    for found in sets:
+        if found.trained_prompts and not found.pairs:
+            logger.warning("%s: trained on the prompts of all %d pairs of %s", model, found.trained_prompts, found.name)
     return [found for found in sets if found.pairs]
 
 

@@ -166,6 +166,8 @@ class TestSets:
         caplog.clear()
         (known, _) = pair_sets([folder], moved)
         assert (known.trained_prompts, caplog.text) == (32, "")
+        assert [each.name for each in pair_sets([folder_of(tmp_path / "own", [], PAIRS)], moved)] == ["policy_sampled"]
+        assert "trained on the prompts of all 32 pairs of held_out_label" in caplog.text
 
     def test_without_the_pairs_beside_it_folders_must_be_named(self, runs: Path, tmp_path: Path) -> None:
         write_json(tmp_path / "rm" / "x" / "config.json", {"identity": {"inputs": {"pairs": "ff"}}})
