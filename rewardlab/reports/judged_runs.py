@@ -7,7 +7,7 @@ settings, most items of a column) between the same two methods; one of two seeds
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +16,9 @@ import numpy as np
 
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.evaluation.judge import Contest, Verdict
-from rewardlab.reports.blocks import Block, Table, Text
-from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
-from rewardlab.reports.collect import EvalRun, MethodKey
-from rewardlab.reports.differences import points, points_interval
-from rewardlab.reports.render import Cell, Grid, Heading, Source, interval_text
-from rewardlab.reports.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws, within
-from rewardlab.reports.table import ComparisonTable, Row, shown_value
+from rewardlab.reports.collect import EvalRun
+from rewardlab.reports.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
+from rewardlab.reports.table import Row
 from rewardlab.runs import RunFolder, read_json, read_jsonl, write_jsonl
 
 logger = logging.getLogger(__name__)
@@ -36,12 +32,6 @@ VERDICTS_FILE = "verdicts.jsonl"
 OTHER_SIDE: Mapping[Side, Side] = {"a": "b", "tie": "tie", "b": "a"}
 NET: Mapping[str, float] = {"a": 1.0, "tie": 0.0, "b": -1.0}
 """Worth of a verdict in wins minus losses, from the side called a."""
-PARTS: Mapping[str, tuple[Mapping[str, float], int]] = {
-    "win": ({"a": 1.0, "tie": 0.0, "b": 0.0}, 0),
-    "tie": ({"a": 0.0, "tie": 1.0, "b": 0.0}, OTHER),
-    "lose": ({"a": 0.0, "tie": 0.0, "b": 1.0}, 1),
-}
-"""Part of a bar -> worth of a verdict in it, and its colour."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,13 +113,18 @@ def of_one_judge(runs: Sequence[JudgedRun]) -> list[JudgedRun]:
     by_judge: dict[str, list[JudgedRun]] = {}
     for run in runs:
         by_judge.setdefault(run.judge, []).append(run)
-    seen = {judge: (len({run.seed for run in each}), _judged_items(each)) for judge, each in by_judge.items()}
+    seen = {judge: (len({run.seed for run in each}), judged_items(each)) for judge, each in by_judge.items()}
     first, *others = sorted(seen, key=lambda judge: seen[judge], reverse=True)
     if others and seen[others[0]] == seen[first]:
         raise InputError(f"{first} and {others[0]} judged as many seeds and items; keep the folders of one judge")
     for judge in others:
         logger.warning("left out of the verdicts of %s: %s by %s", first, by_judge[judge][0].path, judge)
     return by_judge[first]
+
+
+def judged_items(runs: Sequence[JudgedRun]) -> int:
+    """How many verdicts there are."""
+    return sum(verdict.winner is not None for run in runs for verdict in run.verdicts)
 
 
 def store_verdicts(
@@ -159,96 +154,6 @@ def load_judged(runs: Iterable[EvalRun]) -> list[JudgedRun]:
     return [found for folder in folders if (found := _loaded(folder, known)) is not None]
 
 
-def judged_blocks(found: Sequence[JudgedRun], table: ComparisonTable) -> list[Block]:
-    """Win, tie and lose of each two methods, over seeds: bars (RLLR figure 4) and a table."""
-    contests = list(_contests(found, table))
-    rivals = dict.fromkeys(contest.against for contest in contests)
-    panels = [
-        Panel(f"against {rival}", bars, "share of items, %; right: win minus lose")
-        for rival in rivals
-        if (bars := [_bar(contest) for contest in contests if contest.against == rival])
-    ]
-    picture = Picture("judged", "Wins, ties and losses before a judge", panels, _legend())
-    headings = [Heading(title, is_number=title not in TEXTS) for title in TITLES]
-    note = (
-        "Both orders are asked, unless the judge is said to have seen one order; an item whose two verdicts differ is "
-        "a tie. Shares times 100 with 95 % intervals; of several columns, the mean of their shares."
-    )
-    return [picture, Table(Grid(headings, [_line(contest) for contest in contests])), Text(note)]
-
-
-TEXTS = ("method", "against", "decoding", "judge")
-TITLES = ("method", "against", "decoding", "win", "tie", "lose", "win minus lose", "items", "seeds", "judge")
-
-
-@dataclass(frozen=True, slots=True)
-class _Contest:
-    """All comparisons of two methods by one judge.
-
-    Attributes:
-        a, b: The methods' names in the table.
-        sizes: Part of a bar, and ``net`` -> its share.
-    """
-
-    a: str
-    b: str
-    decoding: str
-    judge: str
-    runs: Sequence[JudgedRun]
-    sizes: Mapping[str, Estimate]
-
-    @property
-    def against(self) -> str:
-        """What its panel is called."""
-        return f"{self.b}, {self.decoding} decoding, judged by {self.judge}"
-
-
-def _worths() -> list[tuple[str, Mapping[str, float]]]:
-    return [(name, worth) for name, (worth, _) in PARTS.items()]
-
-
-def _legend() -> list[tuple[str, int]]:
-    return [(name, colour) for name, (_, colour) in PARTS.items()]
-
-
-def _bar(contest: _Contest) -> Bar:
-    parts = [(contest.sizes[name].value, colour) for name, (_, colour) in PARTS.items()]
-    return Bar(contest.a, parts, points(contest.sizes["net"].value), sources=_sources(contest.runs))
-
-
-def _line(contest: _Contest) -> list[Cell]:
-    net, runs = contest.sizes["net"], contest.runs
-    return [
-        *map(Cell, (contest.a, contest.b, contest.decoding)),
-        *(_share_cell(contest.sizes[name], runs) for name in PARTS),
-        Cell(points(net.value), points_interval(net), sources=_sources(runs)),
-        Cell(str(_judged_items(runs))),
-        Cell(str(net.seeds)),
-        Cell(contest.judge),
-    ]
-
-
-def _share_cell(found: Estimate, runs: Sequence[JudgedRun]) -> Cell:
-    return Cell(shown_value(found.value), interval_text(within(found)), sources=_sources(runs))
-
-
-def _contests(found: Sequence[JudgedRun], table: ComparisonTable) -> Iterator[_Contest]:
-    """The comparisons of each two methods by each judge; those without a number are named in the log and left out."""
-    names = {row.key: row.name for row in table.rows}
-    grouped: dict[tuple[MethodKey, MethodKey, str, str], list[JudgedRun]] = {}
-    for run in found:
-        grouped.setdefault((run.a.key, run.b.key, run.decoding, run.judge), []).append(run)
-    for (a, b, decoding, judge), runs in grouped.items():
-        judged = list(dict.fromkeys(column for run in runs for column in run.columns))
-        columns = [column for column in judged if column in table.averaged] or judged
-        try:
-            sizes = {name: judged_estimate(runs, worth, columns) for name, worth in (*_worths(), ("net", NET))}
-        except InputError as error:
-            logger.warning("%s: left out of the judged answers (%s)", runs[0].path, error)
-        else:
-            yield _Contest(names[a], names[b], decoding, judge, runs, sizes)
-
-
 def _by_seed(runs: Sequence[JudgedRun], worth: Mapping[str, float], column: str) -> dict[int, dict[str, float]]:
     """Seed -> item -> worth in one column; seeds without a verdict are absent."""
     found: dict[int, dict[str, float]] = {}
@@ -264,14 +169,6 @@ def _draws(column: str, by_seed: Sequence[Mapping[str, float]]) -> SeedDraws:
     worth = np.array([[values.get(row, 0.0) for row in rows] for values in by_seed])
     is_judged = np.array([[float(row in values) for row in rows] for values in by_seed])
     return row_draws(f"judge {column}", rows, worth, is_judged)
-
-
-def _judged_items(runs: Sequence[JudgedRun]) -> int:
-    return sum(verdict.winner is not None for run in runs for verdict in run.verdicts)
-
-
-def _sources(runs: Sequence[JudgedRun]) -> list[Source]:
-    return [Source(run.path) for run in runs]
 
 
 def _loaded(path: Path, known: Mapping[str, EvalRun]) -> JudgedRun | None:

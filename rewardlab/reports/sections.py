@@ -25,7 +25,8 @@ from rewardlab.reports.differences import (
 from rewardlab.reports.differences_grid import EXPLAINED, differences_grid, gain_sources
 from rewardlab.reports.hacking import hacking_blocks
 from rewardlab.reports.in_short import in_short
-from rewardlab.reports.judged_runs import JudgedRun, judged_blocks
+from rewardlab.reports.judged_runs import JudgedRun
+from rewardlab.reports.judged_sections import judged_blocks
 from rewardlab.reports.label_shares import all_label_shares, shares_grid, shares_pictures
 from rewardlab.reports.links import Links
 from rewardlab.reports.pair_kinds import pair_blocks

@@ -23,7 +23,8 @@ from rewardlab.reports.blocks import Section, Table, to_markdown
 from rewardlab.reports.charts import Picture
 from rewardlab.reports.collect import collect
 from rewardlab.reports.judged import judged_lines, tallies
-from rewardlab.reports.judged_runs import NET, judged_blocks, load_judged
+from rewardlab.reports.judged_runs import NET, load_judged
+from rewardlab.reports.judged_sections import judged_blocks
 from rewardlab.reports.table import build_table
 from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import tasks
