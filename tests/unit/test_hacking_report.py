@@ -112,7 +112,7 @@ def test_runs_are_counted_by_method_and_tabled(tmp_path: Path) -> None:
     assert isinstance(counts, Text)
     assert "hacked 2 of 2; honest 0 of 1; old 0 of 1. 1 runs could not be judged" in counts.text
     assert isinstance(alarms, Sentences)
-    assert [each.text.startswith("hacked, seed") for each in alarms.first] == [True, True]
+    assert [each.text.startswith("hacked, seed") for each in alarms.told] == [True, True]
     assert isinstance(table, Table)
     texts = [[cell.text for cell in row] for row in table.grid.rows]
     assert texts[0] == ["hacked, seed 0", "12", "70.0", "90.0", "6", "40.0"]

@@ -42,10 +42,9 @@ def test_what_is_level_is_listed_once_and_other_columns_are_left_to_the_list() -
     assert [len(gains) for _, gains in lines] == [1, 2, 1]
 
 
-def test_markdown_folds_what_follows() -> None:
-    shown = [Sentences([Told("first")], [Told("second")], "All 2"), Table(Grid([Heading("a")], [[Cell("1")]]), "Rows")]
+def test_markdown_lists_sentences_and_folds_tables_away() -> None:
+    shown = [Sentences([Told("first"), Told("second")]), Table(Grid([Heading("a")], [[Cell("1")]]), "Rows")]
     assert to_markdown("T", [Section("S", shown)]) == (
-        "# T\n\n## S\n\n* first\n\n<details>\n<summary>All 2</summary>\n\n* second\n\n</details>\n\n"
+        "# T\n\n## S\n\n* first\n* second\n\n"
         "<details>\n<summary>Rows</summary>\n\n| a |\n| ---: |\n| 1 |\n\n</details>\n"
     )
-    assert to_markdown("T", [Section("S", [Sentences([Told("first")])])]) == "# T\n\n## S\n\n* first\n"

@@ -28,7 +28,7 @@ def sampled_folder(path: Path, seed: int, labels: dict[str, list[list[str | None
 
 def sentences(folders: list[Path]) -> list[str]:
     (found,) = (block for block in pair_blocks(folders) if isinstance(block, Sentences))
-    return [told.text for told in found.first]
+    return [told.text for told in found.told]
 
 
 def test_shares_are_pooled_by_their_numbers(tmp_path: Path) -> None:
