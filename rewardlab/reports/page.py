@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,31 +91,42 @@ def write_report(
     Raises:
         InputError: No evaluation could be used, and there is no card.
     """
-    cards = load_cards(card_runs)
-    evals = list(evals)
-    collected = collect(evals) if evals or not cards.runs else Collected([])
+    facts, cards = suite or SuiteFacts(""), load_cards(card_runs)
+    collected = _collected(list(evals), cards)
     table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
-    found = gains(table, default_against(table))
-    facts = suite or SuiteFacts("")
-    judged = load_judged(collected.runs)
+    found, judged = gains(table, default_against(table)), load_judged(collected.runs)
     claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards))
     related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
     report = Report(path, table, found, related, timings, command, claims, judged, facts.budget, cards, brings_runs)
-    shown = sections(report)
-    place = next((place + 1 for place, section in enumerate(shown) if section.title == DIFFERENCES), 0)
-    shown[place:place] = more
-    if claims:
-        write_claims(claims, path, facts.about(command))
-    if table.rows:
-        write_tables(table, path)
-    if found:
-        write_differences(found, path)
-    if cards.runs:
-        write_card_tables(cards, path, "reward_models" if table.rows else "table")
+    shown = _with_more(sections(report), more)
+    _write_tables(report, facts.about(command))
     title = facts.title or TITLE
     _write_markdown(path / "report.md", title, shown, command)
     write_atomic(path / "report.html", to_html(title, shown, report))
     return path / "report.md"
+
+
+def _collected(evals: Sequence[Path], cards: Cards) -> Collected:
+    """The evaluations; none only where there are cards to report."""
+    return collect(evals) if evals or not cards.runs else Collected([])
+
+
+def _with_more(shown: Sequence[Section], more: Sequence[Section]) -> list[Section]:
+    """The sections with ``more`` behind the differences between methods, or in front where there are none."""
+    place = next((place + 1 for place, section in enumerate(shown) if section.title == DIFFERENCES), 0)
+    return [*shown[:place], *more, *shown[place:]]
+
+
+def _write_tables(report: Report, about: Mapping[str, Any]) -> None:
+    """What can be read by programs: claims, comparison, differences and reward models, as far as there are any."""
+    if report.claims:
+        write_claims(report.claims, report.folder, about)
+    if report.table.rows:
+        write_tables(report.table, report.folder)
+    if report.found:
+        write_differences(report.found, report.folder)
+    if report.cards.runs:
+        write_card_tables(report.cards, report.folder, "reward_models" if report.table.rows else "table")
 
 
 def _evidence(table: ComparisonTable, judged: Sequence[JudgedRun], pair_runs: Sequence[Path], cards: Cards) -> Evidence:
