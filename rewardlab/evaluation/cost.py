@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rewardlab.errors import RunFolderError
 from rewardlab.types import Example
 
 
@@ -61,7 +62,7 @@ class Cost:
         Rationales for wrong labels are charged where label pairs are made of them, requests for held-out pairs never.
         """
         makes_label_pairs = any(result.get("kind") == "label" for result in results.values())
-        return cls({name: _stage_cost(result, makes_label_pairs) for name, result in results.items()})
+        return cls({name: _stage_cost(name, result, makes_label_pairs) for name, result in results.items()})
 
     @classmethod
     def read(cls, stored: Mapping[str, Any], name: str) -> Cost:
@@ -94,13 +95,22 @@ def gold_read(pool: str, examples: Iterable[Example]) -> dict[str, int]:
     return dict(Counter(f"{pool}/{example.task}" for example in examples if example.label is not None))
 
 
-def device_seconds(result: Mapping[str, Any]) -> float:
-    """Device seconds of a finished stage; the clock's where a result of an earlier version has no others."""
-    return float(result.get("stage_device_seconds", result.get("stage_seconds", 0.0)))
+def device_seconds(result: Mapping[str, Any], name: str) -> float:
+    """Device seconds of the finished stage ``name``.
+
+    Raises:
+        RunFolderError: Its result has none. The clock's seconds must not stand in: on a busy CPU they are others.
+    """
+    if "stage_device_seconds" not in result:
+        raise RunFolderError(
+            f"run folder {name}: no stage_device_seconds in its result.json, which every finished stage writes "
+            "(an older version made it); move the folder away and give the command again"
+        )
+    return float(result["stage_device_seconds"])
 
 
-def _stage_cost(result: Mapping[str, Any], makes_label_pairs: bool) -> StageCost:
+def _stage_cost(name: str, result: Mapping[str, Any], makes_label_pairs: bool) -> StageCost:
     wrong_labels = int(result.get("wrong_label_calls", 0)) if makes_label_pairs else 0
     gold = {str(pool): int(count) for pool, count in result.get("gold", {}).items()}
     calls = int(result.get("annotator_calls", 0)) + wrong_labels
-    return StageCost(gold, calls, device_seconds(result))
+    return StageCost(gold, calls, device_seconds(result, name))

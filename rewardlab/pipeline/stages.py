@@ -130,7 +130,11 @@ class Pipeline(Preferences):
         if shots := self.config.eval.shots:
             asks = self.config.format == "rationale" and not any(stage.kind == "annotate" for stage in chain)
             shown = {f"labelled/{task.name}": shots for task in self.tasks}
-            results[f"shots-{self._slug}"] = {"gold": shown, "annotator_calls": shots * len(shown) if asks else 0}
+            results[f"shots-{self._slug}"] = {
+                "gold": shown,
+                "annotator_calls": shots * len(shown) if asks else 0,
+                "stage_device_seconds": 0.0,
+            }
         is_ppo = trained is not None and trained.kind == "ppo"
         return evaluation.Facts(
             method=method,

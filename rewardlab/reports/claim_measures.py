@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rewardlab.errors import InputError
+from rewardlab.errors import InputError, RunFolderError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.evaluation.cost import device_seconds
 from rewardlab.metrics import Floats
@@ -218,7 +218,10 @@ def _training_seconds(row: Row) -> dict[int, float]:
         folder = trained_folder(run)
         if folder is None:
             raise UntestableError(f"{row.name}: its trained runs are not there to read times from")
-        took = device_seconds(read_json(folder / "result.json"))
+        try:
+            took = device_seconds(read_json(folder / "result.json"), str(folder))
+        except RunFolderError as error:
+            raise UntestableError(str(error)) from error
         seconds[run.seed] = seconds.get(run.seed, 0.0) + took
     if not all(seconds.values()):
         raise UntestableError(f"{row.name}: a trained run has no time")

@@ -46,9 +46,10 @@ def make_table(root: Path) -> ComparisonTable:
     """Two methods of three seeds; PPO trained 30, 60 and 90 s, SFT 20, 40 and 60 s."""
     for method, rights in RIGHT.items():
         for seed, right in enumerate(rights):
+            took = 30 if method == "PPO" else 20
             trained = root / "trained" / f"{method}-{seed}"
             write_json(trained / "config.json", {"stage": "ppo"})
-            write_json(trained / "result.json", {"stage_seconds": (3 if method == "PPO" else 2) * 10 * (seed + 1)})
+            write_json(trained / "result.json", {"stage_device_seconds": took * (seed + 1)})
             columns = {"toy": {"greedy": answers_with(right, 200)}}
             eval_folder(
                 root / "eval" / f"{method}-{seed}", method=method, seed=seed, columns=columns, model_run=trained
@@ -131,6 +132,14 @@ def test_times_are_compared_as_a_ratio_of_the_trained_stages(table: ComparisonTa
     # 30/20, 60/40 and 90/60: 1.5 in every seed
     assert one.size == "1.50 times [1.50, 1.50]"
     assert one.verdict == "holds"
+
+
+def test_times_by_the_clock_are_no_device_seconds(tmp_path: Path) -> None:
+    table = make_table(tmp_path)
+    write_json(tmp_path / "trained" / "SFT-1" / "result.json", {"stage_seconds": 40.0})
+    one = found(claim(measure="seconds", between=(1.4, 1.6)), table)
+    assert one.verdict == "not testable here"
+    assert "SFT-1: no stage_device_seconds" in one.reason
 
 
 def test_a_ratio_of_two_seeds_has_no_interval(tmp_path: Path) -> None:
