@@ -47,7 +47,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str,
         typer.echo("no cell was evaluated, so there is no table")
         return 0
     if folders:
-        compare(folders, convention=ConventionChoice(suite.convention))
+        compare(folders, convention=ConventionChoice(suite.convention), against=_against(suite, done) or None)
     unjudged = judge_claims(suite.claim, done, root, purse)
     if cards:
         typer.echo(card_tables(load_cards(cards)))
@@ -82,9 +82,15 @@ def _folders(done: Sequence[Cell], kind: str, root: Path) -> list[Path]:
     return [stage.folder(root).path for stage in stages_of(done, kind)]
 
 
+def _against(suite: Suite, done: Sequence[Cell]) -> list[str]:
+    """What the suite compares all rows with, as far as it was evaluated."""
+    evaluated = {cell.method for cell in done if any(goal.kind == "eval" for goal in cell.goals)}
+    return [name for name in suite.against if name in evaluated]
+
+
 def _facts(suite: Suite, done: Sequence[Cell]) -> SuiteFacts:
     models, seeds = (list(dict.fromkeys(getattr(cell, name) for cell in done)) for name in ("model", "seed"))
-    return SuiteFacts(suite.name, suite.title, suite.budget, suite.claim, models, sorted(seeds))
+    return SuiteFacts(suite.name, suite.title, suite.budget, suite.claim, models, sorted(seeds), _against(suite, done))
 
 
 def judge_claims(

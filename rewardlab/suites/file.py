@@ -68,6 +68,9 @@ class Suite(Section):
     grid: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, description="dotted configuration key and the values tried for every PPO method"
     )
+    against: tuple[str, ...] = Field(
+        (), description="methods that all others are compared with, item by item; default: SFT w. rationale"
+    )
     method: tuple[Method, ...] = Field(min_length=1, description="the rows")
     claim: tuple[Claim, ...] = Field((), description="published claims that the rows say something of")
 
@@ -79,7 +82,7 @@ class Suite(Section):
             *_unseen_problems(self),
             *_grid_problems(self),
             *_budget_problems(self),
-            *_claim_problems(self),
+            *_unknown_methods(self),
         ]
         if problems:
             raise ValueError("; ".join(problems))
@@ -182,13 +185,12 @@ def _settings_of_ppo(suite: Suite) -> list[tuple[str, dict[str, Any]]]:
     return [("[settings]", suite.settings), *own]
 
 
-def _claim_problems(suite: Suite) -> list[str]:
+def _unknown_methods(suite: Suite) -> list[str]:
     known = [method.name for method in suite.method if method.name is not None]
+    named = [("against", name) for name in suite.against]
+    named += [(f"claim {claim.id}", name) for claim in suite.claim for name in claim.methods]
     return [
-        f"claim {claim.id}: {UnknownNameError('name of a method', name, known)}"
-        for claim in suite.claim
-        for name in claim.methods
-        if name not in known
+        f"{place}: {UnknownNameError('name of a method', name, known)}" for place, name in named if name not in known
     ]
 
 
@@ -204,6 +206,7 @@ def _read(path: Path, behind: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = values.pop("extends", None)
     if base is None:
         return values
-    if found.with_name(str(base)) in (found, *behind):
+    extended = found.parent / str(base)
+    if extended.resolve() in (one.resolve() for one in (found, *behind)):
         raise ConfigError(f"{path}: extends itself, by way of {base}; name a suite that does not lead back here")
-    return {**_read(found.with_name(str(base)), (found, *behind)), **values}
+    return {**_read(extended, (found, *behind)), **values}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import signal
 import subprocess
 import sys
@@ -36,6 +37,7 @@ SUITE = """
 name = "tiny"
 title = "Smallest"
 seeds = [0, 1]
+against = ["PPO, rule", "broken"]
 
 [settings]
 format = "label"
@@ -136,6 +138,13 @@ def test_the_same_command_goes_on_and_names_what_is_missing(finished: Folder) ->
     report = (finished.path / "runs" / "tiny" / "report.md").read_text()
     assert "Missing cells" in report
     assert "broken, sandbox-sentiment, sandbox-tiny, seed 1" in report
+
+
+def test_rows_are_compared_with_what_the_suite_names_as_far_as_it_is_there(finished: Folder) -> None:
+    with (finished.path / "runs" / "tiny" / "differences.csv").open(encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["baseline"] for line in lines} == {"PPO, rule"}
+    assert {line["method"] for line in lines} == {"SFT", "PPO, length"}
 
 
 def test_stages_are_shared_and_a_failed_one_is_the_end_of_its_cells(finished: Folder) -> None:

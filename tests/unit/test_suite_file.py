@@ -21,6 +21,24 @@ def test_a_suite_takes_what_it_does_not_say_from_the_one_it_extends(tmp_path: Pa
     assert (suite.name, suite.seeds, suite.method[0].stage) == ("more", (0, 1), "base")
 
 
+@pytest.mark.parametrize("name", ["suites/base.toml", "../shared/base.toml"])
+def test_a_suite_may_extend_one_in_another_folder(tmp_path: Path, name: str) -> None:
+    here = tmp_path / "here"
+    extended = here / name
+    extended.parent.mkdir(parents=True)
+    extended.write_text(BASE)
+    here.mkdir(exist_ok=True)
+    for number, written in enumerate((name, extended.resolve())):
+        (here / f"{number}.toml").write_text(f'extends = "{written}"\nname = "more"\n')
+        assert load_suite(here / f"{number}.toml").seeds == (3,)
+
+
+def test_what_all_are_compared_with_is_a_method(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text(f'against = ["zero"]\n{BASE}name = "zero-shot"\n')
+    with pytest.raises(ConfigError, match="against: unknown name of a method 'zero'; did you mean zero-shot"):
+        load_suite(tmp_path / "bad.toml")
+
+
 def test_suites_that_come_along_are_found_by_name_from_any_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
