@@ -59,7 +59,7 @@ class PublishedList(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Suite:
+class SuiteFindings:
     """What one suite found: the head of its ``claims.json``, and its findings."""
 
     about: Mapping[str, Any]
@@ -87,19 +87,19 @@ def read_list(path: Path) -> PublishedList:
         raise ConfigError(f"{path}: {found}") from error
 
 
-def read_suite(path: Path) -> Suite:
+def read_findings(path: Path) -> SuiteFindings:
     """Read a ``claims.json``; raises DataError when it is none."""
     stored = read_json(path)
     try:
         about = {name: stored[name] for name in ("suite", "title", "command", "models", "seeds")}
-        return Suite(about, [{**each, "verdict": str(each["verdict"])} for each in stored["claims"]])
+        return SuiteFindings(about, [{**each, "verdict": str(each["verdict"])} for each in stored["claims"]])
     except (KeyError, TypeError) as error:
         raise DataError(
             f"{path}: no claims.json of a report ({type(error).__name__}: {error}); run the suite"
         ) from error
 
 
-def claims_page(listed: PublishedList, suites: Sequence[Suite]) -> str:
+def claims_page(listed: PublishedList, suites: Sequence[SuiteFindings]) -> str:
     """The page.
 
     Raises:
@@ -136,7 +136,7 @@ INTRODUCTION = (
 )
 
 
-def _line(claim: Published, suites: Sequence[Suite]) -> list[Cell]:
+def _line(claim: Published, suites: Sequence[SuiteFindings]) -> list[Cell]:
     cells = [Cell(claim.id), Cell(claim.says), Cell(claim.published)]
     for place in PLACES:
         told = _told(claim, place, suites)
@@ -145,7 +145,7 @@ def _line(claim: Published, suites: Sequence[Suite]) -> list[Cell]:
     return cells
 
 
-def _told(claim: Published, place: str, suites: Sequence[Suite]) -> list[str]:
+def _told(claim: Published, place: str, suites: Sequence[SuiteFindings]) -> list[str]:
     return [_finding_text(suite, each) for suite in suites for each in suite.of(claim.id, place)]
 
 
@@ -154,21 +154,21 @@ def _listed(title: str, lines: Sequence[str]) -> list[str]:
     return [f"## {title}", "\n".join(lines)] if lines else []
 
 
-def _reasons(claim: Published, suites: Sequence[Suite]) -> Iterator[str]:
+def _reasons(claim: Published, suites: Sequence[SuiteFindings]) -> Iterator[str]:
     """What is known of the outcome, where there is one."""
     for place, reason in claim.why.items():
         if _told(claim, place, suites):
             yield f"* **{claim.id}**, {PLACES[place]}: {reason}."
 
 
-def _elsewhere(claim: Published, suites: Sequence[Suite]) -> Iterator[str]:
+def _elsewhere(claim: Published, suites: Sequence[SuiteFindings]) -> Iterator[str]:
     """What was found with models that have no column."""
     for suite in suites:
         for each in suite.of(claim.id, ELSEWHERE):
             yield f"* **{claim.id}**, {suite.model(each) or 'no model named'}: {_finding_text(suite, each)}"
 
 
-def _finding_text(suite: Suite, found: Mapping[str, Any]) -> str:
+def _finding_text(suite: SuiteFindings, found: Mapping[str, Any]) -> str:
     """Verdict, size and seeds, what was compared, and the suite that did."""
     size = found["size"]
     if size is None:
@@ -182,7 +182,7 @@ def _unmeasured(reason: str) -> str:
     return f"**not testable here**: {reason}" if reason else "not measured"
 
 
-def _experiments(suites: Sequence[Suite]) -> Iterator[str]:
+def _experiments(suites: Sequence[SuiteFindings]) -> Iterator[str]:
     for suite in suites:
         seeds, models = ", ".join(map(str, suite.about["seeds"])), ", ".join(suite.about["models"])
         title = suite.about["title"] or suite.about["suite"]
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("claims", nargs="*", type=Path, help="claims.json of the suites' reports")
     given = parser.parse_args(arguments)
     try:
-        text = claims_page(read_list(given.list), [read_suite(path) for path in given.claims])
+        text = claims_page(read_list(given.list), [read_findings(path) for path in given.claims])
     except RewardlabError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

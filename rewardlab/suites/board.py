@@ -12,7 +12,7 @@ from rewardlab.suites.cells import Cell, distinct
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Job:
     """A stage that may be built now, and how a line about it begins."""
 
     stage: Stage
@@ -39,14 +39,14 @@ class Board:
         self._look()
         self._settle()
 
-    def take(self) -> Task | None:
+    def take(self) -> Job | None:
         """A stage whose inputs are all finished, the first in the order of the cells; None when there is none now."""
         for name, stage in self._stages.items():
             if name not in self._done | self._taken | self._errors.keys() and self._needs[name] <= self._done:
                 self._taken.add(name)
                 seed = f", seed {stage.settings['seed']}" if "seed" in stage.settings else ""
                 number = len(self._done) + len(self._errors) + len(self._taken)
-                return Task(stage, f"[{number}/{len(self._stages)}] {stage.title}{seed}")
+                return Job(stage, f"[{number}/{len(self._stages)}] {stage.title}{seed}")
         return None
 
     def done(self) -> list[Stage]:

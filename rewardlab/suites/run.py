@@ -17,7 +17,7 @@ from typing import Self
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.pipeline.runner import Runner, Say
 from rewardlab.pipeline.stage import Stage
-from rewardlab.suites.board import Board, Task
+from rewardlab.suites.board import Board, Job
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ def build_here(board: Board, runner: Runner, say: Say = logger.info) -> None:
     """Build all that can be built, one stage after the other; ``say`` is told of failures."""
     for stage in board.done():
         runner.count(stage)
-    while (task := board.take()) is not None:
-        _finish(board, task, attempt(runner, task.stage, task.head), say)
+    while (job := board.take()) is not None:
+        _finish(board, job, attempt(runner, job.stage, job.head), say)
 
 
 def attempt(runner: Runner, stage: Stage, head: str) -> str | None:
@@ -60,11 +60,11 @@ def build_in_workers(board: Board, jobs: int, command: Sequence[str], say: Say =
         InputError: A hosted annotator has a budget, which only one process can keep.
     """
     _check_no_budget(board)
-    running: dict[Future[str | None], Task] = {}
+    running: dict[Future[str | None], Job] = {}
     with ThreadPoolExecutor(jobs) as pool, _sigterm_as_interrupt(), Crew(jobs, command) as crew:
         while True:
-            while len(running) < jobs and (task := board.take()) is not None:
-                running[pool.submit(crew.build, task)] = task
+            while len(running) < jobs and (job := board.take()) is not None:
+                running[pool.submit(crew.build, job)] = job
             if not running:
                 return
             for future in wait(running, POLL_S, FIRST_COMPLETED).done:
@@ -81,10 +81,10 @@ def _check_no_budget(board: Board) -> None:
             )
 
 
-def _finish(board: Board, task: Task, error: str | None, say: Say) -> None:
-    board.finish(task.stage, error)
+def _finish(board: Board, job: Job, error: str | None, say: Say) -> None:
+    board.finish(job.stage, error)
     if error is not None:
-        say(f"{task.head}: failed, {error}")
+        say(f"{job.head}: failed, {error}")
 
 
 class Crew:
@@ -102,11 +102,11 @@ class Crew:
         for _ in range(size):
             self._idle.put(None)
 
-    def build(self, task: Task) -> str | None:
+    def build(self, job: Job) -> str | None:
         """Have a free worker build a stage; returns None, or the line that says why it failed."""
         worker = self._idle.get() or self._hire()
         try:
-            error = worker.build(task)
+            error = worker.build(job)
         except BrokenPipeError:
             self._idle.put(None)
             return f"its process ended with exit code {worker.end()}"
@@ -143,12 +143,12 @@ class Worker:
         )
         self._talking = threading.Lock()
 
-    def build(self, task: Task) -> str | None:
+    def build(self, job: Job) -> str | None:
         """Have a stage built; returns None, or why it failed. BrokenPipeError when the process is gone."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._talking:
-            self._process.stdin.write(json.dumps({"stage": task.stage.fingerprint, "head": task.head}) + "\n")
+            self._process.stdin.write(json.dumps({"stage": job.stage.fingerprint, "head": job.head}) + "\n")
             self._process.stdin.flush()
             answer = self._process.stdout.readline()
         if not answer:

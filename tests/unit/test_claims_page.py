@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.reports.claims_page import claims_page, main, read_list, read_suite
+from rewardlab.reports.claims_page import claims_page, main, read_findings, read_list
 from rewardlab.runs import write_json
 from rewardlab.suites.file import load_suite
 
@@ -58,7 +58,7 @@ def test_findings_stand_in_their_row_and_place(tmp_path: Path) -> None:
         suite(tmp_path, finding("C1", "does not hold", model="smollm2-135m-q4"), name="s", model="smollm2-135m-q4"),
         suite(tmp_path, finding("C8", "holds", model=""), name="rm"),
     ]
-    text = claims_page(read_list(LIST), [read_suite(path) for path in paths])
+    text = claims_page(read_list(LIST), [read_findings(path) for path in paths])
     found = rows(text)
     told = "+1.0 points [+0.5, +1.5], 5 seeds; A against B, average, sampled"
     assert found["C1"][3:] == [f"**holds**: {told} *(claims-sandbox)*", f"**does not hold**: {told} *(s)*"]
@@ -77,14 +77,14 @@ def listed(folder: Path, more: str) -> Path:
 
 def test_reasons_stand_below_the_table_where_something_was_measured(tmp_path: Path) -> None:
     made = read_list(listed(tmp_path, '[claim.why]\nsandbox = "SFT ends early"\nsmollm2 = "nothing was learned"'))
-    text = claims_page(made, [read_suite(suite(tmp_path, finding("C4", "does not hold")))])
+    text = claims_page(made, [read_findings(suite(tmp_path, finding("C4", "does not hold")))])
     assert text.split("## Why\n")[1].split("##")[0].strip() == "* **C4**, sandbox: SFT ends early."
     assert "## Why" not in claims_page(made, [])
 
 
 def test_the_untested_part_of_a_claim_stands_beside_what_was_tested(tmp_path: Path) -> None:
     made = read_list(listed(tmp_path, 'untested = "B, for want of it"'))
-    found = rows(claims_page(made, [read_suite(suite(tmp_path, finding("C4", "holds")))]))
+    found = rows(claims_page(made, [read_findings(suite(tmp_path, finding("C4", "holds")))]))
     assert found["C4"][3].split("<br>")[1] == "**not tested**: B, for want of it"
     assert found["C4"][4] == "not measured"
     assert "above BERT-large" in {claim.id: claim.untested for claim in read_list(LIST).claim}["C4"]
@@ -92,7 +92,7 @@ def test_the_untested_part_of_a_claim_stands_beside_what_was_tested(tmp_path: Pa
 
 def test_an_undecided_difference_is_told_apart(tmp_path: Path) -> None:
     path = suite(tmp_path, finding("C1", "undecided", differs=True), finding("C2", "undecided"))
-    found = rows(claims_page(read_list(LIST), [read_suite(path)]))
+    found = rows(claims_page(read_list(LIST), [read_findings(path)]))
     assert found["C1"][3].startswith("**undecided**, differs from 0: +1.0 points")
     assert found["C2"][3].startswith("**undecided**: +1.0 points")
 
@@ -102,12 +102,12 @@ def test_models_without_a_column_stand_below_the_table(tmp_path: Path) -> None:
     small = suite(
         tmp_path, finding("C1", "undecided", model="HuggingFaceTB/SmolLM2-135M-Instruct"), name="hub", model="x"
     )
-    text = claims_page(read_list(LIST), [read_suite(large), read_suite(small)])
+    text = claims_page(read_list(LIST), [read_findings(large), read_findings(small)])
     assert rows(text)["C1"][3] == "not measured"
     assert rows(text)["C1"][4].startswith("**undecided**")
     below = text.split("## With other models\n")[1].split("##")[0].strip()
     assert below.startswith("* **C1**, meta-llama/Llama-2-7b: **holds**: +1.0 points")
-    assert "## With other models" not in claims_page(read_list(LIST), [read_suite(small)])
+    assert "## With other models" not in claims_page(read_list(LIST), [read_findings(small)])
 
 
 def test_reasons_for_unknown_places_are_refused(tmp_path: Path) -> None:
@@ -117,16 +117,16 @@ def test_reasons_for_unknown_places_are_refused(tmp_path: Path) -> None:
 
 def test_what_a_suite_could_not_test_says_why(tmp_path: Path) -> None:
     path = suite(tmp_path, finding("C3", "not testable here", reason="no rows are called BERT"))
-    found = rows(claims_page(read_list(LIST), [read_suite(path)]))
+    found = rows(claims_page(read_list(LIST), [read_findings(path)]))
     assert found["C3"][3] == "**not testable here**: no rows are called BERT *(claims-sandbox)*"
 
 
 def test_claims_of_no_list_and_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="claim C99 is not in the list of claims; add it"):
-        claims_page(read_list(LIST), [read_suite(suite(tmp_path, finding("C99", "holds")))])
+        claims_page(read_list(LIST), [read_findings(suite(tmp_path, finding("C99", "holds")))])
     write_json(tmp_path / "other.json", {"suite": "x"})
     with pytest.raises(DataError, match=r"other\.json: no claims.json of a report"):
-        read_suite(tmp_path / "other.json")
+        read_findings(tmp_path / "other.json")
     (tmp_path / "bad.toml").write_text('[[claim]]\nid = "C1"\n')
     with pytest.raises(ConfigError, match=r"claim\.0\.says: field required"):
         read_list(tmp_path / "bad.toml")
