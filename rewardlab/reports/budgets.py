@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from rewardlab.reports.related import trained_once
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, all_sources
 from rewardlab.reports.table import COSTS, ComparisonTable, Row
 
@@ -35,7 +36,7 @@ class Spent:
 
     Attributes:
         amounts: Each of :data:`SPENT`, mean over seeds.
-        orders: Seed -> fingerprints of the prompts in the order they were read, one a run.
+        orders: Seed -> fingerprints of the prompts in the order they were read, one a trained run.
     """
 
     row: Row
@@ -88,7 +89,8 @@ def budget_lines(table: ComparisonTable, budget: str = "updates") -> list[str]:
 def _spent(row: Row) -> Spent | None:
     if not all(run.budget for run in row.runs):
         return None
-    by_seed = {seed: [run.budget for run in row.runs if run.seed == seed] for seed in row.seeds}
+    runs = trained_once(row.runs)
+    by_seed = {seed: [run.budget for run in runs if run.seed == seed] for seed in row.seeds}
     amounts = {
         name: fmean(sum(float(each.get(name, 0)) for each in budgets) for budgets in by_seed.values()) for name in SPENT
     }

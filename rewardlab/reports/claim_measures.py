@@ -22,7 +22,7 @@ from rewardlab.reports.claim import Claim, MeasureName
 from rewardlab.reports.collect import cells_by_seed
 from rewardlab.reports.judged_runs import JudgedRun, net_estimate, of_one_judge
 from rewardlab.reports.label_shares import distance_draws
-from rewardlab.reports.related import trained_folder
+from rewardlab.reports.related import trained_folder, trained_once
 from rewardlab.reports.render import Source, all_sources
 from rewardlab.reports.statistics import (
     SEEDS_FOR_T,
@@ -112,13 +112,14 @@ def _difference(
 ) -> Measured:
     """Better minus than in the claim's column, in points."""
     better, than = (find_row(evidence.table, name, model) for name in claim.methods)
-    parts = []
+    parts, compared = [], set()
     for column in columns_of(claim, evidence.table):
         a, b = (cells_by_seed(row.runs, (column, claim.decoding)) for row in (better, than))
         seeds = paired_seeds(a, b)
+        compared.add(seeds)
         left, right = ({seed: side[seed] for seed in seeds} for side in (a, b))
         parts.append(draws(column, left, better).minus(draws(column, right, than)))
-    if len({len(part.values) for part in parts}) > 1:
+    if len(compared) > 1:
         raise UntestableError(f"{better.name} and {than.name} share other seeds in other columns")
     return Measured(in_points(estimate(mean_of(parts))), [*all_sources(better), *all_sources(than)])
 
@@ -140,10 +141,16 @@ def _pair_kinds(claim: Claim, model: str, evidence: Evidence) -> Measured:
     """Share of rationale-sensitive pairs among samples of the SFT model, in per cent."""
     found = {column: share for (base, column), share in evidence.pair_kinds.items() if base == model}
     if claim.column not in found:
-        known = ", ".join(found) or "none"
-        raise UntestableError(f"no pairs were sampled from an SFT model for {claim.column}; there are {known}")
+        raise UntestableError(_without_share(claim.column, list(found)))
     share = found[claim.column]
     return replace(share, estimate=in_points(within(share.estimate)))
+
+
+def _without_share(column: str, known: Sequence[str]) -> str:
+    there = ", ".join(known)
+    if there and column == AVERAGE:
+        return f"the share has no average over {there}; it takes two tasks or more, sampled in the same seeds"
+    return f"no pairs were sampled from an SFT model for {column}; there are {there or 'none'}"
 
 
 def _rank_accuracy(claim: Claim, model: str, evidence: Evidence) -> Measured:
@@ -214,7 +221,7 @@ def _of_seeds(values: Sequence[float]) -> SeedDraws:
 def _training_seconds(row: Row) -> dict[int, float]:
     """Seed -> seconds that its trained stages took themselves, without what they started from."""
     seconds: dict[int, float] = {}
-    for run in row.runs:
+    for run in trained_once(row.runs):
         folder = trained_folder(run)
         if folder is None:
             raise UntestableError(f"{row.name}: its trained runs are not there to read times from")

@@ -41,11 +41,13 @@ class Distribution:
 
     Attributes:
         path: Folder of pairs.
+        seed: That sampled; the folder where it does not say.
         shares: Share of each kind, and ``n``, the number of pairs.
         answers: The samples, when they are stored.
     """
 
     path: Path
+    seed: object
     shares: Shares
     answers: Answers
 
@@ -85,7 +87,7 @@ def distributions(pair_runs: Iterable[Path]) -> dict[Place, list[Distribution]]:
             for task, shared in shares.items():
                 by_seed = found.setdefault((model, task), {})
                 if seed not in by_seed or shared["n"] > by_seed[seed].shares["n"]:
-                    by_seed[seed] = Distribution(path, shared, answers.get(task, {}))
+                    by_seed[seed] = Distribution(path, seed, shared, answers.get(task, {}))
         except (RewardlabError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s: left out of the pair distribution (%s)", path, error)
     return {place: list(by_seed.values()) for place, by_seed in found.items()}
@@ -94,14 +96,15 @@ def distributions(pair_runs: Iterable[Path]) -> dict[Place, list[Distribution]]:
 def rationale_sensitive(found: Mapping[Place, Sequence[Distribution]]) -> dict[Place, Estimate]:
     """Share of rationale-sensitive pairs with its interval, also on average over the tasks of a model that have one.
 
-    A task whose samples are not stored is left out.
+    A task whose samples are not stored is left out; tasks that were sampled in different seeds have no average.
     """
-    drawn = {place: _draws(place[1], parts) for place, parts in found.items() if all(part.answers for part in parts)}
+    stored = {place: _sorted(parts) for place, parts in found.items() if all(part.answers for part in parts)}
+    drawn = {place: _draws(place[1], parts) for place, parts in stored.items()}
     estimates = {place: estimate(each) for place, each in drawn.items()}
     for model in dict.fromkeys(model for model, _ in drawn):
-        tasks = [each for place, each in drawn.items() if place[0] == model]
-        if len(tasks) > 1 and len({len(each.values) for each in tasks}) == 1:
-            estimates[model, AVERAGE] = estimate(mean_of(tasks))
+        tasks = [place for place in drawn if place[0] == model]
+        if len(tasks) > 1 and len({tuple(part.seed for part in stored[place]) for place in tasks}) == 1:
+            estimates[model, AVERAGE] = estimate(mean_of([drawn[place] for place in tasks]))
     return estimates
 
 
@@ -116,6 +119,11 @@ def _names(found: Iterable[Place]) -> dict[Place, str]:
     models = list(dict.fromkeys(model for model, _ in places))
     whole = [*((place, place[1]) for place in places), *(((model, AVERAGE), "average over tasks") for model in models)]
     return {place: f"{name} ({place[0]})" if len(models) > 1 else name for place, name in whole}
+
+
+def _sorted(parts: Iterable[Distribution]) -> list[Distribution]:
+    """By seed, so that the seeds of two tasks stand side by side."""
+    return sorted(parts, key=lambda part: str(part.seed))
 
 
 def _draws(task: str, parts: Sequence[Distribution]) -> SeedDraws:

@@ -54,10 +54,23 @@ def trained_folder(run: EvalRun) -> Path | None:
     return next((place for place in places if place != run.path and (place / "config.json").exists()), None)
 
 
+def trained_once(runs: Iterable[EvalRun]) -> list[EvalRun]:
+    """One evaluation of each trained run and seed, so that what its training took counts once.
+
+    A trained run goes by its name and its folder's, which it keeps when all runs are moved; an evaluation that names
+    none stands for itself.
+    """
+    return list({(run.seed, _trained_name(run)): run for run in runs}.values())
+
+
 def method_names(table: ComparisonTable) -> dict[str, str]:
     """Name of a trained run's folder -> the row it was evaluated for; of several (last policy, best) the shortest."""
     rows = sorted(table.rows, key=lambda row: len(row.name), reverse=True)
     return {run.model_run.name: row.name for row in rows for run in row.runs if run.model_run is not None}
+
+
+def _trained_name(run: EvalRun) -> tuple[str, ...]:
+    return run.path.parts if run.model_run is None else run.model_run.parts[-2:]
 
 
 def _stage_and_inputs(folder: Path) -> tuple[str, list[str]]:

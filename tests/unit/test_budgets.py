@@ -75,3 +75,38 @@ def test_single_task_runs_of_a_seed_add_up(tmp_path: Path) -> None:
         eval_folder(tmp_path / "eval" / task, method="PPO-ST", columns={task: both(5, 5, 10)}, budget=spent)
     (found,) = ppo_spent(build_table(collect([tmp_path]).runs, resamples=50))
     assert (found.amounts["updates"], found.orders) == (6, {0: ("a", "b")})
+
+
+def test_two_evaluations_of_a_trained_run_spend_its_budget_once(tmp_path: Path) -> None:
+    """Tested on sets it was not trained on, and evaluated once more after the runs were moved."""
+    spent = {"updates": 10, "tokens": 80, "device_seconds": 2.0, "prompts": 16, "prompts_order": "x"}
+    for name, root, columns in (
+        ("RLHF", "here", "a"),
+        ("RLHF", "here", "b"),
+        ("RLHF", "moved", "b"),
+        ("RLLR", "", "a"),
+    ):
+        eval_folder(
+            tmp_path / "eval" / f"{name}-{root}-{columns}",
+            method=name,
+            columns={column: both(5, 5, 10) for column in columns},
+            model_run=tmp_path / root / "ppo" / f"{name}-0",
+            budget=spent,
+        )
+    table = build_table(collect([tmp_path]).runs, resamples=50)
+    assert [(found.amounts["updates"], found.orders) for found in ppo_spent(table)] == [(10, {0: ("x",)})] * 2
+    assert budget_lines(table) == [
+        "Equal budgets: all PPO rows have 10 PPO updates, within 2 %.",
+        "All PPO rows read the same prompts in the same order.",
+    ]
+
+
+def test_runs_of_one_name_in_folders_of_two_tasks_are_two(tmp_path: Path) -> None:
+    for task in ("a", "b"):
+        spent = {"updates": 3, "tokens": 10, "device_seconds": 1.0, "prompts": 8, "prompts_order": task}
+        run = tmp_path / task / "ppo"
+        eval_folder(
+            tmp_path / "eval" / task, method="PPO-ST", columns={task: both(5, 5, 10)}, budget=spent, model_run=run
+        )
+    (found,) = ppo_spent(build_table(collect([tmp_path]).runs, resamples=50))
+    assert found.amounts["updates"] == 6

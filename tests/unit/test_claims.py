@@ -152,6 +152,29 @@ def test_a_ratio_of_two_seeds_has_no_interval(tmp_path: Path) -> None:
     )
 
 
+def test_a_run_evaluated_twice_was_trained_once(tmp_path: Path) -> None:
+    for seed in range(3):
+        columns = {"unseen": {"greedy": answers_with(100, 200)}}
+        trained = tmp_path / "trained" / f"PPO-{seed}"
+        eval_folder(
+            tmp_path / "eval" / f"PPO-unseen-{seed}", method="PPO", seed=seed, columns=columns, model_run=trained
+        )
+    one = found(claim(measure="seconds", between=(1.4, 1.6)), make_table(tmp_path))
+    assert one.size == "1.50 times [1.50, 1.50]"
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "label shift"])
+def test_an_average_pairs_no_seed_with_another(tmp_path: Path, measure: str) -> None:
+    """As many seeds in either column, but others: seed 0 of the one is no pair of seed 1 of the other."""
+    for method in ("PPO", "SFT"):
+        for seed, columns in ((0, ("a",)), (1, ("a", "b")), (2, ("b",))):
+            cells = {column: {"greedy": answers_with(100, 200)} for column in columns}
+            eval_folder(tmp_path / f"{method}-{seed}", method=method, seed=seed, columns=cells)
+    table = build_table(collect([tmp_path]).runs, decodings=("greedy",), resamples=50)
+    one = found(claim(measure=measure, column="average"), table)
+    assert (one.verdict, one.reason) == ("not testable here", "PPO and SFT share other seeds in other columns")
+
+
 def test_label_shift_is_less_for_the_better(tmp_path: Path) -> None:
     gold = ["yes"] * 50 + ["no"] * 50
     for seed in range(3):
@@ -273,6 +296,10 @@ def test_shares_and_reward_models_are_given(table: ComparisonTable) -> None:
     one = found(given, table, pair_kinds={("tiny", "toy"): Measured(share, [Source(Path("p"))])})
     assert (one.size, one.verdict) == ("80.0 % [77.0, 83.0]", "holds")
     assert found(given, table).reason == "no pairs were sampled from an SFT model for toy; there are none"
+    mean = claim(measure="pair kinds", better=None, than=None, above=75.0, column="average")
+    two = {("tiny", "a"): Measured(share), ("tiny", "b"): Measured(share), ("large", "average"): Measured(share)}
+    why = "the share has no average over a, b; it takes two tasks or more, sampled in the same seeds"
+    assert found(mean, table, pair_kinds=two).reason == why
     other = found(given, table, pair_kinds={("large", "toy"): Measured(share)})
     assert other.verdict == "not testable here"
     ranked = found(claim(measure="rm accuracy"), table, cards=FakeCards(share))

@@ -82,6 +82,27 @@ def test_the_average_is_over_tasks(tmp_path: Path) -> None:
     assert sentences([folder])[-1].startswith("average over tasks: 50.0 % [50.0, 50.0] rationale-sensitive (1 seed, ")
 
 
+def test_the_average_takes_the_same_seeds_of_every_task(tmp_path: Path) -> None:
+    """Tasks sampled one by one: as many seeds of each, but others, have no average."""
+    rows = [["x", "x"], ["x", "y"]]
+    folders = [sampled_folder(tmp_path / f"one-{seed}", seed, {"one": rows}) for seed in (0, 1)]
+    other = [sampled_folder(tmp_path / f"two-{seed}", seed, {"two": rows}) for seed in (1, 2)]
+    assert sorted(task for _, task in rationale_sensitive(distributions([*folders, *other]))) == ["one", "two"]
+
+
+def test_the_average_pairs_seeds_whatever_the_order_of_folders(tmp_path: Path) -> None:
+    """Shares 1, 0 and 0 in seeds 0 to 2 of one task, 0, 1 and 1 of the other: their mean is 1/2 in every seed."""
+    agree, differ = [["x", "x"]] * 20, [["x", "y"]] * 20
+    folders = [
+        sampled_folder(tmp_path / f"one-{n}", n, {"one": rows}) for n, rows in enumerate((agree, differ, differ))
+    ]
+    folders += [
+        sampled_folder(tmp_path / f"two-{n}", n, {"two": rows}) for n, rows in ((2, agree), (1, agree), (0, differ))
+    ]
+    found = rationale_sensitive(distributions(folders))["", "average"]
+    assert (found.value, found.sd) == (0.5, 0.0)
+
+
 def test_base_models_are_counted_apart(tmp_path: Path) -> None:
     """Equal seeds of two models: neither's samples stand for the other's, however many pairs they make."""
     agree, differ = ["x", "x"], ["x", "y"]
