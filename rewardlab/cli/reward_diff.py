@@ -112,7 +112,9 @@ def _page(request: DiffRequest, count: int, found: RewardDifference) -> Iterator
     yield f"{count} answers; A = {request.a}, B = {request.b}"
     if found.unscored_a or found.unscored_b:
         yield f"not scored: {found.unscored_a} by A, {found.unscored_b} by B; {found.answers} answers are compared"
-    if found.spearman is None:
+    if found.answers < 2:
+        yield "rank correlation: undefined, fewer than two answers were scored by both"
+    elif found.spearman is None:
         yield "rank correlation: undefined, one of the two gives all answers the same score"
     else:
         yield f"rank correlation: Spearman {_interval(found.spearman)}, Kendall tau-b {found.kendall:.3f}"

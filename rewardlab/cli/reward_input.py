@@ -81,7 +81,7 @@ class AnswerRows:
     def _given(self, row: Mapping[str, Any], place: str) -> Example:
         """The example as far as the row itself tells it."""
         fields = {name: row[name] for name in self.task.fields if isinstance(row.get(name), str)}
-        name = str(row.get("id", f"row {self.count}"))
+        name = f"row {self.count}" if row.get("id") is None else str(row["id"])
         return Example(self.task.name, name, fields, self._label(row.get("label"), place), self._source.format)
 
     def _label(self, value: object, place: str) -> Label | None:
@@ -96,7 +96,7 @@ class AnswerRows:
 
     def _looked_up(self, row: Mapping[str, Any], given: Example, place: str) -> Example:
         """The task's own row of that id, under the given label if there is one."""
-        if "id" not in row:
+        if row.get("id") is None:
             fields = f" and {', '.join(self.task.fields)}" if self._needs_prompt else ""
             raise DataError(f"{place}: has no 'id' to look up; expected id, or label{fields}")
         known = self._task_rows()

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -84,7 +84,8 @@ def writer(path: Path | None) -> Iterator[Callable[[str], object]]:
     except OSError as error:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror}); choose another file") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # below a file it raises, and would hide what went wrong
+            part.unlink(missing_ok=True)
 
 
 def _paragraph(plan: RewardPlan, task: Task, count: int, means: Mapping[str, float]) -> str:

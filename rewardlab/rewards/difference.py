@@ -95,7 +95,8 @@ class RewardDifference:
     Attributes:
         answers: n.
         unscored_a, unscored_b: Answers that a, or b, could not judge.
-        spearman: Rank correlation, interval over prompts; None where a reward gives all answers one score.
+        spearman: Rank correlation, interval over prompts; None where a reward gives all answers one score,
+            or there are fewer than two.
         kendall: Kendall's tau-b; None likewise.
         winners: Which of two answers wins.
         disagreements: All n, the largest gap first.

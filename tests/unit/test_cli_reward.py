@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from rewardlab.cli.reward import app
 from rewardlab.errors import ConfigError, DataError, ExpressionError, RewardlabError, UnknownNameError
+from tests.support.commands import Command
 
 RIGHT, WRONG = "A match.\n\n The answer is: Sports", "Money.\n\n The answer is: Business"
 
@@ -103,6 +104,13 @@ def test_output_file_appears_whole() -> None:
     assert [file.name for file in Path("out").iterdir()] == ["scores.jsonl"]
 
 
+@pytest.mark.parametrize("asked", [("score",), ("diff", "--a", "rule", "--b", "length")], ids=["score", "diff"])
+def test_an_output_below_a_file_is_one_line(rewardlab: Command, asked: tuple[str, ...]) -> None:
+    path = answers({"response": RIGHT, "label": "Sports"})
+    found = rewardlab("reward", *asked, "--task", "agnews", "--input", path, "--output", f"{path}/rows.jsonl").problem
+    assert found == f"--output {path}/rows.jsonl: cannot be written (File exists); choose another file"
+
+
 def test_standard_input_and_an_expression() -> None:
     row = json.dumps({"response": WRONG, "label": "Sports"})
     result = invoke("score", "--task", "agnews", "--input", "-", "--reward", "max(rule, 0.5) - length", stdin=row)
@@ -134,6 +142,7 @@ def test_numbers_print_their_distance() -> None:
         ({"label": "Sports"}, "answers.jsonl line 2: field 'response' is missing"),
         ({"response": 5, "label": "Sports"}, "answers.jsonl line 2: field 'response' is 5"),
         ({"response": RIGHT}, "answers.jsonl line 2: has no 'id' to look up"),
+        ({"response": RIGHT, "id": None}, "answers.jsonl line 2: has no 'id' to look up"),
         ({"response": RIGHT, "label": "Sport"}, "answers.jsonl line 2: label 'Sport' is not one of World politics"),
         ({"response": RIGHT, "id": "nobody"}, "answers.jsonl line 2: id 'nobody' is not among the"),
         ("{", "answers.jsonl line 2: not JSON"),

@@ -168,7 +168,20 @@ def test_answers_of_one_prompt_each_are_told_apart_from_pairs() -> None:
     Path("answers.jsonl").write_text(json.dumps({"response": SPORTS, "label": "Sports"}) + "\n" * 2)
     text = _invoke("--a", "rule", "--b", "length")
     assert "no prompt has two answers" in text
-    assert "undefined" in text
+    assert "rank correlation: undefined, fewer than two answers were scored by both\n" in text
     Path("answers.jsonl").write_text("\n")
     with pytest.raises(DataError, match="holds no rows"):
         _invoke("--a", "rule", "--b", "length")
+
+
+@pytest.mark.usefixtures("answers")
+def test_equal_scores_for_all_answers_are_no_order() -> None:
+    assert "undefined, one of the two gives all answers the same score" in _invoke("--a", "rule", "--b", "0 * rule")
+
+
+@pytest.mark.usefixtures("answers")
+def test_rows_whose_id_is_null_are_prompts_of_their_own() -> None:
+    row = json.dumps({"id": None, "response": SPORTS, "label": "Sports"})
+    Path("answers.jsonl").write_text(f"{row}\n{row}\n")
+    assert "no prompt has two answers" in _invoke("--a", "rule", "--b", "length", "--output", "rows.jsonl")
+    assert [json.loads(line)["id"] for line in Path("rows.jsonl").read_text().splitlines()] == ["row 1", "row 2"]
