@@ -53,6 +53,10 @@ class ModelError(InputError):
     """A model name or folder cannot be loaded."""
 
 
+class NothingSharedError(InputError):
+    """Two evaluations have no test item in common, so there is nothing to judge side by side."""
+
+
 class ShapeError(RewardlabError):
     """Tensors whose shapes do not fit together."""
 

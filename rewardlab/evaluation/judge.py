@@ -15,7 +15,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from rewardlab.annotate.base import Annotation, Annotator, Progress, Ranking, RankingRequest, silent
 from rewardlab.annotate.judging import Judgement, JudgeRequest, Winner, is_swapped, parse_verdict
-from rewardlab.errors import InputError
+from rewardlab.errors import InputError, NothingSharedError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.evaluation.predict import Decoding
 from rewardlab.runs import read_jsonl
@@ -86,13 +86,16 @@ def read_contests(
         decoding: Which of the two responses to an item is read.
         limit: Most items of a column, drawn by ``seed``; None takes all.
     Raises:
-        InputError: They share no item, or the data no longer have those they share.
+        NothingSharedError: They share no item.
+        InputError: The data no longer have those they share.
         DataError: A folder cannot be read.
     """
     left, right = _answered(a, decoding), _answered(b, decoding)
     shared = sorted(set(left) & set(right))
     if not shared:
-        raise InputError(f"{a} and {b} share no test item under {decoding} decoding; evaluate both on the same data")
+        raise NothingSharedError(
+            f"{a} and {b} share no test item under {decoding} decoding; evaluate both on the same data"
+        )
     gone = [f"{column} {id}" for column, id in shared if id not in examples.get(column, {})]
     if gone:
         raise InputError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab.config import RunConfig
-from rewardlab.errors import RewardlabError
+from rewardlab.errors import NothingSharedError, RewardlabError
 from rewardlab.evaluation.predict import Decoding
 from rewardlab.pipeline.judging import has_judge, is_judged, judge_runs, preview_before_answers
 from rewardlab.pipeline.rows import Rows
@@ -16,6 +16,7 @@ from rewardlab.pipeline.stage import Stage
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.collect import load_eval
 from rewardlab.suites.cells import Cell
+from rewardlab.tasks import separate_tasks
 
 if TYPE_CHECKING:
     from rewardlab.annotate.money import Purse
@@ -52,14 +53,21 @@ class Hearing:
         return bool(sides) and all(stage.has_rows for pair in sides for stage in pair)
 
     def is_done(self, root: Path) -> bool:
-        """True when verdicts are stored."""
-        return any(is_judged(a.folder(root).path, b.folder(root).path, _config(a), root, self.decoding)
-                   for a, b in self.sides)  # fmt: skip
+        """True when verdicts are stored on all tasks that both answered."""
+        return any(_shared(a, b) for a, b in self.sides) and not self.missing(root)
 
-    def preview(self, root: Path, rows: Rows) -> Preview | None:
-        """What a hosted judge will be asked at most; None when the judge is free."""
-        config = self.cell.config.model_copy(update={"task": self.cell.task})
-        return preview_before_answers(config, root, rows)
+    def missing(self, root: Path) -> list[RunConfig]:
+        """What is still to be judged: a configuration for each two evaluations, with the tasks that both answered."""
+        return [
+            _config(a).model_copy(update={"task": tasks})
+            for a, b in self.sides
+            if (tasks := _shared(a, b))
+            and not is_judged(a.folder(root).path, b.folder(root).path, _config(a), root, self.decoding)
+        ]
+
+    def previews(self, root: Path, rows: Rows) -> list[Preview | None]:
+        """What a hosted judge will be asked at most about each of the missing; None where the judge is free."""
+        return [preview_before_answers(config, root, rows) for config in self.missing(root)]
 
 
 def hearings(claims: Sequence[Claim], todo: Sequence[Cell]) -> list[Hearing]:
@@ -83,16 +91,31 @@ def hear(hearing: Hearing, root: Path, purse: Purse | None = None) -> str | None
         root: Where run folders live.
         purse: What the command spends, which pays for a hosted judge; None is what each judgement spends.
     Returns:
-        None, or why none of them could be judged.
+        None, or what could not be judged and why. Evaluations of different tasks share no item, which is a problem
+        only when no two share one.
     """
-    sides, problems = list(hearing.sides), []
-    for a, b in sides:
+    judged, problems, unshared = 0, [], []
+    for a, b in hearing.sides:
         paths = [stage.folder(root).path for stage in (a, b)]
         try:
             judge_runs(load_eval(paths[0]), load_eval(paths[1]), _config(a), root, hearing.decoding, purse=purse)
+            judged += 1
+        except NothingSharedError as error:
+            unshared.append(_line(error))
         except RewardlabError as error:
-            problems.append(" ".join(str(error).splitlines()))
-    return problems[0] if problems and len(problems) == len(sides) else None
+            problems.append(_line(error))
+    found = problems or ([] if judged else unshared[:1])
+    return "; ".join(dict.fromkeys(found)) or None
+
+
+def _line(error: RewardlabError) -> str:
+    return " ".join(str(error).splitlines())
+
+
+def _shared(a: Stage, b: Stage) -> str:
+    """The tasks that both evaluations answered, as a value of ``task``; empty when there are none."""
+    others = separate_tasks(b.config["task"])
+    return ",".join(name for name in separate_tasks(a.config["task"]) if name in others)
 
 
 def _evals(cell: Cell) -> list[Stage]:

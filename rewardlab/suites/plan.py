@@ -99,9 +99,10 @@ def _row(kind: str, stages: Sequence[Stage], root: Path, known: Durations) -> Pl
 def _judge_row(found: Sequence[Hearing], root: Path, rows: Rows) -> PlanRow:
     missing = [each for each in found if not each.is_done(root)]
     is_open = not all(each.has_rows for each in missing)
-    asked = [] if is_open else [each.preview(root, rows) for each in missing]
+    asked = [] if is_open else [preview for each in missing for preview in each.previews(root, rows)]
     is_free = not is_open and not any(asked)
-    taken = total([measured(KIND, each.cell.goals[0].config) if is_free else None for each in missing])
+    configs = [config.model_dump(mode="json") for each in missing for config in each.missing(root)]
+    taken = total([measured(KIND, config) for config in configs] if is_free else [None])
     return _planned(KIND, len(found) - len(missing), len(missing), taken, None if is_open else asked)
 
 

@@ -13,7 +13,8 @@ from rewardlab.cli import main as cli
 from rewardlab.cli import suite_report
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
-from rewardlab.errors import AnnotationError
+from rewardlab.errors import AnnotationError, NothingSharedError
+from rewardlab.pipeline.judging import _folder
 from rewardlab.pipeline.stage import AS_LONG_AS, VERSIONS, Stage
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.suite import suite_sections
@@ -32,6 +33,16 @@ SMALL = {"data.labelled": 4, "data.prompts": 4, "data.validation": 4, "data.test
 def suite(**settings: Any) -> Suite:
     methods = (Method(name="PPO", stage="ppo"), Method(name="SFT", stage="sft"))
     return Suite(name="s", seeds=(0, 1), settings={**SMALL, **settings}, method=methods, claim=(JUDGED,))
+
+
+HOSTED = {"annotate.annotator": "openai", "annotate.model": "gpt-4o-mini"}
+
+
+def single_tasks(**settings: Any) -> Suite:
+    """PPO one task at a time beside SFT on both; the models of one task answer a third one, too."""
+    methods = (Method(name="PPO", stage="ppo", scope="each"), Method(name="SFT", stage="sft"))
+    more = {"method": methods, "unseen": {"sandbox-topic": "sandbox-similarity"}}
+    return suite(task="sandbox-sentiment,sandbox-topic", **settings).model_copy(update=more)
 
 
 def settings(**given: Any) -> dict[str, Any]:
@@ -132,22 +143,37 @@ class TestJudge:
     ) -> None:
         """Three test rows, two orders, two seeds, which may have other answers."""
         monkeypatch.setenv("OPENAI_API_KEY", "none")
-        hosted = suite(**{"annotate.annotator": "openai", "annotate.model": "gpt-4o-mini"})
-        row = make_plan(cells(hosted, tmp_path), tmp_path, [JUDGED]).rows[-1]
+        row = make_plan(cells(suite(**HOSTED), tmp_path), tmp_path, [JUDGED]).rows[-1]
         assert (row.kind, row.requests, row.seconds) == ("judge", 2 * 3 * 2, None)
         assert row.cost_usd is not None
         assert 0 < row.cost_usd < 0.05
 
     def test_stored_verdicts_are_finished(self, todo: list[Cell], tmp_path: Path) -> None:
-        from rewardlab.pipeline.judging import _folder
-
-        a, b = (cell.goals[0].folder(tmp_path).path for cell in todo[:2])
-        config = RunConfig.model_validate(todo[0].goals[0].config)
-        folder: RunFolder = _folder(a, b, config, tmp_path, "sampled", "sandbox", None)
-        folder.open()
-        folder.finish({})
+        judged(todo[0].goals[0], todo[1].goals[0], tmp_path)
         row = make_plan(todo, tmp_path, [JUDGED]).rows[-1]
         assert (row.done, row.to_run) == (1, 1)
+
+    def test_single_task_runs_are_judged_when_all_their_tasks_are(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Three tasks of three rows a seed, in two orders; each verdict that is stored takes one task off."""
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        todo = cells(single_tasks(**HOSTED), tmp_path)
+        ppo, sft = todo[0].goals, todo[1].goals
+        assert (len(ppo), len(sft)) == (3, 2)
+        pairs = [(ppo[0], sft[0]), (ppo[1], sft[0]), (ppo[2], sft[1])]
+        expected = [(0, 2, 36), (0, 2, 30), (0, 2, 24), (1, 1, 18)]
+        for number, wanted in enumerate(expected):
+            if number:
+                judged(*pairs[number - 1], tmp_path, "openai")
+            row = make_plan(todo, tmp_path, [JUDGED]).rows[-1]
+            assert (row.done, row.to_run, row.requests) == wanted
+
+    def test_what_shares_no_task_is_never_judged(self, todo: list[Cell], tmp_path: Path) -> None:
+        """And asks nothing."""
+        other = cells(suite(task="sandbox-topic"), tmp_path)[1]
+        hearing = Hearing(todo[0], other, "sampled")
+        assert (hearing.is_done(tmp_path), hearing.missing(tmp_path)) == (False, [])
 
     def test_what_cannot_be_judged_is_told_and_returned(
         self, todo: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -175,13 +201,41 @@ class TestJudge:
 
         def judge(a: Path, *given: Any, **more: Any) -> None:
             if a != todo[0].goals[0].folder(tmp_path).path:
-                raise AnnotationError("no shared item")
+                raise NothingSharedError("no shared item")
 
         monkeypatch.setattr("rewardlab.suites.judging.load_eval", lambda path: path)
         monkeypatch.setattr("rewardlab.suites.judging.judge_runs", judge)
         both = replace(todo[0], goals=(*todo[0].goals, *todo[2].goals))
         assert hear(Hearing(both, todo[1], "sampled"), tmp_path) is None
         assert hear(Hearing(todo[2], todo[3], "sampled"), tmp_path) == "no shared item"
+
+    def test_a_judge_that_fails_on_one_task_is_reported(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Of the six pairs of evaluations of a seed, three share a task; one is judged, the money ends in two."""
+        todo = cells(single_tasks(), tmp_path)
+        first, second = (goal.folder(tmp_path).path for goal in todo[0].goals[:2])
+
+        def judge(a: Path, b: Path, config: RunConfig, *given: Any, **more: Any) -> None:
+            if (config.task == "sandbox-similarity") != (b == todo[1].goals[1].folder(tmp_path).path):
+                raise NothingSharedError("no shared item")
+            if a != second:
+                raise AnnotationError(f"the budget ended\nat {'first' if a == first else 'unseen'}")
+
+        monkeypatch.setattr("rewardlab.suites.judging.load_eval", lambda path: path)
+        monkeypatch.setattr("rewardlab.suites.judging.judge_runs", judge)
+        ((title, why),) = suite_report.judge_claims([JUDGED], todo[:2], tmp_path)
+        assert title.endswith("seed 0 and SFT before a judge")
+        assert why == "the budget ended at first; the budget ended at unseen"
+        assert f"{title}: {why}" in capsys.readouterr().err
+
+
+def judged(a: Stage, b: Stage, root: Path, judge: Any = "sandbox") -> None:
+    """Leave behind what a finished judgement does."""
+    config = RunConfig.model_validate(a.config)
+    folder: RunFolder = _folder(a.folder(root).path, b.folder(root).path, config, root, "sampled", judge, None)
+    folder.open()
+    folder.finish({})
 
 
 def test_a_judge_that_fails_makes_the_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
