@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from rewardlab import processes
@@ -36,6 +37,13 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder that a long command will write to at its end; raises InputError when no file can be put there."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path).close()
 
 
 def write_atomic(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rewardlab.errors import InputError
+from rewardlab.runs import writing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +39,15 @@ class DecodingChoice(StrEnum):
     GREEDY = "greedy"
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What was printed, and the evaluations it was made from."""
+
+    table: ComparisonTable
+    found: Sequence[Gain]
+    runs: Sequence[EvalRun]
+
+
 def compare(
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="RUN...", help="evaluations, trained runs, or folders of runs")
@@ -61,6 +72,33 @@ def compare(
     """Compare methods: one table with 95 % intervals, best bold, second underlined; differences as sentences."""
     if not paths:
         raise InputError("compare: no runs given; name evaluation folders, or a folder of runs such as runs/")
+    decodings = None if decoding is DecodingChoice.BOTH else (decoding.value,)
+    compared = print_comparison(paths, convention=convention.value, decodings=decodings, against=against)
+    if out is not None:
+        _write_table(out, compared, paths)
+    if html is not None:
+        _write_page(html, compared, paths)
+
+
+def print_comparison(
+    paths: Sequence[Path],
+    *,
+    convention: str,
+    decodings: Sequence[str] | None = None,
+    against: Sequence[str] | None = None,
+    budget: str = "updates",
+) -> Compared:
+    """Print the table of the evaluations behind ``paths``, what PPO spent, and the differences.
+
+    Args:
+        paths: As :func:`~rewardlab.reports.collect.collect` takes them.
+        convention: ``rllr`` or ``ppo-nlu``.
+        decodings: To show; None is both.
+        against: Methods to compare all others with; None is the usual one.
+        budget: What PPO rows were meant to be equal in: updates, tokens or seconds.
+    Raises:
+        InputError: No evaluation could be used, or none is of a method in ``against``.
+    """
     from rich.console import Console
 
     from rewardlab.reports.collect import collect
@@ -69,17 +107,15 @@ def compare(
     from rewardlab.reports.tradeoffs import headline
 
     collected = collect(paths)
-    decodings = DECODINGS if decoding is DecodingChoice.BOTH else (decoding.value,)
-    table = build_table(collected.runs, convention=convention.value, decodings=decodings, warnings=collected.warnings)
+    table = build_table(
+        collected.runs, convention=convention, decodings=decodings or DECODINGS, warnings=collected.warnings
+    )
     found = gains(table, default_against(table) if against is None else against)
     console = Console()
     _print_table(console, table)
-    _print_budgets(console, table)
+    _print_budgets(console, table, budget)
     _print_lines(console, _told(found, headline(table)))
-    if out is not None:
-        _write_table(console, out, table, found, paths)
-    if html is not None:
-        _write_page(console, html, table, found, collected.runs, paths)
+    return Compared(table, found, collected.runs)
 
 
 def _print_table(console: Console, table: ComparisonTable) -> None:
@@ -90,33 +126,26 @@ def _print_table(console: Console, table: ComparisonTable) -> None:
     _print_lines(console, notes(table), style="dim")
 
 
-def _print_budgets(console: Console, table: ComparisonTable) -> None:
+def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> None:
     """What PPO spent, where a method of the table is PPO."""
     from rewardlab.reports.budgets import budget_lines
     from rewardlab.reports.terminal import spent_tables
 
     if shown := spent_tables(table, console.width):
         console.print(*shown, sep="\n")
-        _print_lines(console, budget_lines(table), style="dim")
+        _print_lines(console, budget_lines(table, budget), style="dim")
 
 
-def _write_table(
-    console: Console, out: Path, table: ComparisonTable, found: Sequence[Gain], paths: Sequence[Path]
-) -> None:
+def _write_table(out: Path, compared: Compared, paths: Sequence[Path]) -> None:
     """The table, its differences and its curves into the folder ``out``."""
     from rewardlab.reports.files import write_comparison
 
-    _print_written(console, *write_comparison(table, found, paths, out))
+    with writing(out):
+        files = write_comparison(compared.table, compared.found, paths, out)
+    _print_written(*files)
 
 
-def _write_page(
-    console: Console,
-    html: Path,
-    table: ComparisonTable,
-    found: Sequence[Gain],
-    runs: Sequence[EvalRun],
-    paths: Sequence[Path],
-) -> None:
+def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> None:
     """The whole report, with the runs behind the evaluations, into the file ``html``."""
     from rewardlab.reports.cards import load_cards
     from rewardlab.reports.judged_runs import load_judged
@@ -124,10 +153,13 @@ def _write_page(
     from rewardlab.reports.related import related
     from rewardlab.reports.sections import Report
 
+    table, found, runs = compared.table, compared.found, compared.runs
     behind, judged = related(runs, paths), load_judged(runs)
     cards = load_cards(behind.card)
     report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
-    _print_written(console, write_page(html, report))
+    with writing(html):
+        write_page(html, report)
+    _print_written(html)
 
 
 def _print_lines(console: Console, lines: Iterable[str], style: str | None = None) -> None:
@@ -135,8 +167,8 @@ def _print_lines(console: Console, lines: Iterable[str], style: str | None = Non
         console.print(line, style=style, markup=False, highlight=False)
 
 
-def _print_written(console: Console, *files: Path) -> None:
-    console.print(f"written: {', '.join(map(str, files))}", markup=False, highlight=False, soft_wrap=True)
+def _print_written(*files: Path) -> None:
+    typer.echo(f"written: {', '.join(map(str, files))}")
 
 
 def _told(found: Sequence[Gain], column: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ import typer
 from rewardlab import processes
 from rewardlab.cli.options import RUNS
 from rewardlab.errors import InputError
+from rewardlab.runs import make_folder
 
 if TYPE_CHECKING:
     from rewardlab.pipeline.runner import Runner
@@ -77,12 +78,14 @@ def run(
         print_missing_rows(rows)
         print_missing_key(todo)
         return
+    place = out or runs / report_name(suite.name, filter or [])
+    if report:
+        make_folder(place)
     board = Board(todo, runs)
     runner = make_runner(runs)
     _build(board, runner, worker_command(file, runs, source, sys.argv[1:]), jobs)
     problems = 0
     if report:
-        place = out or runs / report_name(suite.name, filter or [])
         problems = print_suite(suite, board, runs, place, report_command(file, filter or [], source), runner.purse)
     if board.failures():
         print_failures(board)

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from rewardlab.annotate.money import Purse
-from rewardlab.cli.compare import ConventionChoice, compare
+from rewardlab.cli.compare import print_comparison
 from rewardlab.reports.card_sections import card_tables
 from rewardlab.reports.cards import load_cards
 from rewardlab.reports.claim import Claim
@@ -47,7 +47,8 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str,
         typer.echo("no cell was evaluated, so there is no table")
         return 0
     if folders:
-        compare(folders, convention=ConventionChoice(suite.convention), against=_against(suite, done) or None)
+        against = _against(suite, done) or None
+        print_comparison(folders, convention=suite.convention, against=against, budget=suite.budget)
     unjudged = judge_claims(suite.claim, done, root, purse)
     if cards:
         typer.echo(card_tables(load_cards(cards)))
