@@ -51,6 +51,16 @@ def read_answers(folder: Path) -> dict[tuple[str, str], Answers]:
     return dict(found)
 
 
+def differing_gold(items: Iterable[tuple[str, Label | None, Label | None]]) -> str:
+    """How two sources disagree about gold labels, the first item named; "" where they do not.
+
+    Args:
+        items: Name of each test item, and its gold label in either source.
+    """
+    differing = [name for name, left, right in items if left != right]
+    return f"{len(differing)} gold labels differ, such as {differing[0]}" if differing else ""
+
+
 def _compact(stored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[tuple[tuple[str, str], Answers]]:
     for column, decodings in stored.items():
         for decoding, cell in decodings.items():

@@ -8,23 +8,32 @@ Whoever wins in one order only has won by its place, so the two tie.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from rewardlab.annotate.base import Annotation, Annotator, Progress, Ranking, RankingRequest, silent
 from rewardlab.annotate.judging import Judgement, JudgeRequest, Winner, is_swapped, parse_verdict
-from rewardlab.errors import InputError, NothingSharedError
-from rewardlab.evaluation.answers import PREDICTIONS_FILE
+from rewardlab.errors import DataError, InputError, NothingSharedError
+from rewardlab.evaluation.answers import PREDICTIONS_FILE, differing_gold
 from rewardlab.evaluation.predict import Decoding
 from rewardlab.runs import read_jsonl
 from rewardlab.types import Example, Label
 
 Examples = Mapping[str, Mapping[str, Example]]
 """Column -> id -> test example."""
-Answered = Mapping[tuple[str, str], tuple[str, Label | None]]
-"""(column, id) -> response and the answer read in it."""
+Item = tuple[str, str]
+"""Column and id."""
+_PREDICTED: Mapping[str, type | UnionType] = {
+    "column": str,
+    "id": str | int,
+    "response": str,
+    "answer": str | float | int | None,
+    "gold": str | float | int,
+}
+"""What is read of a line of predictions."""
 _SWAPPED: Mapping[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
 
 
@@ -37,6 +46,14 @@ class Judge(Protocol):
     ) -> list[Judgement]:
         """One judgement per request."""
         ...
+
+
+class _Reply(NamedTuple):
+    """What one evaluation has of an item: the response, the answer read in it, and the gold label."""
+
+    response: str
+    answer: Label | None
+    gold: Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +104,41 @@ def read_contests(
         limit: Most items of a column, drawn by ``seed``; None takes all.
     Raises:
         NothingSharedError: They share no item.
-        InputError: The data no longer have those they share.
+        InputError: The data no longer have those they share, or a gold label is not the same in both and in the data:
+            then the ids do not mean the same items.
         DataError: A folder cannot be read.
     """
-    left, right = _answered(a, decoding), _answered(b, decoding)
+    left, right = _replies(a, decoding), _replies(b, decoding)
     shared = sorted(set(left) & set(right))
     if not shared:
         raise NothingSharedError(
             f"{a} and {b} share no test item under {decoding} decoding; evaluate both on the same data"
         )
-    gone = [f"{column} {id}" for column, id in shared if id not in examples.get(column, {})]
+    _check_gold(a, b, [(item, left[item].gold, right[item].gold) for item in shared])
+    _check_data(a, examples, [(item, left[item].gold) for item in shared])
+    return [_contest(item, examples, left[item], right[item]) for item in _drawn(shared, limit, seed)]
+
+
+def _contest(item: Item, examples: Examples, a: _Reply, b: _Reply) -> Contest:
+    column, id = item
+    same_answer = a.answer is not None and a.answer == b.answer
+    return Contest(column, examples[column][id], a.response, b.response, same_answer)
+
+
+def _check_gold(a: Path, b: Path, gold: Iterable[tuple[Item, Label, Label]]) -> None:
+    """Ids of two data folders may be the same, and their items not."""
+    if told := differing_gold((" ".join(item), one, other) for item, one, other in gold):
+        raise InputError(f"{a} and {b}: {told}; evaluate both on the same data")
+
+
+def _check_data(a: Path, examples: Examples, gold: Sequence[tuple[Item, Label]]) -> None:
+    """The text that the annotator reads is that of the data."""
+    advice = "give the --data it was made from"
+    gone = [" ".join(item) for item, _ in gold if item[1] not in examples.get(item[0], {})]
     if gone:
-        raise InputError(
-            f"{a}: {len(gone)} of its test items are not in the data, such as {gone[0]}; "
-            "give the --data it was made from"
-        )
-    return [
-        Contest(
-            column, examples[column][id], left[column, id][0], right[column, id][0], _agree(left, right, column, id)
-        )
-        for column, id in _drawn(shared, limit, seed)
-    ]
+        raise InputError(f"{a}: {len(gone)} of its test items are not in the data, such as {gone[0]}; {advice}")
+    if told := differing_gold((" ".join(item), label, examples[item[0]][item[1]].label) for item, label in gold):
+        raise InputError(f"{a} and the data: {told}; {advice}")
 
 
 def judge_contests(
@@ -196,17 +227,22 @@ def _side(winner: Winner) -> Literal["a", "b", "tie"]:
     return sides[winner]
 
 
-def _answered(folder: Path, decoding: Decoding) -> Answered:
-    rows = (row for row in read_jsonl(folder / PREDICTIONS_FILE) if row["decoding"] == decoding)
-    return {(row["column"], str(row["id"])): (row["response"], row["answer"]) for row in rows}
+def _replies(folder: Path, decoding: Decoding) -> dict[Item, _Reply]:
+    path = folder / PREDICTIONS_FILE
+    rows = enumerate(read_jsonl(path), 1)
+    return dict(_reply(row, f"{path} row {number}") for number, row in rows if row.get("decoding") == decoding)
 
 
-def _agree(left: Answered, right: Answered, column: str, id: str) -> bool:
-    answers = left[column, id][1], right[column, id][1]
-    return answers[0] is not None and answers[0] == answers[1]
+def _reply(row: Mapping[str, Any], place: str) -> tuple[Item, _Reply]:
+    """One line of predictions; raises DataError for another."""
+    for name, kind in _PREDICTED.items():
+        if not isinstance(row.get(name), kind):
+            found = f"{row[name]!r:.40}" if name in row else "missing"
+            raise DataError(f"{place}: {name} is {found}; expected the predictions of `rewardlab eval`, run it again")
+    return (row["column"], str(row["id"])), _Reply(row["response"], row.get("answer"), row["gold"])
 
 
-def _drawn(shared: Sequence[tuple[str, str]], limit: int | None, seed: int) -> Iterator[tuple[str, str]]:
+def _drawn(shared: Sequence[Item], limit: int | None, seed: int) -> Iterator[Item]:
     """At most ``limit`` items of each column, in order."""
     for column in dict.fromkeys(column for column, _ in shared):
         items = [item for item in shared if item[0] == column]

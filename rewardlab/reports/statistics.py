@@ -28,6 +28,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from rewardlab.errors import InputError
+from rewardlab.evaluation.answers import differing_gold
 from rewardlab.intervals import LEVEL, item_seed, percentile_interval, resample_counts
 from rewardlab.metrics import METRICS, Floats
 from rewardlab.reports.cells import CACHED_CELLS, CellData, coded
@@ -191,11 +192,8 @@ def _check_same_items(a: CellData, b: CellData, where: str) -> None:
     if only or len(a.ids) != len(b.ids):
         shown = f"{len(only)} ids are in one of them only, such as {only[0]}" if only else "an id occurs twice"
         raise UnpairedError(f"{where}: test items differ ({shown}); evaluate both on the same test split")
-    changed = [id for id, left, right in zip(a.ids, a.gold, b.gold, strict=True) if left != right]
-    if changed:
-        raise UnpairedError(
-            f"{where}: {len(changed)} gold labels differ, such as {changed[0]}; evaluate both on the same data"
-        )
+    if told := differing_gold(zip(a.ids, a.gold, b.gold, strict=True)):
+        raise UnpairedError(f"{where}: {told}; evaluate both on the same data")
 
 
 def _listed(seeds: Mapping[int, CellData]) -> str:

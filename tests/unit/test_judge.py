@@ -16,7 +16,7 @@ from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs
 from rewardlab.cli import main as cli
 from rewardlab.cli.main import app
 from rewardlab.config import RunConfig
-from rewardlab.errors import InputError, NothingSharedError
+from rewardlab.errors import DataError, InputError, NothingSharedError
 from rewardlab.evaluation.judge import Contest, Verdict, judge_contests, read_contests
 from rewardlab.pipeline import Pipeline
 from rewardlab.reports.blocks import Section, Table, to_markdown
@@ -274,6 +274,41 @@ def test_runs_that_share_nothing_are_refused(runs: Path, tmp_path: Path, config:
         read_contests(runs / "eval" / "right", runs / "eval" / "wrong", {}, "sampled")
     with pytest.raises(InputError, match="40 of its test items are not in the data"):
         read_contests(runs / "eval" / "right", runs / "eval" / "wrong", {}, "greedy")
+
+
+def _toy(path: Path, gold: Sequence[str], ids: Sequence[str] = ("0", "1", "2")) -> Path:
+    return eval_folder(path, columns={"toy": {"greedy": (gold, ["yes"] * len(gold))}}, ids=ids)
+
+
+def _rows(gold: Sequence[str]) -> dict[str, dict[str, Example]]:
+    return {"toy": {f"{n}": Example("agnews", f"{n}", {"text": "A story."}, label) for n, label in enumerate(gold)}}
+
+
+def test_items_with_one_id_and_two_gold_labels_are_refused(tmp_path: Path) -> None:
+    """Ids 0, 1, 2 of two data folders are not the same items; items that only one was asked do not matter."""
+    mine, other = _toy(tmp_path / "a", ["yes", "no", "yes"]), _toy(tmp_path / "b", ["yes", "yes", "no"])
+    with pytest.raises(InputError, match=r"a and .*b: 2 gold labels differ, such as toy 1; evaluate both on the same"):
+        read_contests(mine, other, _rows(["yes", "no", "yes"]), "greedy")
+    shared = _toy(tmp_path / "c", ["no", "yes", "no"], ids=("1", "2", "9"))
+    assert len(read_contests(mine, shared, _rows(["yes", "no", "yes"]), "greedy")) == 2
+
+
+def test_data_with_other_gold_labels_are_refused(tmp_path: Path) -> None:
+    mine, other = _toy(tmp_path / "a", ["yes", "no", "yes"]), _toy(tmp_path / "b", ["yes", "no", "yes"])
+    with pytest.raises(InputError, match=r"a and the data: 1 gold labels differ, such as toy 2; give the --data it"):
+        read_contests(mine, other, _rows(["yes", "no", "no"]), "greedy")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"response": None}, {"response": 5}, {"column": None}, {"answer": ["yes"]}, {"gold": {}}]
+)
+def test_a_line_that_is_no_prediction_is_named(tmp_path: Path, changes: dict[str, Any]) -> None:
+    folders = [_toy(tmp_path / name, ["yes", "no", "yes"]) for name in "ab"]
+    path = folders[0] / "predictions.jsonl"
+    first, *others = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [first, {**others[0], **changes}, others[1]]))
+    with pytest.raises(DataError, match=r"a/predictions.jsonl row 2: (response|column|answer|gold) is "):
+        read_contests(*folders, _rows(["yes", "no", "yes"]), "greedy")
 
 
 def test_several_evaluations_behind_one_path_are_refused(runs: Path) -> None:
