@@ -1,7 +1,7 @@
-"""Bootstrap intervals: of a metric, of the difference of two methods, of a mean.
+"""Bootstrap intervals of a metric and of a mean, and the resamples they are made of.
 
-Two methods are compared on the same resamples by handing both the same counts; what counts and metrics are stands in
-``metrics.py``. Letters: n test items, B resamples, S seeds.
+Two methods are compared on the same resamples by handing both the same counts (``reports/statistics.py``); what counts
+and metrics are stands in ``metrics.py``. Letters: n test items, B resamples.
 """
 
 from __future__ import annotations
@@ -77,48 +77,6 @@ def bootstrap_interval(
     coded = encode(metric, gold, answers, space)
     draws = METRICS[metric](coded, resample_counts(len(gold), resamples, seed))
     return percentile_interval(measure(metric, coded), draws)
-
-
-def paired_bootstrap_difference(
-    metric: str,
-    gold: Sequence[Label],
-    a: Sequence[Label | None],
-    b: Sequence[Label | None],
-    space: AnswerSpace,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Metric of answers ``a`` minus metric of answers ``b``; each resample draws the same items for both."""
-    return crossed_bootstrap_difference(metric, gold, [a], [b], space, resamples=resamples, seed=seed)
-
-
-def crossed_bootstrap_difference(
-    metric: str,
-    gold: Sequence[Label],
-    a: Sequence[Sequence[Label | None]],
-    b: Sequence[Sequence[Label | None]],
-    space: AnswerSpace,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Mean difference over seeds, drawing seeds and items independently of each other in each resample.
-
-    Args:
-        a, b: Answers per seed, shape (S, n); seed s of ``a`` is paired with seed s of ``b``.
-    """
-    if len(a) != len(b) or not a:
-        raise DataError(f"{metric}: {len(a)} seeds against {len(b)}; expected as many of each, at least one")
-    pairs = [
-        (encode(metric, gold, left, space), encode(metric, gold, right, space))
-        for left, right in zip(a, b, strict=True)
-    ]
-    counts = resample_counts(len(gold), resamples, seed)
-    draws = np.stack([METRICS[metric](left, counts) - METRICS[metric](right, counts) for left, right in pairs], axis=1)
-    weights = resample_counts(len(a), resamples, seed + 1) / len(a)
-    value = float(np.mean([measure(metric, left) - measure(metric, right) for left, right in pairs]))
-    return percentile_interval(value, (draws * weights).sum(axis=1))
 
 
 def mean_interval(

@@ -127,7 +127,7 @@ def _curves(
 
 
 def _lines(metric: str, runs: Sequence[CurveRun], colours: Mapping[str, int]) -> list[Line]:
-    """One metric: the mean over each method's runs, with a band of one standard deviation."""
+    """One metric: the mean over each method's runs, with a band of one standard deviation (n - 1)."""
     grouped: dict[str, list[CurveRun]] = {}
     for run in runs:
         if run.series.get(metric):
@@ -139,10 +139,11 @@ def _mean_line(metric: str, method: str, runs: Sequence[CurveRun], colour: int) 
     """The steps that all runs logged."""
     steps = sorted(set.intersection(*(set(run.series[metric]) for run in runs)))
     values = np.array([[run.series[metric][step] for step in steps] for run in runs])
-    mean, sd = values.mean(axis=0), values.std(axis=0)
+    mean = values.mean(axis=0)
     sources = [Source(run.path) for run in runs]
     if len(runs) < 2:
         return Line(method, colour, steps, mean.tolist(), sources=sources)
+    sd = values.std(axis=0, ddof=1)
     return Line(method, colour, steps, mean.tolist(), (mean - sd).tolist(), (mean + sd).tolist(), sources)
 
 

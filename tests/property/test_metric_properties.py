@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardlab.intervals import bootstrap_interval, paired_bootstrap_difference
+from rewardlab.intervals import bootstrap_interval
 from rewardlab.metrics import CORRELATIONS, METRICS, score_predictions
 
 
@@ -79,13 +78,3 @@ def test_intervals_hold_their_value_and_repeat(rows: list[tuple[str, str | None]
     found = bootstrap_interval("accuracy", gold, answers, LABELS, resamples=200, seed=seed)
     assert found.low <= found.value <= found.high
     assert found == bootstrap_interval("accuracy", gold, answers, LABELS, resamples=200, seed=seed)
-
-
-@settings(max_examples=30)
-@given(rows=label_rows, shift=st.integers(0, 5))
-def test_a_difference_turns_its_sign_with_its_sides(rows: list[tuple[str, str | None]], shift: int) -> None:
-    gold, a = [row[0] for row in rows], [row[1] for row in rows]
-    b = list(np.roll(np.array(a, dtype=object), shift))
-    there = paired_bootstrap_difference("accuracy", gold, a, b, LABELS, resamples=200)
-    back = paired_bootstrap_difference("accuracy", gold, b, a, LABELS, resamples=200)
-    assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low), abs=1e-12)

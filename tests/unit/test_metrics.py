@@ -14,9 +14,7 @@ from rewardlab.errors import ConfigError, DataError, UnknownNameError
 from rewardlab.intervals import (
     Interval,
     bootstrap_interval,
-    crossed_bootstrap_difference,
     mean_interval,
-    paired_bootstrap_difference,
     resample_counts,
 )
 from rewardlab.metrics import encode, score_predictions
@@ -162,38 +160,6 @@ def test_interval_agrees_with_scipys_bootstrap() -> None:
         rng=1,
     ).confidence_interval
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.012)
-
-
-def test_a_pairing_removes_what_both_methods_share() -> None:
-    gold = ["yes"] * 200
-    a = ["yes"] * 120 + ["no"] * 80
-    b = ["yes"] * 110 + ["no"] * 90
-    found = paired_bootstrap_difference("accuracy", gold, a, b, BINARY, resamples=4000)
-    # 10 items of 200 differ, all one way: 0.05 +- 1.96 * sqrt(0.05 * 0.95 / 200) = 0.05 +- 0.030; unpaired it is 0.097
-    assert found.value == pytest.approx(0.05)
-    assert found.low == pytest.approx(0.02, abs=0.008)
-    assert found.high == pytest.approx(0.08, abs=0.008)
-
-
-def test_equal_methods_differ_by_exactly_nothing() -> None:
-    gold, answers = _labels(0)
-    assert paired_bootstrap_difference("macro_f1", gold, answers, answers, TOPICS) == Interval(0.0, 0.0, 0.0)
-
-
-def test_crossed_resampling_is_wider_than_items_alone_when_seeds_disagree() -> None:
-    gold = ["yes"] * 100
-    base = ["yes"] * 50 + ["no"] * 50
-    runs = [["yes"] * right + ["no"] * (100 - right) for right in (50, 60, 70, 80)]
-    crossed = crossed_bootstrap_difference("accuracy", gold, runs, [base] * 4, BINARY, resamples=4000)
-    # seeds give 0, 0.1, 0.2, 0.3: mean 0.15, and a seed resample alone has sd sqrt(0.0125 / 4) = 0.056
-    assert crossed.value == pytest.approx(0.15)
-    item_only = paired_bootstrap_difference("accuracy", gold, ["yes"] * 65 + ["no"] * 35, base, BINARY, resamples=4000)
-    assert crossed.high - crossed.low > 1.3 * (item_only.high - item_only.low)
-
-
-def test_seeds_must_match_in_a_crossed_difference() -> None:
-    with pytest.raises(DataError, match="2 seeds against 1"):
-        crossed_bootstrap_difference("accuracy", ["yes"], [["yes"], ["no"]], [["no"]], BINARY)
 
 
 def test_one_item_gives_an_interval_of_width_zero() -> None:

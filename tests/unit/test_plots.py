@@ -47,15 +47,15 @@ def test_curves_have_a_panel_for_each_part(tmp_path: Path) -> None:
 
 
 def test_seeds_of_a_method_are_one_line_with_a_band() -> None:
-    runs = [CurveRun(Path(str(seed)), "RLLR", {"policy/kl": {0: 0.0, 1: float(seed), 2: 9.0}}) for seed in (1, 3)]
+    runs = [CurveRun(Path(str(seed)), "RLLR", {"policy/kl": {0: 0.0, 1: seed + 1.0, 2: 9.0}}) for seed in (1, 2, 3)]
     del runs[1].series["policy/kl"][2]  # type: ignore[attr-defined]  # a run that stopped a step earlier
     (line,) = _lines(curves_picture(runs, {"RLLR": 0}))
-    # step 1: 1 and 3, mean 2, sd 1
-    assert (line.x, line.y) == ([0, 1], [0.0, 2.0])
-    assert (line.low, line.high) == ([0.0, 1.0], [0.0, 3.0])
-    assert [source.path.name for source in line.sources] == ["1", "3"]
+    # step 1: 2, 3 and 4, mean 3, sd over seeds sqrt((1 + 0 + 1) / (3 - 1)) = 1
+    assert (line.x, line.y) == ([0, 1], [0.0, 3.0])
+    assert (line.low, line.high) == ([0.0, 2.0], [0.0, 4.0])
+    assert [source.path.name for source in line.sources] == ["1", "2", "3"]
     (alone,) = _lines(curves_picture(runs[:1], {"RLLR": 0}))
-    assert alone.low == ()
+    assert (alone.y, alone.low, alone.high) == ([0.0, 2.0, 9.0], (), ())
 
 
 def test_a_step_written_twice_counts_as_written_last(tmp_path: Path) -> None:
