@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rewardlab.reports.charts import write_picture
 from rewardlab.reports.differences import Gain, gain_row
+from rewardlab.reports.frames import frame
 from rewardlab.reports.latex import to_latex
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves
 from rewardlab.reports.related import method_names, related
 from rewardlab.reports.render import to_markdown
-from rewardlab.reports.table import ComparisonTable, frame
+from rewardlab.reports.table import ComparisonTable
 from rewardlab.runs import write_atomic
 
 

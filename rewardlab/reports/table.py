@@ -1,4 +1,7 @@
-"""The comparison as data: methods x columns x decodings, with intervals, marks and costs. Rendering: ``render.py``."""
+"""The comparison as data: methods x columns x decodings, with intervals, marks and costs.
+
+Rows are ordered and named in ``method_names.py``; what prints the table is in ``render.py`` and ``frames.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from rewardlab.evaluation.cost import Cost
 from rewardlab.reports.cells import CellData, Position
 from rewardlab.reports.collect import EvalRun, MethodKey, by_method, cells_by_seed
 from rewardlab.reports.comparison import Comparison, compare_sides, correct
 from rewardlab.reports.conventions import averaged_columns, scored_metrics
+from rewardlab.reports.method_names import place_of, row_names
 from rewardlab.reports.significance import SHARES
 from rewardlab.reports.statistics import (
     RESAMPLES,
@@ -25,26 +29,9 @@ from rewardlab.reports.statistics import (
     within,
 )
 
-if TYPE_CHECKING:
-    import polars
-
 AVERAGE = "average"
 DECODINGS = ("sampled", "greedy")
 COSTS = ("gold_labels", "annotator_calls", "seconds")
-METHOD_ORDER = (
-    "zero-shot",
-    "few-shot",
-    "5-shot",
-    "sft",
-    "sft w. rationale",
-    "rlhf",
-    "rllr",
-    "rllr-mixed",
-    "rule",
-    "ppo",
-)
-"""Rows stand in this order, by the longest of these that their name begins with (SPEC section 5)."""
-
 Mark = Literal["", "best", "second"]
 
 
@@ -124,7 +111,7 @@ def build_table(
     metrics = _metrics(runs, convention)
     averaged = averaged_columns(convention, tuple(metrics))
     grouped = by_method(runs)
-    order = sorted(grouped, key=lambda key: _place(key.method))
+    order = sorted(grouped, key=lambda key: place_of(key.method))
     names = row_names(order)
     table = ComparisonTable(
         columns=(*metrics, AVERAGE) if len(averaged) > 1 else tuple(metrics),
@@ -164,22 +151,6 @@ def compare_rows(
     return compare_sides(sides[0], sides[1], metrics, resamples)
 
 
-def row_names(keys: Sequence[MethodKey]) -> dict[MethodKey, str]:
-    """A name of its own for every method: model where there are several, and what else sets namesakes apart."""
-    shown = ["model"] if len({key.model for key in keys}) > 1 else []
-    names = {}
-    for key in keys:
-        namesakes = [other for other in keys if (other.method, other.model) == (key.method, key.model)]
-        apart = [part for part in ("start", "reward", "shots") if len({getattr(k, part) for k in namesakes}) > 1]
-        details = [_detail(key, part) for part in (*shown, *apart)]
-        names[key] = f"{key.method} ({', '.join(details)})" if details else key.method
-    return names
-
-
-def _detail(key: MethodKey, part: str) -> str:
-    return f"{key.shots} shots" if part == "shots" else str(getattr(key, part)) or f"no {part}"
-
-
 def shown_value(value: float) -> str:
     """A metric as tables print it: times 100, one decimal, never ``-0.0``.
 
@@ -187,14 +158,6 @@ def shown_value(value: float) -> str:
     '87.4'
     """
     return f"{100 * value:.1f}".replace("-0.0", "0.0") if abs(value) < 0.0005 else f"{100 * value:.1f}"
-
-
-def frame(table: ComparisonTable) -> polars.DataFrame:
-    """One line a method, decoding, column and measured metric, values not multiplied by 100."""
-    import polars
-
-    rows = [line for row in table.rows for position in table.positions for line in _lines(table, row, position)]
-    return polars.DataFrame(rows, infer_schema_length=None)
 
 
 def mean_summary(row: Row, position: Position, name: str) -> float | None:
@@ -252,7 +215,7 @@ def _row(
     for decoding in decodings:
         found = {column: cells_by_seed(runs, (column, decoding)) for column in metrics}
         draws = {column: draws_of(cells, metrics[column], resamples) for column, cells in found.items() if cells}
-        scores |= {(column, decoding): _possible(drawn, metrics[column]) for column, drawn in draws.items()}
+        scores |= {(column, decoding): possible(drawn, metrics[column]) for column, drawn in draws.items()}
         by_seed |= {
             (name, decoding): dict(zip(found[name], drawn.values.tolist(), strict=True))
             for name, drawn in draws.items()
@@ -260,12 +223,12 @@ def _row(
         parts = [draws[column] for column in averaged if column in draws]
         if len(parts) == len(averaged) > 1 and len({tuple(found[column]) for column in averaged}) == 1:
             names = tuple(chain(*(metrics[column] for column in averaged)))
-            scores[AVERAGE, decoding] = _possible(mean_of(parts), names)
+            scores[AVERAGE, decoding] = possible(mean_of(parts), names)
     seeds = tuple(sorted({run.seed for run in runs}))
     return Row(key, name, scores, _cost(runs, seeds), seeds, runs, by_seed)
 
 
-def _possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
+def possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
     """The interval within what the metrics can be: shares from 0, correlations from -1, to 1."""
     return within(estimate(draws), 0.0 if SHARES.issuperset(metrics) else -1.0)
 
@@ -274,46 +237,3 @@ def _cost(runs: Sequence[EvalRun], seeds: Sequence[int]) -> dict[str, float]:
     """Added up over a seed's runs (one a task in single-task training), shared stages once; mean over seeds."""
     totals = [Cost.together(run.cost for run in runs if run.seed == seed).totals() for seed in seeds]
     return {name: fmean(total[name] for total in totals) for name in COSTS}
-
-
-def _place(method: str) -> int:
-    """Where a method stands in the table; unknown ones come last, in their own order."""
-    fitting = [prefix for prefix in METHOD_ORDER if method.lower().startswith(prefix)]
-    return METHOD_ORDER.index(max(fitting, key=len)) if fitting else len(METHOD_ORDER)
-
-
-def _lines(table: ComparisonTable, row: Row, position: Position) -> list[dict[str, Any]]:
-    if position not in row.scores:
-        return []
-    if position[0] == AVERAGE:
-        return [_line(table, row, position, "mean", row.scores[position])]
-    cells = cells_by_seed(row.runs, position)
-    measured = next(iter(cells.values())).metrics
-    return [_line(table, row, position, name, _possible(draws_of(cells, (name,)), (name,))) for name in measured]
-
-
-def _line(table: ComparisonTable, row: Row, position: Position, metric: str, score: Estimate) -> dict[str, Any]:
-    column, decoding = position
-    place = (table.rows.index(row), position)
-    return {
-        "method": row.key.method,
-        "start": row.key.start,
-        "reward": row.key.reward,
-        "shots": row.key.shots,
-        "model": row.key.model,
-        "decoding": decoding,
-        "column": column,
-        "metric": metric,
-        "in_table": column == AVERAGE or metric in table.metrics[column],
-        "tied_with_best": None if place in table.untested else place in table.ties,
-        "value": score.value,
-        "low": score.low,
-        "high": score.high,
-        "sd": score.sd,
-        "seeds": score.seeds,
-        "interval_over": score.basis,
-        "malformed": mean_summary(row, position, "malformed"),
-        "strict_malformed": mean_summary(row, position, "strict_malformed"),
-        "quality": mean_summary(row, position, "quality"),
-        **{name: row.cost[name] for name in COSTS},
-    }

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rewardlab.reports.budgets import budgets_grid, ppo_spent
+from rewardlab.reports.method_names import row_names
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, grid
-from rewardlab.reports.table import ComparisonTable, row_names
+from rewardlab.reports.table import ComparisonTable
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

@@ -18,9 +18,11 @@ from rewardlab.reports.collect import EvalRun, MethodKey, load_eval
 from rewardlab.reports.conventions import scored_metrics
 from rewardlab.reports.differences import gains
 from rewardlab.reports.files import write_tables
+from rewardlab.reports.frames import frame
 from rewardlab.reports.html import to_html
 from rewardlab.reports.in_short import in_short
 from rewardlab.reports.latex import escape_latex, to_latex
+from rewardlab.reports.method_names import row_names
 from rewardlab.reports.plots import colours_of
 from rewardlab.reports.readme_table import main, readme_table
 from rewardlab.reports.render import (
@@ -33,7 +35,7 @@ from rewardlab.reports.render import (
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.sections import Report
 from rewardlab.reports.statistics import Estimate
-from rewardlab.reports.table import AVERAGE, ComparisonTable, build_table, frame, marks, row_names, shown_value
+from rewardlab.reports.table import AVERAGE, ComparisonTable, build_table, marks, shown_value
 from rewardlab.reports.terminal import spent_tables, to_rich
 from rewardlab.reports.tradeoffs import cost_picture, headline
 from tests.support.runs import answers_with, both, eval_folder, reward_model_folder

@@ -1,0 +1,58 @@
+"""The comparison as a data frame, one line a number: what ``table.csv`` holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rewardlab.reports.cells import Position
+from rewardlab.reports.collect import cells_by_seed
+from rewardlab.reports.statistics import Estimate, draws_of
+from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Row, mean_summary, possible
+
+if TYPE_CHECKING:
+    import polars
+
+
+def frame(table: ComparisonTable) -> polars.DataFrame:
+    """One line a method, decoding, column and measured metric, values not multiplied by 100."""
+    import polars
+
+    rows = [line for row in table.rows for position in table.positions for line in _lines(table, row, position)]
+    return polars.DataFrame(rows, infer_schema_length=None)
+
+
+def _lines(table: ComparisonTable, row: Row, position: Position) -> list[dict[str, Any]]:
+    if position not in row.scores:
+        return []
+    if position[0] == AVERAGE:
+        return [_line(table, row, position, "mean", row.scores[position])]
+    cells = cells_by_seed(row.runs, position)
+    measured = next(iter(cells.values())).metrics
+    return [_line(table, row, position, name, possible(draws_of(cells, (name,)), (name,))) for name in measured]
+
+
+def _line(table: ComparisonTable, row: Row, position: Position, metric: str, score: Estimate) -> dict[str, Any]:
+    column, decoding = position
+    place = (table.rows.index(row), position)
+    return {
+        "method": row.key.method,
+        "start": row.key.start,
+        "reward": row.key.reward,
+        "shots": row.key.shots,
+        "model": row.key.model,
+        "decoding": decoding,
+        "column": column,
+        "metric": metric,
+        "in_table": column == AVERAGE or metric in table.metrics[column],
+        "tied_with_best": None if place in table.untested else place in table.ties,
+        "value": score.value,
+        "low": score.low,
+        "high": score.high,
+        "sd": score.sd,
+        "seeds": score.seeds,
+        "interval_over": score.basis,
+        "malformed": mean_summary(row, position, "malformed"),
+        "strict_malformed": mean_summary(row, position, "strict_malformed"),
+        "quality": mean_summary(row, position, "quality"),
+        **{name: row.cost[name] for name in COSTS},
+    }
