@@ -7,18 +7,18 @@ stand inside the page, where they follow its colours and link to runs, and in a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from rewardlab.reports.render import Source
+from rewardlab.reports.scales import Scale, apart, axis_range, number_text, ticks
 from rewardlab.runs import write_atomic
 
 WIDTH, HEIGHT = 380, 240
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 28, 38
 BAR_LEFT, BAR_STEP = 150, 24
-DOT_STEP = 9
 LABEL_LETTERS = 24
 PANELS_PER_ROW = 3
 COLOURS = 10
@@ -93,36 +93,9 @@ class Picture:
     legend: Sequence[tuple[str, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Data -> units along one axis."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        """Place of ``value``; the two ends of the axis are ``low`` and ``high``."""
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-
 def no_link(sources: Sequence[Source]) -> str:
     """For pictures outside the page."""
     return ""
-
-
-def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers in [low, high], a step of 1, 2 or 5 times a power of ten apart.
-
-    >>> ticks(0.0, 0.93)
-    [0.0, 0.2, 0.4, 0.6, 0.8]
-    """
-    rough = (high - low) / count
-    size = 10.0 ** math.floor(math.log10(rough))
-    step = next(size * times for times in (1, 2, 5, 10) if size * times >= rough * 0.8)
-    first = math.ceil(low / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def draw(panel: Panel, link: Link = no_link) -> str:
@@ -168,33 +141,8 @@ def _plot(panel: Panel, link: Link) -> str:
     x, y = _scales(panel)
     drawn = [_line(mark, x, y, link) for mark in panel.marks if isinstance(mark, Line)]
     dots = [mark for mark in panel.marks if isinstance(mark, Dot)]
-    drawn += [_dot(dot, across, y, link) for dot, across in zip(dots, _apart([x(dot.x) for dot in dots]), strict=True)]
+    drawn += [_dot(dot, across, y, link) for dot, across in zip(dots, apart([x(dot.x) for dot in dots]), strict=True)]
     return _axes(panel, x, y) + "".join(drawn)
-
-
-def _apart(places: Sequence[float]) -> list[float]:
-    """Places across, moved so that dots which would cover each other stand side by side, in their order.
-
-    >>> _apart([50.0, 100.0, 100.0])
-    [50.0, 95.5, 104.5]
-    """
-    moved = list(places)
-    for group in _near(places):
-        middle = sum(places[number] for number in group) / len(group)
-        for rank, number in enumerate(group):
-            moved[number] = middle + DOT_STEP * (rank - (len(group) - 1) / 2)
-    return moved
-
-
-def _near(places: Sequence[float]) -> list[list[int]]:
-    """Numbers of places, grouped where neighbours are closer than a dot is wide; only groups of two and more."""
-    groups: list[list[int]] = []
-    for number in sorted(range(len(places)), key=places.__getitem__):
-        if groups and places[number] - places[groups[-1][-1]] < DOT_STEP:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-    return [group for group in groups if len(group) > 1]
 
 
 def _scales(panel: Panel) -> tuple[Scale, Scale]:
@@ -207,20 +155,7 @@ def _scales(panel: Panel) -> tuple[Scale, Scale]:
         elif isinstance(mark, Dot):
             xs.append(mark.x)
             ys += [mark.low, mark.high]
-    return Scale(*_range(xs), LEFT, WIDTH - RIGHT), Scale(*_range(ys, from_zero=True), HEIGHT - BOTTOM, TOP)
-
-
-def _range(values: Iterable[float], *, from_zero: bool = False) -> tuple[float, float]:
-    """Lowest and highest finite value with some air; never of width 0.
-
-    Args:
-        values: What the axis must show.
-        from_zero: Without air below zero, where no value is.
-    """
-    finite = [value for value in values if math.isfinite(value)] or [0.0]
-    low, high = min(finite), max(finite)
-    air = 0.05 * (high - low) or max(0.05 * abs(high), 0.01)
-    return (0.0 if from_zero and 0 <= low <= air else low - air), high + air
+    return Scale(*axis_range(xs), LEFT, WIDTH - RIGHT), Scale(*axis_range(ys, from_zero=True), HEIGHT - BOTTOM, TOP)
 
 
 def _axes(panel: Panel, x: Scale, y: Scale) -> str:
@@ -235,15 +170,6 @@ def _axes(panel: Panel, x: Scale, y: Scale) -> str:
     middle = (LEFT + WIDTH - RIGHT) / 2
     drawn.append(f'<text class="mid" x="{middle}" y="{HEIGHT - 6}">{escape(panel.x_label)}</text>')
     return "".join(drawn)
-
-
-def number_text(value: float) -> str:
-    """A tick's number, as short as it can be.
-
-    >>> number_text(0.30000000000000004), number_text(12000.0)
-    ('0.3', '12000')
-    """
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _line(line: Line, x: Scale, y: Scale, link: Link) -> str:

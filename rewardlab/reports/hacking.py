@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.hacking import Alarm, told
 from rewardlab.reports.blocks import Block, Sentences, Table, Text, Told
-from rewardlab.reports.charts import OTHER, Line, Panel, Picture, number_text, write_picture
+from rewardlab.reports.charts import OTHER, Line, Panel, Picture, write_picture
 from rewardlab.reports.plots import GOLD, KL, PART, SATURATION, SCORE, CurveRun, load_curves
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source
+from rewardlab.reports.scales import number_text
 from rewardlab.reports.table import shown_value
 from rewardlab.runs import read_json
 

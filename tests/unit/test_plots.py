@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rewardlab.reports.charts import OTHER, Bar, Dot, Line, Panel, Picture, draw, ticks, write_picture
+from rewardlab.reports.charts import OTHER, Bar, Dot, Line, Panel, Picture, draw, write_picture
 from rewardlab.reports.plots import (
     CurveRun,
     colours_of,
@@ -19,6 +19,7 @@ from rewardlab.reports.plots import (
     saturation_picture,
 )
 from rewardlab.reports.render import Source
+from rewardlab.reports.scales import ticks
 from tests.support.runs import ppo_folder
 
 
