@@ -60,6 +60,18 @@ def parse_setting(text: str) -> tuple[str, Any]:
     return key.strip(), table["value"] if list(table) == ["value"] else value.strip()
 
 
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys; None values stay out."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        if isinstance(value, Mapping):
+            flat |= flattened(value, name)
+        elif value is not None:
+            flat[name] = value
+    return flat
+
+
 def _read_toml(file: Path | None) -> dict[str, Any]:
     if file is NO_FILE:
         return {}

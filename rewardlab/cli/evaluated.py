@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from rewardlab.cli.options import Request
 from rewardlab.config import RunConfig
-from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.config_loading import NO_FILE, flattened, load_config
 from rewardlab.errors import ConfigError, RunFolderError
 from rewardlab.runs import read_json
 
@@ -76,15 +76,3 @@ def _trained(run: Path, config: RunConfig, root: Path) -> Stage:
             f"{run}: its data, base model or code version changed since it was made; run the training command again"
         )
     return replace(stage, at=run)
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted keys; None values stay out."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}.{key}" if prefix else key
-        if isinstance(value, Mapping):
-            flat |= flattened(value, name)
-        elif value is not None:
-            flat[name] = value
-    return flat

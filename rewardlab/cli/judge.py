@@ -121,8 +121,8 @@ def _one(path: Path) -> EvalRun:
 
 def _config(run: EvalRun, given: dict[str, Any], settings: list[str]) -> RunConfig:
     """The run's own configuration under what the command line says."""
-    from rewardlab.cli.evaluated import flattened, stored_config
-    from rewardlab.config_loading import NO_FILE, load_config, parse_setting
+    from rewardlab.cli.evaluated import stored_config
+    from rewardlab.config_loading import NO_FILE, flattened, load_config, parse_setting
 
     own = {key: value for key, value in given.items() if value is not None}
     stored = flattened(stored_config(run.path).model_dump(mode="json"))

@@ -94,12 +94,26 @@ def run(
 
 
 def report_name(name: str, filters: Sequence[str]) -> str:
-    """Folder of the report; a part of the suite does not take the place of the whole.
+    """Folder of the report; a part of the suite does not take the place of the whole, or of another part.
 
-    >>> report_name("demo", []), report_name("demo", ["seed=0", "method=PPO, rule"])
-    ('demo', 'demo-seed-0-method-ppo-rule')
+    >>> report_name("demo", []), report_name("demo", ["seed=0", "task=sandbox-topic"])
+    ('demo', 'demo-seed-0-task-sandbox-topic')
+    >>> report_name("demo", ["method=ppo-rule"]), report_name("demo", ["method=PPO, rule"])
+    ('demo-method-ppo-rule', 'demo-method-ppo-rule-34e78e')
     """
-    return "-".join([name, *(re.sub(r"\W+", "-", each.lower()).strip("-") for each in filters)])
+    from rewardlab.config import fingerprint
+
+    given = [each.lower() for each in filters]
+    slugs = [re.sub(r"\W+", "-", each).strip("-") for each in given]
+    return "-".join([name, *slugs, *([] if all(map(_is_kept, given)) else [fingerprint(given)[:6]])])
+
+
+def _is_kept(filter: str) -> bool:
+    """True when its slug tells it from all others: words, none of which could begin another filter."""
+    from rewardlab.suites.filter import KEYS
+
+    found = re.fullmatch(r"\w+=(\w+(?:-\w+)*)", filter)
+    return found is not None and not set(found[1].split("-")) & set(KEYS)
 
 
 def report_command(file: Path, filters: Sequence[str], source: str | None) -> str:

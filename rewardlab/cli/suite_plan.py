@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from rewardlab.annotate.hosted import api_key
+from rewardlab.config_loading import CONFIG_FILE
 from rewardlab.errors import InputError, ModelError
 from rewardlab.models.names import check_model
 from rewardlab.pipeline.rows import Rows
@@ -105,6 +106,8 @@ def _notes(suite: Suite, todo: Sequence[Cell], plan: Plan) -> list[str]:
             f"grid: {len(combinations(suite.grid))} tries for each PPO method ({values}) on seed {suite.seeds[0]}, "
             "chosen on validation rows."
         )
+    if Path(CONFIG_FILE).exists():
+        lines.append(f"{CONFIG_FILE} in this folder is not read: what a suite compares stands in its own file.")
     if not all(goal.has_rows for cell in todo for goal in cell.goals):
         lines.append("Rows that are not here: stages that read them count as not finished.")
     if plan.waiting:

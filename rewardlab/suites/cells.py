@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.config import RunConfig
-from rewardlab.config_loading import load_config
+from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.scope import each_task
@@ -212,6 +212,6 @@ class _Matrix:
 
     def _config(self, method: Method, place: Mapping[str, Any], values: Values) -> RunConfig:
         own = {} if method.format is None else {"format": method.format}
-        config = load_config({**self._suite.settings, **method.settings, **own, **place, **values})
+        config = load_config({**self._suite.settings, **method.settings, **own, **place, **values}, NO_FILE)
         check(config, may_lack_model=self._may_lack_model)
         return config

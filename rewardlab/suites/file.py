@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from rewardlab.config import RunConfig, Section
+from rewardlab.config_loading import flattened
 from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.conventions import Convention
@@ -20,6 +22,25 @@ PACKAGED = Path(__file__).resolve().parent
 """Where a wheel keeps ``experiments/*.toml``."""
 CHECKOUT = PACKAGED.parents[1] / "experiments"
 """Where they lie beside the package, in a checkout."""
+
+
+LISTED = {"seed": "seeds", "task": "tasks", "model.name": "models"}
+"""Configuration key -> the list of a suite that gives every cell its own value of it."""
+
+
+def _dotted(values: object) -> object:
+    """A table of settings by dotted keys, however it is nested; raises ValueError when one stands in it twice."""
+    if not isinstance(values, Mapping):
+        return values
+    found = [flattened({key: value}) for key, value in values.items()]
+    twice = [key for key, count in Counter(key for part in found for key in part).items() if count > 1]
+    if twice:
+        raise ValueError(f"{', '.join(twice)} given twice, by its dotted key and in a table; keep one")
+    return {key: value for part in found for key, value in part.items()}
+
+
+Settings = Annotated[dict[str, Any], BeforeValidator(_dotted)]
+"""Dotted configuration key -> value; a file may nest them."""
 
 
 class Method(Section):
@@ -35,7 +56,7 @@ class Method(Section):
         description="sft, ppo: one run on all tasks of a cell, or one a task; of PPO from the same SFT model",
     )
     match_seconds_of: str | None = Field(None, description="sft: train for as long as PPO of this method took")
-    settings: dict[str, Any] = Field(default_factory=dict, description="dotted configuration keys of this method")
+    settings: Settings = Field(default_factory=dict, description="dotted configuration keys of this method")
 
     @model_validator(mode="after")
     def _keys_fit_the_stage(self) -> Method:
@@ -44,6 +65,8 @@ class Method(Section):
             raise ValueError(f"scope belongs to methods of stage sft and ppo, found {self.stage}{timed}")
         if self.match_seconds_of is not None and self.stage != "sft":
             raise ValueError(f"match_seconds_of belongs to methods of stage sft, found {self.stage}")
+        if self.format is not None and "format" in self.settings:
+            raise ValueError("format stands beside settings and in them; keep one")
         return self
 
 
@@ -61,7 +84,7 @@ class Suite(Section):
         "updates", description="what PPO rows are given the same number of"
     )
     convention: Convention = Field("rllr", description="which metrics the report's tables show, and what they average")
-    settings: dict[str, Any] = Field(default_factory=dict, description="dotted configuration keys of all methods")
+    settings: Settings = Field(default_factory=dict, description="dotted configuration keys of all methods")
     unseen: dict[str, str] = Field(
         default_factory=dict, description="task -> what models trained on it answer too without having seen it"
     )
@@ -77,7 +100,9 @@ class Suite(Section):
     @model_validator(mode="after")
     def _names_fit(self) -> Suite:
         problems = [
+            *_strange_name(self),
             *_repeated(self),
+            *_overruled(self),
             *_unmatched(self),
             *_unseen_problems(self),
             *_grid_problems(self),
@@ -110,6 +135,22 @@ def load_suite(path: Path, source: str | None = None) -> Suite:
 def _problem(place: tuple[int | str, ...], message: str) -> str:
     said = message.removeprefix("Value error, ")
     return f"{'.'.join(map(str, place))}: {said.lower() if said == message else said}".removeprefix(": ")
+
+
+def _strange_name(suite: Suite) -> list[str]:
+    is_folder = suite.name.strip(" .") and not set(suite.name) & set("/\\")
+    return [] if is_folder else [f"name: {suite.name!r} cannot name a folder of reports; leave out / and \\"]
+
+
+def _overruled(suite: Suite) -> list[str]:
+    """What cells would not have, whatever is set, or what a grid would take from them."""
+    listed = {key: name for key, name in LISTED.items() if key == "seed" or getattr(suite, name)}
+    return [
+        f"{place} sets {key}, but each cell has its own from {name}; give it there and nowhere else"
+        for place, settings in [*_settings_by_place(suite), ("[grid]", suite.grid)]
+        for key, name in listed.items()
+        if key in settings
+    ]
 
 
 def _repeated(suite: Suite) -> list[str]:
@@ -169,7 +210,7 @@ def _budget_problems(suite: Suite) -> list[str]:
     stray = [
         f"{place} sets {key}, but budget = {suite.budget!r}; every PPO row has the same budget, given in [settings]"
         for key in keys.values()
-        for place, settings in _settings_of_ppo(suite)
+        for place, settings in [*_settings_by_place(suite, "ppo"), ("[grid]", suite.grid)]
         if key in settings and (place != "[settings]" or key != wanted)
     ]
     return [*missing, *stray]
@@ -179,9 +220,10 @@ def _lacks(suite: Suite, key: str | None) -> bool:
     return key is not None and key not in suite.settings
 
 
-def _settings_of_ppo(suite: Suite) -> list[tuple[str, dict[str, Any]]]:
-    """Where settings of PPO stand, and what stands there."""
-    own = [(f"method {m.name or number}", m.settings) for number, m in enumerate(suite.method, 1) if m.stage == "ppo"]
+def _settings_by_place(suite: Suite, stage: str | None = None) -> list[tuple[str, Mapping[str, Any]]]:
+    """Where settings stand, and what stands there; of the methods of one stage, or of all."""
+    methods = [(f"method {m.name or number}", m) for number, m in enumerate(suite.method, 1)]
+    own = [(place, method.settings) for place, method in methods if stage in (None, method.stage)]
     return [("[settings]", suite.settings), *own]
 
 
@@ -209,4 +251,22 @@ def _read(path: Path, behind: tuple[Path, ...] = ()) -> dict[str, Any]:
     extended = found.parent / str(base)
     if extended.resolve() in (one.resolve() for one in (found, *behind)):
         raise ConfigError(f"{path}: extends itself, by way of {base}; name a suite that does not lead back here")
-    return {**_read(extended, (found, *behind)), **values}
+    return {**_left(_read(extended, (found, *behind)), values), **values}
+
+
+def _left(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What an extended suite says, less the one task or model in its settings that ``values`` list others for."""
+    settings = base.get("settings")
+    for key, name in LISTED.items():
+        if values.get(name) and isinstance(settings, Mapping):
+            settings = _without(settings, key)
+    return base if settings is None else {**base, "settings": settings}
+
+
+def _without(table: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A table less one dotted key, nested or not."""
+    head, _, rest = key.partition(".")
+    kept = {name: value for name, value in table.items() if name != key}
+    if rest and isinstance(kept.get(head), Mapping):
+        kept[head] = _without(kept[head], rest)
+    return kept

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.5
 """Seconds until Ctrl-C is noticed at the latest: once polars is imported, a wait for a lock goes on when it comes."""
 
+ENDED = "the suite ended before it began"
+"""Why a stage failed that was asked for when nobody is hired any more."""
+
 GRACE_S = 20.0
 """Seconds a worker has to end by itself; a killed stage loses no more than one that ends."""
 
@@ -99,12 +102,16 @@ class Crew:
         self._command = list(command)
         self._idle: SimpleQueue[Worker | None] = SimpleQueue()
         self._all: list[Worker] = []
+        self._hiring = threading.Lock()
+        self._is_closed = False
         for _ in range(size):
             self._idle.put(None)
 
     def build(self, job: Job) -> str | None:
         """Have a free worker build a stage; returns None, or the line that says why it failed."""
         worker = self._idle.get() or self._hire()
+        if worker is None:
+            return ENDED
         try:
             error = worker.build(job)
         except BrokenPipeError:
@@ -113,15 +120,21 @@ class Crew:
         self._idle.put(worker)
         return error
 
-    def _hire(self) -> Worker:
-        worker = Worker(self._command)
-        self._all.append(worker)
+    def _hire(self) -> Worker | None:
+        """A new worker; None when all were ended, since nobody would end this one."""
+        with self._hiring:
+            if self._is_closed:
+                return None
+            worker = Worker(self._command)
+            self._all.append(worker)
         return worker
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        with self._hiring:
+            self._is_closed = True
         for worker in self._all:
             worker.end()
 

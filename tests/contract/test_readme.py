@@ -138,7 +138,7 @@ def test_every_suite_loads_and_plans(path: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("rewardlab.tasks.hub.offline_reason", lambda: "no network in tests")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     suite = load_suite(path, "bundled" if load_suite(path).settings.get("data.source") == "hub" else None)
-    if suite.settings.get("model.name", TINY_MODEL) != TINY_MODEL:
+    if suite.models or suite.settings.get("model.name", TINY_MODEL) != TINY_MODEL:
         settings = {**suite.settings, "model.name": str(tiny_llama(tmp_path / "model"))}
         suite = suite.model_copy(update={"settings": settings, "models": ()})
     rows = Rows(may_lack=suite.settings.get("preset") == "ppo-nlu")  # no sample of its tasks comes with the package

@@ -87,6 +87,12 @@ class TestMatrix:
         assert len({goal.fingerprint for cell in found for goal in cell.goals}) == len(found)
         assert not RUNS.exists()
 
+    def test_a_configuration_file_of_the_folder_changes_no_cell(self, suite: Callable[..., Suite]) -> None:
+        made = suite(RULE, Method(stage="base"))
+        before = [goal.fingerprint for cell in cells(made, RUNS) for goal in cell.goals]
+        Path("rewardlab.toml").write_text("[ppo]\nlr = 0.5\n[eval]\nshots = 2\n[model]\nmax_new_tokens = 3\n")
+        assert [goal.fingerprint for cell in cells(made, RUNS) for goal in cell.goals] == before
+
     def test_unseen_tasks_are_answered_by_the_model_of_their_own_task(self, suite: Callable[..., Suite]) -> None:
         """Single-task PPO: by the run of that task alone. Prompting: zero-shot only, since no row may be shown."""
         each = Method(name="PPO-ST", stage="ppo", scope="each", settings={"init": "base"})

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from rewardlab.errors import ConfigError
-from rewardlab.suites.file import Suite, load_suite
+from rewardlab.suites.file import Method, Suite, load_suite
 
 ROOT = Path(__file__).parents[2]
 BASE = 'name = "base"\nseeds = [3]\n[[method]]\nstage = "base"\n'
@@ -31,6 +32,16 @@ def test_a_suite_may_extend_one_in_another_folder(tmp_path: Path, name: str) -> 
     for number, written in enumerate((name, extended.resolve())):
         (here / f"{number}.toml").write_text(f'extends = "{written}"\nname = "more"\n')
         assert load_suite(here / f"{number}.toml").seeds == (3,)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_tasks_and_models_take_the_place_of_those_of_the_extended_file(tmp_path: Path, nested: bool) -> None:
+    model = '"model.name" = "one"' if not nested else 'model = { name = "one", dtype = "float32" }'
+    (tmp_path / "base.toml").write_text(f'{BASE}[settings]\ntask = "mr"\ndata.test = 4\n{model}\n')
+    (tmp_path / "more.toml").write_text('extends = "base.toml"\nname = "more"\ntasks = ["sst2"]\nmodels = ["two"]\n')
+    suite = load_suite(tmp_path / "more.toml")
+    assert (suite.tasks, suite.models) == (("sst2",), ("two",))
+    assert suite.settings == {"data.test": 4} | ({"model.dtype": "float32"} if nested else {})
 
 
 def test_what_all_are_compared_with_is_a_method(tmp_path: Path) -> None:
@@ -100,10 +111,31 @@ settings = { "ppo.lr" = 1e-4 }
         ('[[method]]\nstage = "sft"\nmatch_seconds_of = "PQO"', "match_seconds_of: 'PQO' is no name .* known: PPO"),
         ('[grid]\n"ppo.steps" = []', "grid: ppo.steps has no values"),
         ('[grid]\n"ppo.lr" = [1e-5]', "grid: method PPO sets ppo.lr itself"),
+        (
+            '[grid]\n"ppo.kl_coef" = [1]\n[[method]]\nname = "own"\nstage = "ppo"\nsettings = { ppo.kl_coef = 0 }',
+            "grid: method own sets ppo.kl_coef itself",
+        ),
         ('[unseen]\nmr = "emotion"', "unseen: 'mr' is no task of the suite"),
         ('tasks = ["mr", "sst2"]\n[unseen]\nmr = "emotion,sst2"', "unseen: sst2 is a task of the suite"),
         ('tasks = ["mr", "sst2"]\n[unseen]\nmr = "sick"\nsst2 = "sick"', "unseen: sick stands in it 2 times"),
         ('convention = "glue"', "convention: input should be 'rllr' or 'ppo-nlu'"),
+        ("[settings]\nseed = 1", r"\[settings\] sets seed, but each cell has its own from seeds"),
+        ('[[method]]\nname = "own"\nstage = "base"\nsettings = { seed = 1 }', "method own sets seed, but"),
+        ('models = ["a"]\n[settings]\nmodel = { name = "b" }', r"\[settings\] sets model.name, but .* from models"),
+        (
+            'models = ["a"]\n[[method]]\nstage = "rm"\nsettings = { "model.name" = "b" }',
+            "method 1 sets model.name, but .* from models",
+        ),
+        ('tasks = ["mr"]\n[settings]\ntask = "sst2"', r"\[settings\] sets task, but each cell has its own from tasks"),
+        ('tasks = ["mr"]\n[[method]]\nstage = "rm"\nsettings = { task = "sst2" }', "method 1 sets task, but"),
+        ("[grid]\nseed = [1, 2]", r"\[grid\] sets seed, but each cell has its own from seeds"),
+        ("[grid]\n'ppo.max_tokens' = [1, 2]", r"\[grid\] sets ppo.max_tokens, but budget = 'updates'"),
+        ("[settings]\nppo.lr = 1\n'ppo.lr' = 2", "settings: ppo.lr given twice, by its dotted key and in a table"),
+        ("settings = 3", "settings: input should be a valid dictionary"),
+        (
+            '[[method]]\nstage = "sft"\nformat = "label"\nsettings = { format = "rationale" }',
+            "method.0: format stands beside settings and in them",
+        ),
         ('budget = "dollars"', "budget: input should be 'updates', 'tokens' or 'seconds'"),
         ('[[claim]]\nid = "C1"', "claim.0.says: field required"),
     ],
@@ -112,6 +144,22 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path, text: str, said: 
     (tmp_path / "bad.toml").write_text(f'name = "bad"\n{text}\n{METHODS}')
     with pytest.raises(ConfigError, match=said):
         load_suite(tmp_path / "bad.toml")
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", " ", "a/b", "../a", "a\\b"])
+def test_a_name_that_leads_out_of_the_runs_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="cannot name a folder of reports"):
+        Suite(name=name, method=(Method(stage="base"),))
+
+
+def test_settings_are_dotted_keys_however_they_are_nested(tmp_path: Path) -> None:
+    """So that a method's own key of a section leaves the others of [settings] alone."""
+    text = 'task = "mr"\n[settings.ppo]\nsteps = 5\n[[method]]\nstage = "ppo"\n'
+    own = 'settings = { ppo.lr = 0.5, "model.name" = "mine" }\n'
+    (tmp_path / "n.toml").write_text(f'name = "n"\n[settings]\n{text}{own}')
+    suite = load_suite(tmp_path / "n.toml")
+    assert suite.settings == {"task": "mr", "ppo.steps": 5}
+    assert suite.method[0].settings == {"ppo.lr": 0.5, "model.name": "mine"}
 
 
 def test_a_suite_holds_its_grid_its_claims_and_its_places(tmp_path: Path) -> None:
@@ -154,6 +202,8 @@ decoding = "greedy"
 
 BUDGETS = [
     ("tokens", "", "", "budget = 'tokens' needs ppo.max_tokens in [settings]"),
+    ("updates", "", "ppo = { max_tokens = 99 }", "method mine sets ppo.max_tokens, but budget = 'updates'"),
+    ("seconds", "ppo = { max_seconds = 9, max_tokens = 8 }", "", "[settings] sets ppo.max_tokens"),
     ("updates", '"ppo.max_tokens" = 9', "", "[settings] sets ppo.max_tokens, but budget = 'updates'"),
     ("seconds", '"ppo.max_seconds" = 9', '"ppo.max_seconds" = 8', "method mine sets ppo.max_seconds"),
     ("seconds", '"ppo.max_seconds" = 9', '"ppo.max_tokens" = 8', "method mine sets ppo.max_tokens"),

@@ -230,6 +230,18 @@ class TestJudge:
         assert f"{title}: {why}" in capsys.readouterr().err
 
 
+def test_a_plan_says_that_the_configuration_of_the_folder_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.toml").write_text('name = "s"\n[settings]\n"data.test" = 3\n[[method]]\nstage = "base"\n')
+    for text, is_said in (("", False), ("[ppo]\nlr = 0.5\n", True)):
+        if text:
+            Path("rewardlab.toml").write_text(text)
+        assert cli.run(["suite", "run", "s.toml", "--dry-run"]) == 0
+        assert ("rewardlab.toml in this folder is not read" in " ".join(capsys.readouterr().out.split())) is is_said
+
+
 def judged(a: Stage, b: Stage, root: Path, judge: Any = "sandbox") -> None:
     """Leave behind what a finished judgement does."""
     config = RunConfig.model_validate(a.config)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +16,9 @@ import pytest
 
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline.runner import Runner
-from rewardlab.suites.board import Board
+from rewardlab.suites.board import Board, Job
 from rewardlab.suites.cells import Cell
-from rewardlab.suites.run import build_here, build_in_workers
+from rewardlab.suites.run import ENDED, Crew, build_here, build_in_workers
 from tests.support.fake_suite import FakeSuite
 
 ALL = [
@@ -191,6 +192,40 @@ class TestWorkers:
         assert {"ppo-A-0", "ppo-B-0"} <= set(again)
         assert not {"shared", "sft-0"} & set(again)
         assert sorted({*suite.built()}) == sorted(ALL)
+
+
+class TestCrew:
+    def test_nobody_is_hired_after_the_end(self, suite: FakeSuite, tmp_path: Path) -> None:
+        began = tmp_path / "began"
+        with Crew(1, ["touch", str(began)]) as crew:
+            pass
+        assert crew.build(Job(suite.stage("sft", "late"), "late")) == ENDED
+        assert not began.exists()
+
+    def test_who_is_being_hired_at_the_end_is_ended(self, suite: FakeSuite, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A worker takes a while to start, and the end comes meanwhile."""
+        begins, ended = threading.Event(), threading.Event()
+
+        class Slow:
+            def __init__(self, command: list[str]) -> None:
+                begins.set()
+                time.sleep(0.5)
+
+            def build(self, job: Job) -> None:
+                ended.wait(1)
+
+            def end(self) -> int:
+                ended.set()
+                return 0
+
+        monkeypatch.setattr("rewardlab.suites.run.Worker", Slow)
+        crew = Crew(1, [])
+        thread = threading.Thread(target=crew.build, args=(Job(suite.stage("sft", "late"), "late"),))
+        thread.start()
+        assert begins.wait(10)
+        crew.__exit__()
+        assert ended.is_set()
+        thread.join(10)
 
 
 def is_alive(process: int) -> bool:
