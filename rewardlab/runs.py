@@ -6,6 +6,7 @@ without a result is unfinished. Files appear whole or not at all. Nothing here k
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, TextIO
 
 from rewardlab import processes
 from rewardlab.config import fingerprint
@@ -46,20 +47,29 @@ def make_folder(path: Path) -> None:
         TemporaryFile(dir=path).close()
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write ``text`` so that readers see the old file or the new one, never a part."""
-    _replace(path, [text])
+@contextmanager
+def atomic_file(path: Path) -> Iterator[TextIO]:
+    """A file to write text to; it appears under its name when the block ends well, or not at all.
 
-
-def _replace(path: Path, texts: Iterable[str]) -> None:
+    Raises:
+        OSError: It cannot be written; a folder in its place is found at once, not after the work of the block.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
     try:
         with part.open("w", encoding="utf-8") as file:
-            file.writelines(texts)
+            yield file
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write ``text`` so that readers see the old file or the new one, never a part."""
+    with atomic_file(path) as file:
+        file.write(text)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -69,13 +79,14 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
-    _replace(path, (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows))
+    with atomic_file(path) as file:
+        file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises DataError that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a JSON file: {error}") from error
 
@@ -91,19 +102,33 @@ def read_jsonl(path: Path, *, may_be_cut: bool = False) -> Iterator[dict[str, An
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip() and (line.endswith(b"\n") or not may_be_cut):
-                    yield _object(line.decode("utf-8"), f"{path} line {number}")
+                    yield parse_object(line.decode("utf-8"), f"{path} line {number}")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected a readable JSON Lines file in UTF-8: {error}") from error
 
 
-def _object(line: str, place: str) -> dict[str, Any]:
+def parse_object(line: str, place: str) -> dict[str, Any]:
+    """The object that a line of JSON Lines holds; raises DataError that begins with ``place``."""
     try:
-        row = json.loads(line)
+        row = _parsed(line)
     except ValueError as error:
         raise DataError(f"{place}: not JSON: {error}; expected one object a line") from error
     if not isinstance(row, dict):
-        raise DataError(f"{place}: found {type(row).__name__}, expected one JSON object a line")
+        raise DataError(f"{place}: found {row!r:.40}, expected one JSON object a line")
     return row
+
+
+def _parsed(text: str) -> Any:
+    """What JSON text says; raises ValueError also where Python cannot nest so deeply, or could not write it again."""
+    try:
+        value = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{error.object[error.start]!r} is half of a character, as a cut text ends in") from error
+    return value
 
 
 def stage_of(path: Path) -> str | None:

@@ -5,7 +5,6 @@ torch is imported only for expressions with reward models.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any, TextIO
 from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.rewards import RewardContext, RewardPlan
+from rewardlab.runs import parse_object
 from rewardlab.tasks import resolve_task
 from rewardlab.tasks.rows import RowProblem, read_label
 from rewardlab.tasks.task import Task
@@ -71,7 +71,7 @@ class AnswerRows:
             raise DataError(f"{self._source.input}: holds no rows; expected JSON Lines with response and (id or label)")
 
     def _read(self, line: str, place: str) -> tuple[Example, str]:
-        row = _object(line, place)
+        row = parse_object(line, place)
         response = row.get("response")
         if not isinstance(response, str):
             raise DataError(f"{place}: field 'response' is {_shown(response)}; expected the text of an answer")
@@ -171,16 +171,6 @@ def _opened(path: Path) -> Iterator[TextIO]:
         return
     with path.open(encoding="utf-8") as file:
         yield file
-
-
-def _object(line: str, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not JSON ({error}); expected one object a line") from error
-    if not isinstance(row, dict):
-        raise DataError(f"{place}: found {_shown(row)}, expected one JSON object a line")
-    return row
 
 
 def _shown(value: object) -> str:

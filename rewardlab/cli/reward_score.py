@@ -6,10 +6,9 @@ Rows stream through, so memory holds one batch.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
 from rewardlab.rewards import RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.ledger import scored_row, summary
+from rewardlab.runs import atomic_file
 from rewardlab.tasks.task import Task
 from rewardlab.types import Example, PairKind, Reward
 
@@ -75,17 +75,11 @@ def writer(path: Path | None) -> Iterator[Callable[[str], object]]:
     if path is None:
         yield sys.stdout.write
         return
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as file:
+        with atomic_file(path) as file:
             yield file.write
-        os.replace(part, path)
     except OSError as error:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror}); choose another file") from error
-    finally:
-        with suppress(OSError):  # below a file it raises, and would hide what went wrong
-            part.unlink(missing_ok=True)
 
 
 def _paragraph(plan: RewardPlan, task: Task, count: int, means: Mapping[str, float]) -> str:

@@ -105,10 +105,13 @@ def test_output_file_appears_whole() -> None:
 
 
 @pytest.mark.parametrize("asked", [("score",), ("diff", "--a", "rule", "--b", "length")], ids=["score", "diff"])
-def test_an_output_below_a_file_is_one_line(rewardlab: Command, asked: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("output", "why"), [("answers.jsonl/rows.jsonl", "File exists"), (".", "Is a directory")])
+def test_an_output_that_cannot_be_a_file_is_one_line(
+    rewardlab: Command, asked: tuple[str, ...], output: str, why: str
+) -> None:
     path = answers({"response": RIGHT, "label": "Sports"})
-    found = rewardlab("reward", *asked, "--task", "agnews", "--input", path, "--output", f"{path}/rows.jsonl").problem
-    assert found == f"--output {path}/rows.jsonl: cannot be written (File exists); choose another file"
+    found = rewardlab("reward", *asked, "--task", "agnews", "--input", path, "--output", output).problem
+    assert found == f"--output {output}: cannot be written ({why}); choose another file"
 
 
 def test_standard_input_and_an_expression() -> None:

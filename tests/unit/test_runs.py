@@ -11,7 +11,16 @@ import pytest
 
 from rewardlab import runs
 from rewardlab.errors import DataError, RunFolderError
-from rewardlab.runs import RunFolder, differing_keys, read_json, read_jsonl, write_atomic, write_json, write_jsonl
+from rewardlab.runs import (
+    RunFolder,
+    atomic_file,
+    differing_keys,
+    read_json,
+    read_jsonl,
+    write_atomic,
+    write_json,
+    write_jsonl,
+)
 
 IDENTITY: dict[str, Any] = {"version": 1, "settings": {"lr": 0.1, "seed": 0}, "inputs": {"start": "abc"}}
 
@@ -54,6 +63,16 @@ class TestWriting:
         assert moved == ["new"]
         assert (tmp_path / "c.txt").read_text() == "old"
 
+    @pytest.mark.parametrize("name", [".", "", "taken"])
+    def test_a_folder_in_its_place_is_an_error_before_anything_is_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("taken").mkdir()
+        with pytest.raises(IsADirectoryError), atomic_file(Path(name)):
+            pytest.fail("the block must not run")
+        assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
     def test_leaves_nothing_beside_the_file(self, tmp_path: Path) -> None:
         write_json(tmp_path / "c.json", {"λ": [1, None], "path": Path("x")})
         assert files(tmp_path) == {"c.json": '{\n  "λ": [\n    1,\n    null\n  ],\n  "path": "x"\n}\n'}
@@ -69,7 +88,16 @@ class TestReading:
         (tmp_path / "rows.jsonl").write_text('{"a": 1}\n\n  \n{"a": 2}')
         assert [row["a"] for row in read_jsonl(tmp_path / "rows.jsonl")] == [1, 2]
 
-    @pytest.mark.parametrize(("line", "found"), [('{"a": ', "not JSON"), ("[1]", "found list"), ("3", "found int")])
+    @pytest.mark.parametrize(
+        ("line", "found"),
+        [
+            ('{"a": ', "not JSON"),
+            ("[" * 100_000, "not JSON: nested too deeply"),
+            ('{"a": "\\ud83d"}', r"not JSON: '\ud83d' is half of a character"),
+            ("[1]", "found [1]"),
+            ("3", "found 3"),
+        ],
+    )
     def test_errors_name_file_and_line(self, tmp_path: Path, line: str, found: str) -> None:
         path = tmp_path / "rows.jsonl"
         path.write_text(f'{{"a": 1}}\n\n{line}\n')
@@ -77,6 +105,10 @@ class TestReading:
             list(read_jsonl(path))
         assert str(caught.value).startswith(f"{path} line 3: ")
         assert found in str(caught.value)
+
+    def test_both_halves_of_a_character_are_one(self, tmp_path: Path) -> None:
+        (tmp_path / "rows.jsonl").write_text('{"a": "\\uD83D\\ude00"}\n')
+        assert list(read_jsonl(tmp_path / "rows.jsonl")) == [{"a": "\N{GRINNING FACE}"}]
 
     def test_absent_and_undecodable_files_are_named(self, tmp_path: Path) -> None:
         (tmp_path / "latin.jsonl").write_bytes(b'{"a": "\xe9"}\n')
@@ -86,7 +118,8 @@ class TestReading:
 
     def test_json_errors_name_the_file(self, tmp_path: Path) -> None:
         (tmp_path / "half.json").write_text('{"a":')
-        for name in ("half.json", "absent.json"):
+        (tmp_path / "deep.json").write_text("[" * 100_000)
+        for name in ("half.json", "absent.json", "deep.json"):
             with pytest.raises(DataError, match=name):
                 read_json(tmp_path / name)
 
