@@ -93,15 +93,20 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if path.suffix == ".parquet":
         rows: Any = _read_parquet(path)
     elif path.suffix == ".json":
-        rows = read_json(path)
+        rows = _read_list(path)
     elif path.suffix == ".jsonl":
         rows = read_jsonl(path)
     else:
         raise DataError(f"{path}: unknown format {path.suffix!r}; expected .jsonl, .json or .parquet")
-    if isinstance(rows, Mapping):
-        raise DataError(f"{path}: found one object; expected a list of rows")
     for number, row in enumerate(rows, 1):
         yield f"row {number}", row
+
+
+def _read_list(path: Path) -> list[Any]:
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise DataError(f"{path}: found {rows!r:.40}; expected a list of rows")
+    return rows
 
 
 def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -130,7 +135,9 @@ def _preference(row: object) -> Preference:
 
 
 def _with_prompt(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The prompt that both responses begin with, taken out of them as TRL does it."""
+    """The prompt that both responses begin with, taken out of them as TRL does it; ValueError where they cannot."""
+    if strange := [value for value in given.values() if not isinstance(value, str | list)]:
+        raise ValueError(f"found {json.dumps(strange[0], default=str)[:60]}")
     from trl import extract_prompt
 
     return dict(extract_prompt(dict(given)))

@@ -72,6 +72,8 @@ class TestReading:
             ({"prompt": "q", "chosen": "a"}, "rejected missing or empty"),
             ({"prompt": "q", "chosen": "", "rejected": []}, "chosen and rejected missing or empty"),
             ({"prompt": "q", "chosen": "a", "rejected": 3}, "found 3"),
+            ({"chosen": 5, "rejected": 3}, "found 5"),
+            ({"chosen": "q a", "rejected": {"role": "user"}}, 'found {"role": "user"}'),
             ({"prompt": "q", "chosen": "a", "rejected": " "}, "an empty prompt or response"),
             ({"prompt": [{"content": "x"}], "chosen": "a", "rejected": "b"}, "no message"),
             ({"prompt": [{"role": "user"}], "chosen": "a", "rejected": "b"}, "a message of user without text"),
@@ -151,6 +153,13 @@ class TestImport:
         with pytest.raises(DataError, match="not one training pair: 1 same_responses"):
             import_pairs(request, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["3", "null", '"prompt"', '{"prompt": "q"}'])
+def test_json_that_is_no_list_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.json").write_text(text)
+    with pytest.raises(DataError, match=r"rows\.json: found .*; expected a list of rows"):
+        read_preferences(tmp_path / "rows.json")
 
 
 @pytest.mark.parametrize("bad", [{"prompt": 1, "chosen": "a", "rejected": "b"}, None])
