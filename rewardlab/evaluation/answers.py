@@ -66,6 +66,8 @@ def _compact(stored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[
         for decoding, cell in decodings.items():
             if not len(cell["ids"]) == len(cell["gold"]) == len(cell["answers"]):
                 raise ValueError(f"{ANSWERS_FILE}: {column} {decoding}: columns of unequal length")
+            if set(map(type, cell["ids"])) - {str}:
+                raise ValueError(f"{ANSWERS_FILE}: {column} {decoding}: an id is no text")
             yield (column, decoding), Answers(tuple(cell["ids"]), tuple(cell["gold"]), tuple(cell["answers"]))
 
 

@@ -68,7 +68,7 @@ class Cost:
     def read(cls, stored: Mapping[str, Any], name: str) -> Cost:
         """What :meth:`to_json` stored; one without stages is taken as one stage called ``name``."""
         if "stages" in stored:
-            return cls({stage: StageCost(**cost) for stage, cost in stored["stages"].items()})
+            return cls({stage: _stored_cost(**cost) for stage, cost in stored["stages"].items()})
         gold = {name: int(stored["gold_labels"])} if stored.get("gold_labels") else {}
         return cls({name: StageCost(gold, int(stored.get("annotator_calls", 0)), float(stored.get("seconds", 0.0)))})
 
@@ -107,6 +107,11 @@ def device_seconds(result: Mapping[str, Any], name: str) -> float:
             "(an older version made it); move the folder away and give the command again"
         )
     return float(result["stage_device_seconds"])
+
+
+def _stored_cost(*, gold: Mapping[str, Any], calls: Any, seconds: Any) -> StageCost:
+    """Raises TypeError, ValueError or AttributeError where a value is no count."""
+    return StageCost({pool: int(count) for pool, count in gold.items()}, int(calls), float(seconds))
 
 
 def _stage_cost(name: str, result: Mapping[str, Any], makes_label_pairs: bool) -> StageCost:

@@ -64,8 +64,10 @@ def read_cells(folder: Path, columns: Mapping[str, Mapping[str, Any]]) -> dict[P
         columns: Column -> decoding -> summary, as ``result.json`` holds them.
     Raises:
         DataError: A file cannot be read, or an answer does not fit the metrics of its column.
-        KeyError, TypeError, ValueError, AttributeError: Something is missing or of another kind.
+        KeyError, IndexError, TypeError, ValueError, AttributeError: Something is missing or of another kind.
     """
+    if not columns:
+        raise ValueError("no column was measured")
     found = read_answers(folder)
     cells = {}
     for column, decodings in columns.items():
@@ -90,6 +92,8 @@ def _cell(column: str, answers: Answers, summary: Mapping[str, Any]) -> CellData
         numeric_range=(float(scale[0]), float(scale[1])) if scale else None,
         summary=summary,
     )
+    if not cell.metrics:
+        raise ValueError(f"{column}: no metric was measured")
     for metric in cell.metrics:
         numbers = coded(cell, metric)
         if not math.isfinite(numbers.gold.sum() + numbers.predicted.sum()):

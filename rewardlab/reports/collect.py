@@ -123,7 +123,7 @@ def load_eval(path: Path) -> EvalRun:
     config, result = read_json(path / "config.json"), read_json(path / "result.json")
     try:
         return _build(path, config, result)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not a complete evaluation ({type(error).__name__}: {error}); run it again") from error
 
 
@@ -147,21 +147,32 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
     return EvalRun(
         path=path,
         key=MethodKey(
-            method=result["method"],
-            start=result["start"],
-            reward=result.get("reward") or "",
+            method=_text(result["method"]),
+            start=_text(result["start"]),
+            reward=_text(result.get("reward") or ""),
             shots=int(result.get("shots") or 0),
             model=model_name(config),
         ),
         seed=int(result["seed"]),
         cells=read_cells(path, result["columns"]),
         cost=Cost.read(result["cost"], str(path)),
-        budget=dict(result.get("budget") or {}),
+        budget=_budget(result.get("budget") or {}),
         model_run=Path(trained) if trained else None,
         version=version_of(provenance),
         command=str(provenance.get("command", "")),
         fingerprint=str(config.get("fingerprint", "")),
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"found {value!r:.40}, expected a name")
+    return value
+
+
+def _budget(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What PPO spent: numbers, but for the fingerprint of the order of its prompts."""
+    return {name: str(value) if name == "prompts_order" else float(value) for name, value in stored.items()}
 
 
 def _loaded(folder: Path, warnings: list[str]) -> EvalRun | None:

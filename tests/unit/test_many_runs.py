@@ -81,20 +81,31 @@ def test_torn_answers_are_refused(tmp_path: Path) -> None:
         ({"answers": ["list"]}, "not a complete evaluation"),
         ({"metric": "accurracy"}, "unknown metric 'accurracy'"),
         ({"metric": "pearson"}, "metric pearson needs a numeric task"),
+        ({"result": {"columns": {}}}, "no column was measured"),
+        ({"result": {"method": 5}}, "found 5, expected a name"),
+        ({"result": {"reward": {"rule": 1}}}, "found {'rule': 1}, expected a name"),
+        ({"result": {"cost": {"stages": {"sft": {"gold": [1], "calls": 0, "seconds": 1}}}}}, "not a complete"),
+        ({"result": {"cost": {"stages": {"sft": {"calls": 0, "seconds": 1}}}}}, "'gold'"),
+        ({"result": {"budget": {"updates": None}}}, "not a complete evaluation"),
+        ({"cell": {"metrics": {}}}, "toy: no metric was measured"),
+        ({"cell": {"numeric_range": [0]}}, "not a complete evaluation"),
+        ({"ids": 7}, "toy greedy: an id is no text"),
     ],
 )
 def test_a_damaged_folder_is_named_and_the_rest_compared(tmp_path: Path, damage: dict[str, Any], told: str) -> None:
     eval_folder(tmp_path / "good", columns={"toy": both(100, 120, ITEMS)})
     folder = eval_folder(tmp_path / "bad", method="RLHF", columns={"toy": both(100, 120, ITEMS)})
     for name, text in damage.items():
-        if name == "answers":
+        if name in ("answers", "ids"):
             stored = json.loads((folder / ANSWERS_FILE).read_text())
-            stored["toy"]["greedy"]["answers"][7] = text
+            stored["toy"]["greedy"][name][7] = text
             (folder / ANSWERS_FILE).write_text(json.dumps(stored))
-        elif name == "metric":
+        elif name in ("metric", "cell"):
             result = json.loads((folder / "result.json").read_text())
-            result["columns"]["toy"]["greedy"]["metrics"] = {text: {}}
+            result["columns"]["toy"]["greedy"] |= {"metrics": {text: {}}} if name == "metric" else text
             _edit(folder, "result.json", {"columns": result["columns"]})
+        elif name == "result":
+            _edit(folder, "result.json", text)
         elif text is None:
             (folder / name).unlink()
         else:
