@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rewardlab.errors import InputError
 from rewardlab.evaluation.trained_prompts import pair_folders_of, prompt_digests, trained_prompts
+from rewardlab.models.stored import stored_inputs
 from rewardlab.pairs.files import read_folder
 from rewardlab.pairs.rationale_sensitive import pair_kind
-from rewardlab.runs import read_json
 from rewardlab.training.rm_evaluation import POLICY_SAMPLED, policy_pairs
 from rewardlab.training.stored_samples import read_samples
 from rewardlab.types import Pair
@@ -42,10 +42,9 @@ def pair_folders(model: Path) -> list[Path]:
     """Folders of the pairs that a reward model was trained and measured on, found beside it by their fingerprints.
 
     Raises:
-        InputError: They are not there.
+        InputError: They are not there, or the folder does not say which they were.
     """
-    inputs = read_json(model / "config.json")["identity"]["inputs"]
-    wanted = {mark for name, mark in inputs.items() if name == "pairs" or name.startswith("held_out_")}
+    wanted = {mark for name, mark in stored_inputs(model).items() if name == "pairs" or name.startswith("held_out_")}
     found = pair_folders_of(model, wanted)
     if not found:
         raise InputError(f"{model}: the pairs it was trained on are not beside it; name folders with --pairs DIR")

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from rewardlab.config import ModelConfig, fingerprint
+from rewardlab.config import fingerprint
 from rewardlab.evaluation import pair_measures as measures
 from rewardlab.evaluation.pair_measures import Floats
 from rewardlab.evaluation.pair_sets import PairSet, pair_folders, pair_sets
 from rewardlab.models.scoring import load_scorers, score_rows
+from rewardlab.models.stored import stored_model
 from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.pairs.statistics import baselines, by_task
-from rewardlab.runs import read_json
 from rewardlab.training.rm_evaluation import EncodedPairs, PairEncoder
 from rewardlab.types import Pair
 
@@ -65,7 +65,7 @@ def names_of(models: Sequence[Path]) -> dict[str, Path]:
     A model that is given twice has one name.
     """
     known = {model.resolve(): model for model in models}
-    names = [str(read_json(model / "result.json")["kind"]) for model in known.values()]
+    names = [str(stored_model(model).kind) for model in known.values()]
     for depth in range(1, max((len(path.parts) for path in known), default=0)):
         names = [
             name if names.count(name) == 1 else "-".join(path.parts[-depth:])
@@ -77,8 +77,7 @@ def names_of(models: Sequence[Path]) -> dict[str, Path]:
 def judge(model: Path, sets: Sequence[PairSet]) -> dict[str, Judged]:
     """Score every set with one reward model, as training encodes pairs."""
     loaded = load_scorers({"card": model})
-    budgets = ModelConfig(**read_json(model / "result.json")["model"])
-    encode = PairEncoder(loaded.trunk.codec, budgets)
+    encode = PairEncoder(loaded.trunk.codec, stored_model(model).model)
     encoded = {each.name: encode(each.pairs) for each in sets}
     # sets overlap, and a ranking repeats its responses: each different one is scored once
     rows = {tuple(row) for found in encoded.values() for item in found.pairs for row in (item.chosen, item.rejected)}
@@ -122,7 +121,7 @@ def judged_card(model: Path, folders: Sequence[Path]) -> tuple[dict[str, Any], l
     judged = judge(model, sets)
     about = {
         "model": str(model),
-        "kind": read_json(model / "result.json")["kind"],
+        "kind": stored_model(model).kind,
         "pairs": [str(folder) for folder in folders],
     }
     return {**about, **card_of(judged, sets)}, [line for name, found in judged.items() for line in _lines(name, found)]

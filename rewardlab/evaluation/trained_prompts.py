@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rewardlab.models.stored import stored_inputs
 from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.pairs.files import PAIRS_FILE, read_pairs
 from rewardlab.runs import read_json, write_json
@@ -35,7 +36,7 @@ def trained_prompts(model: Path) -> frozenset[str]:
     """Hashes of the prompts that a reward model was trained on; where nobody knows, none, with a warning."""
     if (model / PROMPTS_FILE).is_file():
         return frozenset(read_json(model / PROMPTS_FILE))
-    mark = read_json(model / "config.json")["identity"]["inputs"].get("pairs")
+    mark = stored_inputs(model).get("pairs")
     found = pair_folders_of(model, [mark] if mark else [])
     if not found:
         logger.warning(

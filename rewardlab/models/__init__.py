@@ -1,4 +1,5 @@
-"""The trunk and its roles, the codec, and the sampler. Importing this imports torch; ``names`` alone does not."""
+"""The trunk and its roles, the codec, and the sampler. Importing this imports torch; ``names`` and ``stored``
+alone do not."""
 
 from __future__ import annotations
 

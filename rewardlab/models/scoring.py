@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from rewardlab.config import ModelConfig
-from rewardlab.errors import ModelError
+from rewardlab.errors import DataError, ModelError
 from rewardlab.models.names import trunk_identity
 from rewardlab.models.sampler import right_pad
+from rewardlab.models.stored import StoredModel, stored_model
 from rewardlab.models.trunk import Trunk, load_trunk
+from rewardlab.runs import read_json
 from rewardlab.types import Example, Scorer
 
 SFT_SCORES_FILE = "sft_scores.json"
@@ -86,8 +85,8 @@ def load_scorers(folders: Mapping[str, Path]) -> LoadedScorers:
         ModelError: A folder is no finished reward model, they were trained on different trunks, or on another one
             than its base model and SFT adapter make today.
     """
-    stored = {folder: _stored(folder) for folder in folders.values()}
-    origins = {(ModelConfig(**result["model"]), _sft_adapter(folder, result)) for folder, result in stored.items()}
+    stored = {folder: stored_model(folder) for folder in folders.values()}
+    origins = {(result.model, _sft_adapter(folder, result)) for folder, result in stored.items()}
     if len(origins) != 1:
         raise ModelError("the reward models were trained on different trunks; score with one of them at a time")
     model, adapter = origins.pop()
@@ -99,37 +98,38 @@ def load_scorers(folders: Mapping[str, Path]) -> LoadedScorers:
 
 
 def read_sft_scores(folder: Path) -> list[float]:
-    """Raw scores on SFT samples that were stored with a reward model."""
-    stored = json.loads((folder / SFT_SCORES_FILE).read_text(encoding="utf-8"))
-    return [float(score) for score in stored["scores"]]
+    """Raw scores on SFT samples that were stored with a reward model, none where the file is missing.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    path = folder / SFT_SCORES_FILE
+    if not path.exists():
+        return []
+    try:
+        return [float(score) for score in read_json(path)["scores"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: holds no scores; remove it and run `rewardlab rm calibrate {folder}`") from error
 
 
-def _stored(folder: Path) -> dict[str, Any]:
-    result = folder / "result.json"
-    if not result.exists():
-        raise ModelError(f"{folder}: no finished reward model; expected a folder made by `rewardlab rm train`")
-    stored: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-    return stored
-
-
-def _sft_adapter(folder: Path, stored: Mapping[str, Any]) -> Path | None:
-    """The SFT adapter below a reward model; its path is stored relative to the reward model's folder."""
-    if stored["sft_adapter"] is None:
+def _sft_adapter(folder: Path, stored: StoredModel) -> Path | None:
+    """The SFT adapter below a reward model."""
+    if stored.sft_adapter is None:
         return None
-    adapter = (folder / str(stored["sft_adapter"])).resolve()
+    adapter = (folder / stored.sft_adapter).resolve()
     if not adapter.exists():
         raise ModelError(f"{folder}: its SFT adapter is not at {adapter}; move the folders of a run together")
     return adapter
 
 
-def _check_trunk(folder: Path, stored: Mapping[str, Any], found: str, made_of: Mapping[str, str | None]) -> None:
+def _check_trunk(folder: Path, stored: StoredModel, found: str, made_of: Mapping[str, str | None]) -> None:
     """Refuse a trunk that the reward model was not trained on.
 
     Equal weights, or made of the same files: another processor may round a merged adapter differently.
     """
-    if found == stored["trunk"] or (made_of["base"] and made_of == stored.get("trunk_files")):
+    if found == stored.trunk or (made_of["base"] and made_of == stored.trunk_files):
         return
     raise ModelError(
-        f"{folder}: the reward model was trained on trunk {stored['trunk']}, found {found}: its base model or SFT "
+        f"{folder}: the reward model was trained on trunk {stored.trunk}, found {found}: its base model or SFT "
         f"adapter changed since; put the old one back or run `rewardlab rm train` again"
     )

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rewardlab.errors import RunFolderError
+from rewardlab.errors import DataError, RunFolderError
 from rewardlab.runs import read_jsonl, write_jsonl
 from rewardlab.types import Example
 
@@ -35,14 +35,26 @@ def check_samples(folder: Path) -> None:
 
 
 def read_samples(folder: Path) -> list[SampledAnswer]:
-    """The samples stored with a reward model; raises RunFolderError when there are none."""
+    """The samples stored with a reward model.
+
+    Raises:
+        RunFolderError: There are none.
+        DataError: A line is no sample.
+    """
     check_samples(folder)
-    return [_sample(row) for row in read_jsonl(folder / STORED_FILE)]
+    path = folder / STORED_FILE
+    return [_sample(row, f"{path} row {number}") for number, row in enumerate(read_jsonl(path), 1)]
 
 
-def _sample(row: dict[str, object]) -> SampledAnswer:
+def _sample(row: dict[str, Any], place: str) -> SampledAnswer:
     from rewardlab.training.rm_evaluation import SampledAnswer
 
-    responses = row.pop("responses")
-    assert isinstance(responses, list)
-    return SampledAnswer(Example(**row), tuple(responses))  # type: ignore[arg-type]  # as write_samples wrote it
+    responses = row.pop("responses", None)
+    try:
+        if not isinstance(responses, list) or not all(isinstance(response, str) for response in responses):
+            raise TypeError("no list of responses")
+        return SampledAnswer(Example(**row), tuple(responses))
+    except TypeError as error:
+        raise DataError(
+            f"{place}: no sample of `rewardlab rm train` ({error}); train the reward model again"
+        ) from error

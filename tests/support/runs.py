@@ -11,6 +11,8 @@ from rewardlab.evaluation.predict import Prediction
 from rewardlab.runs import write_json, write_jsonl
 
 LABELS = ("no", "yes")
+STORED_RM: Mapping[str, Any] = {"kind": "label", "model": {"name": "tiny"}, "sft_adapter": None, "trunk": "0" * 16}
+"""What the result of a reward model says of it, beside its measurements."""
 Answers = Sequence[str | float | None]
 
 

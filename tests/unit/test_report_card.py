@@ -28,6 +28,7 @@ from rewardlab.training.stored_samples import read_samples, write_samples
 from rewardlab.types import Example, Pair
 from tests.support.models import tiny_llama, tiny_tokenizer
 from tests.support.reward_models import HELD_OUT, MARK, PAIRS, TEXTS, make_config, make_pair
+from tests.support.runs import STORED_RM
 
 SAMPLES = [
     SampledAnswer(
@@ -178,7 +179,7 @@ class TestSets:
 class TestCards:
     def test_every_model_has_a_name_of_its_own(self, tmp_path: Path) -> None:
         def model(path: str, kind: str) -> Path:
-            write_json(tmp_path / path / "result.json", {"kind": kind})
+            write_json(tmp_path / path / "result.json", {**STORED_RM, "kind": kind})
             return tmp_path / path
 
         label, other, ranked_rm = model("s0/rm", "label"), model("s1/rm", "label"), model("s1/ranked", "ranked")
