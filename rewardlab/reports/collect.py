@@ -84,8 +84,9 @@ def collect(paths: Iterable[Path]) -> Collected:
     runs = _of_one_space([run for run in found.values() if run is not None], warnings)
     if not runs:
         raise InputError("; ".join(["no evaluation to compare, give run folders of `rewardlab eval`", *warnings]))
-    warnings += [*_duplicates(runs), *_mixed_versions(runs)]
-    return Collected(runs, warnings)
+    warnings += _duplicates(runs)
+    runs = _in_use(runs)
+    return Collected(runs, [*warnings, *_mixed_versions(runs)])
 
 
 class _Finder:
@@ -254,6 +255,13 @@ def _duplicates(runs: Sequence[EvalRun]) -> Iterator[str]:
                 where = f"{run.key.method}, seed {run.seed}, {' '.join(position)}"
                 yield f"{where}: measured in {earlier} and {run.path}; the second is used"
             seen[run.key, run.seed, position] = run.path
+
+
+def _in_use(runs: Sequence[EvalRun]) -> list[EvalRun]:
+    """The runs that later ones have not replaced in every cell: what is not shown must not count as a cost either."""
+    last = {(run.key, run.seed, position): run for run in runs for position in run.cells}
+    used = {id(run) for run in last.values()}
+    return [run for run in runs if id(run) in used]
 
 
 def _mixed_versions(runs: Sequence[EvalRun]) -> Iterator[str]:

@@ -120,7 +120,10 @@ def sections(report: Report) -> list[Section]:
     ]
 
 
-CURVES = "Bands are one standard deviation over seeds. Gold accuracy is watched and never trained on."
+CURVES = (
+    "Bands are one standard deviation over a method's runs: its seeds, and its tasks where each has a run of its own. "
+    "Gold accuracy is watched and never trained on."
+)
 SATURATION_NOTE = "At 100 % the label part is constant and only the second reward still pulls; at 0 % λ never binds."
 COST = "Cost of one seed, mean over seeds; methods of equal cost stand side by side. Whiskers are 95 % intervals."
 

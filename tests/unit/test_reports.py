@@ -102,6 +102,15 @@ def test_a_cell_measured_twice_is_pointed_out(runs: Path) -> None:
     baseline = build_table(found.runs).row("sft w. rationale")
     assert baseline is not None
     assert baseline.scores["toy", "greedy"].value == pytest.approx(10 / 200)
+    assert [run.path.name for run in baseline.runs] == ["sft-again"]  # what is not shown costs nothing
+
+
+def test_a_run_that_is_replaced_in_one_cell_alone_stays(runs: Path) -> None:
+    eval_folder(runs / "eval" / "a-both", method="both", columns={"toy": both(1, 1, 9), "more": both(1, 1, 9)})
+    eval_folder(runs / "eval" / "b-toy", method="both", columns={"toy": both(2, 2, 9)})
+    row = build_table(collect([runs]).runs).row("both")
+    assert row is not None
+    assert [run.path.name for run in row.runs] == ["a-both", "b-toy"]
 
 
 def test_gains_are_told_in_plain_sentences(runs: Path) -> None:
