@@ -82,13 +82,13 @@ def distributions(pair_runs: Iterable[Path]) -> dict[Place, list[Distribution]]:
     found: dict[Place, dict[object, Distribution]] = {}
     for path in pair_runs:
         try:
-            (model, seed), shares = _model_and_seed(path), read_json(path / "manifest.json")["distribution"]
+            (model, seed), shares = _model_and_seed(path), _shares(path)
             answers = _answers(path) if shares else {}
             for task, shared in shares.items():
                 by_seed = found.setdefault((model, task), {})
                 if seed not in by_seed or shared["n"] > by_seed[seed].shares["n"]:
                     by_seed[seed] = Distribution(path, seed, shared, answers.get(task, {}))
-        except (RewardlabError, KeyError, TypeError, AttributeError) as error:
+        except (RewardlabError, KeyError, TypeError, ValueError, AttributeError) as error:
             logger.warning("%s: left out of the pair distribution (%s)", path, error)
     return {place: list(by_seed.values()) for place, by_seed in found.items()}
 
@@ -146,6 +146,12 @@ def _model_and_seed(path: Path) -> tuple[str, object]:
     file = path / "config.json"
     stored = read_json(file) if file.exists() else {}
     return model_name(stored), stored.get("config", {}).get("seed", path)
+
+
+def _shares(path: Path) -> dict[str, Shares]:
+    """Task -> share of each kind and ``n``."""
+    stored = read_json(path / "manifest.json")["distribution"]
+    return {task: {name: float(shares[name]) for name in (*PAIR_KINDS, "n")} for task, shares in stored.items()}
 
 
 def _answers(path: Path) -> dict[str, dict[str, Sequence[Any]]]:

@@ -46,7 +46,7 @@ def load_reward_models(paths: Iterable[Path]) -> list[RewardModelRun]:
     for path in paths:
         try:
             runs.append(_load(path))
-        except (RewardlabError, KeyError, TypeError, AttributeError) as error:
+        except (RewardlabError, KeyError, TypeError, ValueError, AttributeError) as error:
             logger.warning("%s: left out, not a finished reward model (%s)", path, error)
     return runs
 
@@ -63,7 +63,7 @@ def reward_model_grid(runs: Sequence[RewardModelRun]) -> Grid:
 def _load(path: Path) -> RewardModelRun:
     result = read_json(path / "result.json")
     entries = {
-        (name, task): entry
+        (name, task): entry | {number: float(entry[number]) for number in ("value", "low", "high", "n")}
         for name in TEST_SETS
         for task, entry in (result["accuracy"].get(name) or {}).items()
         if entry is not None

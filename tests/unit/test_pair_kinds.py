@@ -39,6 +39,16 @@ def test_shares_are_pooled_by_their_numbers(tmp_path: Path) -> None:
     assert [part.path.name for part in distributions(folders)["", "toy"]] == ["a", "b"]
 
 
+@pytest.mark.parametrize("shares", [3, {"n": 100}, {"rationale_sensitive": "most"}])
+def test_a_manifest_that_is_none_is_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, shares: object
+) -> None:
+    good, bad = (pairs_folder(tmp_path / name, "toy", 0.5, 100) for name in ("good", "bad"))
+    write_json(bad / "manifest.json", {"distribution": {"toy": shares}})
+    assert sentences([bad, good]) == ["toy: 50.0 % rationale-sensitive of 100 pairs"]
+    assert f"{bad}: left out of the pair distribution" in caplog.text
+
+
 def test_rankings_of_the_same_samples_count_once(tmp_path: Path) -> None:
     """Another weight of the oracle, or another kind, ranks the same samples; the held-out part is in them."""
     whole = {"toy": [["x", "x"], ["x", "y"]]}

@@ -38,6 +38,7 @@ from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, ComparisonTable, build_table, marks, shown_value
 from rewardlab.reports.terminal import spent_tables, to_rich
 from rewardlab.reports.tradeoffs import cost_picture, headline
+from rewardlab.runs import write_json
 from tests.support.runs import answers_with, both, eval_folder, reward_model_folder
 
 INTERVAL = r"\[\d+\.\d, \d+\.\d\]"
@@ -299,6 +300,17 @@ def test_readme_table_pairs_each_method_with_the_baseline(tmp_path: Path, capsys
     assert capsys.readouterr().out == text
     assert main([str(tmp_path), "--against", "BERT"]) == 2
     assert "no method 'BERT' among the runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("entry", [{}, {"value": 0.8}, {"value": "high", "low": 0, "high": 1, "n": 9}, 3])
+def test_a_reward_model_without_its_numbers_is_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, entry: object
+) -> None:
+    good, bad = (reward_model_folder(tmp_path / name, "label", 0.8) for name in ("good", "bad"))
+    write_json(bad / "result.json", {"kind": "label", "accuracy": {"held_out_label": {"toy": entry}}})
+    (line,) = reward_model_grid(load_reward_models([bad, good])).rows
+    assert [cell.text for cell in line][-2:] == ["80", "1"]
+    assert f"{bad}: left out, not a finished reward model" in caplog.text
 
 
 def test_reward_models_stand_beside_their_baselines(tmp_path: Path) -> None:
