@@ -89,7 +89,11 @@ class TestReading:
     def test_files_that_are_none(self, tmp_path: Path) -> None:
         (tmp_path / "x.parquet").write_text("no")
         write_json(tmp_path / "x.json", {"prompt": "q"})
-        for name, said in (("x.parquet", "a Parquet file"), ("x.json", "one object"), ("x.csv", "unknown format")):
+        for name, said in (
+            ("x.parquet", "a Parquet file"),
+            ("x.json", "expected a list of rows"),
+            ("x.csv", "unknown format"),
+        ):
             with pytest.raises(DataError, match=said):
                 read_preferences(tmp_path / name)
 
