@@ -32,7 +32,7 @@ class UnknownNameError(InputError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
         near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names)}"
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
         self.near = near
 
@@ -51,10 +51,6 @@ class RunFolderError(InputError):
 
 class ModelError(InputError):
     """A model name or folder cannot be loaded."""
-
-
-class NothingSharedError(InputError):
-    """Two evaluations have no test item in common, so there is nothing to judge side by side."""
 
 
 class ShapeError(RewardlabError):

@@ -86,6 +86,7 @@ def print_comparison(
     convention: str,
     decodings: Sequence[str] | None = None,
     against: Sequence[str] | None = None,
+    wanted: Sequence[str] = (),
     budget: str = "updates",
 ) -> Compared:
     """Print the table of the evaluations behind ``paths``, what PPO spent, and the differences.
@@ -94,7 +95,8 @@ def print_comparison(
         paths: As :func:`~rewardlab.reports.collect.collect` takes them.
         convention: ``rllr`` or ``ppo-nlu``.
         decodings: To show; None is both.
-        against: Methods to compare all others with; None is the usual one.
+        against: Methods to compare all others with; None is what is ``wanted``.
+        wanted: The same, as far as there are rows of them; none is the usual one.
         budget: What PPO rows were meant to be equal in: updates, tokens or seconds.
     Raises:
         InputError: No evaluation could be used, or none is of a method in ``against``.
@@ -110,7 +112,7 @@ def print_comparison(
     table = build_table(
         collected.runs, convention=convention, decodings=decodings or DECODINGS, warnings=collected.warnings
     )
-    found = gains(table, default_against(table) if against is None else against)
+    found = gains(table, default_against(table, wanted) if against is None else against)
     console = Console()
     _print_table(console, table)
     _print_budgets(console, table, budget)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ from rewardlab.cli.reward_score import BATCH, writer
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
 from rewardlab.intervals import Interval
-from rewardlab.rewards import build_reward, plan_reward
+from rewardlab.rewards import ExpressionReward, build_reward, plan_reward
 from rewardlab.rewards.difference import (
     Disagreement,
     JudgedTwice,
@@ -68,17 +69,22 @@ def run(request: DiffRequest) -> str:
     answers = AnswerRows(request.source, plans)
     context = reward_context(plans, request.folders, request.reading)
     a, b = (build_reward(config, context) for config in configs)
+    with writer(request.output) if request.output is not None else nullcontext() as write:
+        judged = _judged(answers, a, b)
+        found = reward_difference(judged)
+        if write is not None:
+            for row in found.disagreements:
+                write(json.dumps(_row(row), ensure_ascii=False) + "\n")
+    return "\n".join(_page(request, len(judged), found))
+
+
+def _judged(answers: AnswerRows, a: ExpressionReward, b: ExpressionReward) -> list[JudgedTwice]:
     judged: list[JudgedTwice] = []
     waiting = iter(answers)
     while batch := list(islice(waiting, BATCH)):
         examples, responses = [example for example, _ in batch], [response for _, response in batch]
         judged += judge_twice(examples, responses, a(examples, responses), b(examples, responses))
-    found = reward_difference(judged)
-    if request.output is not None:
-        with writer(request.output) as write:
-            for row in found.disagreements:
-                write(json.dumps(_row(row), ensure_ascii=False) + "\n")
-    return "\n".join(_page(request, len(judged), found))
+    return judged
 
 
 def _config(request: DiffRequest, expression: str) -> RewardConfig:

@@ -58,13 +58,13 @@ def calibrate(
 
     check_samples(model)
     _check_trained(model)
-    from rewardlab.models.scoring import SFT_SCORES_FILE, load_scorers
+    from rewardlab.models.scoring import SFT_SCORES_FILE, load_scorers, read_sft_scores
     from rewardlab.reports.lambda_sweep import calibration_table
     from rewardlab.runs import read_json
     from rewardlab.training.rm_evaluation import store_sft_scores
 
     stored, path = read_samples(model), model / SFT_SCORES_FILE
-    before = len(read_json(path)["scores"]) if path.is_file() else 0
+    before = len(read_sft_scores(model))
     store_sft_scores(model, load_scorers({"model": model}).trunk, "rm-model", stored, samples)
     found = read_json(path)
     typer.echo(calibration_table(found))

@@ -47,8 +47,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str,
         typer.echo("no cell was evaluated, so there is no table")
         return 0
     if folders:
-        against = _against(suite, done) or None
-        print_comparison(folders, convention=suite.convention, against=against, budget=suite.budget)
+        print_comparison(folders, convention=suite.convention, wanted=suite.against, budget=suite.budget)
     unjudged = judge_claims(suite.claim, done, root, purse)
     if cards:
         typer.echo(card_tables(load_cards(cards)))
@@ -83,15 +82,9 @@ def _folders(done: Sequence[Cell], kind: str, root: Path) -> list[Path]:
     return [stage.folder(root).path for stage in stages_of(done, kind)]
 
 
-def _against(suite: Suite, done: Sequence[Cell]) -> list[str]:
-    """What the suite compares all rows with, as far as it was evaluated."""
-    evaluated = {cell.method for cell in done if any(goal.kind == "eval" for goal in cell.goals)}
-    return [name for name in suite.against if name in evaluated]
-
-
 def _facts(suite: Suite, done: Sequence[Cell]) -> SuiteFacts:
     models, seeds = (list(dict.fromkeys(getattr(cell, name) for cell in done)) for name in ("model", "seed"))
-    return SuiteFacts(suite.name, suite.title, suite.budget, suite.claim, models, sorted(seeds), _against(suite, done))
+    return SuiteFacts(suite.name, suite.title, suite.budget, suite.claim, models, sorted(seeds), suite.against)
 
 
 def judge_claims(

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from rewardlab.annotate.base import Annotation, Annotator, Progress, Ranking, RankingRequest, silent
 from rewardlab.annotate.judging import Judgement, JudgeRequest, Winner, is_swapped, parse_verdict
-from rewardlab.errors import DataError, InputError, NothingSharedError
+from rewardlab.errors import DataError, InputError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE, differing_gold
 from rewardlab.evaluation.predict import Decoding
 from rewardlab.runs import read_jsonl
@@ -103,17 +103,14 @@ def read_contests(
         decoding: Which of the two responses to an item is read.
         limit: Most items of a column, drawn by ``seed``; None takes all.
     Raises:
-        NothingSharedError: They share no item.
-        InputError: The data no longer have those they share, or a gold label is not the same in both and in the data:
-            then the ids do not mean the same items.
+        InputError: They share no item, the data no longer have those they share, or a gold label is not the same in
+            both and in the data: then the ids do not mean the same items.
         DataError: A folder cannot be read.
     """
     left, right = _replies(a, decoding), _replies(b, decoding)
     shared = sorted(set(left) & set(right))
     if not shared:
-        raise NothingSharedError(
-            f"{a} and {b} share no test item under {decoding} decoding; evaluate both on the same data"
-        )
+        raise InputError(f"{a} and {b} share no test item under {decoding} decoding; evaluate both on the same data")
     _check_gold(a, b, [(item, left[item].gold, right[item].gold) for item in shared])
     _check_data(a, examples, [(item, left[item].gold) for item in shared])
     return [_contest(item, examples, left[item], right[item]) for item in _drawn(shared, limit, seed)]

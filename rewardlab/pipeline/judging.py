@@ -60,8 +60,7 @@ def judge_runs(
         both_orders: Ask twice about each item, and take verdicts that differ for a tie; else in a drawn order.
         purse: What the command spends; None is what this judge spends.
     Raises:
-        NothingSharedError: They share no item.
-        InputError: The data no longer have those they share.
+        InputError: They share no item, or the data no longer have those they share.
         AnnotationError: Too many requests failed; nothing is stored but the answers there are.
     """
     from rewardlab.annotate import build_annotator

@@ -83,10 +83,13 @@ def find_baseline(table: ComparisonTable, name: str = BASELINE) -> Row:
     return _named(table, name)[0]
 
 
-def default_against(table: ComparisonTable) -> list[str]:
-    """The usual baseline where it is among the rows, else the first row; none for a table of one row."""
+def default_against(table: ComparisonTable, wanted: Sequence[str] = ()) -> list[str]:
+    """Those of ``wanted`` that have a row; else the usual baseline or the first row; none for a table of one row."""
     if len(table.rows) < 2:
         return []
+    names = {name.lower() for row in table.rows for name in (row.name, row.key.method)}
+    if found := [name for name in wanted if name.lower() in names]:
+        return found
     return [BASELINE if any(row.key.method == BASELINE for row in table.rows) else table.rows[0].name]
 
 

@@ -39,7 +39,7 @@ class SuiteFacts:
         budget: What PPO rows were given the same number of.
         claims: Published claims that its rows say something of.
         models, seeds: What it was run with.
-        against: Methods that all others are compared with; none is the usual one.
+        against: Methods that all others are compared with, as far as they have a row; none is the usual one.
     """
 
     name: str
@@ -96,7 +96,7 @@ def write_report(
     facts, cards = suite or SuiteFacts(""), load_cards(card_runs)
     collected = _collected(list(evals), cards)
     table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
-    found, judged = gains(table, facts.against or default_against(table)), load_judged(collected.runs)
+    found, judged = gains(table, default_against(table, facts.against)), load_judged(collected.runs)
     claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards))
     related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
     report = Report(path, table, found, related, timings, command, claims, judged, facts.budget, cards, brings_runs)

@@ -56,14 +56,22 @@ class RewardContext:
             >>> RewardContext(sft_scores={"label": [1.0, 3.0]}).zscore("label", 1.5)
             3.5
         """
-        scores = self._stored(name)
-        return fmean(scores) + z * pstdev(scores)
+        return fmean(self._stored(name)) + z * self.spread(name)
+
+    def spread(self, name: str) -> float:
+        """The stored scores' (population) standard deviation.
+
+        Example:
+            >>> RewardContext(sft_scores={"label": [1.0, 3.0]}).spread("label")
+            1.0
+        """
+        return pstdev(self._stored(name))
 
     def _stored(self, name: str) -> Sequence[float]:
         scores = [score for score in self.sft_scores.get(name, ()) if math.isfinite(score)]
         if not scores:
             raise ConfigError(
-                f"the {name} reward model has no stored scores on SFT samples, which a quantile or z-score needs; "
-                f"run `rewardlab rm train --kind {name}` again or give lambda as a number"
+                f"the {name} reward model has no stored scores on SFT samples, which quantiles, z-scores of lambda and "
+                "ppo.normalise_scores need; run `rewardlab rm calibrate` on its folder"
             )
         return scores

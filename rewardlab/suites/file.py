@@ -29,7 +29,11 @@ LISTED = {"seed": "seeds", "task": "tasks", "model.name": "models"}
 
 
 def _dotted(values: object) -> object:
-    """A table of settings by dotted keys, however it is nested; raises ValueError when one stands in it twice."""
+    """A table of settings by dotted keys, however it is nested; anything else as it is.
+
+    Raises:
+        ValueError: A key stands in it twice.
+    """
     if not isinstance(values, Mapping):
         return values
     found = [flattened({key: value}) for key, value in values.items()]
@@ -138,8 +142,12 @@ def _problem(place: tuple[int | str, ...], message: str) -> str:
 
 
 def _strange_name(suite: Suite) -> list[str]:
-    is_folder = suite.name.strip(" .") and not set(suite.name) & set("/\\")
-    return [] if is_folder else [f"name: {suite.name!r} cannot name a folder of reports; leave out / and \\"]
+    is_folder = suite.name.strip(" .") and suite.name.isprintable() and not set(suite.name) & set("/\\")
+    return (
+        []
+        if is_folder
+        else [f"name: {suite.name!r} cannot name a folder of reports; leave out /, \\ and control characters"]
+    )
 
 
 def _overruled(suite: Suite) -> list[str]:
@@ -251,22 +259,15 @@ def _read(path: Path, behind: tuple[Path, ...] = ()) -> dict[str, Any]:
     extended = found.parent / str(base)
     if extended.resolve() in (one.resolve() for one in (found, *behind)):
         raise ConfigError(f"{path}: extends itself, by way of {base}; name a suite that does not lead back here")
-    return {**_left(_read(extended, (found, *behind)), values), **values}
+    try:
+        return {**_left(_read(extended, (found, *behind)), values), **values}
+    except ValueError as error:
+        raise ConfigError(f"{extended}: settings: {error}") from error
 
 
 def _left(base: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """What an extended suite says, less the one task or model in its settings that ``values`` list others for."""
-    settings = base.get("settings")
-    for key, name in LISTED.items():
-        if values.get(name) and isinstance(settings, Mapping):
-            settings = _without(settings, key)
-    return base if settings is None else {**base, "settings": settings}
-
-
-def _without(table: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A table less one dotted key, nested or not."""
-    head, _, rest = key.partition(".")
-    kept = {name: value for name, value in table.items() if name != key}
-    if rest and isinstance(kept.get(head), Mapping):
-        kept[head] = _without(kept[head], rest)
-    return kept
+    settings = _dotted(base.get("settings"))
+    if not isinstance(settings, Mapping):
+        return base
+    return {**base, "settings": {key: value for key, value in settings.items() if not values.get(LISTED.get(key, ""))}}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab.config import RunConfig
-from rewardlab.errors import NothingSharedError, RewardlabError
+from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.predict import Decoding
 from rewardlab.pipeline.judging import has_judge, is_judged, judge_runs, preview_before_answers
 from rewardlab.pipeline.rows import Rows
@@ -41,10 +41,11 @@ class Hearing:
 
     @property
     def sides(self) -> Iterator[tuple[Stage, Stage]]:
-        """Every evaluation of the one with every evaluation of the other."""
+        """Each evaluation of the one with each of the other that answered a task in common."""
         for goal in _evals(self.cell):
             for other in _evals(self.rival):
-                yield goal, other
+                if _shared(goal, other):
+                    yield goal, other
 
     @property
     def has_rows(self) -> bool:
@@ -54,15 +55,14 @@ class Hearing:
 
     def is_done(self, root: Path) -> bool:
         """True when verdicts are stored on all tasks that both answered."""
-        return any(_shared(a, b) for a, b in self.sides) and not self.missing(root)
+        return any(self.sides) and not self.missing(root)
 
     def missing(self, root: Path) -> list[RunConfig]:
         """What is still to be judged: a configuration for each two evaluations, with the tasks that both answered."""
         return [
-            _config(a).model_copy(update={"task": tasks})
+            _config(a).model_copy(update={"task": _shared(a, b)})
             for a, b in self.sides
-            if (tasks := _shared(a, b))
-            and not is_judged(a.folder(root).path, b.folder(root).path, _config(a), root, self.decoding)
+            if not is_judged(a.folder(root).path, b.folder(root).path, _config(a), root, self.decoding)
         ]
 
     def previews(self, root: Path, rows: Rows) -> list[Preview | None]:
@@ -84,32 +84,23 @@ def hearings(claims: Sequence[Claim], todo: Sequence[Cell]) -> list[Hearing]:
 
 
 def hear(hearing: Hearing, root: Path, purse: Purse | None = None) -> str | None:
-    """Judge all evaluations of the one with those of the other that have the same items.
+    """Judge all evaluations of the one with those of the other that answered a task in common.
 
     Args:
         hearing: The two cells.
         root: Where run folders live.
         purse: What the command spends, which pays for a hosted judge; None is what each judgement spends.
     Returns:
-        None, or what could not be judged and why. Evaluations of different tasks share no item, which is a problem
-        only when no two share one.
+        None, or what could not be judged and why.
     """
-    judged, problems, unshared = 0, [], []
+    problems = []
     for a, b in hearing.sides:
         paths = [stage.folder(root).path for stage in (a, b)]
         try:
             judge_runs(load_eval(paths[0]), load_eval(paths[1]), _config(a), root, hearing.decoding, purse=purse)
-            judged += 1
-        except NothingSharedError as error:
-            unshared.append(_line(error))
         except RewardlabError as error:
-            problems.append(_line(error))
-    found = problems or ([] if judged else unshared[:1])
-    return "; ".join(dict.fromkeys(found)) or None
-
-
-def _line(error: RewardlabError) -> str:
-    return " ".join(str(error).splitlines())
+            problems.append(" ".join(str(error).splitlines()))
+    return "; ".join(dict.fromkeys(problems)) or None
 
 
 def _shared(a: Stage, b: Stage) -> str:

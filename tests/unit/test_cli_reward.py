@@ -109,7 +109,9 @@ def test_output_file_appears_whole() -> None:
 def test_an_output_that_cannot_be_a_file_is_one_line(
     rewardlab: Command, asked: tuple[str, ...], output: str, why: str
 ) -> None:
-    path = answers({"response": RIGHT, "label": "Sports"})
+    path = answers(
+        {"response": RIGHT, "label": "Sports"}, {"response": RIGHT, "label": "Sport"}
+    )  # a bad row, not yet read
     found = rewardlab("reward", *asked, "--task", "agnews", "--input", path, "--output", output).problem
     assert found == f"--output {output}: cannot be written ({why}); choose another file"
 

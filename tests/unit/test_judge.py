@@ -16,7 +16,7 @@ from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs
 from rewardlab.cli import main as cli
 from rewardlab.cli.main import app
 from rewardlab.config import RunConfig
-from rewardlab.errors import DataError, InputError, NothingSharedError
+from rewardlab.errors import DataError, InputError
 from rewardlab.evaluation.judge import Contest, Verdict, judge_contests, read_contests
 from rewardlab.pipeline import Pipeline
 from rewardlab.reports.blocks import Section, Table, to_markdown
@@ -268,9 +268,9 @@ def test_settings_reach_the_annotator(runs: Path) -> None:
 
 def test_runs_that_share_nothing_are_refused(runs: Path, tmp_path: Path, config: RunConfig) -> None:
     other = eval_folder(tmp_path / "other", columns={"toy": {"greedy": (["yes"], ["no"])}}, ids=["x"])
-    with pytest.raises(NothingSharedError, match="share no test item under greedy decoding"):
+    with pytest.raises(InputError, match="share no test item under greedy decoding"):
         read_contests(runs / "eval" / "right", other, {}, "greedy")
-    with pytest.raises(NothingSharedError, match="share no test item under sampled decoding"):
+    with pytest.raises(InputError, match="share no test item under sampled decoding"):
         read_contests(runs / "eval" / "right", runs / "eval" / "wrong", {}, "sampled")
     with pytest.raises(InputError, match="40 of its test items are not in the data"):
         read_contests(runs / "eval" / "right", runs / "eval" / "wrong", {}, "greedy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,20 @@ def test_a_budget_in_tokens_is_judged_in_tokens(tmp_path: Path, capsys: pytest.C
     said = "Equal budgets: all PPO rows have 100 PPO tokens, within 2 %."
     assert said in capsys.readouterr().out
     assert said in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_damaged_row_that_all_are_compared_with_costs_no_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = FakeSuite(tmp_path)
+    found = [evaluated(made, method, 3, 100) for method in ("RLHF", "RLLR", "PPO")]
+    (found[0].evaluations(tmp_path)[0] / "answers.json").write_text("{")
+    methods = tuple(Method(name=cell.method, stage="ppo") for cell in found)
+    suite = Suite(name="s", method=methods, against=("RLHF", "PPO"))
+    print_suite(suite, Board(found, tmp_path), tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
+    with (tmp_path / "out" / "differences.csv").open(encoding="utf-8") as file:
+        assert {line["baseline"] for line in csv.DictReader(file)} == {"PPO"}
+    assert "left out" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/report"])

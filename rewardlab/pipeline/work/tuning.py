@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import pstdev
 from typing import Any
 
 from rewardlab import processes
@@ -39,7 +38,7 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
         Ledger(job.folder.append),
         job.folder.path,
         value_start=folders[kind] / ADAPTER if kind else None,
-        value_scale=(pstdev(loaded.sft_scores[kind]) or 1.0) if kind and config.ppo.normalise_scores else 1.0,
+        value_scale=(context.spread(kind) or 1.0) if kind and config.ppo.normalise_scores else 1.0,
         lam=reward.lam,
         validation=rows_of(splits, "validation", config.ppo.validation_rows),
     )
