@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from rewardlab.config import RunConfig, Section
 from rewardlab.config_loading import flattened
 from rewardlab.errors import ConfigError, UnknownNameError
+from rewardlab.pipeline.stage import VERSIONS
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.conventions import Convention
 from rewardlab.tasks import separate_tasks
@@ -24,6 +25,8 @@ CHECKOUT = PACKAGED.parents[1] / "experiments"
 """Where they lie beside the package, in a checkout."""
 
 
+TAKEN = frozenset({*VERSIONS, "annotations", "judge"})
+"""Folders below RUNS that hold something else than a suite's report."""
 LISTED = {"seed": "seeds", "task": "tasks", "model.name": "models"}
 """Configuration key -> the list of a suite that gives every cell its own value of it."""
 
@@ -142,12 +145,13 @@ def _problem(place: tuple[int | str, ...], message: str) -> str:
 
 
 def _strange_name(suite: Suite) -> list[str]:
-    is_folder = suite.name.strip(" .") and suite.name.isprintable() and not set(suite.name) & set("/\\")
-    return (
-        []
-        if is_folder
-        else [f"name: {suite.name!r} cannot name a folder of reports; leave out /, \\ and control characters"]
-    )
+    """A report's folder stands beside those of the stages: it needs a name of its own that can name a folder."""
+    name = suite.name
+    if name in TAKEN:
+        return [f"name: {name!r} is the folder of such runs; call the suite something else"]
+    if name.strip(" .") and name.isprintable() and not set(name) & set("/\\"):
+        return []
+    return [f"name: {name!r} cannot name a folder of reports; leave out /, \\ and control characters"]
 
 
 def _overruled(suite: Suite) -> list[str]:

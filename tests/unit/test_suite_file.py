@@ -146,7 +146,13 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path, text: str, said: 
         load_suite(tmp_path / "bad.toml")
 
 
-@pytest.mark.parametrize("name", ["", "..", ".", " ", "a/b", "../a", "a\\b"])
+@pytest.mark.parametrize("name", ["ppo", "eval", "judge", "annotations"])
+def test_a_name_that_is_a_folder_of_runs_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"name: '{name}' is the folder of such runs"):
+        Suite(name=name, method=(Method(stage="base"),))
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", " ", "a/b", "../a", "a\\b", "a\0b"])
 def test_a_name_that_leads_out_of_the_runs_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="cannot name a folder of reports"):
         Suite(name=name, method=(Method(stage="base"),))
