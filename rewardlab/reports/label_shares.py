@@ -20,7 +20,7 @@ from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
 from rewardlab.reports.collect import cells_by_seed
 from rewardlab.reports.differences import points
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, interval_text
-from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, measured, within
+from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, column_means, estimate, within
 from rewardlab.reports.table import ComparisonTable, Row, shown_value
 
 AllShares = Mapping[tuple[int, Position], "LabelShares"]
@@ -67,18 +67,19 @@ def label_shares(row: Row, position: Position, resamples: int = RESAMPLES) -> La
 
 def distance_draws(cells: Mapping[int, CellData], resamples: int = RESAMPLES) -> SeedDraws:
     """Total variation in each seed's cell; resamples lie further from gold than all items do and are moved back."""
-    drawn = measured(cells, total_variation, resamples)
-    return SeedDraws(drawn.values, drawn.draws + (drawn.values - drawn.draws.mean(axis=1))[:, None])
+    shifts = column_means(cells, _shifts, resamples)
+    values = np.array([total_variation(shift) for shift, _ in shifts])
+    draws = np.stack([total_variation(drawn) for _, drawn in shifts])
+    return SeedDraws(values, draws + (values - draws.mean(axis=1))[:, None])
 
 
-def total_variation(cell: CellData, counts: Floats) -> Floats:
-    """Half the summed distance of answered from gold label shares. Shape (B,), from counts of shape (B, n).
+def total_variation(shifts: Floats) -> Floats:
+    """Half the summed distance of answered from gold label shares: their differences, shape (..., K + 1). Shape (...).
 
     Source:
         Levin & Peres 2017, proposition 4.2.
     """
-    shifts = counts @ _shifts(cell) / counts.sum(axis=1, keepdims=True)
-    return np.asarray(np.abs(shifts).sum(axis=1) / 2, dtype=np.float64)
+    return np.asarray(np.abs(shifts).sum(axis=-1) / 2, dtype=np.float64)
 
 
 def by_chance(cell: CellData) -> float:

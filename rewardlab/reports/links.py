@@ -25,13 +25,13 @@ class Links:
     def __init__(self, page: Path, *, brings: bool = False) -> None:
         self._page = page
         self.brings = brings
-        self._places: dict[Path, Path] = {}
+        self._places: dict[Path, str] = {}
 
     def to(self, run: Path, file: str = "") -> str:
         """The run's folder, or a file in it, as seen from the page."""
         if run not in self._places:
-            self._places[run] = self._brought(run) if self.brings else run
-        return relative_path(self._places[run] / file, self._page)
+            self._places[run] = relative_path(self._brought(run) if self.brings else run, self._page)
+        return f"{self._places[run]}/{file}" if file else self._places[run]
 
     def clear(self) -> None:
         """Remove copies that an earlier page brought."""
