@@ -31,7 +31,7 @@ def bot(text: str) -> dict[str, str]:
 
 
 def read(path: Path, *rows: object) -> list[Preference]:
-    write_jsonl(path / "rows.jsonl", rows)  # type: ignore[arg-type]
+    write_jsonl(path / "rows.jsonl", rows)  # type: ignore[arg-type]  # rows of any kind, bad ones too
     return read_preferences(path / "rows.jsonl")
 
 
