@@ -271,7 +271,7 @@ def test_the_average_of_verdicts_is_over_columns() -> None:
     items = [("small", str(n)) for n in range(2)] + [("large", str(n)) for n in range(4)]
     verdicts = [Verdict(winner, True) for winner in ("a", "a", "a", "tie", "tie", "tie")]  # type: ignore[arg-type]
     run = SimpleNamespace(seed=0)
-    one = JudgedRun(Path("j"), run, run, "greedy", "sandbox", items, verdicts)  # type: ignore[arg-type]
+    one = JudgedRun(Path("j"), run, run, "greedy", "sandbox", items, verdicts)  # type: ignore[arg-type]  # a stand-in
     assert judged_estimate([one], NET, ["small", "large"]).value == pytest.approx(0.625)
     with pytest.raises(InputError, match="nothing was judged in third"):
         judged_estimate([one], NET, ["small", "third"])

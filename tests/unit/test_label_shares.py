@@ -119,3 +119,19 @@ def test_numbers_have_no_label_shares(tmp_path: Path) -> None:
     )
     table = build_table(collect([tmp_path]).runs, decodings=("greedy",), resamples=50)
     assert all_label_shares(table) == {}
+
+
+def test_seeds_are_resampled_together_as_they_are_alone() -> None:
+    """Two seeds on equal items and one, between them, on others."""
+    cells = {
+        seed: CellData("toy", ids, ("no", "yes", "yes"), answers, ("no", "yes"), None, {})
+        for seed, ids, answers in (
+            (0, ("a", "b", "c"), ("no", "no", "yes")),
+            (1, ("a", "b", "d"), ("yes", "yes", "yes")),
+            (2, ("a", "b", "c"), ("no", "no", "no")),
+        )
+    }
+    together = distance_draws(cells, 50)
+    assert together.values == pytest.approx([1 / 3, 1 / 3, 2 / 3])
+    for place, (seed, cell) in enumerate(cells.items()):
+        assert together.draws[place] == pytest.approx(distance_draws({seed: cell}, 50).draws[0])
