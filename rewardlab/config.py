@@ -37,7 +37,12 @@ class DataConfig(Section):
     prompts: int = Field(5000, ge=1, description="PPO prompts a task")
     validation: int = Field(500, ge=1, description="validation rows a task")
     test: int = Field(1000, ge=1, description="test rows a task")
-    seed: int = Field(0, ge=0, description="seed of splits, wrong labels and annotation, shared by all runs")
+    seed: int | None = Field(
+        None,
+        ge=0,
+        description="seed of labelled rows, prompts, their order, wrong labels and annotation; default: the run's seed",
+    )
+    test_seed: int = Field(0, ge=0, description="seed of test and validation rows, the same whatever the run's seed")
 
 
 class ModelConfig(Section):
@@ -281,7 +286,7 @@ class RunConfig(Section):
     start_task: str | None = Field(
         None, description="tasks of the SFT model and reward models behind PPO; default: those that PPO trains on"
     )
-    seed: int = Field(0, ge=0, description="seed of data order, initialisation and sampling")
+    seed: int = Field(0, ge=0, description="seed of rows (unless data.seed is set), initialisation and sampling")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept while a stage trains")
     preset: Literal["rllr", "ppo-nlu"] = Field("rllr", description="published PPO settings to start from")
     data: DataConfig = DataConfig()
@@ -294,6 +299,16 @@ class RunConfig(Section):
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = PPOConfig()
     eval: EvalConfig = EvalConfig()
+
+    @property
+    def data_seed(self) -> int:
+        """What draws labelled rows, prompts, wrong labels and annotation: ``data.seed``, or else the run's seed."""
+        return self.seed if self.data.seed is None else self.data.seed
+
+    @property
+    def rows(self) -> DataConfig:
+        """The section ``data`` with its seed filled in: two runs with equal sections read the same rows."""
+        return self.data.model_copy(update={"seed": self.data_seed})
 
     @property
     def new_tokens(self) -> int:

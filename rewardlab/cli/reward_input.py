@@ -124,7 +124,8 @@ def _all_examples(task: Task, source: AnswerSource) -> Iterator[Example]:
         source=data.source,
         data_dir=source.data or data.dir,
         format=source.format,
-        seed=config.data.seed,
+        seed=config.data_seed,
+        test_seed=data.test_seed,
         **limits,
     )
     yield from (*splits.labelled, *splits.prompts, *splits.validation)

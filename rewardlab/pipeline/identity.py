@@ -52,7 +52,7 @@ class Identities:
     def splits(self) -> dict[str, Splits]:
         """Task name -> its rows, loaded once."""
         config = self.config
-        return {task.name: self.rows.splits(task, config.data, config.format) for task in self.tasks}
+        return {task.name: self.rows.splits(task, config.rows, config.format) for task in self.tasks}
 
     def _stage(
         self,
@@ -75,7 +75,7 @@ class Identities:
                 f"task {', '.join(lacking)} has test rows only, and this reads its {', '.join(parts)} rows; "
                 f"train on other tasks, then `rewardlab eval --run RUN --task {','.join(lacking)}`"
             )
-        data, format = self.config.data, self.config.format
+        data, format = self.config.rows, self.config.format
         return {
             "format": format,
             "tasks": {task.name: fingerprint(task.to_json()) for task in self.tasks},
@@ -95,8 +95,8 @@ class Identities:
         }
 
     def _data_seeded(self) -> RunConfig:
-        """The configuration for stages that all seeds share."""
-        return self.config.model_copy(update={"seed": self.config.data.seed})
+        """The configuration for stages that depend on rows and their seed alone; runs that share those share them."""
+        return self.config.model_copy(update={"seed": self.config.data_seed})
 
     @cached_property
     def _annotator(self) -> dict[str, str]:
@@ -120,7 +120,7 @@ class Identities:
         section = self.config.annotate
         settings: dict[str, Any] = {
             "annotator": self._annotator["name"],
-            "annotator_seed": self.config.data.seed,
+            "annotator_seed": self.config.data_seed,
         }
         if self._annotator["name"] == "sandbox":
             return settings | {

@@ -116,7 +116,7 @@ def _court(
     from rewardlab.evaluation.judge import read_contests
 
     tests = {column: {row.id: row for row in rows} for split in splits.values() for column, rows in split.tests.items()}
-    contests = read_contests(a.path, b.path, tests, decoding, limit=limit, seed=config.data.seed)
+    contests = read_contests(a.path, b.path, tests, decoding, limit=limit, seed=config.data.test_seed)
     choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
     orders = "in both orders" if both_orders else "each in a drawn order"
     say(f"{len(contests)} pairs, judged by {choice.name} ({choice.reason}), {orders}")

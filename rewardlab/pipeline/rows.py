@@ -35,6 +35,8 @@ class Rows:
     def splits(self, task: Task, data: DataConfig, format: AnswerFormat) -> Splits:
         """The rows of a task.
 
+        Args:
+            data: With its seed filled in (``RunConfig.rows``).
         Raises:
             DataError: As :func:`rewardlab.tasks.sources.load_splits` does.
         """
@@ -53,6 +55,7 @@ class Rows:
         return self._hashes[wanted, parts]
 
     def _load(self, task: Task, data: DataConfig, format: AnswerFormat) -> Splits:
+        assert data.seed is not None, "RunConfig.rows fills it in"
         try:
             return load_splits(
                 task,
@@ -64,6 +67,7 @@ class Rows:
                 validation=data.validation,
                 test=data.test,
                 seed=data.seed,
+                test_seed=data.test_seed,
             )
         except RowsMissing as error:
             if not self.may_lack:

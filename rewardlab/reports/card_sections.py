@@ -13,6 +13,7 @@ from rewardlab.reports.differences import points, points_interval
 from rewardlab.reports.links import Links
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, markdown_grid
 from rewardlab.reports.rewards import TEST_SETS
+from rewardlab.reports.seeds import seeds_notes
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, Mark, shown_value
 from rewardlab.runs import read_json, write_atomic
@@ -36,9 +37,15 @@ def card_sections(cards: Cards) -> list[Section]:
     for test_set in cards.sets:
         tables += [Subtitle(_capital(TEST_SETS[test_set])), Table(accuracy_grid(cards, test_set))]
     return [
-        Section("Reward models on held-out pairs", [Text(EXPLAINED), *tables, *([drawn] if drawn else [])]),
+        Section("Reward models on held-out pairs", [Text(_explained(cards)), *tables, *([drawn] if drawn else [])]),
         Section("Which reward model ranks better", _differences(cards)),
     ]
+
+
+def _explained(cards: Cards) -> str:
+    """How to read the tables, and what their seeds vary."""
+    data_seeds = {name: {seed: run.data_seed for seed, run in runs.items()} for name, runs in cards.methods.items()}
+    return " ".join([EXPLAINED, *seeds_notes(data_seeds)])
 
 
 def differences_of(cards: Cards) -> list[Difference]:

@@ -22,6 +22,7 @@ from rewardlab.evaluation.pair_measures import JUDGED_FILE, wins
 from rewardlab.metrics import Floats
 from rewardlab.reports.collect import model_name
 from rewardlab.reports.rewards import TEST_SETS, Place
+from rewardlab.reports.seeds import data_seed_of
 from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, row_draws, within
 from rewardlab.reports.table import AVERAGE
 from rewardlab.runs import read_json, read_jsonl
@@ -57,6 +58,7 @@ class CardRun:
         method, model, kind, seed: What was judged; ``model`` is the base model's name.
         judged_on: Task -> fingerprints of the pairs it was judged on, by name.
         tests: (set, task) -> what became of the pairs.
+        data_seed: That drew its labelled rows and pairs; None where the folder does not store it.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class CardRun:
     seed: int
     judged_on: Mapping[str, Mapping[str, str]]
     tests: Mapping[Place, JudgedPairs]
+    data_seed: int | None = None
 
     def together(self, other: CardRun) -> CardRun:
         """This and the same method's card on other tasks, of the same seed."""
@@ -271,6 +274,7 @@ def _load(path: Path) -> CardRun:
         int(result["seed"]),
         {task: marks for _, task in found},
         {place: _test(lines, result["sets"][place[0]]["tasks"][place[1]]) for place, lines in found.items()},
+        data_seed_of(config),
     )
 
 

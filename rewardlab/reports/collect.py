@@ -16,6 +16,7 @@ from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.evaluation.cost import Cost
 from rewardlab.reports.cells import CellData, Position, read_cells
+from rewardlab.reports.seeds import data_seed_of
 from rewardlab.runs import read_json, stage_of
 
 
@@ -43,6 +44,7 @@ class EvalRun:
         model_run: Folder of the trained run, or None.
         version: Package version and commit that made it.
         command, fingerprint: How it was made.
+        data_seed: That drew its labelled rows, prompts and pairs; None where the folder does not store it.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class EvalRun:
     version: str
     command: str
     fingerprint: str
+    data_seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
         version=version_of(provenance),
         command=str(provenance.get("command", "")),
         fingerprint=str(config.get("fingerprint", "")),
+        data_seed=data_seed_of(config),
     )
 
 

@@ -10,6 +10,9 @@ from rewardlab.errors import RewardlabError
 from rewardlab.pipeline.stage import Stage
 from rewardlab.suites.cells import Cell, distinct
 
+SEEDS = ("seed", "wrong_label_seed", "annotator_seed")
+"""Settings of a stage that say of which seed it is, the first that it has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -44,7 +47,8 @@ class Board:
         for name, stage in self._stages.items():
             if name not in self._done | self._taken | self._errors.keys() and self._needs[name] <= self._done:
                 self._taken.add(name)
-                seed = f", seed {stage.settings['seed']}" if "seed" in stage.settings else ""
+                drawn = [stage.settings[name] for name in SEEDS if name in stage.settings]
+                seed = f", seed {drawn[0]}" if drawn else ""
                 number = len(self._done) + len(self._errors) + len(self._taken)
                 return Job(stage, f"[{number}/{len(self._stages)}] {stage.title}{seed}")
         return None

@@ -27,7 +27,7 @@ class Cell:
         method: What the table calls it.
         task: Value of ``task``: one task, or several trained together.
         model: Value of ``model.name``.
-        seed: Of training and sampling.
+        seed: Of rows (unless ``data.seed`` is set), training and sampling.
         goals: What must be finished: evaluations, the report card of a method of stage rm, or, while ``again`` is
             there, the tries that choose its settings.
         stage: base, sft, rm or ppo.

@@ -45,7 +45,7 @@ class Parts:
     tests: dict[str, list[Example]]
 
 
-def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, seed: int) -> Parts:
+def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, seed: int, test_seed: int = 0) -> Parts:
     """Divide the rows of the files ``train``, ``validation``, ``test`` ... of one task.
 
     Labelled rows are at most a third of train and the rest are prompts. Without a test file, validation is the
@@ -55,7 +55,8 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
         task: Its ``test_splits`` name the test files.
         files: Split name -> rows.
         limits: Most rows of each part; larger parts are sampled.
-        seed: Of every shuffle and sample.
+        seed: Of labelled rows and prompts, and of their order.
+        test_seed: Of validation and test rows, and of what is cut from train for them.
     Raises:
         DataError: There are too few training rows for every part to get one.
 
@@ -66,23 +67,30 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
         """One per part, so that the limit of one part cannot change which rows another gets."""
         return random.Random(f"{seed}/{task.name}/{part}")
 
+    def test_rng(part: str) -> random.Random:
+        return random.Random(f"{test_seed}/{task.name}/{part}")
+
     tests, validation = _held_out(task, files)
     if not task.trainable:
-        return Parts([], [], [], _sampled(tests, limits, rng))
+        return Parts([], [], [], _sampled(tests, limits, test_rng))
     train = _without(files.get("train", ()), [*_flat(tests), *validation])
-    pool = _stratified(train, rng("train"))
+    rest = _stratified(train, test_rng("train"))
     if not tests:
-        tests = {next(iter(_test_files(task))): _take(pool, min(limits.test, _share(pool, TEST_SHARE)))}
+        tests = {next(iter(_test_files(task))): _take(rest, min(limits.test, _share(rest, TEST_SHARE)))}
     if not validation:
-        validation = _take(pool, min(limits.validation, _share(pool, VALIDATION_SHARE)))
+        validation = _take(rest, min(limits.validation, _share(rest, VALIDATION_SHARE)))
+    left = {example.id for example in rest}
+    pool = _stratified([example for example in train if example.id in left], rng("train"))
     if len(pool) < 2:
         raise DataError(f"task {task.name}: {len(train)} training rows are left, at least {MIN_TRAIN} are needed")
     labelled = _take(pool, min(limits.labelled, max(1, int(len(pool) * LABELLED_SHARE))))
     return Parts(
         labelled=_shuffled(labelled, rng("labelled")),
         prompts=_shuffled(pool[: limits.prompts], rng("prompts")),
-        validation=_shuffled(_stratified(validation, rng("validation"))[: limits.validation], rng("validation order")),
-        tests=_sampled(tests, limits, rng),
+        validation=_shuffled(
+            _stratified(validation, test_rng("validation"))[: limits.validation], test_rng("validation order")
+        ),
+        tests=_sampled(tests, limits, test_rng),
     )
 
 

@@ -91,6 +91,7 @@ def load_splits(
     validation: int = 500,
     test: int = 1000,
     seed: int = 0,
+    test_seed: int = 0,
 ) -> Splits:
     """Load and divide the rows of a task.
 
@@ -100,17 +101,19 @@ def load_splits(
         data_dir: Folder with a folder per task, or the task's own folder; None reads ``$REWARDLAB_DATA``.
         format: Answer format the examples are asked in.
         labelled, prompts, validation, test: Most rows of each part; labelled rows are a third of train at most.
-        seed: Of every shuffle and sample.
+        seed: Of labelled rows and prompts, and of their order.
+        test_seed: Of validation and test rows. Runs of different seeds are tested on the same rows, so that their
+            answers pair item by item.
     Raises:
         RowsMissing: No source has the task; the message says why each has not.
         DataError: A row does not fit the task.
     """
     limits = Limits(labelled, prompts, validation, test)
     if task.generate is not None:
-        return _generated(task, limits, seed, format)
+        return _generated(task, limits, seed, test_seed, format)
     kind, location, files, note = _find(task, source, data_dir, format)
     logger.info("%s: rows from %s (%s)%s", task.name, location, kind, f"; {note}" if note else "")
-    return _as_splits(divide(task, files, limits, seed), kind, location, note)
+    return _as_splits(divide(task, files, limits, seed, test_seed), kind, location, note)
 
 
 def bundled_file(task: Task) -> Path:
@@ -181,14 +184,14 @@ def _read_folder(folder: Path, task: Task, format: AnswerFormat) -> Files:
     return {split: read_rows(path, task, format) for split, path in files.items()}
 
 
-def _generated(task: Task, limits: Limits, seed: int, format: AnswerFormat) -> Splits:
+def _generated(task: Task, limits: Limits, seed: int, test_seed: int, format: AnswerFormat) -> Splits:
     assert task.generate is not None
     train = with_format(_rows(task.generate, "train", limits.labelled + limits.prompts, seed), format)
     parts = Parts(
         labelled=train[: limits.labelled],
         prompts=train[limits.labelled :],
-        validation=with_format(_rows(task.generate, "validation", limits.validation, seed), format),
-        tests={task.name: with_format(_rows(task.generate, "test", limits.test, seed), format)},
+        validation=with_format(_rows(task.generate, "validation", limits.validation, test_seed), format),
+        tests={task.name: with_format(_rows(task.generate, "test", limits.test, test_seed), format)},
     )
     return _as_splits(parts, "generated", f"generator of {task.name}, seed {seed}", "")
 

@@ -218,7 +218,7 @@ class TestCacheKeys:
             ("sft.lr", 0.5, {SFT, SAMPLES, DRAWN, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
             ("lora.rank", 4, {SFT, SAMPLES, DRAWN, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
             ("model.max_new_tokens", 9, {SFT, SAMPLES, DRAWN, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
-            ("seed", 1, {SFT, SAMPLES, DRAWN, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}),
+            ("seed", 1, set(ALL)),
             ("annotate.oracle_weight", 0, {RANKED_PAIRS, RANKED_RM, PPO}),
             ("pairs.limit", 4, {DRAWN, LABEL_PAIRS, RANKED_PAIRS, HELD_OUT, LABEL_RM, RANKED_RM, PPO}),
             ("annotate.refusal_rate", 0.5, set(ALL)),
@@ -232,6 +232,12 @@ class TestCacheKeys:
         before = mixed(pipeline)
         after = pipeline(**{**MIXED, setting: value}).ppo()
         assert changed(before, after) == expected
+
+    def test_with_a_data_seed_of_their_own_two_seeds_share_annotation_and_label_pairs(
+        self, pipeline: Callable[..., Pipeline]
+    ) -> None:
+        before, after = (pipeline(**MIXED, data__seed=0, seed=seed).ppo() for seed in (0, 1))
+        assert changed(before, after) == {SFT, SAMPLES, DRAWN, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}
 
     def test_other_weights_under_the_same_name_are_another_model(
         self, pipeline: Callable[..., Pipeline], model: Path, tmp_path: Path

@@ -126,11 +126,11 @@ class TestMatrix:
     def test_rows_are_loaded_once_for_all_cells_that_read_them(
         self, suite: Callable[..., Suite], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Bare labels and rationales ask differently, so two loads for eight cells."""
-        loaded: list[tuple[str, str]] = []
+        """Bare labels and rationales ask differently, and each seed draws its own rows: four loads for eight cells."""
+        loaded: list[tuple[str, int]] = []
 
         def load(task: Task, **options: Any) -> Splits:
-            loaded.append((task.name, options["format"]))
+            loaded.append((options["format"], options["seed"]))
             return load_splits(task, **options)
 
         monkeypatch.setattr(rows, "load_splits", load)
@@ -139,7 +139,7 @@ class TestMatrix:
             suite(RULE, Method(stage="base"), Method(stage="sft", rationales=False), asking, seeds=(0, 1)), RUNS
         )
         assert len(found) == 8
-        assert loaded == [("sandbox-sentiment", "label"), ("sandbox-sentiment", "rationale")]
+        assert sorted(loaded) == [("label", 0), ("label", 1), ("rationale", 0), ("rationale", 1)]
 
 
 def test_a_plan_imports_no_torch(tmp_path: Path) -> None:
@@ -291,9 +291,10 @@ class TestPlan:
     def test_requests_to_a_hosted_annotator_are_counted_and_priced(
         self, suite: Callable[..., Suite], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Rationales for a right and a wrong label of 4 labelled and 4 validation rows; both seeds share them."""
+        """Rationales for a right and a wrong label of 4 labelled and 4 validation rows, which both seeds share."""
         monkeypatch.setenv("OPENAI_API_KEY", "none")
         hosted = {"annotate.annotator": "openai", "annotate.model": "gpt-4o-mini", "format": "rationale"}
+        hosted |= {"data.seed": 0}
         plan = make_plan(cells(suite(Method(stage="sft"), seeds=(0, 1), settings=hosted), RUNS), RUNS)
         (row,) = (row for row in plan.rows if row.kind == "annotate")
         assert (row.to_run, row.requests, plan.total.requests) == (1, 2 * (4 + 4), 16)

@@ -72,7 +72,7 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
     from rewardlab.annotate.choose import build_annotator, choose_annotator
 
     choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
-    shared = config.model_copy(update={"seed": config.data.seed})
+    shared = config.model_copy(update={"seed": config.data_seed})
     weighed = {name: split.labelled for name, split in splits.items()}
     annotator = build_annotator(choice.name, shared, journals, weighed, job.purse)
     sample_answers = _drawn_answers([path for name, path in job.inputs.items() if name.startswith("samples_")])
