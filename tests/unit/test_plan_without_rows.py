@@ -19,8 +19,8 @@ from rewardlab.tasks import tasks
 from rewardlab.tasks.rows import RowsMissing
 from tests.support.fake_suite import FakeSuite
 
-HUB = DataConfig(source="hub")
-BUNDLED = DataConfig(source="bundled")
+HUB = DataConfig(seed=0, source="hub")
+BUNDLED = DataConfig(seed=0, source="bundled")
 SUITE = """
 name = "small"
 [settings]
@@ -70,7 +70,7 @@ class TestRows:
             rows.sha256(rte, HUB, "label", ("tests",)),
             rows.sha256(qnli, HUB, "label", ("tests", "labelled")),
             rows.sha256(qnli, HUB, "judgement", ("tests",)),
-            rows.sha256(qnli, DataConfig(source="hub", test=7), "label", ("tests",)),
+            rows.sha256(qnli, DataConfig(seed=0, source="hub", test=7), "label", ("tests",)),
         ]
         assert len(set(found)) == len(found)
         assert all(each.startswith(UNREAD) for each in found)
@@ -80,7 +80,7 @@ class TestRows:
         (tmp_path / "qnli").mkdir()
         (tmp_path / "qnli" / "train.jsonl").write_text('{"sentence1": "Who?", "label": "entailment"}\n')
         with pytest.raises(DataError, match=r"train\.jsonl line 1"):
-            Rows(may_lack=True).splits(tasks.get("qnli"), DataConfig(source="local", dir=tmp_path), "label")
+            Rows(may_lack=True).splits(tasks.get("qnli"), DataConfig(seed=0, source="local", dir=tmp_path), "label")
 
 
 class TestPlan:
