@@ -154,5 +154,5 @@ def test_a_run_without_rows_is_refused(capfd: pytest.CaptureFixture[str]) -> Non
 def test_the_default_task_needs_no_files() -> None:
     config = RunConfig()
     rows = Rows(may_lack=True)
-    assert rows.splits(tasks.get(config.task), config.data, config.format).labelled
+    assert rows.splits(tasks.get(config.task), config.rows, config.format).labelled
     assert rows.lacking == {}
