@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +30,23 @@ from rewardlab.errors import DataError, InputError, RunFolderError
 CHECKPOINTS = "checkpoints"
 """Folder inside a run folder: what an interrupted stage goes on from."""
 PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "openai", "polars")
+
+_IS_READ_ONLY = ContextVar("is_read_only", default=False)
+
+
+@contextmanager
+def read_only() -> Iterator[None]:
+    """Around a dry run: nothing inside may leave a file behind, in no folder and in no cache."""
+    mark = _IS_READ_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _IS_READ_ONLY.reset(mark)
+
+
+def is_read_only() -> bool:
+    """True inside :func:`read_only`: what is only remembered for speed is not stored then."""
+    return _IS_READ_ONLY.get()
 
 
 @contextmanager

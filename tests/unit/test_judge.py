@@ -335,13 +335,18 @@ class TestHosted:
             judge.server = server  # type: ignore[attr-defined]  # for the tests to look at
             yield judge
 
-    def test_a_dry_run_prices_both_orders_and_asks_nobody(self, hosted: Any) -> None:
+    def test_a_dry_run_prices_both_orders_asks_nobody_and_writes_nothing(
+        self, hosted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("REWARDLAB_CACHE", str(tmp_path / "cache"))
+        before = sorted(tmp_path.rglob("*"))
         code, out, _ = hosted("ok", "--dry-run", "--limit", "7")
         assert code == 0
         assert out.startswith("14 requests to gpt-4o-mini (0 more are in the journal)")
         assert f" {14 * 4 * 160} response tokens, $" in out
         assert hosted("ok", "--dry-run", "--limit", "7", "--orders", "one")[1].startswith("7 requests to")
         assert hosted.server.requests == 0
+        assert sorted(tmp_path.rglob("*")) == before
 
     def test_prompt_model_endpoint_and_orders_make_the_folder(
         self, hosted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
