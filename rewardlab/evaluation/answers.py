@@ -1,7 +1,8 @@
 """Answers without their texts: the small file beside ``predictions.jsonl`` that comparisons read.
 
-A thousand evaluations hold a million responses; what tables and tests need of them is an id, a gold label and an
-answer. ``predictions.jsonl`` stays the record, and folders without this file are read from it.
+A thousand evaluations hold a million responses; what tables and tests need of them is an id, a gold label, an answer,
+whether it ended by itself, and the quality of its rationale. ``predictions.jsonl`` stays the record, and folders
+without this file are read from it. Reports that travel bring this file along, so that anybody can recompute them.
 """
 
 from __future__ import annotations
@@ -18,24 +19,38 @@ from rewardlab.types import Label
 
 ANSWERS_FILE = "answers.json"
 PREDICTIONS_FILE = "predictions.jsonl"
+FIELDS = ("ids", "gold", "answers", "finished", "quality")
+"""What ``answers.json`` holds of each cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """One column under one decoding; one entry a test item, a malformed answer is None."""
+    """One column under one decoding; one entry a test item, a malformed answer is None.
+
+    ``finished`` is False where the answer was cut at its budget; ``quality`` is None where the task does not know the
+    quality of its rationale. Both are None in folders of versions that did not store them here.
+    """
 
     ids: tuple[str, ...]
     gold: tuple[Label, ...]
     answers: tuple[Label | None, ...]
+    finished: tuple[bool, ...] | None = None
+    quality: tuple[float | None, ...] | None = None
 
 
 def write_answers(folder: Path, predictions: Iterable[Prediction]) -> None:
-    """Write ``answers.json``: column -> decoding -> ids, gold and answers, each cell sorted by id."""
+    """Write ``answers.json``: column -> decoding -> ids, gold, answers, finished, quality; each cell sorted by id.
+
+    A cell without any quality has none.
+    """
     cells: dict[str, dict[str, dict[str, list[Any]]]] = {}
     for row in sorted(predictions, key=lambda row: row.id):
-        cell = cells.setdefault(row.column, {}).setdefault(row.decoding, {"ids": [], "gold": [], "answers": []})
-        for name, value in (("ids", row.id), ("gold", row.gold), ("answers", row.answer)):
+        cell = cells.setdefault(row.column, {}).setdefault(row.decoding, {name: [] for name in FIELDS})
+        for name, value in zip(FIELDS, (row.id, row.gold, row.answer, row.finished, row.quality), strict=True):
             cell[name].append(value)
+    for cell in (cell for decodings in cells.values() for cell in decodings.values()):
+        if all(value is None for value in cell["quality"]):
+            del cell["quality"]
     write_atomic(folder / ANSWERS_FILE, json.dumps(cells, ensure_ascii=False) + "\n")
 
 
@@ -64,18 +79,19 @@ def differing_gold(items: Iterable[tuple[str, Label | None, Label | None]]) -> s
 def _compact(stored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[tuple[tuple[str, str], Answers]]:
     for column, decodings in stored.items():
         for decoding, cell in decodings.items():
-            if not len(cell["ids"]) == len(cell["gold"]) == len(cell["answers"]):
+            there = {name: tuple(cell[name]) for name in FIELDS if name in cell}
+            if len({len(values) for values in there.values()}) != 1:
                 raise ValueError(f"{ANSWERS_FILE}: {column} {decoding}: columns of unequal length")
             if set(map(type, cell["ids"])) - {str}:
                 raise ValueError(f"{ANSWERS_FILE}: {column} {decoding}: an id is no text")
-            yield (column, decoding), Answers(tuple(cell["ids"]), tuple(cell["gold"]), tuple(cell["answers"]))
+            told = (there.get("finished"), there.get("quality"))
+            yield (column, decoding), Answers(there["ids"], there["gold"], there["answers"], *told)
 
 
 def _collected(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], Answers]]:
-    cells: dict[tuple[str, str], list[tuple[str, Label, Label | None]]] = {}
+    cells: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
     for row in rows:
-        entry = (str(row["id"]), row["gold"], row["answer"])
+        entry = (str(row["id"]), row["gold"], row["answer"], row.get("finished", True), row.get("quality"))
         cells.setdefault((row["column"], row["decoding"]), []).append(entry)
     for position, entries in cells.items():
-        ids, gold, answers = zip(*sorted(entries, key=lambda entry: entry[0]), strict=True)
-        yield position, Answers(ids, gold, answers)
+        yield position, Answers(*zip(*sorted(entries, key=lambda entry: entry[0]), strict=True))

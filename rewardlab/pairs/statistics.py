@@ -44,15 +44,19 @@ def kind_shares(answers: Iterable[Sequence[Label | None]]) -> dict[str, float]:
     return {"n": total, **{kind: counts[kind] / total for kind in kinds}} if total else {}
 
 
-def rationale_sensitive_share(answers: Iterable[Sequence[Label | None]]) -> Interval:
+def rationale_sensitive_share(answers: Iterable[Sequence[Label | None]], *, readable: bool = False) -> Interval:
     """Share of rationale-sensitive pairs as in :func:`kind_shares`; prompts are resampled, not pairs.
 
+    Args:
+        answers: Per prompt, what was read in each of its samples.
+        readable: Of the pairs whose two answers could be read; a malformed pair says nothing of what would differ.
     Raises:
-        DataError: No prompt has two samples.
+        DataError: No prompt has two samples, or two that could be read.
     """
     pairs = [(row, pair_kind(*two)) for row, found in enumerate(answers) for two in combinations(found, 2)]
-    hits = [float(kind == "rationale_sensitive") for _, kind in pairs]
-    return mean_interval(hits, [row for row, _ in pairs])
+    counted = [(row, kind) for row, kind in pairs if not readable or kind != "malformed"]
+    hits = [float(kind == "rationale_sensitive") for _, kind in counted]
+    return mean_interval(hits, [row for row, _ in counted])
 
 
 def length_statistics(pairs: Sequence[Pair]) -> dict[str, float]:

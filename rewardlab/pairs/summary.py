@@ -47,13 +47,19 @@ def sampled_kinds(answers: Mapping[str, Sequence[Sequence[Label | None]]]) -> di
     Args:
         answers: Task -> per prompt, what was read in each sample.
     Returns:
-        Task -> :func:`kind_shares`, and ``interval`` of the rationale-sensitive share; tasks without pairs are absent.
+        Task -> :func:`kind_shares`; ``interval`` of the rationale-sensitive share, and ``readable``, that share among
+        the pairs that could be read with its interval, None without any. Tasks without pairs are absent.
     """
     return {
-        task: {**shares, "interval": rationale_sensitive_share(rows).to_json()}
+        task: {**shares, "interval": rationale_sensitive_share(rows).to_json(), "readable": _readable(shares, rows)}
         for task, rows in answers.items()
         if (shares := kind_shares(rows))
     }
+
+
+def _readable(shares: Mapping[str, float], rows: Sequence[Sequence[Label | None]]) -> dict[str, Any] | None:
+    """The rationale-sensitive share among pairs that could be read."""
+    return None if shares["malformed"] == 1 else rationale_sensitive_share(rows, readable=True).to_json()
 
 
 def _answers(folder: Path) -> dict[str, list[list[Label | None]]]:

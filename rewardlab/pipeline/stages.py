@@ -136,13 +136,15 @@ class Pipeline(Preferences):
                 "stage_device_seconds": 0.0,
             }
         is_ppo = trained is not None and trained.kind == "ppo"
+        ppo = trained.folder(self.root).result() if is_ppo and trained else {}
         return evaluation.Facts(
             method=method,
             start=self.config.start if is_ppo else "base",
             reward=_reward_text(self.config) if is_ppo else None,
             model_run=str(trained.folder(self.root).path) if trained else None,
             cost=Cost.of(results).to_json(),
-            budget=budget_of(trained.folder(self.root).result()) if is_ppo and trained else {},
+            budget=budget_of(ppo),
+            start_accuracy=start_accuracy_of(ppo),
         )
 
     def method(self, trained: Stage | None) -> str:
@@ -190,6 +192,12 @@ def budget_of(result: Mapping[str, Any]) -> dict[str, Any]:
     """What a PPO run spent, as its evaluation repeats it; empty for a run of another version."""
     names = ("steps", "updates", "tokens", "device_seconds", "prompts", "prompts_order")
     return {name: result[name] for name in names if name in result}
+
+
+def start_accuracy_of(result: Mapping[str, Any]) -> float | None:
+    """What a PPO run measured on validation rows before its first update; None where it measured nothing."""
+    start = (result.get("validation") or {}).get("start") or {}
+    return start.get("accuracy")
 
 
 def _reward_text(config: RunConfig) -> str:

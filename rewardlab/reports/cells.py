@@ -28,7 +28,9 @@ class CellData:
         column: Column of the table.
         ids, gold, answers: One entry a test item; a malformed answer is None.
         labels, numeric_range: The task's answer space, as metrics read it.
-        summary: What the evaluation stored: n, metrics with intervals, malformed, strict_malformed, quality.
+        summary: What the evaluation stored: n, metrics with intervals, malformed, strict_malformed, unfinished and
+            quality.
+        quality: Rationale quality of each answer, None where it has none; None in folders that do not store it here.
     """
 
     column: str
@@ -38,6 +40,7 @@ class CellData:
     labels: tuple[str, ...]
     numeric_range: tuple[float, float] | None
     summary: Mapping[str, Any]
+    quality: tuple[float | None, ...] | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -91,6 +94,7 @@ def _cell(column: str, answers: Answers, summary: Mapping[str, Any]) -> CellData
         labels=tuple(summary.get("labels", ())) or _labels_seen(answers, scale),
         numeric_range=(float(scale[0]), float(scale[1])) if scale else None,
         summary=summary,
+        quality=answers.quality,
     )
     if not cell.metrics:
         raise ValueError(f"{column}: no metric was measured")

@@ -41,6 +41,11 @@ class Claim(Section):
     test_set: str = Field("held_out_label", description="rm accuracy: the pairs that reward models rank")
     above: float | None = Field(None, description="the claim holds above this; default 0 for differences")
     between: tuple[float, float] | None = Field(None, description="the claim holds between these two")
+    across_formats: bool = Field(
+        False,
+        description="the claim is about two answer formats, such as rationales against bare labels; of any other claim "
+        "a difference between rows of different formats says nothing",
+    )
     not_testable: str = Field("", description="why the suite cannot say anything of the claim")
 
     @model_validator(mode="after")

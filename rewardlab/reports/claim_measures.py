@@ -35,7 +35,7 @@ from rewardlab.reports.statistics import (
     paired_seeds,
     within,
 )
-from rewardlab.reports.table import AVERAGE, ComparisonTable, Row
+from rewardlab.reports.table import AVERAGE, ComparisonTable, Row, differing_formats
 from rewardlab.runs import read_json, read_jsonl
 
 Cells = Mapping[int, CellData]
@@ -48,10 +48,11 @@ class UntestableError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A size, and the runs behind it."""
+    """A size, the runs behind it, and what a reader must know to read it."""
 
     estimate: Estimate
     sources: Sequence[Source] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Evidence:
     Attributes:
         table: The comparison; without rows for a suite of reward models alone.
         judged: Comparisons by a judge.
-        pair_kinds: (base model, task or the average) -> share of rationale-sensitive pairs.
+        pair_kinds: (base model, task or the average) -> share of rationale-sensitive pairs among the readable ones.
         cards: Report cards of reward models.
     """
 
@@ -111,7 +112,7 @@ def _difference(
     claim: Claim, model: str, evidence: Evidence, draws: Callable[[str, Cells, Row], SeedDraws]
 ) -> Measured:
     """Better minus than in the claim's column, in points."""
-    better, than = (find_row(evidence.table, name, model) for name in claim.methods)
+    better, than = _sides(claim, model, evidence)
     parts, compared = [], set()
     for column in columns_of(claim, evidence.table):
         a, b = (cells_by_seed(row.runs, (column, claim.decoding)) for row in (better, than))
@@ -138,7 +139,7 @@ def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
 
 
 def _pair_kinds(claim: Claim, model: str, evidence: Evidence) -> Measured:
-    """Share of rationale-sensitive pairs among samples of the SFT model, in per cent."""
+    """Share of rationale-sensitive pairs among the readable samples of the SFT model, in per cent."""
     found = {column: share for (base, column), share in evidence.pair_kinds.items() if base == model}
     if claim.column not in found:
         raise UntestableError(_without_share(claim.column, list(found)))
@@ -168,7 +169,7 @@ def _rank_accuracy(claim: Claim, model: str, evidence: Evidence) -> Measured:
 
 def _judged(claim: Claim, model: str, evidence: Evidence) -> Measured:
     """Items won less items lost before a judge."""
-    better, than = (find_row(evidence.table, name, model) for name in claim.methods)
+    better, than = _sides(claim, model, evidence)
     found = [run for run in evidence.judged if run.is_between(better, than, claim.decoding)]
     if not found:
         raise UntestableError(f"no judge has compared {better.name} with {than.name}, {claim.decoding} decoding")
@@ -194,6 +195,16 @@ def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:
     if len(found) != 1:
         raise UntestableError(f"{len(found) or 'no'} rows are called {method}" + (f" with {model}" if model else ""))
     return found[0]
+
+
+def _sides(claim: Claim, model: str, evidence: Evidence) -> tuple[Row, Row]:
+    """The rows of both methods; raises UntestableError where their answers are of different formats."""
+    better, than = (find_row(evidence.table, name, model) for name in claim.methods)
+    formats = differing_formats(better, than)
+    if formats and not claim.across_formats:
+        told = f"{better.name} answers in {formats[0]}, {than.name} in {formats[1]}"
+        raise UntestableError(f"not tested: formats differ ({told})")
+    return better, than
 
 
 def columns_of(claim: Claim, table: ComparisonTable) -> list[str]:
@@ -237,17 +248,23 @@ def _training_seconds(row: Row) -> dict[int, float]:
 
 def _qualities(row: Row, cell: CellData, position: Position) -> Floats:
     """Rationale quality of each item of a cell, NaN where the answer has none. Shape (n,)."""
-    folder = next(run.path for run in row.runs if run.cells.get(position) is cell)
-    column, decoding = position
-    known = {
-        str(line["id"]): line["quality"]
-        for line in read_jsonl(folder / PREDICTIONS_FILE)
-        if (line["column"], line["decoding"]) == (column, decoding)
-    }
-    found = np.array([np.nan if known.get(id) is None else known[id] for id in cell.ids], dtype=np.float64)
+    stored = cell.quality
+    if stored is None:
+        known = _qualities_of_predictions(row, cell, position)
+        stored = tuple(known.get(id) for id in cell.ids)
+    found = np.array([np.nan if value is None else value for value in stored], dtype=np.float64)
     if np.isnan(found).all():
-        raise UntestableError(f"{row.name}: no rationale quality is known in {column}")
+        raise UntestableError(f"{row.name}: no rationale quality is known in {position[0]}")
     return found
+
+
+def _qualities_of_predictions(row: Row, cell: CellData, position: Position) -> dict[str, float | None]:
+    """Id -> quality, of a folder that does not have it beside its answers; empty where texts were not brought along."""
+    folder = next(run.path for run in row.runs if run.cells.get(position) is cell)
+    if not (folder / PREDICTIONS_FILE).exists():
+        return {}
+    lines = (line for line in read_jsonl(folder / PREDICTIONS_FILE) if (line["column"], line["decoding"]) == position)
+    return {str(line["id"]): line["quality"] for line in lines}
 
 
 def _weighted(values: Floats, counts: Floats) -> Floats:

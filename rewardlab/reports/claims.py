@@ -44,6 +44,7 @@ class Finding:
         model: The base model.
         estimate: Its size in the claim's unit; None when ``reason`` says why.
         sources: The runs behind it.
+        note: What a reader must know to read its size.
     """
 
     claim: Claim
@@ -51,6 +52,7 @@ class Finding:
     estimate: Estimate | None
     reason: str = ""
     sources: Sequence[Source] = ()
+    note: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -67,6 +69,7 @@ class Finding:
     def told(self) -> str:
         """The verdict as printed, with what is certain of an undecided difference, or why there is none."""
         more = f", {DIFFERS}" if self.differs else ""
+        more += f"; {self.note}" if self.note else ""
         return self.verdict + (f": {self.reason}" if self.reason else more)
 
     @property
@@ -126,7 +129,7 @@ def _finding(claim: Claim, model: str, evidence: Evidence) -> Finding:
         measured = measure(claim, model, evidence)
     except RewardlabError as error:
         return Finding(claim, model, None, str(error))
-    return Finding(claim, model, measured.estimate, sources=measured.sources)
+    return Finding(claim, model, measured.estimate, sources=measured.sources, note=measured.note)
 
 
 def _line(found: Finding, with_model: bool) -> list[Cell]:
@@ -204,4 +207,5 @@ def _stored(found: Finding) -> dict[str, Any]:
         "verdict": found.verdict,
         "differs": found.differs,
         "reason": found.reason,
+        "note": found.note,
     }

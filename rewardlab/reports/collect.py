@@ -16,19 +16,27 @@ from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.evaluation.cost import Cost
 from rewardlab.reports.cells import CellData, Position, read_cells
+from rewardlab.reports.links import BROUGHT
 from rewardlab.reports.seeds import data_seed_of
 from rewardlab.runs import read_json, stage_of
+
+BELOW = ("*/config.json", "*/*/config.json", f"{BROUGHT}/*/*/config.json")
+"""Where runs lie in a folder of runs, and in a report that brings them along."""
 
 
 @dataclass(frozen=True, slots=True)
 class MethodKey:
-    """What makes two evaluations rows of one method: they may then differ in seed and in task only."""
+    """What makes two evaluations rows of one method: they may then differ in seed and in task only.
+
+    ``format`` is the answer format; empty in folders that do not store it.
+    """
 
     method: str
     start: str
     reward: str = ""
     shots: int = 0
     model: str = ""
+    format: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +53,7 @@ class EvalRun:
         version: Package version and commit that made it.
         command, fingerprint: How it was made.
         data_seed: That drew its labelled rows, prompts and pairs; None where the folder does not store it.
+        start_accuracy: Of a PPO run: greedy, on validation rows, before its first update; None where it is not stored.
     """
 
     path: Path
@@ -58,6 +67,7 @@ class EvalRun:
     command: str
     fingerprint: str
     data_seed: int | None = None
+    start_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +120,7 @@ class _Finder:
 
     def _evals_below(self, path: Path) -> list[Path]:
         if path not in self._below:
-            configs = [*path.glob("*/config.json"), *path.glob("*/*/config.json")]
+            configs = [file for pattern in BELOW for file in path.glob(pattern)]
             folders = sorted(config.parent for config in configs)
             self._below[path] = [folder for folder in folders if _is_eval(folder)]
         return self._below[path]
@@ -156,6 +166,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
             reward=_text(result.get("reward") or ""),
             shots=int(result.get("shots") or 0),
             model=model_name(config),
+            format=str(config.get("config", {}).get("format", "")),
         ),
         seed=int(result["seed"]),
         cells=read_cells(path, result["columns"]),
@@ -166,6 +177,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
         command=str(provenance.get("command", "")),
         fingerprint=str(config.get("fingerprint", "")),
         data_seed=data_seed_of(config),
+        start_accuracy=None if result.get("start_accuracy") is None else float(result["start_accuracy"]),
     )
 
 

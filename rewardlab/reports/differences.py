@@ -15,7 +15,7 @@ from rewardlab.errors import InputError
 from rewardlab.reports.cells import Position
 from rewardlab.reports.comparison import Comparison, correct
 from rewardlab.reports.statistics import Estimate, UnpairedError
-from rewardlab.reports.table import ComparisonTable, Row, compare_rows
+from rewardlab.reports.table import ComparisonTable, Row, compare_rows, differing_formats
 
 BASELINE = "SFT w. rationale"
 TESTS = (
@@ -24,7 +24,7 @@ TESTS = (
     "p < 0.05."
 )
 
-Verdict = Literal["better", "worse", "level", "not compared"]
+Verdict = Literal["better", "worse", "level", "formats differ", "not compared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Gain:
         method, baseline: Names of the two rows; the difference is method minus baseline.
         column, decoding: Where.
         comparison: The difference with its interval and tests.
+        formats: Answer formats of the two, where they differ.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Gain:
     comparison: Comparison | None
     reason: str = ""
     baseline: str = BASELINE
+    formats: tuple[str, str] | None = None
 
     @property
     def estimate(self) -> Estimate | None:
@@ -51,9 +53,14 @@ class Gain:
 
     @property
     def verdict(self) -> Verdict:
-        """``level`` says that the difference is not beyond noise, not that there is none."""
+        """``level`` says that the difference is not beyond noise, not that there is none.
+
+        Where answer formats differ, the difference is not of the methods alone and neither is called better.
+        """
         if self.comparison is None:
             return "not compared"
+        if self.formats is not None:
+            return "formats differ"
         if not self.comparison.is_real:
             return "level"
         return "better" if self.comparison.estimate.value > 0 else "worse"
@@ -114,14 +121,17 @@ def gain(table: ComparisonTable, row: Row, baseline: Row, column: str, decoding:
         found = compare_rows(table, (row, decoding), (baseline, decoding), column)
     except UnpairedError as error:
         return Gain(row.name, column, decoding, None, str(error), baseline.name)
-    return Gain(row.name, column, decoding, found, baseline=baseline.name)
+    return Gain(row.name, column, decoding, found, baseline=baseline.name, formats=differing_formats(row, baseline))
 
 
 def splits(table: ComparisonTable, baseline: Row) -> list[Split]:
-    """Every gain of a method with a reward, split; columns that cannot be paired are left out."""
+    """Every gain of a method with a reward, split; columns that cannot be paired are left out, and methods that answer
+    in another format than the baseline.
+    """
     found = []
     for row in table.rows:
-        for column in table.columns if row.key.reward and row is not baseline else ():
+        is_of_interest = row.key.reward and row is not baseline and differing_formats(row, baseline) is None
+        for column in table.columns if is_of_interest else ():
             split = _split(table, row, baseline, column)
             found += [split] if split is not None else []
     return found
@@ -135,6 +145,10 @@ def sentence(gain: Gain) -> str:
     found, p = gain.comparison.estimate, p_text(gain.comparison.test.p_holm)
     covered = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}, interval over {found.basis}"
     covered += ": of these runs, not of other seeds" if found.basis == "items" else ""
+    if gain.formats is not None:
+        numbers = f"{points(found.value)} points {points_interval(found)}, {p}"
+        answered = f"{gain.method} answers in format {gain.formats[0]}, {gain.baseline} in {gain.formats[1]}"
+        return f"{answered}; they differ by {numbers}, on {where}, which is not of the method alone ({covered})."
     if gain.verdict == "level":
         numbers = f"{points(found.value)} points {points_interval(found)}, {p}"
         return f"{gain.method} and {gain.baseline} do not differ beyond noise on {where}: {numbers} ({covered})."
@@ -166,6 +180,7 @@ def gain_row(gain: Gain) -> dict[str, Any]:
         "column": gain.column,
         "decoding": gain.decoding,
         "verdict": gain.verdict,
+        "formats": " / ".join(gain.formats) if gain.formats else None,
         **dict.fromkeys(("difference", "low", "high", "sd", "seeds", "interval_over", "test", "p", "p_holm", "family")),
         **dict.fromkeys(("effect", "effect_value", "effect_size", "mcnemar")),
         "sentence": sentence(gain),

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.reports.cells import Position
 from rewardlab.reports.collect import cells_by_seed
 from rewardlab.reports.statistics import Estimate, draws_of
-from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Row, mean_summary, possible
+from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Row, possible, summary_at
 
 if TYPE_CHECKING:
     import polars
+
+SUMMARIES = ("malformed", "strict_malformed", "unfinished", "quality")
+"""What an evaluation stores of a cell beside its metrics."""
 
 
 def frame(table: ComparisonTable) -> polars.DataFrame:
@@ -40,19 +43,20 @@ def _line(table: ComparisonTable, row: Row, position: Position, metric: str, sco
         "reward": row.key.reward,
         "shots": row.key.shots,
         "model": row.key.model,
+        "format": row.key.format,
         "decoding": decoding,
         "column": column,
         "metric": metric,
         "in_table": column == AVERAGE or metric in table.metrics[column],
         "tied_with_best": None if place in table.untested else place in table.ties,
+        "other_format_than_best": place in table.other_format,
         "value": score.value,
         "low": score.low,
         "high": score.high,
         "sd": score.sd,
         "seeds": score.seeds,
         "interval_over": score.basis,
-        "malformed": mean_summary(row, position, "malformed"),
-        "strict_malformed": mean_summary(row, position, "strict_malformed"),
-        "quality": mean_summary(row, position, "quality"),
+        **{name: summary_at(table, row, position, name) for name in SUMMARIES},
+        "start_accuracy": row.start_accuracy,
         **{name: row.cost[name] for name in COSTS},
     }

@@ -129,6 +129,7 @@ def _cell(cell: Cell, runs: Runs) -> Markup:
         text = Markup('<a href="{}">{}</a>').format(quote(cell.href), text)
     elif cell.sources:
         text = Markup("<a {}>{}</a>").format(runs.link(cell.sources), text)
-    text += Markup('<abbr title="{}">{}</abbr>').format(SIGNS[cell.sign], cell.sign) if cell.sign else ""
+    for sign in cell.sign:
+        text += Markup('<abbr title="{}">{}</abbr>').format(SIGNS[sign], sign)
     spread = Markup(" <small>{}</small>").format(cell.spread.strip()) if cell.spread else ""
     return text + spread + (Markup(' <small class="detail">{}</small>').format(cell.detail) if cell.detail else "")

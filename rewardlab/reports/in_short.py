@@ -47,7 +47,12 @@ def _numbers(gain: Gain) -> str:
 
 
 def _others(here: Sequence[Gain], column: str) -> Iterator[Line]:
-    for verdict, told in (("level", "Not beyond noise from"), ("not compared", "Not compared with")):
+    others = {
+        "level": "Not beyond noise from",
+        "formats differ": "In another answer format than",
+        "not compared": "Not compared with",
+    }
+    for verdict, told in others.items():
         for baseline in dict.fromkeys(gain.baseline for gain in here):
             gains = [gain for gain in here if gain.verdict == verdict and gain.baseline == baseline]
             if gains:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from rewardlab.evaluation.answers import ANSWERS_FILE
 from rewardlab.runs import relative_path, write_atomic
 
 BROUGHT = "run-files"
 """Folder of the copies, beside the page."""
-FILES = ("config.json", "result.json")
-"""What is copied of a run."""
+FILES = ("config.json", "result.json", ANSWERS_FILE)
+"""What is copied of a run; of an evaluation its answers too, without texts, so that the tables can be made anew."""
 
 
 class Links:
@@ -18,8 +19,8 @@ class Links:
 
     Args:
         page: Folder of the page.
-        brings: Copy each run's configuration and result beside the page and lead there, so that links hold in every
-            copy of the folder; otherwise they hold as long as page and runs are moved together.
+        brings: Copy each run's configuration, result and answers beside the page and lead there, so that links hold in
+            every copy of the folder; otherwise they hold as long as page and runs are moved together.
     """
 
     def __init__(self, page: Path, *, brings: bool = False) -> None:

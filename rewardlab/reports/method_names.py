@@ -33,7 +33,9 @@ def row_names(keys: Sequence[MethodKey]) -> dict[MethodKey, str]:
     names = {}
     for key in keys:
         namesakes = [other for other in keys if (other.method, other.model) == (key.method, key.model)]
-        apart = [part for part in ("start", "reward", "shots") if len({getattr(k, part) for k in namesakes}) > 1]
+        apart = [
+            part for part in ("start", "reward", "shots", "format") if len({getattr(k, part) for k in namesakes}) > 1
+        ]
         details = [_detail(key, part) for part in (*shown, *apart)]
         names[key] = f"{key.method} ({', '.join(details)})" if details else key.method
     return names

@@ -19,7 +19,13 @@ from rewardlab.reports.differences import default_against, gains
 from rewardlab.reports.files import write_differences, write_tables
 from rewardlab.reports.html import to_html
 from rewardlab.reports.judged_runs import JudgedRun, load_judged
-from rewardlab.reports.pair_kinds import distributions, rationale_sensitive, sources_of
+from rewardlab.reports.pair_kinds import (
+    distributions,
+    malformed_note,
+    malformed_share,
+    rationale_sensitive,
+    sources_of,
+)
 from rewardlab.reports.related import Related
 from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
 from rewardlab.reports.statistics import RESAMPLES
@@ -134,7 +140,8 @@ def _write_tables(report: Report, about: Mapping[str, Any]) -> None:
 def _evidence(table: ComparisonTable, judged: Sequence[JudgedRun], pair_runs: Sequence[Path], cards: Cards) -> Evidence:
     drawn = distributions(pair_runs)
     shares = {
-        place: Measured(found, sources_of(drawn, place[0])) for place, found in rationale_sensitive(drawn).items()
+        place: Measured(found, sources_of(drawn, place[0]), malformed_note(malformed_share(drawn, place)))
+        for place, found in rationale_sensitive(drawn).items()
     }
     return Evidence(table, judged, shares, cards)
 

@@ -1,5 +1,8 @@
 """Which kinds of pairs an SFT model's samples make (RLLR figure 2), over the seeds of a suite.
 
+A pair with an answer that could not be read is malformed: nobody knows whether its labels differ. The share of
+rationale-sensitive pairs is one of the readable pairs, and the share of malformed ones stands beside it.
+
 Rankings of other kinds, or by another annotator, are made of the same samples; those of one base model and seed are
 counted once.
 """
@@ -10,6 +13,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -65,15 +69,12 @@ def pair_blocks(pair_runs: Iterable[Path]) -> list[Block]:
     if picture is None:
         return [Text("No pairs were sampled from an SFT model.")]
     known = rationale_sensitive(found)
-    told = [
-        Told(
-            _with_interval(named[place], known[place], shares) if place in known else _without(named[place], shares),
-            sources[place],
-        )
-        for place, shares in pooled.items()
+    told = [Told(_told(named[place], known.get(place), shares), sources[place]) for place, shares in pooled.items()]
+    averages = {place: malformed_share(found, place) for place in known if place[1] == AVERAGE}
+    told += [
+        Told(_told(named[place], known[place], {"malformed": share}), sources_of(found, place[0]))
+        for place, share in averages.items()
     ]
-    averages = [place for place in known if place[1] == AVERAGE]
-    told += [Told(_with_interval(named[place], known[place]), sources_of(found, place[0])) for place in averages]
     return [picture, Sentences(told)]
 
 
@@ -94,11 +95,13 @@ def distributions(pair_runs: Iterable[Path]) -> dict[Place, list[Distribution]]:
 
 
 def rationale_sensitive(found: Mapping[Place, Sequence[Distribution]]) -> dict[Place, Estimate]:
-    """Share of rationale-sensitive pairs with its interval, also on average over the tasks of a model that have one.
+    """Share of rationale-sensitive pairs among the readable ones with its interval, also on average over the tasks of a
+    model that have one.
 
-    A task whose samples are not stored is left out; tasks that were sampled in different seeds have no average.
+    A task whose samples are not stored is left out, and one with a seed in which no pair could be read; tasks that were
+    sampled in different seeds have no average.
     """
-    stored = {place: _sorted(parts) for place, parts in found.items() if all(part.answers for part in parts)}
+    stored = {place: _sorted(parts) for place, parts in found.items() if all(map(_is_known, parts))}
     drawn = {place: _draws(place[1], parts) for place, parts in stored.items()}
     estimates = {place: estimate(each) for place, each in drawn.items()}
     for model in dict.fromkeys(model for model, _ in drawn):
@@ -106,6 +109,22 @@ def rationale_sensitive(found: Mapping[Place, Sequence[Distribution]]) -> dict[P
         if len(tasks) > 1 and len({tuple(part.seed for part in stored[place]) for place in tasks}) == 1:
             estimates[model, AVERAGE] = estimate(mean_of([drawn[place] for place in tasks]))
     return estimates
+
+
+def malformed_share(found: Mapping[Place, Sequence[Distribution]], place: Place) -> float:
+    """Share of pairs with an answer that could not be read, of all pairs of a task; of the average, mean over tasks."""
+    model, task = place
+    places = [each for each in found if each[0] == model and task in (AVERAGE, each[1])]
+    return fmean(_pooled([part.shares for part in found[each]])["malformed"] for each in places)
+
+
+def malformed_note(share: float) -> str:
+    """What a share of rationale-sensitive pairs leaves out; empty where that is nothing as printed.
+
+    >>> malformed_note(0.79), malformed_note(0.0001)
+    ('79.0 % of all pairs are malformed', '')
+    """
+    return "" if shown_value(share) == "0.0" else f"{shown_value(share)} % of all pairs are malformed"
 
 
 def sources_of(found: Mapping[Place, Sequence[Distribution]], model: str) -> list[Source]:
@@ -135,10 +154,19 @@ def _draws(task: str, parts: Sequence[Distribution]) -> SeedDraws:
 
 
 def _counted(answers: Answers, rows: Sequence[str]) -> tuple[Floats, Floats]:
-    """Rationale-sensitive pairs, and pairs, of each row. Shape (rows,) each."""
-    shares = [kind_shares([answers.get(row, ())]) or {"n": 0.0, "rationale_sensitive": 0.0} for row in rows]
+    """Rationale-sensitive pairs, and readable pairs, of each row. Shape (rows,) each."""
+    none = {"n": 0.0, "rationale_sensitive": 0.0, "malformed": 0.0}
+    shares = [kind_shares([answers.get(row, ())]) or none for row in rows]
     pairs = np.array([float(found["n"]) for found in shares])
-    return pairs * np.array([found["rationale_sensitive"] for found in shares]), pairs
+    hits, unread = (
+        pairs * np.array([found[kind] for found in shares]) for kind in ("rationale_sensitive", "malformed")
+    )
+    return hits, pairs - unread
+
+
+def _is_known(part: Distribution) -> bool:
+    """True when its samples are stored and some pair of them could be read."""
+    return bool(part.answers) and part.shares["malformed"] < 1
 
 
 def _model_and_seed(path: Path) -> tuple[str, object]:
@@ -172,12 +200,16 @@ def _source(found: Distribution) -> Source:
     return Source(found.path, shown_value(float(found.shares["rationale_sensitive"])))
 
 
-def _without(where: str, pooled: Mapping[str, float]) -> str:
-    return f"{where}: {shown_value(pooled['rationale_sensitive'])} % rationale-sensitive of {pooled['n']:.0f} pairs"
-
-
-def _with_interval(where: str, found: Estimate, pooled: Mapping[str, float] | None = None) -> str:
-    interval = interval_text(within(found))
-    of = f" of {pooled['n']:.0f} pairs" if pooled else ""
-    seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}, interval over {found.basis}"
-    return f"{where}: {shown_value(found.value)} % {interval} rationale-sensitive{of} ({seeds})"
+def _told(where: str, found: Estimate | None, pooled: Mapping[str, float]) -> str:
+    """One line; ``pooled`` has the share of malformed pairs, and of a task the other kinds and the number of pairs."""
+    unread = malformed_note(pooled["malformed"])
+    kind = "readable pairs" if unread else "pairs"
+    readable = (1 - pooled["malformed"]) * pooled["n"] if "n" in pooled else None
+    of = "" if readable is None else f" of {readable:.0f} {kind}"
+    if readable == 0:
+        return f"{where}: {unread}"
+    share = pooled["rationale_sensitive"] / (1 - pooled["malformed"]) if found is None else found.value
+    interval = "" if found is None else f" {interval_text(within(found))}"
+    seeds = "" if found is None else f"{found.seeds} seed{'s' if found.seeds > 1 else ''}, interval over {found.basis}"
+    more = "; ".join(part for part in (unread, seeds) if part)
+    return f"{where}: {shown_value(share)} %{interval} rationale-sensitive{of}" + (f" ({more})" if more else "")

@@ -29,7 +29,8 @@ def pairs_table(summaries: Mapping[Path, Mapping[str, Any]]) -> str:
 
 def kinds_table(sampled: Mapping[str, Mapping[str, Any]]) -> str:
     """Kinds of all pairs of samples, a line a task (RLLR figure 2); see ``pairs.summary.sampled_kinds``."""
-    titles = ("task", "rationale-sensitive", "label-sensitive", "malformed", "pairs of samples")
+    titles = ("task", "rationale-sensitive", "label-sensitive", "malformed", "rationale-sensitive of the readable",
+              "pairs of samples")  # fmt: skip
     headings = [Heading(title, is_number=place > 0) for place, title in enumerate(titles)]
     return markdown_grid(Grid(headings, [_kinds(task, found) for task, found in sampled.items()]))
 
@@ -53,13 +54,20 @@ def _dropped(found: Mapping[str, Any]) -> str:
 
 
 def _kinds(task: str, found: Mapping[str, Any]) -> list[Cell]:
-    interval = found["interval"]
     return [
         Cell(task),
-        Cell(_shown(interval["value"]), f"[{_shown(interval['low'])}, {_shown(interval['high'])}]"),
+        _interval_cell(found["interval"]),
         *(Cell(_shown(found[kind])) for kind in ("label_sensitive", "malformed")),
+        _interval_cell(found.get("readable")),
         Cell(f"{found['n']:.0f}"),
     ]
+
+
+def _interval_cell(found: Mapping[str, float] | None) -> Cell:
+    """A share with its interval; a dash where there is none."""
+    if found is None:
+        return Cell(MISSING)
+    return Cell(_shown(found["value"]), f"[{_shown(found['low'])}, {_shown(found['high'])}]")
 
 
 def _shown(value: float | None) -> str:

@@ -15,9 +15,30 @@ from rewardlab.errors import RewardlabError
 from rewardlab.reports.collect import collect
 from rewardlab.reports.conventions import metric_title
 from rewardlab.reports.differences import BASELINE, find_baseline, gain, points, points_interval
-from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid, notes, score_cell, sign_of
+from rewardlab.reports.render import (
+    MISSING,
+    OTHER_FORMAT,
+    TROUBLE,
+    Cell,
+    Grid,
+    Heading,
+    is_troubled,
+    markdown_grid,
+    notes,
+    score_cell,
+    sign_of,
+)
 from rewardlab.reports.statistics import RESAMPLES
-from rewardlab.reports.table import AVERAGE, ComparisonTable, Row, build_table, marks
+from rewardlab.reports.table import (
+    AVERAGE,
+    ComparisonTable,
+    Row,
+    build_table,
+    differing_formats,
+    marks,
+    shown_value,
+    summary_at,
+)
 
 
 def readme_table(
@@ -40,9 +61,11 @@ def _title(table: ComparisonTable, column: str) -> str:
 
 
 def _column(table: ComparisonTable, column: str, baseline: Row) -> str:
+    trouble = TROUBLE if is_troubled(table) else {}
     headings = [Heading("method", is_number=False)]
     for decoding in table.decodings:
         headings += [Heading(decoding), Heading(f"{decoding}, over {baseline.key.method}")]
+        headings += [Heading(f"{decoding}, {title}") for title in trouble.values()]
     headings += [Heading("gold labels"), Heading("annotator calls")]
     marked = marks(table)
     rows = []
@@ -53,6 +76,7 @@ def _column(table: ComparisonTable, column: str, baseline: Row) -> str:
             value = score_cell(row, place[1], marked.get(place, ""), sign_of(table, place))
             cells += [replace(value, spread="")]
             cells += [_difference(table, row, baseline, column, decoding)]
+            cells += [_share(summary_at(table, row, place[1], name)) for name in trouble]
         rows.append([*cells, *(Cell(f"{row.cost[name]:.0f}") for name in ("gold_labels", "annotator_calls"))])
     return markdown_grid(Grid(headings, rows))
 
@@ -62,7 +86,14 @@ def _difference(table: ComparisonTable, row: Row, baseline: Row, column: str, de
     if row is baseline or place not in row.scores or place not in baseline.scores:
         return Cell(MISSING)
     found = gain(table, row, baseline, column, decoding).estimate
-    return Cell("not paired") if found is None else Cell(points(found.value), points_interval(found))
+    if found is None:
+        return Cell("not paired")
+    sign = OTHER_FORMAT if differing_formats(row, baseline) else ""
+    return Cell(points(found.value), points_interval(found), sign=sign)
+
+
+def _share(value: float | None) -> Cell:
+    return Cell(MISSING if value is None else shown_value(value))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

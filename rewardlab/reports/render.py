@@ -10,21 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from rewardlab.reports.cells import Position
 from rewardlab.reports.conventions import metric_title
 from rewardlab.reports.seeds import seeds_notes
 from rewardlab.reports.statistics import Estimate
-from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, marks, shown_value
+from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, marks, mean_summary, shown_value
 
 MISSING = "–"
 TIED = "≈"
 UNTESTED = "?"
+OTHER_FORMAT = "†"
 SIGNS: Mapping[str, str] = {
     TIED: "not beyond noise from the best",
     UNTESTED: "not compared with the best, for want of common seeds or test items",
+    OTHER_FORMAT: "in another answer format than the best, so the difference is not of the method alone",
 }
 """What stands behind a value, and what it means."""
+TROUBLE = {"malformed": "malformed", "unfinished": "cut"}
+"""Shares of answers that stand beside the scores once one of them is above :data:`SHOWN_FROM`, and their titles."""
+SHOWN_FROM = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Cell:
     """One printed cell: the value, an interval in small print, the value's mark, and its spread over seeds.
 
     Attributes:
-        sign: One of :data:`SIGNS`, or nothing.
+        sign: Some of :data:`SIGNS`, one letter each, or nothing.
         sources: The runs behind it; the HTML page links to them.
         href: Where its text leads, a relative path.
         is_code: Printed as code.
@@ -74,29 +80,58 @@ class Grid:
 
 
 def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool = True) -> Grid:
-    """The comparison as headings and cells: method, its origin (model, start, reward), scores, seeds and cost."""
-    origins = (["model"] if len({row.key.model for row in table.rows}) > 1 else []) + ["start", "reward"]
-    origins = origins if with_origins else []
-    positions = table.positions if with_scores else []
-    headings = [
-        *(Heading(title, is_number=False) for title in ["method", *origins]),
-        *(Heading(_column_title(table, column), decoding) for column, decoding in positions),
-        *(Heading(name.replace("_", " ")) for name in ("seeds", *COSTS) if with_origins),
-    ]
+    """The comparison as headings and cells: method, its origin (model, format, start, reward), scores, seeds and cost.
+
+    Model and answer format stand there where rows differ in them; shares of malformed and cut answers once one is above
+    1 %; the accuracy at step 0 where a PPO row knows it.
+    """
+    several = [name for name in ("model", "format") if len({getattr(row.key, name) for row in table.rows}) > 1]
+    origins = [*several, "start", "reward"] if with_origins else []
+    starts = [STEP_0] if with_origins and any(row.start_accuracy is not None for row in table.rows) else []
+    decodings = table.decodings if with_scores else ()
+    trouble = list(TROUBLE) if is_troubled(table) else []
+    headings = [*(Heading(title, is_number=False) for title in ["method", *origins]), *map(Heading, starts)]
+    for decoding in decodings:
+        headings += [Heading(_column_title(table, column), decoding) for column in table.columns]
+        headings += [Heading(TROUBLE[name], decoding) for name in trouble]
+    headings += [Heading(name.replace("_", " ")) for name in ("seeds", *COSTS) if with_origins]
     marked = marks(table)
-    rows = [
-        [
-            Cell(row.key.method, sources=all_sources(row)),
-            *(Cell(str(getattr(row.key, name)) or MISSING) for name in origins),
-            *(
-                score_cell(row, position, marked.get((number, position), ""), sign_of(table, (number, position)))
-                for position in positions
-            ),
-            *(_cost_cells(row) if with_origins else []),
-        ]
-        for number, row in enumerate(table.rows)
-    ]
+    rows = []
+    for number, row in enumerate(table.rows):
+        cells = [Cell(row.key.method, sources=all_sources(row))]
+        cells += [Cell(str(getattr(row.key, name)) or MISSING) for name in origins]
+        cells += [_share_cell(row.start_accuracy) for _ in starts]
+        for decoding in decodings:
+            for position in ((column, decoding) for column in table.columns):
+                place = (number, position)
+                cells.append(score_cell(row, position, marked.get(place, ""), sign_of(table, place)))
+            cells += [_share_cell(mean_share(table, row, decoding, name)) for name in trouble]
+        rows.append([*cells, *(_cost_cells(row) if with_origins else [])])
     return Grid(headings, rows)
+
+
+STEP_0 = "accuracy at step 0"
+"""Heading of PPO's own accuracy before its first update."""
+
+
+def is_troubled(table: ComparisonTable) -> bool:
+    """True when more than 1 % of some row's answers are malformed, or cut at their budget, in some column."""
+    places = [
+        (row, (column, decoding)) for row in table.rows for column in table.metrics for decoding in table.decodings
+    ]
+    found = [mean_summary(row, position, name) for row, position in places for name in TROUBLE]
+    return any(value is not None and value > SHOWN_FROM for value in found)
+
+
+def mean_share(table: ComparisonTable, row: Row, decoding: str, name: str) -> float | None:
+    """``malformed`` or ``unfinished`` of a row under one decoding, mean over its columns; None without one."""
+    found = [mean_summary(row, (column, decoding), name) for column in table.metrics]
+    known = [value for value in found if value is not None]
+    return fmean(known) if known else None
+
+
+def _share_cell(value: float | None) -> Cell:
+    return Cell(MISSING if value is None else shown_value(value))
 
 
 def notes(table: ComparisonTable) -> list[str]:
@@ -110,6 +145,18 @@ def notes(table: ComparisonTable) -> list[str]:
         )
     if table.untested:
         lines.append(f"{UNTESTED}: {SIGNS[UNTESTED]}; whether it is worse is not known.")
+    if table.other_format:
+        lines.append(f"{OTHER_FORMAT}: {SIGNS[OTHER_FORMAT]}; such a difference tests no claim.")
+    if is_troubled(table):
+        lines.append(
+            "Malformed: share of answers that could not be read; cut: share that ended at their budget of tokens; "
+            "times 100, mean over columns."
+        )
+    if any(row.start_accuracy is not None for row in table.rows):
+        lines.append(
+            "Accuracy at step 0: of PPO's policy before its first update, in the row's own answer format, greedy on "
+            "validation rows, times 100."
+        )
     if any(score.basis == "seeds and items" for score in scores):
         lines.append("Three seeds or more: mean ± standard deviation, Student t interval over seeds and test items.")
     if any(score.basis == "items" for score in scores):
@@ -149,9 +196,8 @@ def _column_title(table: ComparisonTable, column: str) -> str:
 
 def sign_of(table: ComparisonTable, place: tuple[int, Position]) -> str:
     """What stands behind the value of (row number, position)."""
-    if place in table.ties:
-        return TIED
-    return UNTESTED if place in table.untested else ""
+    sign = TIED if place in table.ties else UNTESTED if place in table.untested else ""
+    return sign + (OTHER_FORMAT if place in table.other_format else "")
 
 
 def score_cell(row: Row, position: Position, mark: Mark, sign: str) -> Cell:

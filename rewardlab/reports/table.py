@@ -47,6 +47,7 @@ class Row:
         seeds: Its seeds.
         runs: The evaluations it was made from.
         by_seed: (column, decoding) -> seed -> that seed's number; not for the average.
+        start_accuracy: Of PPO, before its first update: greedy on validation rows, mean over runs; None without one.
     """
 
     key: MethodKey
@@ -56,6 +57,7 @@ class Row:
     seeds: tuple[int, ...]
     runs: Sequence[EvalRun]
     by_seed: Mapping[Position, Mapping[int, float]] = field(default_factory=dict)
+    start_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class ComparisonTable:
             difference to it is not real (see ``comparison.py``), corrected over the whole table.
         untested: (row number, position) of values that cannot be compared with the best one there: other seeds, or
             other test items.
+        other_format: (row number, position) of values in another answer format than the best one there.
     """
 
     columns: tuple[str, ...]
@@ -83,6 +86,7 @@ class ComparisonTable:
     warnings: Sequence[str] = field(default_factory=tuple)
     ties: frozenset[tuple[int, Position]] = frozenset()
     untested: frozenset[tuple[int, Position]] = frozenset()
+    other_format: frozenset[tuple[int, Position]] = frozenset()
 
     @property
     def averaged(self) -> tuple[str, ...]:
@@ -167,6 +171,22 @@ def mean_summary(row: Row, position: Position, name: str) -> float | None:
     return fmean(values) if values else None
 
 
+def summary_at(table: ComparisonTable, row: Row, position: Position, name: str) -> float | None:
+    """As :func:`mean_summary`; at the average, the mean over the columns that count in it and have one."""
+    column, decoding = position
+    if column != AVERAGE:
+        return mean_summary(row, position, name)
+    found = [mean_summary(row, (each, decoding), name) for each in table.averaged]
+    known = [value for value in found if value is not None]
+    return fmean(known) if known else None
+
+
+def differing_formats(a: Row, b: Row) -> tuple[str, str] | None:
+    """The answer formats of two rows where both are known and differ; a difference is then not of the methods alone."""
+    formats = (a.key.format, b.key.format)
+    return formats if all(formats) and formats[0] != formats[1] else None
+
+
 def _metrics(runs: Sequence[EvalRun], convention: str) -> dict[str, tuple[str, ...]]:
     """Column -> its metrics, columns in order of appearance."""
     cells: dict[str, CellData] = {}
@@ -177,18 +197,21 @@ def _metrics(runs: Sequence[EvalRun], convention: str) -> dict[str, tuple[str, .
 
 
 def _against_best(table: ComparisonTable, resamples: int) -> ComparisonTable:
-    """The table with its ties, and with what cannot be compared with the best."""
+    """The table with its ties, and with what cannot be compared with the best, or is of another answer format."""
     found: dict[tuple[int, Position], Comparison | None] = {}
+    other: set[tuple[int, Position]] = set()
     for position in table.positions:
         scored = [number for number, row in enumerate(table.rows) if position in row.scores]
         best = max(scored, key=lambda number: table.rows[number].scores[position].value, default=None)
         for number in scored:
             if best is not None and number != best:
                 found[number, position] = _to_best(table, best, number, position, resamples)
+                other |= {(number, position)} if differing_formats(table.rows[number], table.rows[best]) else set()
     tested = {place: compared for place, compared in found.items() if compared is not None}
     corrected = zip(tested, correct(list(tested.values())), strict=True)
     ties = frozenset(place for place, compared in corrected if not compared.is_real)
-    return replace(table, ties=ties, untested=frozenset(found.keys() - tested.keys()))
+    untested = frozenset(found.keys() - tested.keys())
+    return replace(table, ties=ties, untested=untested, other_format=frozenset(other))
 
 
 def _to_best(table: ComparisonTable, best: int, number: int, position: Position, resamples: int) -> Comparison | None:
@@ -225,7 +248,8 @@ def _row(
             names = tuple(chain(*(metrics[column] for column in averaged)))
             scores[AVERAGE, decoding] = possible(mean_of(parts), names)
     seeds = tuple(sorted({run.seed for run in runs}))
-    return Row(key, name, scores, _cost(runs, seeds), seeds, runs, by_seed)
+    starts = [run.start_accuracy for run in runs if run.start_accuracy is not None]
+    return Row(key, name, scores, _cost(runs, seeds), seeds, runs, by_seed, fmean(starts) if starts else None)
 
 
 def possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:

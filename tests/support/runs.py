@@ -33,16 +33,30 @@ def eval_folder(
     model: str = "tiny",
     labels: Sequence[str] = LABELS,
     budget: Mapping[str, Any] | None = None,
+    format: str | None = None,
+    start_accuracy: float | None = None,
+    cut: int = 0,
+    quality: Sequence[float] | None = None,
 ) -> Path:
-    """Write an evaluation whose cells hold (gold, answers); stored intervals are placeholders of width 0."""
+    """Write an evaluation whose cells hold (gold, answers); stored intervals are placeholders of width 0.
+
+    ``cut``: so many of the first answers of each cell ended at their budget; ``quality``: of each cell's rationales.
+    """
     rows: list[dict[str, Any]] = []
     result: dict[str, dict[str, Any]] = {}
     for column, decodings in columns.items():
         for decoding, (gold, answers) in decodings.items():
             names = ids or [f"{number:04d}" for number in range(len(gold))]
-            rows += [_row(column, decoding, *entry) for entry in zip(names, gold, answers, strict=True)]
-            result.setdefault(column, {})[decoding] = _cell(answers, metrics, scale, labels)
-    config = {"stage": "eval", "fingerprint": path.name, "identity": {}, "config": {"model": {"name": model}}}
+            made = [_row(column, decoding, *entry) for entry in zip(names, gold, answers, strict=True)]
+            for number, row in enumerate(made):
+                row |= {"finished": number >= cut, "quality": None if quality is None else quality[number]}
+            rows += made
+            cell = {**_cell(answers, metrics, scale, labels), "unfinished": cut / len(answers)}
+            if quality is not None:
+                cell["quality"] = dict.fromkeys(("value", "low", "high"), sum(quality) / len(quality))
+            result.setdefault(column, {})[decoding] = cell
+    stored = {"model": {"name": model}, **({"format": format} if format else {})}
+    config = {"stage": "eval", "fingerprint": path.name, "identity": {}, "config": stored}
     write_json(path / "config.json", config)
     provenance = {"packages": {"rewardlab": "0.1.0"}, "commit": commit, "dirty": False, "command": "rewardlab eval"}
     write_json(path / "provenance.json", provenance)
@@ -50,8 +64,8 @@ def eval_folder(
     write_answers(path, [Prediction(**row) for row in rows])
     summary = {"method": method, "start": start, "reward": reward, "seed": seed, "columns": result, "shots": 0}
     costs = dict(zip(("gold_labels", "annotator_calls", "seconds"), cost, strict=True))
-    made = {"cost": costs, "model_run": str(model_run) if model_run else None, "budget": budget or {}}
-    write_json(path / "result.json", {**summary, **made})
+    about = {"cost": costs, "model_run": str(model_run) if model_run else None, "budget": budget or {}}
+    write_json(path / "result.json", {**summary, **about, "start_accuracy": start_accuracy})
     return path
 
 

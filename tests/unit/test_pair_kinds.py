@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from rewardlab.pairs.statistics import kind_shares
+from rewardlab.pairs.summary import sampled_kinds
 from rewardlab.reports.blocks import Sentences
+from rewardlab.reports.claim import Claim
+from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.reports.pair_kinds import distributions, pair_blocks, rationale_sensitive
-from rewardlab.runs import write_json, write_jsonl
-from tests.support.runs import pairs_folder
+from rewardlab.reports.pairs import kinds_table
+from rewardlab.runs import read_json, write_json, write_jsonl
+from tests.support.runs import both, eval_folder, pairs_folder
 
 
 def sampled_folder(path: Path, seed: int, labels: dict[str, list[list[str | None]]], model: str = "") -> Path:
@@ -82,9 +86,58 @@ def test_rows_of_many_pairs_weigh_more(tmp_path: Path) -> None:
     assert (found.value, found.low, found.high) == (0.75, 0.0, 1.0)  # rows drawn: one kind alone, or both
 
 
-def test_malformed_answers_are_of_neither_kind(tmp_path: Path) -> None:
-    folder = sampled_folder(tmp_path / "a", 0, {"toy": [[None, None], ["x", "x"]]})
-    assert rationale_sensitive(distributions([folder]))["", "toy"].value == 0.5
+def test_a_malformed_pair_is_a_kind_of_its_own_and_counts_for_neither_of_the_others(tmp_path: Path) -> None:
+    """Five samples with two read make one readable pair of ten: rationale-sensitive in two rows of three."""
+    rows = [[None, None, None, "x", "x"], [None, None, None, "y", "y"], [None, None, None, "x", "y"]]
+    folder = sampled_folder(tmp_path / "a", 0, {"toy": rows})
+    assert rationale_sensitive(distributions([folder]))["", "toy"].value == pytest.approx(2 / 3)
+    (told,) = sentences([folder])
+    assert told.startswith("toy: 66.7 % [")
+    assert "rationale-sensitive of 3 readable pairs (90.0 % of all pairs are malformed; 1 seed, " in told
+    (folder / "samples.jsonl").unlink()
+    assert sentences([folder]) == [
+        "toy: 66.7 % rationale-sensitive of 3 readable pairs (90.0 % of all pairs are malformed)"
+    ]
+
+
+def test_where_no_pair_could_be_read_there_is_no_share(tmp_path: Path) -> None:
+    folder = sampled_folder(tmp_path / "a", 0, {"toy": [[None, None]], "other": [["x", "x"], [None, "x"]]})
+    assert rationale_sensitive(distributions([folder])).keys() == {("", "other")}
+    assert sentences([folder])[0] == "toy: 100.0 % of all pairs are malformed"
+
+
+def test_the_claim_is_measured_on_readable_pairs_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    rows = [[None, None, "x", "x"], [None, None, "x", "x"], [None, None, "x", "x"]]
+    folders = [sampled_folder(tmp_path / f"{seed}", seed, {"toy": rows}) for seed in range(3)]
+    claim = Claim(id="C7", says="Most are", measure="pair kinds", column="toy", above=75)
+    page = write_report(
+        tmp_path / "out",
+        [eval_folder(tmp_path / "eval" / "a", columns={"toy": both(5, 5, 10)}, model="")],
+        pair_runs=folders,
+        resamples=50,
+        suite=SuiteFacts("s", claims=(claim,)),
+    )
+    (found,) = read_json(page.parent / "claims.json")["claims"]
+    # one readable pair of six in each row
+    assert (found["size"]["value"], found["note"]) == (100.0, "83.3 % of all pairs are malformed")
+    assert "holds; 83.3 % of all pairs are malformed" in page.read_text()
+
+
+def test_pairs_stats_show_the_third_kind_and_the_share_of_the_readable() -> None:
+    shown = kinds_table(sampled_kinds({"toy": [[None, "x", "x"], ["x", "y"]], "lost": [[None, "x"]]}))
+    assert "| malformed | rationale-sensitive of the readable |" in shown
+    # toy: pairs xx, None x twice, xy: 1 of 4 rationale-sensitive, 2 malformed; 1 of 2 readable
+    (line,) = (line for line in shown.splitlines() if line.startswith("| toy"))
+    assert [cell.strip().split(" ")[0] for cell in line.split("|")[1:-1]] == [
+        "toy",
+        "25.0",
+        "25.0",
+        "50.0",
+        "50.0",
+        "4",
+    ]
+    (lost,) = (line for line in shown.splitlines() if line.startswith("| lost"))
+    assert lost.endswith("| 100.0 | – | 1 |")
 
 
 def test_the_average_is_over_tasks(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ class Facts:
     """What a row of a table says of its method, beside the measurements.
 
     ``budget`` is what PPO spent: steps, updates, tokens, device_seconds, prompts and the fingerprint of their order.
+    ``start_accuracy`` is PPO's own before its first update, greedy on validation rows; None where it was not measured.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Facts:
     model_run: str | None
     cost: Mapping[str, Any]
     budget: Mapping[str, Any]
+    start_accuracy: float | None = None
 
 
 def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: Facts) -> dict[str, Any]:
