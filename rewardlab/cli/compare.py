@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -151,16 +151,19 @@ def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> None:
     """The whole report, with the runs behind the evaluations, into the file ``html``."""
     from rewardlab.reports.cards import load_cards
     from rewardlab.reports.judged_runs import load_judged
+    from rewardlab.reports.left_out import listening
     from rewardlab.reports.page import write_page
     from rewardlab.reports.related import related
     from rewardlab.reports.sections import Report
 
     table, found, runs = compared.table, compared.found, compared.runs
-    behind, judged = related(runs, paths), load_judged(runs)
-    cards = load_cards(behind.card)
-    report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
-    with writing(html):
-        write_page(html, report)
+    with listening() as left_out:
+        behind, judged = related(runs, paths), load_judged(runs)
+        cards = load_cards(behind.card)
+        report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
+        report = replace(report, left_out=left_out)
+        with writing(html):
+            write_page(html, report)
     _print_written(html)
 
 

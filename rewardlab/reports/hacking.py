@@ -6,6 +6,7 @@ rewards run from their lowest to their highest. A line's tooltip says both. The 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source
 from rewardlab.reports.scales import number_text
 from rewardlab.reports.table import shown_value
 from rewardlab.runs import read_json
+
+logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
@@ -111,9 +114,13 @@ def _in_order(watched: Sequence[Watched]) -> list[Watched]:
 def watch(run: CurveRun) -> Watched:
     """A run with what its folder says of it; what cannot be read is absent."""
     result, config = _stored(run.path / "result.json"), _stored(run.path / "config.json").get("config", {})
-    found = result.get("hacking") or {}
-    alarm = Alarm(**found["alarm"]) if found.get("alarm") else None
-    return Watched(run, config.get("seed"), alarm, bool(found.get("judged")), result.get("validation") or {})
+    try:
+        found = result.get("hacking") or {}
+        alarm = Alarm(**found["alarm"]) if found.get("alarm") else None
+        return Watched(run, config.get("seed"), alarm, bool(found.get("judged")), result.get("validation") or {})
+    except (TypeError, AttributeError) as error:
+        logger.warning("%s: its alarm and validation are left out, result.json is damaged (%s)", run.path, error)
+        return Watched(run, config.get("seed"), None, False, {})
 
 
 def write_chart(folder: Path, alarm: Alarm | None, name: str) -> Path | None:
@@ -213,8 +220,12 @@ def _upright(alarm: Alarm) -> Line:
 
 
 def _stored(file: Path) -> dict[str, Any]:
+    """An object of a run folder; empty where the file is not there, or damaged, which the log then says."""
+    if not file.exists():
+        return {}
     try:
         found = read_json(file)
-    except RewardlabError:
+    except RewardlabError as error:
+        logger.warning("%s: what %s says is left out (%s)", file.parent, file.name, error)
         return {}
     return found if isinstance(found, dict) else {}

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rewardlab.errors import InputError, RewardlabError
+from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.evaluation.judge import Contest, Verdict
 from rewardlab.reports.collect import EvalRun
 from rewardlab.reports.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
@@ -175,7 +175,7 @@ def _loaded(path: Path, known: Mapping[str, EvalRun]) -> JudgedRun | None:
     try:
         result = read_json(path / "result.json")
         a, b = (known.get(str(result[side]["eval"])) for side in ("a", "b"))
-        found = None if a is None or b is None else _load(path, a, b)
+        found = None if a is None or b is None else _load(path, a, b, int(result["items"]))
     except (RewardlabError, KeyError, TypeError, AttributeError) as error:
         logger.warning("%s: left out, not a finished comparison by a judge (%s)", path, error)
         return None
@@ -185,8 +185,10 @@ def _loaded(path: Path, known: Mapping[str, EvalRun]) -> JudgedRun | None:
     return found
 
 
-def _load(path: Path, a: EvalRun, b: EvalRun) -> JudgedRun:
+def _load(path: Path, a: EvalRun, b: EvalRun, items: int) -> JudgedRun:
     identity, rows = read_json(path / "config.json")["identity"], list(read_jsonl(path / VERDICTS_FILE))
+    if len(rows) != items:
+        raise DataError(f"{VERDICTS_FILE} has {len(rows)} verdicts, result.json says {items}")
     return JudgedRun(
         path,
         a,

@@ -19,6 +19,7 @@ from rewardlab.reports.differences import default_against, gains
 from rewardlab.reports.files import write_differences, write_tables
 from rewardlab.reports.html import to_html
 from rewardlab.reports.judged_runs import JudgedRun, load_judged
+from rewardlab.reports.left_out import listening
 from rewardlab.reports.pair_kinds import (
     distributions,
     malformed_note,
@@ -86,7 +87,8 @@ def write_report(
     Args:
         path: Folder of the report; made when missing.
         evals: Evaluation folders, or what else :func:`~rewardlab.reports.collect.collect` takes.
-        ppo_runs, rm_runs, pair_runs, card_runs: Folders of those stages; unreadable ones are logged and left out.
+        ppo_runs, rm_runs, pair_runs, card_runs: Folders of those stages; unreadable ones are left out, and named on the
+            page.
         timings: Stage -> folder and seconds of each run, in the order to print them.
         convention: ``rllr`` or ``ppo-nlu``.
         resamples: Bootstrap resamples.
@@ -99,14 +101,18 @@ def write_report(
     Raises:
         InputError: No evaluation could be used, and there is no card.
     """
-    facts, cards = suite or SuiteFacts(""), load_cards(card_runs)
-    collected = _collected(list(evals), cards)
-    table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
-    found, judged = gains(table, default_against(table, facts.against)), load_judged(collected.runs)
-    claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards))
-    related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
-    report = Report(path, table, found, related, timings, command, claims, judged, facts.budget, cards, brings_runs)
-    shown = _with_more(sections(report), more)
+    facts = suite or SuiteFacts("")
+    with listening() as left_out:
+        cards = load_cards(card_runs)
+        collected = _collected(list(evals), cards)
+        table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
+        found, judged = gains(table, default_against(table, facts.against)), load_judged(collected.runs)
+        claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards))
+        related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
+        report = Report(
+            path, table, found, related, timings, command, claims, judged, facts.budget, cards, brings_runs, left_out
+        )
+        shown = _with_more(sections(report), more)
     _write_tables(report, facts.about(command))
     title = facts.title or TITLE
     _write_markdown(path / "report.md", title, shown, command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from rewardlab.errors import RewardlabError
 from rewardlab.reports.collect import EvalRun
 from rewardlab.reports.table import ComparisonTable
 from rewardlab.runs import read_json
+
+logger = logging.getLogger(__name__)
 
 STAGES = ("ppo", "rm", "pairs", "card")
 """As :class:`Related` lists them."""
@@ -79,5 +82,8 @@ def _stage_and_inputs(folder: Path) -> tuple[str, list[str]]:
         stored = read_json(folder / "config.json")
         inputs: Mapping[str, str] = stored["identity"].get("inputs", {})
         return str(stored["stage"]), [str(each) for each in inputs.values()]
-    except (RewardlabError, KeyError, TypeError, AttributeError):
+    except RewardlabError as error:
+        logger.warning("%s: left out, with what it was made from (%s)", folder, error)
+        return "", []
+    except (KeyError, TypeError, AttributeError):  # no run of a stage
         return "", []

@@ -28,6 +28,7 @@ from rewardlab.reports.in_short import in_short
 from rewardlab.reports.judged_runs import JudgedRun
 from rewardlab.reports.judged_sections import judged_blocks
 from rewardlab.reports.label_shares import all_label_shares, shares_grid, shares_pictures
+from rewardlab.reports.left_out import left_out_section
 from rewardlab.reports.links import Links
 from rewardlab.reports.pair_kinds import pair_blocks
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves, saturation_picture
@@ -63,6 +64,7 @@ class Report:
         budget: What PPO rows were given the same number of: updates, tokens or seconds.
         cards: Report cards of reward models.
         brings_runs: Copies of what is small in each run lie beside the page, and links lead there.
+        left_out: What could not be used and why; may grow while sections are made.
     """
 
     folder: Path
@@ -76,6 +78,7 @@ class Report:
     budget: str = "updates"
     cards: Cards = NO_CARDS
     brings_runs: bool = False
+    left_out: Sequence[str] = ()
 
     @property
     def links(self) -> Links:
@@ -89,7 +92,33 @@ class Report:
 
 
 def sections(report: Report) -> list[Section]:
-    """The whole report, in order; where nothing but reward models was measured, what concerns them."""
+    """The whole report, in order; where nothing but reward models was measured, what concerns them.
+
+    What was left out stands behind the first section, and is only known when all are made.
+    """
+    first, *others = _sections(report)
+    return [first, *left_out_section(report.left_out, _roots(report)), *others]
+
+
+def _roots(report: Report) -> list[Path]:
+    """The folders of runs that a travelling page leaves behind, the longest first."""
+    related = report.related
+    runs = [
+        *related.ppo,
+        *related.rm,
+        *related.pairs,
+        *related.card,
+        *(r.path for row in report.table.rows for r in row.runs),
+    ]
+    found = (
+        {root for run in runs for root in (run.parent.parent, run.resolve().parent.parent)}
+        if report.brings_runs
+        else set()
+    )
+    return sorted((root for root in found if root.is_absolute()), key=lambda root: -len(str(root)))
+
+
+def _sections(report: Report) -> list[Section]:
     pairs = Section("Pairs among samples of the SFT model", pair_blocks(report.related.pairs))
     time = Section("Time", _timings(report.timings or {}))
     claims = [Section("Claims", _claims(report.claims))] if report.claims else []
