@@ -150,8 +150,10 @@ def _write_table(out: Path, compared: Compared, paths: Sequence[Path]) -> None:
 def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> None:
     """The whole report, with the runs behind the evaluations, into the file ``html``."""
     from rewardlab.reports.cards import load_cards
+    from rewardlab.reports.differences import rivals_of
     from rewardlab.reports.judged_runs import load_judged
     from rewardlab.reports.left_out import listening
+    from rewardlab.reports.measures import measure_gains
     from rewardlab.reports.page import write_page
     from rewardlab.reports.related import related
     from rewardlab.reports.sections import Report
@@ -161,7 +163,7 @@ def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> None:
         behind, judged = related(runs, paths), load_judged(runs)
         cards = load_cards(behind.card)
         report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
-        report = replace(report, left_out=left_out)
+        report = replace(report, left_out=left_out, measures=measure_gains(table, rivals_of(found), judged))
         with writing(html):
             write_page(html, report)
     _print_written(html)

@@ -32,7 +32,7 @@ def print_plan(suite: Suite, todo: Sequence[Cell], root: Path, rows: Rows, *, to
 
     from rewardlab.reports.terminal import rich_grid
 
-    plan = make_plan(todo, root, suite.claim, rows)
+    plan = make_plan(todo, root, suite.claim, rows, suite.against)
     console = Console(stderr=to_stderr)
     console.print(rich_grid(_grid(plan)))
     for line in _notes(suite, todo, plan):

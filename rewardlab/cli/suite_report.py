@@ -48,7 +48,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str,
         return 0
     if folders:
         print_comparison(folders, convention=suite.convention, wanted=suite.against, budget=suite.budget)
-    unjudged = judge_claims(suite.claim, done, root, purse)
+    unjudged = judge_claims(suite.claim, done, root, purse, suite.against)
     if cards:
         typer.echo(card_tables(load_cards(cards)))
     page = write_report(
@@ -88,10 +88,15 @@ def _facts(suite: Suite, done: Sequence[Cell]) -> SuiteFacts:
 
 
 def judge_claims(
-    claims: Sequence[Claim], done: Sequence[Cell], root: Path, purse: Purse | None = None
+    claims: Sequence[Claim],
+    done: Sequence[Cell],
+    root: Path,
+    purse: Purse | None = None,
+    against: Sequence[str] = (),
 ) -> list[tuple[str, str]]:
-    """Have the answers judged that a claim compares by a judge; returns what could not be judged, and why."""
-    heard = [(each.title, hear(each, root, purse)) for each in hearings(claims, done)]
+    """Have the answers judged that a claim compares by a judge, and against every rival; returns what could not be
+    judged, and why."""
+    heard = [(each.title, hear(each, root, purse)) for each in hearings(claims, done, against)]
     problems = [(title, why) for title, why in heard if why is not None]
     for title, why in problems:
         typer.echo(f"{title}: {why}", err=True)

@@ -94,4 +94,5 @@ def _collected(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, s
         entry = (str(row["id"]), row["gold"], row["answer"], row.get("finished", True), row.get("quality"))
         cells.setdefault((row["column"], row["decoding"]), []).append(entry)
     for position, entries in cells.items():
-        yield position, Answers(*zip(*sorted(entries, key=lambda entry: entry[0]), strict=True))
+        ids, gold, answers, finished, quality = zip(*sorted(entries, key=lambda entry: entry[0]), strict=True)
+        yield position, Answers(ids, gold, answers, finished, None if set(quality) == {None} else quality)

@@ -115,6 +115,11 @@ def gains(table: ComparisonTable, against: Sequence[str] = (BASELINE,)) -> list[
     return [each if each.comparison is None else replace(each, comparison=next(corrected)) for each in found]
 
 
+def rivals_of(found: Sequence[Gain]) -> list[str]:
+    """Names of the rows that others are compared with."""
+    return list(dict.fromkeys(each.baseline for each in found))
+
+
 def gain(table: ComparisonTable, row: Row, baseline: Row, column: str, decoding: str) -> Gain:
     """One paired difference, its p-value not corrected; where the two cannot be paired, the reason."""
     try:

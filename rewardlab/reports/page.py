@@ -15,11 +15,12 @@ from rewardlab.reports.claim import Claim
 from rewardlab.reports.claim_measures import Evidence, Measured
 from rewardlab.reports.claims import findings, write_claims
 from rewardlab.reports.collect import Collected, collect
-from rewardlab.reports.differences import default_against, gains
+from rewardlab.reports.differences import default_against, gains, rivals_of
 from rewardlab.reports.files import write_differences, write_tables
 from rewardlab.reports.html import to_html
 from rewardlab.reports.judged_runs import JudgedRun, load_judged
 from rewardlab.reports.left_out import listening
+from rewardlab.reports.measures import measure_gains, write_measures
 from rewardlab.reports.pair_kinds import (
     distributions,
     malformed_note,
@@ -109,9 +110,9 @@ def write_report(
         found, judged = gains(table, default_against(table, facts.against)), load_judged(collected.runs)
         claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards))
         related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
-        report = Report(
-            path, table, found, related, timings, command, claims, judged, facts.budget, cards, brings_runs, left_out
-        )
+        more_found = measure_gains(table, rivals_of(found), judged)
+        about = (timings, command, claims, judged, facts.budget, cards, brings_runs, left_out, more_found)
+        report = Report(path, table, found, related, *about)
         shown = _with_more(sections(report), more)
     _write_tables(report, facts.about(command))
     title = facts.title or TITLE
@@ -139,6 +140,8 @@ def _write_tables(report: Report, about: Mapping[str, Any]) -> None:
         write_tables(report.table, report.folder)
     if report.found:
         write_differences(report.found, report.folder)
+    if report.measures:
+        write_measures(report.measures, report.folder)
     if report.cards.runs:
         write_card_tables(report.cards, report.folder, "reward_models" if report.table.rows else "table")
 

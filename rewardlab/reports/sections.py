@@ -30,6 +30,7 @@ from rewardlab.reports.judged_sections import judged_blocks
 from rewardlab.reports.label_shares import all_label_shares, shares_grid, shares_pictures
 from rewardlab.reports.left_out import left_out_section
 from rewardlab.reports.links import Links
+from rewardlab.reports.measures import MeasureGain, measure_blocks
 from rewardlab.reports.pair_kinds import pair_blocks
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves, saturation_picture
 from rewardlab.reports.related import Related, method_names, trained_folder
@@ -44,6 +45,7 @@ SIZES = (
     "lie to gold's; judged: items it won less items it lost."
 )
 DIFFERENCES = "Differences between methods"
+MEASURES = "Other measures, against every rival"
 Timings = Mapping[str, Sequence[tuple[Path, float]]]
 """Stage -> folder and seconds of each of its runs."""
 
@@ -65,6 +67,7 @@ class Report:
         cards: Report cards of reward models.
         brings_runs: Copies of what is small in each run lie beside the page, and links lead there.
         left_out: What could not be used and why; may grow while sections are made.
+        measures: Differences in what is measured beside the table's numbers.
     """
 
     folder: Path
@@ -79,6 +82,7 @@ class Report:
     cards: Cards = NO_CARDS
     brings_runs: bool = False
     left_out: Sequence[str] = ()
+    measures: Sequence[MeasureGain] = ()
 
     @property
     def links(self) -> Links:
@@ -133,6 +137,7 @@ def _sections(report: Report) -> list[Section]:
         Section("What each method was given", _budgets(report)),
         *claims,
         Section(DIFFERENCES, _differences(report)),
+        Section(MEASURES, measure_blocks(report.measures)),
         Section("How much of each gain is sharpening", _sharpening(report)),
         Section("Accuracy against KL", _kl(kl_picture(table, curves, colours))),
         Section("Accuracy against cost", _drawn(cost_picture(table, colours), "No method was measured.", COST)),

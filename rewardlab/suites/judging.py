@@ -1,4 +1,8 @@
-"""Who comes before a judge when a suite is done: the answers of two methods that a claim compares, seed by seed."""
+"""Who comes before a judge when a suite is done: the answers of two methods that a claim compares, seed by seed.
+
+A method that a claim sends there also meets every rival that the suite names in ``against``: a judge who likes it
+better than one of them may like another better than it.
+"""
 
 from __future__ import annotations
 
@@ -70,16 +74,24 @@ class Hearing:
         return [preview_before_answers(config, root, rows) for config in self.missing(root)]
 
 
-def hearings(claims: Sequence[Claim], todo: Sequence[Cell]) -> list[Hearing]:
-    """All that claims ask for and a judge is there for, each once; cells without one are left out."""
+def hearings(claims: Sequence[Claim], todo: Sequence[Cell], against: Sequence[str] = ()) -> list[Hearing]:
+    """All that claims ask for and a judge is there for, each once; cells without one are left out.
+
+    Args:
+        claims: Those of the suite.
+        todo: Its cells.
+        against: Methods that each method of a judged claim is judged against too.
+    """
     asked = [claim for claim in claims if claim.measure == "judged" and not claim.not_testable]
-    found = {
-        (cell.title, rival.method, claim.decoding): Hearing(cell, rival, claim.decoding)
-        for claim in asked
-        for cell in todo
-        for rival in todo
-        if (cell.method, rival.method) == (claim.better, claim.than) and _place(cell) == _place(rival)
-    }
+    pairs = [(claim.better, claim.than, claim.decoding) for claim in asked]
+    pairs += [(claim.better, rival, claim.decoding) for claim in asked for rival in against]
+    found: dict[tuple[frozenset[str], str], Hearing] = {}
+    for better, than, decoding in pairs:
+        for cell in (cell for cell in todo if cell.method == better):
+            for rival in (rival for rival in todo if rival.method == than and rival is not cell):
+                if _place(cell) == _place(rival):
+                    sides = frozenset((cell.title, rival.title))
+                    found.setdefault((sides, decoding), Hearing(cell, rival, decoding))
     return [each for each in found.values() if has_judge(each.cell.config)]
 
 

@@ -70,7 +70,13 @@ class Plan:
         )
 
 
-def make_plan(todo: Sequence[Cell], root: Path, claims: Sequence[Claim] = (), rows: Rows | None = None) -> Plan:
+def make_plan(
+    todo: Sequence[Cell],
+    root: Path,
+    claims: Sequence[Claim] = (),
+    rows: Rows | None = None,
+    against: Sequence[str] = (),
+) -> Plan:
     """Count what there is and what is missing; reads finished folders and writes nothing.
 
     Args:
@@ -78,12 +84,13 @@ def make_plan(todo: Sequence[Cell], root: Path, claims: Sequence[Claim] = (), ro
         root: Where run folders live.
         claims: Those of the suite, some of which want a judge when all cells are done.
         rows: Where rows are remembered.
+        against: The rivals that the suite names, whom a judge hears too.
     """
     stages = distinct(stage for cell in todo for stage in cell.chain())
     known = Durations(root)
     by_kind = {kind: [stage for stage in stages if stage.kind == kind] for kind in KINDS}
     planned = [_row(kind, found, root, known) for kind, found in by_kind.items() if found]
-    judged = hearings(claims, todo)
+    judged = hearings(claims, todo, against)
     planned += [_judge_row(judged, root, rows or Rows())] if judged else []
     return Plan(tuple(planned), sum(cell.again is not None for cell in todo))
 

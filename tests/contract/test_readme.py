@@ -151,9 +151,27 @@ def test_every_suite_loads_and_plans(path: Path, tmp_path: Path, monkeypatch: py
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.name)
+def test_learned_rewards_are_compared_with_the_rule_reward_at_equal_gold_labels(path: Path) -> None:
+    """On SFT's own labelled rows the rule reward reads no label that they have not read."""
+    suite = load_suite(path)
+    expressions = {
+        m.name: str({**suite.settings, **m.settings}.get("reward.expression", "rule"))
+        for m in suite.method
+        if m.stage == "ppo"
+    }
+    if all(expression == "rule" for expression in expressions.values()):
+        return
+    equal = {
+        m.name for m in suite.method if m.settings.get("ppo.rows") == "labelled" and expressions.get(m.name) == "rule"
+    }
+    assert equal & set(suite.against), suite.against
+    assert "SFT w. rationale" in suite.against
+
+
 def test_the_demo_shows_every_method_on_two_tasks() -> None:
     suite = load_suite(ROOT / "experiments" / "demo.toml")
     expressions = [method.settings.get("reward.expression") for method in suite.method if method.stage == "ppo"]
-    assert sorted(map(str, expressions)) == ["label", "mixed", "mixed", "ranked", "rule"]
+    assert sorted(map(str, expressions)) == ["label", "mixed", "mixed", "ranked", "rule", "rule"]
     assert [method.settings.get("reward.lam") for method in suite.method].count("5") == 1
     assert len(resolve_tasks(str(suite.settings["task"]))) == 2

@@ -119,6 +119,7 @@ def test_the_page_has_what_the_papers_show(page: Path) -> None:
         "Methods compared",
         "What each method was given",
         "Differences between methods",
+        "Other measures, against every rival",
         "How much of each gain is sharpening",
         "Accuracy against KL",
         "Accuracy against cost",

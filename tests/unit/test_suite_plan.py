@@ -133,6 +133,17 @@ class TestJudge:
         ]
         assert hearings(quiet, todo) == []
 
+    def test_a_judged_method_meets_every_rival_of_the_suite(self, tmp_path: Path) -> None:
+        """One claim judges PPO against SFT; zero-shot is a rival too, and nobody meets itself."""
+        methods = (*suite().method, Method(name="zero-shot", stage="base"))
+        todo = cells(suite().model_copy(update={"method": methods}), tmp_path)
+        found = hearings([JUDGED], todo, ["SFT", "zero-shot", "PPO"])
+        assert {(each.cell.method, each.rival.method) for each in found} == {("PPO", "SFT"), ("PPO", "zero-shot")}
+        assert len(found) == 2 * 2
+        assert all(each.cell.seed == each.rival.seed for each in found)
+        rows = make_plan(todo, tmp_path, [JUDGED], against=["zero-shot"]).rows
+        assert (rows[-1].kind, rows[-1].to_run) == ("judge", 4)
+
     def test_the_oracle_asks_for_no_money(self, todo: list[Cell], tmp_path: Path) -> None:
         row = make_plan(todo, tmp_path, [JUDGED]).rows[-1]
         assert (row.kind, row.done, row.to_run, row.requests, row.cost_usd) == ("judge", 0, 2, 0, 0)

@@ -1,0 +1,126 @@
+"""Every measure is compared with every rival, and the sentences about it come from the numbers."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from rewardlab.reports.claim_measures import Evidence
+from rewardlab.reports.collect import collect
+from rewardlab.reports.judged_runs import load_judged
+from rewardlab.reports.measures import MeasureGain, measure_blocks, measure_gains, told_of
+from rewardlab.reports.page import SuiteFacts, write_report
+from rewardlab.reports.table import ComparisonTable, build_table
+from rewardlab.runs import write_json, write_jsonl
+from tests.support.runs import answers_with, eval_folder
+
+ITEMS = 200
+QUALITY = {"SFT w. rationale": 0.5, "longer SFT": 0.9, "mixed": 0.9, "rule": 0.2}
+"""Method -> mean quality of its rationales; all have the same accuracy."""
+LIKED = {"mixed": "a", "rule": "b"}
+"""Method -> the side that a judge likes on every item, the other side being SFT w. rationale."""
+
+
+def runs_of(root: Path) -> Path:
+    for method, mean in QUALITY.items():
+        for seed in range(3):
+            # half above and half below the mean by the same amount, in an order of the method's own
+            quality = [mean + 0.05 * (1 if (n + len(method)) % 2 else -1) + 0.001 * seed for n in range(ITEMS)]
+            columns = {"toy": {each: answers_with(100 + seed, ITEMS) for each in ("sampled", "greedy")}}
+            eval_folder(
+                root / "eval" / f"{method}-{seed}",
+                method=method,
+                seed=seed,
+                columns=columns,
+                quality=quality,
+                format="x",
+            )
+    for method, side in LIKED.items():
+        for seed in range(3):
+            folder = root / "judge" / f"{method}-{seed}"
+            write_json(
+                folder / "config.json",
+                {"identity": {"decoding": "sampled", "annotator": "template", "annotate": {}, "limit": None}},
+            )
+            sides = {"a": {"eval": f"{method}-{seed}"}, "b": {"eval": f"SFT w. rationale-{seed}"}}
+            write_json(folder / "result.json", {**sides, "items": 20})
+            rows = [
+                {"column": "toy", "id": f"{n:04d}", "winner": side, "orders_agree": True, "reason": ""}
+                for n in range(20)
+            ]
+            write_jsonl(folder / "verdicts.jsonl", rows)
+    return root
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> ComparisonTable:
+    return build_table(collect([runs_of(tmp_path)]).runs, resamples=200)
+
+
+def gains(table: ComparisonTable, *against: str) -> dict[tuple[str, str, str, str], MeasureGain]:
+    """(method, rival, measure, decoding) -> comparison."""
+    judged = load_judged([run for row in table.rows for run in row.runs])
+    found = measure_gains(table, against, judged)
+    return {(g.method.name, g.rival.name, g.measure, g.decoding): g for g in found}
+
+
+def test_quality_is_compared_with_every_rival_under_every_decoding(table: ComparisonTable) -> None:
+    found = gains(table, "SFT w. rationale", "longer SFT")
+    assert len([key for key in found if key[2] == "quality"]) == (3 + 3) * 2 - 0
+    sizes = {key[:2]: each.finding.estimate for key, each in found.items() if key[2:] == ("quality", "greedy")}
+    assert sizes["mixed", "SFT w. rationale"].value == pytest.approx(40.0)  # type: ignore[union-attr]
+    assert sizes["rule", "longer SFT"].value == pytest.approx(-70.0)  # type: ignore[union-attr]
+    assert found["mixed", "SFT w. rationale", "quality", "greedy"].ahead == "better"
+    assert found["mixed", "longer SFT", "quality", "greedy"].ahead == "level"
+    assert found["rule", "longer SFT", "quality", "greedy"].ahead == "worse"
+
+
+def test_better_than_its_start_is_not_said_of_the_rival_that_has_as_much(table: ComparisonTable) -> None:
+    """The kind of sentence that was wrong: the mixture had the rationales of SFT for as long."""
+    told = [line for line, _ in told_of(list(gains(table, "SFT w. rationale", "longer SFT").values()))]
+    assert any(line.startswith("mixed has better rationales than SFT w. rationale: +40.0 points [") for line in told)
+    assert not any(line.startswith("mixed has better rationales than longer SFT") for line in told)
+    assert "Not beyond noise from longer SFT in rationale quality: mixed (sampled and greedy)." in told
+    assert any(line.startswith("rule has worse rationales than longer SFT: −70.0 points [") for line in told)
+
+
+def test_verdicts_and_label_shares_are_measures_too(table: ComparisonTable) -> None:
+    found = gains(table, "SFT w. rationale", "longer SFT")
+    assert found["mixed", "SFT w. rationale", "judged", "sampled"].ahead == "better"
+    assert found["rule", "SFT w. rationale", "judged", "sampled"].ahead == "worse"
+    missing = found["mixed", "longer SFT", "judged", "sampled"]
+    assert (missing.ahead, missing.finding.estimate) == ("not compared", None)
+    assert missing.finding.reason == "no judge has compared mixed with longer SFT, sampled decoding"
+    assert found["mixed", "longer SFT", "label shift", "greedy"].ahead == "level"
+
+
+def test_what_nobody_measured_is_no_measure(tmp_path: Path) -> None:
+    for method in ("A", "B"):
+        columns = {"toy": {"greedy": ([1.0, 2.0, 3.0], [1.0, 2.5, 2.0])}}
+        eval_folder(tmp_path / method, method=method, columns=columns, metrics=("pearson",), scale=(0.0, 5.0))
+    table = build_table(collect([tmp_path]).runs, decodings=("greedy",), resamples=50)
+    assert measure_gains(table, ["A"]) == []
+    assert "nothing was measured" in str(measure_blocks([]))
+    assert Evidence(table).judged == ()
+
+
+def test_a_report_compares_with_the_rivals_of_its_suite_and_leaves_a_file(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path / "runs")
+    facts = SuiteFacts("s", against=("SFT w. rationale", "longer SFT"))
+    page = write_report(tmp_path / "out", sorted((runs / "eval").iterdir()), resamples=100, suite=facts)
+    text = page.read_text()
+    assert "## Other measures, against every rival" in text
+    assert "mixed has better rationales than SFT w. rationale: +40.0 points" in text
+    with (tmp_path / "out" / "measures.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["against"] for row in rows} == {"SFT w. rationale", "longer SFT"}
+    assert {row["measure"] for row in rows} == {"quality", "label shift", "judged"}
+    (one,) = (
+        row
+        for row in rows
+        if (row["method"], row["against"], row["measure"], row["decoding"])
+        == ("rule", "longer SFT", "quality", "greedy")
+    )
+    assert (float(one["points"]), one["verdict"]) == (pytest.approx(-70.0), "worse")
