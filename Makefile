@@ -1,4 +1,4 @@
-# make install: the environment · make demo: the comparison · make results: README's table, an hour
+# make install: the environment · make demo: the comparison · make results: the papers' claims on the sandbox, an hour
 # make claims: the page of the claims, from the results · make test: check + tests
 VENV := .venv
 BIN := $(VENV)/bin

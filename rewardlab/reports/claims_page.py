@@ -56,6 +56,7 @@ class PublishedList(Section):
     """The list of claims."""
 
     claim: tuple[Published, ...] = Field(min_length=1, description="all claims, in order")
+    note: str = Field("", description="what a reader must know of all that was measured; stands above the table")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ def claims_page(listed: PublishedList, suites: Sequence[SuiteFindings]) -> str:
     words = [f"* **{word}**: {meaning}." for word, meaning in VERDICTS.items()]
     parts = [
         "# The published claims, measured",
+        *([f"**{listed.note}**"] if listed.note else []),
         INTRODUCTION,
         markdown_grid(grid),
         "\n".join(words),

@@ -1,20 +1,36 @@
-"""README's table: for each column, methods with both decodings and their paired difference to one baseline.
+"""README's results: a table of methods under both decodings with their paired differences, and what they come to.
 
-Run as ``python -m rewardlab.reports.readme_table RUNS...``; the Markdown goes to standard output.
+Run as ``python -m rewardlab.reports.readme_table RUNS...``, a table for each column goes to standard output. With
+``--readme FILE`` the main column's table and the sentences that the differences earn take the place of the block in
+that file, between two comments of which the first holds the command. A test makes the block again and compares.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rewardlab.errors import RewardlabError
+from rewardlab.errors import InputError, RewardlabError
 from rewardlab.reports.collect import collect
 from rewardlab.reports.conventions import metric_title
-from rewardlab.reports.differences import BASELINE, find_baseline, gain, points, points_interval
+from rewardlab.reports.differences import (
+    BASELINE,
+    find_baseline,
+    gain,
+    gains,
+    p_value_note,
+    points,
+    points_interval,
+    rivals_of,
+)
+from rewardlab.reports.in_short import in_short
+from rewardlab.reports.judged_runs import load_judged
+from rewardlab.reports.measures import measure_gains, told_of
 from rewardlab.reports.render import (
     MISSING,
     OTHER_FORMAT,
@@ -39,6 +55,8 @@ from rewardlab.reports.table import (
     shown_value,
     summary_at,
 )
+from rewardlab.reports.tradeoffs import headline
+from rewardlab.runs import write_atomic
 
 
 def readme_table(
@@ -54,6 +72,49 @@ def readme_table(
     baseline = find_baseline(table, against)
     parts = [f"**{_title(table, column)}**\n\n{_column(table, column, baseline)}\n" for column in table.columns]
     return "\n".join([*parts, *(f"{line}  " for line in notes(table)), ""])
+
+
+BEGIN, END = "<!-- results, made by: {command} -->", "<!-- end of results -->"
+MODULE = "python -m rewardlab.reports.readme_table"
+BLOCK = re.compile(r"<!-- results, made by: (?P<command>[^\n]*?) -->\n(?P<text>.*?)<!-- end of results -->", re.S)
+
+
+def readme_block(
+    paths: Sequence[Path], *, against: Sequence[str] = (BASELINE,), convention: str = "rllr", resamples: int = RESAMPLES
+) -> str:
+    """What README says of results: the main column's table, and every sentence as the corrected differences have it.
+
+    Args:
+        paths: Evaluations, or a report that brings its runs.
+        against: Rivals; differences in the table are to the first, sentences are about all.
+        convention: ``rllr`` or ``ppo-nlu``.
+        resamples: Bootstrap resamples.
+    Raises:
+        InputError: No evaluation could be used, or no method is called as ``against`` says.
+    """
+    collected = collect(paths)
+    table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
+    baseline, column = find_baseline(table, against[0]), headline(table)
+    found = gains(table, against)
+    told = [line for line, _ in in_short(found, column)]
+    told += [line for line, _ in told_of(measure_gains(table, rivals_of(found), load_judged(collected.runs)))]
+    shown = f"**{_title(table, column)}**\n\n{_column(table, column, baseline)}"
+    small = [*notes(table), p_value_note(found)]
+    return (
+        "\n\n".join([shown, "\n".join(f"* {line}" for line in told), "\n".join(f"{line}  " for line in small)]) + "\n"
+    )
+
+
+def with_block(text: str, block: str, command: str) -> str:
+    """A README with this block in place of the one it has.
+
+    Raises:
+        InputError: It has no block, or several.
+    """
+    if len(BLOCK.findall(text)) != 1:
+        raise InputError(f"found {len(BLOCK.findall(text))} blocks of results, expected one; write {BEGIN} and {END}")
+    made = f"{BEGIN.format(command=command)}\n{block}{END}"
+    return BLOCK.sub(lambda _: made, text)
 
 
 def _title(table: ComparisonTable, column: str) -> str:
@@ -96,19 +157,35 @@ def _share(value: float | None) -> Cell:
     return Cell(MISSING if value is None else shown_value(value))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line: runs, against, convention, readme."""
     parser = argparse.ArgumentParser(prog="rewardlab.reports.readme_table", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="evaluation folders, method runs, or folders of runs")
-    parser.add_argument("--against", default=BASELINE, help="the method that differences are taken to")
+    parser.add_argument("--against", action="append", help=f"rivals, the table's first; default: {BASELINE}")
     parser.add_argument("--convention", default="rllr", help="rllr or ppo-nlu")
+    parser.add_argument("--readme", type=Path, help="write the block of results in this file")
     given = parser.parse_args(arguments)
+    given.against = given.against or [BASELINE]
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    given = parsed(typed)
     try:
-        text = readme_table(given.runs, against=given.against, convention=given.convention)
+        if given.readme is not None:
+            block = readme_block(given.runs, against=given.against, convention=given.convention)
+            text = given.readme.read_text(encoding="utf-8")
+            write_atomic(given.readme, with_block(text, block, f"{MODULE} {shlex.join(typed)}"))
+        else:
+            sys.stdout.write(readme_table(given.runs, against=given.against[0], convention=given.convention))
+    except OSError as error:
+        sys.stderr.write(f"error: {given.readme}: {error.strerror}; give an existing file\n")
+        return InputError.exit_code
     except RewardlabError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    sys.stdout.write(text)
     return 0
 
 

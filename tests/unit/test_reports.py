@@ -226,6 +226,7 @@ def test_the_page_shows_every_section(runs: Path) -> None:
     expected = ["table.md", "table.tex", "table.csv", "reward_curves.svg", "lambda_saturation.svg", "pair_kinds.svg"]
     expected += [
         "differences.csv",
+        "measures.csv",
         "report.html",
         "accuracy_kl.svg",
         "accuracy_cost.svg",
