@@ -80,7 +80,7 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
     if not validation:
         validation = _take(rest, min(limits.validation, _share(rest, VALIDATION_SHARE)))
     left = {example.id for example in rest}
-    pool = _stratified([example for example in train if example.id in left], rng("train"))
+    pool = [example for example in _stratified(train, rng("train")) if example.id in left]
     if len(pool) < 2:
         raise DataError(f"task {task.name}: {len(train)} training rows are left, at least {MIN_TRAIN} are needed")
     labelled = _take(pool, min(limits.labelled, max(1, int(len(pool) * LABELLED_SHARE))))

@@ -157,4 +157,4 @@ def test_ppo_on_the_mixed_reward(installed: Path, empty: Path) -> None:
 def test_the_demo_is_found_without_the_checkout(installed: Path, empty: Path) -> None:
     done = run(installed, empty, "-m", "rewardlab", "suite", "run", "experiments/demo.toml", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("[to run]") == 8
+    assert done.stdout.count("[to run]") == 9
