@@ -127,7 +127,7 @@ def _difference(
 
 def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
     """Training time of the one over that of the other; Student's t on the logarithms of the seeds' ratios."""
-    rows = [find_row(evidence.table, name, model) for name in claim.methods]
+    rows = _sides(claim, model, evidence)
     seconds = [_training_seconds(row) for row in rows]
     seeds = sorted(set(seconds[0]) & set(seconds[1]))
     if len(seeds) < SEEDS_FOR_T:

@@ -128,9 +128,9 @@ class TestClaims:
         (one,) = findings([Claim.model_validate({**about, **given})], Evidence(table))
         return one
 
-    @pytest.mark.parametrize("measure", ["accuracy", "quality", "label shift", "judged"])
+    @pytest.mark.parametrize("measure", ["accuracy", "quality", "label shift", "judged", "seconds"])
     def test_a_difference_across_formats_tests_none(self, table: ComparisonTable, measure: str) -> None:
-        one = self.found(table, measure=measure)
+        one = self.found(table, measure=measure, **({"between": (1, 2)} if measure == "seconds" else {}))
         assert one.verdict == "not testable here"
         assert one.reason == "not tested: formats differ (PPO answers in judgement, zero-shot in label)"
 
