@@ -201,7 +201,7 @@ def test_budgets_are_equal_by_default_and_published_ones_are_a_preset() -> None:
     assert equal.for_kind("label", 500) == equal.for_kind("ranked", 500) == equal.model_copy(update={"max_pairs": 500})
     assert equal.for_kind("label", 5000).max_pairs == 2000
     assert RMConfig().for_kind("ranked", 500).max_pairs == 500
-    published = RMConfig(preset="rllr", max_pairs=2000)
+    published = RMConfig(preset="rllr")
     # RLLR table 3
     label, ranked = (published.for_kind(kind, 500) for kind in ("label", "ranked"))
     assert (label.epochs, ranked.epochs, ranked.lr) == (1, 10, 2e-4)
