@@ -255,11 +255,43 @@ def test_all_later_settings_are_among_those() -> None:
 def test_ppo_nlu_is_as_published() -> None:
     """PPO-NLU section 5.1: Adafactor, 9e-6, four PPO epochs, no KL term, a head on the policy, warm-up and end 0.1.
 
-    Its reward is the rule of 4.3 and nothing else: no penalty of ours for a cut response."""
-    ppo = load_config({"preset": "ppo-nlu", "model.name": HUB_MODEL}).ppo
-    assert (ppo.optimizer, ppo.lr, ppo.ppo_epochs, ppo.kl_coef) == ("adafactor", 9e-6, 4, 0.0)
-    assert (ppo.value, ppo.warmup, ppo.final_lr) == ("head", 0.1, 0.1)
-    assert ppo.missing_end_penalty == 0.0
+    Its reward is the rule of 4.3 and nothing else: no penalty of ours for a cut response, no normalisation. It starts
+    from the instruction-tuned model and answers between the judgement's tags.
+    """
+    config = load_config({"preset": "ppo-nlu", "model.name": HUB_MODEL})
+    ppo = config.ppo
+    assert (ppo.optimizer, ppo.lr, ppo.value_lr, ppo.ppo_epochs) == ("adafactor", 9e-6, 9e-6, 4)
+    assert (ppo.kl_coef, ppo.kl_target, ppo.value, ppo.warmup, ppo.final_lr) == (0.0, None, "head", 0.1, 0.1)
+    assert (ppo.missing_end_penalty, ppo.normalise_scores, ppo.score_clip) == (0.0, False, None)
+    assert (config.start, config.format, config.new_tokens, config.lora.rank) == ("base", "judgement", 32, 16)
+    assert (config.lora.bias, config.lora.rank_stabilised, config.reward.expression) == ("none", False, "rule")
+
+
+def test_ppo_nlu_code_is_as_its_scripts_are() -> None:
+    """SPEC section 8: ppo.py, inference.py and TRL 0.7.2's defaults behind them."""
+    config = load_config({"preset": "ppo-nlu-code", "model.name": HUB_MODEL})
+    ppo, lora = config.ppo, config.lora
+    assert (ppo.optimizer, ppo.lr, ppo.value_lr, ppo.warmup, ppo.final_lr) == ("adafactor", 5e-6, 5e-6, 0.0, 1.0)
+    assert (ppo.kl_coef, ppo.kl_target, ppo.kl_horizon) == (0.2, 6.0, 10_000)
+    assert (ppo.ppo_epochs, ppo.batch, ppo.minibatches, ppo.value, ppo.value_coef) == (4, 16, 1, "head", 0.1)
+    assert (ppo.missing_end_penalty, ppo.normalise_scores, ppo.score_clip) == (0.0, False, None)
+    assert (ppo.gamma, ppo.gae_lambda, ppo.clip_ratio, ppo.whiten_advantages) == (1.0, 0.95, 0.2, True)
+    assert (lora.rank, lora.alpha, lora.rank_stabilised, lora.bias) == (16, 32.0, True, "all")
+    assert (config.sft.dropout, config.reward.expression) == (0.05, "2 * rule - 1")
+    assert (ppo.least_new_tokens, config.eval.least_new_tokens, config.new_tokens) == (12, 24, 32)
+    assert (config.eval.unreadable, config.start, config.format) == ("random", "base", "judgement")
+
+
+def test_rllr_is_as_its_paper_and_scripts_are() -> None:
+    """Table 3, the script for LLaMA2, and TRL 0.7.2's defaults behind it: adaptive KL, no penalty, no clip."""
+    config = load_config({"preset": "rllr", "model.name": HUB_MODEL})
+    ppo = config.ppo
+    assert (ppo.optimizer, ppo.lr, ppo.value_lr, ppo.warmup, ppo.final_lr) == ("adamw", 5e-6, 5e-6, 0.0, 0.0)
+    assert (ppo.kl_coef, ppo.kl_target, ppo.kl_horizon) == (0.2, 6.0, 10_000)
+    assert (ppo.ppo_epochs, ppo.batch, ppo.minibatches, ppo.value, ppo.value_init) == (1, 16, 1, "adapter", "rm")
+    assert (ppo.missing_end_penalty, ppo.normalise_scores, ppo.score_clip) == (0.0, True, None)
+    assert (config.format, config.start, config.new_tokens) == ("rationale", "sft-rationale", 256)
+    assert (config.lora.rank, config.lora.alpha) == (16, 32.0)
 
 
 class TestProblems:

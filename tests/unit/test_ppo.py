@@ -24,6 +24,7 @@ from rewardlab.rewards.ledger import GLOSSARY as LEDGER_GLOSSARY
 from rewardlab.rewards.ledger import Ledger
 from rewardlab.runs import read_jsonl
 from rewardlab.training import checks, estimate, ppo
+from rewardlab.training.clock import Clock
 from rewardlab.training.metrics import GLOSSARY, Averages
 from rewardlab.training.ppo import PPOTrainer
 from rewardlab.training.progress import Silent
@@ -198,6 +199,22 @@ def test_beta_follows_the_kl_of_each_step(tmp_path: Path) -> None:
     assert [row["policy/kl_coef"] for row in rows] == pytest.approx(expected)
     penalties = [fmean(row["shaped"]["kl"] for row in samples(tmp_path) if row["step"] == step) for step in (1, 2, 3)]
     assert penalties == pytest.approx([-b * row["policy/kl"] for b, row in zip(expected, rows, strict=True)], abs=1e-6)
+
+
+def test_each_step_draws_its_own_response_budget(tmp_path: Path) -> None:
+    """Between 2 and 6 tokens, the same again in another run of the seed, and without the setting always 6."""
+
+    def longest(name: str, **settings: Any) -> list[int]:
+        folder = tmp_path / name
+        folder.mkdir()
+        trainer = ppo_trainer(folder, early_letters, steps=12, **settings)
+        clock = Clock(trainer.trunk.device)
+        return [max(len(one.ids) for one in trainer._roll_out(step, clock).samples) for step in range(12)]
+
+    drawn = longest("drawn", least_new_tokens=2)
+    assert set(drawn) == {2, 3, 4, 5, 6}
+    assert longest("again", least_new_tokens=2) == drawn
+    assert set(longest("plain")) == {6}
 
 
 PATTERN = (0.3, -0.1, 0.3, -0.1, 0.3, -0.1)
