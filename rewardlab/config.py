@@ -28,7 +28,7 @@ LATER: dict[str, Any] = {"later": True}
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, unknown keys forbidden; the text ``none`` leaves a setting open that may be."""
+    """Base of all sections: frozen, unknown keys forbidden; ``none`` leaves a setting open, where that is no text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,8 +38,8 @@ class Section(BaseModel):
         """Neither TOML nor the command line can write null, which a preset's number must give way to."""
         if not isinstance(values, Mapping):
             return values
-        fields = cls.model_fields
-        is_open = {key for key in values if key in fields and type(None) in get_args(fields[key].annotation)}
+        kinds = {key: get_args(field.annotation) for key, field in cls.model_fields.items()}
+        is_open = {key for key, kind in kinds.items() if type(None) in kind and str not in kind}
         return {key: None if key in is_open and value == "none" else value for key, value in values.items()}
 
     @classmethod

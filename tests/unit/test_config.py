@@ -216,6 +216,9 @@ class TestOpenSettings:
         assert "ppo.lr" in problem({"ppo.lr": "none"})
         assert load_config({"model.quantization": "none"}).model.quantization == "none"
 
+    def test_where_a_text_may_be_it_is_one(self) -> None:
+        assert load_config({"annotate.model": "none"}).annotate.model == "none"
+
 
 def none_in_file(section: str, name: str) -> Path:
     return write(f'preset = "rllr"\n[{section}]\n{name} = "none"\n')

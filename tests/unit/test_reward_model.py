@@ -219,6 +219,19 @@ def test_one_batch_of_sixteen_equals_four_micro_batches(film_llama: Path, tmp_pa
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+def test_adapter_and_head_move_by_their_rate(film_llama: Path, tmp_path: Path) -> None:
+    """Both start at 0; an update moves a weight by its rate at most, or a little more (PITFALLS row 27)."""
+    folder = open_folder(tmp_path / "run")
+    section = {"lr": 1e-4, "epochs": 5, "batch": 16, "sft_samples": 16}
+    train_reward_model(folder, make_config(film_llama, rm=section), "label", None, PAIRS, {}, SAMPLES)
+    rates = sum(row["rm/lr"] for row in read_jsonl(folder.path / "metrics.jsonl"))
+    adapter = load_file(folder.path / "adapter" / "adapter_model.safetensors")
+    largest = max(float(tensor.abs().max()) for name, tensor in adapter.items() if "lora_B" in name)
+    head = float(load_file(folder.path / "adapter" / "head.safetensors")["weight"].abs().max())
+    assert 0.1 * rates < largest < 10 * rates
+    assert 0.1 * rates < head < 10 * rates
+
+
 def test_a_bfloat16_trunk_has_float32_adapters(film_llama: Path, tmp_path: Path) -> None:
     config = make_config(film_llama)
     config = config.model_copy(update={"model": config.model.model_copy(update={"dtype": "bfloat16"})})

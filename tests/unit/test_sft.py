@@ -232,6 +232,15 @@ def test_a_trainable_parameter_outside_the_role_is_refused(llama: Path) -> None:
         check_trainable(trunk.model, trunk.roles.parameters("sft"))
 
 
+def test_the_adapter_moves_by_its_rate(llama: Path, tmp_path: Path) -> None:
+    """B starts at 0; an update moves a weight by its rate at most, or a little more (PITFALLS row 27)."""
+    folder = open_folder(tmp_path / "run")
+    train_sft(folder, make_config(llama, sft={"lr": 1e-4, "epochs": 5, "batch": 8}), EXAMPLES, RATIONALES)
+    rates = sum(row["sft/lr"] for row in read_jsonl(folder.path / "metrics.jsonl"))
+    state = load_file(folder.path / "adapter" / "adapter_model.safetensors")
+    assert 0.1 * rates < max(float(t.abs().max()) for name, t in state.items() if "lora_B" in name) < 10 * rates
+
+
 def test_dropout_of_the_adapter_draws_while_it_trains_and_never_after(llama: Path, tmp_path: Path) -> None:
     """The first loss is that of the base model, for B is 0; from then on dropout changes what the adapter learns."""
 
