@@ -10,11 +10,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from rewardlab.presets import RM_PRESETS
+from rewardlab.errors import ConfigError
+from rewardlab.presets import by_kind_of, with_presets
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 TINY_MODEL = "sandbox-tiny"
@@ -22,10 +23,29 @@ NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationa
 """Longest response per answer format, tokens (PPO-NLU section 5.1; RLLR's scripts)."""
 
 
+LATER: dict[str, Any] = {"later": True}
+"""Marks a setting that was added after results were stored: at its default it is no part of a stage's identity."""
+
+
 class Section(BaseModel):
-    """Base of all sections: frozen, unknown keys forbidden."""
+    """Base of all sections: frozen, unknown keys forbidden; ``none`` leaves a setting open, where that is no text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_a_word(cls, values: object) -> object:
+        """Neither TOML nor the command line can write null, which a preset's number must give way to."""
+        if not isinstance(values, Mapping):
+            return values
+        kinds = {key: get_args(field.annotation) for key, field in cls.model_fields.items()}
+        is_open = {key for key, kind in kinds.items() if type(None) in kind and str not in kind}
+        return {key: None if key in is_open and value == "none" else value for key, value in values.items()}
+
+    @classmethod
+    def later(cls) -> dict[str, Any]:
+        """The default of each setting that is marked :data:`LATER`."""
+        return {key: field.default for key, field in cls.model_fields.items() if field.json_schema_extra == LATER}
 
 
 class DataConfig(Section):
@@ -64,6 +84,17 @@ class LoraConfig(Section):
 
     rank: int = Field(16, ge=1, description="rank r")
     alpha: float = Field(32.0, gt=0, description="scale numerator; the update is multiplied by alpha / rank")
+    rank_stabilised: bool = Field(
+        False,
+        description="multiply the update by alpha / sqrt(rank) instead (Kalajdzievski 2023)",
+        json_schema_extra=LATER,
+    )
+    bias: Literal["none", "all"] = Field(
+        "none",
+        description="all: each role has biases of its own beside the frozen ones; lora.targets must cover all layers "
+        "that have a bias",
+        json_schema_extra=LATER,
+    )
     targets: tuple[str, ...] | None = Field(None, description="adapted linear layers; default by architecture")
 
 
@@ -136,6 +167,9 @@ class SFTConfig(Section):
     batch: int = Field(32, ge=1, description="rows per optimiser step")
     micro_batch: int = Field(8, ge=1, description="rows per forward pass")
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="dropout in front of the adapter while SFT trains", json_schema_extra=LATER
+    )
     checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
 
     @property
@@ -160,6 +194,15 @@ class PairsConfig(Section):
     only_held_out: bool = Field(False, description="make held-out pairs alone, to measure on")
 
 
+class KindConfig(Section):
+    """What the reward model of one pair kind is trained with, where it differs from the others."""
+
+    lr: float | None = Field(None, gt=0, description="peak learning rate; default: rm.lr")
+    epochs: float | None = Field(None, gt=0, description="passes over the pairs; default: rm.epochs")
+    batch: int | None = Field(None, ge=1, description="pairs per optimiser step; default: rm.batch")
+    max_pairs: int | Literal["all"] | None = Field(None, description="pairs in an epoch; default: rm.max_pairs")
+
+
 class RMConfig(Section):
     """Bradley-Terry reward models.
 
@@ -182,16 +225,29 @@ class RMConfig(Section):
     )
     sft_samples: int = Field(256, ge=16, description="SFT samples whose raw scores are stored for calibrated lambdas")
 
+    by_kind: Mapping[PairKind, KindConfig] = Field(
+        {},
+        description="settings of one kind's own, such as [rm.by_kind.ranked]; rllr fills them in",
+        json_schema_extra=LATER,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, values: object) -> object:
+        return {**values, "by_kind": by_kind_of(values)} if isinstance(values, Mapping) else values
+
     def for_kind(self, kind: PairKind, rows: int) -> RMConfig:
-        """What a reward model of one kind is trained with.
+        """What a reward model of one kind is trained with: its own settings in place of those of all kinds.
 
         Args:
             kind: Of its pairs.
             rows: Labelled rows that pairs are made from; as many label-sensitive pairs there are at most.
         """
-        if self.preset == "rllr":
-            return self.model_copy(update={"max_pairs": None, **RM_PRESETS["rllr"][kind]})
-        return self.model_copy(update={"max_pairs": min(self.max_pairs or rows, rows)})
+        own = self.by_kind.get(kind, KindConfig()).model_dump(exclude_none=True)
+        pairs = own.pop("max_pairs", self.max_pairs)
+        if self.preset == "equal" and pairs != "all":
+            pairs = min(pairs or rows, rows)
+        return self.model_copy(update={**own, "max_pairs": None if pairs == "all" else pairs, "by_kind": {}})
 
 
 class RewardConfig(Section):
@@ -237,8 +293,14 @@ class PPOConfig(Section):
     )
     kl_horizon: int = Field(10_000, ge=1, description="responses in which a steered beta moves a fifth or so at most")
     entropy_coef: float = Field(0.0, ge=0, description="entropy bonus, reward per nat")
-    normalise_scores: bool = Field(True, description="divide scores by their running standard deviation")
-    score_clip: float = Field(10.0, gt=0, description="bound of |score| after normalisation")
+    normalise_scores: bool = Field(
+        True, description="(score - running mean) / running deviation, in place of the score"
+    )
+    score_clip: float | None = Field(
+        10.0,
+        gt=0,
+        description="furthest that a score may lie from the running mean, running deviations; none: anywhere",
+    )
     missing_end_penalty: float = Field(1.0, ge=0, description="subtracted when a response was cut at its budget")
     whiten_advantages: bool = Field(True, description="shift and scale advantages over the batch")
     value: Literal["head", "adapter"] = Field("adapter", description="critic: a head on the policy, or its own adapter")
@@ -246,6 +308,12 @@ class PPOConfig(Section):
         "rm", description="critic's start: a reward model the reward uses (the label RM first), or zero"
     )
     temperature: float = Field(1.0, gt=0, description="sampling temperature, used in every log-probability")
+    least_new_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="smallest response budget: each step draws its own, up to the largest; default: always the largest",
+        json_schema_extra=LATER,
+    )
     old_logprobs: Literal["auto", "recompute"] = Field(
         "auto", description="auto: the sampler's own over a float32 trunk, checked in step 1; else computed once more"
     )
@@ -273,10 +341,27 @@ class EvalConfig(Section):
     checkpoint: Literal["last", "best"] = Field(
         "last", description="of a PPO run: the policy after the last step, or the best one on validation rows"
     )
+    least_new_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="smallest response budget: every eight rows draw one up to the largest; default: the largest",
+        json_schema_extra=LATER,
+    )
+    unreadable: Literal["wrong", "random"] = Field(
+        "wrong",
+        description="what an answer that cannot be read counts as; random: a label or number drawn by seed, as in "
+        "PPO-NLU's code",
+        json_schema_extra=LATER,
+    )
 
 
 class RunConfig(Section):
-    """Everything a run depends on."""
+    """Everything a run depends on.
+
+    However it is built, what it is given stands above the preset it names, and that above the preset of its model and
+    the built-in values. All settings are then resolved: what was stored is read back as it was, and a section that is
+    taken from one configuration into another keeps all its values.
+    """
 
     task: str = Field("sandbox-sentiment", description="task, comma-separated tasks, a group, or a task file")
     format: AnswerFormat = Field("rationale", description="answer format")
@@ -288,7 +373,9 @@ class RunConfig(Section):
     )
     seed: int = Field(0, ge=0, description="seed of rows (unless data.seed is set), initialisation and sampling")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints kept while a stage trains")
-    preset: Literal["rllr", "ppo-nlu"] = Field("rllr", description="published PPO settings to start from")
+    preset: Literal["rllr", "ppo-nlu", "ppo-nlu-code"] | None = Field(
+        None, description="published settings to start from (docs/ppo.md); default: those of this program"
+    )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     lora: LoraConfig = LoraConfig()
@@ -299,6 +386,31 @@ class RunConfig(Section):
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = PPOConfig()
     eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _presets(cls, values: object) -> object:
+        if not isinstance(values, Mapping):
+            return values
+        given = {key: _as_given(value) for key, value in values.items()}
+        return with_presets(given, {key: _as_values(field.default) for key, field in cls.model_fields.items()})
+
+    @model_validator(mode="after")
+    def _budgets_fit(self) -> Self:
+        least = {"ppo": self.ppo.least_new_tokens, "eval": self.eval.least_new_tokens}
+        wrong = [f"{place}.least_new_tokens = {n}" for place, n in least.items() if n and n > self.new_tokens]
+        if wrong:
+            raise ValueError(
+                f"{', '.join(wrong)}: more than the largest response budget, {self.new_tokens}; lower it or raise "
+                "model.max_new_tokens"
+            )
+        return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values; raises ConfigError for another preset, whose values it would not have."""
+        if (update or {}).get("preset", self.preset) != self.preset:
+            raise ConfigError("a copy keeps its settings whatever preset it names; build a RunConfig with that preset")
+        return super().model_copy(update=update, deep=deep)
 
     @property
     def data_seed(self) -> int:
@@ -319,6 +431,16 @@ class RunConfig(Section):
     def start(self) -> str:
         """Where PPO starts: base, sft or sft-rationale."""
         return self.init or ("sft-rationale" if self.format == "rationale" else "sft")
+
+
+def _as_given(value: Any) -> Any:
+    """A section as the values that were named when it was built, anything else as it is."""
+    return value.model_dump(exclude_unset=True) if isinstance(value, Section) else value
+
+
+def _as_values(value: Any) -> Any:
+    """A section as all its values, anything else as it is."""
+    return value.model_dump() if isinstance(value, Section) else value
 
 
 def fingerprint(payload: Any) -> str:

@@ -1,7 +1,7 @@
-"""From presets, ``rewardlab.toml`` and the command line to one checked configuration.
+"""From ``rewardlab.toml`` and the command line to one checked configuration.
 
-Precedence: built-in < the model's own preset < ``rewardlab.toml`` < ``--preset`` < command line; a preset that the
-file names stands below the file's other keys. All problems are reported at once.
+The command line stands above the file. Presets stand below both, wherever they are named; :class:`RunConfig` applies
+them. All problems are reported at once.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from rewardlab.config import TINY_MODEL, RunConfig
+from rewardlab.config import RunConfig
 from rewardlab.errors import ConfigError
-from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS
+from rewardlab.presets import merge
 
 _SECRET = re.compile(r"(?<=//)[^/'\"]*(?=@)|(?<=[?#])[^'\"]+(?=['\"])")
 CONFIG_FILE = "rewardlab.toml"
@@ -24,24 +25,25 @@ NO_FILE = Path("-")
 """Given in place of a file to read none."""
 
 
-def load_config(overrides: Mapping[str, Any] | None = None, file: Path | None = None) -> RunConfig:
+def load_config(
+    overrides: Mapping[str, Any] | None = None, file: Path | None = None, stored: RunConfig | None = None
+) -> RunConfig:
     """Build the run configuration.
 
     Args:
         overrides: Dotted key -> value, as the command line gives them; None values are left out.
         file: TOML file; None reads ``rewardlab.toml`` in the current folder when it exists, :data:`NO_FILE` reads none.
+        stored: The configuration of an earlier run, beneath both; all its values stay unless they are given anew.
     Raises:
         ConfigError: All problems, each with its key, the value found and what was expected.
     """
-    from_file = _read_toml(file)
     given = _nest({key: value for key, value in (overrides or {}).items() if value is not None})
-    asked = _merge(from_file, given)
-    model = asked.get("model", {}).get("name", TINY_MODEL) if isinstance(asked.get("model", {}), dict) else TINY_MODEL
-    layers = [MODEL_PRESETS.get(str(model), {}), _preset_of(from_file), from_file, _preset_of(given), given]
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged = _merge(merged, layer)
-    return _validated(merged)
+    asked = merge(_read_toml(file), given)
+    if stored is None:
+        return _validated(asked)
+    if asked.get("preset", stored.preset) != stored.preset:
+        raise ConfigError(f"preset = {asked['preset']!r}: the run has its own settings; change single ones with --set")
+    return _validated(merge(stored.model_dump(), asked))
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -86,10 +88,6 @@ def _read_toml(file: Path | None) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
-def _preset_of(layer: Mapping[str, Any]) -> Mapping[str, Any]:
-    return PPO_PRESETS.get(str(layer.get("preset")), {})
-
-
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys as sections; raises ConfigError when a key is both a value and a section."""
     nested: dict[str, Any] = {}
@@ -99,28 +97,22 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"configuration: {dotted} is given as {value!r} and as a section, in {inside}; keep one")
         for part in reversed(dotted.split(".")):
             value = {part: value}
-        nested = _merge(nested, value)
+        nested = merge(nested, value)
     return nested
-
-
-def _merge(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """``high`` over ``low``, section by section."""
-    merged = dict(low)
-    for key, value in high.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
 
 
 def _validated(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}, found {_shown(item['input'])}"
-            for item in error.errors()
-        )
-        raise ConfigError(f"configuration: {problems}") from error
+        raise ConfigError(f"configuration: {'; '.join(map(_problem, error.errors()))}") from error
+
+
+def _problem(item: ErrorDetails) -> str:
+    """One problem: its key, what was expected, what was found; of settings that do not fit each other, what is said."""
+    if not item["loc"]:
+        return item["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}, found {_shown(item['input'])}"
 
 
 def _shown(value: Any) -> str:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from rewardlab.cli.options import Request
 from rewardlab.config import RunConfig
-from rewardlab.config_loading import NO_FILE, flattened, load_config
+from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError, RunFolderError
 from rewardlab.runs import read_json
 
@@ -37,7 +37,7 @@ def eval_stage(
     stage = _trained(run, trained_config, request.root)
     given = {key: value for key, value in {**request.given, **own, **request.overrides()}.items() if value is not None}
     _refuse_other_model(given.get("model.name"), request.file, run, trained_config)
-    config = load_config({**flattened(trained_config.model_dump(mode="json")), **given}, NO_FILE)
+    config = load_config(given, NO_FILE, stored=trained_config)
     return config, lambda pipeline: pipeline.eval(stage)
 
 

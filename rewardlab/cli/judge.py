@@ -124,11 +124,11 @@ def _one(path: Path) -> EvalRun:
 def _config(run: EvalRun, given: dict[str, Any], settings: list[str]) -> RunConfig:
     """The run's own configuration under what the command line says."""
     from rewardlab.cli.evaluated import stored_config
-    from rewardlab.config_loading import NO_FILE, flattened, load_config, parse_setting
+    from rewardlab.config_loading import NO_FILE, load_config, parse_setting
 
     own = {key: value for key, value in given.items() if value is not None}
-    stored = flattened(stored_config(run.path).model_dump(mode="json"))
-    return load_config({**stored, **own, **dict(parse_setting(text) for text in settings)}, NO_FILE)
+    settings_given = dict(parse_setting(text) for text in settings)
+    return load_config({**own, **settings_given}, NO_FILE, stored=stored_config(run.path))
 
 
 def _names(a: EvalRun, b: EvalRun) -> tuple[str, str]:

@@ -119,7 +119,7 @@ def ppo(
     steps: Annotated[int | None, typer.Option(help="PPO steps.")] = None,
     keep: Keep = None,
     init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Published settings: rllr or ppo-nlu.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Published settings: rllr, ppo-nlu or ppo-nlu-code.")] = None,
     limit: Limit = None,
     tracker: Tracker = None,
 ) -> None:

@@ -179,6 +179,7 @@ def _small(config: RunConfig) -> RunConfig:
         "value_init": "zero",
         "max_grad_norm": 1e9,  # a clipped gradient would hide a wrong scale
         "normalise_scores": False,  # a running scale would make two equal steps differ
+        "score_clip": None,
     }
     return config.model_copy(
         update={

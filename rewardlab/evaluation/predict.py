@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
@@ -25,6 +26,8 @@ class GeneratedText:
 
 
 Generate = Callable[[Sequence[Example], Decoding], Sequence[GeneratedText]]
+Guess = Callable[[Example, Decoding], Label]
+"""What counts as the answer to an example whose response cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class Prediction:
 
     Attributes:
         column: Column of the table, such as ``mnli-mm``; ``task`` is its task.
-        answer, strict: The lenient and the strict reading; None when malformed.
+        answer, strict: The lenient and the strict reading; None when malformed. Under ``eval.unreadable = random`` the
+            answer to a malformed response is a guess; it stays malformed.
         is_correct: The lenient answer equals gold (numbers: to the printed digit).
         quality: Rationale quality in [0, 1]; None where the task does not know it.
         finished: The response ended by itself.
@@ -72,6 +76,7 @@ def evaluate(
     bootstrap: int = 1000,
     prompt: Callable[[Example], str] = prompt_of,
     decodings: Sequence[Decoding] = DECODINGS,
+    guess: Guess | None = None,
 ) -> Evaluation:
     """Ask every example, by default under both decodings, read the answers and measure them.
 
@@ -81,6 +86,7 @@ def evaluate(
         bootstrap: Resamples over test items for the 95 % intervals.
         prompt: The text that ``generate`` asks, for the record; few-shot evaluation hands in its own.
         decodings: How each example is answered.
+        guess: Answers in place of responses that cannot be read; default: these are malformed and nothing else.
     Raises:
         DataError: A column has no examples, an example no gold label, or ``generate`` lost a response.
     """
@@ -90,7 +96,7 @@ def evaluate(
         _check(column, examples)
         columns[column] = {}
         for decoding in decodings:
-            predictions = _predict(column, examples, decoding, generate, prompt)
+            predictions = _predict(column, examples, decoding, generate, prompt, guess)
             columns[column][decoding] = measure_cell(predictions, bootstrap=bootstrap)
             rows += predictions
     return Evaluation(rows, columns)
@@ -121,25 +127,42 @@ def measure_cell(predictions: Sequence[Prediction], *, bootstrap: int = 1000) ->
     }
 
 
+def random_answer(seed: int, example: Example, decoding: Decoding) -> Label:
+    """A label of the task, all equally likely, or a number anywhere on its scale; the same in every run of a seed.
+
+    Source:
+        PPO-NLU's published ``inference.py`` counts such a draw where a response holds no answer.
+    """
+    task = tasks.get(example.task)
+    draw = random.Random(f"guess {seed} {decoding} {example.task} {example.id}")
+    if task.numeric_range is not None:
+        return draw.uniform(*task.numeric_range)
+    return draw.choice(task.labels)
+
+
 def _predict(
     column: str,
     examples: Sequence[Example],
     decoding: Decoding,
     generate: Generate,
     prompt: Callable[[Example], str],
+    guess: Guess | None,
 ) -> list[Prediction]:
     generated = generate(examples, decoding)
     if len(generated) != len(examples):
         raise DataError(f"{column}: {len(examples)} examples, {len(generated)} responses; expected one each")
     return [
-        _read(column, example, decoding, prompt(example), text)
+        _read(column, example, decoding, prompt(example), text, guess)
         for example, text in zip(examples, generated, strict=True)
     ]
 
 
-def _read(column: str, example: Example, decoding: Decoding, prompt: str, generated: GeneratedText) -> Prediction:
+def _read(
+    column: str, example: Example, decoding: Decoding, prompt: str, generated: GeneratedText, guess: Guess | None
+) -> Prediction:
     task = tasks.get(example.task)
     answer = parse_response(example, generated.text)
+    value = guess(example, decoding) if guess is not None and answer.value is None else answer.value
     assert example.label is not None, "checked before anything was generated"
     return Prediction(
         column=column,
@@ -148,10 +171,10 @@ def _read(column: str, example: Example, decoding: Decoding, prompt: str, genera
         decoding=decoding,
         prompt=prompt,
         response=generated.text,
-        answer=answer.value,
+        answer=value,
         strict=answer.strict,
         gold=example.label,
-        is_correct=_is_correct(task, answer.value, example.label),
+        is_correct=_is_correct(task, value, example.label),
         is_malformed=answer.is_malformed,
         quality=_quality(task, example, generated.text),
         finished=generated.finished,

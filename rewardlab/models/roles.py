@@ -25,6 +25,7 @@ from torch import nn
 from rewardlab import processes
 from rewardlab.config import LoraConfig
 from rewardlab.errors import ModelError
+from rewardlab.models.biases import has_own_biases
 from rewardlab.models.heads import HEAD_FILE, ScalarHead
 
 ADAPTER_FILE = "adapter_model.safetensors"
@@ -60,11 +61,11 @@ class Role:
     is_trainable: bool
 
 
-def peft_config(lora: LoraConfig, model: Any) -> PeftLoraConfig:
-    """PEFT's configuration for our LoRA section; targets by architecture unless given, no dropout.
+def peft_config(lora: LoraConfig, model: Any, dropout: float = 0.0) -> PeftLoraConfig:
+    """PEFT's configuration for our LoRA section; targets by architecture unless given.
 
     Raises:
-        ModelError: The architecture is unknown and no targets were given.
+        ModelError: The architecture is unknown and no targets were given, or ``lora.bias`` does not fit the model.
     """
     model_type = getattr(model.config, "model_type", "")
     targets = lora.targets or TARGETS_BY_TYPE.get(model_type) or _guess_targets(model)
@@ -73,7 +74,9 @@ def peft_config(lora: LoraConfig, model: Any) -> PeftLoraConfig:
     return PeftLoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
-        lora_dropout=0.0,
+        lora_dropout=dropout,
+        use_rslora=lora.rank_stabilised,
+        lora_bias=has_own_biases(lora, model, targets),
         target_modules=list(targets),
         fan_in_fan_out=model_type == "gpt2",
         task_type="CAUSAL_LM",
@@ -100,9 +103,17 @@ class Roles:
         """Roles in the order they were added."""
         return list(self._roles)
 
-    def add(self, name: str, lora: LoraConfig, *, head: ScalarHead | None = None, is_trainable: bool = True) -> Role:
-        """Add a fresh adapter; it starts as the identity (B = 0)."""
-        return self._inject(name, peft_config(lora, self._model), head, is_trainable)
+    def add(
+        self,
+        name: str,
+        lora: LoraConfig,
+        *,
+        head: ScalarHead | None = None,
+        is_trainable: bool = True,
+        dropout: float = 0.0,
+    ) -> Role:
+        """Add a fresh adapter; it starts as the identity (B = 0). Its dropout draws in training mode alone."""
+        return self._inject(name, peft_config(lora, self._model, dropout), head, is_trainable)
 
     def load(self, name: str, folder: Path, *, is_trainable: bool = False) -> Role:
         """Add the adapter stored in ``folder`` (PEFT's format), with its head when one lies beside it.
@@ -145,7 +156,10 @@ class Roles:
 
     def state(self, name: str) -> dict[str, torch.Tensor]:
         """Adapter weights of a role, as PEFT names them."""
-        state: dict[str, torch.Tensor] = get_peft_model_state_dict(self._model, adapter_name=name)
+        with warnings.catch_warnings():
+            if self._model.peft_config[name].lora_bias:  # PEFT takes a bias of B for a weight that lost a dimension
+                warnings.filterwarnings("ignore", message=r"Adapter .* LoRA tensor\(s\) have invalid shape")
+            state: dict[str, torch.Tensor] = get_peft_model_state_dict(self._model, adapter_name=name)
         return {key: processes.whole(tensor) for key, tensor in state.items()}
 
     def reload(self, name: str, folder: Path) -> None:

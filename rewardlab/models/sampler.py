@@ -82,6 +82,16 @@ def row_key(*parts: object) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
+def budget_of(least: int | None, most: int, *key: object) -> int:
+    """A response budget between ``least`` and ``most``, both included, tokens; without a least it is the most.
+
+    Args:
+        least, most: Its range.
+        key: What identifies the draw, as in :func:`row_key`.
+    """
+    return most if least is None else least + row_key("budget", *key) % (most - least + 1)
+
+
 def uniforms(keys: Tensor, position: int) -> Tensor:
     """One uniform number in [0, 1) per key at a position; the same whatever else is in the batch.
 

@@ -160,8 +160,12 @@ class Identities:
 
 
 def dumped(section: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A section as a part of a stage's identity; how often the stage stores its state is no part of it."""
-    values: dict[str, Any] = section.model_dump(mode="json", exclude={"checkpoint_every", *without})
+    """A section as a part of a stage's identity.
+
+    How often the stage stores its state is no part of it, nor is a later setting that is at its default.
+    """
+    idle = {name for name, default in section.later().items() if getattr(section, name) == default}
+    values: dict[str, Any] = section.model_dump(mode="json", exclude={"checkpoint_every", *without, *idle})
     return values
 
 

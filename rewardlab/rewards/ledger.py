@@ -45,12 +45,14 @@ class Shaped:
         score: Its share from the score, after normalisation and clipping.
         kl: Its share from the KL penalty, -beta times the summed log-ratio.
         penalty: Its share from penalties, such as the missing end; 0 or negative.
+        is_clipped: The score lay further from the running mean than ``ppo.score_clip`` allows.
     """
 
     total: float
     score: float
     kl: float
     penalty: float
+    is_clipped: bool = False
 
     def check(self, place: str) -> None:
         """Raise TrainingError unless the components are finite and sum to the total."""

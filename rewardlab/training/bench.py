@@ -183,6 +183,7 @@ def _trainer(trunk: Trunk, model: ModelConfig, work: PPOWork, settings: Mapping[
 def _config(model: ModelConfig, work: PPOWork, settings: Mapping[str, Any]) -> RunConfig:
     given = {
         "task": TASK,
+        "model.name": model.name,
         "ppo.steps": work.steps + 1,
         "ppo.batch": work.batch,
         "ppo.micro_batch": work.micro,
@@ -193,7 +194,7 @@ def _config(model: ModelConfig, work: PPOWork, settings: Mapping[str, Any]) -> R
         **REWARDS[work.reward],
         **settings,
     }
-    return load_config({**given, **{f"model.{key}": value for key, value in model.model_dump().items()}}, NO_FILE)
+    return load_config(given, NO_FILE).model_copy(update={"model": model})
 
 
 def _scorers(trunk: Trunk, config: RunConfig) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from rewardlab.functional.kl import kl_k1, kl_k3
+from rewardlab.functional.kl import kl_k3
 from rewardlab.functional.masking import masked_mean
 from rewardlab.functional.ppo import PolicyLoss, ValueLoss, explained_variance
 from rewardlab.training.rollout import Rollout
+from rewardlab.training.shaping import mean_response_kl
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ def rollout_metrics(rollout: Rollout) -> dict[str, float]:
     old, reference = _flat(c.old for c in chunks), _flat(c.reference for c in chunks)
     values, returns = _flat(c.values for c in chunks), _flat(c.returns for c in chunks)
     return {
-        "policy/kl": float((kl_k1(old, reference) * keep).sum()) / len(rollout.samples),
+        "policy/kl": mean_response_kl(rollout),
         "policy/kl_k3": float(masked_mean(kl_k3(old, reference), keep)),
         "policy/entropy": float(masked_mean(_flat(c.entropies for c in chunks), keep)),
         "value/mean": float(masked_mean(values, keep)),
@@ -81,6 +82,8 @@ def rollout_metrics(rollout: Rollout) -> dict[str, float]:
 
 
 GLOSSARY: Mapping[str, str] = {
+    "reward/used_deviation": "standard deviation of the scores as used, normalised and clipped; 0: no gradient",
+    "reward/clip_share": "share of scored responses whose score lay further from the mean than `ppo.score_clip`",
     "policy/kl": "sum of log policy - log reference over a response, mean over responses; nats, 0 at the start",
     "policy/kl_k3": "k3 estimate of the KL per token; nats, never negative",
     "policy/kl_coef": "beta in this step, when `ppo.kl_target` steers it; reward per nat",

@@ -20,7 +20,7 @@ import torch
 from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.errors import TrainingError
-from rewardlab.models.sampler import SamplingConfig
+from rewardlab.models.sampler import SamplingConfig, budget_of
 from rewardlab.models.trunk import Trunk
 from rewardlab.rewards.ledger import Ledger, Shaped, summary
 from rewardlab.tasks.task import STOP_STRINGS
@@ -35,7 +35,7 @@ from rewardlab.training.metrics import rollout_metrics
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.rollout import POLICY, Rollout, roll_out
 from rewardlab.training.schedule import UNBOUNDED, batch_of, micro_batch_of, steps_of, updates_of
-from rewardlab.training.shaping import KLController, ScoreScale, shape
+from rewardlab.training.shaping import KLController, ScoreScale, mean_response_kl, shape, used_score_metrics
 from rewardlab.training.validation import Validation
 from rewardlab.training.watch import Watch
 from rewardlab.types import Example, Reward, Score
@@ -83,7 +83,8 @@ class PPOTrainer:
         ledger: Where every response's reward is written down.
         folder: Where checkpoints go.
         value_start: Folder of the reward model the critic starts from; None starts it at zero.
-        value_scale: Divides the started critic's output, so that it speaks the unit of normalised scores.
+        value_scale, value_mean: Deviation and mean of the reward model behind the started critic: what its output is
+            normalised by, so that it speaks the unit of normalised scores.
         lam: Lambda on the raw scale, for its saturation share.
         validation: Labelled rows that the policy is measured on as it trains.
     """
@@ -100,6 +101,7 @@ class PPOTrainer:
         *,
         value_start: Path | None = None,
         value_scale: float = 1.0,
+        value_mean: float = 0.0,
         lam: float | None = None,
         validation: Sequence[Example] = (),
     ) -> None:
@@ -109,7 +111,7 @@ class PPOTrainer:
         self.recorder, self.ledger, self.folder, self.lam = recorder, ledger, folder, lam
         if not self.examples:
             raise TrainingError("PPO has no prompts; raise data.prompts or give a task with more rows")
-        self.actor = cast(trunk, config, value_start, value_scale)
+        self.actor = cast(trunk, config, value_start, value_scale, value_mean)
         self.steps, self.micro_batch = steps_of(self.config, len(self.examples)), micro_batch_of(self.config)
         updates = updates_of(self.config, self.steps, self.micro_batch)
         self.budget = Budget(self.config)
@@ -161,14 +163,15 @@ class PPOTrainer:
             losses = self.learner.update(rollout.chunks, step)
         self.budget.spend(sum(len(sample.ids) for sample in rollout.samples), clock.device_seconds)
         measured = losses.means() | self._validate(step + 1, before, clock)
-        metrics = self._record(step, rollout, scores, shaped, measured, clock.seconds)
-        self.kl.update(metrics["policy/kl"], len(rollout.samples))
+        self._record(step, rollout, scores, shaped, measured, clock.seconds)
+        self.kl.update(mean_response_kl(rollout), len(rollout.samples))
 
     def _roll_out(self, step: int, clock: Clock) -> Rollout:
         """Responses to the step's prompts; the sampler's own log-probabilities count once step 0 has checked them."""
         batch = batch_of(self.examples, step, self.config.batch, self.run_config.seed)
-        sampling = replace(self.sampling, is_measured=self.may_trust_sampler)
         key = (self.run_config.seed, step)
+        budget = budget_of(self.config.least_new_tokens, self.sampling.max_new_tokens, *key)
+        sampling = replace(self.sampling, max_new_tokens=budget, is_measured=self.may_trust_sampler)
         return roll_out(self.actor, batch, sampling, self.micro_batch, key, clock, trusts_sampler=step > 0)
 
     def _score(self, rollout: Rollout) -> list[Score]:
@@ -197,16 +200,15 @@ class PPOTrainer:
         shaped: Sequence[Shaped | None],
         measured: Mapping[str, float],
         seconds: Mapping[str, float],
-    ) -> Mapping[str, float]:
-        """Write down the step; returns its metrics."""
+    ) -> None:
+        """Write down the step."""
         rows = self.ledger.record(step + 1, rollout.examples, rollout.responses, scores, shaped)
         metrics = rollout_metrics(rollout) | summary(rows, self.lam) | dict(measured)
-        metrics |= self.kl.metrics()
+        metrics |= used_score_metrics(shaped) | self.kl.metrics()
         metrics["policy/lr"] = self.learner.lr
         metrics |= {f"time/{phase}_s": value for phase, value in seconds.items()}
         self.watch.look(step + 1, metrics)
         self.recorder.emit(step + 1, metrics)
-        return metrics
 
     def _result(self, steps: int) -> PPOResult:
         read = PromptsRead.of(self.examples, steps, self.config.batch, self.run_config.seed)

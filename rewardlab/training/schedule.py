@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
+from transformers.optimization import Adafactor
 
 from rewardlab import processes
 from rewardlab.config import PPOConfig
@@ -74,9 +75,14 @@ def _order(length: int, epoch: int, seed: int) -> list[int]:
 
 
 def make_optimizer(parameters: Sequence[nn.Parameter], config: PPOConfig, lr: float) -> torch.optim.Optimizer:
-    """AdamW without weight decay, or Adafactor with a fixed learning rate (PPO-NLU section 5.1)."""
+    """AdamW without weight decay, or Adafactor with a fixed learning rate (PPO-NLU section 5.1).
+
+    torch's own Adafactor multiplies the rate by the weights' root mean square, at least 1e-3 (PITFALLS row 27): LoRA's
+    B and a critic's last layer start at 0 and would stay there.
+    """
     if config.optimizer == "adafactor":
-        return torch.optim.Adafactor(parameters, lr=lr, weight_decay=0.0)
+        found: torch.optim.Optimizer = Adafactor(parameters, lr=lr, scale_parameter=False, relative_step=False)
+        return found
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)
 
 

@@ -154,8 +154,8 @@ def _fit(
     limit: TimeLimit | None,
 ) -> Outcome:
     torch.manual_seed(config.seed)
-    trunk.roles.add(ROLE, config.lora)
     remove_dropout(trunk.model)
+    trunk.roles.add(ROLE, config.lora, dropout=config.sft.dropout)
     with trunk.roles.using(ROLE):
         check_trainable(trunk.model, trunk.roles.parameters(ROLE))
         settings = trl_settings(config.sft, plan, config.seed, trunk.device)

@@ -1,9 +1,16 @@
-"""From scores to the reward of each token: normalisation, clipping, penalties, KL. B rows, R response tokens."""
+"""From scores to the reward of each token: normalisation, clipping, penalties, KL. B rows, R response tokens.
+
+Normalised scores are centred: a constant added to a reward changes nothing, and a score above 0 is one above the mean
+of the run so far. That mean lags behind a policy that improves, so the mean of the used scores rises with it; the
+critic learns it. The missing-end penalty is in the unit of used scores and is subtracted after the clip.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
 
 import torch
 from torch import Tensor
@@ -13,9 +20,24 @@ from rewardlab.functional.kl import kl_k1
 from rewardlab.rewards.ledger import Shaped
 from rewardlab.training.rollout import Chunk, Rollout
 
+ROUNDING = 1e-6
+"""Share of the mean below which scores do not differ: a reward model's float32 scores of one text in two batches do."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsedScore:
+    """What became of a score: its value in PPO, and whether ``score_clip`` moved it."""
+
+    value: float
+    is_clipped: bool
+
 
 class ScoreScale:
-    """Running variance of all scores seen (Chan et al. 1979); part of every checkpoint."""
+    """Running mean and variance of all scores seen (Chan et al. 1979); part of every checkpoint.
+
+    What the reward does in this run counts, and not what a reward model did on SFT samples: the expression, the policy
+    and the prompts are others.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -24,10 +46,26 @@ class ScoreScale:
 
     @property
     def deviation(self) -> float:
-        """Running standard deviation; 1 until two different scores were seen."""
-        if self.count < 2 or self.squares <= 0:
-            return 1.0
-        return math.sqrt(self.squares / (self.count - 1))
+        """Running standard deviation; 1 until two different scores were seen, beyond a float32's last digits."""
+        spread = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else 0.0
+        return spread if spread > ROUNDING * abs(self.mean) else 1.0
+
+    def used(self, score: float, config: PPOConfig) -> UsedScore:
+        """The score that PPO is given: at most ``score_clip`` deviations from the mean, and in that unit if normalised.
+
+        Example:
+            >>> scale = ScoreScale()
+            >>> scale.update([4.0, 6.0])  # mean 5, deviation 1.414
+            >>> scale.used(6.0, PPOConfig()).value == 2**-0.5
+            True
+        """
+        distance = (score - self.mean) / self.deviation
+        limit = math.inf if config.score_clip is None else config.score_clip
+        clipped = max(-limit, min(limit, distance))
+        is_clipped = clipped != distance
+        if config.normalise_scores:
+            return UsedScore(clipped, is_clipped)
+        return UsedScore(self.mean + clipped * self.deviation if is_clipped else score, is_clipped)
 
     def update(self, scores: Sequence[float]) -> None:
         """Take in one batch."""
@@ -50,7 +88,7 @@ class KLController:
     """Beta, the coefficient of the KL penalty: fixed, or steered to a target; part of every checkpoint.
 
     Source:
-        Ziegler et al. 2019, section 2.2; the error is clipped to +-0.2.
+        Ziegler et al. 2019, section 2.2; the error is clipped to +-0.2, as in TRL 0.7.2's ``AdaptiveKLController``.
     """
 
     def __init__(self, config: PPOConfig) -> None:
@@ -59,7 +97,12 @@ class KLController:
         self._horizon = config.kl_horizon
 
     def update(self, kl: float, responses: int) -> None:
-        """Raise beta where the mean KL of a batch, nats a response, lies above the target, lower it below."""
+        """Raise beta where the KL of a batch lies above the target, lower it below.
+
+        Args:
+            kl: :func:`mean_response_kl` of the batch, nats a response.
+            responses: In the batch.
+        """
         if self._target is not None:
             error = max(-0.2, min(0.2, kl / self._target - 1))
             self.coef *= 1 + error * responses / self._horizon
@@ -82,49 +125,67 @@ def shape(
 ) -> tuple[list[Shaped | None], list[Tensor]]:
     """Per-token rewards of every chunk, and what each response received in sum.
 
-    The score sits on the last response token, the KL penalty on every token (RLLR eq. 5). Scores are scaled, not
-    shifted (PITFALLS row 13); a response that was cut at its budget has ``missing_end_penalty`` subtracted on top
-    (row 10). Responses without a score get ``counts`` False everywhere.
+    The score sits on the last response token, the KL penalty on every token (RLLR eq. 5). Scores are centred on the
+    running mean, divided by the running deviation and then clipped (PITFALLS row 28); the batch is part of both. Row 13
+    warns of another thing, the whitening of token rewards inside one batch, and there is none. A response that was cut
+    at its budget has ``missing_end_penalty`` subtracted on top (row 10). Responses without a score move neither mean
+    nor deviation and get ``counts`` False everywhere.
 
     Returns:
         One Shaped per response in the rollout's order (None where it was not judged), and one (B, R) tensor of
         rewards per chunk; the row's rewards sum to ``Shaped.total``.
     """
-    if config.normalise_scores:
-        scale.update([score for score in scores if score is not None])
+    scale.update([score for score in scores if score is not None])
     shaped: list[Shaped | None] = [None] * len(scores)
     rewards = []
     for chunk in rollout.chunks:
         penalties = [0.0 if rollout.samples[row].is_finished else -config.missing_end_penalty for row in chunk.rows]
-        used = [_normalised(scores[row], config, scale) for row in chunk.rows]
+        raw = [scores[row] for row in chunk.rows]
+        used = [None if score is None else scale.used(score, config) for score in raw]
         rewards.append(_token_rewards(chunk, used, penalties, kl_coef))
-        totals, kls = rewards[-1].double().sum(-1).tolist(), _kl_sums(chunk)
+        totals, kls = rewards[-1].double().sum(-1).tolist(), response_kls(chunk)
         for index, row in enumerate(chunk.rows):
-            score = used[index]
-            if score is not None:
-                shaped[row] = Shaped(totals[index], score, -kl_coef * kls[index], penalties[index])
+            one = used[index]
+            if one is not None:
+                parts = (totals[index], one.value, -kl_coef * kls[index], penalties[index])
+                shaped[row] = Shaped(*parts, is_clipped=one.is_clipped)
     return shaped, rewards
 
 
-def _normalised(score: float | None, config: PPOConfig, scale: ScoreScale) -> float | None:
-    if score is None:
-        return None
-    scaled = score / scale.deviation if config.normalise_scores else score
-    return max(-config.score_clip, min(config.score_clip, scaled))
+def used_score_metrics(shaped: Sequence[Shaped | None]) -> dict[str, float]:
+    """Deviation of the scores as PPO used them, and the share that was clipped; empty without a score."""
+    found = [one for one in shaped if one is not None]
+    if not found:
+        return {}
+    return {
+        "reward/used_deviation": pstdev(one.score for one in found),
+        "reward/clip_share": fmean(one.is_clipped for one in found),
+    }
 
 
-def _token_rewards(chunk: Chunk, used: Sequence[float | None], penalties: Sequence[float], kl_coef: float) -> Tensor:
+def _token_rewards(
+    chunk: Chunk, used: Sequence[UsedScore | None], penalties: Sequence[float], kl_coef: float
+) -> Tensor:
     """Rewards (B, R) of one chunk; sets ``chunk.counts``."""
     keep = chunk.response_keep
     rewards = -kl_coef * kl_k1(chunk.old, chunk.reference) * keep
     rows = torch.arange(len(used), device=rewards.device)
-    ends = [(score or 0.0) + penalty for score, penalty in zip(used, penalties, strict=True)]
+    ends = [(score.value if score else 0.0) + penalty for score, penalty in zip(used, penalties, strict=True)]
     rewards[rows, keep.sum(-1) - 1] += torch.tensor(ends, dtype=rewards.dtype, device=rewards.device)
     is_scored = torch.tensor([score is not None for score in used], device=keep.device)
     chunk.counts = keep & is_scored[:, None]
     return rewards
 
 
-def _kl_sums(chunk: Chunk) -> list[float]:
+def response_kls(chunk: Chunk) -> list[float]:
+    """k1 of each response, summed over its tokens, nats: what the penalty charges and the controller steers by."""
     sums: list[float] = (kl_k1(chunk.old, chunk.reference) * chunk.response_keep).double().sum(-1).tolist()
     return sums
+
+
+def mean_response_kl(rollout: Rollout) -> float:
+    """KL from the reference at sampling time: :func:`response_kls`, mean over all responses, nats a response.
+
+    A policy that is its reference gets 0. Responses without a score count, too: they were drawn from the policy.
+    """
+    return fmean(kl for chunk in rollout.chunks for kl in response_kls(chunk))

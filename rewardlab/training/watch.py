@@ -1,4 +1,7 @@
-"""Warnings about metrics that go on being wrong: what one step may show by chance, and ten in a row do not."""
+"""Warnings about metrics that go on being wrong: what one step may show by chance, and ten in a row do not.
+
+What no chance brings about is said at once, and once.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +21,46 @@ class Sign:
 
     Attributes:
         metric: Which metric shows it.
-        is_wrong: True for a value that should not last.
+        is_wrong: True for metrics of a step that should not last; the step has ``metric``.
         message: What it means and what to look at.
+        is_chance: False for what one step proves: it is said in the first such step and never again.
     """
 
     metric: str
-    is_wrong: Callable[[float], bool]
+    is_wrong: Callable[[Mapping[str, float]], bool]
     message: str
+    is_chance: bool = True
+
+    @property
+    def patience(self) -> int:
+        """Steps after which it is reported."""
+        return PATIENCE if self.is_chance else 1
+
+
+NOTHING_LEFT = 1e-4
+"""Deviation of used scores below which nothing is learned: whitening adds 1e-8, its square, to the variance."""
 
 
 SIGNS = (
     Sign(
         "policy/kl",
-        lambda value: value < 0,
+        lambda metrics: metrics["policy/kl"] < 0,
         "was negative: responses are not drawn from the distribution that their log-probabilities describe, and the KL "
         "penalty now pays the policy for it; stop, let `rewardlab doctor` examine the model, and try "
         "--set ppo.old_logprobs=recompute or --dtype float32",
     ),
     Sign(
         "reward/deviation",
-        lambda value: value == 0,
+        lambda metrics: metrics["reward/deviation"] == 0,
         "was 0: every response had the same score, so that nothing is learned; look at the samples and at lambda",
+    ),
+    Sign(
+        "reward/used_deviation",
+        lambda metrics: metrics["reward/used_deviation"] < NOTHING_LEFT and metrics.get("reward/deviation", 0.0) > 0,
+        "was next to 0, while the reward told responses apart: normalisation or ppo.score_clip made all scores the "
+        "same, so that nothing is learned; compare it with reward/deviation, look for single scores far from the rest, "
+        "and give --set ppo.normalise_scores=true or --set ppo.score_clip=none",
+        is_chance=False,
     ),
 )
 
@@ -52,10 +74,11 @@ class Watch:
     def look(self, step: int, metrics: Mapping[str, float]) -> None:
         """Take in one step; a metric that is missing ends its streak."""
         for sign in SIGNS:
-            is_wrong = sign.metric in metrics and sign.is_wrong(metrics[sign.metric])
-            self._streaks[sign.metric] = self._streaks[sign.metric] + 1 if is_wrong else 0
-            if self._streaks[sign.metric] == PATIENCE:
-                logger.warning("in steps %d to %d %s %s", step - PATIENCE + 1, step, sign.metric, sign.message)
+            is_wrong = sign.metric in metrics and sign.is_wrong(metrics)
+            before = self._streaks[sign.metric]
+            self._streaks[sign.metric] = before + 1 if is_wrong else before * (not sign.is_chance)
+            if is_wrong and self._streaks[sign.metric] == sign.patience:
+                logger.warning("in steps %d to %d %s %s", step - sign.patience + 1, step, sign.metric, sign.message)
 
     def state(self) -> dict[str, int]:
         """For a checkpoint."""

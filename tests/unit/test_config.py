@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rewardlab import config_loading
-from rewardlab.config import RunConfig, fingerprint
-from rewardlab.config_loading import CONFIG_FILE, load_config, parse_setting
+from rewardlab import presets
+from rewardlab.config import PPOConfig, RMConfig, RunConfig, Section, fingerprint
+from rewardlab.config_loading import CONFIG_FILE, NO_FILE, load_config, parse_setting
 from rewardlab.errors import ConfigError
-from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS
+from rewardlab.pipeline.identity import dumped
+from rewardlab.presets import MODEL_PRESETS, PUBLISHED_PRESETS, RM_PRESETS
 
 HUB_MODEL = "some/model"
 """A name without a preset of its own."""
@@ -43,10 +44,9 @@ class TestPrecedence:
 
     @pytest.fixture(autouse=True)
     def _presets(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(
-            config_loading, "MODEL_PRESETS", {"sandbox-tiny": {"ppo": {"lr": 1e-3}, "sft": {"lr": 2e-3}}}
-        )
-        monkeypatch.setattr(config_loading, "PPO_PRESETS", {"ppo-nlu": {"ppo": {"lr": 9e-6, "ppo_epochs": 4}}})
+        monkeypatch.setattr(presets, "MODEL_PRESETS", {"sandbox-tiny": {"ppo": {"lr": 1e-3}, "sft": {"lr": 2e-3}}})
+        published = {"ppo-nlu": {"ppo": {"lr": 9e-6, "ppo_epochs": 4}}, "rllr": {"ppo": {"gamma": 0.5}}}
+        monkeypatch.setattr(presets, "PUBLISHED_PRESETS", published)
 
     def test_built_in(self) -> None:
         assert load_config({"model.name": HUB_MODEL}).ppo.lr == 1e-5
@@ -61,10 +61,15 @@ class TestPrecedence:
         write("[ppo]\nlr = 0.5\n")
         assert load_config().ppo.lr == 0.5
 
-    def test_the_preset_of_the_command_line_beats_the_file(self) -> None:
-        write("[ppo]\nlr = 0.5\nsteps = 7\n")
+    def test_the_file_beats_the_preset_of_the_command_line(self) -> None:
+        write("[ppo]\nlr = 0.5\n")
         config = load_config({"preset": "ppo-nlu"})
-        assert (config.ppo.lr, config.ppo.steps) == (9e-6, 7)
+        assert (config.ppo.lr, config.ppo.ppo_epochs) == (0.5, 4)
+
+    def test_the_preset_of_the_command_line_replaces_that_of_the_file(self) -> None:
+        write('preset = "rllr"\n')
+        config = load_config({"preset": "ppo-nlu"})
+        assert (config.ppo.gamma, config.ppo.lr) == (1.0, 9e-6)
 
     def test_what_a_file_says_beside_its_own_preset_stands(self) -> None:
         write('preset = "ppo-nlu"\n[ppo]\nlr = 0.5\n')
@@ -95,20 +100,201 @@ class TestPrecedence:
         assert (config.ppo.lr, config.ppo.gamma) == (0.25, 1.0)
 
 
-@pytest.mark.parametrize("presets", [MODEL_PRESETS, PPO_PRESETS])
-def test_every_preset_is_a_valid_configuration(presets: dict[str, Any]) -> None:
-    for values in presets.values():
-        RunConfig.model_validate(values)
+NAMES = [None, *PUBLISHED_PRESETS]
+MODELS = [*MODEL_PRESETS, HUB_MODEL]
+
+
+def test_every_published_preset_can_be_named() -> None:
+    for name in PUBLISHED_PRESETS:
+        assert RunConfig.model_validate({"preset": name}).preset == name
+    assert problem({"preset": "published"}).startswith("configuration: preset: ")
+
+
+@pytest.mark.parametrize("preset", NAMES)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("rm", ["equal", *RM_PRESETS])
+class TestOnePlace:
+    """A configuration is the same however it was built; ``found`` is built by the command line's path."""
+
+    @pytest.fixture
+    def found(self, preset: str | None, model: str, rm: str) -> RunConfig:
+        return load_config({"preset": preset, "model.name": model, "rm.preset": rm, "ppo.steps": 7})
+
+    def test_the_object_is_the_file_is_the_command_line(
+        self, found: RunConfig, preset: str | None, model: str, rm: str
+    ) -> None:
+        built = RunConfig(preset=preset, model={"name": model}, rm=RMConfig(preset=rm), ppo=PPOConfig(steps=7))
+        named = "" if preset is None else f'preset = "{preset}"\n'
+        file = write(f'{named}[model]\nname = "{model}"\n[rm]\npreset = "{rm}"\n[ppo]\nsteps = 7\n')
+        assert built == found == load_config(file=file)
+
+    def test_what_a_preset_says_is_what_runs(self, found: RunConfig, preset: str | None, model: str, rm: str) -> None:
+        expected = {**flat(MODEL_PRESETS.get(model, {})), **flat(PUBLISHED_PRESETS.get(preset or "", {}))}
+        values = flat(found.model_dump(mode="json"))
+        expected |= {"ppo.steps": 7}
+        assert {key: values[key] for key in expected} == expected
+
+    def test_what_was_stored_is_read_back_and_not_resolved_again(
+        self, found: RunConfig, preset: str | None, model: str, rm: str
+    ) -> None:
+        changed = load_config({"ppo.kl_target": "none", "rm.max_pairs": "none", "ppo.lr": 0.5}, NO_FILE, stored=found)
+        assert (changed.ppo.kl_target, changed.rm.max_pairs, changed.ppo.lr) == (None, None, 0.5)
+        for config in (found, changed):
+            assert RunConfig.model_validate_json(config.model_dump_json()) == config
+            assert load_config({}, NO_FILE, stored=config) == config
+
+    def test_a_section_taken_elsewhere_keeps_its_values(
+        self, found: RunConfig, preset: str | None, model: str, rm: str
+    ) -> None:
+        taken = RunConfig(preset="ppo-nlu-code", ppo=found.ppo, rm=found.rm, lora=found.lora)
+        assert (taken.ppo, taken.rm, taken.lora) == (found.ppo, found.rm, found.lora)
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted keys, None included."""
+    if not isinstance(values, dict):
+        return {prefix.removesuffix("."): values}
+    return {key: value for name, inner in values.items() for key, value in flat(inner, f"{prefix}{name}.").items()}
+
+
+def test_a_copy_does_not_claim_another_preset() -> None:
+    config = RunConfig(preset="rllr")
+    assert config.model_copy(update={"seed": 3, "preset": "rllr"}).seed == 3
+    with pytest.raises(ConfigError, match="a copy keeps its settings whatever preset it names"):
+        config.model_copy(update={"preset": "ppo-nlu"})
+
+
+def test_a_stored_run_refuses_another_preset() -> None:
+    with pytest.raises(ConfigError, match="preset = 'ppo-nlu': the run has its own settings"):
+        load_config({"preset": "ppo-nlu"}, NO_FILE, stored=RunConfig(preset="rllr"))
+
+
+def test_no_preset_is_named_unless_one_is_asked_for() -> None:
+    """The built-in settings are not RLLR's: beta is fixed at 0.05 and a cut response is charged 1."""
+    config = load_config({"model.name": HUB_MODEL})
+    assert config.preset is None
+    assert (config.ppo.kl_coef, config.ppo.kl_target, config.ppo.missing_end_penalty) == (0.05, None, 1.0)
+
+
+class TestRewardModelPreset:
+    """RLLR's table 3 under the tiny model's own settings (lr 2e-3, 6 epochs, 2 000 pairs)."""
+
+    def test_it_stands_above_the_models_preset(self) -> None:
+        section = load_config({"rm.preset": "rllr"}).rm
+        label, ranked = section.for_kind("label", 500), section.for_kind("ranked", 500)
+        assert (label.lr, label.epochs, label.batch, label.max_pairs) == (3e-4, 1.0, 64, None)
+        assert (ranked.lr, ranked.epochs, ranked.batch, ranked.max_pairs) == (2e-4, 10.0, 64, None)
+
+    def test_what_is_given_stands_above_it(self) -> None:
+        write("[rm]\nlr = 0.5\n[rm.by_kind.ranked]\nepochs = 3\n")
+        section = load_config({"rm.preset": "rllr", "rm.max_pairs": 70}).rm
+        assert section == load_config({}, NO_FILE, stored=load_config({"rm.preset": "rllr", "rm.max_pairs": 70})).rm
+        label, ranked = section.for_kind("label", 50), section.for_kind("ranked", 50)
+        assert (label.lr, label.epochs, label.max_pairs) == (0.5, 1.0, 70)
+        assert (ranked.lr, ranked.epochs, ranked.max_pairs) == (0.5, 3.0, 70)
+
+    def test_a_kind_may_differ_without_a_preset(self) -> None:
+        section = RMConfig.model_validate({"lr": 1e-3, "by_kind": {"label": {"lr": 1e-4, "max_pairs": "all"}}})
+        assert (section.for_kind("label", 50).lr, section.for_kind("label", 50).max_pairs) == (1e-4, None)
+        assert (section.for_kind("ranked", 50).lr, section.for_kind("ranked", 50).max_pairs) == (1e-3, 50)
+
+    def test_problems_are_named(self) -> None:
+        found = problem({"rm.by_kind.label.lr": -1, "rm.by_kind.rule.lr": 1})
+        assert "rm.by_kind.label.lr" in found
+        assert "rm.by_kind.rule" in found
+        assert "rm.by_kind" in problem({"rm.by_kind": 3, "rm.preset": "rllr"})
+
+
+class TestOpenSettings:
+    @pytest.mark.parametrize("key", ["ppo.kl_target", "ppo.score_clip", "ppo.steps", "rm.max_pairs", "lora.targets"])
+    def test_the_word_none_leaves_a_setting_open(self, key: str) -> None:
+        section, name = key.split(".")
+        for config in (load_config({key: "none", "preset": "rllr"}), load_config(file=none_in_file(section, name))):
+            assert getattr(getattr(config, section), name) is None
+
+    def test_where_a_value_must_be_it_is_a_wrong_one(self) -> None:
+        assert "ppo.lr" in problem({"ppo.lr": "none"})
+        assert load_config({"model.quantization": "none"}).model.quantization == "none"
+
+    def test_where_a_text_may_be_it_is_one(self) -> None:
+        assert load_config({"annotate.model": "none"}).annotate.model == "none"
+
+
+def none_in_file(section: str, name: str) -> Path:
+    return write(f'preset = "rllr"\n[{section}]\n{name} = "none"\n')
+
+
+def test_settings_that_do_not_fit_each_other_are_said_in_one_line() -> None:
+    found = problem({"model.name": HUB_MODEL, "format": "judgement", "eval.least_new_tokens": 40})
+    assert found == (
+        "configuration: eval.least_new_tokens = 40: more than the largest response budget, 32; lower it or raise "
+        "model.max_new_tokens"
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("lora", "rank_stabilised", True),
+        ("lora", "bias", "all"),
+        ("sft", "dropout", 0.1),
+        ("ppo", "least_new_tokens", 4),
+        ("eval", "least_new_tokens", 4),
+        ("eval", "unreadable", "random"),
+    ],
+)
+def test_a_later_setting_changes_no_identity_until_it_is_used(section: str, key: str, value: object) -> None:
+    plain = getattr(load_config(), section)
+    assert key not in dumped(plain)
+    assert dumped(getattr(load_config({f"{section}.{key}": value}), section)) == {**dumped(plain), key: value}
+
+
+def test_all_later_settings_are_among_those() -> None:
+    sections = [field.annotation for field in RunConfig.model_fields.values()]
+    later = {key for kind in sections if isinstance(kind, type) and issubclass(kind, Section) for key in kind.later()}
+    assert later == {"rank_stabilised", "bias", "dropout", "least_new_tokens", "unreadable", "by_kind"}
 
 
 def test_ppo_nlu_is_as_published() -> None:
     """PPO-NLU section 5.1: Adafactor, 9e-6, four PPO epochs, no KL term, a head on the policy, warm-up and end 0.1.
 
-    Its reward is the rule of 4.3 and nothing else: no penalty of ours for a cut response."""
-    ppo = load_config({"preset": "ppo-nlu", "model.name": HUB_MODEL}).ppo
-    assert (ppo.optimizer, ppo.lr, ppo.ppo_epochs, ppo.kl_coef) == ("adafactor", 9e-6, 4, 0.0)
-    assert (ppo.value, ppo.warmup, ppo.final_lr) == ("head", 0.1, 0.1)
-    assert ppo.missing_end_penalty == 0.0
+    Its reward is the rule of 4.3 and nothing else: no penalty of ours for a cut response, no normalisation. It starts
+    from the instruction-tuned model and answers between the judgement's tags.
+    """
+    config = load_config({"preset": "ppo-nlu", "model.name": HUB_MODEL})
+    ppo = config.ppo
+    assert (ppo.optimizer, ppo.lr, ppo.value_lr, ppo.ppo_epochs) == ("adafactor", 9e-6, 9e-6, 4)
+    assert (ppo.kl_coef, ppo.kl_target, ppo.value, ppo.warmup, ppo.final_lr) == (0.0, None, "head", 0.1, 0.1)
+    assert (ppo.missing_end_penalty, ppo.normalise_scores, ppo.score_clip) == (0.0, False, None)
+    assert (config.start, config.format, config.new_tokens, config.lora.rank) == ("base", "judgement", 32, 16)
+    assert (config.lora.bias, config.lora.rank_stabilised, config.reward.expression) == ("none", False, "rule")
+
+
+def test_ppo_nlu_code_is_as_its_scripts_are() -> None:
+    """SPEC section 8: ppo.py, inference.py and TRL 0.7.2's defaults behind them."""
+    config = load_config({"preset": "ppo-nlu-code", "model.name": HUB_MODEL})
+    ppo, lora = config.ppo, config.lora
+    assert (ppo.optimizer, ppo.lr, ppo.value_lr, ppo.warmup, ppo.final_lr) == ("adafactor", 5e-6, 5e-6, 0.0, 1.0)
+    assert (ppo.kl_coef, ppo.kl_target, ppo.kl_horizon) == (0.2, 6.0, 10_000)
+    assert (ppo.ppo_epochs, ppo.batch, ppo.minibatches, ppo.value, ppo.value_coef) == (4, 16, 1, "head", 0.1)
+    assert (ppo.missing_end_penalty, ppo.normalise_scores, ppo.score_clip) == (0.0, False, None)
+    assert (ppo.gamma, ppo.gae_lambda, ppo.clip_ratio, ppo.whiten_advantages) == (1.0, 0.95, 0.2, True)
+    assert (lora.rank, lora.alpha, lora.rank_stabilised, lora.bias) == (16, 32.0, True, "all")
+    assert (config.sft.dropout, config.reward.expression) == (0.05, "2 * rule - 1")
+    assert (ppo.least_new_tokens, config.eval.least_new_tokens, config.new_tokens) == (12, 24, 32)
+    assert (config.eval.unreadable, config.start, config.format) == ("random", "base", "judgement")
+
+
+def test_rllr_is_as_its_paper_and_scripts_are() -> None:
+    """Table 3, the script for LLaMA2, and TRL 0.7.2's defaults behind it: adaptive KL, no penalty, no clip."""
+    config = load_config({"preset": "rllr", "model.name": HUB_MODEL})
+    ppo = config.ppo
+    assert (ppo.optimizer, ppo.lr, ppo.value_lr, ppo.warmup, ppo.final_lr) == ("adamw", 5e-6, 5e-6, 0.0, 0.0)
+    assert (ppo.kl_coef, ppo.kl_target, ppo.kl_horizon) == (0.2, 6.0, 10_000)
+    assert (ppo.ppo_epochs, ppo.batch, ppo.minibatches, ppo.value, ppo.value_init) == (1, 16, 1, "adapter", "rm")
+    assert (ppo.missing_end_penalty, ppo.normalise_scores, ppo.score_clip) == (0.0, True, None)
+    assert (config.format, config.start, config.new_tokens) == ("rationale", "sft-rationale", 256)
+    assert (config.lora.rank, config.lora.alpha) == (16, 32.0)
 
 
 class TestProblems:

@@ -12,7 +12,7 @@ import pytest
 from rewardlab.errors import DataError
 from rewardlab.evaluation.answers import write_answers
 from rewardlab.evaluation.few_shot import Demonstration, choose_demonstrations, few_shot_prompt
-from rewardlab.evaluation.predict import Decoding, GeneratedText, evaluate
+from rewardlab.evaluation.predict import Decoding, GeneratedText, evaluate, random_answer
 from rewardlab.reports.collect import load_eval
 from rewardlab.reports.statistics import draws_of, estimate
 from rewardlab.runs import read_json, write_json
@@ -161,3 +161,36 @@ def test_excluded_rows_are_never_shown() -> None:
     assert {shot.example.id for shot in chosen} == {"row-1", "row-2"}
     with pytest.raises(DataError, match="2 labelled rows, 3 shots asked"):
         choose_demonstrations(TOY, pool, 3, seed=0, exclude=frozenset({"row-0"}))
+
+
+class TestGuess:
+    """``eval.unreadable = random``: PPO-NLU's code tosses a coin where a response holds no answer."""
+
+    def guess(self, example: Example, decoding: Decoding) -> str:
+        return "yes"
+
+    def test_it_stands_in_for_what_cannot_be_read_and_for_nothing_else(self) -> None:
+        responses = ["no idea", "no idea", "because\n\n The answer is: no", "because\n\n The answer is: no"]
+        examples = _examples(["yes", "no", "yes", "no"])
+        rows, columns = evaluate({"toy": examples}, _says(responses), bootstrap=100, guess=self.guess)
+        sampled = rows[:4]
+        assert [row.answer for row in sampled] == ["yes", "yes", "no", "no"]
+        assert [row.strict for row in sampled] == [None, None, "no", "no"]
+        assert [row.is_correct for row in sampled] == [True, False, False, True]
+        assert [row.is_malformed for row in sampled] == [True, True, False, False]
+        cell = columns["toy"]["sampled"]
+        assert (cell["metrics"]["accuracy"]["value"], cell["malformed"]) == (0.5, 0.5)
+
+    def test_labels_are_drawn_evenly_and_again_the_same(self) -> None:
+        examples = _examples(["yes"] * 400)
+        drawn = [random_answer(0, example, "greedy") for example in examples]
+        assert 160 < drawn.count("yes") < 240  # four deviations of a fair coin, 10
+        assert set(drawn) == {"yes", "no"}
+        assert [random_answer(0, example, "greedy") for example in examples] == drawn
+        for other in ((1, "greedy"), (0, "sampled")):
+            assert [random_answer(other[0], example, other[1]) for example in examples] != drawn
+
+    def test_numbers_lie_anywhere_on_the_scale(self) -> None:
+        drawn = [float(random_answer(0, example, "greedy")) for example in _examples([1.0] * 400, "toy-scale")]
+        assert 0.0 <= min(drawn) < 0.1
+        assert 4.9 < max(drawn) <= 5.0

@@ -201,7 +201,7 @@ def test_budgets_are_equal_by_default_and_published_ones_are_a_preset() -> None:
     assert equal.for_kind("label", 500) == equal.for_kind("ranked", 500) == equal.model_copy(update={"max_pairs": 500})
     assert equal.for_kind("label", 5000).max_pairs == 2000
     assert RMConfig().for_kind("ranked", 500).max_pairs == 500
-    published = RMConfig(preset="rllr", max_pairs=2000)
+    published = RMConfig(preset="rllr")
     # RLLR table 3
     label, ranked = (published.for_kind(kind, 500) for kind in ("label", "ranked"))
     assert (label.epochs, ranked.epochs, ranked.lr) == (1, 10, 2e-4)
@@ -217,6 +217,19 @@ def test_one_batch_of_sixteen_equals_four_micro_batches(film_llama: Path, tmp_pa
         train_reward_model(folder, make_config(film_llama, rm=section), "label", None, PAIRS, {}, SAMPLES)
         losses.append([row["rm/loss"] for row in read_jsonl(folder.path / "metrics.jsonl")])
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_adapter_and_head_move_by_their_rate(film_llama: Path, tmp_path: Path) -> None:
+    """Both start at 0; an update moves a weight by its rate at most, or a little more (PITFALLS row 27)."""
+    folder = open_folder(tmp_path / "run")
+    section = {"lr": 1e-4, "epochs": 5, "batch": 16, "sft_samples": 16}
+    train_reward_model(folder, make_config(film_llama, rm=section), "label", None, PAIRS, {}, SAMPLES)
+    rates = sum(row["rm/lr"] for row in read_jsonl(folder.path / "metrics.jsonl"))
+    adapter = load_file(folder.path / "adapter" / "adapter_model.safetensors")
+    largest = max(float(tensor.abs().max()) for name, tensor in adapter.items() if "lora_B" in name)
+    head = float(load_file(folder.path / "adapter" / "head.safetensors")["weight"].abs().max())
+    assert 0.1 * rates < largest < 10 * rates
+    assert 0.1 * rates < head < 10 * rates
 
 
 def test_a_bfloat16_trunk_has_float32_adapters(film_llama: Path, tmp_path: Path) -> None:

@@ -257,6 +257,67 @@ def test_given_targets_rank_and_alpha_are_used(llama: Trunk) -> None:
     assert {tuple(p.shape) for p in llama.roles.parameters("policy")} == {(3, 32), (32, 3)}
 
 
+def test_a_rank_stabilised_update_is_divided_by_the_root_of_the_rank(llama: Trunk) -> None:
+    """Rank 16, alpha 32: 32 / 4 = 8 in place of 32 / 16 = 2, so the same B counts four times as much."""
+    plain, stable = LoraConfig(rank=16, alpha=32), LoraConfig(rank=16, alpha=32, rank_stabilised=True)
+    for name, lora in (("plain", plain), ("stable", stable)):
+        llama.roles.add(name, lora)
+    layer = llama.model.model.layers[0].self_attn.q_proj
+    assert (layer.scaling["plain"], layer.scaling["stable"]) == (2.0, 8.0)
+
+
+class TestBiases:
+    """Qwen2 has biases in q_proj, k_proj and v_proj, Llama has none, GPT-2 has them in its norms too."""
+
+    ALL = LoraConfig(rank=2, bias="all", targets=("q_proj", "k_proj", "v_proj"))
+
+    def test_each_role_has_its_own_and_the_trunk_keeps_its(self, folders: dict[str, Path], tmp_path: Path) -> None:
+        trunk = load(folders["qwen2"])
+        sha256, bare = trunk.sha256(), states(trunk, None)
+        for name in ("policy", "value"):
+            trunk.roles.add(name, self.ALL)
+        assert torch.equal(states(trunk, "policy"), bare)  # they start at 0
+        names = {name for name, _ in trunk.model.named_parameters() if name.endswith(".lora_B.policy.bias")}
+        assert len(names) == 3 * 2
+        biases = [p for name, p in trunk.model.named_parameters() if name in names]
+        own = {id(parameter) for parameter in trunk.roles.parameters("policy")}
+        assert all(id(bias) in own and bias.requires_grad for bias in biases)
+        for bias in biases:
+            bias.data.fill_(0.5)
+        changed = states(trunk, "policy")
+        assert not torch.allclose(changed, bare, atol=1e-3)
+        assert torch.equal(states(trunk, "value"), bare)
+        assert torch.equal(states(trunk, None), bare)
+        assert trunk.sha256() == sha256
+
+        trunk.roles.save("policy", tmp_path)
+        again = load(folders["qwen2"])
+        again.roles.load("policy", tmp_path)
+        assert torch.equal(states(again, "policy"), changed)
+        merged = load_trunk(ModelConfig(name=str(folders["qwen2"]), device="cpu", dtype="float32"), tmp_path)
+        torch.testing.assert_close(states(merged, None), changed, atol=1e-4, rtol=1e-4)
+
+    def test_a_model_without_biases_trains_none(self, llama: Trunk) -> None:
+        llama.roles.add("policy", LoraConfig(rank=2, bias="all"))
+        assert not [name for name, _ in llama.model.named_parameters() if name.endswith("bias")]
+
+    @pytest.mark.parametrize(
+        ("family", "targets", "missing", "beside"),
+        [
+            ("qwen2", None, "k_proj", "none"),
+            ("qwen2", ("q_proj", "k_proj", "v_proj", "o_proj"), "none", "o_proj"),
+            ("gpt2", None, "c_fc, c_proj, ln_1, ln_2, ln_f", "none"),
+        ],
+    )
+    def test_biases_outside_the_adapted_layers_are_refused(
+        self, folders: dict[str, Path], family: str, targets: tuple[str, ...] | None, missing: str, beside: str
+    ) -> None:
+        """PEFT's own bias="all" would train them in the trunk, under every role."""
+        expected = f"missing: {missing}; without a bias: {beside}. Change lora.targets"
+        with pytest.raises(ModelError, match=expected):
+            load(folders[family]).roles.add("policy", LoraConfig(rank=2, bias="all", targets=targets))
+
+
 def test_an_unknown_architecture_asks_for_targets(llama: Trunk) -> None:
     llama.model.config.model_type = "unheard-of"
     assert set(peft_config(LORA, llama.model).target_modules) == {"q_proj", "v_proj"}  # it has them

@@ -20,7 +20,7 @@ from rewardlab.models.heads import ScalarHead
 from rewardlab.training.estimate import estimate
 from rewardlab.training.metrics import GLOSSARY, Averages, rollout_metrics
 from rewardlab.training.rollout import Actor, Chunk, Rollout, roll_out
-from rewardlab.training.shaping import KLController, ScoreScale, shape
+from rewardlab.training.shaping import KLController, ScoreScale, mean_response_kl, shape
 from tests.support import slow
 from tests.support.models import tiny_model
 from tests.support.training import EXAMPLES, ppo_trainer
@@ -235,6 +235,13 @@ def test_unscored_rows_stay_out_of_the_scale() -> None:
     assert (scale.count, scale.mean) == (1, 3.0)
 
 
+def test_the_kl_of_a_batch_is_summed_over_tokens_and_averaged_over_responses() -> None:
+    """Sums of 0 (0, 2, -2) and -0.5 (0.5, -1); k1 over tokens is -0.1, k3 over tokens 0.66, over responses 3.30."""
+    assert mean_response_kl(ROLLOUT) == pytest.approx(-0.25, abs=1e-9)
+    shape([None, 1.0], ROLLOUT, PPOConfig(), ScoreScale(), 0.05)
+    assert mean_response_kl(ROLLOUT) == pytest.approx(-0.25, abs=1e-9)  # a response without a score was drawn, too
+
+
 def test_beta_is_steered_to_the_target() -> None:
     controller = KLController(PPOConfig(kl_coef=0.1, kl_target=2.0, kl_horizon=1000))
     controller.update(2.2, 100)  # error 0.1: 0.1 * (1 + 0.1 * 100 / 1000)
@@ -250,19 +257,6 @@ def test_without_a_target_beta_stays() -> None:
     controller = KLController(PPOConfig(kl_coef=0.1))
     controller.update(50.0, 10_000)
     assert (controller.coef, controller.metrics()) == (0.1, {})
-
-
-def test_scores_are_scaled_and_not_shifted() -> None:
-    shaped, _ = shaped_by([1.0, 4.0], normalise_scores=True, kl_coef=0.0, missing_end_penalty=0.0)
-    deviation = math.sqrt(4.5)  # mean 2.5, squares 1.5^2 + 1.5^2 over one degree of freedom
-    assert [one.score for one in shaped] == pytest.approx([1 / deviation, 4 / deviation], abs=1e-9)
-
-
-def test_scores_are_clipped_after_scaling() -> None:
-    shaped, _ = shaped_by([30.0, -50.0], score_clip=8.0)
-    assert [one.score for one in shaped] == [8.0, -8.0]
-    shaped, _ = shaped_by([30.0, -50.0], score_clip=0.7, normalise_scores=True)  # deviation 56.6
-    assert [one.score for one in shaped] == pytest.approx([30 / 56.568542, -0.7], abs=1e-6)
 
 
 def test_the_scale_is_the_deviation_of_everything_seen() -> None:

@@ -232,6 +232,38 @@ def test_a_trainable_parameter_outside_the_role_is_refused(llama: Path) -> None:
         check_trainable(trunk.model, trunk.roles.parameters("sft"))
 
 
+def test_the_adapter_moves_by_its_rate(llama: Path, tmp_path: Path) -> None:
+    """B starts at 0; an update moves a weight by its rate at most, or a little more (PITFALLS row 27)."""
+    folder = open_folder(tmp_path / "run")
+    train_sft(folder, make_config(llama, sft={"lr": 1e-4, "epochs": 5, "batch": 8}), EXAMPLES, RATIONALES)
+    rates = sum(row["sft/lr"] for row in read_jsonl(folder.path / "metrics.jsonl"))
+    state = load_file(folder.path / "adapter" / "adapter_model.safetensors")
+    assert 0.1 * rates < max(float(t.abs().max()) for name, t in state.items() if "lora_B" in name) < 10 * rates
+
+
+def test_dropout_of_the_adapter_draws_while_it_trains_and_never_after(llama: Path, tmp_path: Path) -> None:
+    """The first loss is that of the base model, for B is 0; from then on dropout changes what the adapter learns."""
+
+    def run(name: str, **sft: object) -> tuple[list[float], dict[str, torch.Tensor]]:
+        folder = open_folder(tmp_path / name)
+        config = make_config(llama, sft={"lr": 1e-2, "epochs": 2, "batch": 8, **sft})
+        train_sft(folder, config, EXAMPLES, RATIONALES)
+        losses = [row["sft/loss"] for row in read_jsonl(folder.path / "metrics.jsonl")]
+        return losses, load_file(folder.path / "adapter" / "adapter_model.safetensors")
+
+    plain, dropped, again = run("plain"), run("dropped", dropout=0.5), run("again", dropout=0.5)
+    assert dropped[0] == again[0]
+    assert all(torch.equal(dropped[1][key], again[1][key]) for key in dropped[1])
+    assert dropped[0][0] == pytest.approx(plain[0][0], abs=1e-6)
+    assert abs(dropped[0][-1] - plain[0][-1]) > 1e-3
+
+    trunk = load_trunk(make_config(llama).model)
+    trunk.roles.load("policy", tmp_path / "dropped" / "adapter")
+    ids = torch.tensor([trunk.codec.prompt_ids(EXAMPLES[0])])
+    kept = torch.ones_like(ids, dtype=torch.bool)
+    assert torch.equal(trunk.hidden(ids, kept, "policy"), trunk.hidden(ids, kept, "policy"))
+
+
 def test_remove_dropout_reaches_modules_and_plain_rates(tmp_path: Path) -> None:
     layer = torch.nn.Sequential(torch.nn.Dropout(0.3))
     layer.attention_dropout = 0.2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,12 @@ from rewardlab.types import Example
 if TYPE_CHECKING:
     from rewardlab.evaluation.asking import Questions
     from rewardlab.evaluation.few_shot import Demonstration
-    from rewardlab.evaluation.predict import Decoding, Generate
+    from rewardlab.evaluation.predict import Decoding, Generate, Guess
     from rewardlab.models import Trunk
+
+
+ROWS_A_BUDGET = 8
+"""Rows that share a drawn response budget (``eval.least_new_tokens``): the batch of PPO-NLU's published script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, shots)
     generate = _generator(job, config, facts.method, trunk, role, questions)
     columns = {column: rows for split in splits.values() for column, rows in split.tests.items()}
-    found = measure(columns, generate, bootstrap=config.eval.bootstrap, prompt=questions.text)
+    guess = _guess(config)
+    found = measure(columns, generate, bootstrap=config.eval.bootstrap, prompt=questions.text, guess=guess)
     questions.warn()
     write_jsonl(job.folder.path / PREDICTIONS_FILE, (row.to_json() for row in found.rows))
     write_answers(job.folder.path, found.rows)
@@ -67,7 +73,8 @@ def validate(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict
     questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, {})
     generate = _generator(job, config, "validation", trunk, role, questions)
     rows = {name: split.validation for name, split in splits.items()}
-    found = measure(rows, generate, bootstrap=config.eval.bootstrap, decodings=("greedy",))
+    guess = _guess(config)
+    found = measure(rows, generate, bootstrap=config.eval.bootstrap, decodings=("greedy",), guess=guess)
     columns = {name: column["greedy"] for name, column in found.columns.items()}
     scores = {name: column["metrics"][tasks.get(name).metrics[0]]["value"] for name, column in columns.items()}
     return {"seed": config.seed, "scores": scores, "columns": columns}
@@ -79,17 +86,28 @@ def _generator(
     """Answers questions with the evaluated model; the same row gets the same draw in every run of a seed."""
     from rewardlab.evaluation.predict import GeneratedText
     from rewardlab.models import SamplingConfig, row_key, sample
+    from rewardlab.models.sampler import budget_of
+
+    least, most = config.eval.least_new_tokens, config.new_tokens
 
     def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
         job.report(f"{title} {decoding}", 0, len(examples))
         sampling = SamplingConfig(
-            config.new_tokens, 1.0 if decoding == "sampled" else 0.0, STOP_STRINGS[config.format], config.eval.batch
+            most, 1.0 if decoding == "sampled" else 0.0, STOP_STRINGS[config.format], config.eval.batch
         )
         keys = [row_key(config.seed, "eval", example.task, example.id) for example in examples]
-        drawn = sample(trunk, [questions.ids(example) for example in examples], keys, sampling, role)
+        budgets = [budget_of(least, most, config.seed, decoding, row // ROWS_A_BUDGET) for row in range(len(examples))]
+        drawn = sample(trunk, [questions.ids(example) for example in examples], keys, sampling, role, budgets)
         return [GeneratedText(item.text, item.is_finished) for item in drawn]
 
     return generate
+
+
+def _guess(config: RunConfig) -> Guess | None:
+    """What stands in for an answer that cannot be read: nothing, or a draw of the run's seed."""
+    from rewardlab.evaluation.predict import random_answer
+
+    return partial(random_answer, config.seed) if config.eval.unreadable == "random" else None
 
 
 def _evaluated(config: RunConfig, inputs: Mapping[str, Path]) -> tuple[Trunk, str | None]:

@@ -11,6 +11,7 @@ from rewardlab.config import RunConfig
 from rewardlab.evaluation.cost import gold_read
 from rewardlab.pipeline.stage import Work
 from rewardlab.pipeline.work.shared import ADAPTER, rows_of, start_trunk
+from rewardlab.rewards.context import RewardContext
 from rewardlab.runs import read_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.types import PAIR_KINDS
@@ -19,7 +20,7 @@ from rewardlab.types import PAIR_KINDS
 def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Stage ``ppo``."""
     from rewardlab.models.scoring import add_scorers
-    from rewardlab.rewards import Ledger, RewardContext, build_reward
+    from rewardlab.rewards import Ledger, build_reward
     from rewardlab.training.ppo import PPOTrainer
     from rewardlab.training.progress import FolderRecorder, Several
 
@@ -38,7 +39,7 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
         Ledger(job.folder.append),
         job.folder.path,
         value_start=folders[kind] / ADAPTER if kind else None,
-        value_scale=(context.spread(kind) or 1.0) if kind and config.ppo.normalise_scores else 1.0,
+        **_unit_of_scores(context, kind if config.ppo.normalise_scores else None),
         lam=reward.lam,
         validation=rows_of(splits, "validation", config.ppo.validation_rows),
     )
@@ -46,6 +47,16 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     gold = _gold_of_prompts(splits, config, result.steps) if reward.needs_gold else {}
     watched = _hacking(job.folder.path, config.reward.expression) if processes.is_main() else {}
     return {**result.to_json(), "reward": config.reward.expression, "lambda": reward.lam, "gold": gold, **watched}
+
+
+def _unit_of_scores(context: RewardContext, kind: str | None) -> dict[str, float]:
+    """What a critic started from a reward model is normalised by; its raw unit without one, or without normalisation.
+
+    Scores themselves are normalised by what they are in the run. The critic needs a start before the first of them.
+    """
+    if kind is None:
+        return {}
+    return {"value_scale": context.spread(kind) or 1.0, "value_mean": context.zscore(kind, 0.0)}
 
 
 def _critic_kind(config: RunConfig, folders: Mapping[str, Path]) -> str | None:
