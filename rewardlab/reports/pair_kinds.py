@@ -22,7 +22,7 @@ from rewardlab.reports.blocks import Block, Sentences, Text, Told
 from rewardlab.reports.collect import model_name
 from rewardlab.reports.plots import PAIR_KINDS, pair_kinds_picture
 from rewardlab.reports.render import Source, interval_text
-from rewardlab.reports.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws, within
+from rewardlab.reports.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.reports.table import AVERAGE, shown_value
 from rewardlab.runs import read_json, read_jsonl
 
@@ -100,11 +100,11 @@ def rationale_sensitive(found: Mapping[Place, Sequence[Distribution]]) -> dict[P
     """
     stored = {place: _sorted(parts) for place, parts in found.items() if all(part.answers for part in parts)}
     drawn = {place: _draws(place[1], parts) for place, parts in stored.items()}
-    estimates = {place: estimate(each) for place, each in drawn.items()}
+    estimates = {place: estimate(each, 0.0, 1.0) for place, each in drawn.items()}
     for model in dict.fromkeys(model for model, _ in drawn):
         tasks = [place for place in drawn if place[0] == model]
         if len(tasks) > 1 and len({tuple(part.seed for part in stored[place]) for place in tasks}) == 1:
-            estimates[model, AVERAGE] = estimate(mean_of([drawn[place] for place in tasks]))
+            estimates[model, AVERAGE] = estimate(mean_of([drawn[place] for place in tasks]), 0.0, 1.0)
     return estimates
 
 
@@ -177,7 +177,7 @@ def _without(where: str, pooled: Mapping[str, float]) -> str:
 
 
 def _with_interval(where: str, found: Estimate, pooled: Mapping[str, float] | None = None) -> str:
-    interval = interval_text(within(found))
+    interval = interval_text(found)
     of = f" of {pooled['n']:.0f} pairs" if pooled else ""
     seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}, interval over {found.basis}"
     return f"{where}: {shown_value(found.value)} % {interval} rationale-sensitive{of} ({seeds})"

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rewardlab.errors import RewardlabError
 from rewardlab.reports.collect import collect
 from rewardlab.reports.conventions import metric_title
-from rewardlab.reports.differences import BASELINE, find_baseline, gain, points, points_interval
+from rewardlab.reports.differences import BASELINE, Gain, find_baseline, gains, p_value_note, points, points_interval
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid, notes, score_cell, sign_of
 from rewardlab.reports.statistics import RESAMPLES
 from rewardlab.reports.table import AVERAGE, ComparisonTable, Row, build_table, marks
@@ -31,15 +31,17 @@ def readme_table(
     collected = collect(paths)
     table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
     baseline = find_baseline(table, against)
-    parts = [f"**{_title(table, column)}**\n\n{_column(table, column, baseline)}\n" for column in table.columns]
-    return "\n".join([*parts, *(f"{line}  " for line in notes(table)), ""])
+    found = gains(table, [against])
+    told = {(each.method, each.column, each.decoding): each for each in found}
+    parts = [f"**{_title(table, column)}**\n\n{_column(table, column, baseline, told)}\n" for column in table.columns]
+    return "\n".join([*parts, *(f"{line}  " for line in [*notes(table), p_value_note(found)] if line), ""])
 
 
 def _title(table: ComparisonTable, column: str) -> str:
     return "average over tasks" if column == AVERAGE else f"{column}, {metric_title(table.metrics[column])}"
 
 
-def _column(table: ComparisonTable, column: str, baseline: Row) -> str:
+def _column(table: ComparisonTable, column: str, baseline: Row, told: Mapping[tuple[str, str, str], Gain]) -> str:
     headings = [Heading("method", is_number=False)]
     for decoding in table.decodings:
         headings += [Heading(decoding), Heading(f"{decoding}, over {baseline.key.method}")]
@@ -52,17 +54,17 @@ def _column(table: ComparisonTable, column: str, baseline: Row) -> str:
             place = (number, (column, decoding))
             value = score_cell(row, place[1], marked.get(place, ""), sign_of(table, place))
             cells += [replace(value, spread="")]
-            cells += [_difference(table, row, baseline, column, decoding)]
+            cells += [_difference(told.get((row.name, column, decoding)))]
         rows.append([*cells, *(Cell(f"{row.cost[name]:.0f}") for name in ("gold_labels", "annotator_calls"))])
     return markdown_grid(Grid(headings, rows))
 
 
-def _difference(table: ComparisonTable, row: Row, baseline: Row, column: str, decoding: str) -> Cell:
-    place = (column, decoding)
-    if row is baseline or place not in row.scores or place not in baseline.scores:
+def _difference(found: Gain | None) -> Cell:
+    """Corrected over all differences of the page; a dash for the baseline, and where one has no value."""
+    if found is None:
         return Cell(MISSING)
-    found = gain(table, row, baseline, column, decoding).estimate
-    return Cell("not paired") if found is None else Cell(points(found.value), points_interval(found))
+    size = found.estimate
+    return Cell("not paired") if size is None else Cell(points(size.value), points_interval(size))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -180,7 +180,9 @@ def _sharpening(report: Report) -> list[Block]:
     headings = [Heading(title, is_number=place > 1) for place, title in enumerate(titles)]
     explained = (
         f"Points over {baseline.name}. Sharpening is what greedy decoding of {baseline.name} already gives over "
-        "sampling from it; a gain that is sharpening only shows no gain under greedy decoding."
+        "sampling from it; a gain that is sharpening only shows no gain under greedy decoding. Each number has its own "
+        "95 % interval, not corrected for how many there are; what is significant is said under "
+        f"{DIFFERENCES!r}."
     )
     first = headline(table)
     shown, more = (

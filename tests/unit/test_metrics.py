@@ -162,9 +162,16 @@ def test_interval_agrees_with_scipys_bootstrap() -> None:
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.012)
 
 
-def test_one_item_gives_an_interval_of_width_zero() -> None:
-    assert bootstrap_interval("accuracy", ["yes"], ["yes"], BINARY) == Interval(1.0, 1.0, 1.0)
-    assert bootstrap_interval("pearson", [1.0], [2.0], SIMILARITY) == Interval(0.0, 0.0, 0.0)
+def test_one_item_says_nothing() -> None:
+    assert bootstrap_interval("accuracy", ["yes"], ["yes"], BINARY) == Interval(1.0, 0.0, 1.0)
+    assert bootstrap_interval("pearson", [1.0], [2.0], SIMILARITY) == Interval(0.0, -1.0, 1.0)
+
+
+def test_items_that_are_all_right_leave_room_for_a_wrong_one() -> None:
+    found = bootstrap_interval("accuracy", ["yes"] * 100, ["yes"] * 100, BINARY)
+    # one item more: 1/100, times Student's t on 99 degrees of freedom, 1.9842
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(1 - 0.019842, abs=1e-6)
 
 
 def test_grouped_means_resample_whole_groups() -> None:
