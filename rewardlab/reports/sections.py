@@ -12,7 +12,7 @@ from rewardlab.reports.budgets import budget_lines, budgets_grid
 from rewardlab.reports.card_sections import card_origins, card_sections
 from rewardlab.reports.cards import NO_CARDS, Cards
 from rewardlab.reports.charts import Picture
-from rewardlab.reports.claims import VERDICTS, Finding, claims_grid
+from rewardlab.reports.claims import VERDICTS, Finding, claims_grid, family_text
 from rewardlab.reports.differences import (
     Gain,
     Split,
@@ -143,7 +143,7 @@ def _budgets(report: Report) -> list[Block]:
 
 def _claims(found: Sequence[Finding]) -> list[Block]:
     explained = [f"{word}: {meaning}." for word, meaning in VERDICTS.items()]
-    return [Table(claims_grid(found)), Notes([SIZES, *explained])]
+    return [Table(claims_grid(found)), Notes([line for line in (SIZES, *explained, family_text(found)) if line])]
 
 
 def _kl(picture: Picture | None) -> list[Block]:
