@@ -125,7 +125,10 @@ CURVES = (
     "Gold accuracy is watched and never trained on."
 )
 SATURATION_NOTE = "At 100 % the label part is constant and only the second reward still pulls; at 0 % λ never binds."
-COST = "Cost of one seed, mean over seeds; methods of equal cost stand side by side. Whiskers are 95 % intervals."
+COST = (
+    "Cost of one seed, mean over seeds. Whiskers are 95 % intervals. Every point stands where its numbers are: markers "
+    "that overlap are open, and whiskers on one another end in caps of different widths. Point at a marker to read it."
+)
 
 
 def _drawn(picture: Picture | None, missing: str, explained: str) -> list[Block]:
