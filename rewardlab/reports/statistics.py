@@ -209,15 +209,16 @@ def spread_of(draws: SeedDraws) -> Spread:
     Seeds can agree to the last item although they are as far apart as half an item either way; two seeds of 100 items
     do so in a few cases of a hundred. What rounding hides is added to the variance between seeds.
 
-    One item more is added to the variance over items (``intervals.item_spread``), once for all seeds as far as they
-    answer an item alike, and once for each where their items have nothing in common.
+    One item more is added to the variance over items of every seed (``intervals.item_spread``); of the mean over seeds
+    it adds as large a part as the items themselves do, all of it where seeds answer alike, 1/S where they have nothing
+    in common.
     """
     seeds, df = len(draws.values), draws.item_df
     unbiased = (df + 1) / df if 0 < df < math.inf else 1.0
     by_seed = float(draws.draws.var(axis=1, ddof=1).mean()) * unbiased
     of_mean = float(draws.draws.mean(axis=0).var(ddof=1)) * unbiased
     alike = min(1.0, of_mean / by_seed) if by_seed > 0 else 1.0
-    one_item = alike**2 * draws.one_item
+    one_item = alike * draws.one_item
     smallest_p = 2.0**-df if draws.is_paired else 0.0
     if seeds == 1:
         return Spread(of_mean + one_item, df, items_alone=of_mean + one_item, smallest_p=smallest_p)

@@ -360,6 +360,12 @@ def test_values_level_with_the_best_are_marked(tmp_path: Path) -> None:
     assert "88.0≈" in out.getvalue()
 
 
+def test_the_best_was_chosen_among_all_pairs(tmp_path: Path) -> None:
+    """6 of 100 items lost to the best and none won: p = 0.022, times 2 for the rows compared, but times 3 pairs."""
+    runs = [_run(tmp_path, name, {"toy": right}) for name, right in (("A", 89), ("B", 90), ("C", 84))]
+    assert build_table(runs, decodings=("greedy",)).ties == {(0, ("toy", "greedy")), (2, ("toy", "greedy"))}
+
+
 def test_a_table_without_ties_does_not_explain_them(tmp_path: Path) -> None:
     table = build_table([_run(tmp_path, name, {"toy": right}) for name, right in (("A", 90), ("B", 50))])
     assert table.ties == frozenset()
