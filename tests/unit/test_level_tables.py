@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 SIMULATION = Path(__file__).parents[2] / "experiments" / "simulations" / "tables.py"
-TABLES = 150
+TABLES = 100
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,11 @@ def test_level_methods_are_called_level(
 ) -> None:
     world, rng = simulation["World"](seeds, items, points, noise), np.random.default_rng(7)
     found = [simulation["outcome"](world, rng) for _ in range(TABLES)]
-    # 150 tables at 6 %: 9, and twice sqrt(150 * 0.06 * 0.94) = 5.8
-    assert sum(each.against_first for each in found) <= 14
-    assert sum(each.against_best for each in found) <= 14
-    # rows of one table share their items: two standard errors of 150 tables at 93 % are 4.2 points
-    assert np.mean([each.rows for each in found]) >= 0.93 - 0.04
+    # 100 tables at 6 %: 6, and twice sqrt(100 * 0.06 * 0.94) = 4.7
+    assert sum(each.against_first for each in found) <= 10
+    assert sum(each.against_best for each in found) <= 10
+    # rows of one table share their items: two standard errors of 100 tables at 93 % are 5.1 points
+    assert np.mean([each.rows for each in found]) >= 0.93 - 0.05
     assert np.mean([each.differences for each in found]) >= 0.93
 
 

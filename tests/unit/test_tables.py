@@ -396,6 +396,8 @@ def test_a_correlation_of_answers_that_nobody_could_read_is_not_best(tmp_path: P
         return load_eval(folder)
 
     unread, inverse, right = run("A", [None] * 20), run("B", [3.0, 2.0, 1.0, 0.0] * 5), run("C", list(gold))
+    constant = run("D", [1.0] * 20)  # was read, orders nothing
+    assert marks(build_table([constant, inverse], decodings=("greedy",))) == {}
     assert marks(build_table([unread, inverse], decodings=("greedy",))) == {}
     found = marks(build_table([unread, inverse, right], decodings=("greedy",)))
     assert found == {(1, ("s", "greedy")): "second", (2, ("s", "greedy")): "best"}
