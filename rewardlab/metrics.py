@@ -29,6 +29,8 @@ from rewardlab.errors import ConfigError, DataError, UnknownNameError
 from rewardlab.types import Label
 
 Floats = NDArray[np.float64]
+SHARES = frozenset({"accuracy", "f1", "macro_f1"})
+"""Metrics in [0, 1]; the others are correlations, in [-1, 1]."""
 POSITIVE_LABEL = "yes"
 """What F1 counts as positive (MRPC, QQP)."""
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rewardlab.intervals import SIGNIFICANT
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Subtitle, Table, Text, Told
-from rewardlab.reports.cards import BASELINES, CardRun, Cards, Difference, card_rows, difference_rows
+from rewardlab.reports.cards import BASELINES, CardRun, Cards, Difference, card_rows, corrected, difference_rows
 from rewardlab.reports.charts import Bar, Panel, Picture
 from rewardlab.reports.collect import version_of
-from rewardlab.reports.differences import points, points_interval
+from rewardlab.reports.differences import p_text, points, points_interval
 from rewardlab.reports.links import Links
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, markdown_grid
 from rewardlab.reports.rewards import TEST_SETS
 from rewardlab.reports.seeds import seeds_notes
 from rewardlab.reports.statistics import Estimate
-from rewardlab.reports.table import AVERAGE, Mark, shown_value
+from rewardlab.reports.table import AVERAGE, Mark, ranked, shown_value
 from rewardlab.runs import read_json, write_atomic
 
 EXPLAINED = (
@@ -24,7 +25,8 @@ EXPLAINED = (
     "the responses are; they are fitted on training pairs of the set's own kind. Pairs: mean over seeds."
 )
 COMPARED = (
-    "Differences in points, paired by row and seed; intervals over seeds and rows, not corrected for their number."
+    "Differences in points, paired by row and seed. p-values and intervals are corrected over all {family} differences "
+    "together (Holm), so an interval excludes zero exactly where p < 0.05."
 )
 
 
@@ -49,13 +51,15 @@ def _explained(cards: Cards) -> str:
 
 
 def differences_of(cards: Cards) -> list[Difference]:
-    """Every label RM against its rivals, on every set and in every column."""
-    return [
-        cards.difference(better, than, test_set, column)
-        for better, than in cards.rivals()
-        for column in cards.columns
-        for test_set in cards.sets
-    ]
+    """Every label RM against its rivals, on every set and in every column, corrected over all of them."""
+    return corrected(
+        [
+            cards.difference(better, than, test_set, column)
+            for better, than in cards.rivals()
+            for column in cards.columns
+            for test_set in cards.sets
+        ]
+    )
 
 
 def card_tables(cards: Cards) -> str:
@@ -140,9 +144,9 @@ def sentence(found: Difference) -> str:
     if found.estimate is None:
         return f"{found.better} and {found.than} are not compared on {where}: {found.reason}."
     value = found.estimate
-    verdict = "do not differ beyond noise" if not value.excludes_zero else "differ"
+    verdict = "differ significantly" if found.p_holm < SIGNIFICANT else "do not differ significantly"
     seeds = f"{value.seeds} seed{'s' if value.seeds > 1 else ''}, interval over {value.basis}"
-    numbers = f"{points(value.value)} points {points_interval(value)}"
+    numbers = f"{points(value.value)} points {points_interval(value)}, {p_text(found.p_holm)}"
     return f"{found.better} and {found.than} {verdict} on {where}: {numbers} ({seeds})."
 
 
@@ -152,7 +156,8 @@ def _differences(cards: Cards) -> list[Block]:
         return [Text("No label RM was judged on the same pairs as a reward model of another kind.")]
     first = [each for each in found if each.column == _headline(cards) and each.test_set == cards.sets[0]]
     told = [Told(sentence(each), _both(cards, each)) for each in first]
-    return [Sentences(told), Table(_difference_grid(cards, found)), Notes([COMPARED])]
+    note = COMPARED.format(family=sum(each.estimate is not None for each in found))
+    return [Sentences(told), Table(_difference_grid(cards, found)), Notes([note])]
 
 
 def _difference_grid(cards: Cards, found: Sequence[Difference]) -> Grid:
@@ -193,13 +198,8 @@ def _accuracies(cards: Cards, test_set: str, column: str) -> dict[str, Estimate 
 
 def _accuracy_cells(found: Mapping[str, Estimate | None]) -> dict[str, Cell]:
     """A column; best and second by the value as shown, unless there is nothing to compare."""
-    shown = {name: shown_value(each.value) for name, each in found.items() if each is not None}
-    ranking = sorted(set(shown.values()), key=float, reverse=True)
-    places: dict[int, Mark] = {0: "best", 1: "second"} if len(shown) > 1 else {}
-    return {
-        name: Cell(MISSING) if each is None else _cell(each, places.get(ranking.index(shown[name]), ""))
-        for name, each in found.items()
-    }
+    marks = ranked({name: each.value for name, each in found.items() if each is not None})
+    return {name: Cell(MISSING) if each is None else _cell(each, marks.get(name, "")) for name, each in found.items()}
 
 
 def _cell(found: Estimate, mark: Mark) -> Cell:

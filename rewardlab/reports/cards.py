@@ -23,7 +23,8 @@ from rewardlab.metrics import Floats
 from rewardlab.reports.collect import model_name
 from rewardlab.reports.rewards import TEST_SETS, Place
 from rewardlab.reports.seeds import data_seed_of
-from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, row_draws, within
+from rewardlab.reports.significance import Corrected, holm
+from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.reports.table import AVERAGE
 from rewardlab.runs import read_json, read_jsonl
 
@@ -81,7 +82,11 @@ class CardRun:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Accuracy of one reward model minus another's; ``estimate`` is None when ``reason`` says why."""
+    """Accuracy of one reward model minus another's; ``estimate`` is None when ``reason`` says why.
+
+    Attributes:
+        p_holm: Corrected over ``family`` differences, as the interval is.
+    """
 
     better: str
     than: str
@@ -89,6 +94,8 @@ class Difference:
     column: str
     estimate: Estimate | None
     reason: str = ""
+    p_holm: float = 1.0
+    family: int = 1
 
 
 class Cards:
@@ -138,7 +145,7 @@ class Cards:
     def accuracy(self, method: str, test_set: str, column: str) -> Estimate | None:
         """Share of pairs ranked right; None where not all seeds have pairs of the set in that column."""
         drawn = self._column_draws(list(self.methods[method].values()), test_set, column)
-        return None if drawn is None else within(estimate(drawn))
+        return None if drawn is None else estimate(drawn, 0.0, 1.0)
 
     def difference(self, better: str, than: str, test_set: str, column: str) -> Difference:
         """One paired difference, over the seeds that both have."""
@@ -155,7 +162,7 @@ class Cards:
             self._pairs(a, test_set, column) != self._pairs(b, test_set, column) for a, b in zip(*runs, strict=True)
         ):
             return Difference(*told, None, "they were judged on different pairs")
-        return Difference(*told, estimate(drawn[0].minus(drawn[1])))
+        return Difference(*told, estimate(drawn[0].minus(drawn[1]), -1.0, 1.0))
 
     def rivals(self) -> list[tuple[str, str]]:
         """Methods to compare: a label RM with every other kind, where they were judged on the same folders of pairs."""
@@ -239,12 +246,24 @@ def card_rows(cards: Cards) -> Iterator[dict[str, Any]]:
                     yield {**about, "column": column, **_numbers(found), **known}
 
 
+def corrected(found: Sequence[Difference]) -> list[Difference]:
+    """The same differences, their p-values and intervals corrected over all of them (Holm)."""
+    p_values = [each.estimate.p_value() for each in found if each.estimate is not None]
+    steps = iter(holm(p_values))
+    return [each if each.estimate is None else _at(each, next(steps), len(p_values)) for each in found]
+
+
+def _at(found: Difference, step: Corrected, family: int) -> Difference:
+    widened = None if found.estimate is None else found.estimate.at(step.level)
+    return replace(found, estimate=widened, p_holm=step.p, family=family)
+
+
 def difference_rows(found: Iterable[Difference]) -> Iterator[dict[str, Any]]:
     """Lines of ``differences.csv``, of what could be compared."""
     for each in found:
         if each.estimate is not None:
             about = {"method": each.better, "baseline": each.than, "test_set": each.test_set, "column": each.column}
-            yield {**about, **_numbers(each.estimate)}
+            yield {**about, **_numbers(each.estimate), "p_holm": each.p_holm, "family": each.family}
 
 
 def _numbers(found: Estimate) -> dict[str, Any]:

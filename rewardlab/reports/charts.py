@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from rewardlab.reports.markers import SIZE, caps, crowded, marker
 from rewardlab.reports.render import Source
-from rewardlab.reports.scales import Scale, apart, axis_range, number_text, ticks
+from rewardlab.reports.scales import Scale, axis_range, number_text, ticks
 from rewardlab.runs import write_atomic
 
 WIDTH, HEIGHT = 380, 240
@@ -46,7 +47,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One method as a point with its interval in y."""
+    """One method as a point with its interval in y; it is drawn where its numbers are, whatever else lies there."""
 
     name: str
     colour: int
@@ -92,6 +93,12 @@ class Picture:
     panels: Sequence[Panel]
     legend: Sequence[tuple[str, int]]
 
+    def key(self, colour: int) -> str:
+        """What stands before an entry of its legend, in a box of 10 x 10 units: a marker or a square."""
+        if any(isinstance(mark, Dot) for panel in self.panels for mark in panel.marks):
+            return f'<g transform="scale({10 / (SIZE + 2):.3f})">{marker(colour, 6, 6)}</g>'
+        return f'<rect class="c{colour}" width="10" height="10"/>'
+
 
 def no_link(sources: Sequence[Source]) -> str:
     """For pictures outside the page."""
@@ -111,7 +118,7 @@ def write_picture(picture: Picture, folder: Path) -> Path:
     columns = min(PANELS_PER_ROW, len(picture.panels))
     height = max(panel.height for panel in picture.panels)
     rows = -(-len(picture.panels) // columns)
-    legend, legend_height = _legend(picture.legend, columns * WIDTH)
+    legend, legend_height = _legend(picture, columns * WIDTH)
     body = [
         f'<g transform="translate({number % columns * WIDTH} {number // columns * height})">{draw(panel)}</g>'
         for number, panel in enumerate(picture.panels)
@@ -126,22 +133,28 @@ def write_picture(picture: Picture, folder: Path) -> Path:
     return path
 
 
-def _legend(entries: Sequence[tuple[str, int]], width: int) -> tuple[str, int]:
+def _legend(picture: Picture, width: int) -> tuple[str, int]:
     """Entries in columns of one panel's width, and the height they take."""
     columns = max(1, width // WIDTH)
     drawn = []
-    for number, (name, colour) in enumerate(entries):
+    for number, (name, colour) in enumerate(picture.legend):
         x, y = LEFT + number % columns * WIDTH, 12 + number // columns * 18
-        drawn.append(f'<rect class="c{colour}" x="{x}" y="{y - 9}" width="10" height="10"/>')
+        drawn.append(f'<g transform="translate({x} {y - 9})">{picture.key(colour)}</g>')
         drawn.append(f'<text x="{x + 16}" y="{y}">{escape(name)}</text>')
-    return "".join(drawn), 18 * -(-len(entries) // columns) + 6
+    return "".join(drawn), 18 * -(-len(picture.legend) // columns) + 6
 
 
 def _plot(panel: Panel, link: Link) -> str:
     x, y = _scales(panel)
     drawn = [_line(mark, x, y, link) for mark in panel.marks if isinstance(mark, Line)]
     dots = [mark for mark in panel.marks if isinstance(mark, Dot)]
-    drawn += [_dot(dot, across, y, link) for dot, across in zip(dots, apart([x(dot.x) for dot in dots]), strict=True)]
+    places = [(x(dot.x), y(dot.y)) for dot in dots]
+    widths = caps([across for across, _ in places])
+    for dot, place, cap, is_open in zip(dots, places, widths, crowded(places), strict=True):
+        whisker = _whisker(dot, place[0], y, cap)
+        drawn.append(
+            _linked(whisker + marker(dot.colour, *place, is_open=is_open, inside=_told(dot)), dot.sources, link)
+        )
     return _axes(panel, x, y) + "".join(drawn)
 
 
@@ -188,14 +201,16 @@ def _path(xs: Sequence[float], ys: Sequence[float], x: Scale, y: Scale) -> str:
     return "M" + "L".join(places) if places else ""
 
 
-def _dot(dot: Dot, across: float, y: Scale, link: Link) -> str:
-    up = y(dot.y)
+def _whisker(dot: Dot, across: float, y: Scale, cap: float) -> str:
+    low, high = y(dot.low), y(dot.high)
+    ends = "".join(f"M{across - cap:.1f} {end:.1f}H{across + cap:.1f}" for end in (low, high)) if cap else ""
+    return f'<path class="whisker c{dot.colour}" d="M{across:.1f} {low:.1f}V{high:.1f}{ends}"/>'
+
+
+def _told(dot: Dot) -> str:
+    """A point's tooltip: its numbers."""
     told = f"{dot.name}: {number_text(dot.x)}; {dot.y:.1f} [{dot.low:.1f}, {dot.high:.1f}]"
-    shape = (
-        f'<path class="whisker c{dot.colour}" d="M{across:.1f} {y(dot.low):.1f}V{y(dot.high):.1f}"/>'
-        f'<circle class="c{dot.colour}" cx="{across:.1f}" cy="{up:.1f}" r="5"><title>{escape(told)}</title></circle>'
-    )
-    return _linked(shape, dot.sources, link)
+    return f"<title>{escape(told)}</title>"
 
 
 def _bars(panel: Panel, link: Link) -> str:

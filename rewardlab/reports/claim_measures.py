@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 
 from rewardlab.errors import InputError, RunFolderError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.evaluation.cost import device_seconds
-from rewardlab.metrics import Floats
+from rewardlab.metrics import SHARES, Floats
 from rewardlab.reports.cards import NO_CARDS, Cards
 from rewardlab.reports.cells import CellData, Position
 from rewardlab.reports.claim import Claim, MeasureName
@@ -25,7 +26,6 @@ from rewardlab.reports.label_shares import distance_draws
 from rewardlab.reports.related import trained_folder, trained_once
 from rewardlab.reports.render import Source, all_sources
 from rewardlab.reports.statistics import (
-    SEEDS_FOR_T,
     Estimate,
     SeedDraws,
     draws_of,
@@ -33,7 +33,6 @@ from rewardlab.reports.statistics import (
     mean_of,
     measured,
     paired_seeds,
-    within,
 )
 from rewardlab.reports.table import AVERAGE, ComparisonTable, Row, differing_formats
 from rewardlab.runs import read_json, read_jsonl
@@ -85,7 +84,9 @@ def measure(claim: Claim, model: str, evidence: Evidence) -> Measured:
 
 def _accuracy(claim: Claim, model: str, evidence: Evidence) -> Measured:
     metrics = evidence.table.metrics
-    return _difference(claim, model, evidence, lambda column, cells, _: draws_of(cells, metrics[column]))
+    used = chain(*(metrics[column] for column in columns_of(claim, evidence.table)))
+    widest = 1.0 if SHARES.issuperset(used) else 2.0
+    return _difference(claim, model, evidence, lambda column, cells, _: draws_of(cells, metrics[column]), widest)
 
 
 def _label_shift(claim: Claim, model: str, evidence: Evidence) -> Measured:
@@ -95,7 +96,7 @@ def _label_shift(claim: Claim, model: str, evidence: Evidence) -> Measured:
         if any(not cell.labels for cell in cells.values()):
             raise UntestableError(f"{column} has numbers, no labels")
         drawn = distance_draws(cells)
-        return SeedDraws(-drawn.values, -drawn.draws)
+        return replace(drawn, values=-drawn.values, draws=-drawn.draws)
 
     return _difference(claim, model, evidence, nearness)
 
@@ -109,9 +110,13 @@ def _quality(claim: Claim, model: str, evidence: Evidence) -> Measured:
 
 
 def _difference(
-    claim: Claim, model: str, evidence: Evidence, draws: Callable[[str, Cells, Row], SeedDraws]
+    claim: Claim,
+    model: str,
+    evidence: Evidence,
+    draws: Callable[[str, Cells, Row], SeedDraws],
+    widest: float = 1.0,
 ) -> Measured:
-    """Better minus than in the claim's column, in points."""
+    """Better minus than in the claim's column, in points; it lies within ``widest`` of 0."""
     better, than = _sides(claim, model, evidence)
     parts, compared = [], set()
     for column in columns_of(claim, evidence.table):
@@ -122,7 +127,8 @@ def _difference(
         parts.append(draws(column, left, better).minus(draws(column, right, than)))
     if len(compared) > 1:
         raise UntestableError(f"{better.name} and {than.name} share other seeds in other columns")
-    return Measured(in_points(estimate(mean_of(parts))), [*all_sources(better), *all_sources(than)])
+    found = estimate(mean_of(parts), -widest, widest)
+    return Measured(in_points(found), [*all_sources(better), *all_sources(than)])
 
 
 def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
@@ -130,12 +136,11 @@ def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
     rows = _sides(claim, model, evidence)
     seconds = [_training_seconds(row) for row in rows]
     seeds = sorted(set(seconds[0]) & set(seconds[1]))
-    if len(seeds) < SEEDS_FOR_T:
-        raise UntestableError(f"seeds with both times: {len(seeds)}; the interval of a ratio needs {SEEDS_FOR_T}")
+    if len(seeds) < 2:
+        raise UntestableError(f"seeds with both times: {len(seeds)}; the interval of a ratio needs 2")
     logs = estimate(_of_seeds([math.log(seconds[0][seed] / seconds[1][seed]) for seed in seeds]))
-    value, low, high = (math.exp(each) for each in (logs.value, logs.low, logs.high))
-    found = replace(logs, value=value, low=low, high=high, sd=None)
-    return Measured(found, [source for row in rows for source in all_sources(row)])
+    ratio = replace(logs, value=math.exp(logs.value), sd=None, lowest=0.0, is_ratio=True)
+    return Measured(ratio.at(ratio.level), [source for row in rows for source in all_sources(row)])
 
 
 def _pair_kinds(claim: Claim, model: str, evidence: Evidence) -> Measured:
@@ -144,7 +149,7 @@ def _pair_kinds(claim: Claim, model: str, evidence: Evidence) -> Measured:
     if claim.column not in found:
         raise UntestableError(_without_share(claim.column, list(found)))
     share = found[claim.column]
-    return replace(share, estimate=in_points(within(share.estimate)))
+    return replace(share, estimate=in_points(share.estimate))
 
 
 def _without_share(column: str, known: Sequence[str]) -> str:
@@ -220,8 +225,9 @@ def columns_of(claim: Claim, table: ComparisonTable) -> list[str]:
 
 def in_points(found: Estimate) -> Estimate:
     """Times 100."""
-    sd = None if found.sd is None else 100 * found.sd
-    return replace(found, value=100 * found.value, low=100 * found.low, high=100 * found.high, sd=sd)
+    scaled = {name: 100 * getattr(found, name) for name in ("value", "low", "high", "lowest", "highest")}
+    spread = None if found.spread is None else found.spread.times(100)
+    return replace(found, **scaled, sd=None if found.sd is None else 100 * found.sd, spread=spread)
 
 
 def _of_seeds(values: Sequence[float]) -> SeedDraws:

@@ -1,9 +1,14 @@
 """Claims against measurements: size with its interval, verdict, and the table of all claims of a suite.
 
 One rule gives every verdict. A claim says in which range its size lies: a difference above 0, a ratio or a share
-between two numbers. It holds when the whole 95 % interval lies in that range, it does not hold when the whole
-interval lies outside, and where the interval reaches over an end the claim is undecided; that a difference is
-beyond noise all the same is said then.
+between two numbers. It holds when the whole interval lies in that range, it does not hold when the whole interval lies
+outside, and where the interval reaches over an end the claim is undecided; that a difference is statistically
+significant all the same is said then.
+
+The claims of a suite are one family: of twenty that were true of nothing, one would hold at 95 % by chance. The
+p-value of a claim is that of "its size is the nearest end of its range". These are corrected together (Holm), and each
+interval is widened to the level that its p-value was compared with, so that a claim is decided exactly where its
+corrected p-value is below 0.05.
 """
 
 from __future__ import annotations
@@ -11,28 +16,34 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rewardlab.errors import RewardlabError
 from rewardlab.reports.claim import Claim, Unit
 from rewardlab.reports.claim_measures import Evidence, measure
+from rewardlab.reports.differences import p_number
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, markdown_grid
 from rewardlab.reports.rewards import TEST_SETS
+from rewardlab.reports.significance import Corrected, holm
 from rewardlab.reports.statistics import Estimate
 from rewardlab.runs import write_atomic, write_json
 
 Verdict = Literal["holds", "does not hold", "undecided", "not testable here"]
 DIFFERS = "differs from 0"
 VERDICTS: Mapping[Verdict, str] = {
-    "holds": "the whole 95 % interval lies where the claim says",
+    "holds": "the whole interval lies where the claim says, and its corrected p is below 0.05",
     "does not hold": "the whole interval lies elsewhere",
     "undecided": f"the interval lies on both sides of a bound; {DIFFERS} is added where it lies on one side of 0",
     "not testable here": "there is no such measurement, and why",
 }
-"""The words and what they mean, from the interval alone."""
+"""The words and what they mean."""
 EXPLAINED = "Verdicts: " + "; ".join(f"**{word}**, {meaning}" for word, meaning in VERDICTS.items()) + "."
+FAMILY = (
+    "Claims tested together: {family}. p is that of the nearest end of the range that the claim names, usually 0, "
+    "corrected for their number (Holm); the intervals are widened to the same levels, from 95 % for one claim alone."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +53,11 @@ class Finding:
     Attributes:
         claim: What was claimed.
         model: The base model.
-        estimate: Its size in the claim's unit; None when ``reason`` says why.
+        estimate: Its size in the claim's unit, with the interval that its verdict is read from; None when ``reason``
+            says why.
         sources: The runs behind it.
         note: What a reader must know to read its size.
+        p_holm: Of the nearest end of the claim's range, corrected over ``family`` claims.
     """
 
     claim: Claim
@@ -53,6 +66,8 @@ class Finding:
     reason: str = ""
     sources: Sequence[Source] = ()
     note: str = ""
+    p_holm: float | None = None
+    family: int = 1
 
     @property
     def verdict(self) -> Verdict:
@@ -103,22 +118,47 @@ def _hides(ends: Sequence[tuple[float, float]], decimals: int) -> bool:
 
 
 def findings(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
-    """Every claim with every base model of the table and of the report cards."""
+    """Every claim with every base model of the table and of the report cards, corrected over all that are tested."""
     known = (*(row.key.model for row in evidence.table.rows), *(run.model for run in evidence.cards.runs))
-    return [_finding(claim, model, evidence) for claim in claims for model in dict.fromkeys(known or ("",))]
+    return corrected([_finding(claim, model, evidence) for claim in claims for model in dict.fromkeys(known or ("",))])
+
+
+def corrected(found: Sequence[Finding]) -> list[Finding]:
+    """The same findings, their p-values and intervals corrected over all that have a size (Holm)."""
+    p_values = [_p_value(each.estimate, each.claim) for each in found if each.estimate is not None]
+    steps = iter(holm(p_values))
+    return [each if each.estimate is None else _at(each, next(steps), len(p_values)) for each in found]
+
+
+def _p_value(size: Estimate, claim: Claim) -> float:
+    """Of the nearest end of the claim's range."""
+    return max(size.p_value(end) for end in claim.range if math.isfinite(end))
+
+
+def _at(found: Finding, step: Corrected, family: int) -> Finding:
+    widened = None if found.estimate is None else found.estimate.at(step.level)
+    return replace(found, estimate=widened, p_holm=step.p, family=family)
+
+
+def family_text(found: Sequence[Finding]) -> str:
+    """How many claims were tested together, and what that does to p and intervals; empty where none was."""
+    family = sum(each.estimate is not None for each in found)
+    return FAMILY.format(family=family) if family else ""
 
 
 def claims_grid(found: Sequence[Finding]) -> Grid:
     """A line a claim: what it says, its published size, the measured one, the verdict."""
     models = len({each.model for each in found}) > 1
-    titles = ["claim", "says", *(["model"] if models else []), "verdict", "measured", "seeds", "published", "compared"]
-    headings = [Heading(title, is_number=title == "seeds") for title in titles]
+    tested = ["verdict", "measured", "p", "seeds"]
+    titles = ["claim", "says", *(["model"] if models else []), *tested, "published", "compared"]
+    headings = [Heading(title, is_number=title in ("p", "seeds")) for title in titles]
     return Grid(headings, [_line(each, models) for each in found])
 
 
 def write_claims(found: Sequence[Finding], folder: Path, about: Mapping[str, Any]) -> list[Path]:
     """Write ``claims.md`` and ``claims.json``; ``about`` names the suite, its title and its command."""
-    text = f"# Claims: {about['title'] or about['suite']}\n\n{EXPLAINED}\n\n{markdown_grid(claims_grid(found))}\n"
+    explained = f"{EXPLAINED} {family_text(found)}".strip()
+    text = f"# Claims: {about['title'] or about['suite']}\n\n{explained}\n\n{markdown_grid(claims_grid(found))}\n"
     write_atomic(folder / "claims.md", text)
     write_json(folder / "claims.json", {**about, "claims": [_stored(each) for each in found]})
     return [folder / "claims.md", folder / "claims.json"]
@@ -140,6 +180,7 @@ def _line(found: Finding, with_model: bool) -> list[Cell]:
         *([Cell(found.model)] if with_model else []),
         Cell(found.told, mark="best" if found.verdict == "holds" else ""),
         Cell(found.size, sources=found.sources),
+        Cell(MISSING if found.p_holm is None else p_number(found.p_holm)),
         Cell(MISSING if size is None else seeds_text(size)),
         Cell(_true_minus(claim.published) or MISSING),
         Cell(compared_text(claim)),
@@ -196,7 +237,7 @@ def _number(value: float, unit: Unit, decimals: int) -> str:
 
 def _stored(found: Finding) -> dict[str, Any]:
     """As ``claims.json`` holds it; numbers are in the claim's unit."""
-    size = None if found.estimate is None else asdict(found.estimate)
+    size = None if found.estimate is None else found.estimate.stored()
     return {
         **found.claim.model_dump(mode="json"),
         "unit": found.claim.unit,
@@ -205,6 +246,8 @@ def _stored(found: Finding) -> dict[str, Any]:
         "size": size,
         "text": found.size,
         "verdict": found.verdict,
+        "p_holm": found.p_holm,
+        "family": found.family,
         "differs": found.differs,
         "reason": found.reason,
         "note": found.note,

@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError, field_validator
 from rewardlab.config import TINY_MODEL, Section
 from rewardlab.errors import ConfigError, DataError, RewardlabError
 from rewardlab.reports.claims import DIFFERS, VERDICTS
+from rewardlab.reports.differences import p_text
 from rewardlab.reports.render import Cell, Grid, Heading, markdown_grid
 from rewardlab.runs import read_json
 
@@ -69,6 +70,11 @@ class SuiteFindings:
     def of(self, id: str, place: str) -> list[Mapping[str, Any]]:
         """Findings of a claim in one place; a letter behind the number (C12a) is a part of it."""
         return [each for each in self.findings if _number(each["id"]) == id and _place(self.model(each)) == place]
+
+    @property
+    def tested(self) -> int:
+        """How many of its claims have a size, all base models together."""
+        return sum(each["size"] is not None for each in self.findings)
 
     def model(self, finding: Mapping[str, Any]) -> str:
         """The base model of a finding: its own, or that of the suite."""
@@ -132,9 +138,10 @@ COMMAND = (
     "> experiments/claims/README.md"
 )
 INTRODUCTION = (
-    "Sizes stand with their 95 % intervals: over training seeds and test items from three seeds on, over items alone "
-    "below. Points are hundredths of a metric; differences are paired by item and seed. A verdict comes from the "
-    "interval alone, by one rule:"
+    "Sizes stand with their intervals: over training seeds and test items from two seeds on, over items alone for one. "
+    "Points are hundredths of a metric; differences are paired by item and seed. The claims that one suite tests are "
+    "one family: their p-values are corrected together (Holm), and their intervals are widened to the same levels, "
+    "from 95 % for one claim alone. How many each suite tested stands under Experiments. A verdict comes by one rule:"
 )
 
 
@@ -177,7 +184,8 @@ def _finding_text(suite: SuiteFindings, found: Mapping[str, Any]) -> str:
         return f"**{found['verdict']}**: {found['reason']} *({suite.about['suite']})*"
     seeds = f"{size['seeds']} seed{'' if size['seeds'] == 1 else 's'}"
     word = f"**{found['verdict']}**" + (f", {DIFFERS}" if found["differs"] else "")
-    return f"{word}: {found['text']}, {seeds}; {found['compared']} *({suite.about['suite']})*"
+    p = "not corrected" if found.get("p_holm") is None else p_text(float(found["p_holm"]))
+    return f"{word}: {found['text']}, {p}, {seeds}; {found['compared']} *({suite.about['suite']})*"
 
 
 def _unmeasured(reason: str) -> str:
@@ -188,7 +196,8 @@ def _experiments(suites: Sequence[SuiteFindings]) -> Iterator[str]:
     for suite in suites:
         seeds, models = ", ".join(map(str, suite.about["seeds"])), ", ".join(suite.about["models"])
         title = suite.about["title"] or suite.about["suite"]
-        yield f"* **{suite.about['suite']}**, {title} ({models}; seeds {seeds}): `{suite.about['command']}`"
+        tested = f"{suite.tested} claims tested together"
+        yield f"* **{suite.about['suite']}**, {title} ({models}; seeds {seeds}; {tested}): `{suite.about['command']}`"
     if not suites:
         yield "None has been run yet."
 

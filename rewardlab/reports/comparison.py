@@ -1,30 +1,24 @@
-"""One method against another, item by item: the difference with its interval, and the tests of it.
+"""One method against another, item by item: the difference with its interval, and the test of it.
 
-Two questions are kept apart. The interval asks whether the difference would be there again with new seeds and new
-items. The tests (sign flips for accuracy, paired bootstrap otherwise) take the seeds as they are and ask about new
-items. A difference is called real only where both agree: the interval excludes zero and the p-value, corrected over
-all comparisons that are read together, is below 0.05.
-
-Simulated with two methods that are equal on average, 150 items and 3 or 5 seeds whose accuracies have a standard
-deviation of 0, 6 and 12 points: sign flips alone are significant in 5, 38 and 63 % of all comparisons, the two
-together in 2, 4 and 5 %. With one seed nothing but items can be asked, and a difference is called real in 3, 34 and
-60 %: of those runs it holds, of the methods it says little.
+One test asks whether the difference would be there again with new seeds and new test items: two-sided, from the two
+variances of ``statistics.py``. Interval and p-value come from the same function, and both are corrected for all
+comparisons that are read together (Holm), so the interval excludes zero exactly where the corrected p-value is below
+0.05. With one seed the test is over items alone: it holds for those runs, and says little of the methods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rewardlab.intervals import SIGNIFICANT
+from rewardlab.metrics import SHARES
 from rewardlab.reports.cells import CellData, coded
-from rewardlab.reports.significance import PairedTest, effect_size, holm, mcnemar, paired_bootstrap, sign_flip
+from rewardlab.reports.significance import PairedTest, SeedItems, effect_size, holm
 from rewardlab.reports.statistics import (
     RESAMPLES,
     Estimate,
-    SeedDraws,
     UnpairedError,
     draws_of,
     estimate,
@@ -38,15 +32,19 @@ Side = Mapping[str, Mapping[int, CellData]]
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One method minus another: the interval and the tests, both paired by item and seed."""
+    """One method minus another: the interval and the test, paired by item and seed.
+
+    Attributes:
+        estimate: The difference; its interval is corrected as its test is, see :func:`correct`.
+    """
 
     estimate: Estimate
     test: PairedTest
 
     @property
-    def is_real(self) -> bool:
-        """True when the interval excludes zero and the corrected p-value is below 0.05."""
-        return self.estimate.excludes_zero and self.test.is_significant
+    def alone(self) -> Estimate:
+        """The difference with its own 95 % interval, as if nothing else had been compared."""
+        return self.estimate.at(SIGNIFICANT)
 
 
 def compare_sides(
@@ -71,48 +69,40 @@ def compare_sides(
     left, right = (
         mean_of([draws_of(side[column], metrics[column], resamples) for column in metrics]) for side in sides
     )
-    drawn = left.minus(right)
-    return Comparison(estimate(drawn), _tested(drawn, sides, metrics, float(left.values.mean())))
+    names = list(chain(*metrics.values()))
+    widest = 1.0 if SHARES.issuperset(names) else 2.0
+    found = estimate(left.minus(right), -widest, widest)
+    level, p = float(left.values.mean()), found.p_value()
+    effect = effect_size(names, level, level - found.value)
+    return Comparison(found, PairedTest(p, p, by_seed=_won_and_lost(sides, metrics), effect=effect))
 
 
-def correct(found: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons, their p-values corrected over all of them (Holm)."""
-    corrected = holm([each.test.p for each in found])
+def correct(found: Sequence[Comparison], family: int | None = None) -> list[Comparison]:
+    """The same comparisons, p-values and intervals corrected over all of them (Holm).
+
+    Args:
+        found: The comparisons.
+        family: How many hypotheses there are where not all have a comparison here.
+    """
+    size = len(found) if family is None else family
     return [
-        replace(each, test=replace(each.test, p_holm=p, family=len(found)))
-        for each, p in zip(found, corrected, strict=True)
+        replace(
+            each,
+            estimate=each.estimate.at(corrected.level),
+            test=replace(each.test, p_holm=corrected.p, family=size),
+        )
+        for each, corrected in zip(found, holm([each.test.p for each in found], size), strict=True)
     ]
 
 
-def _tested(
-    drawn: SeedDraws, sides: Sequence[Side], metrics: Mapping[str, tuple[str, ...]], level: float
-) -> PairedTest:
-    value = float(drawn.values.mean())
-    effect = effect_size([name for names in metrics.values() for name in names], level, level - value)
-    if list(metrics.values()) == [("accuracy",)]:
-        (column,) = metrics
-        rights = dict(_right_by_seed(sides, column))
-        p = sign_flip(_item_totals(sides[0][column], rights))
-        by_seed = tuple(mcnemar(seed, int((won > 0).sum()), int((won < 0).sum())) for seed, won in rights.items())
-        return PairedTest("sign-flip", p, p, by_seed=by_seed, effect=effect)
-    items = sum(len({id for cell in cells.values() for id in cell.ids}) for cells in sides[0].values())
-    p = paired_bootstrap(value, drawn.draws.mean(axis=0), items)
-    return PairedTest("bootstrap", p, p, effect=effect)
+def _won_and_lost(sides: Sequence[Side], metrics: Mapping[str, tuple[str, ...]]) -> tuple[SeedItems, ...]:
+    """Items that one method alone answered right, seed by seed; for the accuracy of one column."""
+    if list(metrics.values()) != [("accuracy",)]:
+        return ()
+    (column,) = metrics
+    return tuple(_items(seed, cell, sides[1][column][seed]) for seed, cell in sides[0][column].items())
 
 
-def _right_by_seed(sides: Sequence[Side], column: str) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Seed -> for each item 1 where the first alone is right, -1 where the second alone is, else 0. Shape (n,)."""
-    for seed, cell in sides[0][column].items():
-        first, second = (coded(each, "accuracy") for each in (cell, sides[1][column][seed]))
-        yield seed, (first.gold == first.predicted).astype(np.int64) - (second.gold == second.predicted)
-
-
-def _item_totals(cells: Mapping[int, CellData], rights: Mapping[int, NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Sum over seeds for each item; seeds may have been tested on different items."""
-    if len({cell.ids for cell in cells.values()}) == 1:
-        return sum(rights.values(), start=np.zeros((), dtype=np.int64))
-    totals: dict[str, int] = {}
-    for seed, cell in cells.items():
-        for id, won in zip(cell.ids, rights[seed].tolist(), strict=True):
-            totals[id] = totals.get(id, 0) + won
-    return np.array(list(totals.values()), dtype=np.int64)
+def _items(seed: int, a: CellData, b: CellData) -> SeedItems:
+    first, second = (coded(each, "accuracy").gold == coded(each, "accuracy").predicted for each in (a, b))
+    return SeedItems(seed, int((first & ~second).sum()), int((second & ~first).sum()))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rewardlab.errors import InputError
+from rewardlab.intervals import SIGNIFICANT
 from rewardlab.reports.cells import Position
 from rewardlab.reports.comparison import Comparison, correct
 from rewardlab.reports.statistics import Estimate, UnpairedError
@@ -19,11 +20,15 @@ from rewardlab.reports.table import ComparisonTable, Row, compare_rows, differin
 
 BASELINE = "SFT w. rationale"
 TESTS = (
-    "p-values over test items, by exact sign flips of items for accuracy and by paired bootstrap otherwise, are "
-    "corrected over all {family} comparisons (Holm). Better or worse is said where the interval excludes zero and "
-    "p < 0.05."
+    "Tested: would the difference be there again with {sources}? p-values are two-sided; p-values and intervals are "
+    "corrected over all {family} comparisons together (Holm), so an interval excludes zero exactly where p < 0.05, and "
+    "better or worse is said there alone."
 )
+SOURCES = {"seeds and items": "new seeds and new test items", "items": "new test items, these seeds as given"}
+"""What an interval is over -> what is new in the test."""
 
+SMALL_P = 0.001
+"""Smaller p-values are printed as smaller than this."""
 Verdict = Literal["better", "worse", "level", "formats differ", "not compared"]
 
 
@@ -53,7 +58,7 @@ class Gain:
 
     @property
     def verdict(self) -> Verdict:
-        """``level`` says that the difference is not beyond noise, not that there is none.
+        """``level`` says that the difference is not statistically significant, not that there is none.
 
         Where answer formats differ, the difference is not of the methods alone and neither is called better.
         """
@@ -61,7 +66,7 @@ class Gain:
             return "not compared"
         if self.formats is not None:
             return "formats differ"
-        if not self.comparison.is_real:
+        if not self.comparison.test.is_significant:
             return "level"
         return "better" if self.comparison.estimate.value > 0 else "worse"
 
@@ -101,7 +106,7 @@ def default_against(table: ComparisonTable, wanted: Sequence[str] = ()) -> list[
 
 
 def gains(table: ComparisonTable, against: Sequence[str] = (BASELINE,)) -> list[Gain]:
-    """Every method against each of ``against``, at every position both have; p-values are corrected over all of them.
+    """Every method against each of ``against``, at every position both have; corrected over all of them.
 
     A method's name stands for its rows, each compared within its own base model; a row's name stands for that row.
 
@@ -121,7 +126,7 @@ def rivals_of(found: Sequence[Gain]) -> list[str]:
 
 
 def gain(table: ComparisonTable, row: Row, baseline: Row, column: str, decoding: str) -> Gain:
-    """One paired difference, its p-value not corrected; where the two cannot be paired, the reason."""
+    """One paired difference, not corrected; where the two cannot be paired, the reason."""
     try:
         found = compare_rows(table, (row, decoding), (baseline, decoding), column)
     except UnpairedError as error:
@@ -156,10 +161,10 @@ def sentence(gain: Gain) -> str:
         return f"{answered}; they differ by {numbers}, on {where}, which is not of the method alone ({covered})."
     if gain.verdict == "level":
         numbers = f"{points(found.value)} points {points_interval(found)}, {p}"
-        return f"{gain.method} and {gain.baseline} do not differ beyond noise on {where}: {numbers} ({covered})."
+        return f"{gain.method} and {gain.baseline} do not differ significantly on {where}: {numbers} ({covered})."
     low, high = sorted((abs(found.low), abs(found.high)))
     numbers = f"{100 * abs(found.value):.1f} points [{100 * low:.1f}, {100 * high:.1f}], {p}"
-    return f"{gain.method} is {gain.verdict} than {gain.baseline} by {numbers}, on {where} ({covered})."
+    return f"{gain.method} is significantly {gain.verdict} than {gain.baseline} by {numbers}, on {where} ({covered})."
 
 
 def sentences(found: Sequence[Gain]) -> list[str]:
@@ -173,12 +178,16 @@ def sentences(found: Sequence[Gain]) -> list[str]:
 
 def p_value_note(found: Sequence[Gain]) -> str:
     """What the p-values of ``found`` are, in a line to stand under the sentences; empty where there is none."""
-    family = sum(gain.comparison is not None for gain in found)
-    return TESTS.format(family=family) if family else ""
+    compared = [gain.comparison.estimate for gain in found if gain.comparison is not None]
+    sources = dict.fromkeys(SOURCES[each.basis] for each in compared)
+    return TESTS.format(family=len(compared), sources=" or ".join(sources)) if compared else ""
 
 
 def gain_row(gain: Gain) -> dict[str, Any]:
-    """A line of ``differences.csv``; values are not multiplied by 100, missing ones are None."""
+    """A line of ``differences.csv``; values are not multiplied by 100, missing ones are None.
+
+    ``low`` and ``high`` are corrected like ``p_holm``; ``low_alone`` and ``high_alone`` are the comparison's own 95 %.
+    """
     line: dict[str, Any] = {
         "method": gain.method,
         "baseline": gain.baseline,
@@ -186,16 +195,16 @@ def gain_row(gain: Gain) -> dict[str, Any]:
         "decoding": gain.decoding,
         "verdict": gain.verdict,
         "formats": " / ".join(gain.formats) if gain.formats else None,
-        **dict.fromkeys(("difference", "low", "high", "sd", "seeds", "interval_over", "test", "p", "p_holm", "family")),
-        **dict.fromkeys(("effect", "effect_value", "effect_size", "mcnemar")),
+        **dict.fromkeys(("difference", "low", "high", "low_alone", "high_alone", "sd", "seeds", "interval_over")),
+        **dict.fromkeys(("p_holm", "family", "effect", "effect_value", "effect_size", "won_and_lost")),
         "sentence": sentence(gain),
     }
     if gain.comparison is None:
         return line
-    found, test = gain.comparison.estimate, gain.comparison.test
+    found, alone, test = gain.comparison.estimate, gain.comparison.alone, gain.comparison.test
     line |= {"difference": found.value, "low": found.low, "high": found.high, "sd": found.sd, "seeds": found.seeds}
-    line |= {"interval_over": found.basis, "test": test.name, "p": test.p, "p_holm": test.p_holm}
-    line |= {"family": test.family, "mcnemar": _mcnemar_text(gain.comparison) or None}
+    line |= {"low_alone": alone.low, "high_alone": alone.high, "interval_over": found.basis}
+    line |= {"p_holm": test.p_holm, "family": test.family, "won_and_lost": _items_text(gain.comparison) or None}
     if test.effect is not None:
         line |= {"effect": test.effect.name, "effect_value": test.effect.value, "effect_size": test.effect.size}
     return line
@@ -207,7 +216,18 @@ def p_text(p: float) -> str:
     >>> p_text(0.00012), p_text(0.0478)
     ('p < 0.001', 'p = 0.048')
     """
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return f"p {p_number(p)}" if p < SMALL_P else f"p = {p_number(p)}"
+
+
+def p_number(p: float) -> str:
+    """A p-value as tables print it; never 0.050 for one that is below.
+
+    >>> p_number(0.00012), p_number(0.0478), p_number(0.04996)
+    ('< 0.001', '0.048', '0.0500')
+    """
+    if p < SMALL_P:
+        return f"< {SMALL_P}"
+    return f"{p:.3f}" if f"{p:.3f}" != "0.050" or p == SIGNIFICANT else f"{p:.4f}"
 
 
 def points(value: float) -> str:
@@ -234,9 +254,9 @@ def _not_compared(gains: Sequence[Gain]) -> str:
     return f"{gains[0].method} and {gains[0].baseline} are not compared on {where}: {gains[0].reason}."
 
 
-def _mcnemar_text(comparison: Comparison) -> str:
-    """Seed by seed: items won and lost, and the exact p-value."""
-    return "; ".join(f"seed {s.seed}: {s.only_a} to {s.only_b}, p {s.p:.4f}" for s in comparison.test.by_seed)
+def _items_text(comparison: Comparison) -> str:
+    """Items won and lost, seed by seed."""
+    return "; ".join(f"seed {s.seed}: {s.only_a} to {s.only_b}" for s in comparison.test.by_seed)
 
 
 def _named(table: ComparisonTable, name: str) -> list[Row]:

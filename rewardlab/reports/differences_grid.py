@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rewardlab.reports.differences import Gain, gain_row, p_text
+from rewardlab.reports.differences import Gain, gain_row
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, sources_at
 from rewardlab.reports.table import Row
 
 EXPLAINED = (
-    "p: over test items, not corrected; effect size: Cohen's h of shares, q of correlations; McNemar: items that only "
-    "the first or only the second answered right, exact p of that seed."
+    "Effect size: Cohen's h of shares, q of correlations; won and lost: test items that only the first, or only the "
+    "second, answered right."
 )
-TITLES = ("comparison", "p", "effect size", "McNemar, seed by seed")
+TITLES = ("comparison", "effect size", "won and lost, seed by seed")
 
 
 def differences_grid(found: Sequence[Gain], rows: Mapping[str, Row]) -> Grid:
@@ -22,7 +22,7 @@ def differences_grid(found: Sequence[Gain], rows: Mapping[str, Row]) -> Grid:
         found: The differences.
         rows: The table's rows by name.
     """
-    headings = [Heading(title, is_number=title == "p") for title in TITLES]
+    headings = [Heading(title, is_number=False) for title in TITLES]
     return Grid(headings, [_line(gain, rows) for gain in found])
 
 
@@ -35,10 +35,8 @@ def gain_sources(gain: Gain, rows: Mapping[str, Row]) -> list[Source]:
 def _line(gain: Gain, rows: Mapping[str, Row]) -> list[Cell]:
     row = gain_row(gain)
     effect = f"{row['effect']} = {row['effect_value']:.2f}, {row['effect_size']}" if row["effect"] else MISSING
-    p = MISSING if row["p"] is None else p_text(row["p"]).removeprefix("p = ").removeprefix("p ")
     return [
         Cell(row["sentence"], sources=gain_sources(gain, rows)),
-        Cell(p),
         Cell(effect),
-        Cell(row["mcnemar"] or MISSING),
+        Cell(row["won_and_lost"] or MISSING),
     ]

@@ -81,6 +81,7 @@ def to_html(title: str, sections: Sequence[Section], report: Report) -> str:
     runs = Runs(report.links, dict(_titles(report)))
     environment.globals.update(link=runs.link, cell=lambda cell: _cell(cell, runs), groups=_groups)
     environment.globals.update(panel=lambda panel: _panel(panel, runs), asset=_asset, anchor=_anchor)
+    environment.globals.update(key=lambda picture, colour: Markup(picture.key(colour)))
     page = environment.get_template(TEMPLATE)
     return page.render(title=title, sections=sections, runs=runs, command=report.command, version=__version__)
 

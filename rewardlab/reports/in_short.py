@@ -1,4 +1,4 @@
-"""What a table's differences come to, in a few lines: what is beyond noise in one column, and what is not."""
+"""What a table's differences come to, in a few lines: what is significant in one column, and what is not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Line = tuple[str, Sequence[Gain]]
 
 
 def in_short(found: Sequence[Gain], column: str) -> list[Line]:
-    """A line for each method that differs beyond noise in ``column``, then one for each other verdict.
+    """A line for each method that differs significantly in ``column``, then one for each other verdict.
 
     Where nothing was compared in ``column``, the lines are of the column with the most comparisons.
     """
@@ -25,7 +25,7 @@ def in_short(found: Sequence[Gain], column: str) -> list[Line]:
 
 
 def _by_pair(found: Sequence[Gain]) -> list[list[Gain]]:
-    """The differences beyond noise of each two methods, under all decodings, one direction at a time."""
+    """The significant differences of each two methods, under all decodings, one direction at a time."""
     grouped: dict[tuple[str, str, str], list[Gain]] = {}
     for gain in found:
         if gain.verdict in ("better", "worse"):
@@ -36,7 +36,7 @@ def _by_pair(found: Sequence[Gain]) -> list[list[Gain]]:
 def _real_line(gains: Sequence[Gain]) -> Line:
     first = gains[0]
     numbers = "; ".join(f"{_numbers(gain)}, {gain.decoding}" for gain in gains)
-    return f"{first.method} is {first.verdict} than {first.baseline} on {first.column}: {numbers}.", gains
+    return f"{first.method} is significantly {first.verdict} than {first.baseline} on {first.column}: {numbers}.", gains
 
 
 def _numbers(gain: Gain) -> str:
@@ -48,7 +48,7 @@ def _numbers(gain: Gain) -> str:
 
 def _others(here: Sequence[Gain], column: str) -> Iterator[Line]:
     others = {
-        "level": "Not beyond noise from",
+        "level": "Not significantly different from",
         "formats differ": "In another answer format than",
         "not compared": "Not compared with",
     }

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rewardlab.evaluation.judge import Contest, Verdict
-from rewardlab.intervals import Interval, mean_interval
+from rewardlab.intervals import SIGNIFICANT, Interval, interval_of, mean_interval, mean_spread
 from rewardlab.reports.differences import p_text
-from rewardlab.reports.significance import SIGNIFICANT, mcnemar
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class Tally:
         items: Contests with a verdict.
         win, tie, lose: Shares of them, from a's side.
         net: Win minus lose.
-        p: Exact sign test of wins against losses.
+        p: Of "as many are won as lost", over new items; below 0.05 exactly where the interval of ``net`` excludes 0.
         unjudged: Contests without a verdict, by class of the annotator's answer; in no share.
         swayed: Contests in which the two orders had verdicts of their own; they count as ties.
     """
@@ -38,8 +37,8 @@ class Tally:
 
     @property
     def is_real(self) -> bool:
-        """True when one run is liked better beyond noise over items."""
-        return self.p < SIGNIFICANT and (self.net.low > 0 or self.net.high < 0)
+        """True when one run is liked significantly better, over new items."""
+        return self.p < SIGNIFICANT
 
 
 def tallies(contests: Sequence[Contest], verdicts: Sequence[Verdict], resamples: int = 1000) -> list[Tally]:
@@ -73,8 +72,9 @@ def judged_lines(a: str, b: str, found: Sequence[Tally]) -> Iterator[str]:
         yield tally_text(tally)
     total = found[0]
     better, worse = (a, b) if total.net.value > 0 else (b, a)
-    told = f"{better} is liked better than {worse}" if total.is_real else f"{a} and {b} differ by no more than noise"
-    yield f"{told} (one run each: over items only)"
+    told = f"{better} is liked significantly better than {worse}"
+    level = f"{a} and {b} do not differ significantly"
+    yield f"{told if total.is_real else level} (one run each: tested over new items, not over new seeds)"
     if total.swayed:
         yield f"{total.swayed} pairs had another verdict in the other order and count as ties"
     if total.unjudged:
@@ -84,18 +84,20 @@ def judged_lines(a: str, b: str, found: Sequence[Tally]) -> Iterator[str]:
 def _tally(name: str, verdicts: Sequence[Verdict], resamples: int) -> Tally:
     winners = [verdict.winner for verdict in verdicts if verdict.winner is not None]
 
-    def share(*marks: float) -> Interval:
-        worth = dict(zip(("a", "tie", "b"), marks, strict=True))
-        return mean_interval([worth[winner] for winner in winners], resamples=resamples)
+    def share(mark: str) -> Interval:
+        return mean_interval([float(winner == mark) for winner in winners], resamples=resamples)
 
+    worth = {"a": 1.0, "tie": 0.0, "b": -1.0}
+    net, spread = mean_spread([worth[winner] for winner in winners], resamples=resamples)
+    spread = replace(spread, smallest_p=2.0 ** (1 - len(winners)))
     return Tally(
         name=name,
         items=len(winners),
-        win=share(1, 0, 0),
-        tie=share(0, 1, 0),
-        lose=share(0, 0, 1),
-        net=share(1, 0, -1),
-        p=mcnemar(0, winners.count("a"), winners.count("b")).p,
+        win=share("a"),
+        tie=share("tie"),
+        lose=share("b"),
+        net=interval_of(net, spread, -1.0),
+        p=spread.p_value(abs(net)),
         unjudged=dict(Counter(verdict.reason for verdict in verdicts if verdict.winner is None)),
         swayed=sum(verdict.orders_agree is False for verdict in verdicts),
     )

@@ -95,7 +95,9 @@ def judged_estimate(runs: Sequence[JudgedRun], worth: Mapping[str, float], colum
     seeds = sorted(set.intersection(*(set(by_seed) for by_seed in known.values())))
     if not seeds:
         raise InputError(f"no seed was judged in all of {', '.join(columns)}")
-    return estimate(mean_of([_draws(column, [by_seed[seed] for seed in seeds]) for column, by_seed in known.items()]))
+    drawn = mean_of([_draws(column, [by_seed[seed] for seed in seeds]) for column, by_seed in known.items()])
+    lowest, highest = min(worth.values()), max(worth.values())
+    return estimate(replace(drawn, is_paired=lowest < 0), lowest, highest)
 
 
 def net_estimate(runs: Sequence[JudgedRun], winner: Row, columns: Sequence[str]) -> Estimate:

@@ -13,7 +13,7 @@ from rewardlab.reports.collect import MethodKey
 from rewardlab.reports.differences import points, points_interval
 from rewardlab.reports.judged_runs import NET, JudgedRun, judged_estimate, judged_items
 from rewardlab.reports.render import Cell, Grid, Heading, Source, interval_text
-from rewardlab.reports.statistics import Estimate, within
+from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import ComparisonTable, shown_value
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,8 @@ def judged_blocks(found: Sequence[JudgedRun], table: ComparisonTable) -> list[Bl
     headings = [Heading(title, is_number=title not in TEXTS) for title in TITLES]
     note = (
         "Both orders are asked, unless the judge is said to have seen one order; an item whose two verdicts differ is "
-        "a tie. Shares times 100 with 95 % intervals; of several columns, the mean of their shares."
+        "a tie. Shares times 100, each with its own 95 % interval; of several columns, the mean of their shares. "
+        "Nothing is tested here: what a judge says of a claim stands among the claims, corrected with them."
     )
     return [picture, Table(Grid(headings, [_line(contest) for contest in contests])), Text(note)]
 
@@ -94,7 +95,7 @@ def _line(contest: _Contest) -> list[Cell]:
 
 
 def _share_cell(found: Estimate, runs: Sequence[JudgedRun]) -> Cell:
-    return Cell(shown_value(found.value), interval_text(within(found)), sources=_sources(runs))
+    return Cell(shown_value(found.value), interval_text(found), sources=_sources(runs))
 
 
 def _contests(found: Sequence[JudgedRun], table: ComparisonTable) -> Iterator[_Contest]:

@@ -20,7 +20,7 @@ from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
 from rewardlab.reports.collect import cells_by_seed
 from rewardlab.reports.differences import points
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, interval_text
-from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, column_means, estimate, within
+from rewardlab.reports.statistics import RESAMPLES, Estimate, SeedDraws, column_means, estimate, of_cells
 from rewardlab.reports.table import ComparisonTable, Row, shown_value
 
 AllShares = Mapping[tuple[int, Position], "LabelShares"]
@@ -60,7 +60,7 @@ def label_shares(row: Row, position: Position, resamples: int = RESAMPLES) -> La
     return LabelShares(
         gold=_mean_shares([_shares(cell, "gold") for cell in cells.values()]),
         answered=_mean_shares([_shares(cell, "predicted") for cell in cells.values()]),
-        distance=within(estimate(distance_draws(cells, resamples))),
+        distance=estimate(distance_draws(cells, resamples), 0.0, 1.0),
         by_chance=fmean(by_chance(cell) for cell in cells.values()),
     )
 
@@ -68,9 +68,8 @@ def label_shares(row: Row, position: Position, resamples: int = RESAMPLES) -> La
 def distance_draws(cells: Mapping[int, CellData], resamples: int = RESAMPLES) -> SeedDraws:
     """Total variation in each seed's cell; resamples lie further from gold than all items do and are moved back."""
     shifts = column_means(cells, _shifts, resamples)
-    values = np.array([total_variation(shift) for shift, _ in shifts])
-    draws = np.stack([total_variation(drawn) for _, drawn in shifts])
-    return SeedDraws(values, draws + (values - draws.mean(axis=1))[:, None])
+    found = [(total_variation(shift), total_variation(drawn)) for shift, drawn in shifts]
+    return of_cells(cells, [(value, draws + (value - draws.mean())) for value, draws in found])
 
 
 def total_variation(shifts: Floats) -> Floats:

@@ -26,7 +26,7 @@ from rewardlab.reports.blocks import Block, Sentences, Text, Told
 from rewardlab.reports.collect import model_name
 from rewardlab.reports.plots import PAIR_KINDS, pair_kinds_picture
 from rewardlab.reports.render import Source, interval_text
-from rewardlab.reports.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws, within
+from rewardlab.reports.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.reports.table import AVERAGE, shown_value
 from rewardlab.runs import read_json, read_jsonl
 
@@ -103,11 +103,11 @@ def rationale_sensitive(found: Mapping[Place, Sequence[Distribution]]) -> dict[P
     """
     stored = {place: _sorted(parts) for place, parts in found.items() if all(map(_is_known, parts))}
     drawn = {place: _draws(place[1], parts) for place, parts in stored.items()}
-    estimates = {place: estimate(each) for place, each in drawn.items()}
+    estimates = {place: estimate(each, 0.0, 1.0) for place, each in drawn.items()}
     for model in dict.fromkeys(model for model, _ in drawn):
         tasks = [place for place in drawn if place[0] == model]
         if len(tasks) > 1 and len({tuple(part.seed for part in stored[place]) for place in tasks}) == 1:
-            estimates[model, AVERAGE] = estimate(mean_of([drawn[place] for place in tasks]))
+            estimates[model, AVERAGE] = estimate(mean_of([drawn[place] for place in tasks]), 0.0, 1.0)
     return estimates
 
 
@@ -209,7 +209,7 @@ def _told(where: str, found: Estimate | None, pooled: Mapping[str, float]) -> st
     if readable == 0:
         return f"{where}: {unread}"
     share = pooled["rationale_sensitive"] / (1 - pooled["malformed"]) if found is None else found.value
-    interval = "" if found is None else f" {interval_text(within(found))}"
+    interval = "" if found is None else f" {interval_text(found)}"
     seeds = "" if found is None else f"{found.seeds} seed{'s' if found.seeds > 1 else ''}, interval over {found.basis}"
     more = "; ".join(part for part in (unread, seeds) if part)
     return f"{where}: {shown_value(share)} %{interval} rationale-sensitive{of}" + (f" ({more})" if more else "")

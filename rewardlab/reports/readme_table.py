@@ -11,7 +11,7 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from rewardlab.reports.collect import collect
 from rewardlab.reports.conventions import metric_title
 from rewardlab.reports.differences import (
     BASELINE,
+    Gain,
     find_baseline,
-    gain,
     gains,
     p_value_note,
     points,
@@ -50,7 +50,6 @@ from rewardlab.reports.table import (
     ComparisonTable,
     Row,
     build_table,
-    differing_formats,
     marks,
     shown_value,
     summary_at,
@@ -70,8 +69,10 @@ def readme_table(
     collected = collect(paths)
     table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
     baseline = find_baseline(table, against)
-    parts = [f"**{_title(table, column)}**\n\n{_column(table, column, baseline)}\n" for column in table.columns]
-    return "\n".join([*parts, *(f"{line}  " for line in notes(table)), ""])
+    found = gains(table, [against])
+    told = _by_place(found, baseline)
+    parts = [f"**{_title(table, column)}**\n\n{_column(table, column, baseline, told)}\n" for column in table.columns]
+    return "\n".join([*parts, *(f"{line}  " for line in [*notes(table), p_value_note(found)] if line), ""])
 
 
 BEGIN, END = "<!-- results, made by: {command} -->", "<!-- end of results -->"
@@ -96,9 +97,9 @@ def readme_block(
     table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
     baseline, column = find_baseline(table, against[0]), headline(table)
     found = gains(table, against)
+    shown = f"**{_title(table, column)}**\n\n{_column(table, column, baseline, _by_place(found, baseline))}"
     told = [line for line, _ in in_short(found, column)]
     told += [line for line, _ in told_of(measure_gains(table, rivals_of(found), load_judged(collected.runs)))]
-    shown = f"**{_title(table, column)}**\n\n{_column(table, column, baseline)}"
     small = [*notes(table), p_value_note(found)]
     return (
         "\n\n".join([shown, "\n".join(f"* {line}" for line in told), "\n".join(f"{line}  " for line in small)]) + "\n"
@@ -121,7 +122,7 @@ def _title(table: ComparisonTable, column: str) -> str:
     return "average over tasks" if column == AVERAGE else f"{column}, {metric_title(table.metrics[column])}"
 
 
-def _column(table: ComparisonTable, column: str, baseline: Row) -> str:
+def _column(table: ComparisonTable, column: str, baseline: Row, told: Mapping[tuple[str, str, str], Gain]) -> str:
     trouble = TROUBLE if is_troubled(table) else {}
     headings = [Heading("method", is_number=False)]
     for decoding in table.decodings:
@@ -136,21 +137,25 @@ def _column(table: ComparisonTable, column: str, baseline: Row) -> str:
             place = (number, (column, decoding))
             value = score_cell(row, place[1], marked.get(place, ""), sign_of(table, place))
             cells += [replace(value, spread="")]
-            cells += [_difference(table, row, baseline, column, decoding)]
+            cells += [_difference(told.get((row.name, column, decoding)))]
             cells += [_share(summary_at(table, row, place[1], name)) for name in trouble]
         rows.append([*cells, *(Cell(f"{row.cost[name]:.0f}") for name in ("gold_labels", "annotator_calls"))])
     return markdown_grid(Grid(headings, rows))
 
 
-def _difference(table: ComparisonTable, row: Row, baseline: Row, column: str, decoding: str) -> Cell:
-    place = (column, decoding)
-    if row is baseline or place not in row.scores or place not in baseline.scores:
-        return Cell(MISSING)
-    found = gain(table, row, baseline, column, decoding).estimate
+def _by_place(found: Sequence[Gain], baseline: Row) -> dict[tuple[str, str, str], Gain]:
+    """(method, column, decoding) -> its difference to one rival."""
+    return {(each.method, each.column, each.decoding): each for each in found if each.baseline == baseline.name}
+
+
+def _difference(found: Gain | None) -> Cell:
+    """Corrected over all differences of the page; a dash for the baseline, and where one has no value."""
     if found is None:
+        return Cell(MISSING)
+    size = found.estimate
+    if size is None:
         return Cell("not paired")
-    sign = OTHER_FORMAT if differing_formats(row, baseline) else ""
-    return Cell(points(found.value), points_interval(found), sign=sign)
+    return Cell(points(size.value), points_interval(size), sign=OTHER_FORMAT if found.formats else "")
 
 
 def _share(value: float | None) -> Cell:

@@ -23,7 +23,7 @@ TIED = "≈"
 UNTESTED = "?"
 OTHER_FORMAT = "†"
 SIGNS: Mapping[str, str] = {
-    TIED: "not beyond noise from the best",
+    TIED: "not significantly different from the best",
     UNTESTED: "not compared with the best, for want of common seeds or test items",
     OTHER_FORMAT: "in another answer format than the best, so the difference is not of the method alone",
 }
@@ -137,11 +137,14 @@ def _share_cell(value: float | None) -> Cell:
 def notes(table: ComparisonTable) -> list[str]:
     """What a reader must know to read the numbers, one sentence a line."""
     scores = [score for row in table.rows for score in row.scores.values()]
-    lines = ["Values times 100 with 95 % intervals; best bold, second underlined (equal as printed, equal in rank)."]
+    lines = [
+        "Values times 100, each with its own 95 % interval; best bold, second underlined (equal as printed, equal in "
+        "rank; none where all are equal or the best is 0.0)."
+    ]
     if table.ties:
         lines.append(
-            f"{TIED}: {SIGNS[TIED]}; the paired difference's interval holds zero, or p >= 0.05 after "
-            "Holm's correction over the table."
+            f"{TIED}: {SIGNS[TIED]}; paired by item and seed, p >= 0.05 after Holm's correction over all pairs of "
+            "rows in the table."
         )
     if table.untested:
         lines.append(f"{UNTESTED}: {SIGNS[UNTESTED]}; whether it is worse is not known.")
@@ -158,9 +161,11 @@ def notes(table: ComparisonTable) -> list[str]:
             "validation rows, times 100."
         )
     if any(score.basis == "seeds and items" for score in scores):
-        lines.append("Three seeds or more: mean ± standard deviation, Student t interval over seeds and test items.")
+        lines.append(
+            "Two seeds or more: mean ± standard deviation over seeds, interval over new seeds and new test items."
+        )
     if any(score.basis == "items" for score in scores):
-        lines.append("Fewer than three seeds: the interval covers test items only, not training seeds.")
+        lines.append("One seed: the interval covers test items only, not training seeds.")
     lines.append(
         f"Convention {table.convention}; cost per seed, gold labels as read in training and "
         "annotation, device seconds (of a CPU its processor time)."

@@ -15,7 +15,7 @@ from typing import Any
 
 from rewardlab.errors import RewardlabError
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source
-from rewardlab.reports.table import Mark, shown_value
+from rewardlab.reports.table import Mark, ranked, shown_value
 from rewardlab.runs import read_json
 
 logger = logging.getLogger(__name__)
@@ -76,20 +76,10 @@ def _lines(place: Place, runs: Sequence[RewardModelRun]) -> list[list[Cell]]:
     for run in runs:
         if place in run.entries:
             by_kind.setdefault(run.kind, []).append(run)
-    means = {
-        kind: float(shown_value(_mean([run.entries[place] for run in found], "value") or 0.0))
-        for kind, found in by_kind.items()
-    }
-    ranking = sorted(set(means.values()), reverse=True)
-    return [
-        _line(place, kind, by_kind[kind], _mark(ranking.index(means[kind]), len(means))) for kind in sorted(by_kind)
-    ]
-
-
-def _mark(place: int, rivals: int) -> Mark:
-    if rivals < 2 or place > 1:
-        return ""
-    return "best" if place == 0 else "second"
+    marks = ranked(
+        {kind: _mean([run.entries[place] for run in found], "value") or 0.0 for kind, found in by_kind.items()}
+    )
+    return [_line(place, kind, by_kind[kind], marks.get(kind, "")) for kind in sorted(by_kind)]
 
 
 def _line(place: Place, kind: str, runs: Sequence[RewardModelRun], mark: Mark) -> list[Cell]:

@@ -1,13 +1,10 @@
-"""Axes of charts: how far they go, where data and round numbers stand on them, and dots that would cover each other."""
+"""Axes of charts: how far they go, and where data and round numbers stand on them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-DOT_STEP = 9
-"""A dot's width, in the units of a panel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +54,3 @@ def number_text(value: float) -> str:
     ('0.3', '12000')
     """
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def apart(places: Sequence[float]) -> list[float]:
-    """Places across, moved so that dots which would cover each other stand side by side, in their order.
-
-    >>> apart([50.0, 100.0, 100.0])
-    [50.0, 95.5, 104.5]
-    """
-    moved = list(places)
-    for group in _near(places):
-        middle = sum(places[number] for number in group) / len(group)
-        for rank, number in enumerate(group):
-            moved[number] = middle + DOT_STEP * (rank - (len(group) - 1) / 2)
-    return moved
-
-
-def _near(places: Sequence[float]) -> list[list[int]]:
-    """Numbers of places, grouped where neighbours are closer than a dot is wide; only groups of two and more."""
-    groups: list[list[int]] = []
-    for number in sorted(range(len(places)), key=places.__getitem__):
-        if groups and places[number] - places[groups[-1][-1]] < DOT_STEP:
-            groups[-1].append(number)
-        else:
-            groups.append([number])
-    return [group for group in groups if len(group) > 1]

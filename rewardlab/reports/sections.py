@@ -12,7 +12,7 @@ from rewardlab.reports.budgets import budget_lines, budgets_grid
 from rewardlab.reports.card_sections import card_origins, card_sections
 from rewardlab.reports.cards import NO_CARDS, Cards
 from rewardlab.reports.charts import Picture
-from rewardlab.reports.claims import VERDICTS, Finding, claims_grid
+from rewardlab.reports.claims import VERDICTS, Finding, claims_grid, family_text
 from rewardlab.reports.differences import (
     Gain,
     Split,
@@ -159,7 +159,10 @@ CURVES = (
     "Gold accuracy is watched and never trained on."
 )
 SATURATION_NOTE = "At 100 % the label part is constant and only the second reward still pulls; at 0 % λ never binds."
-COST = "Cost of one seed, mean over seeds; methods of equal cost stand side by side. Whiskers are 95 % intervals."
+COST = (
+    "Cost of one seed, mean over seeds. Whiskers are 95 % intervals. Every point stands where its numbers are: markers "
+    "that overlap are open, and whiskers on one another end in caps of different widths. Point at a marker to read it."
+)
 
 
 def _drawn(picture: Picture | None, missing: str, explained: str) -> list[Block]:
@@ -177,7 +180,7 @@ def _budgets(report: Report) -> list[Block]:
 
 def _claims(found: Sequence[Finding]) -> list[Block]:
     explained = [f"{word}: {meaning}." for word, meaning in VERDICTS.items()]
-    return [Table(claims_grid(found)), Notes([SIZES, *explained])]
+    return [Table(claims_grid(found)), Notes([line for line in (SIZES, *explained, family_text(found)) if line])]
 
 
 def _kl(picture: Picture | None) -> list[Block]:
@@ -214,7 +217,9 @@ def _sharpening(report: Report) -> list[Block]:
     headings = [Heading(title, is_number=place > 1) for place, title in enumerate(titles)]
     explained = (
         f"Points over {baseline.name}. Sharpening is what greedy decoding of {baseline.name} already gives over "
-        "sampling from it; a gain that is sharpening only shows no gain under greedy decoding."
+        "sampling from it; a gain that is sharpening only shows no gain under greedy decoding. Each number has its own "
+        "95 % interval, not corrected for how many there are; what is significant is said under "
+        f"{DIFFERENCES!r}."
     )
     first = headline(table)
     shown, more = (

@@ -1,8 +1,7 @@
-"""Tests of one method against another on the same items: p-values, their correction over a table, effect sizes.
+"""What is said of a difference beside its interval: the corrected p-value, an effect size, items won and lost.
 
-Plain numbers in, plain numbers out; what is compared with what stands in ``comparison.py``. All tests are two-sided
-and none of them needs random draws of its own, so that equal runs give equal p-values however many are corrected
-together. n test items, S seeds, B resamples.
+Plain numbers in, plain numbers out; what is compared with what stands in ``comparison.py``, and where p-values come
+from in ``intervals.py``. All tests are two-sided.
 """
 
 from __future__ import annotations
@@ -12,34 +11,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import bdtr, ndtr
 
-from rewardlab.metrics import Floats
+from rewardlab.intervals import SIGNIFICANT
+from rewardlab.metrics import SHARES
 
-TestName = Literal["sign-flip", "bootstrap"]
 EffectName = Literal["h", "q"]
-SIGNIFICANT = 0.05
-SHARES = frozenset({"accuracy", "f1", "macro_f1"})
-"""Metrics in [0, 1], whose effect size is Cohen's h; the other metrics are correlations, with Cohen's q."""
 _STEPS: dict[EffectName, tuple[float, float, float]] = {"h": (0.2, 0.5, 0.8), "q": (0.1, 0.3, 0.5)}
 _SIZES = ("negligible", "small", "medium", "large")
 
 
 @dataclass(frozen=True, slots=True)
-class SeedTest:
-    """McNemar's test of one seed.
+class SeedItems:
+    """Items on which two methods differ in one seed.
 
     Attributes:
         seed: The seed both methods were trained with.
         only_a, only_b: Items that only the one, or only the other, answered right.
-        p: Exact two-sided p-value.
     """
 
     seed: int
     only_a: int
     only_b: int
-    p: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +56,20 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """What the tests say of one difference.
+    """What the test of one difference says.
 
     Attributes:
-        name: ``sign-flip`` on items (accuracy), or ``bootstrap`` (every other metric, and averages over columns).
-        p: Over new test items, these seeds as given.
-        p_holm: ``p`` corrected over ``family`` comparisons.
+        p: Of "there is no difference", over new seeds and new items; with one seed, over new items.
+        p_holm: ``p`` corrected over ``family`` comparisons; the one p-value that is printed.
         family: How many comparisons were corrected together.
-        by_seed: McNemar's test of every seed, for accuracy; empty otherwise.
+        by_seed: Items won and lost in every seed, for accuracy; empty otherwise.
         effect: None where shares and correlations are averaged.
     """
 
-    name: TestName
     p: float
     p_holm: float
     family: int = 1
-    by_seed: tuple[SeedTest, ...] = ()
+    by_seed: tuple[SeedItems, ...] = ()
     effect: Effect | None = None
 
     @property
@@ -88,78 +78,45 @@ class PairedTest:
         return self.p_holm < SIGNIFICANT
 
 
-def mcnemar(seed: int, only_a: int, only_b: int) -> SeedTest:
-    """Exact at every size: the binomial tail is as cheap as its approximation by chi-squared.
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """A p-value after Holm's correction.
 
-    Example:
-        >>> mcnemar(0, 8, 2).p  # 2 * (1 + 10 + 45) / 1024
-        0.109375
+    Attributes:
+        p: Corrected.
+        level: What its own p-value was compared with: 0.05 divided by the hypotheses that were left at its step, or
+            at the step where the procedure stopped. An interval at this level excludes the tested value exactly where
+            ``p`` is below 0.05.
     """
-    both = only_a + only_b
-    return SeedTest(seed, only_a, only_b, min(1.0, 2 * float(bdtr(min(only_a, only_b), both, 0.5))))
+
+    p: float
+    level: float
 
 
-def sign_flip(totals: Sequence[int] | NDArray[np.int64]) -> float:
-    """Exact p-value of a sum, were the sign of each item's difference a coin's.
-
-    Args:
-        totals: For each item, the number of seeds in which a alone is right less those in which b alone is.
-            Shape (n,). Each item counts once, however many seeds answered it.
-    Returns:
-        Share of the 2^n sign patterns whose sum is at least as far from 0, to 14 decimals. With one seed: McNemar's
-        p-value.
-    Source:
-        Fisher 1935. The null distribution has the characteristic function prod_i cos(t_i theta), which one Fourier
-        transform turns into probabilities; their rounding error is about 1e-15.
-    Example:
-        >>> sign_flip([1, 1, 1, 2, 0])  # 2 patterns of 16
-        0.125
-    """
-    sizes = np.bincount(np.abs(np.asarray(totals, dtype=np.int64)))
-    reach = int(np.arange(len(sizes)) @ sizes)
-    angles = 2 * np.pi * np.arange(reach + 1) / (2 * reach + 1)
-    wave = np.ones_like(angles)
-    for size in np.flatnonzero(sizes[1:]) + 1:
-        wave *= np.cos(size * angles) ** sizes[size]
-    chances = np.fft.irfft(wave, 2 * reach + 1)
-    observed = abs(int(np.sum(totals)))
-    return min(1.0, max(0.0, round(2 * float(chances[observed : reach + 1].sum()), 14)))
-
-
-def paired_bootstrap(value: float, draws: Floats, items: int) -> float:
-    """p-value of a difference whose spread over resampled items is known.
-
-    Counting the draws beyond zero cannot say less than 1 / B, and Holm multiplies that by the size of the table;
-    so the difference is measured in bootstrap standard errors, against the normal distribution.
-
-    Args:
-        value: The difference on all items.
-        draws: The same on resamples, both methods on the same items. Shape (B,).
-        items: n. The result is at least 2^(1 - n), what a test of signs could say of as many items: a handful that
-            all agree has a standard error of 0.
-    """
-    if value == 0.0:
-        return 1.0
-    error = float(draws.std(ddof=1))
-    beyond = 2 * float(ndtr(-abs(value) / error)) if error > 0 else 0.0
-    return max(beyond, 2.0 ** (1 - items))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], family: int | None = None) -> list[Corrected]:
     """p-values corrected for their number, in their order; the chance of one false claim among all stays below 5 %.
 
+    Args:
+        p_values: Those that were worked out.
+        family: How many hypotheses there are; those without a p-value here count as not rejected. Default: as many as
+            there are p-values.
     Source:
         Holm 1979.
     Example:
-        >>> holm([0.01, 0.04, 0.03])  # 0.01 * 3; 0.03 * 2; 0.04 * 1, but not below the one before
+        0.01 * 3; 0.03 * 2; 0.04 * 1, but not below the one before:
+
+        >>> [each.p for each in holm([0.01, 0.04, 0.03])]
         [0.03, 0.06, 0.06]
     """
+    size = len(p_values) if family is None else family
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    corrected = [0.0] * len(p_values)
+    times = [p_values[place] * (size - rank) for rank, place in enumerate(order)]
+    rejected = next((rank for rank, p in enumerate(times) if p >= SIGNIFICANT), len(order))
+    corrected = [Corrected(1.0, SIGNIFICANT)] * len(order)
     largest = 0.0
     for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, p_values[place] * (len(p_values) - rank)))
-        corrected[place] = largest
+        largest = max(largest, min(1.0, times[rank]))
+        corrected[place] = Corrected(largest, SIGNIFICANT / (size - min(rank, rejected)))
     return corrected
 
 

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from statistics import fmean
-from typing import Literal
+from typing import Literal, TypeVar
 
 from rewardlab.evaluation.cost import Cost
+from rewardlab.metrics import SHARES
 from rewardlab.reports.cells import CellData, Position
 from rewardlab.reports.collect import EvalRun, MethodKey, by_method, cells_by_seed
 from rewardlab.reports.comparison import Comparison, compare_sides, correct
 from rewardlab.reports.conventions import averaged_columns, scored_metrics
 from rewardlab.reports.method_names import place_of, row_names
-from rewardlab.reports.significance import SHARES
 from rewardlab.reports.statistics import (
     RESAMPLES,
     Estimate,
@@ -26,13 +26,13 @@ from rewardlab.reports.statistics import (
     draws_of,
     estimate,
     mean_of,
-    within,
 )
 
 AVERAGE = "average"
 DECODINGS = ("sampled", "greedy")
 COSTS = ("gold_labels", "annotator_calls", "seconds")
 Mark = Literal["", "best", "second"]
+Rival = TypeVar("Rival")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ class ComparisonTable:
         rows: Methods in the order of SPEC section 5.
         convention: ``rllr`` or ``ppo-nlu``.
         warnings: What the reader should know about the runs.
-        ties: (row number, position) of values that are not beyond noise from the best one there: their paired
-            difference to it is not real (see ``comparison.py``), corrected over the whole table.
+        ties: (row number, position) of values that do not differ significantly from the best one there, corrected
+            over all pairs of rows in the whole table: the best one was chosen by looking at all of them.
         untested: (row number, position) of values that cannot be compared with the best one there: other seeds, or
             other test items.
         other_format: (row number, position) of values in another answer format than the best one there.
@@ -131,19 +131,30 @@ def build_table(
 def marks(table: ComparisonTable) -> dict[tuple[int, Position], Mark]:
     """(row number, position) -> best or second, by the value as shown; equal values share their mark.
 
-    A column with fewer than two methods is left unmarked.
+    A method whose answers could not be read is not ranked: its number is what a metric gives for nothing.
     """
-    found: dict[tuple[int, Position], Mark] = {}
-    for position in table.positions:
-        shown = {
-            n: shown_value(row.scores[position].value) for n, row in enumerate(table.rows) if position in row.scores
-        }
-        ranking = sorted({float(text) for text in shown.values()}, reverse=True)
-        for number, text in shown.items():
-            place = ranking.index(float(text))
-            if len(shown) > 1 and place < 2:
-                found[number, position] = "best" if place == 0 else "second"
-    return found
+    return {
+        (number, position): mark
+        for position in table.positions
+        for number, mark in ranked(_values(table, position)).items()
+    }
+
+
+def ranked(values: Mapping[Rival, float]) -> dict[Rival, Mark]:
+    """Who is best and who is second, by the value as shown, higher being better; equal values share their mark.
+
+    Nobody is where there is nothing to choose: fewer than two rivals, all of them equal, or the best at 0.0.
+
+    Example:
+        >>> ranked({"a": 0.5, "b": 0.7, "c": 0.2}), ranked({"a": 0.0, "b": 0.0}), ranked({"a": 0.7, "b": 0.7})
+        ({'a': 'second', 'b': 'best'}, {}, {})
+    """
+    shown = {rival: float(shown_value(value)) for rival, value in values.items()}
+    ranking = sorted(set(shown.values()), reverse=True)
+    if len(ranking) < 2 or ranking[0] == 0.0:
+        return {}
+    names: tuple[Mark, Mark] = ("best", "second")
+    return {rival: names[ranking.index(value)] for rival, value in shown.items() if value in ranking[:2]}
 
 
 def compare_rows(
@@ -200,18 +211,32 @@ def _against_best(table: ComparisonTable, resamples: int) -> ComparisonTable:
     """The table with its ties, and with what cannot be compared with the best, or is of another answer format."""
     found: dict[tuple[int, Position], Comparison | None] = {}
     other: set[tuple[int, Position]] = set()
+    pairs = 0
     for position in table.positions:
-        scored = [number for number, row in enumerate(table.rows) if position in row.scores]
-        best = max(scored, key=lambda number: table.rows[number].scores[position].value, default=None)
-        for number in scored:
-            if best is not None and number != best:
+        values = _values(table, position)
+        if "best" not in ranked(values).values():
+            continue
+        best = max(values, key=lambda number: values[number])
+        pairs += len(values) * (len(values) - 1) // 2
+        for number in values:
+            if number != best:
                 found[number, position] = _to_best(table, best, number, position, resamples)
                 other |= {(number, position)} if differing_formats(table.rows[number], table.rows[best]) else set()
     tested = {place: compared for place, compared in found.items() if compared is not None}
-    corrected = zip(tested, correct(list(tested.values())), strict=True)
-    ties = frozenset(place for place, compared in corrected if not compared.is_real)
+    corrected = zip(tested, correct(list(tested.values()), pairs), strict=True)
+    ties = frozenset(place for place, compared in corrected if not compared.test.is_significant)
     untested = frozenset(found.keys() - tested.keys())
     return replace(table, ties=ties, untested=untested, other_format=frozenset(other))
+
+
+def _values(table: ComparisonTable, position: Position) -> dict[int, float]:
+    """Row number -> value at one position, of the rows with at least one answer that could be read."""
+    scored = {number: row for number, row in enumerate(table.rows) if position in row.scores}
+    return {
+        number: row.scores[position].value
+        for number, row in scored.items()
+        if mean_summary(row, position, "malformed") != 1.0
+    }
 
 
 def _to_best(table: ComparisonTable, best: int, number: int, position: Position, resamples: int) -> Comparison | None:
@@ -254,7 +279,7 @@ def _row(
 
 def possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
     """The interval within what the metrics can be: shares from 0, correlations from -1, to 1."""
-    return within(estimate(draws), 0.0 if SHARES.issuperset(metrics) else -1.0)
+    return estimate(draws, 0.0 if SHARES.issuperset(metrics) else -1.0, 1.0)
 
 
 def _cost(runs: Sequence[EvalRun], seeds: Sequence[int]) -> dict[str, float]:

@@ -84,18 +84,23 @@ class TestNumbers:
         assert found.value == pytest.approx(mean)
         assert found.sd == pytest.approx(sd)
         # Student's t on 2 degrees of freedom: 4.3027; rows add to the variance over seeds, and never take from it
-        assert found.high - mean >= 4.3026 * sd / math.sqrt(3)
+        assert found.spread is not None
+        assert found.spread.half_width(0.05) >= 4.3026 * sd / math.sqrt(3)
+        assert (found.low, found.high) == (-1.0, 1.0)  # which is more than a difference of shares can be
 
     def test_rows_are_drawn_and_not_pairs(self, tmp_path: Path) -> None:
         """One seed: both pairs of a row stand and fall together, so half of right pairs can become none or all."""
-        card_folder(tmp_path / "one", "label RM", "label", 0, {SET: {"toy": [RIGHT, RIGHT, WRONG, WRONG]}})
+        card_folder(tmp_path / "one", "label RM", "label", 0, {SET: {"toy": [RIGHT, RIGHT, WRONG, WRONG] * 10}})
         rows = load_cards([tmp_path / "one"]).accuracy("label RM", SET, "toy")
         assert rows is not None
-        assert (rows.value, rows.low, rows.high, rows.basis) == (0.5, 0.0, 1.0, "items")
-        card_folder(tmp_path / "two", "label RM", "label", 0, {SET: {"toy": [RIGHT, WRONG, RIGHT, WRONG]}})
+        assert (rows.value, rows.basis) == (0.5, "items")
+        # 20 rows: 0.25 / 19 and one row more, 1/400: se 0.1251; t on 19 degrees of freedom is 2.093
+        assert rows.high - rows.value == pytest.approx(2.093 * 0.1251, rel=0.08)
+        card_folder(tmp_path / "two", "label RM", "label", 0, {SET: {"toy": [RIGHT, WRONG] * 20}})
         even = load_cards([tmp_path / "two"]).accuracy("label RM", SET, "toy")
         assert even is not None
-        assert (even.low, even.high) == (0.5, 0.5)
+        # one row more alone, 1/20 of a point to each side
+        assert (even.low, even.high) == pytest.approx((0.5 - 2.093 / 20, 0.5 + 2.093 / 20), abs=1e-4)
 
     def test_the_average_is_over_tasks_not_pairs(self, tmp_path: Path) -> None:
         sets = {SET: {"one": [RIGHT] * 8, "two": [WRONG, WRONG]}}
@@ -221,16 +226,19 @@ class TestPrinted:
 
     def test_sentences_say_the_difference_and_its_interval(self, tmp_path: Path) -> None:
         made = [
-            card_folder(tmp_path / f"{kind}{seed}", f"{kind} RM", kind, seed, {SET: {"toy": [margin] * 4}})
+            card_folder(tmp_path / f"{kind}{seed}", f"{kind} RM", kind, seed, {SET: {"toy": [margin] * 40}})
             for kind, margin in (("label", RIGHT), ("ranked", WRONG))
             for seed in range(3)
         ]
         (found,) = differences_of(load_cards(made))
         where = "on held-out label-sensitive pairs, toy"
         covered = "(3 seeds, interval over seeds and items)."
-        assert sentence(found) == f"label RM and ranked RM differ {where}: +100.0 points [+100.0, +100.0] {covered}"
+        told = "label RM and ranked RM differ significantly"
+        # 20 rows that all agree: one row more, 1/400, and what rounding hides between 3 seeds, 1/400 / 12 / 3
+        # half-width: the root of 2.0930^2 / 400 + 4.3027^2 / 14400 = 0.1106
+        assert sentence(found) == f"{told} {where}: +100.0 points [+88.9, +100.0], p < 0.001 {covered}"
         (few,) = differences_of(two_methods(tmp_path))  # two rows
-        assert sentence(few).startswith(f"label RM and ranked RM do not differ beyond noise {where}: +54.2 points [−")
+        assert sentence(few).startswith(f"label RM and ranked RM do not differ significantly {where}: +54.2 points [−")
 
     def test_sections_and_lines_of_the_files(self, tmp_path: Path) -> None:
         cards = two_methods(tmp_path)
@@ -254,7 +262,7 @@ class TestPage:
         text, html = page.read_text(), page.with_suffix(".html").read_text()
         assert "| label RM | **91.7** ± 14.4 [" in text
         assert (
-            "* label RM and ranked RM do not differ beyond noise on held-out label-sensitive pairs, toy: +54.2" in text
+            "* label RM and ranked RM do not differ significantly on held-out label-sensitive pairs, toy: +54.2" in text
         )
         assert "[label-0](<../runs/card/label-0>)" in text
         assert "No pairs were sampled" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,20 @@ from pydantic import ValidationError
 
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.judge import Verdict
+from rewardlab.intervals import Spread
 from rewardlab.reports.cards import Cards, Difference
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.claim_measures import Evidence, Measured
-from rewardlab.reports.claims import Finding, claims_grid, compared_text, findings, size_text, verdict, write_claims
+from rewardlab.reports.claims import (
+    Finding,
+    claims_grid,
+    compared_text,
+    corrected,
+    findings,
+    size_text,
+    verdict,
+    write_claims,
+)
 from rewardlab.reports.collect import collect
 from rewardlab.reports.judged_runs import NET, JudgedRun, judged_estimate
 from rewardlab.reports.page import SuiteFacts, write_report
@@ -121,6 +132,50 @@ def test_an_end_beside_the_bound_is_not_printed_as_the_bound(low: float, high: f
     assert size_text(Estimate((low + high) / 2, low, high, None, 3, "seeds and items"), "points", where) == printed
 
 
+def sized(value: float, half: float, **given: Any) -> Finding:
+    """A finding of a size whose own 95 % interval, of items alone, reaches so far to each side."""
+    spread = Spread((half / 1.959964) ** 2, 1e9)
+    size = Estimate(value, value - half, value + half, None, 1, "items", spread)
+    return Finding(claim(**given), "tiny", size)
+
+
+def test_claims_are_corrected_together() -> None:
+    """Alone, +1.46 [+0.02, +2.90] holds; one of 28 of which no other is decided, it does not."""
+    (alone,) = corrected([sized(1.46, 1.44)])
+    assert (alone.verdict, alone.family) == ("holds", 1)
+    assert alone.p_holm == pytest.approx(0.0469, abs=1e-4)  # z = 1.46 / (1.44 / 1.959964) = 1.9872
+    first, *others = corrected([sized(1.46, 1.44), *(sized(0.1, 1.44) for _ in range(27))])
+    assert (first.verdict, first.family, first.p_holm) == ("undecided", 28, 1.0)
+    assert claims_grid([first, *others]).rows[0][3].mark == ""
+    assert first.estimate is not None
+    # 0.05 / 28 on both sides is 3.1237 standard errors: 3.1237 / 1.959964 * 1.44
+    assert first.estimate.high - first.estimate.value == pytest.approx(2.2950, abs=1e-3)
+
+
+def test_a_decided_claim_leaves_fewer_to_correct_for() -> None:
+    """p = 0.0469 alone is enough after 27 claims without a doubt: each of them held before it was its turn."""
+    found = corrected([sized(1.46, 1.44), *(sized(90.0, 1.0) for _ in range(27))])
+    assert {each.verdict for each in found} == {"holds"}
+    assert found[0].p_holm == pytest.approx(0.0469, abs=1e-4)
+
+
+def test_p_is_of_the_nearest_end_of_the_range() -> None:
+    (inside,) = corrected([sized(1.5, 1.0, between=(-2.0, 2.0))])
+    assert inside.p_holm == pytest.approx(0.3271, abs=1e-3)  # 0.5 away: z = 0.98
+    (outside,) = corrected([sized(3.5, 1.0, between=(-2.0, 2.0))])
+    assert (outside.verdict, outside.p_holm) == ("does not hold", pytest.approx(0.0033, abs=1e-3))  # 1.5: z = 2.94
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_claim_is_decided_exactly_where_its_corrected_p_is_below_5_per_cent(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ranges: list[dict[str, Any]] = [{}, {"above": 1.0}, {"between": (-2.0, 2.0)}]
+    found = corrected([sized(float(rng.normal(0, 4)), float(rng.uniform(0.5, 3)), **ranges[n % 3]) for n in range(20)])
+    decided = [each.verdict != "undecided" for each in found]
+    assert decided == [each.p_holm is not None and each.p_holm < 0.05 for each in found]
+    assert 0 < sum(decided) < 20
+
+
 def test_negative_bounds_and_published_sizes_have_the_minus_of_sizes(table: ComparisonTable) -> None:
     one = found(claim(between=(-4.0, 4.0), published="-1.9 (LLaMA2-7B)"), table)
     cells = [cell.text for cell in claims_grid([one]).rows[0]]
@@ -142,13 +197,13 @@ def test_times_by_the_clock_are_no_device_seconds(tmp_path: Path) -> None:
     assert "SFT-1: no stage_device_seconds" in one.reason
 
 
-def test_a_ratio_of_two_seeds_has_no_interval(tmp_path: Path) -> None:
+def test_a_ratio_of_one_seed_has_no_interval(tmp_path: Path) -> None:
     whole = make_table(tmp_path)
-    runs = [run for row in whole.rows for run in row.runs if run.seed < 2]
+    runs = [run for row in whole.rows for run in row.runs if run.seed < 1]
     one = found(claim(measure="seconds", above=1.0), build_table(runs, decodings=("greedy",), resamples=50))
     assert (one.verdict, one.reason) == (
         "not testable here",
-        "seeds with both times: 2; the interval of a ratio needs 3",
+        "seeds with both times: 1; the interval of a ratio needs 2",
     )
 
 
@@ -291,7 +346,9 @@ class FakeCards(Cards):
 
 
 def test_shares_and_reward_models_are_given(table: ComparisonTable) -> None:
-    share = Estimate(0.8, 0.77, 0.83, 0.01, 3, "seeds and items")
+    # t on 2 degrees of freedom is 4.3027: 0.03 to each side
+    spread = Spread(0.0, 99.0, seeds=(0.03 / 4.302653) ** 2, seed_df=2)
+    share = Estimate(0.8, 0.77, 0.83, 0.01, 3, "seeds and items", spread, 0.0, 1.0)
     given = claim(measure="pair kinds", better=None, than=None, above=75.0)
     one = found(given, table, pair_kinds={("tiny", "toy"): Measured(share, [Source(Path("p"))])})
     assert (one.size, one.verdict) == ("80.0 % [77.0, 83.0]", "holds")
@@ -363,8 +420,9 @@ def test_a_report_shows_its_claims_and_leaves_them_as_files(tmp_path: Path) -> N
     assert text.startswith("# Two <methods>\n")
     assert "<h1>Two &lt;methods&gt;</h1>" in page.with_suffix(".html").read_text()
     assert "| C1 | PPO beats SFT | **holds** | +20.3 points [" in text
-    assert "] | 3 | +6.3 | PPO against SFT, toy, greedy |" in text
-    assert "| C3 | PPO beats SFT | not testable here: no BERT | – | – | – | – |" in text
+    assert re.search(r"\] \| < 0\.001 \| 3 \| \+6\.3 \| PPO against SFT, toy, greedy \|", text)
+    assert "| C3 | PPO beats SFT | not testable here: no BERT | – | – | – | – | – |" in text
+    assert "Claims tested together: 1." in text
     assert text.index("## Claims") < text.index("## Differences between methods")
     assert (tmp_path / "out" / "claims.md").read_text().startswith("# Claims: Two <methods>\n")
     stored = read_json(tmp_path / "out" / "claims.json")
@@ -373,6 +431,8 @@ def test_a_report_shows_its_claims_and_leaves_them_as_files(tmp_path: Path) -> N
     first, second = stored["claims"]
     assert first["size"]["value"] == pytest.approx(100 * 122 / 600)
     assert (first["verdict"], first["unit"], second["size"]) == ("holds", "points", None)
+    assert (first["family"], second["p_holm"]) == (1, None)
+    assert first["p_holm"] < 0.05
 
 
 def test_every_base_model_has_a_finding_of_its_own(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def finding(
         None if reason else {"value": 1.0, "low": 0.5, "high": 1.5, "sd": None, "seeds": 5, "basis": "seeds and items"}
     )
     told = {"id": id, "verdict": verdict, "text": text, "reason": reason, "size": size, "model": "sandbox-tiny"}
+    told |= {"p_holm": None if reason else 0.0123, "family": 3}
     return {**told, "differs": False, "compared": "A against B, average, sampled", **more}
 
 
@@ -60,13 +61,22 @@ def test_findings_stand_in_their_row_and_place(tmp_path: Path) -> None:
     ]
     text = claims_page(read_list(LIST), [read_findings(path) for path in paths])
     found = rows(text)
-    told = "+1.0 points [+0.5, +1.5], 5 seeds; A against B, average, sampled"
+    told = "+1.0 points [+0.5, +1.5], p = 0.012, 5 seeds; A against B, average, sampled"
     assert found["C1"][3:] == [f"**holds**: {told} *(claims-sandbox)*", f"**does not hold**: {told} *(s)*"]
     assert found["C12"][3].split("<br>")[0].startswith("**undecided**")
     assert found["C8"][3] == f"**holds**: {told} *(rm)*"
     assert found["C2"][3:] == ["not measured", "not measured"]
     assert found["C13"][3] == "**not testable here**: GRPO and DPO are not among the methods yet"
-    assert "* **s**, T (smollm2-135m-q4; seeds 0, 1): `rewardlab suite run experiments/s.toml`" in text
+    tested = "T (smollm2-135m-q4; seeds 0, 1; 1 claims tested together)"
+    assert f"* **s**, {tested}: `rewardlab suite run experiments/s.toml`" in text
+    assert "T (sandbox-tiny; seeds 0, 1; 3 claims tested together)" in text
+
+
+def test_findings_from_before_the_correction_say_so(tmp_path: Path) -> None:
+    made = finding("C1", "holds")
+    del made["p_holm"]
+    text = claims_page(read_list(LIST), [read_findings(suite(tmp_path, made))])
+    assert "**holds**: +1.0 points [+0.5, +1.5], not corrected, 5 seeds" in text
 
 
 def listed(folder: Path, more: str) -> Path:

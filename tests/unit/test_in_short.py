@@ -1,4 +1,4 @@
-"""What differs beyond noise in a few lines, and the list of all comparisons folded away behind it."""
+"""What differs significantly in a few lines, and the list of all comparisons folded away behind it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from rewardlab.reports.statistics import Estimate
 
 
 def gain(method: str, decoding: str, value: float, p: float = 0.01, column: str = "average") -> Gain:
-    """A difference with an interval of 1 point to each side."""
-    found = Estimate(value, value - 0.01, value + 0.01, 0.0, 5, "seeds and items")
-    return Gain(method, column, decoding, Comparison(found, PairedTest("sign-flip", p, p, 3)), baseline="SFT")
+    """A difference with an interval of 1 point to each side, or of 5 where p is not below 0.05."""
+    half = 0.01 if p < 0.05 else 0.05
+    found = Estimate(value, value - half, value + half, 0.0, 5, "seeds and items")
+    return Gain(method, column, decoding, Comparison(found, PairedTest(p / 3, p, 3)), baseline="SFT")
 
 
 def test_a_method_has_a_line_for_each_direction() -> None:
     found = [gain("A", "sampled", 0.03), gain("A", "greedy", 0.02), gain("B", "sampled", -0.05)]
     assert [line for line, _ in in_short(found, "average")] == [
-        "A is better than SFT on average: +3.0 points [+2.0, +4.0], p = 0.010, sampled; "
+        "A is significantly better than SFT on average: +3.0 points [+2.0, +4.0], p = 0.010, sampled; "
         "+2.0 points [+1.0, +3.0], p = 0.010, greedy.",
-        "B is worse than SFT on average: −5.0 points [−6.0, −4.0], p = 0.010, sampled.",
+        "B is significantly worse than SFT on average: −5.0 points [−6.0, −4.0], p = 0.010, sampled.",
     ]
 
 
 def test_what_is_level_is_listed_once_and_other_columns_are_left_to_the_list() -> None:
     found = [
-        gain("A", "sampled", 0.005),
+        gain("A", "sampled", 0.005, p=0.4),
         gain("A", "greedy", 0.03, p=0.2),
         gain("B", "greedy", 0.03),
         gain("B", "greedy", 0.03, column="toy"),
@@ -36,7 +37,7 @@ def test_what_is_level_is_listed_once_and_other_columns_are_left_to_the_list() -
     ]
     lines = in_short(found, "average")
     assert [line for line, _ in lines][1:] == [
-        "Not beyond noise from SFT on average: A (sampled and greedy).",
+        "Not significantly different from SFT on average: A (sampled and greedy).",
         "Not compared with SFT on average: C (greedy: other items).",
     ]
     assert [len(gains) for _, gains in lines] == [1, 2, 1]

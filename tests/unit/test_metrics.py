@@ -14,6 +14,8 @@ from rewardlab.errors import ConfigError, DataError, UnknownNameError
 from rewardlab.intervals import (
     Interval,
     bootstrap_interval,
+    interval_of,
+    item_spread,
     mean_interval,
     resample_counts,
 )
@@ -162,9 +164,16 @@ def test_interval_agrees_with_scipys_bootstrap() -> None:
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.012)
 
 
-def test_one_item_gives_an_interval_of_width_zero() -> None:
-    assert bootstrap_interval("accuracy", ["yes"], ["yes"], BINARY) == Interval(1.0, 1.0, 1.0)
-    assert bootstrap_interval("pearson", [1.0], [2.0], SIMILARITY) == Interval(0.0, 0.0, 0.0)
+def test_one_item_says_nothing() -> None:
+    assert bootstrap_interval("accuracy", ["yes"], ["yes"], BINARY) == Interval(1.0, 0.0, 1.0)
+    assert bootstrap_interval("pearson", [1.0], [2.0], SIMILARITY) == Interval(0.0, -1.0, 1.0)
+
+
+def test_items_that_are_all_right_leave_room_for_a_wrong_one() -> None:
+    found = bootstrap_interval("accuracy", ["yes"] * 100, ["yes"] * 100, BINARY)
+    # one item more: 1/100, times Student's t on 99 degrees of freedom, 1.9842
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(1 - 0.019842, abs=1e-6)
 
 
 def test_grouped_means_resample_whole_groups() -> None:
@@ -202,3 +211,13 @@ def test_messages_say_what_to_do() -> None:
         score_predictions("accuracy", [1.0], [1.0], SIMILARITY)
     with pytest.raises(DataError, match="no values to average"):
         mean_interval([])
+
+
+@pytest.mark.parametrize("items", [30, 100, 500])
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.9, 0.95, 0.97, 0.99])
+def test_an_interval_covers_shares_near_one_as_often_as_others(items: int, share: float) -> None:
+    """Every number of right answers, weighed with its binomial probability; the variance is what a bootstrap finds."""
+    right = np.arange(items + 1)
+    found = [interval_of(k / items, item_spread(k * (items - k) / items**3, items)) for k in right]
+    is_covered = np.array([each.low <= share <= each.high for each in found])
+    assert scipy.stats.binom.pmf(right, items, share)[is_covered].sum() >= 0.93

@@ -75,7 +75,9 @@ def test_mean_over_seeds_with_its_interval(tmp_path: Path) -> None:
     assert found.value == pytest.approx((0.75 + 1.0 + 0.5) / 3)
     assert (found.seeds, found.basis, found.sd) == (3, "seeds and items", pytest.approx(0.25))
     # Student's t on 2 degrees of freedom is 4.303; rows add to the variance over seeds, and never take from it
-    assert found.high - found.value >= 4.302 * 0.25 / 3**0.5
+    assert found.spread is not None
+    assert found.spread.half_width(0.05) >= 4.302 * 0.25 / 3**0.5
+    assert (found.low, found.high) == (0.0, 1.0)  # a share
     assert sentences(folders)[0].endswith("rationale-sensitive of 12 pairs (3 seeds, interval over seeds and items)")
 
 
@@ -141,8 +143,9 @@ def test_pairs_stats_show_the_third_kind_and_the_share_of_the_readable() -> None
 
 
 def test_the_average_is_over_tasks(tmp_path: Path) -> None:
-    folder = sampled_folder(tmp_path / "a", 0, {"one": [["x", "x"]] * 3, "two": [["x", "y"]]})
-    assert sentences([folder])[-1].startswith("average over tasks: 50.0 % [50.0, 50.0] rationale-sensitive (1 seed, ")
+    folder = sampled_folder(tmp_path / "a", 0, {"one": [["x", "x"]] * 30, "two": [["x", "y"]] * 10})
+    # no row differs from the others of its task; one row more of each, (1/900 + 1/100) / 4, and t on 38 df: 10.7 points
+    assert sentences([folder])[-1].startswith("average over tasks: 50.0 % [39.3, 60.7] rationale-sensitive (1 seed, ")
 
 
 def test_the_average_takes_the_same_seeds_of_every_task(tmp_path: Path) -> None:

@@ -118,15 +118,55 @@ def test_ticks_are_round_numbers_inside(low: float, high: float, expected: list[
     assert ticks(low, high) == pytest.approx(expected)
 
 
+def drawn_markers(svg: str) -> list[tuple[str, str, str]]:
+    """Colour, across and down of every point."""
+    return re.findall(r'<path class="mark(?: open)? c(\d+)" transform="translate\(([\d.]+) ([\d.]+)\)"', svg)
+
+
 def test_places_in_a_panel_are_worked_out_by_hand() -> None:
     svg = draw(Panel("dots", [Dot("a", 0, 0.0, 50.0, 40.0, 60.0), Dot("b", 1, 10.0, 50.0, 50.0, 50.0)], "x"))
     # x: -0.5 to 10.5 over 48 to 368, 320 units; y: 39 to 61 over 202 up to 28
-    assert re.findall(r'<circle class="c(\d)" cx="([\d.]+)" cy="([\d.]+)"', svg) == [
+    assert drawn_markers(svg) == [
         ("0", "62.5", "115.0"),  # 48 + 0.5 / 11 * 320, middle of 202 and 28
         ("1", "353.5", "115.0"),
     ]
     assert 'd="M62.5 194.1V35.9"' in svg  # 202 - 1 / 22 * 174; 202 - 21 / 22 * 174
     assert "a: 0; 50.0 [40.0, 60.0]" in svg
+
+
+def test_points_that_cover_each_other_stay_where_their_numbers_are() -> None:
+    """Three methods of one cost, two of them nearly level, and one nearby: none is moved."""
+    costs, values = (2000.0, 2000.0, 2000.0, 2100.0, 9000.0), (80.0, 80.5, 92.0, 80.0, 85.0)
+    dots = [Dot(f"m{n}", n, x, y, y - 3, y + 3) for n, (x, y) in enumerate(zip(costs, values, strict=True))]
+    svg = draw(Panel("cost", dots, "calls"))
+    # x: 7000 and 5 % air, 1650 to 9350 over 48 to 368; y: 77 to 95 and air, 76.1 to 95.9 over 202 up to 28
+    expected = [
+        (str(n), f"{48 + (x - 1650) / 7700 * 320:.1f}", f"{202 - (y - 76.1) / 19.8 * 174:.1f}")
+        for n, (x, y) in enumerate(zip(costs, values, strict=True))
+    ]
+    assert drawn_markers(svg) == expected
+    # open where they overlap; caps of widths of their own where whiskers lie on each other
+    assert [match == "mark open" for match in re.findall(r'class="(mark(?: open)?) c', svg)] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    caps = [re.findall(r"H([\d.]+)", path) for path in re.findall(r'class="whisker c\d" d="([^"]+)"', svg)]
+    places = [float(across) for _, across, _ in expected]
+    widths = [round(float(ends[0]) - across, 1) if ends else 0 for ends, across in zip(caps, places, strict=True)]
+    assert len(set(widths[:4])) == 4
+    assert widths[4] == 0
+
+
+def test_every_method_has_a_marker_of_its_own_in_the_legend(tmp_path: Path) -> None:
+    dots = [Dot(name, n, float(n), 1.0, 0.0, 2.0) for n, name in enumerate("abcdefghij")]
+    picture = Picture("p", "alt", [Panel("p", dots)], [(name, n) for n, name in enumerate("abcdefghij")])
+    keys = [picture.key(n) for n in range(10)]
+    assert len(set(keys)) == 10
+    assert len({re.sub(r"c\d", "", key) for key in keys}) == 5  # shapes, each in two colours
+    assert all(key in write_picture(picture, tmp_path).read_text() for key in keys)
 
 
 def test_a_picture_is_a_file_of_its_own(tmp_path: Path) -> None:

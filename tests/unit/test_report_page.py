@@ -134,7 +134,7 @@ def test_the_page_has_what_the_papers_show(page: Path) -> None:
         "How each row was made",
         "Runs",
     ]
-    assert re.search(r"RLLR is better than SFT w\. rationale by \d+\.\d points", text)
+    assert re.search(r"RLLR is significantly better than SFT w\. rationale by \d+\.\d points", text)
     assert '<path class="band c0"' in text
     assert "80.0 % rationale-sensitive of 50 pairs" in text
 

@@ -116,14 +116,16 @@ def test_a_run_that_is_replaced_in_one_cell_alone_stays(runs: Path) -> None:
 def test_gains_are_told_in_plain_sentences(runs: Path) -> None:
     table = build_table(collect([runs]).runs)
     sampled, greedy = gains(table)
-    told = r"RLLR is better than SFT w\. rationale by 25\.0 points \[\d+\.\d, \d+\.\d\], p < 0\.001, "
+    told = r"RLLR is significantly better than SFT w\. rationale by 25\.0 points \[\d+\.\d, \d+\.\d\], p < 0\.001, "
     assert re.fullmatch(
         told + r"on toy, sampled decoding \(1 seed, interval over items: of these runs, not of other seeds\)\.",
         sentence(sampled),
     )
     assert greedy.estimate is not None
     assert greedy.estimate.value == pytest.approx(0.15)
-    assert "corrected over all 2 comparisons (Holm)" in p_value_note([sampled, greedy])
+    note = p_value_note([sampled, greedy])
+    assert "new test items, these seeds as given?" in note
+    assert "corrected over all 2 comparisons together (Holm)" in note
 
 
 def test_what_one_reason_keeps_apart_is_told_once(tmp_path: Path) -> None:
@@ -175,15 +177,15 @@ def test_without_the_usual_baseline_the_first_row_is_taken(runs: Path) -> None:
 def test_sentences_for_worse_noise_and_unpaired() -> None:
     def told(value: float, low: float, high: float, p: float) -> str:
         found = Estimate(value, low, high, 0.0, 5, "seeds and items")
-        return sentence(Gain("A", "toy", "greedy", Comparison(found, PairedTest("sign-flip", 0.001, p, 20))))
+        return sentence(Gain("A", "toy", "greedy", Comparison(found, PairedTest(p / 20, p, 20))))
 
     covered = "(5 seeds, interval over seeds and items)."
     assert told(-0.021, -0.034, -0.008, 0.002) == (
-        f"A is worse than SFT w. rationale by 2.1 points [0.8, 3.4], p = 0.002, on toy, greedy decoding {covered}"
+        "A is significantly worse than SFT w. rationale by 2.1 points [0.8, 3.4], p = 0.002, on toy, greedy decoding "
+        f"{covered}"
     )
-    level = "A and SFT w. rationale do not differ beyond noise on toy, greedy decoding:"
-    assert told(0.01, -0.01, 0.03, 0.002) == f"{level} +1.0 points [−1.0, +3.0], p = 0.002 {covered}"
-    assert told(0.02, 0.01, 0.03, 0.06) == f"{level} +2.0 points [+1.0, +3.0], p = 0.060 {covered}"
+    level = "A and SFT w. rationale do not differ significantly on toy, greedy decoding:"
+    assert told(0.01, -0.01, 0.03, 0.6) == f"{level} +1.0 points [−1.0, +3.0], p = 0.600 {covered}"
     assert sentence(Gain("A", "toy", "greedy", None, "other items")) == (
         "A and SFT w. rationale are not compared on toy, greedy decoding: other items."
     )
@@ -234,11 +236,13 @@ def test_the_page_shows_every_section(runs: Path) -> None:
         "hacking.svg",
     ]
     assert sorted(path.name for path in page.parent.iterdir()) == sorted(["report.md", *expected])
-    assert "* RLLR is better than SFT w. rationale on toy: +25.0 points [" in text
+    assert "* RLLR is significantly better than SFT w. rationale on toy: +25.0 points [" in text
     assert "<summary>All 2 comparisons, column by column, with their tests</summary>" in text
-    (line,) = [line for line in text.splitlines() if "is better than SFT w. rationale by 25.0 points" in line]
-    # 0.6 against 0.35: h = 2 (asin 0.7746 - asin 0.5916) = 0.506; 50 items won and none lost: p = 2 / 2^50
-    assert line.strip("| ").split(" | ")[1:] == ["< 0.001", "h = 0.51, medium", "seed 0: 50 to 0, p 0.0000"]
+    (line,) = [
+        line for line in text.splitlines() if "is significantly better than SFT w. rationale by 25.0 points" in line
+    ]
+    # 0.6 against 0.35: h = 2 (asin 0.7746 - asin 0.5916) = 0.506; one p-value, which the sentence has
+    assert line.strip("| ").split(" | ")[1:] == ["h = 0.51, medium", "seed 0: 50 to 0"]
     assert polars.read_csv(page.with_name("differences.csv"))["effect_value"][0] == pytest.approx(0.506, abs=5e-4)
     assert "| RLLR | toy | +25.0 [" in text
     assert "* toy: 80.0 % rationale-sensitive of 50 pairs" in text
@@ -269,11 +273,11 @@ def test_compare_prints_the_table_and_writes_files(runs: Path, app: typer.Typer)
     assert "60.0" in done.output
     written = {path.name for path in (runs / "out").iterdir()}
     assert written == {"table.md", "table.tex", "table.csv", "differences.csv", "reward_curves.svg"}
-    assert "RLLR is better than SFT w. rationale by 25.0 points" in " ".join(done.output.split())
+    assert "RLLR is significantly better than SFT w. rationale by 25.0 points" in " ".join(done.output.split())
     lines = polars.read_csv(runs / "out" / "differences.csv")
     assert lines["verdict"].to_list() == ["better", "better"]
     # sampled: 120 right against 70 on the same 200 items, the same ones first: 50 won, none lost, 2 / 2^50
-    assert lines["mcnemar"].to_list()[0] == "seed 0: 50 to 0, p 0.0000"
+    assert lines["won_and_lost"].to_list()[0] == "seed 0: 50 to 0"
     assert lines["difference"].to_list() == pytest.approx([0.25, 0.15])
     assert lines["effect_size"].to_list() == ["medium", "small"]
 
@@ -282,10 +286,10 @@ def test_many_differences_are_told_in_short(runs: Path, app: typer.Typer) -> Non
     for place in range(6):
         eval_folder(runs / "eval" / f"m{place}", method=f"M{place}", columns={"toy": both(70, 80, 200)})
     said = " ".join(CliRunner().invoke(app, [str(runs)]).stdout.split())
-    assert "RLLR is better than SFT w. rationale on toy: +25.0 points [" in said
-    assert "Not beyond noise from SFT w. rationale on toy: M0 (sampled and greedy); M1" in said
+    assert "RLLR is significantly better than SFT w. rationale on toy: +25.0 points [" in said
+    assert "Not significantly different from SFT w. rationale on toy: M0 (sampled and greedy); M1" in said
     assert "All 14 comparisons, column by column, are in differences.csv of --out FOLDER." in said
-    assert "do not differ beyond noise" not in said
+    assert "do not differ significantly" not in said
 
 
 def test_compare_writes_the_page(runs: Path, app: typer.Typer) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import polars
 import pytest
@@ -278,7 +279,7 @@ def test_notes_say_what_intervals_cover(tmp_path: Path) -> None:
     assert any("test items only" in line for line in notes(one))
     assert notes(one)[-1] == "Note: mind the gap"
     runs = [_run(tmp_path, "RLHF", {"a": 50 + seed}, seed=seed) for seed in range(3)]
-    assert any("Student t" in line for line in notes(build_table(runs)))
+    assert any("over new seeds and new test items" in line for line in notes(build_table(runs)))
     assert "51.0 ± 1.0 [" in to_markdown(build_table(runs))
 
 
@@ -295,7 +296,9 @@ def test_readme_table_pairs_each_method_with_the_baseline(tmp_path: Path, capsys
     assert "**a, acc.**" in text
     # 20 of 100 items differ, all one way
     line = next(line for line in text.splitlines() if line.startswith("| 100 % of R&D_1"))
-    assert re.search(rf"\| \*\*90\.0\*\* {INTERVAL} \| \+20\.0 \[\+1", line)
+    # one pair of columns, under two decodings, and their averages: 6 comparisons, one of which is level
+    assert re.search(rf"\| \*\*90\.0\*\* {INTERVAL} \| \+20\.0 \[\+8", line)
+    assert "corrected over all 6 comparisons together (Holm)" in text
     assert main([str(tmp_path), "--against", "SFT w. rationale"]) == 0
     assert capsys.readouterr().out == text
     assert main([str(tmp_path), "--against", "BERT"]) == 2
@@ -342,19 +345,25 @@ def _tie_table(tmp_path: Path) -> ComparisonTable:
     return build_table(runs, decodings=("greedy",))
 
 
-def test_values_within_noise_of_the_best_are_marked(tmp_path: Path) -> None:
+def test_values_level_with_the_best_are_marked(tmp_path: Path) -> None:
     table = _tie_table(tmp_path)
     assert table.ties == {(0, ("toy", "greedy"))}
     text = to_markdown(table)
     assert re.search(rf"<u>88\.0</u>≈ {INTERVAL}", text)
     assert re.search(rf"\*\*90\.0\*\* {INTERVAL}", text)
     assert re.search(rf"\| 60\.0 {INTERVAL}", text)
-    assert "≈: not beyond noise from the best" in text
+    assert "≈: not significantly different from the best" in text
     assert r"\underline{88.0}$\approx$ \\" in to_latex(table)
     assert frame(table)["tied_with_best"].to_list() == [True, False, False]
     out = io.StringIO()
     Console(file=out, width=200).print(*to_rich(table, 200))
     assert "88.0≈" in out.getvalue()
+
+
+def test_the_best_was_chosen_among_all_pairs(tmp_path: Path) -> None:
+    """6 of 100 items lost to the best and none won: p = 0.022, times 2 for the rows compared, but times 3 pairs."""
+    runs = [_run(tmp_path, name, {"toy": right}) for name, right in (("A", 89), ("B", 90), ("C", 84))]
+    assert build_table(runs, decodings=("greedy",)).ties == {(0, ("toy", "greedy")), (2, ("toy", "greedy"))}
 
 
 def test_a_table_without_ties_does_not_explain_them(tmp_path: Path) -> None:
@@ -364,12 +373,38 @@ def test_a_table_without_ties_does_not_explain_them(tmp_path: Path) -> None:
 
 
 def test_equal_best_values_are_bold_and_not_called_tied(tmp_path: Path) -> None:
-    runs = [_run(tmp_path, name, {"toy": 90}) for name in "AB"]
-    assert "≈" not in markdown_grid(grid(build_table(runs)))
+    runs = [_run(tmp_path, name, {"toy": right}) for name, right in (("A", 90), ("B", 90), ("C", 10))]
+    text = markdown_grid(grid(build_table(runs, decodings=("greedy",))))
+    assert text.count("**90.0**") == 2
+    assert "≈" not in text
+
+
+@pytest.mark.parametrize("rights", [(90, 90), (0, 0), (0,)])
+def test_nobody_is_best_where_there_is_nothing_to_choose(tmp_path: Path, rights: tuple[int, ...]) -> None:
+    table = build_table([_run(tmp_path, f"M{n}", {"toy": right}) for n, right in enumerate(rights)])
+    assert marks(table) == {}
+    assert (table.ties, table.untested) == (frozenset(), frozenset())
+
+
+def test_a_correlation_of_answers_that_nobody_could_read_is_not_best(tmp_path: Path) -> None:
+    """It counts as 0, which beats a negative one; with another row above 0 it is not second either."""
+    gold = [0.0, 1.0, 2.0, 3.0] * 5
+    numeric: dict[str, Any] = {"metrics": ("pearson",), "scale": (0.0, 3.0), "labels": ()}
+
+    def run(name: str, answers: list[float | None]) -> EvalRun:
+        folder = eval_folder(tmp_path / name, method=name, **numeric, columns={"s": {"greedy": (gold, answers)}})
+        return load_eval(folder)
+
+    unread, inverse, right = run("A", [None] * 20), run("B", [3.0, 2.0, 1.0, 0.0] * 5), run("C", list(gold))
+    constant = run("D", [1.0] * 20)  # was read, orders nothing
+    assert marks(build_table([constant, inverse], decodings=("greedy",))) == {}
+    assert marks(build_table([unread, inverse], decodings=("greedy",))) == {}
+    found = marks(build_table([unread, inverse, right], decodings=("greedy",)))
+    assert found == {(1, ("s", "greedy")): "second", (2, ("s", "greedy")): "best"}
 
 
 def test_values_of_other_test_items_are_marked_as_not_compared(tmp_path: Path) -> None:
-    """Neither a tie nor worse: without a mark it would look like a value beyond noise."""
+    """Neither a tie nor worse: without a mark it would look like a significant difference."""
     runs = [_run(tmp_path, "A", {"toy": 90}), _run(tmp_path, "B", {"toy": 89}, ids=[f"x{n}" for n in range(100)])]
     table = build_table([*runs, _run(tmp_path, "C", {"toy": 50})], decodings=("greedy",))
     assert (table.ties, table.untested) == (frozenset(), {(1, ("toy", "greedy"))})
