@@ -43,6 +43,8 @@ TARGETS_BY_TYPE = {
     "baichuan": ("W_pack",),
 }
 """Which linear layers get adapters, by ``config.model_type`` (SPEC section 4)."""
+GUESSES = (("q_proj", "v_proj"), ("q_b_proj", "kv_b_proj"), ("q_proj", "kv_b_proj"))
+"""What an architecture of another type gets, the first that it has; the last two are DeepSeek's latent attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,6 @@ def _shapes(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _guess_targets(model: Any) -> tuple[str, ...]:
-    """``q_proj`` and ``v_proj`` where the model has them, whatever its type is called."""
+    """The first of :data:`GUESSES` that the model has, whatever its type is called."""
     names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
-    return ("q_proj", "v_proj") if {"q_proj", "v_proj"} <= names else ()
+    return next((guess for guess in GUESSES if names.issuperset(guess)), ())

@@ -49,7 +49,7 @@ class Sizes:
         matrices = sum(p.numel() for name, p in named if p.ndim == 2 and "lora_" not in name and id(p) not in tables)
         heads = config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return cls(matrices, config.num_hidden_layers * heads * width, trunk.output_layer.weight.numel())
+        return cls(matrices, config.num_hidden_layers * heads * width, trunk.head.layer.weight.numel())
 
     def forward(self, tokens: int, outputs: int) -> float:
         """Operations of reading one row of so many tokens, with logits at ``outputs`` of them.

@@ -15,7 +15,7 @@ from rewardlab.doctor.examine import CHECKS, examine
 from rewardlab.doctor.patient import Patient
 from rewardlab.doctor.verdict import Verdict
 from rewardlab.models import frozen, load_trunk
-from tests.support.models import FAMILIES, tiny_model, tiny_tokenizer
+from tests.support.models import FAMILIES, UNUSUAL, tiny_model, tiny_tokenizer
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Case:
 
 CASES = {
     **{family: Case(family) for family in FAMILIES},
+    **{family: Case(family) for family in UNUSUAL if family != "falcon_h1"},
+    "deepseek_v3, bfloat16": Case("deepseek_v3", dtype="bfloat16"),
+    "gemma2, head, warm": Case("gemma2", critic="head", settings={"ppo.temperature": 1.7}),
     "llama, head": Case("llama", critic="head", is_chat=True),
     "gpt2, head": Case("gpt2", critic="head"),
     "llama, bfloat16": Case("llama", dtype="bfloat16"),
