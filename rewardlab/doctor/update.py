@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rewardlab.doctor.patient import ROWS, Patient
 from rewardlab.doctor.verdict import Finding, judged, within
+from rewardlab.models.roles import adapter_of
 from rewardlab.training.shaping import ScoreScale, shape
 
 GRADIENT_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
@@ -38,7 +39,7 @@ def isolation(patient: Patient) -> Finding:
     patient.disturb()
     trained = patient.trained()
     ours = {id(tensor) for tensor in trained}
-    adapters = {name: tensor.clone() for name, tensor in parameters.items() if "lora_" in name}
+    adapters = {name: tensor.clone() for name, tensor in parameters.items() if adapter_of(name)}
     before = [tensor.detach().clone() for tensor in trained]
     patient.trainer.step(1)
     still = sum(torch.equal(old, new) for old, new in zip(before, trained, strict=True))

@@ -156,12 +156,12 @@ def on_cuda(work: Repeat) -> Repeat:
 
 def _can_be_fixed(trunk: Trunk, cache: Any) -> bool:
     """Positions are an argument (not so with ALiBi, which reads the mask), no sliding window, no scaling by length."""
-    config = trunk.model.config
+    config = trunk.model.config.get_text_config()
     scaling = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     return (
         trunk.takes_positions
         and trunk.model._can_compile_fullgraph
-        and config._attn_implementation != "eager"
+        and trunk.model.config._attn_implementation != "eager"
         and not getattr(config, "alibi", False)
         and scaling not in ("dynamic", "longrope")
         and all(type(layer) is RoomyLayer for layer in cache.layers)

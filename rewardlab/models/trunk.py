@@ -33,7 +33,7 @@ from rewardlab.models.logprobs import state_entropies, state_logprobs
 from rewardlab.models.names import find_model, resolve_device, resolve_dtype
 from rewardlab.models.output import OutputHead, output_head
 from rewardlab.models.quantized import as_plain, check_quantization, loading_options
-from rewardlab.models.roles import BENEATH, Roles
+from rewardlab.models.roles import BENEATH, Roles, adapter_of
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,8 @@ class Trunk:
     @property
     def context(self) -> int | None:
         """Most positions the model was built for, prompt and response together; None when it does not say."""
-        found = (getattr(self.model.config, name, None) for name in CONTEXT_KEYS)
+        config = self.model.config.get_text_config()
+        found = (getattr(config, name, None) for name in CONTEXT_KEYS)
         return next((int(length) for length in found if length), None)
 
     def hidden(self, ids: Tensor, keep: Tensor, role: str | None) -> Tensor:
@@ -175,7 +176,7 @@ class Trunk:
         """Hash of every frozen weight, roles left out; equal before and after training or something is wrong."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
-            if "lora_" not in name or f".{BENEATH}." in name:
+            if adapter_of(name) in (None, BENEATH):
                 digest.update(name.replace(".base_layer.", ".").encode())
                 digest.update(processes.whole(tensor).detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]

@@ -18,6 +18,8 @@ from transformers import (
     DeepseekV3Config,
     FalconH1Config,
     Gemma2Config,
+    Gemma3Config,
+    Gemma4Config,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
@@ -162,6 +164,22 @@ def tiny_model(
     torch.manual_seed(seed)
     build, settings = {**FAMILIES, **UNUSUAL}[family]
     config = build(vocab_size=len(tokenizer), **{**settings, **changes}, **_special_ids(tokenizer))
+    return _save(AutoModelForCausalLM.from_config(config), tokenizer, folder)
+
+
+def tiny_vision_model(family: str, folder: Path, tokenizer: FastTokenizer | None = None) -> Path:
+    """Save a random ``gemma3`` or ``gemma4`` that reads images too, both towers with a ``q_proj`` and a ``v_proj``."""
+    tokenizer = tokenizer or tiny_tokenizer(chat=False)
+    text = {**_SHAPE, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": len(tokenizer), **_special_ids(tokenizer)}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    last = len(tokenizer)
+    torch.manual_seed(0)
+    if family == "gemma3":
+        images = {"mm_tokens_per_image": 4, "image_token_index": last - 1, "boi_token_index": last - 2}
+        vision |= {"image_size": 28, "patch_size": 14}
+        config = Gemma3Config(text_config=text, vision_config=vision, eoi_token_index=last - 3, **images)
+    else:
+        config = Gemma4Config(text_config=text, vision_config=vision, image_token_id=last - 1)
     return _save(AutoModelForCausalLM.from_config(config), tokenizer, folder)
 
 
