@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 Repeat = Callable[[], None]
 Recorder = Callable[[Repeat], Repeat]
 """Records work without doing it; what it returns does it."""
+_failed: set[Recorder] = set()
+"""Recorders that failed in this process; they are not asked again."""
 
 
 class Decoder(Protocol):
@@ -113,13 +115,13 @@ class FixedDecoder:
         self._place.add_(1)
 
     def _recorded(self) -> Repeat | None:
-        if self._record is None:
+        if self._record is None or self._record in _failed:
             return None
         try:
             return self._record(self._advance)
         except RuntimeError as error:
             logger.warning("decoding cannot be recorded and goes on without (%s)", " ".join(str(error).split())[:200])
-            self._record = None
+            _failed.add(self._record)
             return None
 
     def _make_room(self, rows: int) -> None:
@@ -147,9 +149,12 @@ def decoder_of(trunk: Trunk, keep: Tensor, prefill: Prefill, new_tokens: int, *,
 
 def on_cuda(work: Repeat) -> Repeat:
     """Record work as a CUDA graph; what other threads do meanwhile, such as NCCL's, does not spoil it."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        work()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            work()
+    finally:
+        torch.cuda.set_stream(stream)  # torch stays on the stream of a capture that cannot be ended
     replay: Repeat = graph.replay
     return replay
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from rewardlab.models.roles import adapter_of
 from rewardlab.models.trunk import Trunk
 
 PEAKS: dict[tuple[str, ...], dict[str, float]] = {
