@@ -221,7 +221,7 @@ def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
         ModelError: The model cannot be found or read, cannot be had in 4 bits where that was asked for, or does
             something to its logits that we do not.
     """
-    source = find_model(config.name)
+    source, codec = find_model(config.name), load_codec(config)
     device = resolve_device(config.device)
     dtype = getattr(torch, resolve_dtype(config))
     is_whole = config.quantization == "none"
@@ -230,14 +230,18 @@ def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
     else:
         loaded = _load_quantized(source.location, config, device, dtype)
     logger.debug("loaded %s from %s as %s on %s", config.name, source.location, dtype, device)
-    trunk = Trunk(loaded, load_codec(config), config.name)
+    trunk = Trunk(loaded, codec, config.name)
     if adapter is not None and not is_whole:
         trunk.roles.put_beneath(adapter)
     return trunk
 
 
 def load_codec(config: ModelConfig) -> Codec:
-    """The codec of a model; reads only its tokenizer."""
+    """The codec of a model; reads only its tokenizer.
+
+    Raises:
+        ModelError: It cannot be read, has no end token, or its chat template leaves prompts in a thought.
+    """
     from transformers import AutoTokenizer
 
     source = find_model(config.name)
@@ -245,7 +249,7 @@ def load_codec(config: ModelConfig) -> Codec:
         tokenizer = AutoTokenizer.from_pretrained(source.location, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError) as error:
         raise ModelError(_unreadable(config.name, error)) from error
-    return Codec(tokenizer, config.max_prompt_tokens)
+    return Codec(tokenizer, config)
 
 
 def _load_whole(location: str, config: ModelConfig, device: str, dtype: torch.dtype, adapter: Path | None) -> Any:
