@@ -45,6 +45,11 @@ class OutputHead:
     scale: float = 1.0
     cap: float | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """True when logits are what the layer gives."""
+        return self.scale == 1 and self.cap is None
+
     def __call__(self, states: Tensor) -> Tensor:
         """States (..., H) to logits (..., V), float32."""
         return self.shaped(self.layer(states).float())

@@ -96,6 +96,17 @@ MISTRAL = (
 )
 """Refuses degrees of thinking that it does not know; marks what the assistant wrote."""
 
+ZEPHYR = (
+    "{% for message in messages %}\n"
+    "    {% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\n"
+    "    {% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n' + message['content'] + eos_token }}\n"
+    "    {% endif %}\n"
+    "    {% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n    {% endif %}\n"
+    "{% endfor %}"
+    "{% if tools is defined and documents is defined %}{{ {'tools': tools, 'é': '<'} | tojson }}{% endif %}\n"
+)
+"""Statements on lines of their own, whose white space is taken away; asks whether there are tools."""
+
 ALL = {
     "qwen3": QWEN3,
     "deepseek-r1": DEEPSEEK_R1,
@@ -104,4 +115,5 @@ ALL = {
     "gpt-oss": GPT_OSS,
     "granite": GRANITE,
     "mistral": MISTRAL,
+    "zephyr": ZEPHYR,
 }
