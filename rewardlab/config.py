@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -77,6 +78,13 @@ class ModelConfig(Section):
     trust_remote_code: bool = Field(False, description="run code that comes with a hub model")
     max_prompt_tokens: int = Field(512, ge=8, description="longer prompts have their text field cut, tokens")
     max_new_tokens: int | None = Field(None, ge=1, description="response budget, tokens; default by answer format")
+    chat_template_arguments: dict[str, Any] = Field(
+        {}, description="variables of the chat template, such as enable_thinking; default: no thinking"
+    )
+    chat_template_date: date = Field(date(2024, 7, 26), description="today, for chat templates that print it")
+    chat_template_suffix: str = Field(
+        "", description="text behind the chat template's prompt, to close a thinking block that has no switch"
+    )
 
 
 class LoraConfig(Section):
@@ -128,6 +136,12 @@ class AnnotateConfig(Section):
     batch: Literal["submit", "status", "fetch"] | None = Field(None, description="use the provider's batch endpoints")
     temperature: float = Field(0.7, ge=0, description="sampling temperature of the annotator")
     max_new_tokens: int = Field(160, ge=1, description="longest rationale, tokens")
+    chat_template_arguments: dict[str, Any] = Field(
+        {}, description="local annotator with a model of its own: variables of its chat template"
+    )
+    chat_template_suffix: str = Field(
+        "", description="local annotator with a model of its own: text behind its chat template's prompt"
+    )
     reasoning: Literal["auto", "yes", "no"] = Field(
         "auto",
         description="yes: a hosted model that thinks first; it is sent max_completion_tokens and no temperature, "

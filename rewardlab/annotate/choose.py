@@ -74,6 +74,15 @@ def local_model(config: AnnotateConfig, model: ModelConfig) -> str:
     return name
 
 
+def local_model_config(config: AnnotateConfig, model: ModelConfig) -> ModelConfig:
+    """The model section of the local annotator; one with a model of its own has a chat template of its own."""
+    name = local_model(config, model)
+    if name == model.name:
+        return model
+    own = {"chat_template_arguments": config.chat_template_arguments}
+    return model.model_copy(update={"name": name, **own, "chat_template_suffix": config.chat_template_suffix})
+
+
 def endpoint(config: AnnotateConfig) -> str | None:
     """Where a hosted annotator is asked; None is the SDK's own default.
 

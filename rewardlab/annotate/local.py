@@ -7,6 +7,7 @@ whole sentence, and only without one is it ``truncated``.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.annotate.base import Annotation, Progress, Ranking, RankingRequest, RationaleRequest, request_key, silent
-from rewardlab.annotate.choose import local_model
+from rewardlab.annotate.choose import local_model_config
 from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.pairwise import places_from_margins
 from rewardlab.annotate.prompting import VERDICTS, judge_request, rationale_request
 from rewardlab.config import RunConfig
 from rewardlab.errors import DataError
-from rewardlab.models.names import model_identity
+from rewardlab.models.names import CHAT_SETTINGS, model_identity
 from rewardlab.types import Example
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class LocalAnnotator:
     name = "local"
 
     def __init__(self, config: RunConfig, journal: Journal) -> None:
-        self.model = local_model(config.annotate, config.model)
+        self._section = local_model_config(config.annotate, config.model)
+        self.model = self._section.name
         self.journal = journal
         self._config = config
 
@@ -84,7 +86,7 @@ class LocalAnnotator:
         """The model, loaded once."""
         from rewardlab.models import load_trunk
 
-        return load_trunk(self._config.model.model_copy(update={"name": self.model}))
+        return load_trunk(self._section)
 
     def prompt_ids(self, example: Example, ask: Callable[[Example], str]) -> list[int]:
         """Token ids of a request, the longest text of its row cut until it fits.
@@ -113,11 +115,15 @@ class LocalAnnotator:
 
     @cached_property
     def _identity(self) -> dict[str, str]:
-        """The model as journal keys know it: a folder by its content too, which may change under its name."""
+        """The model as journal keys know it: a folder by its content too, which may change under its name.
+
+        What its chat template is given belongs to it, where the user gives something.
+        """
+        given = self._section.model_dump(mode="json", include=CHAT_SETTINGS, exclude_defaults=True)
+        chat = {name: json.dumps(value, sort_keys=True) for name, value in given.items()}
         if not Path(self.model).expanduser().is_dir():
-            return {"model": self.model}
-        weights = model_identity(self._config.model.model_copy(update={"name": self.model}))["sha256"]
-        return {"model": self.model, "weights": weights}
+            return {"model": self.model, **chat}
+        return {"model": self.model, "weights": model_identity(self._section)["sha256"], **chat}
 
     def _write(self, asked: Sequence[tuple[str, RationaleRequest]]) -> None:
         from rewardlab.models import SamplingConfig, row_key, sample

@@ -112,6 +112,12 @@ CHECKS: tuple[Check, ...] = (
         update.isolation,
     ),
     Check(
+        "exact gradient",
+        "the output layer's gradient is that of float64, for likely tokens too",
+        "updates would move the policy in a wrong direction; report it with the model's config.json and --dtype",
+        update.output_gradient,
+    ),
+    Check(
         "micro-batches",
         "many micro-batches give the gradient of one batch",
         "the model mixes rows of a batch; --dtype float32 tells rounding from a fault",
@@ -133,14 +139,20 @@ CHECKS: tuple[Check, ...] = (
 
 
 def examine(patient: Patient) -> Iterator[Verdict]:
-    """One verdict per check, as they are reached; a check that stops with one of our errors has failed."""
+    """One verdict per check, as they are reached; a check that stops with an error has failed."""
     for check in CHECKS:
         begin = time.perf_counter()
         try:
             finding = check.run(patient)
-        except RewardlabError as error:
-            finding = Finding("failed", str(error))
+        except Exception as error:  # of whatever kind: the model under examination may be faulty in any way
+            finding = Finding("failed", _reason(error))
         yield Verdict(check, finding, time.perf_counter() - begin)
+
+
+def _reason(error: Exception) -> str:
+    """An error in one line; that of torch or transformers with its kind, which often says more than its text."""
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, RewardlabError) else f"{type(error).__name__}: {text}"
 
 
 def examine_model(config: RunConfig, report: Callable[[Verdict], None]) -> list[Verdict]:

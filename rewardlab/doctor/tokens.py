@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rewardlab.doctor.patient import Patient
 from rewardlab.doctor.verdict import Finding, judged
+from rewardlab.models.chat import without_thoughts
 from rewardlab.models.sampler import declared_ends, end_ids
 
 TEXTS = ("The film is dull, so the review is negative.\n\n The answer is: negative", " Yes </Judgement>", "4.25")
@@ -31,15 +32,13 @@ def padding_token(patient: Patient) -> Finding:
 def chat_template(patient: Patient) -> Finding:
     """The assistant's turn ends with a token that stops the sampler, and begins where our prompts end."""
     codec = patient.trunk.codec
-    if not codec.tokenizer.chat_template:
+    chat = codec.chat
+    if chat is None:
         return Finding("skipped", "no chat template; prompt and response are joined by an empty line")
-    user, answer = {"role": "user", "content": "Is it good?"}, "Yes it is"
-    whole = codec.tokenizer.apply_chat_template([user, {"role": "assistant", "content": answer}], tokenize=False)
-    start, _, behind = whole.rpartition(answer)
-    prompt = codec.text_prompt_ids(user["content"], "rationale")
+    question, answer = "Is it good?", "Yes it is"
+    start, _, behind = chat.conversation(question, answer).rpartition(answer)
     follows = codec.tokenizer(behind, add_special_tokens=False).input_ids[:1]
-    begins = codec.tokenizer(start, add_special_tokens=False).input_ids
-    if begins != prompt:
+    if without_thoughts(start) != without_thoughts(chat.prompt(question)):
         return judged(False, "a rendered conversation does not begin as the prompt with a generation prompt does")
     said = _named(patient, follows[0]) if follows else "nothing"
     return judged(bool(follows) and follows[0] in end_ids(patient.trunk), f"behind the assistant's turn stands {said}")

@@ -3,7 +3,7 @@
 torch's fused kernel is made for long sequences: at 120 tokens in bfloat16 its forward and backward pass takes three
 times as long as plain products, and a decoded token nine times (``experiments/LOG.md``). In float32 it is the faster
 one.
-B rows, H query heads, G key-value heads, T queries, S keys, D width of a head.
+B rows, H query heads, G key-value heads, T queries, S keys, D width of a query and key, E width of a value.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ def attend(
     Args:
         module: The attention layer.
         query: Shape (B, H, T, D).
-        key, value: Shape (B, G, S, D).
+        key: Shape (B, G, S, D).
+        value: Shape (B, G, S, E); E is not D in DeepSeek's latent attention.
         attention_mask: True where a query may look. Shape (B, 1, T, S); None is causal.
         scaling: Multiplies the scores; default D ** -0.5.
         options: What else transformers passes; unusual ones are left to its own function.
     Returns:
-        Shape (B, T, H, D), and no weights.
+        Shape (B, T, H, E), and no weights.
     """
     if not _is_short(query, key) or _is_unusual(options):
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -65,7 +66,11 @@ def attend(
 
 
 def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """softmax(scale * Q K^T) V by plain products; shapes as in :func:`attend`, result (B, H, T, D)."""
+    """softmax(scale * Q K^T) V by plain products; shapes as in :func:`attend`, result (B, H, T, E).
+
+    Weights are float32 until they are multiplied, and so in the backward pass, which subtracts their mean gradient:
+    with a weight of 0.999 rounded to 1 the difference would be wrong.
+    """
     batch, heads, queries, width = query.shape
     groups, keys = key.shape[1], key.shape[2]
     stacked = (query * scale).reshape(batch * groups, heads // groups * queries, width)
@@ -73,7 +78,8 @@ def grouped_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | 
     if mask is not None:
         lowest = torch.finfo(scores.dtype).min  # not -inf: rows of padding see nothing and must not become NaN
         scores = scores.view(batch, heads, queries, keys).masked_fill(~mask, lowest).view_as(scores)
-    return torch.bmm(torch.softmax(scores, -1), value.flatten(0, 1)).view(batch, heads, queries, width)
+    weights = torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype)
+    return torch.bmm(weights, value.flatten(0, 1)).view(batch, heads, queries, value.shape[-1])
 
 
 def _is_short(query: Tensor, key: Tensor) -> bool:

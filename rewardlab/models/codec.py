@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from rewardlab.config import ModelConfig
 from rewardlab.errors import DataError, ModelError
+from rewardlab.models.chat import ChatTemplate, check_unused, template_of
 from rewardlab.tasks.task import OPENINGS, prompt_of
 from rewardlab.types import AnswerFormat, Example
 
@@ -23,16 +25,28 @@ class Codec:
 
     Args:
         tokenizer: A transformers tokenizer.
-        max_prompt_tokens: Longest prompt; the longest text field of an example is cut to fit.
+        config: Longest prompt, to which the longest text field of an example is cut; what the chat template is given.
+    Raises:
+        ModelError: The tokenizer has no end token, or its chat template leaves prompts in a thought.
     """
 
-    def __init__(self, tokenizer: Any, max_prompt_tokens: int) -> None:
+    def __init__(self, tokenizer: Any, config: ModelConfig) -> None:
         self.tokenizer = tokenizer
-        self.max_prompt_tokens = max_prompt_tokens
+        self.config = config
+        self.max_prompt_tokens = config.max_prompt_tokens
         if tokenizer.eos_token_id is None:
             raise ModelError("the tokenizer has no end-of-sequence token; a model without one cannot end a response")
         self.eos_id: int = tokenizer.eos_token_id
         self.pad_id: int = self._distinct_pad()
+        if self.chat is None:
+            check_unused(config)
+        else:
+            self.chat.check()
+
+    @property
+    def chat(self) -> ChatTemplate | None:
+        """The tokenizer's chat template, when it has one."""
+        return template_of(self.tokenizer, self.config)
 
     def prompt_ids(self, example: Example) -> list[int]:
         """Token ids of the example's prompt, its text cut where it is too long; errors as in :meth:`fitted`."""
@@ -50,10 +64,8 @@ class Codec:
 
     def text_prompt_ids(self, prompt: str, format: AnswerFormat) -> list[int]:
         """Token ids of a prompt given as plain text, followed by the opening of its answer format."""
-        if self.tokenizer.chat_template:
-            turn = [{"role": "user", "content": prompt}]
-            text = self.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
-            return self._encode(text + OPENINGS[format])
+        if chat := self.chat:
+            return self._encode(chat.prompt(prompt) + OPENINGS[format])
         ids = self._encode(prompt + PLAIN_SEPARATOR + OPENINGS[format])
         begin = self.tokenizer.bos_token_id
         return ids if begin is None else [begin, *ids]

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 Repeat = Callable[[], None]
 Recorder = Callable[[Repeat], Repeat]
 """Records work without doing it; what it returns does it."""
+_failed: set[Recorder] = set()
+"""Recorders that failed in this process; they are not asked again."""
 
 
 class Decoder(Protocol):
@@ -113,13 +115,13 @@ class FixedDecoder:
         self._place.add_(1)
 
     def _recorded(self) -> Repeat | None:
-        if self._record is None:
+        if self._record is None or self._record in _failed:
             return None
         try:
             return self._record(self._advance)
         except RuntimeError as error:
             logger.warning("decoding cannot be recorded and goes on without (%s)", " ".join(str(error).split())[:200])
-            self._record = None
+            _failed.add(self._record)
             return None
 
     def _make_room(self, rows: int) -> None:
@@ -147,21 +149,24 @@ def decoder_of(trunk: Trunk, keep: Tensor, prefill: Prefill, new_tokens: int, *,
 
 def on_cuda(work: Repeat) -> Repeat:
     """Record work as a CUDA graph; what other threads do meanwhile, such as NCCL's, does not spoil it."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        work()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            work()
+    finally:
+        torch.cuda.set_stream(stream)  # torch stays on the stream of a capture that cannot be ended
     replay: Repeat = graph.replay
     return replay
 
 
 def _can_be_fixed(trunk: Trunk, cache: Any) -> bool:
     """Positions are an argument (not so with ALiBi, which reads the mask), no sliding window, no scaling by length."""
-    config = trunk.model.config
+    config = trunk.model.config.get_text_config()
     scaling = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
     return (
         trunk.takes_positions
         and trunk.model._can_compile_fullgraph
-        and config._attn_implementation != "eager"
+        and trunk.model.config._attn_implementation != "eager"
         and not getattr(config, "alibi", False)
         and scaling not in ("dynamic", "longrope")
         and all(type(layer) is RoomyLayer for layer in cache.layers)

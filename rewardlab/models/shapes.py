@@ -77,5 +77,5 @@ def word_tokenizer(size: int) -> Any:
 def random_trunk(shape: str, config: ModelConfig) -> Trunk:
     """A trunk of :func:`random_model` with its tokenizer."""
     model = random_model(shape, config)
-    codec = Codec(word_tokenizer(model.config.vocab_size), config.max_prompt_tokens)
+    codec = Codec(word_tokenizer(model.config.vocab_size), config)
     return Trunk(model, codec, f"{shape}, random weights")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -31,14 +31,11 @@ from rewardlab.models.codec import Codec
 from rewardlab.models.frozen import use_onednn
 from rewardlab.models.logprobs import state_entropies, state_logprobs
 from rewardlab.models.names import find_model, resolve_device, resolve_dtype
+from rewardlab.models.output import OutputHead, output_head
 from rewardlab.models.quantized import as_plain, check_quantization, loading_options
-from rewardlab.models.roles import BENEATH, Roles
+from rewardlab.models.roles import BENEATH, Roles, adapter_of
 
 logger = logging.getLogger(__name__)
-
-LOGITS_TOLERANCE = 0.01
-"""How far our logits may be from the model's own, relative to the largest: bfloat16 rounds to a share of 0.004."""
-
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 """What architectures call the length of their context; the first that is there counts."""
@@ -59,6 +56,10 @@ class Trunk:
         model: A transformers causal LM; its parameters are frozen here.
         codec: Its tokenizer's codec.
         name: The name the user gave.
+    Attributes:
+        head: Hidden states to logits.
+    Raises:
+        ModelError: The model does something to its logits that we do not.
     """
 
     def __init__(self, model: Any, codec: Codec, name: str) -> None:
@@ -68,6 +69,7 @@ class Trunk:
         self.is_checkpointed = False
         use_onednn(model)
         use_grouped_attention(model)
+        self.head: OutputHead = output_head(model, name)
         self.roles = Roles(model)
         self.takes_positions = "position_ids" in inspect.signature(self.backbone.forward).parameters
 
@@ -75,12 +77,6 @@ class Trunk:
     def backbone(self) -> Any:
         """The model without its output layer."""
         return self.model.base_model
-
-    @property
-    def output_layer(self) -> nn.Linear:
-        """Hidden states to logits."""
-        layer: nn.Linear = self.model.get_output_embeddings()
-        return layer
 
     @property
     def device(self) -> torch.device:
@@ -102,7 +98,8 @@ class Trunk:
     @property
     def context(self) -> int | None:
         """Most positions the model was built for, prompt and response together; None when it does not say."""
-        found = (getattr(self.model.config, name, None) for name in CONTEXT_KEYS)
+        config = self.model.config.get_text_config()
+        found = (getattr(config, name, None) for name in CONTEXT_KEYS)
         return next((int(length) for length in found if length), None)
 
     def hidden(self, ids: Tensor, keep: Tensor, role: str | None) -> Tensor:
@@ -123,16 +120,15 @@ class Trunk:
     def logits(self, states: Tensor) -> Tensor:
         """Hidden states (..., H) to logits (..., V), float32; computed on a contiguous 2-D tensor, which is faster."""
         flat = states.reshape(-1, states.shape[-1]).contiguous()
-        logits: Tensor = self.output_layer(flat)
-        return logits.float().view(*states.shape[:-1], -1)
+        return self.head(flat).view(*states.shape[:-1], -1)
 
     def logprobs(self, states: Tensor, tokens: Tensor, temperature: float) -> Tensor:
         """Log-probability of each token (N,) predicted by its state (N, H); float32, no logits are kept."""
-        return state_logprobs(states, tokens, self.output_layer, temperature)
+        return state_logprobs(states, tokens, self.head, temperature)
 
     def entropies(self, states: Tensor, temperature: float) -> Tensor:
         """Entropy of the next-token distribution at each state. Shape (N, H) -> (N,), nats."""
-        return state_entropies(states, self.output_layer, temperature)
+        return state_entropies(states, self.head, temperature)
 
     def prefill(self, ids: Tensor, keep: Tensor) -> Prefill:
         """Read left-padded prompts (B, T) under the active role and keep their cache."""
@@ -180,7 +176,7 @@ class Trunk:
         """Hash of every frozen weight, roles left out; equal before and after training or something is wrong."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
-            if "lora_" not in name or f".{BENEATH}." in name:
+            if adapter_of(name) in (None, BENEATH):
                 digest.update(name.replace(".base_layer.", ".").encode())
                 digest.update(processes.whole(tensor).detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -225,7 +221,7 @@ def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
         ModelError: The model cannot be found or read, cannot be had in 4 bits where that was asked for, or does
             something to its logits that we do not.
     """
-    source = find_model(config.name)
+    source, codec = find_model(config.name), load_codec(config)
     device = resolve_device(config.device)
     dtype = getattr(torch, resolve_dtype(config))
     is_whole = config.quantization == "none"
@@ -234,15 +230,18 @@ def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
     else:
         loaded = _load_quantized(source.location, config, device, dtype)
     logger.debug("loaded %s from %s as %s on %s", config.name, source.location, dtype, device)
-    trunk = Trunk(loaded, load_codec(config), config.name)
+    trunk = Trunk(loaded, codec, config.name)
     if adapter is not None and not is_whole:
         trunk.roles.put_beneath(adapter)
-    _check_logits(trunk)
     return trunk
 
 
 def load_codec(config: ModelConfig) -> Codec:
-    """The codec of a model; reads only its tokenizer."""
+    """The codec of a model; reads only its tokenizer.
+
+    Raises:
+        ModelError: It cannot be read, has no end token, or its chat template leaves prompts in a thought.
+    """
     from transformers import AutoTokenizer
 
     source = find_model(config.name)
@@ -250,7 +249,7 @@ def load_codec(config: ModelConfig) -> Codec:
         tokenizer = AutoTokenizer.from_pretrained(source.location, trust_remote_code=config.trust_remote_code)
     except (OSError, ValueError) as error:
         raise ModelError(_unreadable(config.name, error)) from error
-    return Codec(tokenizer, config.max_prompt_tokens)
+    return Codec(tokenizer, config)
 
 
 def _load_whole(location: str, config: ModelConfig, device: str, dtype: torch.dtype, adapter: Path | None) -> Any:
@@ -276,20 +275,6 @@ def _load_causal_lm(location: str, dtype: torch.dtype, trust_remote_code: bool, 
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(_unreadable(location, error)) from error
-
-
-@torch.no_grad()
-def _check_logits(trunk: Trunk) -> None:
-    """Refuse models that scale or cap their logits behind the output layer: log-probabilities would be wrong."""
-    ids = torch.tensor([[trunk.codec.eos_id]], device=trunk.device)
-    found = trunk.logits(trunk.hidden(ids, torch.ones_like(ids, dtype=torch.bool), None))
-    expected = trunk.model(ids).logits.float()
-    gap, largest = float((found - expected).abs().max()), float(expected.abs().max())
-    if gap > LOGITS_TOLERANCE * largest:
-        raise ModelError(
-            f"model {trunk.name!r}: its logits are not its output layer's ({gap:.2g} apart at most), so it scales or "
-            f"caps them; rewardlab cannot train such models, choose another"
-        )
 
 
 def _merged(model: Any, adapter: Path) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.annotate.bundled import written_tasks
-from rewardlab.annotate.choose import choose_annotator, endpoint
+from rewardlab.annotate.choose import choose_annotator, endpoint, local_model_config
 from rewardlab.annotate.hosted import DEFAULT_MODEL
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.sampling import is_reasoning
@@ -143,7 +143,7 @@ class Identities:
         """Who answers: the weights of a local model, a hosted one by its name and where it is asked."""
         section, model = self.config.annotate, self.config.model
         if self._annotator["name"] == "local":
-            return {"annotator_model": model_identity(model.model_copy(update={"name": section.model or model.name}))}
+            return {"annotator_model": model_identity(local_model_config(section, model))}
         hosted = {"annotator_model": section.model, "endpoint": endpoint(section)}
         if is_reasoning(section, section.model or DEFAULT_MODEL):
             return {**hosted, "reasoning_tokens": section.reasoning_tokens}

@@ -176,7 +176,7 @@ def _folder(
 
 def _who_reads(config: RunConfig, annotator: AnnotatorName) -> dict[str, Any]:
     """Of an annotator that reads the prompt: the prompt's version, the model, and where a hosted one is asked."""
-    from rewardlab.annotate.choose import endpoint
+    from rewardlab.annotate.choose import endpoint, local_model_config
     from rewardlab.annotate.hosted import DEFAULT_MODEL
     from rewardlab.annotate.prompting import prompt_versions
     from rewardlab.models.names import model_identity
@@ -185,7 +185,7 @@ def _who_reads(config: RunConfig, annotator: AnnotatorName) -> dict[str, Any]:
     if annotator == "openai":
         asked: dict[str, Any] = {"annotator_model": section.model or DEFAULT_MODEL, "endpoint": endpoint(section)}
     elif annotator == "local":
-        asked = {"annotator_model": model_identity(model.model_copy(update={"name": section.model or model.name}))}
+        asked = {"annotator_model": model_identity(local_model_config(section, model))}
     else:
         return {}
     return {**asked, "prompt": prompt_versions()["judge"]}

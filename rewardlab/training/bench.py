@@ -77,7 +77,7 @@ class RandomPrompts(Codec):
     """
 
     def __init__(self, codec: Codec, prompts: Mapping[str, Sequence[int]]) -> None:
-        super().__init__(codec.tokenizer, codec.max_prompt_tokens)
+        super().__init__(codec.tokenizer, codec.config)
         self._prompts = prompts
 
     def prompt_ids(self, example: Example) -> list[int]:

@@ -20,6 +20,7 @@ import torch
 from rewardlab import processes
 from rewardlab.config import fingerprint
 from rewardlab.errors import RunFolderError
+from rewardlab.models.names import CHAT_SETTINGS
 from rewardlab.rewards.ledger import LEDGER_FILE
 from rewardlab.runs import CHECKPOINTS, differing_keys
 from rewardlab.training import random_state
@@ -134,7 +135,7 @@ def _identity(trainer: PPOTrainer) -> dict[str, Any]:
     config = trainer.run_config
     kept = config.model_dump(mode="json", include={"seed", "format", "lora", "reward", "ppo"})
     del kept["ppo"]["checkpoint_every"]
-    model = config.model.model_dump(include={"max_prompt_tokens", "max_new_tokens"})
+    model = config.model.model_dump(mode="json", include={"max_prompt_tokens", "max_new_tokens", *CHAT_SETTINGS})
     rows = {"prompts": trainer.examples, "validation": trainer.validation.examples}
     read = {name: fingerprint([[row.task, row.id] for row in found]) for name, found in rows.items()}
     return {**kept, **read, "model": model, "trunk": trainer.trunk_sha256}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from rewardlab.models.roles import adapter_of
 from rewardlab.models.trunk import Trunk
 
 PEAKS: dict[tuple[str, ...], dict[str, float]] = {
@@ -43,13 +44,15 @@ class Sizes:
     @classmethod
     def of(cls, trunk: Trunk) -> Sizes:
         """Read them off a trunk."""
-        config = trunk.model.config
-        tables = {id(module.weight) for module in trunk.backbone.modules() if isinstance(module, nn.Embedding)}
-        named = trunk.backbone.named_parameters()
-        matrices = sum(p.numel() for name, p in named if p.ndim == 2 and "lora_" not in name and id(p) not in tables)
+        config = trunk.model.config.get_text_config()
+        tables = {
+            id(module.weight) for module in trunk.model.get_decoder().modules() if isinstance(module, nn.Embedding)
+        }
+        named = trunk.model.get_decoder().named_parameters()
+        matrices = sum(p.numel() for name, p in named if p.ndim == 2 and not adapter_of(name) and id(p) not in tables)
         heads = config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return cls(matrices, config.num_hidden_layers * heads * width, trunk.output_layer.weight.numel())
+        return cls(matrices, config.num_hidden_layers * heads * width, trunk.head.layer.weight.numel())
 
     def forward(self, tokens: int, outputs: int) -> float:
         """Operations of reading one row of so many tokens, with logits at ``outputs`` of them.

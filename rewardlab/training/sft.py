@@ -173,8 +173,9 @@ def _fit(
 
 
 class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped here
-    """TRL's trainer with a faster loss where there is no CUDA.
+    """TRL's trainer with a faster loss where there is no CUDA, and for models that scale or cap their logits.
 
+    For those TRL goes by names in the configuration, which we try against the model (``models/output.py``).
     TRL's fused output layer needs Triton to skip positions without a label. Elsewhere it projects all of them, prompts
     included: SmolLM2-135M on one core took 6.7 s a micro-batch of 8 x 120 tokens, against 3.0 s with the loss below.
     """
@@ -186,7 +187,7 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         self._limit = limit
         if limit is not None:
             self.add_callback(limit)
-        self._is_direct = trunk.device.type != "cuda"
+        self._is_direct = takes_own_loss(trunk)
         self._seen: list[_Seen] = []
 
     @property
@@ -247,6 +248,11 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         if self._limit is not None:
             logs["spent_s"] = self._limit.spent
         super().log(logs, start_time)
+
+
+def takes_own_loss(trunk: Trunk) -> bool:
+    """Whether SFT works the loss out from :func:`answer_logits`, not in TRL's fused output layer."""
+    return trunk.device.type != "cuda" or not trunk.head.is_plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from rewardlab.doctor.examine import CHECKS, examine
 from rewardlab.doctor.patient import Patient
 from rewardlab.doctor.verdict import Verdict
 from rewardlab.models import frozen, load_trunk
-from tests.support.models import FAMILIES, tiny_model, tiny_tokenizer
+from tests.support.models import FAMILIES, UNUSUAL, tiny_model, tiny_tokenizer, tiny_vision_model
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,15 @@ class Case:
     generation: dict[str, Any] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
     is_small_onednn: bool = False
+    is_vision: bool = False
 
 
 CASES = {
     **{family: Case(family) for family in FAMILIES},
+    **{family: Case(family) for family in UNUSUAL if family != "falcon_h1"},
+    "deepseek_v3, bfloat16": Case("deepseek_v3", dtype="bfloat16"),
+    "gemma3, images": Case("gemma3", is_vision=True),
+    "gemma2, head, warm": Case("gemma2", critic="head", settings={"ppo.temperature": 1.7}),
     "llama, head": Case("llama", critic="head", is_chat=True),
     "gpt2, head": Case("gpt2", critic="head"),
     "llama, bfloat16": Case("llama", dtype="bfloat16"),
@@ -54,7 +59,8 @@ def verdicts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         if case.is_small_onednn:
             patch.setattr(frozen, "SMALLEST", 1)
-        tiny_model(case.family, folder / "model", tiny_tokenizer(chat=case.is_chat), **case.changes)
+        build = tiny_vision_model if case.is_vision else tiny_model
+        build(case.family, folder / "model", tiny_tokenizer(chat=case.is_chat), **case.changes)
         config = load_config(
             {
                 "model.name": str(folder / "model"),

@@ -14,13 +14,22 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
+    CohereConfig,
+    DeepseekV3Config,
+    FalconH1Config,
+    Gemma2Config,
+    Gemma3Config,
+    Gemma4Config,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
+    GraniteConfig,
+    HyperCLOVAXConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MptConfig,
+    NanoChatConfig,
     PreTrainedModel,
     Qwen2Config,
 )
@@ -131,16 +140,46 @@ FAMILIES: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
 }
 """Architectures of the published scripts and today's usual ones: rotary, learned and ALiBi positions, fused and
 separate projections, tied and untied output layers."""
+_LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 12}
+_EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "moe_intermediate_size": 16}
+_MAMBA = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1}
+UNUSUAL: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
+    "gemma2": (Gemma2Config, {**_SHAPE, "num_key_value_heads": 2, "head_dim": 8, "final_logit_softcapping": 3.0}),
+    "nanochat": (NanoChatConfig, {**_SHAPE, "num_key_value_heads": 2, "final_logit_softcapping": 3.0}),
+    "granite": (GraniteConfig, {**_SHAPE, "num_key_value_heads": 2, "logits_scaling": 4.0}),
+    "hyperclovax": (HyperCLOVAXConfig, {**_SHAPE, "num_key_value_heads": 2, "logits_scaling": 0.25}),
+    "cohere": (CohereConfig, {**_SHAPE, "num_key_value_heads": 2, "logit_scale": 0.25}),
+    "falcon_h1": (FalconH1Config, {**_SHAPE, "num_key_value_heads": 2, "lm_head_multiplier": 0.25, **_MAMBA}),
+    "deepseek_v3": (DeepseekV3Config, {**_SHAPE, **_LATENT, **_EXPERTS, "first_k_dense_replace": 1}),
+}
+"""Architectures that cap, divide or multiply their logits, and one whose values are not as wide as its queries. The
+cap is low, so that logits of a tiny model meet it."""
 
 
 def tiny_model(
     family: str, folder: Path, tokenizer: FastTokenizer | None = None, *, seed: int = 0, **changes: Any
 ) -> Path:
-    """Save a random model of one of :data:`FAMILIES`, its settings changed by ``changes``; returns ``folder``."""
+    """Save a random model of :data:`FAMILIES` or :data:`UNUSUAL`, its with ``changes``; returns ``folder``."""
     tokenizer = tokenizer or tiny_tokenizer(chat=False)
     torch.manual_seed(seed)
-    build, settings = FAMILIES[family]
+    build, settings = {**FAMILIES, **UNUSUAL}[family]
     config = build(vocab_size=len(tokenizer), **{**settings, **changes}, **_special_ids(tokenizer))
+    return _save(AutoModelForCausalLM.from_config(config), tokenizer, folder)
+
+
+def tiny_vision_model(family: str, folder: Path, tokenizer: FastTokenizer | None = None) -> Path:
+    """Save a random ``gemma3`` or ``gemma4`` that reads images too, both towers with a ``q_proj`` and a ``v_proj``."""
+    tokenizer = tokenizer or tiny_tokenizer(chat=False)
+    text = {**_SHAPE, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": len(tokenizer), **_special_ids(tokenizer)}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    last = len(tokenizer)
+    torch.manual_seed(0)
+    if family == "gemma3":
+        images = {"mm_tokens_per_image": 4, "image_token_index": last - 1, "boi_token_index": last - 2}
+        vision |= {"image_size": 28, "patch_size": 14}
+        config = Gemma3Config(text_config=text, vision_config=vision, eoi_token_index=last - 3, **images)
+    else:
+        config = Gemma4Config(text_config=text, vision_config=vision, image_token_id=last - 1)
     return _save(AutoModelForCausalLM.from_config(config), tokenizer, folder)
 
 

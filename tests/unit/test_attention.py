@@ -20,13 +20,13 @@ KEEP = torch.tensor([[False, False, True, True, True], [True] * 5])
 IDS = torch.tensor([[0, 0, 40, 41, 42], [50, 51, 52, 53, 54]])
 
 
-def states(rows: int, heads: int, length: int, seed: int) -> Tensor:
-    return torch.randn(rows, heads, length, 8, generator=torch.Generator().manual_seed(seed))
+def states(rows: int, heads: int, length: int, seed: int, width: int = 8) -> Tensor:
+    return torch.randn(rows, heads, length, width, generator=torch.Generator().manual_seed(seed))
 
 
 def slow_attention(query: Tensor, key: Tensor, value: Tensor, may_look: Any, scale: float) -> Tensor:
     """One output at a time; ``may_look(row, query, key)`` says what is seen."""
-    out = torch.zeros_like(query)
+    out = query.new_zeros(*query.shape[:3], value.shape[-1])
     share = query.shape[1] // key.shape[1]
     for row in range(query.shape[0]):
         for head in range(query.shape[1]):
@@ -44,6 +44,30 @@ def test_it_is_the_softmax_of_scaled_products(groups: int) -> None:
     mask = torch.ones(5, 5, dtype=torch.bool).tril()[None, None]
     found = grouped_attention(query, key, value, mask, 0.3)
     torch.testing.assert_close(found, slow_attention(query, key, value, lambda r, i, j: j <= i, 0.3), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("width", [5, 13])
+def test_values_may_be_narrower_or_wider_than_queries(width: int) -> None:
+    query, key, value = states(2, 4, 5, 0), states(2, 2, 5, 1), states(2, 2, 5, 2, width)
+    found, _ = attend(None, query.bfloat16(), key.bfloat16(), value.bfloat16(), None, 0.3)
+    expected = slow_attention(query, key, value, lambda r, i, j: j <= i, 0.3)
+    assert found.shape == (2, 5, 4, width)
+    torch.testing.assert_close(found.float().transpose(1, 2), expected, atol=0.05, rtol=0)  # bfloat16: 1 in 256
+
+
+def test_the_gradient_of_a_confident_query_is_that_of_unrounded_weights() -> None:
+    """Scores 6.625 and 0 give the weights p = 0.998676 and 1 - p = 0.001324; p is 1 in bfloat16.
+
+    With values 1 and -1 and the gradient 1 of the output, the first score's gradient is p (1 - p) 2 = 0.002644. With p
+    rounded to 1 it would be 1 - (1 - 0.001324) = 0.001324, half of that.
+    """
+    query, key, value = (
+        torch.tensor(numbers, dtype=torch.bfloat16)[None, None, :, None] for numbers in ([1.0], [6.625, 0.0], [1.0, -1])
+    )
+    key.requires_grad_()
+    grouped_attention(query, key, value, None, 1.0).sum().backward()
+    assert key.grad is not None
+    assert key.grad[0, 0, 0, 0].item() == pytest.approx(0.002644, rel=0.01)
 
 
 def test_rows_that_see_nothing_stay_finite() -> None:
@@ -91,7 +115,7 @@ def test_what_it_cannot_do_is_left_to_transformers(change: dict[str, Any], monke
     assert attend(None, short, heads, heads, None)[0] == "fused"
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gpt_neox", "bloom"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2", "gpt_neox", "bloom", "deepseek_v3"])
 def test_bfloat16_models_give_what_their_own_attention_gives(family: str, tmp_path: Path) -> None:
     folder = tiny_model(family, tmp_path / "model")
     trunk = load_trunk(ModelConfig(name=str(folder), dtype="bfloat16", device="cpu"))

@@ -131,7 +131,7 @@ def test_a_random_shape_is_trained_with_as_many_tokens_as_were_drawn(
 
 
 def test_a_tokenizer_of_made_up_words_gives_back_what_it_decoded() -> None:
-    codec = Codec(word_tokenizer(50), 10)
+    codec = Codec(word_tokenizer(50), ModelConfig(max_prompt_tokens=10))
     ids = [4, 49, 4, 17, 30]
     assert codec.response_ids(codec.decode(ids), end=False) == ids
     assert (codec.pad_id, codec.eos_id) == (0, 2)

@@ -174,9 +174,10 @@ def with_checkpoint_of_another(model: Path, folder: Path, **changes: Any) -> PPO
 
 
 def test_another_configuration_is_refused_with_its_keys(model: Path, tmp_path: Path) -> None:
-    run = {"seed": 3, "lora.rank": 4, "keep_checkpoints": 5}
+    run = {"seed": 3, "lora.rank": 4, "keep_checkpoints": 5, "model.chat_template_date": "2025-03-01"}
     trainer = with_checkpoint_of_another(model, tmp_path, run=run, checkpoint_every=2, clip_ratio=0.1)
-    with pytest.raises(RunFolderError, match=r"differs in lora\.rank, ppo\.clip_ratio, seed\)"):
+    expected = r"differs in lora\.rank, model\.chat_template_date, ppo\.clip_ratio, seed\)"
+    with pytest.raises(RunFolderError, match=expected):
         trainer.train()
 
 

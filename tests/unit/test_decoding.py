@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -187,9 +188,49 @@ def test_what_cannot_be_recorded_is_done_anew(
     grown = drawn(trunks["llama"], is_fixed=False)
     recorded(refuse)
     with caplog.at_level(logging.WARNING):
-        assert_equal(drawn(trunks["llama"], is_fixed=True), grown)
+        for _ in range(3):
+            assert_equal(drawn(trunks["llama"], is_fixed=True), grown)
     assert len(asked) == 1
-    assert "cannot be recorded and goes on without (operation not permitted when stream is capturing)" in caplog.text
+    [said] = [record.message for record in caplog.records if "cannot be recorded" in record.message]
+    assert said.endswith("and goes on without (operation not permitted when stream is capturing)")
+
+
+class FakeCuda:
+    """Streams and captures as torch has them: a capture that cannot be ended stays on its own stream."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stream, self.modes = "default", list[str]()
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: type("Graph", (), {"replay": lambda self: None})())
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda: self.stream)
+        monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: setattr(self, "stream", stream))
+        monkeypatch.setattr(torch.cuda, "graph", self.capture)
+
+    @contextmanager
+    def capture(self, graph: Any, capture_error_mode: str) -> Iterator[None]:
+        self.modes.append(capture_error_mode)
+        before, self.stream = self.stream, "capture"
+        try:
+            yield
+        except RuntimeError:
+            raise RuntimeError("capture_end: capture was invalidated") from None
+        self.stream = before
+
+
+@pytest.mark.parametrize("is_fine", [True, False])
+def test_a_capture_gives_the_stream_back_whether_it_ends_or_not(monkeypatch: pytest.MonkeyPatch, is_fine: bool) -> None:
+    cuda, seen = FakeCuda(monkeypatch), list[str]()
+
+    def work() -> None:
+        seen.append(cuda.stream)
+        if not is_fine:
+            raise RuntimeError("operation not permitted")
+
+    if is_fine:
+        decoding.on_cuda(work)()
+    else:
+        with pytest.raises(RuntimeError, match="invalidated"):
+            decoding.on_cuda(work)
+    assert (seen, cuda.stream, cuda.modes) == (["capture"], "default", ["thread_local"])
 
 
 # -- what a CUDA graph forbids -----------------------------------------------------------------------------------------

@@ -182,6 +182,16 @@ def idle_optimiser(patient: Patient, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(patient.trainer.learner.optimizers["value"], "step", lambda: None)
 
 
+def rounded_probabilities(patient: Patient, patch: pytest.MonkeyPatch) -> None:
+    """W[token] less a product of probabilities in bfloat16, as the gradient was worked out once."""
+
+    def rounded(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+        shares = torch.softmax(logits / temperature, -1).bfloat16().float()
+        return shares - torch.nn.functional.one_hot(tokens, logits.shape[-1])
+
+    patch.setattr("rewardlab.models.logprobs._shares_of_others", rounded)
+
+
 def loss_per_micro_batch(patient: Patient, patch: pytest.MonkeyPatch) -> None:
     real = learner.policy_loss
 
@@ -223,6 +233,7 @@ FAULTS: list[tuple[Break, Callable[[Patient], Finding], str]] = [
     (idle_optimiser, update.isolation, "4 of 10 trained tensors moved, 0 others"),
     (drifting_bystander, update.isolation, "10 of 10 trained tensors moved, 1 others"),
     (drifting_trunk, update.isolation, "10 of 10 trained tensors moved, 0 others"),
+    (rounded_probabilities, update.output_gradient, r"least cosine with float64 0\.[0-8]\d+, at least 0.99"),
     (loss_per_micro_batch, update.micro_batches, "relative difference of the gradient"),
 ]
 
@@ -257,7 +268,7 @@ class TestCommand:
         assert cli.run(["doctor", "--model", folder, "--dtype", "float32", "--set", "model.max_prompt_tokens=96"]) == 0
         said = capsys.readouterr().out
         assert all(check.name in said for check in CHECKS)
-        assert "18 passed, 1 skipped in" in said
+        assert "19 passed, 1 skipped in" in said
         assert "failed" not in said
 
     def test_a_faulty_model(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,6 +290,19 @@ class TestCommand:
         folder = str(tiny_llama(tmp_path / "model"))
         assert cli.run(["doctor", "--model", folder, "--dtype", "float32", "--set", "model.max_prompt_tokens=96"]) == 1
         assert "no such layer" in capsys.readouterr().out
+
+    def test_an_error_of_torch_is_a_finding(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A padding token without an embedding row: every check that pads meets an index out of range."""
+        tokenizer = tiny_tokenizer()
+        folder = tiny_llama(tmp_path / "model", tokenizer)
+        tokenizer.add_special_tokens({"pad_token": "<new pad>"})
+        tokenizer.save_pretrained(folder)
+        given = ["--dtype", "float32", "--set", "model.max_prompt_tokens=96"]
+        assert cli.run(["doctor", "--model", str(folder), *given]) == 1
+        said = capsys.readouterr().out
+        assert "IndexError: index" in said  # the table breaks the line here
+        assert "pads with '<new pad>'" in said
+        assert all(check.name in said for check in CHECKS)
 
     def test_no_such_model(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.run(["doctor", "--model", "./nowhere"]) == 2

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rewardlab.config import LoraConfig, ModelConfig
 from rewardlab.models import Trunk, load_trunk, logprobs
 from rewardlab.models.logprobs import state_entropies, state_logprobs
+from rewardlab.models.output import OutputHead
 from tests.support import slow
 from tests.support.models import tiny_model
 from tests.support.training import ppo_trainer
@@ -70,6 +71,62 @@ def test_no_tensor_over_the_vocabulary_is_kept(output: nn.Linear) -> None:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         state_logprobs(states(), TOKENS, output, 1.0)
     assert kept == [(ROWS, WIDTH)]
+
+
+HEADS = {"plain": (1.0, None), "divided": (0.25, None), "capped": (1.0, 20.0), "both": (2.0, 30.0)}
+"""Factor and cap of the logits."""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("p", [0.3, 0.9, 0.99, 0.9987, 0.9999])
+def test_gradients_of_confident_tokens_are_those_of_float64(p: float, kind: str, dtype: torch.dtype) -> None:
+    """Rows of 96 numbers and 500 words; each state is moved along its token's row until the token has about ``p``."""
+    (scale, cap), generator = HEADS[kind], torch.Generator().manual_seed(3)
+    output = nn.Linear(96, 500, bias=False, dtype=dtype).requires_grad_(False)
+    output.weight.copy_(torch.randn(500, 96, generator=generator) / 96**0.5)
+    weight, tokens = output.weight.double(), torch.randint(500, (16,), generator=generator)
+    noise = torch.randn(16, 96, generator=generator, dtype=torch.float64)
+
+    def logprobs(states: Tensor) -> Tensor:
+        logits = states @ weight.T * scale
+        logits = logits if cap is None else cap * torch.tanh(logits / cap)
+        return torch.log_softmax(logits / 0.8, -1)[range(16), tokens]
+
+    own, low, high = weight[tokens], torch.zeros(16, 1, dtype=torch.float64), torch.full((16, 1), 25.0 / scale).double()
+    for _ in range(40):
+        middle = (low + high) / 2
+        below = logprobs(noise + middle * own).exp()[:, None] < p
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    mine = (noise + low * own).to(dtype).requires_grad_()
+    theirs = mine.detach().double().requires_grad_()
+    expected = logprobs(theirs)
+    expected.sum().backward()
+    assert expected.exp().median().item() == pytest.approx(p, abs=0.3 * (1 - p))
+    state_logprobs(mine, tokens, OutputHead(output, scale, cap), 0.8).sum().backward()
+    assert mine.grad is not None
+    assert theirs.grad is not None
+    found, limit = mine.grad.double(), 1e-4 if dtype == torch.float32 else 0.1
+    assert torch.cosine_similarity(found, theirs.grad, dim=-1).min().item() > 1 - limit / 20
+    torch.testing.assert_close(
+        found.norm(dim=-1) / theirs.grad.norm(dim=-1), torch.ones(16).double(), atol=limit, rtol=0
+    )
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_entropies_have_the_gradients_of_float64(kind: str) -> None:
+    (scale, cap), generator = HEADS[kind], torch.Generator().manual_seed(3)
+    output = nn.Linear(96, 500, bias=False, dtype=torch.bfloat16).requires_grad_(False)
+    output.weight.copy_(torch.randn(500, 96, generator=generator))
+    mine = torch.randn(16, 96, generator=generator).bfloat16().requires_grad_()
+    theirs = mine.detach().double().requires_grad_()
+    state_entropies(mine, OutputHead(output, scale, cap), 0.8).sum().backward()
+    logits = theirs @ output.weight.double().T * scale
+    shares = torch.softmax((logits if cap is None else cap * torch.tanh(logits / cap)) / 0.8, -1)
+    torch.special.entr(shares).sum().backward()
+    assert mine.grad is not None
+    assert theirs.grad is not None
+    assert torch.cosine_similarity(mine.grad.double().flatten(), theirs.grad.flatten(), dim=0).item() > 0.99
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])

@@ -179,7 +179,8 @@ class TestIdentity:
             identity(folder)
 
     def test_a_hub_id_stands_for_itself(self) -> None:
-        assert identity("owner/model") == {"name": "owner/model", "dtype": "float32"}
+        chat = '{"chat_template_arguments": {}, "chat_template_date": "2024-07-26", "chat_template_suffix": ""}'
+        assert identity("owner/model") == {"name": "owner/model", "dtype": "float32", "chat_template": chat}
 
     def test_the_dtype_is_part_of_it(self) -> None:
         assert model_identity(ModelConfig(name="owner/model", dtype="bfloat16"))["dtype"] == "bfloat16"

@@ -117,7 +117,7 @@ def test_an_end_token_in_the_prompt_ends_nothing(tmp_path: Path) -> None:
     """Row 10: chat templates with earlier turns have one per turn."""
     trunk = load(tiny_llama(tmp_path / "model"))
     prompt = [40, trunk.codec.eos_id, 41, trunk.codec.eos_id]
-    trunk.output_layer.weight.data[trunk.codec.eos_id] = -trunk.output_layer.weight.data.abs().sum(0)  # never drawn
+    trunk.head.layer.weight.data[trunk.codec.eos_id] = -trunk.head.layer.weight.data.abs().sum(0)  # never drawn
     [cut] = sample(trunk, [prompt], [row_key("prompt")], SamplingConfig(3, temperature=0), None)
     assert (cut.is_finished, len(cut.ids)) == (False, 3)
     assert trunk.codec.eos_id not in cut.ids

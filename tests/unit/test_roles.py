@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, Gemma2Config
+from transformers import AutoModelForCausalLM
 
 from rewardlab.config import LoraConfig, ModelConfig
 from rewardlab.errors import ModelError
 from rewardlab.models import Trunk, load_trunk, peft_config
 from rewardlab.models.heads import ScalarHead
-from rewardlab.models.roles import ADAPTER_FILE, TARGETS_BY_TYPE
+from rewardlab.models.roles import ADAPTER_FILE, TARGETS_BY_TYPE, Roles
 from rewardlab.models.scoring import score_rows
-from tests.support.models import FAMILIES, tiny_model, tiny_tokenizer
+from tests.support.models import FAMILIES, tiny_model, tiny_vision_model
 
 IDS = torch.tensor([[0, 0, 40, 41, 42], [50, 51, 52, 53, 54]])
 KEEP = torch.tensor([[False, False, True, True, True], [True] * 5])
@@ -202,17 +202,6 @@ def test_the_last_switch_is_undone_even_after_an_error(llama: Trunk) -> None:
                            .last_hidden_state[KEEP], bare[KEEP])  # fmt: skip
 
 
-def test_models_that_cap_their_logits_are_refused(tmp_path: Path) -> None:
-    tokenizer = tiny_tokenizer(chat=False)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = Gemma2Config(vocab_size=len(tokenizer), head_dim=8, num_key_value_heads=2, pad_token_id=0, **shape)
-    config.final_logit_softcapping = 0.2
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="its logits are not its output layer's"):
-        load(tmp_path)
-
-
 def test_heads_start_at_zero() -> None:
     torch.manual_seed(0)
     numbers = torch.randn(3, 8)
@@ -318,11 +307,61 @@ class TestBiases:
             load(folders[family]).roles.add("policy", LoraConfig(rank=2, bias="all", targets=targets))
 
 
-def test_an_unknown_architecture_asks_for_targets(llama: Trunk) -> None:
+@pytest.mark.parametrize("family", ["gemma3", "gemma4"])
+@pytest.mark.parametrize("targets", [None, ("o_proj", "self_attn.k_proj")])
+def test_towers_that_read_images_get_no_adapter(family: str, targets: tuple[str, ...] | None, tmp_path: Path) -> None:
+    trunk = load(tiny_vision_model(family, tmp_path / "model"))
+    names = [name for name, _ in trunk.model.named_modules()]
+    assert any("vision" in name and name.endswith("q_proj") for name in names)
+    trunk.roles.add("policy", LoraConfig(rank=4, targets=targets))
+    adapted = {name.split(".lora_")[0] for name in trunk.roles.state("policy")}
+    ends = targets or ("q_proj", "v_proj")
+    assert adapted == {n for n in names if n.startswith("model.language_model.") and n.endswith(ends)}
+    assert len(adapted) == 4  # 2 of each of 2 layers
+    trunk.roles.save("policy", tmp_path / "adapter")
+    trunk.roles.load("again", tmp_path / "adapter")
+    assert trunk.roles.state("again").keys() == trunk.roles.state("policy").keys()
+
+
+def inside(trunk: Trunk, name: str) -> Roles:
+    """Roles of a Llama whose layers lie in a module of that name."""
+    inner = trunk.model.model
+    layers = inner.layers
+    del inner.layers
+    inner.__dict__["layers"] = layers  # its forward pass reads this
+    setattr(inner, name, layers)
+    return Roles(trunk.model)
+
+
+@pytest.mark.parametrize("place", ["value", "policy", "beneath", "lora_layers"])
+def test_roles_keep_to_their_own_weights_in_a_module_of_their_name(place: str, llama: Trunk, tmp_path: Path) -> None:
+    bare = llama.sha256()
+    trunk_roles = llama.roles = inside(llama, place)
+    renamed = llama.sha256()
+    for name in ("policy", "value", "value2"):
+        trunk_roles.add(name, LORA)
+    assert llama.sha256() == renamed != bare  # names of modules are part of it, adapters are not
+    ours = {name: {id(tensor) for tensor in trunk_roles.parameters(name)} for name in trunk_roles.names()}
+    assert [len(tensors) for tensors in ours.values()] == [8, 8, 8]  # A and B of 2 layers' q_proj and v_proj
+    assert len(set.union(*ours.values())) == 24
+    assert set(trunk_roles.state("policy")) == {
+        f"model.{place}.{layer}.self_attn.{module}.lora_{half}.weight"
+        for layer in (0, 1)
+        for module in ("q_proj", "v_proj")
+        for half in "AB"
+    }
+    disturb(llama, "policy")
+    trunk_roles.save("policy", tmp_path / "adapter")
+    trunk_roles.load("again", tmp_path / "adapter")
+    assert torch.equal(states(llama, "again"), states(llama, "policy"))
+    assert not torch.equal(states(llama, "again"), states(llama, "value"))
+
+
+def test_an_unknown_architecture_asks_for_targets(llama: Trunk, folders: dict[str, Path]) -> None:
     llama.model.config.model_type = "unheard-of"
     assert set(peft_config(LORA, llama.model).target_modules) == {"q_proj", "v_proj"}  # it has them
-    gpt2 = torch.nn.Linear(2, 2)
-    gpt2.config = llama.model.config  # type: ignore[assignment]
+    gpt2 = load(folders["gpt2"]).model
+    gpt2.config.model_type = "unheard-of"
     with pytest.raises(ModelError, match=r"no LoRA targets known for architecture 'unheard-of'.*lora\.targets"):
         peft_config(LORA, gpt2)
 

@@ -76,7 +76,7 @@ def row_states(actor: Actor, rollout: Rollout, row: int, role: str | None) -> Te
 
 
 def row_probabilities(actor: Actor, rollout: Rollout, row: int, role: str | None) -> list[list[float]]:
-    logits = actor.trunk.output_layer(row_states(actor, rollout, row, role))
+    logits = actor.trunk.head(row_states(actor, rollout, row, role))
     return [slow.softmax(line, TEMPERATURE) for line in logits.tolist()]
 
 

@@ -280,7 +280,7 @@ def test_what_is_measured_belongs_to_its_row_though_others_left(folders: dict[st
         whole = torch.tensor([[*prompt, *one.ids]])
         states = trunk.hidden(whole, torch.ones_like(whole, dtype=torch.bool), None)[0, len(prompt) - 1 : -1]
         torch.testing.assert_close(one.measured.states, states, atol=1e-4, rtol=0)
-        lines = [slow.softmax(row, 0.7) for row in trunk.output_layer(states).tolist()]
+        lines = [slow.softmax(row, 0.7) for row in trunk.head(states).tolist()]
         expected = [math.log(line[token]) for line, token in zip(lines, one.ids, strict=True)]
         assert one.measured.logprobs.tolist() == pytest.approx(expected, abs=1e-4)
         spread = [-sum(p * math.log(p) for p in line) for line in lines]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +14,10 @@ from safetensors.torch import load_file
 from rewardlab.config import RunConfig
 from rewardlab.errors import DataError, TrainingError
 from rewardlab.models import load_codec, load_trunk
+from rewardlab.models.output import OutputHead
 from rewardlab.runs import RunFolder, read_jsonl
 from rewardlab.tasks.task import prompt_of
-from rewardlab.training.sft import IGNORED, encode_rows, train_sft
+from rewardlab.training.sft import IGNORED, encode_rows, takes_own_loss, train_sft
 from rewardlab.training.trl_run import check_trainable, plan_steps, remove_dropout
 from rewardlab.types import Example
 from tests.support.models import tiny_gpt2, tiny_llama, tiny_tokenizer
@@ -270,3 +273,15 @@ def test_remove_dropout_reaches_modules_and_plain_rates(tmp_path: Path) -> None:
     remove_dropout(layer)
     assert layer[0].p == 0.0
     assert layer.attention_dropout == 0.0
+
+
+def test_trls_fused_layer_is_for_plain_logits_on_cuda() -> None:
+    layer = torch.nn.Linear(2, 3)
+    for head, device, expected in (
+        (OutputHead(layer), "cuda", False),
+        (OutputHead(layer, scale=0.5), "cuda", True),
+        (OutputHead(layer, cap=30.0), "cuda", True),
+        (OutputHead(layer), "cpu", True),
+    ):
+        trunk: Any = SimpleNamespace(head=head, device=torch.device(device))
+        assert takes_own_loss(trunk) is expected
