@@ -132,6 +132,12 @@ class SFTConfig(Section):
     micro_batch: int = Field(8, ge=1, description="rows per forward pass")
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
     checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
+    validation_rows: int = Field(
+        100,
+        ge=0,
+        description="validation rows a task, answered greedily after each epoch, five times a run at most, to choose "
+        "the best; 0: the last",
+    )
 
     @property
     def parts(self) -> tuple[Literal["labelled", "prompts"], ...]:
@@ -265,8 +271,10 @@ class EvalConfig(Section):
     batch: int = Field(64, ge=1, description="prompts generated together")
     shots: int = Field(0, ge=0, description="labelled examples in front of each prompt")
     bootstrap: int = Field(1000, ge=100, description="bootstrap resamples over test items")
-    checkpoint: Literal["last", "best"] = Field(
-        "last", description="of a PPO run: the policy after the last step, or the best one on validation rows"
+    checkpoint: Literal["best", "last"] = Field(
+        "best",
+        description="of a trained run: the best policy on validation rows (of equals the earliest), or the one after "
+        "the last step",
     )
 
 

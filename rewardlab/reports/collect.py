@@ -21,13 +21,18 @@ from rewardlab.runs import read_json, stage_of
 
 @dataclass(frozen=True, slots=True)
 class MethodKey:
-    """What makes two evaluations rows of one method: they may then differ in seed and in task only."""
+    """What makes two evaluations rows of one method: they may then differ in seed and in task only.
+
+    ``checkpoint`` is which policy of a trained run was evaluated, ``best`` or ``last``; empty where there is one only,
+    or where an older evaluation does not say.
+    """
 
     method: str
     start: str
     reward: str = ""
     shots: int = 0
     model: str = ""
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +158,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
             reward=_text(result.get("reward") or ""),
             shots=int(result.get("shots") or 0),
             model=model_name(config),
+            checkpoint=_checkpoint(result.get("policy") or {}),
         ),
         seed=int(result["seed"]),
         cells=read_cells(path, result["columns"]),
@@ -169,6 +175,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"found {value!r:.40}, expected a name")
     return value
+
+
+def _checkpoint(policy: Mapping[str, Any]) -> str:
+    """Which policy was evaluated; what had no rival is as good as best and as last."""
+    found = str(policy.get("checkpoint", ""))
+    return "" if found == "only" else found
 
 
 def _budget(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def _line(table: ComparisonTable, row: Row, position: Position, metric: str, sco
         "reward": row.key.reward,
         "shots": row.key.shots,
         "model": row.key.model,
+        "policy": row.key.checkpoint,
         "decoding": decoding,
         "column": column,
         "metric": metric,

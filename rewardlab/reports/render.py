@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rewardlab.reports.cells import Position
 from rewardlab.reports.conventions import metric_title
+from rewardlab.reports.method_names import policies_line
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, marks, shown_value
 
@@ -117,6 +118,8 @@ def notes(table: ComparisonTable) -> list[str]:
         f"Convention {table.convention}; cost per seed, gold labels as read in training and "
         "annotation, device seconds (of a CPU its processor time)."
     )
+    policies = policies_line([row.key for row in table.rows], {row.key: row.name for row in table.rows})
+    lines += [policies] if policies else []
     aside = [column for column in table.metrics if column not in table.averaged]
     if aside and AVERAGE in table.columns:
         lines.append(f"The average is without {', '.join(aside)}, as published.")

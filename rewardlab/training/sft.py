@@ -6,6 +6,7 @@ Only the adapter is stored. It is merged where a later stage loads its trunk (``
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,17 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
+from transformers import TrainerCallback
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from rewardlab import processes
 from rewardlab.config import RunConfig
-from rewardlab.models import Codec, Trunk, load_trunk
+from rewardlab.models import Codec, SamplingConfig, Trunk, load_trunk
 from rewardlab.runs import CHECKPOINTS, RunFolder
-from rewardlab.tasks.task import tasks
+from rewardlab.tasks.task import STOP_STRINGS, tasks
+from rewardlab.training.clock import device_now
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.time_limit import TimeLimit
 from rewardlab.training.trl_checkpoint import RoleTrainer
@@ -38,6 +41,7 @@ from rewardlab.training.trl_run import (
     shared_result,
     trl_settings,
 )
+from rewardlab.training.validation import Cadence, Validation
 from rewardlab.types import Example
 
 logger = logging.getLogger(__name__)
@@ -81,8 +85,14 @@ def train_sft(
     examples: Sequence[Example],
     rationales: Rationales | None = None,
     progress: Recorder | None = None,
+    *,
+    validation: Sequence[Example] = (),
 ) -> dict[str, Any]:
     """Train an adapter on labelled examples and store it in ``folder/adapter``; goes on where a run was interrupted.
+
+    The best one on validation rows goes to ``folder/adapter-best``, measured after each epoch, five times at most, of
+    equals the earliest. The base model is no candidate: it has not learned the answer format. With one epoch there is
+    nothing to choose from, and nothing is measured.
 
     Args:
         folder: An opened run folder; metrics go to its ``metrics.jsonl``.
@@ -90,9 +100,11 @@ def train_sft(
         examples: Labelled examples; their own format decides how the answer is printed.
         rationales: Rationale of each example; None trains on the bare answer format.
         progress: A further recorder, such as a progress bar.
+        validation: Labelled rows that the adapter is measured on as it trains.
     Returns:
-        rows, dropped (by reason), steps, loss (first, last; nats), seconds, tokens, trunk (its hash); device_seconds
-        where ``sft.seconds`` limits them.
+        rows, dropped (by reason), steps, loss (first, last; nats), seconds, tokens, trunk (its hash), validation (best
+        and last measure, or None), candidates (adapters that validation could choose from; 1 is the last one alone);
+        device_seconds where ``sft.seconds`` limits them.
     Raises:
         DataError: No example could be used.
         TrainingError: The loss became infinite or not a number.
@@ -103,10 +115,28 @@ def train_sft(
     plan = plan_steps(config.sft, len(encoded.rows))
     recorder = Several(FolderRecorder(folder), progress or Silent())
     limit = TimeLimit(config.sft.seconds, config.sft.warmup, trunk.device) if config.sft.seconds else None
-    outcome = _fit(trunk, config, encoded.rows, plan, recorder, folder.path / CHECKPOINTS, limit)
+    watching = Watching(_validation(trunk, config, plan, len(encoded.rows), validation, folder.path), limit)
+    outcome = _fit(trunk, config, encoded.rows, plan, recorder, folder.path / CHECKPOINTS, watching)
     trunk.roles.save(ROLE, folder.path / ADAPTER)
+    watching.validation.save_best()
     timed = {"device_seconds": round(limit.spent, 2)} if limit else {}
-    return {"rows": len(encoded.rows), "dropped": encoded.dropped, **shared_result(trunk, outcome), **timed}
+    chosen = {"validation": watching.validation.summary(), "candidates": watching.validation.cadence.looks}
+    counted = {"rows": len(encoded.rows), "dropped": encoded.dropped}
+    return {**counted, **shared_result(trunk, outcome), **chosen, **timed}
+
+
+def _validation(
+    trunk: Trunk, config: RunConfig, plan: Plan, rows: int, validation: Sequence[Example], folder: Path
+) -> Validation:
+    """Measures the adapter; off where there is nothing to choose from."""
+    cadence = Cadence.of_sft(plan.steps, math.ceil(rows / config.sft.batch))
+    if cadence.looks == 1:
+        validation = ()
+    if validation and processes.is_sharded():
+        logger.warning("weights in pieces cannot answer validation rows; the last adapter counts, not the best one")
+        validation = ()
+    sampling = SamplingConfig(config.new_tokens, 0.0, STOP_STRINGS[config.format], config.eval.batch)
+    return Validation(trunk, validation, cadence, sampling, folder, ROLE)
 
 
 def encode_rows(codec: Codec, examples: Sequence[Example], rationales: Rationales | None, budget: int) -> SFTRows:
@@ -151,7 +181,7 @@ def _fit(
     plan: Plan,
     recorder: Recorder,
     folder: Path,
-    limit: TimeLimit | None,
+    watching: Watching,
 ) -> Outcome:
     torch.manual_seed(config.seed)
     trunk.roles.add(ROLE, config.lora)
@@ -162,14 +192,47 @@ def _fit(
         trainer = _Trainer(
             trunk,
             ROLE,
-            limit,
+            watching,
             args=one_device(TRLConfig(output_dir=str(folder), packing=False, **settings)),
             train_dataset=Dataset.from_list(rows),
             data_collator=DataCollatorForLanguageModeling(pad_token_id=trunk.codec.pad_id),
         )
         outcome = run_trainer(trainer, ROLE, plan.steps, recorder, METRICS, config.keep_checkpoints)
-    trunk.model.eval()
+        trunk.model.eval()
+        watching.validation.ensure(trainer.state.global_step)
     return outcome
+
+
+class Watching(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Measures validation rows when that is due, before a checkpoint of the same step is stored.
+
+    Args:
+        validation: What measures.
+        limit: The time that ends training; measuring counts as a part of it.
+    """
+
+    def __init__(self, validation: Validation, limit: TimeLimit | None) -> None:
+        self.validation, self.limit = validation, limit
+        self._before = 0.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Measure, if it is due; the model then trains on as it was."""
+        share = self.limit.share if self.limit else 0.0
+        if self.validation.is_due(state.global_step, self._before, share):
+            device = self.validation.trunk.device
+            began = device_now(device)
+            self.validation.trunk.model.eval()
+            self.validation.look(state.global_step)
+            self.validation.trunk.model.train()
+            if self.limit is not None:
+                self.limit.spent += sum(processes.gather(device_now(device) - began))
+                control.should_training_stop = control.should_training_stop or self.limit.is_over
+        self._before = self.limit.share if self.limit else 0.0
+
+    def go_on(self, checkpoint: Path) -> None:
+        """Take the measures from a checkpoint; the limit has its time already."""
+        self.validation.reload(checkpoint)
+        self._before = self.limit.share if self.limit else 0.0
 
 
 class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped here
@@ -181,11 +244,12 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
 
     lr_scheduler: Any
 
-    def __init__(self, trunk: Trunk, role: str, limit: TimeLimit | None, **arguments: Any) -> None:
+    def __init__(self, trunk: Trunk, role: str, watching: Watching, **arguments: Any) -> None:
         super().__init__(trunk, role, model=trunk.model, processing_class=trunk.codec.tokenizer, **arguments)
-        self._limit = limit
-        if limit is not None:
-            self.add_callback(limit)
+        self._watching, self._limit = watching, watching.limit
+        if self._limit is not None:
+            self.add_callback(self._limit)
+        self.add_callback(watching)
         self._is_direct = trunk.device.type != "cuda"
         self._seen: list[_Seen] = []
 
@@ -202,11 +266,17 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         return super().create_scheduler(num_training_steps, optimizer)
 
     def go_on(self, checkpoint: Path) -> None:
-        """Take the time that was spent from the checkpoint too."""
+        """Take the time that was spent and the measures from the checkpoint too."""
         super().go_on(checkpoint)
         logged = [row["spent_s"] for row in self.state.log_history if "spent_s" in row]
         if self._limit is not None and logged:
             self._limit.spent = float(logged[-1])
+        self._watching.go_on(checkpoint)
+
+    def save_model(self, output_dir: str, _internal_call: bool = False) -> None:
+        """Store the role, and what was measured."""
+        super().save_model(output_dir, _internal_call)
+        self._watching.validation.store(Path(output_dir))
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
