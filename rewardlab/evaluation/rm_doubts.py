@@ -26,9 +26,12 @@ SET_NAMES: Mapping[str, str] = {
 }
 WIDTH = 1.96
 """Standard errors on one side of a 95 % interval."""
-REMEDIES = (
-    "make more pairs (data.labelled, pairs.limit) or train longer (rm.epochs), use the rule reward where there are "
-    'gold labels, or add it: --reward "{expression} + rule"'
+EXPECT = (
+    "warning: a reward model that cannot be told from guessing does not know which answer is right. Expect PPO on "
+    "{expression} to raise its score and to leave accuracy where it is, or to lower it. Make more pairs "
+    "(data.labelled, pairs.limit), train it longer (rm.epochs), use the rule reward where there are gold labels, or add "
+    "it: "
+    '--reward "{expression} + rule"'
 )
 
 
@@ -117,22 +120,13 @@ def reward_model_lines(folders: Mapping[str, Path], expression: str, *, needs_go
 
 
 def warnings(found: Sequence[Accuracy], expression: str, *, needs_gold: bool) -> list[str]:
-    """What to expect of reward models that cannot be told from a scorer that knows nothing of the text."""
+    """The doubts, a line each, and what to expect of such reward models; nothing where there is no doubt."""
     sure = {each.task for each in found if each.name == OWN_ANSWERS and not each.is_doubted}
-    doubted = [
-        each
+    doubts = [
+        f"warning: {each.kind} RM, {each.task}: its interval on {SET_NAMES.get(each.name, each.name)} begins at "
+        f"{100 * each.low:.1f} %; up to {100 * each.reachable:.1f} % can be had on {each.pairs} pairs by who knows "
+        "label or length alone, or guesses"
         for each in found
         if each.is_doubted and (each.name != OWN_ANSWERS or not (needs_gold or each.task in sure))
     ]
-    return [_warning(each, expression) for each in doubted]
-
-
-def _warning(each: Accuracy, expression: str) -> str:
-    what = "the start model's own answers, which PPO will have it judge," if each.name == OWN_ANSWERS else "pairs"
-    return (
-        f"warning: the {each.kind} reward model cannot be told from one that does not read the text when it orders "
-        f"{what} of {each.task}: its interval begins at {100 * each.low:.1f} %, and label alone, length alone or "
-        f"guessing reach up to {100 * each.reachable:.1f} % on {each.pairs} pairs. Expect PPO to raise its score and "
-        "to leave accuracy where it is or lower it; watch validation accuracy, or "
-        + REMEDIES.format(expression=expression)
-    )
+    return [*doubts, EXPECT.format(expression=expression)] if doubts else []
