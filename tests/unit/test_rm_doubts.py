@@ -97,6 +97,7 @@ def test_own_answers_are_doubted_only_where_nothing_else_knows_labels() -> None:
     assert warnings([OWN_WEAK], "label + rule", needs_gold=True) == []
     assert warnings([OWN_STRONG, ranked], "mixed", needs_gold=False) == []  # the label RM orders them
     assert len(warnings([OWN_WEAK, ranked], "mixed", needs_gold=False)) == 3
+    assert len(warnings([STRONG, OWN_WEAK], "label", needs_gold=False)) == 2  # pairs are ordered, own answers not
     other = replace(OWN_STRONG, task="topic")
     assert len(warnings([other, ranked], "mixed", needs_gold=False)) == 2  # of another task
     assert len(warnings([WEAK], "label + rule", needs_gold=True)) == 2  # pairs of its own kind always count
