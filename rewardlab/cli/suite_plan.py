@@ -121,6 +121,6 @@ def _grid_notes(suite: Suite) -> list[str]:
     seeds = f"seed{'s' if len(suite.tried_on) > 1 else ''} {', '.join(map(str, suite.tried_on))}"
     end = "; nothing is evaluated, no test row is answered" if suite.only_grid else ""
     return [
-        f"grid: {text} for {', '.join(names)}, on {seeds}, chosen on validation rows{end}."
+        f"grid: {text} for {'; '.join(names)}, on {seeds}, chosen on validation rows{end}."
         for text, names in grids.items()
     ]

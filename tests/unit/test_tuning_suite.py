@@ -66,8 +66,8 @@ def test_the_plan_says_what_is_tried_for_whom(found: list[Cell], tmp_path: Path)
     assert [line for line in lines if line.startswith("grid: ")] == [
         "grid: 6 tries each (sft.epochs of 1, 2, 4, sft.lr of 0.001, 0.002) for SFT w. rationale, on seeds 100, 101, "
         "chosen on validation rows; nothing is evaluated, no test row is answered.",
-        "grid: 6 tries each (ppo.kl_coef of 0.05, 0.1, 0.3, ppo.lr of 0.001, 0.003) for PPO, rule reward, "
-        "RLHF (ranked RM), RLLR (label RM), RLLR-mixed, λ = q75, on seeds 100, 101, chosen on validation rows; nothing "
+        "grid: 6 tries each (ppo.kl_coef of 0.05, 0.1, 0.3, ppo.lr of 0.001, 0.003) for PPO, rule reward; "
+        "RLHF (ranked RM); RLLR (label RM); RLLR-mixed, λ = q75, on seeds 100, 101, chosen on validation rows; nothing "
         "is evaluated, no test row is answered.",
     ]
 
