@@ -105,7 +105,7 @@ def _notes(suite: Suite, todo: Sequence[Cell], plan: Plan) -> list[str]:
         lines.append(f"{CONFIG_FILE} in this folder is not read: what a suite compares stands in its own file.")
     if not all(goal.has_rows for cell in todo for goal in cell.goals):
         lines.append("Rows that are not here: stages that read them count as not finished.")
-    if plan.waiting:
+    if plan.waiting and not suite.only_grid:
         lines.append(f"{plan.waiting} cells wait for that choice; what they need besides the tries is not counted.")
     return lines
 
