@@ -6,7 +6,6 @@ Only the adapter is stored. It is merged where a later stage loads its trunk (``
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +15,17 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from transformers import TrainerCallback
 from trl import SFTConfig as TRLConfig
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from rewardlab import processes
 from rewardlab.config import RunConfig
-from rewardlab.models import Codec, SamplingConfig, Trunk, load_trunk
+from rewardlab.models import Codec, Trunk, load_trunk
 from rewardlab.runs import CHECKPOINTS, RunFolder
-from rewardlab.tasks.task import STOP_STRINGS, tasks
-from rewardlab.training.clock import device_now
+from rewardlab.tasks.task import tasks
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
+from rewardlab.training.sft_validation import Watching, sft_validation
 from rewardlab.training.time_limit import TimeLimit
 from rewardlab.training.trl_checkpoint import RoleTrainer
 from rewardlab.training.trl_run import (
@@ -41,7 +39,6 @@ from rewardlab.training.trl_run import (
     shared_result,
     trl_settings,
 )
-from rewardlab.training.validation import Cadence, Validation
 from rewardlab.types import Example
 
 logger = logging.getLogger(__name__)
@@ -115,7 +112,9 @@ def train_sft(
     plan = plan_steps(config.sft, len(encoded.rows))
     recorder = Several(FolderRecorder(folder), progress or Silent())
     limit = TimeLimit(config.sft.seconds, config.sft.warmup, trunk.device) if config.sft.seconds else None
-    watching = Watching(_validation(trunk, config, plan, len(encoded.rows), validation, folder.path), limit)
+    watching = Watching(
+        sft_validation(trunk, ROLE, config, plan.steps, len(encoded.rows), validation, folder.path), limit
+    )
     outcome = _fit(trunk, config, encoded.rows, plan, recorder, folder.path / CHECKPOINTS, watching)
     trunk.roles.save(ROLE, folder.path / ADAPTER)
     watching.validation.save_best()
@@ -123,20 +122,6 @@ def train_sft(
     chosen = {"validation": watching.validation.summary(), "candidates": watching.validation.cadence.looks}
     counted = {"rows": len(encoded.rows), "dropped": encoded.dropped}
     return {**counted, **shared_result(trunk, outcome), **chosen, **timed}
-
-
-def _validation(
-    trunk: Trunk, config: RunConfig, plan: Plan, rows: int, validation: Sequence[Example], folder: Path
-) -> Validation:
-    """Measures the adapter; off where there is nothing to choose from."""
-    cadence = Cadence.of_sft(plan.steps, math.ceil(rows / config.sft.batch))
-    if cadence.looks == 1:
-        validation = ()
-    if validation and processes.is_sharded():
-        logger.warning("weights in pieces cannot answer validation rows; the last adapter counts, not the best one")
-        validation = ()
-    sampling = SamplingConfig(config.new_tokens, 0.0, STOP_STRINGS[config.format], config.eval.batch)
-    return Validation(trunk, validation, cadence, sampling, folder, ROLE)
 
 
 def encode_rows(codec: Codec, examples: Sequence[Example], rationales: Rationales | None, budget: int) -> SFTRows:
@@ -201,38 +186,6 @@ def _fit(
         trunk.model.eval()
         watching.validation.ensure(trainer.state.global_step)
     return outcome
-
-
-class Watching(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Measures validation rows when that is due, before a checkpoint of the same step is stored.
-
-    Args:
-        validation: What measures.
-        limit: The time that ends training; measuring counts as a part of it.
-    """
-
-    def __init__(self, validation: Validation, limit: TimeLimit | None) -> None:
-        self.validation, self.limit = validation, limit
-        self._before = 0.0
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Measure, if it is due; the model then trains on as it was."""
-        share = self.limit.share if self.limit else 0.0
-        if self.validation.is_due(state.global_step, self._before, share):
-            device = self.validation.trunk.device
-            began = device_now(device)
-            self.validation.trunk.model.eval()
-            self.validation.look(state.global_step)
-            self.validation.trunk.model.train()
-            if self.limit is not None:
-                self.limit.spent += sum(processes.gather(device_now(device) - began))
-                control.should_training_stop = control.should_training_stop or self.limit.is_over
-        self._before = self.limit.share if self.limit else 0.0
-
-    def go_on(self, checkpoint: Path) -> None:
-        """Take the measures from a checkpoint; the limit has its time already."""
-        self.validation.reload(checkpoint)
-        self._before = self.limit.share if self.limit else 0.0
 
 
 class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped here

@@ -220,7 +220,7 @@ def test_measuring_is_a_part_of_the_time_that_a_timed_run_has(
 
     monkeypatch.setattr(sft._Trainer, "training_step", timed_step)
     monkeypatch.setattr(Validation, "look", timed_look)
-    for module in ("rewardlab.training.sft", "rewardlab.training.time_limit"):
+    for module in ("rewardlab.training.sft_validation", "rewardlab.training.time_limit"):
         monkeypatch.setattr(f"{module}.device_now", lambda device: clock["now"])
     answering(monkeypatch, {2: 1, 4: 2, 6: 2})
     result, _ = trained(llama, tmp_path / "run", seconds=10.0)
