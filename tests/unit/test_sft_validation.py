@@ -112,7 +112,9 @@ def test_the_earliest_of_the_best_epochs_is_kept_beside_the_last(
     assert same(adapter(folder, "adapter-best"), seen[4])
     assert same(adapter(folder, "adapter"), seen[6])
     assert not same(adapter(folder, "adapter-best"), seen[6])
-    assert [row["step"] for row in read_jsonl(folder.path / "validation.jsonl")] == [2, 4, 6]
+    measured = list(read_jsonl(folder.path / "validation.jsonl"))
+    assert [row["step"] for row in measured] == [2, 4, 6]
+    assert [(row["worse"], row["better"]) for row in measured] == [(0, 0)] * 3  # no start to compare with
 
 
 def test_answers_are_those_of_the_adapter_as_it_is(
