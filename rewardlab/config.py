@@ -185,6 +185,12 @@ class SFTConfig(Section):
         0.0, ge=0, lt=1, description="dropout in front of the adapter while SFT trains", json_schema_extra=LATER
     )
     checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
+    validation_rows: int = Field(
+        100,
+        ge=0,
+        description="validation rows a task, answered greedily after each epoch, five times a run at most, to choose "
+        "the best; 0: the last",
+    )
 
     @property
     def parts(self) -> tuple[Literal["labelled", "prompts"], ...]:
@@ -352,8 +358,10 @@ class EvalConfig(Section):
     batch: int = Field(64, ge=1, description="prompts generated together")
     shots: int = Field(0, ge=0, description="labelled examples in front of each prompt")
     bootstrap: int = Field(1000, ge=100, description="bootstrap resamples over test items")
-    checkpoint: Literal["last", "best"] = Field(
-        "last", description="of a PPO run: the policy after the last step, or the best one on validation rows"
+    checkpoint: Literal["best", "last"] = Field(
+        "best",
+        description="of a trained run: the best policy on validation rows (of equals the earliest), or the one after "
+        "the last step",
     )
     least_new_tokens: int | None = Field(
         None,

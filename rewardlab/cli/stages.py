@@ -79,7 +79,7 @@ def sft(
         config = request.config({**given, "format": "label"})
     folder = run_goal(request, config, lambda pipeline: pipeline.sft(asks_rationales), tracked(tracker))
     if folder:
-        typer.echo(f"adapter: {folder.path / 'adapter'}")
+        typer.echo(f"adapter: {_chosen(folder.result(), folder.path)}")
 
 
 def train_reward_model(
@@ -136,7 +136,7 @@ def ppo(
     }
     folder = run_goal(request, request.config(given), lambda pipeline: pipeline.ppo(), tracked(tracker))
     if folder:
-        typer.echo(f"policy: {folder.path / 'adapter'}\nevaluate it: rewardlab eval --run {folder.path}")
+        typer.echo(f"policy: {_chosen(folder.result(), folder.path)}\nevaluate it: rewardlab eval --run {folder.path}")
         _print_watched(folder.result())
 
 
@@ -156,15 +156,30 @@ def evaluate(
         compare([folder.path])
 
 
-def _print_watched(result: dict[str, Any]) -> None:
-    """Which policy was best on validation rows, and the alarm for reward hacking where it was raised."""
-    from rewardlab.evaluation.hacking import Alarm, told
+def _chosen(result: dict[str, Any], folder: Path) -> str:
+    """Where the best policy lies, and the last one where that is another."""
+    found = result.get("validation")
+    if not found:
+        return str(folder / "adapter")
+    best, last = found["best"], found["last"]
+    where = f"{folder / 'adapter-best'} (after step {best['step']}, best on validation rows: {best['accuracy']:.3f})"
+    return where if best["step"] == last["step"] else f"{where}; the last one: {folder / 'adapter'}"
 
+
+def _print_watched(result: dict[str, Any]) -> None:
+    """The alarms where they were raised, then which policy was best on validation rows."""
+    from rewardlab.evaluation.hacking import Alarm, told
+    from rewardlab.training.decline import Fall, told_best, told_fall
+
+    if alarm := result.get("hacking", {}).get("alarm"):
+        typer.echo(f"warning: {told(Alarm(**alarm))}", err=True)
+    if fall := result.get("fall"):
+        typer.echo(f"warning: {told_fall(Fall(**fall))}", err=True)
     if found := result.get("validation"):
         measures = ", ".join(f"{name} {found[name]['accuracy']:.3f}" for name in ("start", "best", "last"))
         typer.echo(f"validation accuracy (greedy): {measures}; best after step {found['best']['step']}")
-    if alarm := result.get("hacking", {}).get("alarm"):
-        typer.echo(f"warning: {told(Alarm(**alarm))}", err=True)
+        if told_start := told_best(found):
+            typer.echo(told_start)
 
 
 def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, int | None]:

@@ -100,16 +100,27 @@ def _notes(suite: Suite, todo: Sequence[Cell], plan: Plan) -> list[str]:
         lines.append(
             f"{ROUGHLY}: none like them is finished here; as measured with the embedded model on two CPU cores."
         )
-    if suite.grid:
-        values = ", ".join(f"{key} of {', '.join(map(str, tried))}" for key, tried in suite.grid.items())
-        lines.append(
-            f"grid: {len(combinations(suite.grid))} tries for each PPO method ({values}) on seed {suite.seeds[0]}, "
-            "chosen on validation rows."
-        )
+    lines += _grid_notes(suite)
     if Path(CONFIG_FILE).exists():
         lines.append(f"{CONFIG_FILE} in this folder is not read: what a suite compares stands in its own file.")
     if not all(goal.has_rows for cell in todo for goal in cell.goals):
         lines.append("Rows that are not here: stages that read them count as not finished.")
-    if plan.waiting:
+    if plan.waiting and not suite.only_grid:
         lines.append(f"{plan.waiting} cells wait for that choice; what they need besides the tries is not counted.")
     return lines
+
+
+def _grid_notes(suite: Suite) -> list[str]:
+    """What is tried, a line for each grid, with the methods that have it."""
+    grids: dict[str, list[str]] = {}
+    for number, method in enumerate(suite.method, 1):
+        if values := suite.grid_of(method):
+            text = ", ".join(f"{key} of {', '.join(map(str, tried))}" for key, tried in values.items())
+            count = len(combinations(values))
+            grids.setdefault(f"{count} tries each ({text})", []).append(method.name or f"method {number}")
+    seeds = f"seed{'s' if len(suite.tried_on) > 1 else ''} {', '.join(map(str, suite.tried_on))}"
+    end = "; nothing is evaluated, no test row is answered" if suite.only_grid else ""
+    return [
+        f"grid: {text} for {'; '.join(names)}, on {seeds}, chosen on validation rows{end}."
+        for text, names in grids.items()
+    ]

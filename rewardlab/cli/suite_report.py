@@ -14,7 +14,7 @@ from rewardlab.reports.cards import load_cards
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.links import Links
 from rewardlab.reports.page import SuiteFacts, write_report
-from rewardlab.reports.suite import Choice, suite_sections
+from rewardlab.reports.suite import Choice, suite_sections, write_choices
 from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell, distinct, stages_of
 from rewardlab.suites.file import Suite
@@ -42,6 +42,11 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str,
     done, found = board.finished(), choices(board.cells, root)
     times = stage_times(done, root)
     _print_times(times, found)
+    if suite.only_grid:
+        if found:
+            write_choices(out / "report.md", suite.title or suite.name, found, command)
+            typer.echo(f"settings chosen on validation rows, no test row was answered: {out / 'report.md'}")
+        return 0
     folders, cards = [path for cell in done for path in cell.evaluations(root)], _folders(done, "card", root)
     if not folders and not cards:
         typer.echo("no cell was evaluated, so there is no table")

@@ -110,6 +110,7 @@ class Roles:
         self._model: Any = model
         self._roles: dict[str, Role] = {}
         self._layers: list[BaseTunerLayer] = []
+        self._used: str | None = None
 
     def __contains__(self, name: object) -> bool:
         return name in self._roles
@@ -211,14 +212,16 @@ class Roles:
 
     @contextmanager
     def using(self, name: str | None) -> Iterator[None]:
-        """Run forward passes as role ``name``; None is the bare trunk."""
+        """Run forward passes as role ``name``, None is the bare trunk; then as the role that was used before."""
+        before = self._used
         self._switch(None if name is None else self[name].name)
         try:
             yield
         finally:
-            self._switch(None)
+            self._switch(before)
 
     def _switch(self, name: str | None) -> None:
+        self._used = name
         active = [one for one in (BENEATH, name) if one in self._roles]
         for layer in self._layers:
             layer.enable_adapters(bool(active))

@@ -110,7 +110,7 @@ class Runner:
         recorder = self._recorder(stage, folder)
         with attempt(folder) as taken:
             together = stage.kind in TOGETHER or processes.is_main()
-            result = stage.run(Work(folder, inputs, recorder, self._report, self.purse)) if together else {}
+            result = stage.run(Work(folder, inputs, recorder, self._report, self.purse, self._say)) if together else {}
         folder.finish({**result, **_times(stage, taken)})
         processes.wait()
         self._say(f"{head}: {taken.seconds:.1f} s, {folder.path}")

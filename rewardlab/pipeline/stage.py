@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from rewardlab.runs import RunFolder
 if TYPE_CHECKING:
     from rewardlab.annotate.preview import Preview
     from rewardlab.training.progress import Recorder
+
+logger = logging.getLogger(__name__)
 
 VERSIONS: Mapping[str, int] = {
     "annotate": 4,
@@ -50,6 +53,7 @@ class Work:
         recorder: Where training sends its numbers.
         report: Called with (what, done, total) by stages that do not train.
         purse: What the command spends on annotators; each of them keeps the budget of all.
+        say: Takes a line for the person watching.
     """
 
     folder: RunFolder
@@ -57,6 +61,7 @@ class Work:
     recorder: Recorder
     report: Callable[[str, int, int], None]
     purse: Purse = field(default_factory=Purse)
+    say: Callable[[str], None] = logger.info
 
 
 def asks_nothing() -> Preview | None:

@@ -110,18 +110,8 @@ class Pipeline(Preferences):
         )
 
     def _eval_settings(self, trained: Stage | None) -> dict[str, Any]:
-        """What an evaluation depends on; which checkpoint, for PPO runs alone.
-
-        Raises:
-            ConfigError: The best checkpoint is asked for, and the run keeps none.
-        """
-        if trained is None or trained.kind != "ppo":
-            return dumped(self.config.eval, without=("batch", "checkpoint"))
-        if self.config.eval.checkpoint == "best" and trained.settings["ppo"]["validate_every"] == 0:
-            raise ConfigError(
-                "eval.checkpoint = best: the run has ppo.validate_every = 0 and keeps the last policy only"
-            )
-        return dumped(self.config.eval, without=("batch",))
+        """What an evaluation depends on; which checkpoint, for trained runs alone."""
+        return dumped(self.config.eval, without=("batch",) if trained else ("batch", "checkpoint"))
 
     def _facts(self, trained: Stage | None, method: str) -> evaluation.Facts:
         """What the evaluation's row says of the method behind it."""
@@ -151,10 +141,10 @@ class Pipeline(Preferences):
         """The name a table gives to what was trained."""
         if trained is None:
             return "zero-shot" if self.config.eval.shots == 0 else f"{self.config.eval.shots}-shot"
+        last = " (last policy)" if self.config.eval.checkpoint == "last" else ""
         if trained.kind == "sft":
-            return "SFT w. rationale" if trained.settings["rationales"] else "SFT"
-        best = " (best on validation)" if self.config.eval.checkpoint == "best" else ""
-        return method_name(self.config) + best
+            return ("SFT w. rationale" if trained.settings["rationales"] else "SFT") + last
+        return method_name(self.config) + last
 
     def goal(self, kind: str) -> Stage:
         """The trained stage of that kind, sft or ppo, under this configuration."""

@@ -48,7 +48,7 @@ class Supervised(Identities):
         inputs = {"annotate": self.annotate()} if rationales else {}
         title = "SFT w. rationale" if rationales else "SFT"
         settings = {
-            **self._data(*self.config.sft.parts),
+            **self._data(*self.config.sft.parts, "validation"),
             **self._model,
             "sft": dumped(self.config.sft),
             "rationales": rationales,

@@ -28,7 +28,8 @@ BELOW = ("*/config.json", "*/*/config.json", f"{BROUGHT}/*/*/config.json")
 class MethodKey:
     """What makes two evaluations rows of one method: they may then differ in seed and in task only.
 
-    ``format`` is the answer format; empty in folders that do not store it.
+    ``format`` is the answer format; empty in folders that do not store it. ``checkpoint`` is which policy of a trained
+    run was evaluated, ``best`` or ``last``; empty where there is one only, or where an older evaluation does not say.
     """
 
     method: str
@@ -37,6 +38,7 @@ class MethodKey:
     shots: int = 0
     model: str = ""
     format: str = ""
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +169,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
             shots=int(result.get("shots") or 0),
             model=model_name(config),
             format=str(config.get("config", {}).get("format", "")),
+            checkpoint=_checkpoint(result.get("policy") or {}),
         ),
         seed=int(result["seed"]),
         cells=read_cells(path, result["columns"]),
@@ -185,6 +188,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"found {value!r:.40}, expected a name")
     return value
+
+
+def _checkpoint(policy: Mapping[str, Any]) -> str:
+    """Which policy was evaluated; what had no rival is as good as best and as last."""
+    found = str(policy.get("checkpoint", ""))
+    return "" if found == "only" else found
 
 
 def _budget(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def _line(table: ComparisonTable, row: Row, position: Position, metric: str, sco
         "shots": row.key.shots,
         "model": row.key.model,
         "format": row.key.format,
+        "policy": row.key.checkpoint,
         "decoding": decoding,
         "column": column,
         "metric": metric,

@@ -1,7 +1,7 @@
 """Reward hacking, run by run: the trained reward, its parts and what nobody trains on, over one axis; and the alarms.
 
 Lines are means over five steps. Shares stand as they are; length, KL and entropy are divided by their highest value;
-rewards run from their lowest to their highest. A line's tooltip says both. The alarm is a grey upright line.
+rewards run from their lowest to their highest. A line's tooltip says both. An alarm is a grey upright line.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source
 from rewardlab.reports.scales import number_text
 from rewardlab.reports.table import shown_value
 from rewardlab.runs import read_json
+from rewardlab.training.decline import Fall, told_best, told_fall
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ class Watched:
         alarm: None without one.
         is_judged: False for runs without gold labels, with few steps, or from before there was an alarm.
         validation: start, best and last measure; empty without any.
+        fall: The alarm for a fall of accuracy on validation rows; None without one.
+        doubts: What was said of its reward models before it began, where they were doubted.
     """
 
     run: CurveRun
@@ -76,6 +79,13 @@ class Watched:
     alarm: Alarm | None
     is_judged: bool
     validation: Mapping[str, Any]
+    fall: Fall | None = None
+    doubts: Sequence[str] = ()
+
+    @property
+    def has_alarm(self) -> bool:
+        """Whether one of the two alarms was raised."""
+        return self.alarm is not None or self.fall is not None
 
     @property
     def title(self) -> str:
@@ -88,8 +98,8 @@ def hacking_blocks(runs: Iterable[CurveRun]) -> list[Block]:
     watched = _in_order([watch(run) for run in runs])
     if not watched:
         return [Text("No PPO run was given.")]
-    alarmed = [Told(f"{each.title}: {told(each.alarm)}.", [Source(each.run.path)]) for each in watched if each.alarm]
-    chosen = sorted(watched, key=lambda each: each.alarm is None)[:DRAWN]
+    alarmed = [Told(f"{each.title}: {line}.", [Source(each.run.path)]) for each in watched for line in _told(each)]
+    chosen = sorted(watched, key=lambda each: not each.has_alarm)[:DRAWN]
     blocks: list[Block] = [Text(_counts(watched)), *([Sentences(alarmed)] if alarmed else []), Table(_grid(watched))]
     picture = picture_of([each for each in watched if each in chosen])
     left = len(watched) - len(chosen)
@@ -100,9 +110,20 @@ def hacking_blocks(runs: Iterable[CurveRun]) -> list[Block]:
 EXPLAINED = (
     "Means over five steps. Shares stand as they are; length, KL and entropy are divided by their highest value, and "
     "rewards run from their lowest to their highest: point at a line to read both. Gold labels are watched and never "
-    "trained on. The alarm compares stretches of 5, 10, 20 ... steps with those before them and with the first of the "
-    "run; at most 1 % of runs without hacking raise it."
+    "trained on. The alarm for hacking compares stretches of 5, 10, 20 ... steps with those before them and with the "
+    "first of the run; at most 1 % of runs without hacking raise it. The alarm for a fall of accuracy compares greedy "
+    "answers to the same validation rows with those before the first step, whatever the reward did; at most 1 % of "
+    "runs whose accuracy does not fall raise it."
 )
+
+
+def _told(watched: Watched) -> list[str]:
+    """What was said of a run's reward models, what its alarms say, and that its start is the best policy if it is."""
+    lines = [doubt.removeprefix("warning: ") for doubt in watched.doubts]
+    lines += [told(watched.alarm)] if watched.alarm else []
+    lines += [told_fall(watched.fall)] if watched.fall else []
+    best = told_best(watched.validation) if lines and watched.validation else None
+    return [*lines, *([best] if best else [])]
 
 
 def _in_order(watched: Sequence[Watched]) -> list[Watched]:
@@ -117,31 +138,39 @@ def watch(run: CurveRun) -> Watched:
     try:
         found = result.get("hacking") or {}
         alarm = Alarm(**found["alarm"]) if found.get("alarm") else None
-        return Watched(run, config.get("seed"), alarm, bool(found.get("judged")), result.get("validation") or {})
-    except (TypeError, AttributeError) as error:
+        fall = Fall(**result["fall"]) if result.get("fall") else None
+        doubts = [line for line in result.get("reward_models") or () if line.startswith("warning: ")]
+        validation = dict(result.get("validation") or {})
+        return Watched(run, config.get("seed"), alarm, bool(found.get("judged")), validation, fall, doubts)
+    except (TypeError, ValueError, AttributeError) as error:
         logger.warning("%s: its alarm and validation are left out, result.json is damaged (%s)", run.path, error)
         return Watched(run, config.get("seed"), None, False, {})
 
 
-def write_chart(folder: Path, alarm: Alarm | None, name: str) -> Path | None:
+def write_chart(folder: Path, alarm: Alarm | None, name: str, fall: Fall | None = None) -> Path | None:
     """Draw a PPO run into its own folder; None for a run without a step.
 
     Args:
         folder: The run folder, with its metrics.
         alarm: Marked, if there is one.
         name: What was rewarded.
+        fall: Marked too.
     """
     if not (folder / "metrics.jsonl").exists():
         return None
     (run,) = load_curves([folder], {folder.name: name})
-    return write_picture(picture_of([Watched(run, None, alarm, True, {})]), folder)
+    return write_picture(picture_of([Watched(run, None, alarm, True, {}, fall)]), folder)
 
 
 def picture_of(watched: Sequence[Watched]) -> Picture:
     """A chart for each run, with one legend."""
     panels = [Panel(_panel_title(each), _lines(each), "PPO step") for each in watched]
     lines = [line for panel in panels for line in panel.marks if isinstance(line, Line)]
-    seen = {line.name.partition(":")[0]: line.colour for line in lines if not line.name.startswith("alarm")}
+    seen = {
+        line.name.partition(":")[0]: line.colour
+        for line in lines
+        if not line.name.startswith(("alarm", "accuracy fell"))
+    }
     alt = "Trained reward, its parts, gold accuracy and signs of hacking over PPO steps"
     return Picture(FILE, alt, panels, list(seen.items()))
 
@@ -149,7 +178,8 @@ def picture_of(watched: Sequence[Watched]) -> Picture:
 def _panel_title(watched: Watched) -> str:
     """Method, seed and alarm; a long method is cut, so that the others are seen."""
     seed = "" if watched.seed is None else f", seed {watched.seed}"
-    end = seed + (f": alarm at step {watched.alarm.step}" if watched.alarm else "")
+    fallen = f": accuracy fell, step {watched.fall.step}" if watched.fall else ""
+    end = seed + (f": alarm at step {watched.alarm.step}" if watched.alarm else fallen)
     room, method = TITLE_LETTERS - len(end), watched.run.method
     return (method if len(method) <= room else method[: room - 1] + "…") + end
 
@@ -158,15 +188,23 @@ def _counts(watched: Sequence[Watched]) -> str:
     by_method: dict[str, list[Watched]] = {}
     for each in watched:
         by_method.setdefault(each.run.method, []).append(each)
-    alarms = {name: sum(each.alarm is not None for each in found) for name, found in by_method.items()}
-    counts = (f"{name} {alarms[name]} of {len(found)}" for name, found in by_method.items())
+    counts = (
+        f"{name} {sum(each.alarm is not None for each in found)} of {len(found)}" for name, found in by_method.items()
+    )
+    falls = (
+        f"{name} {sum(each.fall is not None for each in found)} of {sum(bool(each.validation) for each in found)}"
+        for name, found in by_method.items()
+    )
     unjudged = sum(not each.is_judged for each in watched)
     note = f" {unjudged} runs could not be judged: no gold labels, too few steps, or made before there was an alarm."
-    return f"Runs with an alarm: {'; '.join(counts)}.{note if unjudged else ''}"
+    return (
+        f"Runs with an alarm for hacking: {'; '.join(counts)}.{note if unjudged else ''} "
+        f"Runs with an alarm for a fall of accuracy, of those with validation rows: {'; '.join(falls)}."
+    )
 
 
 def _grid(watched: Sequence[Watched]) -> Grid:
-    titles = ("run", "alarm at step", "validation: start", "best", "best after step", "last")
+    titles = ("run", "hacking at step", "fall at step", "validation: start", "best", "best after step", "last")
     headings = [Heading(title, is_number=place > 0) for place, title in enumerate(titles)]
     return Grid(headings, [_cells(each) for each in watched])
 
@@ -177,7 +215,8 @@ def _cells(watched: Watched) -> list[Cell]:
     values = {name: shown_value(found[name]["accuracy"]) if found else MISSING for name in ("start", "best", "last")}
     step = str(found["best"]["step"]) if found else MISSING
     alarm = str(watched.alarm.step) if watched.alarm else silent
-    texts = (watched.title, alarm, values["start"], values["best"], step, values["last"])
+    fall = str(watched.fall.step) if watched.fall else ("none" if found else MISSING)
+    texts = (watched.title, alarm, fall, values["start"], values["best"], step, values["last"])
     return [Cell(text, sources=[Source(watched.run.path)]) for text in texts]
 
 
@@ -187,7 +226,8 @@ def _lines(watched: Watched) -> list[Line]:
     names = {name: (f"part {name.removeprefix(PART)}", PART_COLOURS[min(n, 2)]) for n, name in enumerate(parts)}
     shown = {**SHOWN, **names}
     lines = [_line(metric, series[metric], *shown[metric], watched.run.path) for metric in shown if series.get(metric)]
-    return [*lines, *([_upright(watched.alarm)] if watched.alarm else [])]
+    marks = [("alarm", watched.alarm), ("accuracy fell", watched.fall)]
+    return [*lines, *(_upright(name, alarm.step) for name, alarm in marks if alarm)]
 
 
 def _line(metric: str, values: Mapping[int, float], name: str, colour: int, path: Path) -> Line:
@@ -215,8 +255,8 @@ def _scaled(metric: str, y: Floats) -> Floats:
     return (y - low) / (high - low) if high > low else np.zeros_like(y)
 
 
-def _upright(alarm: Alarm) -> Line:
-    return Line(f"alarm at step {alarm.step}", OTHER, [alarm.step, alarm.step], [0.0, 1.0])
+def _upright(name: str, step: int) -> Line:
+    return Line(f"{name} at step {step}", OTHER, [step, step], [0.0, 1.0])
 
 
 def _stored(file: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rewardlab.reports.collect import MethodKey
 
@@ -20,6 +20,10 @@ METHOD_ORDER = (
 )
 """Rows stand in this order, by the longest of these that their name begins with (SPEC section 5)."""
 
+POLICIES: Mapping[str, str] = {"best": "best on validation", "last": "last policy", "": "the only policy"}
+"""Which policy of a run was evaluated -> how a row's name says so."""
+BEST_RULE = "the policies with the best greedy accuracy on validation rows, of equals the earliest"
+
 
 def place_of(method: str) -> int:
     """Where a method stands in the table; unknown ones come last, in their own order."""
@@ -34,7 +38,9 @@ def row_names(keys: Sequence[MethodKey]) -> dict[MethodKey, str]:
     for key in keys:
         namesakes = [other for other in keys if (other.method, other.model) == (key.method, key.model)]
         apart = [
-            part for part in ("start", "reward", "shots", "format") if len({getattr(k, part) for k in namesakes}) > 1
+            part
+            for part in ("start", "reward", "shots", "format", "checkpoint")
+            if len({getattr(k, part) for k in namesakes}) > 1
         ]
         details = [_detail(key, part) for part in (*shown, *apart)]
         names[key] = f"{key.method} ({', '.join(details)})" if details else key.method
@@ -42,4 +48,21 @@ def row_names(keys: Sequence[MethodKey]) -> dict[MethodKey, str]:
 
 
 def _detail(key: MethodKey, part: str) -> str:
+    if part == "checkpoint":
+        return POLICIES[key.checkpoint]
     return f"{key.shots} shots" if part == "shots" else str(getattr(key, part)) or f"no {part}"
+
+
+def policies_line(keys: Sequence[MethodKey], names: Mapping[MethodKey, str]) -> str | None:
+    """Which policies of trained runs a table shows; None where no row says so.
+
+    Args:
+        keys: Its rows.
+        names: What it calls them.
+    """
+    found = {each: [names[key] for key in keys if key.checkpoint == each] for each in ("best", "last")}
+    if not found["last"]:
+        return f"Trained rows are {BEST_RULE}." if found["best"] else None
+    if not found["best"]:
+        return "Trained rows are the policies after their last step."
+    return f"After their last step: {', '.join(found['last'])}. The other trained rows are {BEST_RULE}."

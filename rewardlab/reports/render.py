@@ -14,6 +14,7 @@ from statistics import fmean
 
 from rewardlab.reports.cells import Position
 from rewardlab.reports.conventions import metric_title
+from rewardlab.reports.method_names import policies_line
 from rewardlab.reports.seeds import seeds_notes
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, marks, mean_summary, shown_value
@@ -171,6 +172,8 @@ def notes(table: ComparisonTable) -> list[str]:
         "annotation, device seconds (of a CPU its processor time)."
     )
     lines += seeds_notes({row.name: {run.seed: run.data_seed for run in row.runs} for row in table.rows})
+    policies = policies_line([row.key for row in table.rows], {row.key: row.name for row in table.rows})
+    lines += [policies] if policies else []
     aside = [column for column in table.metrics if column not in table.averaged]
     if aside and AVERAGE in table.columns:
         lines.append(f"The average is without {', '.join(aside)}, as published.")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from rewardlab.reports.blocks import Section, Table, Text
+from rewardlab.reports.blocks import Section, Table, Text, to_markdown
 from rewardlab.reports.render import Cell, Grid, Heading
 from rewardlab.reports.table import shown_value
+from rewardlab.runs import write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +19,13 @@ class Choice:
 
     Attributes:
         title: Method, tasks and model.
-        seed: On which they were tried.
+        seeds: On which they were tried.
         tries: Values and their score on validation rows, in the order of the grid.
         chosen: Which of them won.
     """
 
     title: str
-    seed: int
+    seeds: tuple[int, ...]
     tries: Sequence[tuple[Mapping[str, Any], float]]
     chosen: int
 
@@ -31,9 +33,14 @@ class Choice:
         score = shown_value(self.tries[self.chosen][1])
         others = ", ".join(shown_value(each) for number, (_, each) in enumerate(self.tries) if number != self.chosen)
         return (
-            f"{self.title}: {values_text(self.tries[self.chosen][0])}, of {len(self.tries)} tries on seed {self.seed} "
+            f"{self.title}: {values_text(self.tries[self.chosen][0])}, of {len(self.tries)} tries on {self.seeds_text} "
             f"(validation {score}; the others {others or 'none'})"
         )
+
+    @property
+    def seeds_text(self) -> str:
+        """The seeds as printed."""
+        return f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
 
 
 def values_text(values: Mapping[str, Any]) -> str:
@@ -80,11 +87,16 @@ def _chosen(choices: Sequence[Choice]) -> Section:
         for values, score, is_it in _marked(choice)
     ]
     told = Text(
-        f"Every PPO method had the same {len(choices[0].tries)} tries, on seed {choices[0].seed}. Chosen was the "
-        "highest mean over tasks of the main metric, greedy decoding, on validation rows; no test row was read. All "
+        f"Every method had the same {len(choices[0].tries)} tries, on {choices[0].seeds_text}. Chosen was the highest "
+        "mean over tasks and seeds of the main metric, greedy decoding, on validation rows; no test row was read. All "
         "seeds use the chosen values."
     )
     return Section("Settings chosen on validation rows", [told, Table(Grid(headings, rows))])
+
+
+def write_choices(path: Path, title: str, choices: Sequence[Choice], command: str) -> None:
+    """The report of a suite that evaluates nothing, in Markdown: what was tried, what it scored, what was chosen."""
+    write_atomic(path, f"{to_markdown(title, [_chosen(choices)])}\n\nMade by `{command}`.\n")
 
 
 def _marked(choice: Choice) -> list[tuple[Mapping[str, Any], float, bool]]:

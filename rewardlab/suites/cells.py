@@ -89,9 +89,8 @@ def cells(suite: Suite, root: Path, *, may_lack_model: bool = False, rows: Rows 
         ConfigError: A setting is not valid, or two methods have the same name.
     """
     matrix = _Matrix(suite, root, may_lack_model, rows or Rows())
-    found = [
-        matrix.cell(method, place, seed) for place in _places(suite) for seed in suite.seeds for method in suite.method
-    ]
+    seeds = suite.tried_on[:1] if suite.only_grid else suite.seeds
+    found = [matrix.cell(method, place, seed) for place in _places(suite) for seed in seeds for method in suite.method]
     titles = Counter(cell.title for cell in found)
     if twice := [title for title, count in titles.items() if count > 1]:
         raise ConfigError(f"suite {suite.name}: {twice[0]}: {titles[twice[0]]} cells; give methods names that differ")
@@ -128,11 +127,13 @@ class _Matrix:
 
     def cell(self, method: Method, place: Mapping[str, Any], seed: int) -> Cell:
         """The cell as far as it can be known now."""
-        searched = method if method.stage == "ppo" else self._rival(method)
-        if searched is None or not self._suite.grid:
+        searched = method if self._suite.grid_of(method) else self._rival(method)
+        if searched is None or not self._suite.grid_of(searched):
             return self._settled(method, place, seed, {})
         tries = self._tries_of(searched, place)
         chosen = choose(tries, self._root)
+        if self._suite.only_grid:
+            return self._tried(method, place, tries, chosen)
         known = self._settled(method, place, seed, tries[0].values if chosen is None else chosen)
         own_tries = tries if searched is method else ()
         if chosen is not None:
@@ -140,8 +141,19 @@ class _Matrix:
         goals = tuple(stage for each in tries for stage in each.stages)
         return replace(known, tries=own_tries, goals=goals, again=lambda: self.cell(method, place, seed))
 
+    def _tried(self, method: Method, place: Mapping[str, Any], tries: tuple[Try, ...], chosen: Values | None) -> Cell:
+        """A cell of a suite that evaluates nothing: it is finished when its tries are, and they alone are its goals."""
+        seed = self._suite.tried_on[0]
+        goals = tuple(stage for each in tries for stage in each.stages)
+        name = method.name or Pipeline(RunConfig.model_validate(goals[0].config), self._root, self._rows).method(
+            goals[0].inputs["model"]
+        )
+        config = RunConfig.model_validate(goals[0].config)
+        again = None if chosen is not None else lambda: self.cell(method, place, seed)
+        return Cell(name, config.task, config.model.name, seed, goals, method.stage, tries, chosen or {}, again)
+
     def _settled(self, method: Method, place: Mapping[str, Any], seed: int, values: Values) -> Cell:
-        config = self._config(method, {**place, "seed": seed}, values if method.stage == "ppo" else {})
+        config = self._config(method, {**place, "seed": seed}, values if self._suite.grid_of(method) else {})
         name, goals = self._goals(method, config, values)
         return Cell(name, config.task, config.model.name, seed, goals, method.stage)
 
@@ -165,20 +177,25 @@ class _Matrix:
         return [pipeline.eval(trained.stage, name) for pipeline in asked]
 
     def _tries_of(self, method: Method, place: Mapping[str, Any]) -> tuple[Try, ...]:
-        """The tries of a method in one place, made on the first seed."""
+        """The tries of a method in one place, made on the seeds of the grid."""
         key = repr((self._suite.method.index(method), place))
         if key not in self._tries:
-            own = {**place, "seed": self._suite.seeds[0]}
             self._tries[key] = tuple(
-                Try(values, self._measured(method, self._config(method, own, values)))
-                for values in combinations(self._suite.grid)
+                Try(
+                    values,
+                    tuple(
+                        stage
+                        for seed in self._suite.tried_on
+                        for stage in self._measured(method, self._config(method, {**place, "seed": seed}, values))
+                    ),
+                )
+                for values in combinations(self._suite.grid_of(method))
             )
         return self._tries[key]
 
     def _measured(self, method: Method, config: RunConfig) -> tuple[Stage, ...]:
-        return tuple(
-            each.pipeline.validate(each.stage) for each in self._ppo_runs(method, config) if each.stage is not None
-        )
+        runs = self._trained(method, config, {})
+        return tuple(each.pipeline.validate(each.stage) for each in runs if each.stage is not None)
 
     def _trained(self, method: Method, config: RunConfig, values: Values) -> list[_Trained]:
         """What a method trains here; ``values`` are the grid's, for the PPO that SFT is timed by."""

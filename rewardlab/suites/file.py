@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
@@ -48,6 +49,8 @@ def _dotted(values: object) -> object:
 
 Settings = Annotated[dict[str, Any], BeforeValidator(_dotted)]
 """Dotted configuration key -> value; a file may nest them."""
+Values = Annotated[dict[str, tuple[Any, ...]], BeforeValidator(_dotted)]
+"""Dotted configuration key -> the values tried; a file may nest them."""
 
 
 class Method(Section):
@@ -64,6 +67,9 @@ class Method(Section):
     )
     match_seconds_of: str | None = Field(None, description="sft: train for as long as PPO of this method took")
     settings: Settings = Field(default_factory=dict, description="dotted configuration keys of this method")
+    grid: Values = Field(
+        default_factory=dict, description="sft, ppo: values tried for this method, in place of the suite's [grid]"
+    )
 
     @model_validator(mode="after")
     def _keys_fit_the_stage(self) -> Method:
@@ -72,6 +78,9 @@ class Method(Section):
             raise ValueError(f"scope belongs to methods of stage sft and ppo, found {self.stage}{timed}")
         if self.match_seconds_of is not None and self.stage != "sft":
             raise ValueError(f"match_seconds_of belongs to methods of stage sft, found {self.stage}")
+        if self.grid and (self.stage not in ("sft", "ppo") or self.match_seconds_of is not None):
+            timed = " with match_seconds_of" if self.match_seconds_of is not None else ""
+            raise ValueError(f"grid belongs to methods of stage sft and ppo, found {self.stage}{timed}")
         if self.format is not None and "format" in self.settings:
             raise ValueError("format stands beside settings and in them; keep one")
         return self
@@ -97,14 +106,27 @@ class Suite(Section):
     unseen: dict[str, str] = Field(
         default_factory=dict, description="task -> what models trained on it answer too without having seen it"
     )
-    grid: dict[str, tuple[Any, ...]] = Field(
+    grid: Values = Field(
         default_factory=dict, description="dotted configuration key and the values tried for every PPO method"
     )
+    grid_seeds: tuple[int, ...] = Field(
+        (), description="seeds of the tries, none of seeds; default: the first of seeds"
+    )
+    only_grid: bool = Field(False, description="choose settings and evaluate nothing: no test row is answered")
     against: tuple[str, ...] = Field(
         (), description="methods that all others are compared with, item by item; default: SFT w. rationale"
     )
     method: tuple[Method, ...] = Field(min_length=1, description="the rows")
     claim: tuple[Claim, ...] = Field((), description="published claims that the rows say something of")
+
+    def grid_of(self, method: Method) -> Mapping[str, tuple[Any, ...]]:
+        """The values tried for a method: its own, or of PPO the suite's; empty where its settings stand."""
+        return method.grid or (self.grid if method.stage == "ppo" else {})
+
+    @property
+    def tried_on(self) -> tuple[int, ...]:
+        """The seeds of the tries."""
+        return self.grid_seeds or self.seeds[:1]
 
     @model_validator(mode="after")
     def _names_fit(self) -> Suite:
@@ -161,7 +183,7 @@ def _overruled(suite: Suite) -> list[str]:
     listed = {key: name for key, name in LISTED.items() if key == "seed" or getattr(suite, name)}
     return [
         f"{place} sets {key}, but each cell has its own from {name}; give it there and nowhere else"
-        for place, settings in [*_settings_by_place(suite), ("[grid]", suite.grid)]
+        for place, settings in [*_settings_by_place(suite), *_grids_by_place(suite)]
         for key, name in listed.items()
         if key in settings
     ]
@@ -170,6 +192,7 @@ def _overruled(suite: Suite) -> list[str]:
 def _repeated(suite: Suite) -> list[str]:
     listed = {
         "seeds": suite.seeds,
+        "grid_seeds": suite.grid_seeds,
         "models": suite.models,
         "tasks": [name.strip() for entry in suite.tasks for name in entry.split(",")],
         "method names": [method.name for method in suite.method if method.name is not None],
@@ -206,14 +229,28 @@ def _unseen_problems(suite: Suite) -> list[str]:
 
 
 def _grid_problems(suite: Suite) -> list[str]:
-    empty = [f"grid: {key} has no values" for key, values in suite.grid.items() if not values]
+    """Methods must be tried equally often; settings that are reported must not be chosen on the seeds reported."""
+    grids = {method.name or str(number): suite.grid_of(method) for number, method in enumerate(suite.method, 1)}
+    everything = {**suite.grid, **{key: values for grid in grids.values() for key, values in grid.items()}}
+    empty = [f"grid: {key} has no values" for key, values in everything.items() if not values]
     clashes = [
         f"grid: method {method.name or number} sets {key} itself; leave it to the grid, or take it out of [grid]"
         for number, method in enumerate(suite.method, 1)
-        for key in suite.grid
-        if method.stage == "ppo" and key in method.settings
+        for key in suite.grid_of(method)
+        if key in method.settings
     ]
-    return [*empty, *clashes]
+    tries = {name: math.prod(map(len, grid.values())) for name, grid in grids.items() if grid}
+    unequal = [f"grid: {', '.join(f'{name} has {n} tries' for name, n in tries.items())}; give every method as many"]
+    untried = [
+        f"only_grid: method {name} has no values to choose from; give it a grid or leave it out"
+        for name, grid in grids.items()
+        if suite.only_grid and not grid
+    ]
+    reported = set() if suite.only_grid else set(suite.grid_seeds) & set(suite.seeds)
+    shared = [
+        f"grid_seeds: {seed} is one of seeds; choose settings on seeds that are not reported" for seed in reported
+    ]
+    return [*empty, *clashes, *(unequal if len(set(tries.values())) > 1 else []), *untried, *shared]
 
 
 def _budget_problems(suite: Suite) -> list[str]:
@@ -224,7 +261,7 @@ def _budget_problems(suite: Suite) -> list[str]:
     stray = [
         f"{place} sets {key}, but budget = {suite.budget!r}; every PPO row has the same budget, given in [settings]"
         for key in keys.values()
-        for place, settings in [*_settings_by_place(suite, "ppo"), ("[grid]", suite.grid)]
+        for place, settings in [*_settings_by_place(suite, "ppo"), *_grids_by_place(suite)]
         if key in settings and (place != "[settings]" or key != wanted)
     ]
     return [*missing, *stray]
@@ -239,6 +276,12 @@ def _settings_by_place(suite: Suite, stage: str | None = None) -> list[tuple[str
     methods = [(f"method {m.name or number}", m) for number, m in enumerate(suite.method, 1)]
     own = [(place, method.settings) for place, method in methods if stage in (None, method.stage)]
     return [("[settings]", suite.settings), *own]
+
+
+def _grids_by_place(suite: Suite) -> list[tuple[str, Mapping[str, Any]]]:
+    """Where values to try stand, and what stands there."""
+    own = [(f"grid of method {m.name or number}", m.grid) for number, m in enumerate(suite.method, 1) if m.grid]
+    return [("[grid]", suite.grid), *own]
 
 
 def _unknown_methods(suite: Suite) -> list[str]:

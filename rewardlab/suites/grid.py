@@ -1,8 +1,9 @@
-"""``[grid]``: settings of the PPO methods that are chosen on validation rows, with the same number of tries each.
+"""``[grid]``: settings that are chosen on validation rows, with the same number of tries for every method.
 
-A try is PPO under one combination of the values, on the suite's first seed, and greedy answers to the validation
-rows. The best mean over the tasks wins, the earlier one where two are equal; all seeds then use its values. Test rows
-are not read. The winner's run is the first seed's run of the method, so nothing of it is trained twice.
+A try is training under one combination of the values, on each of ``grid_seeds`` (default: the suite's first seed), and
+greedy answers to the validation rows. The best mean over tasks and seeds wins, the earlier one where two are equal;
+all seeds then use its values. Test rows are not answered. Without ``grid_seeds`` the winner's run is the first seed's
+run of the method, so nothing of it is trained twice.
 """
 
 from __future__ import annotations
@@ -26,18 +27,26 @@ class Try:
 
     Attributes:
         values: The combination.
-        stages: What measures it on validation rows: one stage, or one a task in single-task training.
+        stages: What measures it on validation rows: a stage a seed, or one a seed and task in single-task training.
     """
 
     values: Values
     stages: tuple[Stage, ...]
 
     def score(self, root: Path) -> float | None:
-        """Mean over the tasks of their main metric on validation rows; None while it is not measured."""
-        folders = [stage.folder(root) for stage in self.stages]
-        if not all(folder.is_done for folder in folders):
-            return None
-        return fmean(score for folder in folders for score in folder.result()["scores"].values())
+        """Mean over tasks and seeds of the main metric on validation rows; None while it is not measured."""
+        found = self.scores(root)
+        return None if found is None else fmean(score for seed in found.values() for score in seed.values())
+
+    def scores(self, root: Path) -> dict[int, dict[str, float]] | None:
+        """Seed -> task -> main metric; None while one of them is not measured."""
+        found: dict[int, dict[str, float]] = {}
+        for stage in self.stages:
+            folder = stage.folder(root)
+            if not folder.is_done:
+                return None
+            found.setdefault(int(stage.config["seed"]), {}).update(folder.result()["scores"])
+        return found
 
 
 def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

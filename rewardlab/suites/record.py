@@ -20,7 +20,7 @@ def write_record(out: Path, suite: Suite, board: Board, root: Path, links: Links
     """Write ``cells.json`` into the folder of the report; returns its path.
 
     A cell has method, task, model, seed, state (done or failed), error, the folders of what it wanted (where
-    ``links`` lead), and the values that a grid chose for it.
+    ``links`` lead), the values that a grid chose for it, and all that were tried with their scores by seed and task.
     """
     failed = {id(cell): why for cell, why in board.failures()}
     rows = [_row(cell, failed.get(id(cell)), root, links) for cell in board.cells]
@@ -37,8 +37,8 @@ def choices(found: Sequence[Cell], root: Path) -> list[Choice]:
 def _choice(cell: Cell, root: Path) -> Choice:
     scored = [(each.values, score) for each in cell.tries if (score := each.score(root)) is not None]
     chosen = next(number for number, (values, _) in enumerate(scored) if values == cell.chosen)
-    seed = int(cell.tries[0].stages[0].config["seed"])
-    return Choice(f"{cell.method}, {cell.task}, {cell.model}", seed, scored, chosen)
+    seeds = tuple(dict.fromkeys(int(stage.config["seed"]) for stage in cell.tries[0].stages))
+    return Choice(f"{cell.method}, {cell.task}, {cell.model}", seeds, scored, chosen)
 
 
 def _row(cell: Cell, error: str | None, root: Path, links: Links) -> dict[str, Any]:
@@ -52,4 +52,5 @@ def _row(cell: Cell, error: str | None, root: Path, links: Links) -> dict[str, A
         "error": error or "",
         "folders": [links.to(goal.folder(root).path) for goal in cell.goals],
         "chosen": dict(cell.chosen),
+        "tries": [{"values": dict(each.values), "scores": each.scores(root)} for each in cell.tries],
     }

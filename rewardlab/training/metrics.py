@@ -108,6 +108,8 @@ GLOSSARY: Mapping[str, str] = {
     "time/validate_s": "seconds spent on validation rows, in steps that measure them",
     "validation/accuracy": "greedy accuracy on validation rows, mean over tasks (numbers: Pearson); never trained on",
     "validation/malformed": "share of greedy answers to validation rows in which no answer could be read",
+    "validation/change": "validation accuracy less that before the first step",
+    "validation/fall_alarm": "1 from the measure on at which accuracy had fallen below the start beyond noise, else 0",
 }
 """Keys that this module and the trainer emit, beside those of ``rewards.ledger.GLOSSARY``."""
 

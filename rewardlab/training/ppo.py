@@ -36,7 +36,7 @@ from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.rollout import POLICY, Rollout, roll_out
 from rewardlab.training.schedule import UNBOUNDED, batch_of, micro_batch_of, steps_of, updates_of
 from rewardlab.training.shaping import KLController, ScoreScale, mean_response_kl, shape, used_score_metrics
-from rewardlab.training.validation import Validation
+from rewardlab.training.validation import Cadence, Validation
 from rewardlab.training.watch import Watch
 from rewardlab.types import Example, Reward, Score
 
@@ -55,6 +55,7 @@ class PPOResult:
         read: The prompts of these steps.
         trunk_sha256: Hash of the frozen weights, equal before and after.
         validation: Start, best and last measure on validation rows; None when there was none.
+        fall: The alarm for a fall of accuracy on them; None when it was silent.
     """
 
     steps: int
@@ -64,10 +65,13 @@ class PPOResult:
     read: PromptsRead
     trunk_sha256: str
     validation: Mapping[str, Any] | None
+    fall: Mapping[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
         """As result.json stores it."""
-        own = {name: getattr(self, name) for name in ("steps", "updates", "tokens", "trunk_sha256", "validation")}
+        own = {
+            name: getattr(self, name) for name in ("steps", "updates", "tokens", "trunk_sha256", "validation", "fall")
+        }
         return {**own, "device_seconds": round(self.device_seconds, 2), **self.read.to_json()}
 
 
@@ -121,7 +125,8 @@ class PPOTrainer:
         self.sampling = SamplingConfig(
             config.new_tokens, self.config.temperature, STOP_STRINGS[config.format], config.eval.batch
         )
-        self.validation = Validation(trunk, validation, self.config, self.steps, self.sampling, folder)
+        cadence = Cadence.of_ppo(self.config, self.steps)
+        self.validation = Validation(trunk, validation, cadence, self.sampling, folder)
         self.trunk_sha256 = trunk.sha256()
 
     def train(self) -> PPOResult:
@@ -213,8 +218,9 @@ class PPOTrainer:
     def _result(self, steps: int) -> PPOResult:
         read = PromptsRead.of(self.examples, steps, self.config.batch, self.run_config.seed)
         spent = self.budget.tokens, self.budget.seconds
-        found = self.validation.summary()
-        return PPOResult(steps, self.learner.updates, *spent, read, self.trunk_sha256, found)
+        fall = self.validation.fall
+        found = (self.validation.summary(), None if fall is None else fall.to_json())
+        return PPOResult(steps, self.learner.updates, *spent, read, self.trunk_sha256, *found)
 
     def _resume(self) -> int:
         first = checkpoint.restore(self)

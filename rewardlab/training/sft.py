@@ -25,6 +25,7 @@ from rewardlab.models import Codec, Trunk, load_trunk
 from rewardlab.runs import CHECKPOINTS, RunFolder
 from rewardlab.tasks.task import tasks
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
+from rewardlab.training.sft_validation import Watching, sft_validation
 from rewardlab.training.time_limit import TimeLimit
 from rewardlab.training.trl_checkpoint import RoleTrainer
 from rewardlab.training.trl_run import (
@@ -81,8 +82,14 @@ def train_sft(
     examples: Sequence[Example],
     rationales: Rationales | None = None,
     progress: Recorder | None = None,
+    *,
+    validation: Sequence[Example] = (),
 ) -> dict[str, Any]:
     """Train an adapter on labelled examples and store it in ``folder/adapter``; goes on where a run was interrupted.
+
+    The best one on validation rows goes to ``folder/adapter-best``, measured after each epoch, five times at most, of
+    equals the earliest. The base model is no candidate: it has not learned the answer format. With one epoch there is
+    nothing to choose from, and nothing is measured.
 
     Args:
         folder: An opened run folder; metrics go to its ``metrics.jsonl``.
@@ -90,9 +97,11 @@ def train_sft(
         examples: Labelled examples; their own format decides how the answer is printed.
         rationales: Rationale of each example; None trains on the bare answer format.
         progress: A further recorder, such as a progress bar.
+        validation: Labelled rows that the adapter is measured on as it trains.
     Returns:
-        rows, dropped (by reason), steps, loss (first, last; nats), seconds, tokens, trunk (its hash); device_seconds
-        where ``sft.seconds`` limits them.
+        rows, dropped (by reason), steps, loss (first, last; nats), seconds, tokens, trunk (its hash), validation (best
+        and last measure, or None), candidates (adapters that validation could choose from; 1 is the last one alone);
+        device_seconds where ``sft.seconds`` limits them.
     Raises:
         DataError: No example could be used.
         TrainingError: The loss became infinite or not a number.
@@ -103,10 +112,16 @@ def train_sft(
     plan = plan_steps(config.sft, len(encoded.rows))
     recorder = Several(FolderRecorder(folder), progress or Silent())
     limit = TimeLimit(config.sft.seconds, config.sft.warmup, trunk.device) if config.sft.seconds else None
-    outcome = _fit(trunk, config, encoded.rows, plan, recorder, folder.path / CHECKPOINTS, limit)
+    watching = Watching(
+        sft_validation(trunk, ROLE, config, plan.steps, len(encoded.rows), validation, folder.path), limit
+    )
+    outcome = _fit(trunk, config, encoded.rows, plan, recorder, folder.path / CHECKPOINTS, watching)
     trunk.roles.save(ROLE, folder.path / ADAPTER)
+    watching.validation.save_best()
     timed = {"device_seconds": round(limit.spent, 2)} if limit else {}
-    return {"rows": len(encoded.rows), "dropped": encoded.dropped, **shared_result(trunk, outcome), **timed}
+    chosen = {"validation": watching.validation.summary(), "candidates": watching.validation.cadence.looks}
+    counted = {"rows": len(encoded.rows), "dropped": encoded.dropped}
+    return {**counted, **shared_result(trunk, outcome), **chosen, **timed}
 
 
 def encode_rows(codec: Codec, examples: Sequence[Example], rationales: Rationales | None, budget: int) -> SFTRows:
@@ -151,7 +166,7 @@ def _fit(
     plan: Plan,
     recorder: Recorder,
     folder: Path,
-    limit: TimeLimit | None,
+    watching: Watching,
 ) -> Outcome:
     torch.manual_seed(config.seed)
     remove_dropout(trunk.model)
@@ -162,13 +177,14 @@ def _fit(
         trainer = _Trainer(
             trunk,
             ROLE,
-            limit,
+            watching,
             args=one_device(TRLConfig(output_dir=str(folder), packing=False, **settings)),
             train_dataset=Dataset.from_list(rows),
             data_collator=DataCollatorForLanguageModeling(pad_token_id=trunk.codec.pad_id),
         )
         outcome = run_trainer(trainer, ROLE, plan.steps, recorder, METRICS, config.keep_checkpoints)
-    trunk.model.eval()
+        trunk.model.eval()
+        watching.validation.ensure(trainer.state.global_step)
     return outcome
 
 
@@ -182,11 +198,12 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
 
     lr_scheduler: Any
 
-    def __init__(self, trunk: Trunk, role: str, limit: TimeLimit | None, **arguments: Any) -> None:
+    def __init__(self, trunk: Trunk, role: str, watching: Watching, **arguments: Any) -> None:
         super().__init__(trunk, role, model=trunk.model, processing_class=trunk.codec.tokenizer, **arguments)
-        self._limit = limit
-        if limit is not None:
-            self.add_callback(limit)
+        self._watching, self._limit = watching, watching.limit
+        if self._limit is not None:
+            self.add_callback(self._limit)
+        self.add_callback(watching)
         self._is_direct = takes_own_loss(trunk)
         self._seen: list[_Seen] = []
 
@@ -203,11 +220,17 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         return super().create_scheduler(num_training_steps, optimizer)
 
     def go_on(self, checkpoint: Path) -> None:
-        """Take the time that was spent from the checkpoint too."""
+        """Take the time that was spent and the measures from the checkpoint too."""
         super().go_on(checkpoint)
         logged = [row["spent_s"] for row in self.state.log_history if "spent_s" in row]
         if self._limit is not None and logged:
             self._limit.spent = float(logged[-1])
+        self._watching.go_on(checkpoint)
+
+    def save_model(self, output_dir: str, _internal_call: bool = False) -> None:
+        """Store the role, and what was measured."""
+        super().save_model(output_dir, _internal_call)
+        self._watching.validation.store(Path(output_dir))
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None

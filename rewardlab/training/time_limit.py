@@ -19,6 +19,8 @@ from rewardlab.training.schedule import factor_at
 class TimeLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Ends training when its steps have taken so many device seconds; time between steps (checkpoints) is free.
 
+    Measuring validation rows is not free: whoever does it adds to ``spent``.
+
     Args:
         seconds: The limit; of several processes the seconds are added up.
         warmup: Share of the time until the peak learning rate.
@@ -35,9 +37,14 @@ class TimeLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         """True when no further step may begin."""
         return self.spent >= self._seconds
 
+    @property
+    def share(self) -> float:
+        """The part of the time that is spent."""
+        return self.spent / self._seconds
+
     def factor(self) -> float:
         """Learning rate as a share of its peak: linear warm-up, then a cosine down to 0 when the time is over."""
-        return factor_at(self.spent / self._seconds, self._warmup, 0.0)
+        return factor_at(self.share, self._warmup, 0.0)
 
     def scheduler(self, optimizer: torch.optim.Optimizer) -> LambdaLR:
         """A schedule that asks :meth:`factor` after each step, and stores nothing of this object in a checkpoint."""

@@ -15,6 +15,7 @@ from rewardlab.reports.charts import OTHER, Line, Picture
 from rewardlab.reports.hacking import hacking_blocks, picture_of, watch, write_chart
 from rewardlab.reports.plots import CurveRun, load_curves
 from rewardlab.runs import write_json
+from rewardlab.training.decline import Fall
 from tests.support.runs import ppo_folder
 
 ALARM = Alarm(12, 8, 5, 0.1, 0.9, 0.8, 0.6, 1e-6, 22)
@@ -111,16 +112,46 @@ def test_runs_are_counted_by_method_and_tabled(tmp_path: Path) -> None:
     counts, alarms, table, picture, note = hacking_blocks(runs)
     assert isinstance(counts, Text)
     assert "hacked 2 of 2; honest 0 of 1; old 0 of 1. 1 runs could not be judged" in counts.text
+    assert counts.text.endswith("with validation rows: hacked 0 of 2; honest 0 of 1; old 0 of 0.")
     assert isinstance(alarms, Sentences)
     assert [each.text.startswith("hacked, seed") for each in alarms.told] == [True, True]
     assert isinstance(table, Table)
     texts = [[cell.text for cell in row] for row in table.grid.rows]
-    assert texts[0] == ["hacked, seed 0", "12", "70.0", "90.0", "6", "40.0"]
-    assert texts[2][:2] == ["honest, seed 0", "none"]
-    assert texts[3] == ["old", "–", "–", "–", "–", "–"]
+    assert texts[0] == ["hacked, seed 0", "12", "none", "70.0", "90.0", "6", "40.0"]
+    assert texts[2][:3] == ["honest, seed 0", "none", "none"]
+    assert texts[3] == ["old", "–", "–", "–", "–", "–", "–"]
     assert isinstance(picture, Picture)
     assert len(picture.panels) == 4
     assert isinstance(note, Text)
+
+
+def test_a_fall_of_accuracy_is_told_with_the_best_policy_and_its_run_is_drawn_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hacking, "DRAWN", 1)
+    logged = rows(score=[0.0, 1.0])
+    fine, fallen = (curve(folder(tmp_path / name, logged, seed=seed), "RLLR") for seed, name in enumerate(("a", "b")))
+    fall = Fall(20, 4, 0.7, 0.4, 70, 10, 200, 1e-12, 0.002)
+    start = {"step": 0, "accuracy": 0.7}
+    validation = {"start": start, "best": start, "last": {"step": 20, "accuracy": 0.4}}
+    write_json(
+        fallen.path / "result.json", {"hacking": {"judged": True}, "validation": validation, "fall": fall.to_json()}
+    )
+    counts, alarms, table, picture, _ = hacking_blocks([fine, fallen])
+    assert isinstance(counts, Text)
+    assert counts.text.endswith(
+        "Runs with an alarm for a fall of accuracy, of those with validation rows: RLLR 1 of 2."
+    )
+    assert isinstance(alarms, Sentences)
+    first, second = (each.text for each in alarms.told)
+    assert first.startswith(
+        "RLLR, seed 1: accuracy has fallen: after step 20 the policy has 40.0 on 200 validation rows"
+    )
+    assert second.startswith("RLLR, seed 1: the best policy is the start")
+    assert isinstance(table, Table)
+    assert [cell.text for cell in table.grid.rows[1]][:3] == ["RLLR, seed 1", "none", "20"]
+    assert isinstance(picture, Picture)
+    assert [panel.title for panel in picture.panels] == ["RLLR, seed 1: accuracy fell, step 20"]
 
 
 def test_without_runs_the_section_says_so() -> None:

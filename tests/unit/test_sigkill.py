@@ -45,6 +45,7 @@ MOMENTS: Mapping[str, tuple[str, Moment]] = {
     "SFT, checkpoint, inside the optimiser": ("sft", HalfACheckpoint(4)),
     "SFT, metrics, inside a line": ("sft", HalfALine("metrics.jsonl", 4)),
     "SFT, before the adapter is stored": ("sft", Before("rewardlab.training.sft.shared_result", 1)),
+    "SFT, validation after the second epoch": ("sft", Before("rewardlab.training.validation.Validation._measure", 2)),
     "reward model, update": ("rm", Before("torch.optim.AdamW.step", 6)),
     "reward model, checkpoint, inside the generators": ("rm", HalfACheckpoint(6)),
     "reward model, before it is measured": ("rm", Before("rewardlab.training.reward_model.evaluate", 1)),

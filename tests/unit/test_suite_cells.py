@@ -230,6 +230,44 @@ class TestGrid:
         assert [len(cell.tries) for cell in found] == [6, 6, 0]
         assert len({goal.fingerprint for cell in found for goal in cell.goals}) == 13
 
+    def test_sft_has_a_grid_of_its_own_and_is_tried_as_often(self, suite: Callable[..., Suite]) -> None:
+        sft = Method(name="SFT", stage="sft", rationales=False, grid={"sft.epochs": (1, 2, 3)})
+        found = cells(suite(sft, RULE, Method(stage="base"), seeds=(3, 4), grid={"ppo.lr": RATES}), RUNS)
+        assert [len(cell.tries) for cell in found[:3]] == [3, 3, 0]
+        assert [goal.config["sft"]["epochs"] for goal in found[0].goals] == [1.0, 2.0, 3.0]
+        assert [goal.inputs["model"].kind for goal in found[0].goals] == ["sft"] * 3
+        for goal, accuracy in zip(found[0].goals, (0.5, 0.75, 0.6), strict=True):
+            finish(goal, accuracy)
+        chosen = [cell for cell in cells(suite(sft, seeds=(3, 4)), RUNS) if cell.method == "SFT"]
+        assert [cell.config.sft.epochs for cell in chosen] == [2.0, 2.0]
+        assert chosen[0].goals[0].inputs["model"].fingerprint == found[0].goals[1].inputs["model"].fingerprint
+
+    def test_tries_run_on_each_of_their_seeds_and_the_mean_decides(self, suite: Callable[..., Suite]) -> None:
+        """Accuracies by (rate, seed): 0.9 and 0.5 (mean 0.7), 0.8 and 0.7 (0.75), 0.6 and 0.6."""
+        tuned = suite(RULE, seeds=(3, 4), grid_seeds=(100, 101), grid={"ppo.lr": RATES})
+        first = cells(tuned, RUNS)[0]
+        assert [(goal.config["ppo"]["lr"], goal.config["seed"]) for goal in first.goals] == [
+            (rate, seed) for rate in RATES for seed in (100, 101)
+        ]
+        for goal, accuracy in zip(first.goals, (0.9, 0.5, 0.8, 0.7, 0.6, 0.6), strict=True):
+            finish(goal, accuracy)
+        chosen = cells(tuned, RUNS)
+        assert [(cell.seed, cell.chosen) for cell in chosen] == [(3, {"ppo.lr": RATES[1]}), (4, {"ppo.lr": RATES[1]})]
+        (told,) = choices(chosen, RUNS)
+        assert str(told).endswith("of 3 tries on seeds 100, 101 (validation 75.0; the others 70.0, 60.0)")
+
+    def test_a_suite_of_tries_alone_evaluates_nothing(self, suite: Callable[..., Suite]) -> None:
+        tuned = suite(RULE, grid_seeds=(100, 101), only_grid=True, grid={"ppo.lr": RATES})
+        (waiting,) = cells(tuned, RUNS)
+        assert (waiting.method, waiting.seed, waiting.again is None) == ("PPO", 100, False)
+        for goal in waiting.goals:
+            finish(goal, 0.5)
+        (done,) = cells(tuned, RUNS)
+        assert (done.again, done.chosen) == (None, {"ppo.lr": RATES[0]})
+        for cell in (waiting, done):
+            assert {goal.kind for goal in cell.goals} == {"validate"}
+            assert "eval" not in {stage.kind for stage in cell.chain()}
+
     def test_a_value_that_is_not_valid_is_found_before_anything_runs(self, suite: Callable[..., Suite]) -> None:
         with pytest.raises(ConfigError, match=r"ppo\.lr"):
             cells(suite(grid={"ppo.lr": (1e-4, -1.0)}), RUNS)

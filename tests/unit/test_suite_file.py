@@ -115,6 +115,23 @@ settings = { "ppo.lr" = 1e-4 }
             '[grid]\n"ppo.kl_coef" = [1]\n[[method]]\nname = "own"\nstage = "ppo"\nsettings = { ppo.kl_coef = 0 }',
             "grid: method own sets ppo.kl_coef itself",
         ),
+        (
+            '[[method]]\nname = "S"\nstage = "sft"\ngrid = { sft.lr = [1, 2] }\n'
+            '[[method]]\nname = "T"\nstage = "sft"\ngrid = { sft.lr = [1, 2], sft.batch = [1, 2] }',
+            "grid: S has 2 tries, T has 4 tries; give every method as many",
+        ),
+        (
+            '[[method]]\nstage = "base"\ngrid = { sft.lr = [1] }',
+            "grid belongs to methods of stage sft and ppo, found base",
+        ),
+        (
+            '[[method]]\nstage = "sft"\nmatch_seconds_of = "PPO"\ngrid = { sft.lr = [1] }',
+            "grid belongs to methods of stage sft and ppo, found sft with match_seconds_of",
+        ),
+        ('[[method]]\nname = "S"\nstage = "sft"\ngrid = { seed = [1] }', "grid of method S sets seed, but each cell"),
+        ("grid_seeds = [0]", "grid_seeds: 0 is one of seeds; choose settings on seeds that are not reported"),
+        ("grid_seeds = [7, 7]", "grid_seeds: 7 more than once"),
+        ("only_grid = true", "only_grid: method PPO has no values to choose from"),
         ('[unseen]\nmr = "emotion"', "unseen: 'mr' is no task of the suite"),
         ('tasks = ["mr", "sst2"]\n[unseen]\nmr = "emotion,sst2"', "unseen: sst2 is a task of the suite"),
         ('tasks = ["mr", "sst2"]\n[unseen]\nmr = "sick"\nsst2 = "sick"', "unseen: sick stands in it 2 times"),

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rewardlab.config_loading import load_config
+from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work import preferences
+from rewardlab.pipeline.work import preferences, supervised, tuning
 from rewardlab.pipeline.work.preferences import _drawn_answers, _sampled_rows
 from rewardlab.pipeline.work.tuning import _critic_kind
-from rewardlab.runs import RunFolder, write_jsonl
+from rewardlab.runs import RunFolder, write_json, write_jsonl
 from rewardlab.tasks.sources import Origin, Splits
+from rewardlab.training.budget import PromptsRead
+from rewardlab.training.ppo import PPOResult, PPOTrainer
 from rewardlab.training.progress import Silent
 from rewardlab.training.rm_evaluation import SampledAnswer
 from rewardlab.types import Example
@@ -57,7 +61,7 @@ def test_reward_models_read_the_samples_that_were_drawn_once(tmp_path: Path, mon
     asked: dict[str, Any] = {}
 
     def train(*given: Any, examples: Sequence[Example]) -> dict[str, Any]:
-        asked.update(samples=given[6], examples=list(examples))
+        asked.update(samples=given[6], examples=list(examples), adapter=given[3])
         return {}
 
     monkeypatch.setattr("rewardlab.training.reward_model.train_reward_model", train)
@@ -70,6 +74,12 @@ def test_reward_models_read_the_samples_that_were_drawn_once(tmp_path: Path, mon
         SampledAnswer(validation[1], ("1a", "1b", "1c")),
     ]
     assert asked["examples"] == [*labelled, *validation]
+    assert asked["adapter"] is None  # no start: the base model
+    measured = {"step": 10, "accuracy": 0.5}
+    write_json(tmp_path / "start" / "result.json", {"steps": 20, "validation": {"best": measured, "last": measured}})
+    job = Work(job.folder, {**inputs, "start": tmp_path / "start"}, Silent(), lambda what, done, total: None)
+    preferences.reward_model(job, config, "label", splits)
+    assert asked["adapter"] == tmp_path / "start" / "adapter-best"
 
 
 def test_pairs_are_made_of_the_answers_that_were_drawn_before(tmp_path: Path) -> None:
@@ -89,3 +99,60 @@ def test_sampled_are_the_rows_that_pairs_are_made_of(tmp_path: Path) -> None:
     splits = {"sst2": Splits([row(n, "l") for n in range(3)], [], [row(n, "v") for n in range(3)], {}, HERE)}
     assert [example.id for example in _sampled_rows(config, splits, "validation")] == ["v-0", "v-1"]
     assert [example.id for example in _sampled_rows(config, splits, "labelled")] == ["l-0"]
+
+
+def test_sft_is_measured_on_as_many_validation_rows_of_each_task_as_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def train(*given: Any, validation: Sequence[Example]) -> dict[str, Any]:
+        asked.update(rows=[example.id for example in given[2]], validation=[example.id for example in validation])
+        return {}
+
+    monkeypatch.setattr("rewardlab.training.sft.train_sft", train)
+    splits = {"sst2": Splits([row(0, "l")], [row(0, "p")], [row(n, "v") for n in range(3)], {}, HERE)}
+    job = Work(RunFolder(tmp_path / "sft", "sft", {}), {}, Silent(), lambda what, done, total: None)
+    for rows, expected in ((2, ["v-0", "v-1"]), (0, [])):
+        supervised.sft(job, load_config({"sft.validation_rows": rows}), splits)
+        assert asked == {"rows": ["l-0"], "validation": expected}
+
+
+def test_sft_depends_on_its_validation_rows(tmp_path: Path) -> None:
+    small, large = (Pipeline(load_config({"data.validation": size}), tmp_path).sft(False) for size in (4, 5))
+    assert small.fingerprint != large.fingerprint
+
+
+def test_what_reward_models_can_judge_is_said_before_ppo_begins_and_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is loaded or trained; one held-out set, on which the reward model guesses."""
+    cell = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100, "label_only": 0.5, "length_only": None}
+    write_json(tmp_path / "rm" / "result.json", {"kind": "label", "accuracy": {"held_out_label": {"sst2": cell}}})
+    said: list[str] = []
+
+    def train(trainer: object) -> PPOResult:
+        said.append("begins")
+        return PPOResult(1, 1, 1, 0.0, PromptsRead.of([row(0, "p")], 1, 1, 0), "", None, None)
+
+    reward = SimpleNamespace(name="label", needs_gold=False, lam=None)
+    monkeypatch.setattr(tuning, "start_trunk", lambda *given: None)
+    monkeypatch.setattr(
+        "rewardlab.models.scoring.add_scorers", lambda *given: SimpleNamespace(scorers={}, sft_scores={})
+    )
+    monkeypatch.setattr("rewardlab.rewards.build_reward", lambda *given: reward)
+    monkeypatch.setattr(PPOTrainer, "__init__", lambda *given, **named: None)
+    monkeypatch.setattr(PPOTrainer, "train", train)
+    splits = {"sst2": Splits([], [row(0, "p")], [row(0, "v")], {}, HERE)}
+    job = Work(
+        RunFolder(tmp_path / "ppo", "ppo", {}),
+        {"rm_label": tmp_path / "rm"},
+        Silent(),
+        lambda *_: None,
+        say=said.append,
+    )
+    config = load_config({"reward.expression": "label", "ppo.normalise_scores": False})
+    result = tuning.ppo(job, config, splits)
+    assert [line.strip() for line in said] == [*result["reward_models"], "begins"]
+    assert result["reward_models"][0].startswith("label RM, sst2: 50.0 % [40.0, 60.0] of 100 held-out label pairs")
+    assert [line.startswith("warning: ") for line in result["reward_models"]] == [False, True, True]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work.shared import ADAPTER, gold_rationales, start_trunk
+from rewardlab.pipeline.work.shared import Policy, gold_rationales, policy_of, start_trunk
 from rewardlab.runs import read_json, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
@@ -51,6 +51,7 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     from rewardlab.evaluation.predict import evaluate as measure
 
     trunk, role = _evaluated(config, job.inputs)
+    policy = _policy(job, config)
     shots = _demonstrations(config, splits, job.inputs) if config.eval.shots else {}
     questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, shots)
     generate = _generator(job, config, facts.method, trunk, role, questions)
@@ -61,7 +62,8 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     write_jsonl(job.folder.path / PREDICTIONS_FILE, (row.to_json() for row in found.rows))
     write_answers(job.folder.path, found.rows)
     asked = {"shots": config.eval.shots, "asked": questions.counts()}
-    return {**asdict(facts), "seed": config.seed, "columns": found.columns, **asked}
+    evaluated = {"policy": None if policy is None else policy.to_json()}
+    return {**asdict(facts), "seed": config.seed, "columns": found.columns, **asked, **evaluated}
 
 
 def validate(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
@@ -114,15 +116,27 @@ def _evaluated(config: RunConfig, inputs: Mapping[str, Path]) -> tuple[Trunk, st
     """The model that is evaluated and the role it answers in."""
     from rewardlab.models import load_trunk
     from rewardlab.training.rollout import POLICY
-    from rewardlab.training.validation import BEST_ADAPTER
 
     if "model" not in inputs:
         return load_trunk(config.model), None
     if read_json(inputs["model"] / "config.json")["stage"] == "sft":
-        return load_trunk(config.model, inputs["model"] / ADAPTER), None
+        return load_trunk(config.model, policy_of(inputs["model"], config.eval.checkpoint).adapter), None
     trunk = start_trunk(config, inputs)
-    trunk.roles.load(POLICY, inputs["model"] / (BEST_ADAPTER if config.eval.checkpoint == "best" else ADAPTER))
+    trunk.roles.load(POLICY, policy_of(inputs["model"], config.eval.checkpoint).adapter)
     return trunk, POLICY
+
+
+def _policy(job: Work, config: RunConfig) -> Policy | None:
+    """What is evaluated of a trained run; says so where it is not what was asked for."""
+    if "model" not in job.inputs:
+        return None
+    found = policy_of(job.inputs["model"], config.eval.checkpoint)
+    if found.checkpoint == "last" != config.eval.checkpoint:
+        job.say(
+            "  the run measured no validation rows, so there is no best policy: the last one is evaluated "
+            "(ppo.validate_every or sft.validation_rows is 0, or the tasks have no validation rows)"
+        )
+    return found
 
 
 def _demonstrations(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.pipeline.stage import HELD_OUT, SampledPart, Work
-from rewardlab.pipeline.work.shared import ADAPTER, gold_of, start_trunk
+from rewardlab.pipeline.work.shared import gold_of, start_adapter, start_trunk
 from rewardlab.runs import write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS
@@ -121,7 +121,7 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
     held_out = {
         name: read_pairs(path / "held_out.jsonl") for name, path in job.inputs.items() if name.startswith(HELD_OUT)
     }
-    adapter = job.inputs["start"] / ADAPTER if "start" in job.inputs else None
+    adapter = start_adapter(job.inputs)
     rows = [example for split in splits.values() for example in (*split.labelled, *split.validation)]
     return train_reward_model(
         job.folder, config, kind, adapter, trained_on, held_out, samples, job.recorder, examples=rows

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rewardlab.config import RunConfig
 from rewardlab.evaluation.cost import gold_read
-from rewardlab.runs import read_jsonl
+from rewardlab.runs import read_json, read_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.types import Example
 
 if TYPE_CHECKING:
     from rewardlab.models import Trunk
 
-ADAPTER = "adapter"
+ADAPTER, BEST_ADAPTER = "adapter", "adapter-best"
+"""Folders of a trained run: the policy after the last step, and the best one on validation rows."""
 TrainingPart = Literal["labelled", "prompts"]
 Part = Literal["labelled", "prompts", "validation"]
 
@@ -39,8 +41,47 @@ def gold_rationales(folder: Path) -> dict[tuple[str, str], str]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One of the policies that a finished run of SFT or PPO has stored.
+
+    Attributes:
+        adapter: Its folder.
+        checkpoint: ``best`` or ``last``; ``only`` where the last one had no rival.
+        step: Steps taken before it.
+        last_step: Steps of the whole run.
+        accuracy: On validation rows, greedy, mean over tasks; None where it was not measured.
+    """
+
+    adapter: Path
+    checkpoint: Literal["best", "last", "only"]
+    step: int
+    last_step: int
+    accuracy: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As an evaluation stores it."""
+        return {name: getattr(self, name) for name in ("checkpoint", "step", "last_step", "accuracy")}
+
+
+def policy_of(run: Path, checkpoint: Literal["best", "last"] = "best") -> Policy:
+    """The policy asked for; the last one where no validation rows were measured and there is no best."""
+    result = read_json(run / "result.json")
+    found, steps = result.get("validation"), int(result["steps"])
+    if found is None:
+        return Policy(run / ADAPTER, "only" if result.get("candidates") == 1 else "last", steps, steps, None)
+    measured = found[checkpoint]
+    folder = BEST_ADAPTER if checkpoint == "best" else ADAPTER
+    return Policy(run / folder, checkpoint, int(measured["step"]), steps, float(measured["accuracy"]))
+
+
+def start_adapter(inputs: Mapping[str, Path]) -> Path | None:
+    """The SFT adapter that PPO, reward models and samples start from, the best one; None is the base model."""
+    return policy_of(inputs["start"]).adapter if "start" in inputs else None
+
+
 def start_trunk(config: RunConfig, inputs: Mapping[str, Path]) -> Trunk:
     """The trunk with the SFT adapter merged, or the base model when there is no start."""
     from rewardlab.models import load_trunk
 
-    return load_trunk(config.model, inputs["start"] / ADAPTER if "start" in inputs else None)
+    return load_trunk(config.model, start_adapter(inputs))

@@ -35,5 +35,6 @@ def sft(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
 
     rationales = gold_rationales(job.inputs["annotate"]) if "annotate" in job.inputs else None
     rows = [example for part in config.sft.parts for example in rows_of(splits, part)]
-    result = train_sft(job.folder, config, rows, rationales, job.recorder)
+    validation = rows_of(splits, "validation", config.sft.validation_rows)
+    result = train_sft(job.folder, config, rows, rationales, job.recorder, validation=validation)
     return {**result, "gold": gold_of(splits, *config.sft.parts)}

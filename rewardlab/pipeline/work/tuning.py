@@ -19,16 +19,20 @@ from rewardlab.types import PAIR_KINDS
 
 def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Stage ``ppo``."""
+    from rewardlab.evaluation.rm_doubts import reward_model_lines
     from rewardlab.models.scoring import add_scorers
     from rewardlab.rewards import Ledger, build_reward
     from rewardlab.training.ppo import PPOTrainer
     from rewardlab.training.progress import FolderRecorder, Several
 
-    trunk = start_trunk(config, job.inputs)
     folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
+    trunk = start_trunk(config, job.inputs)
     loaded = add_scorers(trunk, folders, config.ppo.micro_batch)
     context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading)
     reward = build_reward(config.reward, context)
+    judging = reward_model_lines(folders, config.reward.expression, needs_gold=reward.needs_gold)
+    for line in judging:
+        job.say(f"  {line}")
     kind = _critic_kind(config, folders)
     trainer = PPOTrainer(
         trunk,
@@ -45,8 +49,9 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     )
     result = trainer.train()
     gold = _gold_of_prompts(splits, config, result.steps) if reward.needs_gold else {}
-    watched = _hacking(job.folder.path, config.reward.expression) if processes.is_main() else {}
-    return {**result.to_json(), "reward": config.reward.expression, "lambda": reward.lam, "gold": gold, **watched}
+    watched = _hacking(job.folder.path, config.reward.expression, result.fall) if processes.is_main() else {}
+    shared = {"reward": config.reward.expression, "lambda": reward.lam, "reward_models": judging}
+    return {**result.to_json(), **shared, "gold": gold, **watched}
 
 
 def _unit_of_scores(context: RewardContext, kind: str | None) -> dict[str, float]:
@@ -81,14 +86,15 @@ def _gold_of_prompts(splits: Mapping[str, Splits], config: RunConfig, steps: int
     return {pool: n for part, rows in seen.items() for pool, n in gold_read(part, rows).items()}
 
 
-def _hacking(folder: Path, name: str) -> dict[str, Any]:
+def _hacking(folder: Path, name: str, fall: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the alarm for reward hacking says of a run; ``judged`` is False without gold labels or with few steps."""
     from rewardlab.evaluation.hacking import can_judge, find_alarm, series_of
     from rewardlab.reports.hacking import write_chart
     from rewardlab.rewards.ledger import LEDGER_FILE
+    from rewardlab.training.decline import Fall
 
     ledger = folder / LEDGER_FILE
     series = series_of(read_jsonl(ledger) if ledger.exists() else ())
     alarm = find_alarm(series)
-    write_chart(folder, alarm, name)
+    write_chart(folder, alarm, name, Fall(**fall) if fall else None)
     return {"hacking": {"judged": can_judge(len(series.steps)), "alarm": alarm.to_json() if alarm else None}}
