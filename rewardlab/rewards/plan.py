@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.rewards.calibration import CAPPED, Lambda, parse_lambda
+from rewardlab.rewards.evaluate import check_bounds
 from rewardlab.rewards.registry import RewardEntry, find_reward, rewards
 from rewardlab.rewards.syntax import RESERVED, fail, function_name, number, parse
 from rewardlab.types import PAIR_KINDS, PairKind
@@ -50,7 +51,8 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
     """Read an expression and check all that can be checked without a model.
 
     Raises:
-        ExpressionError: It cannot be read, or names an unknown reward; with the column.
+        ExpressionError: It cannot be read, names an unknown reward or none, or clips to bounds that cross; with the
+            column.
         ConfigError: Lambda is missing, not used, or none.
     """
     tree = _Expand(config.r2).visit(parse(config.expression))
@@ -58,8 +60,13 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
     entries = [_entry(config.expression, name, column) for name, column in names.items()]
     needs_lambda = any(isinstance(node, ast.Name) and node.id == "lam" for node in ast.walk(tree))
     lam = _lambda(config, needs_lambda)
+    check_bounds(config.expression, tree, lam.value if lam is not None and lam.kind == "raw" else None, None)
     kinds: set[PairKind] = {entry.pair_kind for entry in entries if entry.pair_kind}
     kinds.update(_calibrated(config.expression, tree))
+    if not names:
+        fail(
+            config.expression, 1, "names no reward, so every response would get the same score; write rule, or another"
+        )
     if lam is not None and lam.kind != "raw":
         kinds.add(CAPPED)
     return RewardPlan(
