@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from rewardlab.code_identity import code_hashes
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.rewards.calibration import CAPPED, Lambda, parse_lambda
@@ -32,7 +33,8 @@ class RewardPlan:
         needs_lambda: True when ``lam`` occurs, in ``mixed`` or by itself.
         needs_prompt: True when a named reward reads the task's fields.
         lam: Lambda as asked for.
-        code: Name -> hash of the file behind it, of rewards that are not rewardlab's own.
+        code: Name -> hash of the code behind it, of rewards that are not rewardlab's own.
+        unknown_code: Name -> why its code has no hash.
         tree: The expression with ``mixed`` and ``r2`` written out.
     """
 
@@ -44,6 +46,7 @@ class RewardPlan:
     needs_prompt: bool
     lam: Lambda | None
     code: Mapping[str, str]
+    unknown_code: Mapping[str, str]
     tree: ast.expr = field(repr=False, compare=False)
 
 
@@ -69,6 +72,7 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         )
     if lam is not None and lam.kind != "raw":
         kinds.add(CAPPED)
+    code, unknown_code = code_hashes({entry.name: entry.code_hash for entry in entries})
     return RewardPlan(
         expression=config.expression,
         names=tuple(names),
@@ -77,7 +81,8 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         needs_lambda=needs_lambda,
         needs_prompt=any(entry.needs_prompt for entry in entries),
         lam=lam,
-        code={entry.name: code for entry in entries if (code := entry.source_sha256)},
+        code=code,
+        unknown_code=unknown_code,
         tree=tree,
     )
 
