@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rewardlab.code_identity import UnknownCodeError, code_hash
+from rewardlab.code_identity import OWN_CODE, Place, UnknownCodeError, code_hash
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline
@@ -355,6 +355,11 @@ class TestRegisteringAgain:
         importlib.import_module("polite")
         with pytest.raises(ConfigError, match=r"registered already by .*polite\.py"):
             register_reward("mine")(cell(CELL.format(body="1.0")))
+
+    def test_rewardlab_does_not_replace_what_a_cell_registered(self) -> None:
+        """Tasks of the sandbox register themselves when somebody first asks for one."""
+        assert Place(None).may_replace(Place(None))
+        assert not Place(OWN_CODE / "sandbox" / "tasks.py").may_replace(Place(None))
 
     def test_two_entries_of_one_file_are_a_mistake(self) -> None:
         words: Registry[object] = Registry("word")
