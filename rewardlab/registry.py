@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
+from rewardlab.code_identity import Place, calling_place
 from rewardlab.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T")
+
+PASS_ON = frozenset({__name__, "rewardlab.tasks.task", "rewardlab.rewards.registry"})
+"""Modules whose functions register what their callers hand them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """Where an entry point comes from.
+
+    Attributes:
+        module: The module that it names.
+        distribution: Name and version of the installed package.
+    """
+
+    module: str
+    distribution: str
 
 
 class Registry(Generic[T]):
@@ -23,13 +41,38 @@ class Registry(Generic[T]):
         self.kind = kind
         self._group = group
         self._entries: dict[str, T] = {}
+        self._places: dict[str, Place] = {}
+        self._plugins: dict[str, Plugin] = {}
 
-    def add(self, name: str, value: T, *, replace: bool = False) -> T:
-        """Register ``value``; raises ConfigError when the name is taken by something else."""
-        if not replace and self._entries.get(name, value) is not value:
-            raise ConfigError(f"{self.kind} {name!r} is registered already; choose another name")
+    def add(self, name: str, value: T, *, replace: bool = False, place: Place | None = None) -> T:
+        """Register ``value``.
+
+        Args:
+            name, value: The entry.
+            replace: Take the name whoever has it.
+            place: Where it was written; None is where this was called from. What was registered in a notebook cell, or
+                in the same file as before, is replaced: the cell was run again, the file loaded again.
+        Raises:
+            ConfigError: The name is taken by something else.
+        """
+        place = place or calling_place(PASS_ON)
+        is_taken = self._entries.get(name, value) is not value
+        earlier = self._places.get(name)
+        if is_taken and not replace and not place.may_replace(earlier):
+            where = f" by {earlier}" if earlier else ""
+            raise ConfigError(f"{self.kind} {name!r} is registered already{where}; choose another name")
         self._entries[name] = value
+        self._places[name] = place
+        self._plugins.pop(name, None)
         return value
+
+    def place(self, name: str) -> Place | None:
+        """Where an entry was written; None for one of an installed package."""
+        return self._places.get(name)
+
+    def plugin(self, name: str) -> Plugin | None:
+        """The installed package that brought an entry; None for others."""
+        return self._plugins.get(name)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator form of :meth:`add`."""
@@ -60,3 +103,5 @@ class Registry(Generic[T]):
         for point in entry_points(group=group):
             if point.name not in self._entries:
                 self._entries[point.name] = point.load()
+                made_by = f"{point.dist.name} {point.dist.version}" if point.dist else ""
+                self._plugins[point.name] = Plugin(point.module, made_by)

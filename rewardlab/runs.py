@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib import metadata
@@ -26,9 +26,24 @@ from typing import Any, TextIO
 from rewardlab import processes
 from rewardlab.config import fingerprint
 from rewardlab.errors import DataError, InputError, RunFolderError
+from rewardlab.outputs import changed_outputs, describe_output, describe_outputs
 
 CHECKPOINTS = "checkpoints"
 """Folder inside a run folder: what an interrupted stage goes on from."""
+OUTPUTS = "outputs"
+"""Key of ``result.json``: the files that the stage wrote, by hash and rows."""
+MARKS = frozenset({"provenance.json", "attempts.jsonl", "result.json", ".lock"})
+"""Files that tell a run whose ``config.json`` is lost from a folder of somebody else's files."""
+COMMANDS = {
+    "annotate": "annotate",
+    "sft": "sft",
+    "pairs": "pair-gen",
+    "rm": "rm train",
+    "ppo": "ppo",
+    "eval": "eval",
+    "judge": "judge",
+}
+"""Stage -> the command that makes it; others are made by what needs them."""
 PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "openai", "polars")
 
 _IS_READ_ONLY = ContextVar("is_read_only", default=False)
@@ -69,6 +84,8 @@ def make_folder(path: Path) -> None:
 def atomic_file(path: Path) -> Iterator[TextIO]:
     """A file to write text to; it appears under its name when the block ends well, or not at all.
 
+    It is on the disk then, and so is its name: a loss of power leaves the old file or the new one, too.
+
     Raises:
         OSError: It cannot be written; a folder in its place is found at once, not after the work of the block.
     """
@@ -79,9 +96,22 @@ def atomic_file(path: Path) -> Iterator[TextIO]:
     try:
         with part.open("w", encoding="utf-8") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
+        _sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sync_folder(path: Path) -> None:
+    """Put the names in a folder on the disk, so that a file that was moved there outlives a loss of power."""
+    with suppress(OSError):  # not every file system can
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -200,12 +230,34 @@ class RunFolder:
         """True when something lies here that is no run: files of others, or a file in the folder's place."""
         if self._stored() is not None or not self.path.exists():
             return False
-        return not self.path.is_dir() or any(self.path.iterdir())
+        return not self.path.is_dir() or (any(self.path.iterdir()) and not self._is_damaged)
+
+    @property
+    def _is_damaged(self) -> bool:
+        """True for a run whose ``config.json`` is lost: the fingerprint in its name, or its other files, tell it."""
+        if self._stored() is not None or not self.path.is_dir():
+            return False
+        names = {path.name for path in self.path.iterdir()}
+        is_bare = names == {"config.json"} and _is_no_object(self.path / "config.json")
+        return bool(names) and (self._is_named or not names.isdisjoint(MARKS) or is_bare)
+
+    @property
+    def _is_named(self) -> bool:
+        """True when the folder's name has the fingerprint of this very stage."""
+        return self.path.name.endswith(f"-{self.fingerprint}")
 
     def check(self) -> None:
-        """Raise RunFolderError when the folder holds another run, or files that are no run."""
+        """Raise RunFolderError when the folder holds another run, files that are no run, or a run that lost its name.
+
+        A folder named by its fingerprint needs no ``config.json`` to be known: :meth:`open` writes it anew.
+        """
         if self.is_foreign:
             raise RunFolderError(f"{self.path}: holds files that are no rewardlab run; choose an empty --out folder")
+        if self._is_damaged and not self._is_named:
+            raise RunFolderError(
+                f"{self.path}: config.json is lost or damaged, so that nobody knows what was run here; "
+                "--fresh moves the folder aside and starts anew"
+            )
         stored = self._stored_fingerprint()
         if stored not in (None, self.fingerprint):
             differing = ", ".join(self._differing_keys()) or "its stage or code version"
@@ -228,19 +280,21 @@ class RunFolder:
             write_json(self.path / "provenance.json", provenance())
         except OSError as error:
             raise RunFolderError(
-                f"{self.path}: cannot be written ({error.strerror}); choose another --runs or --out folder"
+                f"{self.path}: cannot be written ({error.strerror}); choose another --runs or --out folder, "
+                "or remove what is in the way"
             ) from error
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Mark the stage as done; its checkpoints are of no more use then."""
         if not processes.is_main():
             return
-        write_json(self.result_path, result)
+        write_json(self.result_path, {**result, OUTPUTS: describe_outputs(self.path)})
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     def result(self) -> dict[str, Any]:
-        """What :meth:`finish` stored."""
-        stored: dict[str, Any] = read_json(self.result_path)
+        """What :meth:`finish` was given; raises RunFolderError when it cannot be read."""
+        stored = read_result(self.path)
+        stored.pop(OUTPUTS, None)
         return stored
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
@@ -252,8 +306,10 @@ class RunFolder:
 
     def _stored(self) -> dict[str, Any] | None:
         """What :meth:`open` stored; None when there is nothing, or a ``config.json`` of another program."""
-        config = self.path / "config.json"
-        stored = read_json(config) if config.exists() else None
+        try:
+            stored = read_json(self.path / "config.json")
+        except DataError:
+            return None
         return stored if isinstance(stored, dict) and "fingerprint" in stored else None
 
     def _stored_fingerprint(self) -> str | None:
@@ -263,6 +319,63 @@ class RunFolder:
     def _differing_keys(self) -> list[str]:
         mine = json.loads(json.dumps(self.identity, default=str))
         return sorted(differing_keys((self._stored() or {}).get("identity", {}), mine))
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """What a finished stage stored in ``result.json``, the list of its outputs included.
+
+    Raises:
+        RunFolderError: It is no JSON object.
+    """
+    try:
+        stored = read_json(path / "result.json")
+    except DataError as error:
+        raise RunFolderError(f"{error}; {make_anew(path)}") from error
+    if not isinstance(stored, dict):
+        raise RunFolderError(f"{path / 'result.json'}: found {stored!r:.40}, expected an object; {make_anew(path)}")
+    return stored
+
+
+def check_outputs(path: Path, names: Iterable[str] | None = None) -> None:
+    """Refuse a finished stage whose files are not what it wrote; one of an older version does not say what it wrote.
+
+    Args:
+        path: Its folder.
+        names: The files that are going to be read; None for all.
+    Raises:
+        RunFolderError: The line names the files, the stage and what to do.
+    """
+    stored = read_result(path).get(OUTPUTS, {})
+    if not isinstance(stored, dict) or not all(isinstance(each, dict) for each in stored.values()):
+        raise RunFolderError(f"{path / 'result.json'}: {OUTPUTS} is no table of files; {make_anew(path)}")
+    if problems := changed_outputs(path, stored, names):
+        stage = stage_of(path) or "of an unknown kind"
+        raise RunFolderError(
+            f"{path}: changed since stage {stage} was finished: {', '.join(problems)}; "
+            f"put back what it wrote, or {make_anew(path)}"
+        )
+
+
+def renew_output(path: Path, name: str) -> None:
+    """Note that an output of a finished stage was replaced on purpose."""
+    stored = read_result(path)
+    if isinstance(stored.get(OUTPUTS), dict):
+        write_json(path / "result.json", {**stored, OUTPUTS: {**stored[OUTPUTS], name: describe_output(path / name)}})
+
+
+def make_anew(path: Path) -> str:
+    """What to do about a damaged stage."""
+    command = COMMANDS.get(stage_of(path) or "")
+    again = f"make it anew with `rewardlab {command} --fresh`" if command else "make it anew with --fresh"
+    return f"{again}, or remove the folder {path} and the command that needs it does"
+
+
+def _is_no_object(path: Path) -> bool:
+    """True for a file that is missing, cannot be read, or holds no JSON object."""
+    try:
+        return not isinstance(read_json(path), dict)
+    except DataError:
+        return True
 
 
 def differing_keys(left: Any, right: Any, prefix: str = "") -> Iterator[str]:

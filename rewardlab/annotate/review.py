@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Literal, get_args
 
 from rewardlab.annotate.base import request_key
 from rewardlab.errors import DataError, RunFolderError
-from rewardlab.runs import read_jsonl
+from rewardlab.runs import check_outputs, read_jsonl
 from rewardlab.types import Label
 
 logger = logging.getLogger(__name__)
@@ -93,6 +93,8 @@ def review_items(run: Path, find_prompts: Callable[[], Mapping[tuple[str, str], 
     path = run / RATIONALES_FILE
     if not path.is_file():
         raise RunFolderError(f"{run}: no {RATIONALES_FILE}; give the folder that `rewardlab annotate` printed")
+    if (run / "result.json").exists():
+        check_outputs(run, [RATIONALES_FILE])
     rows = list(read_jsonl(path))
     worded = [row for row in rows if row["rationale"] or row.get("dropped")]
     if not worded:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rewardlab.cli.options import Request
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
-from rewardlab.errors import ConfigError, RunFolderError
+from rewardlab.errors import ConfigError, DataError, RunFolderError
 from rewardlab.runs import read_json
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def stored_config(run: Path, *, finished: bool = True) -> RunConfig:
         raise RunFolderError(f"{run}: no {state}; expected a folder made by `rewardlab sft` or `rewardlab ppo`")
     try:
         return RunConfig.model_validate(read_json(run / "config.json")["config"])
+    except DataError as error:
+        raise RunFolderError(f"{error}; the command that made {run} writes it anew when it is given again") from error
     except (KeyError, TypeError, ValidationError) as error:
         raise RunFolderError(f"{run}: config.json is of another version or program; run the training again") from error
 
@@ -65,13 +67,15 @@ def _trained(run: Path, config: RunConfig, root: Path) -> Stage:
 
     stored = read_json(run / "config.json")
     pipeline = Pipeline(config, root)
-    kind = stored["stage"]
-    settings = stored["identity"]["settings"]
+    try:
+        kind, settings, fingerprint = stored["stage"], stored["identity"]["settings"], stored["fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{run}: config.json is of another version or program; run the training again") from error
     stage = pipeline.sft(settings["rationales"]) if kind == "sft" else pipeline.goal(kind)
     past = {name: settings[name] for name in ("reward_code", "as_long_as") if name in settings}
     if past:  # as it was: the reward's code may have been edited since, and whose time SFT was given is over
         stage = replace(stage, settings={**stage.settings, **past})
-    if stage.fingerprint != stored["fingerprint"]:
+    if stage.fingerprint != fingerprint:
         raise RunFolderError(
             f"{run}: its data, base model or code version changed since it was made; run the training command again"
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rewardlab.errors import InputError
-from rewardlab.runs import stage_of
+from rewardlab.runs import check_outputs, stage_of
 
 LAMBDAS = ("q10", "q25", "q50", "q75", "q90", "q99")
 Models = Annotated[list[Path] | None, typer.Argument(metavar="RM...", help="Folders made by `rewardlab rm train`.")]
@@ -60,12 +60,13 @@ def calibrate(
     _check_trained(model)
     from rewardlab.models.scoring import SFT_SCORES_FILE, load_scorers, read_sft_scores
     from rewardlab.reports.lambda_sweep import calibration_table
-    from rewardlab.runs import read_json
+    from rewardlab.runs import read_json, renew_output
     from rewardlab.training.rm_evaluation import store_sft_scores
 
     stored, path = read_samples(model), model / SFT_SCORES_FILE
     before = len(read_sft_scores(model))
     store_sft_scores(model, load_scorers({"model": model}).trunk, "rm-model", stored, samples)
+    renew_output(model, SFT_SCORES_FILE)
     found = read_json(path)
     typer.echo(calibration_table(found))
     typer.echo(f"{len(found['scores'])} SFT samples: {path}")
@@ -103,3 +104,4 @@ def _check_trained(*models: Path) -> None:
         stage = stage_of(model)
         if stage != "rm":
             raise InputError(f"{model}: its stage is {stage}, not rm; name folders made by `rewardlab rm train`")
+        check_outputs(model)

@@ -16,7 +16,7 @@ LANGUAGE: Mapping[str, str] = {
     "min": f"{FUNCTIONS['min'][2]}: the smallest",
     "max": f"{FUNCTIONS['max'][2]}: the largest",
     "clip": f"{FUNCTIONS['clip'][2]}: x, held between the two",
-    "gate": f"{FUNCTIONS['gate'][2]}: one of two values; the other one is not needed",
+    "gate": f"{FUNCTIONS['gate'][2]}: one of two values; the condition is a comparison, as in gate(rule > 0, 1, 0)",
     "q": f"{FUNCTIONS['q'][2]}: that percentile of a reward model's scores on SFT samples",
     "z": f"{FUNCTIONS['z'][2]}: mean + 1.5 standard deviations of its scores on SFT samples",
 }

@@ -12,6 +12,7 @@ from rewardlab.evaluation.trained_prompts import pair_folders_of, prompt_digests
 from rewardlab.models.stored import stored_inputs
 from rewardlab.pairs.files import read_folder
 from rewardlab.pairs.rationale_sensitive import pair_kind
+from rewardlab.runs import check_outputs
 from rewardlab.training.rm_evaluation import POLICY_SAMPLED, policy_pairs
 from rewardlab.training.stored_samples import read_samples
 from rewardlab.types import Pair
@@ -59,7 +60,7 @@ def pair_sets(folders: Iterable[Path], model: Path) -> list[PairSet]:
         model: A reward model; its stored samples are paired and ordered by gold. Pairs of the prompts that it was
             trained on, or that the folders' own training pairs have, are left out.
     """
-    parts = {folder: read_folder(folder) for folder in folders}
+    parts = {folder: _whole(folder) for folder in folders}
     training = [pair for train, _ in parts.values() for pair in train]
     trained = {*prompt_digests(training), *trained_prompts(model)}
     held_out = [pair for _, unseen in parts.values() for pair in unseen]
@@ -74,6 +75,13 @@ def pair_sets(folders: Iterable[Path], model: Path) -> list[PairSet]:
         if found.trained_prompts and not found.pairs:
             logger.warning("%s: trained on the prompts of all %d pairs of %s", model, found.trained_prompts, found.name)
     return [found for found in sets if found.pairs]
+
+
+def _whole(folder: Path) -> tuple[list[Pair], list[Pair]]:
+    """The pairs of a folder, which a stage wrote as they are, or somebody else."""
+    if (folder / "result.json").exists():
+        check_outputs(folder)
+    return read_folder(folder)
 
 
 def _set(name: str, pairs: Sequence[Pair], training: Sequence[Pair], trained: Set[str]) -> PairSet:

@@ -13,7 +13,7 @@ from rewardlab.models.names import trunk_identity
 from rewardlab.models.sampler import right_pad
 from rewardlab.models.stored import StoredModel, stored_model
 from rewardlab.models.trunk import Trunk, load_trunk
-from rewardlab.runs import read_json
+from rewardlab.runs import check_outputs, read_json
 from rewardlab.types import Example, Scorer
 
 SFT_SCORES_FILE = "sft_scores.json"
@@ -86,6 +86,8 @@ def load_scorers(folders: Mapping[str, Path]) -> LoadedScorers:
             than its base model and SFT adapter make today.
     """
     stored = {folder: stored_model(folder) for folder in folders.values()}
+    for folder in stored:
+        check_outputs(folder)
     origins = [(result.model, _sft_adapter(folder, result)) for folder, result in stored.items()]
     model, adapter = origins[0]
     if any(origin != origins[0] for origin in origins):
@@ -119,6 +121,8 @@ def _sft_adapter(folder: Path, stored: StoredModel) -> Path | None:
     adapter = (folder / stored.sft_adapter).resolve()
     if not adapter.exists():
         raise ModelError(f"{folder}: its SFT adapter is not at {adapter}; move the folders of a run together")
+    if (adapter.parent / "result.json").exists():
+        check_outputs(adapter.parent)
     return adapter
 
 

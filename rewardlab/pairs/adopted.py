@@ -6,19 +6,23 @@ of the same fields. What lies in the folder is left as it is.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rewardlab.errors import DataError, InputError
+from rewardlab.errors import DataError, InputError, RunFolderError
 from rewardlab.pairs.cleaning import clean
-from rewardlab.pairs.files import PAIRS_FILE, describe, read_folder, write_pairs
+from rewardlab.pairs.files import HELD_OUT_FILE, PAIRS_FILE, describe, read_folder, write_pairs
 from rewardlab.pairs.imported import NO_TASK, divided
 from rewardlab.pairs.label_sensitive import Built
 from rewardlab.pairs.statistics import by_task
+from rewardlab.runs import check_outputs
 from rewardlab.tasks.task import tasks
 from rewardlab.types import AnswerFormat, Pair, PairKind
+
+logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -50,6 +54,7 @@ def look_into(path: Path) -> Folder:
         InputError: There are no pairs, they are of several kinds or formats, or of a task that is not known.
         DataError: A line is no pair.
     """
+    _warn_of_changes(path)
     train, held_out = read_folder(path)
     if not train:
         raise InputError(f"{path / PAIRS_FILE}: there is not one pair; a reward model needs some to learn from")
@@ -62,6 +67,16 @@ def look_into(path: Path) -> Folder:
         len(train),
         bool(held_out),
     )
+
+
+def _warn_of_changes(path: Path) -> None:
+    """Say when a stage wrote other pairs than there are: its owner may have edited them, or they are damaged."""
+    if not (path / "result.json").exists():
+        return
+    try:
+        check_outputs(path, (PAIRS_FILE, HELD_OUT_FILE))
+    except RunFolderError as error:
+        logger.warning("%s. The pairs are taken as they are", error)
 
 
 def adopt_pairs(found: Folder, share: float, seed: int, *, balance_length: bool, into: Path) -> dict[str, Any]:

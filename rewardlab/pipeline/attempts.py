@@ -1,27 +1,28 @@
 """How long a stage took, over all the attempts it needed: an interrupted one counts, a killed one up to its last sign.
 
 ``attempts.jsonl`` in the stage's folder has a line when an attempt starts and one with its seconds when it ends,
-however it ends. While it runs the file is touched every few seconds, so that a kill loses no more than that. Beside the
-clock's seconds stands the processor time, which other work on the machine hardly changes; of a killed attempt, for
-which nobody measured it, the clock's.
+however it ends. While it runs, ``heartbeat.json`` says every few seconds how long it has been running, so that a kill
+loses no more than that. The files' own times say nothing: a copied folder has new ones. Beside the clock's seconds
+stands the processor time, which other work on the machine hardly changes.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rewardlab import processes
-from rewardlab.runs import RunFolder, read_jsonl, write_jsonl
+from rewardlab.errors import DataError, RunFolderError
+from rewardlab.runs import RunFolder, read_json, read_jsonl, write_json, write_jsonl
 
 ATTEMPTS_FILE = "attempts.jsonl"
-TOUCH_S = 5.0
+HEARTBEAT_FILE = "heartbeat.json"
+BEAT_S = 5.0
 """Seconds between two signs of life."""
 
 
@@ -56,44 +57,72 @@ def attempt(folder: RunFolder) -> Iterator[Taken]:
     if not processes.is_main():
         yield Taken()
         return
-    path = folder.path / ATTEMPTS_FILE
-    taken = _earlier(path)
-    folder.append(ATTEMPTS_FILE, {"started": time.time()})
+    taken = _earlier(folder.path)
+    started = time.time()
+    folder.append(ATTEMPTS_FILE, {"started": started})
     start, began = time.perf_counter(), time.process_time()
+
+    def elapsed() -> dict[str, float]:
+        took = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - began}
+        return {name: round(value, 2) for name, value in took.items()}
+
     try:
-        with _touched(path):
+        with _beating(folder.path / HEARTBEAT_FILE, lambda: {"started": started, **elapsed()}):
             yield taken
     finally:
-        ended = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - began}
-        folder.append(ATTEMPTS_FILE, {name: round(value, 2) for name, value in ended.items()})
+        ended = elapsed()
+        folder.append(ATTEMPTS_FILE, ended)
+        with suppress(OSError):
+            (folder.path / HEARTBEAT_FILE).unlink()
         taken.add(ended)
 
 
-def _earlier(path: Path) -> Taken:
-    """The attempts before; one that was killed is given its end first."""
-    taken = Taken()
+def _earlier(folder: Path) -> Taken:
+    """The attempts before; one that was killed is given its end first.
+
+    Raises:
+        RunFolderError: The file of attempts is damaged.
+    """
+    taken, path = Taken(), folder / ATTEMPTS_FILE
     if not path.exists():
         return taken
-    last_sign, rows = path.stat().st_mtime, list(read_jsonl(path, may_be_cut=True))
-    if rows and "started" in rows[-1]:
-        rows.append({"seconds": round(max(0.0, last_sign - rows[-1]["started"]), 2)})
-        write_jsonl(path, rows)
-    for row in rows:
-        taken.add(row)
+    try:
+        rows = list(read_jsonl(path, may_be_cut=True))
+        if rows and "started" in rows[-1]:
+            rows.append(_last_sign(folder / HEARTBEAT_FILE, rows[-1]["started"]))
+            write_jsonl(path, rows)
+        for row in rows:
+            taken.add(row)
+    except (DataError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"{path}: holds no times of attempts ({error}); remove it, and the times of earlier attempts are not "
+            "counted, or start the stage anew with --fresh"
+        ) from error
     return taken
 
 
+def _last_sign(path: Path, started: object) -> dict[str, float]:
+    """How long a killed attempt had run; nothing when the sign is another attempt's, or there is none."""
+    try:
+        sign = read_json(path)
+        if sign["started"] == started:
+            return {name: float(sign[name]) for name in ("seconds", "processor_seconds")}
+    except (DataError, KeyError, TypeError, ValueError):
+        pass  # killed before its first sign, or while the disk was full
+    return {"seconds": 0.0, "processor_seconds": 0.0}
+
+
 @contextmanager
-def _touched(path: Path) -> Iterator[None]:
-    """Renew the time of change of ``path`` from a thread while the block runs."""
+def _beating(path: Path, sign: Callable[[], Mapping[str, float]]) -> Iterator[None]:
+    """Write a sign of life from a thread while the block runs."""
     is_over = threading.Event()
 
-    def touch() -> None:
-        while not is_over.wait(TOUCH_S):
-            with suppress(OSError):  # a folder that was moved away meanwhile
-                os.utime(path)
+    def beat() -> None:
+        while not is_over.wait(BEAT_S):
+            with suppress(OSError):  # a folder that was moved away meanwhile, or a full disk
+                write_json(path, sign())
 
-    thread = threading.Thread(target=touch, name="attempt", daemon=True)
+    thread = threading.Thread(target=beat, name="attempt", daemon=True)
     thread.start()
     try:
         yield

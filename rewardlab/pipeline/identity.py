@@ -5,11 +5,14 @@ Nothing here imports torch before a stage runs, so a plan is printed at once.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+from rewardlab import processes
 from rewardlab.annotate.bundled import written_tasks
 from rewardlab.annotate.choose import choose_annotator, endpoint, local_model_config
 from rewardlab.annotate.hosted import DEFAULT_MODEL
@@ -23,10 +26,12 @@ from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import Stage, Work, asks_nothing
 from rewardlab.tasks import resolve_tasks
 from rewardlab.tasks.sources import PartName, Splits
-from rewardlab.tasks.task import Task
+from rewardlab.tasks.task import CodePart, Task
 
 if TYPE_CHECKING:
     from rewardlab.annotate.preview import Preview
+
+logger = logging.getLogger(__name__)
 
 
 class Identities:
@@ -42,6 +47,7 @@ class Identities:
         self.config = config
         self.root = root
         self.rows = rows or Rows()
+        self._task_codes: dict[tuple[CodePart, ...], dict[str, dict[str, str]]] = {}
 
     @cached_property
     def tasks(self) -> list[Task]:
@@ -80,7 +86,15 @@ class Identities:
             "format": format,
             "tasks": {task.name: fingerprint(task.to_json()) for task in self.tasks},
             "rows": {task.name: self.rows.sha256(task, data, format, parts) for task in self.tasks},
+            **self._task_code(),
         }
+
+    def _task_code(self, *parts: CodePart) -> dict[str, dict[str, dict[str, str]]]:
+        """The setting ``task_code``: hashes of what tasks bring as code; absent when none does."""
+        if parts not in self._task_codes:
+            found = {task.name: with_unknown(f"task {task.name}", *task.code_hashes(*parts)) for task in self.tasks}
+            self._task_codes[parts] = {name: code for name, code in found.items() if code}
+        return {"task_code": self._task_codes[parts]} if self._task_codes[parts] else {}
 
     @cached_property
     def _model(self) -> dict[str, Any]:
@@ -157,6 +171,18 @@ class Identities:
     def _slug(self) -> str:
         names = [task.name for task in self.tasks]
         return slug_of(names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}")
+
+
+def with_unknown(owner: str, known: Mapping[str, str], unknown: Mapping[str, str]) -> dict[str, str]:
+    """Hashes of code by name; code without one gets a value that never comes again, and a line says so.
+
+    All processes of a run call this, and get the same.
+    """
+    found = dict(known)
+    for name, reason in unknown.items():
+        logger.warning("%s %s: %s; the stages that use it run anew each time", owner, name, reason)
+        found[name] = f"unknown {processes.gather(uuid4().hex)[0]}"
+    return found
 
 
 def dumped(section: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rewardlab.errors import DataError, InputError
 from rewardlab.pairs.adopted import Folder, adopt_pairs, look_into
 from rewardlab.pairs.files import HELD_OUT_FILE, PAIRS_FILE
 from rewardlab.pairs.imported import Imported, ImportRequest, read_import
+from rewardlab.pipeline.identity import with_unknown
 from rewardlab.pipeline.stage import Stage
 from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, PairKind
@@ -110,10 +111,16 @@ def _settings(request: ImportRequest) -> dict[str, Any]:
         "kind": request.kind,
         "format": request.format,
         "task": fingerprint(request.task.to_json()) if request.task else None,
+        **_code(request.task),
         "held_out": request.held_out,
         "balance_length": request.balance_length,
         "seed": request.seed,
     }
+
+
+def _code(task: Task | None) -> dict[str, Any]:
+    code = with_unknown(f"task {task.name}", *task.code_hashes()) if task else {}
+    return {"task_code": code} if code else {}
 
 
 def _sha256(path: Path) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from rewardlab import processes
 from rewardlab.annotate.money import Purse
 from rewardlab.errors import RunFolderError
-from rewardlab.pipeline.alone import alone
+from rewardlab.pipeline.alone import alone, unused
 from rewardlab.pipeline.attempts import Taken, attempt
-from rewardlab.pipeline.stage import TOGETHER, Stage, Work
-from rewardlab.runs import RunFolder
+from rewardlab.pipeline.stage import AS_LONG_AS, TOGETHER, Stage, Work
+from rewardlab.runs import RunFolder, check_outputs, make_anew
 
 if TYPE_CHECKING:
     from rewardlab.training.progress import Recorder
@@ -79,11 +79,20 @@ class Runner:
                 self.count(stage)
             else:
                 self.build(stage, head)
+        check_outputs(plan[-1][1].path)
         return plan[-1][1]
 
     def count(self, stage: Stage) -> None:
-        """Count what a finished stage cost towards the budget of the command that builds on it."""
-        self.purse.remember(stage.fingerprint, stage.folder(self.root).result().get("spent"))
+        """Count what a finished stage cost towards the budget of the command that builds on it.
+
+        Raises:
+            RunFolderError: Its result is damaged.
+        """
+        folder = stage.folder(self.root)
+        result = folder.result()
+        if "stage_seconds" not in result:  # every stage has them
+            raise RunFolderError(f"{folder.result_path}: is not what a stage stores; {make_anew(folder.path)}")
+        self.purse.remember(stage.fingerprint, result.get("spent"))
 
     def build(self, stage: Stage, head: str) -> None:
         """Build one stage whose inputs are finished; a command that is at it already is waited for.
@@ -96,7 +105,6 @@ class Runner:
         """
         folder = stage.folder(self.root)
         self._say(f"{head} ...")
-        folder.open()
         with alone(folder, self._say) if processes.is_main() else nullcontext():
             processes.wait()
             if processes.gather(folder.is_done)[0]:
@@ -107,8 +115,11 @@ class Runner:
 
     def _build(self, stage: Stage, folder: RunFolder, head: str) -> None:
         inputs = {name: needed.folder(self.root).path for name, needed in stage.inputs.items()}
+        for name, path in inputs.items():
+            if not name.startswith(AS_LONG_AS):  # of those only the seconds are read
+                check_outputs(path)
         recorder = self._recorder(stage, folder)
-        with attempt(folder) as taken:
+        with attempt(folder) as taken, _writing_into(folder):
             together = stage.kind in TOGETHER or processes.is_main()
             result = stage.run(Work(folder, inputs, recorder, self._report, self.purse, self._say)) if together else {}
         folder.finish({**result, **_times(stage, taken)})
@@ -122,6 +133,19 @@ class Runner:
         shown = [self._make_recorder(stage.title)] if self._make_recorder else []
         tracked = [self._track(folder.path)] if self._track and processes.is_main() else []
         return Several(*shown, *tracked)
+
+
+@contextmanager
+def _writing_into(folder: RunFolder) -> Iterator[None]:
+    """Turn what the operating system says of a file in the folder into a line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or not Path(str(error.filename)).resolve().is_relative_to(folder.path.resolve()):
+            raise
+        raise RunFolderError(
+            f"{error.filename}: {error.strerror}; make room, remove what is in the way, or start anew with --fresh"
+        ) from error
 
 
 def _times(stage: Stage, taken: Taken) -> dict[str, float]:
@@ -140,7 +164,8 @@ def _set_aside(folder: RunFolder) -> None:
     if not folder.path.exists():
         return
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
-    folder.path.rename(folder.path.with_name(f"{folder.path.name}.before-{stamp}"))
+    with unused(folder):
+        folder.path.rename(folder.path.with_name(f"{folder.path.name}.before-{stamp}"))
 
 
 def _check_own(folder: RunFolder) -> None:

@@ -15,7 +15,7 @@ from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.models.names import check_model, resolve_device
 from rewardlab.models.quantized import check_quantization
-from rewardlab.pipeline.identity import dumped, slug_of
+from rewardlab.pipeline.identity import dumped, slug_of, with_unknown
 from rewardlab.pipeline.preferences import Preferences
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.work import evaluation, tuning
@@ -30,6 +30,11 @@ class Pipeline(Preferences):
     def reward(self) -> RewardPlan:
         """What the reward expression needs; bad expressions are found here."""
         return plan_reward(self.config.reward)
+
+    @cached_property
+    def _reward_code(self) -> dict[str, str]:
+        """Reward -> hash of its code, of rewards that are not rewardlab's own."""
+        return with_unknown("reward", self.reward.code, self.reward.unknown_code)
 
     def ppo(self) -> Stage:
         """PPO on the configured reward, from models of its own tasks or of ``start_task``."""
@@ -46,8 +51,8 @@ class Pipeline(Preferences):
             "ppo": dumped(self.config.ppo),
             "reward": dumped(self.config.reward),
         }
-        if self.reward.code:
-            settings["reward_code"] = dict(self.reward.code)
+        if self._reward_code:
+            settings["reward_code"] = self._reward_code
         return self._stage(
             "ppo",
             f"PPO on {self.config.reward.expression} ({self._names})",
@@ -92,7 +97,7 @@ class Pipeline(Preferences):
             "eval",
             f"evaluate {name} on {self._names}",
             f"{self._slug}-{slug_of(name)}",
-            {**rows, **self._model, "eval": self._eval_settings(trained), "method": name},
+            {**rows, **self._task_code("quality"), **self._model, "eval": self._eval_settings(trained), "method": name},
             inputs,
             lambda job: evaluation.evaluate(job, self.config, self.splits, self._facts(trained, name)),
         )
@@ -104,7 +109,12 @@ class Pipeline(Preferences):
             "validate",
             f"validate {trained.title}",
             trained.slug,
-            {**self._data("validation"), **self._model, "eval": dumped(self.config.eval, without=("batch", "shots"))},
+            {
+                **self._data("validation"),
+                **self._task_code("quality"),
+                **self._model,
+                "eval": dumped(self.config.eval, without=("batch", "shots")),
+            },
             {"model": trained, **start},
             lambda job: evaluation.validate(job, self.config, self.splits),
         )

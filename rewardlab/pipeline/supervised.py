@@ -26,6 +26,7 @@ class Supervised(Identities):
             f"{self._slug}-{self._annotator['name']}",
             {
                 **self._data(*config.sft.parts, "validation"),
+                **self._task_code("claim"),
                 **self._annotator_settings,
                 "held_out": config.pairs.held_out,
                 "limit": config.annotate.limit,

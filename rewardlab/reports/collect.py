@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import DataError, InputError, RewardlabError
-from rewardlab.evaluation.answers import PREDICTIONS_FILE
+from rewardlab.evaluation.answers import ANSWERS_FILE, PREDICTIONS_FILE
 from rewardlab.evaluation.cost import Cost
 from rewardlab.reports.cells import CellData, Position, read_cells
 from rewardlab.reports.links import BROUGHT
 from rewardlab.reports.seeds import data_seed_of
-from rewardlab.runs import read_json, stage_of
+from rewardlab.runs import check_outputs, make_anew, read_json, read_result, stage_of
 
 BELOW = ("*/config.json", "*/*/config.json", f"{BROUGHT}/*/*/config.json")
 """Where runs lie in a folder of runs, and in a report that brings them along."""
@@ -135,8 +135,13 @@ class _Finder:
 
 
 def load_eval(path: Path) -> EvalRun:
-    """Read one evaluation folder; raises DataError that names what is missing or broken."""
-    config, result = read_json(path / "config.json"), read_json(path / "result.json")
+    """Read one evaluation folder; raises DataError or RunFolderError that names what is missing, broken or changed."""
+    try:
+        config = read_json(path / "config.json")
+    except DataError as error:
+        raise DataError(f"{error}; {make_anew(path)}") from error
+    result = read_result(path)
+    check_outputs(path, (ANSWERS_FILE,) if (path / ANSWERS_FILE).exists() else (PREDICTIONS_FILE,))
     try:
         return _build(path, config, result)
     except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -19,7 +19,7 @@ from rewardlab.evaluation.judge import Contest, Verdict
 from rewardlab.reports.collect import EvalRun
 from rewardlab.reports.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.reports.table import Row
-from rewardlab.runs import RunFolder, read_json, read_jsonl, write_jsonl
+from rewardlab.runs import RunFolder, check_outputs, read_json, read_jsonl, write_jsonl
 
 logger = logging.getLogger(__name__)
 
@@ -188,6 +188,7 @@ def _loaded(path: Path, known: Mapping[str, EvalRun]) -> JudgedRun | None:
 
 
 def _load(path: Path, a: EvalRun, b: EvalRun, items: int) -> JudgedRun:
+    check_outputs(path, [VERDICTS_FILE])
     identity, rows = read_json(path / "config.json")["identity"], list(read_jsonl(path / VERDICTS_FILE))
     if len(rows) != items:
         raise DataError(f"{VERDICTS_FILE} has {len(rows)} verdicts, result.json says {items}")

@@ -13,7 +13,7 @@ from rewardlab.config import RewardConfig
 from rewardlab.errors import RewardlabError, TrainingError
 from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve_lambda
 from rewardlab.rewards.context import RewardContext
-from rewardlab.rewards.evaluate import Parts, Unscored, finite, terms_of
+from rewardlab.rewards.evaluate import Parts, Unscored, check_bounds, finite, terms_of
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.rewards.registry import find_reward
 from rewardlab.types import Example, Reward, Score
@@ -34,6 +34,7 @@ class ExpressionReward:
         self.name = plan.expression
         self.needs_gold = plan.needs_gold
         self.lam = None if plan.lam is None else resolve_lambda(plan.lam, context)
+        check_bounds(plan.expression, plan.tree, self.lam, context)
         self._parts = dict(parts)
         self._terms = list(terms_of(plan.tree, self.lam, context))
 
@@ -67,7 +68,8 @@ def build_reward(config: RewardConfig, context: RewardContext | None = None) -> 
         config: Expression, lambda, r2.
         context: Reward models; None is enough for expressions without learned rewards.
     Raises:
-        ExpressionError, ConfigError: As :func:`plan_reward`; ConfigError also for a reward model that is missing.
+        ExpressionError, ConfigError: As :func:`plan_reward`; ExpressionError also for bounds of ``clip`` that cross
+            once lambda and quantiles are known, ConfigError also for a reward model that is missing.
     """
     plan = plan_reward(config)
     given = context or RewardContext(reading=config.reading)

@@ -1,7 +1,7 @@
 """From a checked expression tree to functions of one response's scores; no Python evaluation of text anywhere.
 
 A value that depends on a part without a score raises :class:`Unscored`; the branch that ``gate``, ``and`` or ``or``
-leaves alone is never looked at. Comparisons give 1 or 0, and a condition holds when it is not 0.
+leaves alone is never looked at. A comparison gives 1 or 0, as a number and as a condition.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rewardlab.rewards.context import RewardContext
-from rewardlab.rewards.syntax import function_name, number
+from rewardlab.rewards.syntax import fail, function_name, number
 from rewardlab.types import Score
 
 Parts = Mapping[str, Score]
@@ -56,6 +56,38 @@ def terms_of(node: ast.expr, lam: float | None, context: RewardContext, sign: in
     evaluate = _compile(node, lam, context)
     text = ast.unparse(node)
     yield Term(text, evaluate) if sign > 0 else Term(f"-({text})", lambda parts: -evaluate(parts))
+
+
+def check_bounds(expression: str, tree: ast.expr, lam: float | None, context: RewardContext | None) -> None:
+    """Refuse ``clip`` with a lowest value above the highest, where both are known before any response.
+
+    Args:
+        lam: Lambda on the raw scale; None when it is not known yet.
+        context: Has the stored scores that ``q`` and ``z`` read; None when they are not known yet.
+    Raises:
+        ExpressionError: With the column of the lower bound.
+    """
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or function_name(call) != "clip":
+            continue
+        low, high = (_known(bound, lam, context) for bound in call.args[1:])
+        if low is not None and high is not None and low > high:
+            column = call.args[1].col_offset
+            fail(expression, column, f"the lowest value {low:g} of clip lies above the highest, {high:g}; swap them")
+
+
+def _known(node: ast.expr, lam: float | None, context: RewardContext | None) -> float | None:
+    """The value of a part that no response changes; None of others, and of what cannot be computed (yet)."""
+    calls = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
+    stored = [call for call in calls if function_name(call) in ("q", "z")]
+    inert = {id(call.func) for call in calls} | {id(call.args[0]) for call in stored}
+    names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and id(each) not in inert}
+    if names - ({"lam"} if lam is not None else set()) or (stored and context is None):
+        return None
+    try:
+        return _compile(node, lam, context or RewardContext())({})
+    except Unscored:
+        return None
 
 
 def _compile(node: ast.expr, lam: float | None, context: RewardContext) -> Evaluate:

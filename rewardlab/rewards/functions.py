@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib
 import inspect
 import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import ConfigError, TrainingError
@@ -21,8 +17,6 @@ from rewardlab.types import Example, Score
 Judgement = Score | float | None
 RewardFunction = Callable[[Sequence[Example], Sequence[str]], Sequence[Judgement]]
 """What a user writes: one Score, number or None (could not judge) per response."""
-
-OWN_CODE = Path(__file__).resolve().parents[1]
 
 TRLFunction = Callable[..., Any]
 """A TRL ``reward_funcs`` callable: keyword lists in, one float or None per completion out."""
@@ -134,23 +128,6 @@ def load_reference(reference: str) -> Any:
     if not hasattr(module, attribute):
         raise ConfigError(f"reward {reference!r}: module {module_name} has no attribute {attribute!r}")
     return getattr(module, attribute)
-
-
-def source_hash(code: object) -> str | None:
-    """Hash (16 hexadecimal digits) of the file that defines a callable, so that an edited reward is another reward.
-
-    What that file imports is not followed. None: rewardlab's own code, whose stages carry version numbers, or no
-    source file (a built-in, something typed in).
-    """
-    while isinstance(code, functools.partial):
-        code = code.func
-    code = inspect.unwrap(code) if callable(code) else code
-    for defined in (code, type(code)):  # an instance has no file of its own
-        with suppress(TypeError, OSError):
-            file = Path(inspect.getsourcefile(defined) or "")  # type: ignore[arg-type]  # it refuses by TypeError
-            content = file.read_bytes()
-            return None if file.is_relative_to(OWN_CODE) else hashlib.sha256(content).hexdigest()[:16]
-    return None
 
 
 def _columns(examples: Sequence[Example], responses: Sequence[str], chat: bool) -> dict[str, list[Any]]:

@@ -6,9 +6,11 @@ import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from rewardlab.code_identity import code_hashes
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.rewards.calibration import CAPPED, Lambda, parse_lambda
+from rewardlab.rewards.evaluate import check_bounds
 from rewardlab.rewards.registry import RewardEntry, find_reward, rewards
 from rewardlab.rewards.syntax import RESERVED, fail, function_name, number, parse
 from rewardlab.types import PAIR_KINDS, PairKind
@@ -31,7 +33,8 @@ class RewardPlan:
         needs_lambda: True when ``lam`` occurs, in ``mixed`` or by itself.
         needs_prompt: True when a named reward reads the task's fields.
         lam: Lambda as asked for.
-        code: Name -> hash of the file behind it, of rewards that are not rewardlab's own.
+        code: Name -> hash of the code behind it, of rewards that are not rewardlab's own.
+        unknown_code: Name -> why its code has no hash.
         tree: The expression with ``mixed`` and ``r2`` written out.
     """
 
@@ -43,6 +46,7 @@ class RewardPlan:
     needs_prompt: bool
     lam: Lambda | None
     code: Mapping[str, str]
+    unknown_code: Mapping[str, str]
     tree: ast.expr = field(repr=False, compare=False)
 
 
@@ -50,7 +54,8 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
     """Read an expression and check all that can be checked without a model.
 
     Raises:
-        ExpressionError: It cannot be read, or names an unknown reward; with the column.
+        ExpressionError: It cannot be read, names an unknown reward or none, or clips to bounds that cross; with the
+            column.
         ConfigError: Lambda is missing, not used, or none.
     """
     tree = _Expand(config.r2).visit(parse(config.expression))
@@ -58,10 +63,16 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
     entries = [_entry(config.expression, name, column) for name, column in names.items()]
     needs_lambda = any(isinstance(node, ast.Name) and node.id == "lam" for node in ast.walk(tree))
     lam = _lambda(config, needs_lambda)
+    check_bounds(config.expression, tree, lam.value if lam is not None and lam.kind == "raw" else None, None)
     kinds: set[PairKind] = {entry.pair_kind for entry in entries if entry.pair_kind}
     kinds.update(_calibrated(config.expression, tree))
+    if not names:
+        fail(
+            config.expression, 1, "names no reward, so every response would get the same score; write rule, or another"
+        )
     if lam is not None and lam.kind != "raw":
         kinds.add(CAPPED)
+    code, unknown_code = code_hashes({entry.name: entry.code_hash for entry in entries})
     return RewardPlan(
         expression=config.expression,
         names=tuple(names),
@@ -70,7 +81,8 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         needs_lambda=needs_lambda,
         needs_prompt=any(entry.needs_prompt for entry in entries),
         lam=lam,
-        code={entry.name: code for entry in entries if (code := entry.source_sha256)},
+        code=code,
+        unknown_code=unknown_code,
         tree=tree,
     )
 

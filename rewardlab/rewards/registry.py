@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rewardlab.code_identity import code_hash, place_of
 from rewardlab.errors import ConfigError
 from rewardlab.registry import Registry
 from rewardlab.rewards.context import RewardContext
@@ -16,7 +17,6 @@ from rewardlab.rewards.functions import (
     from_trl,
     is_trl_style,
     load_reference,
-    source_hash,
     takes_a_batch,
 )
 from rewardlab.rewards.syntax import RESERVED
@@ -35,6 +35,7 @@ class RewardEntry:
         pair_kind: The reward model it needs, or None.
         needs_prompt: False when ids and labels are enough for it, without the task's fields.
         code: The callable that its author wrote; None: ``build`` is.
+        module: The module that it was found in by a reference, or None.
     """
 
     name: str
@@ -44,11 +45,17 @@ class RewardEntry:
     pair_kind: PairKind | None = None
     needs_prompt: bool = True
     code: object = None
+    module: str | None = None
 
-    @property
-    def source_sha256(self) -> str | None:
-        """Hash of the file that its author wrote; None for rewardlab's own, see :func:`source_hash`."""
-        return source_hash(self.code or self.build)
+    def code_hash(self) -> str | None:
+        """What its author wrote, and the version of the package that brought it, as a hash; None for rewardlab's own.
+
+        Raises:
+            UnknownCodeError: As :func:`rewardlab.code_identity.code_hash` does.
+        """
+        plugin = rewards.plugin(self.name)
+        found = code_hash(self.code or self.build, plugin.module if plugin else self.module)
+        return f"{found or ''} {plugin.distribution}".strip() if plugin else found
 
     def __post_init__(self) -> None:
         if ":" in self.name:
@@ -79,7 +86,7 @@ def register_reward(
         reward = FunctionReward(name, function, needs_gold=needs_gold)
         text = description or _first_line(function)
         entry = RewardEntry(name, lambda context: reward, text, needs_gold, needs_prompt=needs_prompt, code=function)
-        vars(function)[ENTRY] = rewards.add(name, entry)
+        vars(function)[ENTRY] = rewards.add(name, entry, place=place_of(function))
         return function
 
     return add
@@ -98,7 +105,7 @@ def register_trl_reward(
     reward = from_trl(name, func, needs_gold=needs_gold, chat=chat)
     text = description or _first_line(func)
     entry = RewardEntry(name, lambda context: reward, text, reward.needs_gold, code=func)
-    return rewards.add(name, entry, replace=replace)
+    return rewards.add(name, entry, replace=replace, place=place_of(func))
 
 
 def find_reward(name: str) -> RewardEntry:
@@ -113,10 +120,10 @@ def find_reward(name: str) -> RewardEntry:
 
 def _from_reference(reference: str) -> RewardEntry:
     found = load_reference(reference)
-    if isinstance(found, RewardEntry):
-        return found
-    if isinstance(entry := getattr(found, ENTRY, None), RewardEntry):
-        return entry
+    module = reference.partition(":")[0]
+    entry = found if isinstance(found, RewardEntry) else getattr(found, ENTRY, None)
+    if isinstance(entry, RewardEntry):
+        return replace(entry, module=module)
     if not callable(found):
         raise ConfigError(f"reward {reference!r}: found {type(found).__name__}, expected a callable or a RewardEntry")
     if is_trl_style(found):
@@ -125,7 +132,9 @@ def _from_reference(reference: str) -> RewardEntry:
         raise ConfigError(f"reward {reference!r}: expected (examples, responses) or TRL's (prompts, completions, ...)")
     else:
         reward = FunctionReward(reference, found, needs_gold=bool(getattr(found, "needs_gold", False)))
-    return RewardEntry(reference, lambda context: reward, _first_line(found), reward.needs_gold, code=found)
+    return RewardEntry(
+        reference, lambda context: reward, _first_line(found), reward.needs_gold, code=found, module=module
+    )
 
 
 def _first_line(function: object) -> str:

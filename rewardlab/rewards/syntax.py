@@ -1,8 +1,11 @@
 """The grammar of reward expressions: text in, a checked ``ast`` tree out; nothing is ever evaluated by Python.
 
-Numbers, ``+ - * /``, comparisons, ``and or not``, parentheses, the functions of :data:`FUNCTIONS` and names. The
-characters and their order are checked first, so that every complaint names a column; length and depth are bounded,
-so that no text can hang the parser or exhaust the stack. What the names mean is ``algebra``'s business.
+Numbers, ``+ - * /``, comparisons, ``and or not``, parentheses, the functions of :data:`FUNCTIONS` and names. A
+condition (the first argument of ``gate``, the operands of ``and``, ``or`` and ``not``) is a comparison, or such a
+combination of comparisons: a reward as a condition would be true wherever it is not 0, at the -1 of an unreadable
+answer too. A comparison may stand for a number: 1 where it holds, 0 elsewhere. The characters and their order are
+checked first, so that every complaint names a column; length and depth are bounded, so that no text can hang the
+parser or exhaust the stack. What the names mean is ``algebra``'s business.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import ast
 import keyword
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -201,6 +204,8 @@ def _check_nodes(text: str, tree: ast.expr) -> None:
         if isinstance(node, ast.Call):
             functions.add(id(node.func))
             _check_call(text, node)
+        for condition in _conditions(node):
+            _check_condition(text, condition)
         if isinstance(node, ast.Name) and node.id in FUNCTIONS and id(node) not in functions:
             fail(text, column, f"{node.id} is a function; write {FUNCTIONS[node.id][2]}")
         waiting.extend((child, depth + 1, column) for child in ast.iter_child_nodes(node))
@@ -213,3 +218,23 @@ def _check_call(text: str, call: ast.Call) -> None:
     fewest, most, form = FUNCTIONS[name]
     if len(call.args) < fewest or (most is not None and len(call.args) > most):
         fail(text, call.col_offset, f"{name} has {len(call.args)} arguments; expected {form}")
+
+
+def _conditions(node: ast.AST) -> Sequence[ast.expr]:
+    """The parts of a node that must be conditions."""
+    match node:
+        case ast.Call() if function_name(node) == "gate":
+            return node.args[:1]
+        case ast.BoolOp(values=values):
+            return values
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return [operand]
+    return []
+
+
+def _check_condition(text: str, node: ast.expr) -> None:
+    is_not = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    if is_not or isinstance(node, ast.Compare | ast.BoolOp):
+        return
+    shown = ast.unparse(node)
+    fail(text, node.col_offset, f"{shown} is a number, and a condition is a comparison; write {shown} > 0")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, Literal
 
+from rewardlab.code_identity import code_hash, code_hashes
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.registry import Registry
 from rewardlab.tasks.parsing import ANSWER_MARK as ANSWER_MARK
@@ -31,6 +33,10 @@ STOP_STRINGS: Mapping[AnswerFormat, tuple[str, ...]] = {
 
 Generator = Callable[[str, int, int], list[Example]]
 """(split, number of rows, seed) -> rows; what generated tasks have in place of files."""
+
+
+CodePart = Literal["quality", "claim"]
+"""Callables of a task whose outcome no row shows; rows that ``generate`` makes are known by their content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,21 @@ class Task:
             "metrics": list(self.metrics),
             "test_splits": dict(self.test_splits),
         }
+
+    def code_hashes(self, *parts: CodePart) -> tuple[dict[str, str], dict[str, str]]:
+        """Hashes of its own code, and of what has none, the reason; both by name.
+
+        Args:
+            parts: Callables that are asked for. A class of its own, which may read answers by its own rules, and the
+                version of the package that brought the task always count.
+        """
+        plugin = tasks.plugin(self.name) if self.name in tasks and tasks.get(self.name) is self else None
+        code: dict[str, object] = {part: getattr(self, part) for part in parts}
+        code["class"] = None if type(self) is Task else type(self)
+        known, unknown = code_hashes(
+            {name: partial(code_hash, each) for name, each in code.items() if each is not None}
+        )
+        return known | ({"package": plugin.distribution} if plugin else {}), unknown
 
     def prompt(self, example: Example) -> str:
         """The prompt of one row under its own format; raises DataError when a field is missing."""

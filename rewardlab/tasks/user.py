@@ -14,12 +14,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rewardlab.code_identity import Place
 from rewardlab.errors import ConfigError
 from rewardlab.metrics import METRICS, POSITIVE_LABEL
 from rewardlab.tasks.parsing import AnswerParser
 from rewardlab.tasks.task import HubSource, Task, tasks
 from rewardlab.tasks.templates import in_every_format, judgement_template, one_of, templates
 from rewardlab.types import ANSWER_FORMATS, AnswerFormat
+
+TASK_FILE = "task file"
+"""Name of the place where a file declares a task."""
 
 
 class HubFile(BaseModel):
@@ -64,10 +68,17 @@ def load_task(path: Path) -> Task:
     task = _from_python(path) if path.suffix == ".py" else _from_toml(path)
     if problems := _problems(task):
         raise _broken(path, problems)
-    known = task.name in tasks
-    if known and tasks.get(task.name).data is None and tasks.get(task.name) is not task:
-        raise _broken(path, [f"name {task.name!r} is taken by a task of rewardlab"])
-    return tasks.add(task.name, task, replace=True)
+    place = Place(path.resolve(), TASK_FILE)
+    try:
+        return tasks.add(task.name, task, place=place, replace=_is_of_a_file(task.name))
+    except ConfigError as error:
+        raise _broken(path, [str(error)]) from error
+
+
+def _is_of_a_file(name: str) -> bool:
+    """True for a task that another file declared: the same task, moved or in a second version."""
+    place = tasks.place(name) if name in tasks else None
+    return place is not None and place.name == TASK_FILE
 
 
 def _from_toml(path: Path) -> Task:

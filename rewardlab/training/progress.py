@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from rewardlab import processes
+from rewardlab.errors import DataError, RunFolderError
 from rewardlab.runs import RunFolder, read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
@@ -62,8 +63,16 @@ class FolderRecorder:
     def start(self, stage: str, total: int, done: int = 0) -> None:
         """Keep the lines of the first ``done`` steps and drop the others."""
         path = self._folder.path / METRICS_FILE
-        if processes.is_main() and path.exists():
-            write_jsonl(path, [row for row in read_jsonl(path, may_be_cut=True) if row["step"] <= done])
+        if not processes.is_main() or not path.exists():
+            return
+        try:
+            kept = [row for row in read_jsonl(path, may_be_cut=True) if row["step"] <= done]
+        except (DataError, KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"{path}: holds no metrics of steps ({error}); remove it, and the curves begin at step {done}, or "
+                "start the stage anew with --fresh"
+            ) from error
+        write_jsonl(path, kept)
 
     def emit(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write one line."""

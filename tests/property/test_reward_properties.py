@@ -118,7 +118,7 @@ operands = st.sampled_from(["label", "ranked", "2", "0.5", "0", "(label - 3)"])
 )
 def test_arithmetic_equals_pythons(expression: str, r1: float, r2: float) -> None:
     assume(len(expression) < 900)
-    result = scores(f"1 * {expression}", r1, r2).score
+    result = scores(f"0 * label + 1 * {expression}", r1, r2).score
     try:
         expected = eval(expression, {"label": r1, "ranked": r2})
     except ZeroDivisionError:

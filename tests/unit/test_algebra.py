@@ -50,7 +50,7 @@ RAW = {"label": 3.0, "ranked": 0.5, "rationale": -2.0}
     ("expression", "expected"),
     [
         ("rule", 1.0),
-        ("1 + 2 * 3 - 4 / 8", 6.5),
+        ("1 + 2 * 3 - 4 / 8 * rule", 6.5),
         ("-(label - 1) * 2", -4.0),
         ("+label", 3.0),
         ("--label", 3.0),
@@ -66,10 +66,14 @@ RAW = {"label": 3.0, "ranked": 0.5, "rationale": -2.0}
         ("gate(rule < 0, label, rationale)", -2.0),
         ("(0 < label < 4) + (label >= 3) + (label != 3) + (label == 3) + (label <= 2)", 3.0),
         ("label > 2 and ranked > 2 or rule == 1", 1.0),
-        ("not rule", 0.0),
-        ("q(label, 75)", 3.0),  # 0 1 2 3 4: place 3
-        ("z(ranked, 1.5)", 1.5),  # mean 0, deviation 1
-        ("z(ranked, -1)", -1.0),
+        ("not rule > 0", 0.0),
+        ("not (rule < 0 or label > 5)", 1.0),
+        ("(rule > 0) * 2 - (label > 5)", 2.0),  # a comparison is the number 1 or 0
+        ("gate(not rule < 0 and label > 2, 4, ranked)", 4.0),
+        ("clip(label, 2, 2)", 2.0),
+        ("q(label, 75) + 0 * rule", 3.0),  # 0 1 2 3 4: place 3
+        ("z(ranked, 1.5) * rule", 1.5),  # mean 0, deviation 1
+        ("rule * z(ranked, -1)", -1.0),
         ("rule - 0.1 * length", 0.994),
         ("  rule\n  + 1 ", 2.0),
         (".5e1 * rule", 5.0),
@@ -113,7 +117,12 @@ def test_none_in_a_used_part_makes_the_total_none() -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["gate(rule > 0, rule, label)", "gate(rule < 0, label, rule)", "rule > 0 or label", "1 - (rule < 0 and label)"],
+    [
+        "gate(rule > 0, rule, label)",
+        "gate(rule < 0, label, rule)",
+        "rule > 0 or label > 0",
+        "1 - (rule < 0 and label > 0)",
+    ],
 )
 def test_none_in_an_unused_branch_does_not_count(expression: str) -> None:
     assert score(expression, {"label": math.nan}).score == 1.0
@@ -125,7 +134,7 @@ def test_none_in_the_used_branch_counts() -> None:
 
 @pytest.mark.parametrize(
     ("expression", "reason"),
-    [("rule / 0", "division by zero"), ("1e300 * 1e300 * rule", "too large"), ("1e308 + 1e308", "too large")],
+    [("rule / 0", "division by zero"), ("1e300 * 1e300 * rule", "too large"), ("1e308 * rule + 1e308", "too large")],
 )
 def test_arithmetic_without_a_result_is_no_score(expression: str, reason: str) -> None:
     result = score(expression)
@@ -197,6 +206,22 @@ def test_a_wrong_number_of_scores_is_an_error() -> None:
         ("q(label, 101)", 10, "a number from 0 to 100"),
         ("rule + not rule", 8, "parentheses may help"),
         ("1e999", 1, "too large"),
+        ("gate(rule, 2, 5)", 6, "rule is a number, and a condition is a comparison; write rule > 0"),
+        ("1 + gate(rule - 1, 2, 5)", 10, "write rule - 1 > 0"),
+        ("gate((rule > 0) + 1, 2, 5)", 6, "a condition is a comparison"),
+        ("gate(gate(rule > 0, 1, 0), 2, 5)", 6, "write gate(rule > 0, 1, 0) > 0"),
+        ("gate(1, rule, 5)", 6, "write 1 > 0"),
+        ("gate(mixed, 2, 5)", 6, "write mixed > 0"),
+        ("gate(rule > 0 and label, 2, 5)", 19, "write label > 0"),
+        ("rule + (label or rule > 0)", 9, "write label > 0"),
+        ("not rule", 5, "write rule > 0"),
+        ("rule > 0 and not length", 18, "write length > 0"),
+        ("not -rule", 5, "write -rule > 0"),
+        ("clip(rule, 5, 1)", 12, "the lowest value 5 of clip lies above the highest, 1; swap them"),
+        ("1 + clip(rule, -1, 1 - 3)", 16, "the lowest value -1 of clip lies above the highest, -2"),
+        ("3 + 2", 1, "names no reward"),
+        ("gate(3 > 2, 1, 0)", 1, "names no reward"),
+        ("q(label, 90)", 1, "names no reward"),
         ("", 1, "found nothing"),
         (" " * 9, 1, "found nothing"),
     ],
@@ -291,6 +316,30 @@ def test_plans(expression: str, lam: str | None, kinds: set[PairKind], needs_gol
 
 def test_a_quantile_alone_asks_no_reward_model_for_scores() -> None:
     assert plan_reward(RewardConfig(expression="rule + q(label, 90)")).names == ("rule",)
+
+
+@pytest.mark.parametrize("lam", ["5", "q75"])
+def test_bounds_of_clip_that_cross_once_lambda_is_known(lam: str) -> None:
+    """Lambda is 5, or the 75 % quantile of 0 1 2 3 4, which is 3."""
+    with pytest.raises(ExpressionError, match=r"column 13: the lowest value [53] of clip .* highest, 2"):
+        reward("clip(label, lam, 2)", RAW, lam=lam)
+    assert score("clip(label, lam, 6)", {"label": 0.0}, lam=lam).score == (5.0 if lam == "5" else 3.0)
+
+
+def test_bounds_of_clip_that_cross_once_quantiles_are_known() -> None:
+    with pytest.raises(ExpressionError, match=r"column 13: the lowest value 4 of clip .* highest, 2"):
+        reward("clip(label, q(label, 100), q(label, 50))", RAW)
+
+
+def test_lambda_alone_is_no_reward() -> None:
+    with pytest.raises(ExpressionError, match="column 1: names no reward"):
+        plan_reward(RewardConfig(expression="lam + 1", lam="5"))
+
+
+@pytest.mark.parametrize(("response", "expected"), [(RIGHT, 2.0), ("So.\n\n The answer is: Business", 5.0), ("?", 5.0)])
+def test_an_unreadable_answer_does_not_meet_a_condition(response: str, expected: float) -> None:
+    """The rule gives 1 to the right label, 0 to a wrong one and -1 to a response without an answer."""
+    assert reward("gate(rule > 0, 2, 5)")([EXAMPLE], [response])[0].score == expected
 
 
 def test_references_can_stand_in_expressions() -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rewardlab.errors import RunFolderError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.pipeline import Runner, Stage
 from rewardlab.pipeline import attempts as timing
-from rewardlab.pipeline.attempts import ATTEMPTS_FILE, attempt
+from rewardlab.pipeline.attempts import ATTEMPTS_FILE, HEARTBEAT_FILE, attempt
 from rewardlab.pipeline.stage import Work
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.runs import RunFolder, read_json, read_jsonl
 
 
 class FakeClock:
@@ -58,19 +58,54 @@ def test_the_attempts_of_a_stage_are_added_up(tmp_path: Path, clock: FakeClock, 
     assert said[-1].startswith("[1/1] slow: 57.5 s, ")
 
 
-def test_a_killed_attempt_counts_until_its_last_sign(tmp_path: Path, clock: FakeClock) -> None:
-    """It started at 5000 and touched its file at 5030; a line that the kill cut off is no line."""
-    folder = RunFolder(tmp_path, "sft", {})
-    path = tmp_path / ATTEMPTS_FILE
-    path.write_text('{"started": 4000.0}\n{"seconds": 7.0}\n{"started": 5000.0}\n{"sec')
-    os.utime(path, (5030.0, 5030.0))
-    with attempt(folder) as taken:
+def killed(folder: Path, sign: str = "") -> None:
+    """What a kill leaves of an attempt that began at 5000, after one that took 7 s; the last line was cut off."""
+    folder.mkdir(exist_ok=True)
+    (folder / ATTEMPTS_FILE).write_text('{"started": 4000.0}\n{"seconds": 7.0}\n{"started": 5000.0}\n{"sec')
+    if sign:
+        (folder / HEARTBEAT_FILE).write_text(sign)
+
+
+@pytest.mark.parametrize(
+    ("sign", "seconds", "processor_seconds"),
+    [
+        ('{"started": 5000.0, "seconds": 30.0, "processor_seconds": 20.0}', 30.0, 20.0),
+        ('{"started": 4000.0, "seconds": 30.0, "processor_seconds": 20.0}', 0.0, 0.0),  # of the attempt before
+        ("", 0.0, 0.0),
+        ('{"started": 5000.0, "sec', 0.0, 0.0),
+        ("[]", 0.0, 0.0),
+    ],
+)
+def test_a_killed_attempt_counts_until_its_last_sign(
+    tmp_path: Path, clock: FakeClock, sign: str, seconds: float, processor_seconds: float
+) -> None:
+    """7 s before it, and 3 s after it; the files are an hour younger than the sign, as in a copied folder."""
+    killed(tmp_path, sign)
+    with attempt(RunFolder(tmp_path, "sft", {})) as taken:
         clock.now += 3.0
-    assert taken.seconds == 40.0
-    assert 37.0 <= taken.processor_seconds < 38.0
-    with attempt(folder) as taken:
+    assert taken.seconds == 10.0 + seconds
+    assert 0.0 <= taken.processor_seconds - 7.0 - processor_seconds < 1.0
+    with attempt(RunFolder(tmp_path, "sft", {})) as taken:
         clock.now += 1.0
-    assert taken.seconds == 41.0
+    assert taken.seconds == 11.0 + seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]\n", '{"seconds": "long"}\n', '{"seconds": [1]}\n', "\x00\x01\n", '{"started": 1']
+)
+def test_damaged_times_are_named_or_cut_off(tmp_path: Path, text: str) -> None:
+    (tmp_path / ATTEMPTS_FILE).write_text(text)
+    folder = RunFolder(tmp_path, "sft", {})
+    if not text.endswith("\n"):
+        with attempt(folder) as taken:
+            pass
+        assert taken.seconds < 1.0
+        return
+    with (
+        pytest.raises(RunFolderError, match=r"attempts\.jsonl: holds no times .*; remove it.* --fresh"),
+        attempt(folder),
+    ):
+        pytest.fail("the block must not run")
 
 
 def test_waiting_is_no_device_time_of_a_cpu(tmp_path: Path, clock: FakeClock) -> None:
@@ -87,15 +122,17 @@ def test_waiting_is_no_device_time_of_a_cpu(tmp_path: Path, clock: FakeClock) ->
     assert Cost.of({"sft": result}).seconds == result["stage_device_seconds"]
 
 
-def test_a_running_attempt_gives_signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "TOUCH_S", 0.01)
-    folder = RunFolder(tmp_path, "sft", {})
-    path = tmp_path / ATTEMPTS_FILE
-    with attempt(folder):
-        os.utime(path, (5.0, 5.0))
-        for _ in range(500):
-            if path.stat().st_mtime > 5.0:
+def test_a_running_attempt_gives_signs(tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "BEAT_S", 0.01)
+    sign = tmp_path / HEARTBEAT_FILE
+    with attempt(RunFolder(tmp_path, "sft", {})):
+        clock.now += 42.0
+        for _ in range(3000):
+            if sign.exists() and read_json(sign)["seconds"] == 42.0:
                 break
             time.sleep(0.01)
-        assert path.stat().st_mtime > 5.0
-    assert [list(row) for row in read_jsonl(path)] == [["started"], ["seconds", "processor_seconds"]]
+        assert read_json(sign)["seconds"] == 42.0
+        assert read_json(sign)["started"] == next(read_jsonl(tmp_path / ATTEMPTS_FILE))["started"]
+    assert not sign.exists()
+    rows = list(read_jsonl(tmp_path / ATTEMPTS_FILE))
+    assert [list(row) for row in rows] == [["started"], ["seconds", "processor_seconds"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import shutil
 from collections.abc import Callable
 from io import BytesIO
@@ -178,6 +179,23 @@ def test_another_configuration_is_refused_with_its_keys(model: Path, tmp_path: P
     trainer = with_checkpoint_of_another(model, tmp_path, run=run, checkpoint_every=2, clip_ratio=0.1)
     expected = r"differs in lora\.rank, model\.chat_template_date, ppo\.clip_ratio, seed\)"
     with pytest.raises(RunFolderError, match=expected):
+        trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("reward", "differing"),
+    [
+        ({"reward.expression": "rule - 0.1 * length"}, "reward.expression"),
+        ({"reward.reading": "strict"}, "reward.reading"),
+        ({"reward.lam": "5"}, "reward.lam"),
+        ({"reward.r2": "rationale"}, "reward.r2"),
+    ],
+)
+def test_a_checkpoint_is_not_continued_under_another_reward(
+    model: Path, tmp_path: Path, reward: dict[str, str], differing: str
+) -> None:
+    trainer = with_checkpoint_of_another(model, tmp_path, run=reward)
+    with pytest.raises(RunFolderError, match=rf"differs in {re.escape(differing)}\)"):
         trainer.train()
 
 

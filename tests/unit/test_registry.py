@@ -17,6 +17,8 @@ class Point:
 
     name: str
     value: object
+    module: str = "words_of_mine"
+    dist: None = None
     loads: list[str] = field(default_factory=list)
 
     def load(self) -> object:

@@ -13,6 +13,7 @@ import pytest
 
 from rewardlab.errors import RewardlabError, RunFolderError
 from rewardlab.pipeline import Runner, Stage
+from rewardlab.pipeline.alone import alone
 from rewardlab.pipeline.runner import plan_rows
 from rewardlab.pipeline.stage import Work
 from rewardlab.runs import read_json
@@ -126,6 +127,72 @@ class TestRunner:
 
     def test_fresh_with_nothing_there_is_a_plain_run(self, counting: Counting) -> None:
         assert counting.runner.execute(counting.goal(), fresh=True).is_done
+
+    def test_fresh_does_not_move_what_another_command_is_building(self, counting: Counting) -> None:
+        entered, may_end = threading.Event(), threading.Event()
+
+        def slow(work: Work) -> dict[str, Any]:
+            counting.runs.append("slow")
+            entered.set()
+            assert may_end.wait(30)
+            return {}
+
+        goal = replace(counting.stage("slow"), run=slow)
+        with ThreadPoolExecutor(1) as pool:
+            one = pool.submit(counting.runner.execute, goal)
+            assert entered.wait(30)
+            with pytest.raises(RunFolderError, match=r"another command is building it; .* before --fresh"):
+                Runner(counting.runner.root, counting.said.append).execute(goal, fresh=True)
+            may_end.set()
+            assert one.result(30).is_done
+        assert counting.runs == ["slow"]
+
+    def test_a_command_that_waited_while_the_folder_was_moved_holds_the_new_one(self, counting: Counting) -> None:
+        from filelock import FileLock, Timeout
+
+        folder = counting.stage("slow").folder(counting.runner.root)
+        folder.open()
+        first, other = (FileLock(folder.path / ".lock") for _ in range(2))
+
+        def move() -> None:
+            folder.path.rename(folder.path.with_name("aside"))
+            first.release()
+
+        with ThreadPoolExecutor(1) as other_command:
+            other_command.submit(first.acquire).result(30)
+            with alone(folder, lambda line: other_command.submit(move).result(30)):
+                assert read_json(folder.path / "config.json")["fingerprint"] == folder.fingerprint
+                with pytest.raises(Timeout):
+                    other_command.submit(other.acquire, timeout=0).result(30)
+
+    @pytest.mark.parametrize("text", ["", "[]", None])
+    def test_a_damaged_config_is_no_dead_end(self, counting: Counting, tmp_path: Path, text: str | None) -> None:
+        for at, fresh in ((None, False), (None, True), (tmp_path / "mine", True)):
+            goal = counting.stage("goal", at=at)
+            config = counting.runner.execute(goal).path / "config.json"
+            config.unlink()
+            if text is not None:
+                config.write_text(text)
+            assert counting.runner.execute(goal, fresh=fresh).is_done
+            assert read_json(config)["fingerprint"] == goal.fingerprint
+
+    @pytest.mark.parametrize("name", ["base", "left"])
+    def test_a_damaged_output_stops_what_is_built_on_it(self, counting: Counting, name: str) -> None:
+        goal = counting.goal()
+        left = goal.inputs["left"]
+        damaged = {"left": left, "base": left.inputs["base"]}[name].folder(counting.runner.root)
+        counting.runner.execute(damaged_stage := left if name == "left" else left.inputs["base"])
+        (damaged.path / "made.jsonl").write_text("")
+        counting.runs.clear()
+        with pytest.raises(
+            RunFolderError, match=r"stage sft was finished: made\.jsonl has 0 rows and had 1; .* --fresh"
+        ):
+            counting.runner.execute(goal)
+        assert "goal" not in counting.runs
+        with pytest.raises(RunFolderError, match=r"made\.jsonl"):
+            counting.runner.execute(damaged_stage)
+        assert counting.runner.execute(damaged_stage, fresh=True).is_done
+        assert counting.runner.execute(goal).is_done
 
     def test_out_is_where_the_goal_lives_and_nothing_else(self, counting: Counting, tmp_path: Path) -> None:
         folder = counting.runner.execute(counting.goal(at=tmp_path / "mine"))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rewardlab import runs
+from rewardlab import outputs, runs
 from rewardlab.errors import DataError, RunFolderError
 from rewardlab.runs import (
     RunFolder,
     atomic_file,
+    check_outputs,
     differing_keys,
     read_json,
     read_jsonl,
+    renew_output,
     write_atomic,
     write_json,
     write_jsonl,
@@ -205,12 +210,49 @@ class TestRefusal:
             run.open()
         assert list(files(run.path)) == [name]
 
-    def test_a_list_in_config_json_is_no_run(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("text", "others"),
+        [
+            *itertools.product(["[]", "", '{"stage"', "3"], ["provenance.json", "attempts.jsonl", "result.json", None]),
+            ("{}", "provenance.json"),
+            *((None, others) for others in ("provenance.json", "attempts.jsonl", "result.json")),
+        ],
+    )
+    def test_a_run_without_its_config_is_named_with_the_way_out(
+        self, tmp_path: Path, text: str | None, others: str | None
+    ) -> None:
         run = folder(tmp_path)
         run.path.mkdir()
-        (run.path / "config.json").write_text("[]")
-        with pytest.raises(RunFolderError, match="no rewardlab run"):
+        for name, content in (("config.json", text), (others, "{}")):
+            if name and content is not None:
+                (run.path / name).write_text(content)
+        with pytest.raises(
+            RunFolderError, match=r"run: config\.json is lost or damaged.*; --fresh moves the folder aside"
+        ):
             run.check()
+        assert not run.is_foreign
+
+    @pytest.mark.parametrize("text", ["[]", "", "{}", None])
+    def test_a_folder_with_the_fingerprint_in_its_name_gets_its_config_back(
+        self, tmp_path: Path, text: str | None
+    ) -> None:
+        made = folder(tmp_path)
+        run = RunFolder(tmp_path / f"agnews-rule-{made.fingerprint}", "ppo", IDENTITY, {})
+        run.path.mkdir()
+        (run.path / "checkpoint").write_text("precious")
+        if text is not None:
+            (run.path / "config.json").write_text(text)
+        run.open()
+        assert read_json(run.path / "config.json")["fingerprint"] == made.fingerprint
+        assert (run.path / "checkpoint").read_text() == "precious"
+
+    def test_files_of_others_beside_a_broken_config_are_kept(self, tmp_path: Path) -> None:
+        run = folder(tmp_path)
+        run.path.mkdir()
+        for name in ("config.json", "weights.bin"):
+            (run.path / name).write_text("")
+        with pytest.raises(RunFolderError, match="no rewardlab run"):
+            run.open()
 
     def test_a_file_in_the_folders_place_is_refused(self, tmp_path: Path) -> None:
         run = folder(tmp_path)
@@ -230,12 +272,117 @@ class TestRefusal:
         run.open()
         assert (run.path / "config.json").exists()
 
-    def test_a_broken_config_is_named(self, tmp_path: Path) -> None:
-        run = folder(tmp_path)
+
+class TestOutputs:
+    """A stage that wrote three rows, an adapter and a record for people."""
+
+    def finished(self, tmp_path: Path) -> RunFolder:
+        run = folder(tmp_path, "pairs")
         run.open()
-        (run.path / "config.json").write_text('{"stage"')
-        with pytest.raises(DataError, match=r"config\.json"):
-            run.check()
+        (run.path / "adapter").mkdir()
+        (run.path / "adapter" / "weights").write_bytes(b"0123456789")
+        (run.path / "pairs.jsonl").write_text('{"a": 1}\n{"a": 2}\n{"a": 3}')
+        run.append("metrics.jsonl", {"step": 1})
+        run.finish({"pairs": 3})
+        return run
+
+    def test_hashes_and_rows_are_stored(self, tmp_path: Path) -> None:
+        run = self.finished(tmp_path)
+        stored = read_json(run.result_path)["outputs"]
+        assert list(stored) == ["adapter/weights", "metrics.jsonl", "pairs.jsonl"]
+        digest = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"  # sha256sum of 0123456789
+        assert stored["adapter/weights"] == {"sha256": digest, "bytes": 10}
+        assert stored["pairs.jsonl"]["rows"] == 3
+        check_outputs(run.path)
+        assert run.result() == {"pairs": 3}
+
+    @pytest.mark.parametrize(
+        ("name", "content", "told"),
+        [
+            ("pairs.jsonl", b'{"a": 1}\n', "pairs.jsonl has 1 rows and had 3"),
+            ("pairs.jsonl", b"", "pairs.jsonl has 0 rows and had 3"),
+            ("pairs.jsonl", b'{"a": 1}\n{"a": 2}\n{"a": 4}', "pairs.jsonl changed"),
+            ("adapter/weights", b"0123456798", "adapter/weights changed"),
+            ("adapter/weights", b"01234", "adapter/weights has 5 bytes and had 10"),
+            ("adapter/weights", None, "adapter/weights is missing"),
+        ],
+    )
+    def test_a_changed_one_is_named_with_its_stage_and_the_way_out(
+        self, tmp_path: Path, name: str, content: bytes | None, told: str
+    ) -> None:
+        run = self.finished(tmp_path)
+        check_outputs(run.path)
+        (run.path / name).unlink()
+        if content is not None:
+            (run.path / name).write_bytes(content)
+        with pytest.raises(RunFolderError) as caught:
+            check_outputs(run.path)
+        assert f"{run.path}: changed since stage pairs was finished: {told}; " in str(caught.value)
+        assert "`rewardlab pair-gen --fresh`, or remove the folder" in str(caught.value)
+        others = [other for other in ("adapter/weights", "pairs.jsonl") if other != name]
+        check_outputs(run.path, others)
+
+    def test_a_folder_in_the_place_of_a_file_is_named(self, tmp_path: Path) -> None:
+        run = self.finished(tmp_path)
+        (run.path / "pairs.jsonl").unlink()
+        (run.path / "pairs.jsonl").mkdir()
+        with pytest.raises(RunFolderError, match=r"pairs\.jsonl is no file any more"):
+            check_outputs(run.path)
+
+    def test_records_for_people_may_be_removed_and_others_may_be_added(self, tmp_path: Path) -> None:
+        run = self.finished(tmp_path)
+        (run.path / "metrics.jsonl").unlink()
+        for name in ("reviews.jsonl", "report/card.md", "tensorboard/events", "notes.txt"):
+            (run.path / name).parent.mkdir(exist_ok=True)
+            (run.path / name).write_text("later")
+        check_outputs(run.path)
+
+    def test_what_was_replaced_on_purpose_is_whole(self, tmp_path: Path) -> None:
+        run = self.finished(tmp_path)
+        write_jsonl(run.path / "pairs.jsonl", [{"a": 9}])
+        renew_output(run.path, "pairs.jsonl")
+        check_outputs(run.path)
+        assert run.result() == {"pairs": 3}
+        assert read_json(run.result_path)["outputs"]["pairs.jsonl"]["rows"] == 1
+
+    def test_a_result_of_an_older_version_says_nothing_of_its_files(self, tmp_path: Path) -> None:
+        run = self.finished(tmp_path)
+        write_json(run.result_path, {"pairs": 3})
+        (run.path / "pairs.jsonl").write_text("")
+        check_outputs(run.path)
+
+    @pytest.mark.parametrize("text", ["", "[]", "3", '{"a"', '{"outputs": 3}', '{"outputs": {"pairs.jsonl": 3}}'])
+    def test_a_damaged_result_is_named_with_the_way_out(self, tmp_path: Path, text: str) -> None:
+        run = self.finished(tmp_path)
+        run.result_path.write_text(text)
+        with pytest.raises(
+            RunFolderError, match=r"run/result\.json: .*`rewardlab pair-gen --fresh`, or remove the folder"
+        ):
+            check_outputs(run.path)
+
+    def test_a_file_is_read_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        run = self.finished(tmp_path)
+        monkeypatch.setattr(outputs.hashlib, "sha256", lambda: pytest.fail("was read before"))
+        check_outputs(run.path)
+
+
+def test_a_file_and_its_name_are_on_the_disk_when_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The content before the file takes its name, the folder's list of names after that."""
+    done: list[str] = []
+    replace, fsync = os.replace, os.fsync
+
+    def synced(descriptor: int) -> None:
+        done.append(
+            "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else f"file of {os.fstat(descriptor).st_size}"
+        )
+        fsync(descriptor)
+
+    monkeypatch.setattr(runs.os, "fsync", synced)
+    monkeypatch.setattr(runs.os, "replace", lambda *paths: (done.append("replace"), replace(*paths)))
+    write_atomic(tmp_path / "c.txt", "four")
+    assert done == ["file of 4", "replace", "folder"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from rewardlab.runs import read_json, read_jsonl
+from rewardlab.runs import RunFolder, read_jsonl
 from tests.support.files import stored_files
 from tests.support.launching import Before, HalfACheckpoint, HalfALine, Moment, run, run_and_kill_after
 from tests.support.models import tiny_llama
@@ -66,7 +66,7 @@ def outcome(stage: str, runs: Path) -> dict[str, Any]:
     """Everything the one run of a stage left behind, times and place left out."""
     (folder,) = (runs / stage).iterdir()
     rows = read_jsonl(folder / "metrics.jsonl")
-    result = read_json(folder / "result.json")
+    result = RunFolder(folder, stage, {}).result()
     return {
         "files": stored_files(folder),
         "adapter": [path.read_bytes() for path in sorted(folder.glob("adapter*/*.safetensors"))],

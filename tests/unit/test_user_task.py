@@ -152,7 +152,10 @@ def test_a_python_file_defines_a_task(tmp_path: Path) -> None:
             ],
         ),
         ('name = "t"\nfields = ["text"]\ntemplate = "{text}"\nnumeric_range = [5, 0]', ["does not rise"]),
-        ('name = "mr"\nfields = ["text"]\ntemplate = "{text}"\nlabels = ["a", "b"]', ["'mr' is taken"]),
+        (
+            'name = "mr"\nfields = ["text"]\ntemplate = "{text}"\nlabels = ["a", "b"]',
+            ["task 'mr' is registered already by rewardlab itself"],
+        ),
     ],
 )
 def test_all_problems_stand_in_one_line(tmp_path: Path, text: str, messages: list[str]) -> None:
