@@ -240,6 +240,21 @@ class TestPrinted:
         (few,) = differences_of(two_methods(tmp_path))  # two rows
         assert sentence(few).startswith(f"label RM and ranked RM do not differ significantly {where}: +54.2 points [−")
 
+    def test_differences_are_corrected_together(self, tmp_path: Path) -> None:
+        """One difference without a doubt and one of nothing: each is widened to its own step of Holm's procedure."""
+        made = [
+            card_folder(tmp_path / f"{kind}{n}", f"{kind} RM", kind, n, {SET: {"toy": [margin] * 40}})
+            for kind, margin in (("label", RIGHT), ("ranked", WRONG), ("rationale", RIGHT))
+            for n in range(3)
+        ]
+        ranked, rationale = differences_of(load_cards(made))
+        assert ranked.estimate is not None
+        assert rationale.estimate is not None
+        assert (ranked.family, ranked.estimate.level, rationale.estimate.level) == (2, 0.025, 0.05)
+        # 2.4334^2 / 400 for rows and 6.2053^2 / 14400 for rounding: a half-width of 0.1322
+        assert ranked.estimate.low == pytest.approx(1 - 0.1322, abs=1e-4)
+        assert (ranked.p_holm < 0.05, rationale.p_holm) == (True, 1.0)
+
     def test_sections_and_lines_of_the_files(self, tmp_path: Path) -> None:
         cards = two_methods(tmp_path)
         assert [section.title for section in card_sections(cards)] == [

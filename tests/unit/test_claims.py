@@ -189,6 +189,15 @@ def test_times_are_compared_as_a_ratio_of_the_trained_stages(table: ComparisonTa
     assert one.verdict == "holds"
 
 
+def test_the_interval_of_a_ratio_is_that_of_its_logarithm(tmp_path: Path) -> None:
+    table = make_table(tmp_path)
+    write_json(tmp_path / "trained" / "PPO-1" / "result.json", {"stage_device_seconds": 120.0})
+    one = found(claim(measure="seconds", between=(1.4, 1.6)), table)
+    # 1.5, 3 and 1.5: logarithms 0.4055, 1.0986 and 0.4055, mean 0.6365, sd 0.4002; 4.3027 * 0.4002 / sqrt(3) = 0.9941
+    assert one.size == "1.89 times [0.70, 5.11]"
+    assert one.verdict == "undecided"
+
+
 def test_times_by_the_clock_are_no_device_seconds(tmp_path: Path) -> None:
     table = make_table(tmp_path)
     write_json(tmp_path / "trained" / "SFT-1" / "result.json", {"stage_seconds": 40.0})
