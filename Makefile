@@ -1,9 +1,10 @@
 # make install: the environment · make demo: the comparison · make results: README's table, an hour
-# make claims: the page of the claims, from the results · make test: check + tests
+# make claims: the page of the claims, from the results · make test: check + tests, in JOBS=2 processes
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= python3
+JOBS ?= 2
 
 .PHONY: install demo results claims check test format clean
 
@@ -33,7 +34,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
 format: $(STAMP)
 	$(BIN)/ruff format .

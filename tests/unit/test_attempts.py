@@ -18,10 +18,10 @@ from rewardlab.runs import RunFolder, read_jsonl
 
 
 class FakeClock:
-    """Seconds that pass when a test says so."""
+    """Seconds that pass, and processor time that is spent, when a test says so."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now, self.worked = 1000.0, 3.0
 
     def __call__(self) -> float:
         return self.now
@@ -31,6 +31,7 @@ class FakeClock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     fake = FakeClock()
     monkeypatch.setattr(timing.time, "perf_counter", fake)
+    monkeypatch.setattr(timing.time, "process_time", lambda: fake.worked)
     monkeypatch.setattr("rewardlab.runs._git", lambda *arguments: None)
     return fake
 
@@ -66,8 +67,8 @@ def test_a_killed_attempt_counts_until_its_last_sign(tmp_path: Path, clock: Fake
     os.utime(path, (5030.0, 5030.0))
     with attempt(folder) as taken:
         clock.now += 3.0
-    assert taken.seconds == 40.0
-    assert 37.0 <= taken.processor_seconds < 38.0
+        clock.worked += 0.5
+    assert (taken.seconds, taken.processor_seconds) == (40.0, 37.5)
     with attempt(folder) as taken:
         clock.now += 1.0
     assert taken.seconds == 41.0
@@ -78,12 +79,13 @@ def test_waiting_is_no_device_time_of_a_cpu(tmp_path: Path, clock: FakeClock) ->
 
     def run(work: Work) -> dict[str, Any]:
         clock.now += 300.0
+        clock.worked += 0.25
         return {}
 
     stage = Stage("sft", "waits", "waits", {}, {}, run, {"model": {"device": "cpu"}})
     result = Runner(tmp_path, lambda line: None).execute(stage).result()
     assert result["stage_seconds"] == 300.0
-    assert result["stage_device_seconds"] < 10.0
+    assert result["stage_device_seconds"] == 0.25
     assert Cost.of({"sft": result}).seconds == result["stage_device_seconds"]
 
 
