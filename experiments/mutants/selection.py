@@ -53,14 +53,15 @@ def _distances(start: str) -> dict[str, int]:
 
 @cache
 def imports(path: str) -> frozenset[str]:
-    """Files of this project that a file imports, anywhere in it; names are followed through packages."""
+    """Files of this project that a file imports, anywhere in it: names are followed through packages, which run too."""
     found: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {file for alias in node.names if (file := _file(alias.name))}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found |= {file for alias in node.names if (file := _origin(node.module, alias.name))}
-    return frozenset(found - {path})
+    packages = {f"{folder.as_posix()}/__init__.py" for file in found for folder in Path(file).parents}
+    return frozenset((found | {package for package in packages if (ROOT / package).is_file()}) - {path})
 
 
 def _origin(module: str, name: str) -> str | None:

@@ -371,6 +371,7 @@ def test_a_report_shows_its_claims_and_leaves_them_as_files(tmp_path: Path) -> N
     assert stored["command"] == command
     assert (stored["suite"], stored["models"], stored["seeds"]) == ("demo", ["tiny"], [0, 1, 2])
     first, second = stored["claims"]
+    assert (first["id"], first["better"], first["than"], first["model"]) == ("C1", "PPO", "SFT", "tiny")
     assert first["size"]["value"] == pytest.approx(100 * 122 / 600)
     assert (first["verdict"], first["unit"], second["size"]) == ("holds", "points", None)
 
