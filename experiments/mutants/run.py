@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -211,7 +211,8 @@ def main() -> None:
     verdicts = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(given.jobs) as pool:
         bench = Bench(Path(folder), given.jobs, given.timeout)
-        for verdict in pool.map(bench.judge, chosen):
+        for done in as_completed([pool.submit(bench.judge, mutant) for mutant in chosen]):
+            verdict = done.result()
             where = f"{verdict.mutant.module}:{verdict.mutant.line}"
             print(
                 f"{verdict.outcome:9}{verdict.seconds:6.0f} s  {where}  {verdict.mutant.what}  {verdict.by}", flush=True
