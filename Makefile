@@ -1,11 +1,15 @@
 # make install: the environment · make demo: the comparison · make results: the papers' claims on the sandbox, an hour
-# make claims: the page of the claims, from the results · make test: check + tests
+# make claims: the page of the claims, from the results · make test: check + tests, in JOBS=2 processes
+# make mutants: one-token changes that no test notices; SAMPLE=100 SEED=0, about half a minute each
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTHON ?= python3
+JOBS ?= 2
+SAMPLE ?= 100
+SEED ?= 0
 
-.PHONY: install demo results claims check test format clean
+.PHONY: install demo results claims check test mutants format clean
 
 install: $(STAMP)
 
@@ -33,7 +37,10 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
+
+mutants: $(STAMP)
+	$(BIN)/python experiments/mutants/run.py --sample $(SAMPLE) --seed $(SEED) --jobs $(JOBS)
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -30,7 +30,7 @@ CLASSES: tuple[FilterClass, ...] = get_args(FilterClass)
 
 FOLDS = 5
 _C = 10.0
-_ANSWER_MARK = re.compile(r"\s*\bthe answer is:", re.IGNORECASE)
+_ANSWER_MARK = re.compile(r"\bthe answer is:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
 ============== ======================================================================================
 ``ok``         an answer that names the label asked for, or the ranking 1>2>...
 ``slow``       the same after 50 ms
+``hanging``    no answer while the server is open
+``together``   the same once 64 requests are waiting for it
+``half``       the same for the first 300 requests; later ones wait until :meth:`ChatServer.go_on` is called
 ``429``        429 with ``Retry-After`` the first time a request is seen, then ``ok``
 ``500``        500, always
 ``flaky``      500 the first time a request is seen, then ``ok``
@@ -50,6 +53,9 @@ from tests.servers.http_server import HttpServer, Reply, Request
 
 RETRY_AFTER_S = 0.3
 SLOW_S = 0.05
+TOGETHER, HALF = 64, 300
+PATIENCE_S = 300
+"""Longest wait for requests that never come; ``together`` then answers 500."""
 FAULTS = ("429", "500", "dropped", "malformed", "empty", "filter", "truncated", "refusal", "declined")
 MIXED = ("ok",) * 21 + FAULTS
 ONCE = ("429", "flaky", "dropped")
@@ -76,6 +82,8 @@ class ChatServer(HttpServer):
         self.in_flight = 0
         self.in_flight_peak = 0
         self._busy_s = 0.0
+        self._waiting: list[asyncio.Future[None]] = []
+        self._may_go_on = asyncio.Event()
         self.batches = BatchApi(lambda behaviour, body: self._behave(behaviour, body, {}))
 
     @property
@@ -87,6 +95,10 @@ class ChatServer(HttpServer):
     def latency_s(self) -> float:
         """Mean time between a request and its reply, seconds."""
         return self._busy_s / max(self.requests, 1)
+
+    def go_on(self) -> None:
+        """Answer the requests that ``half`` holds back, and those that follow."""
+        self._loop.call_soon_threadsafe(self._may_go_on.set)
 
     def url(self, behaviour: str) -> str:
         """The base URL that behaves like that."""
@@ -105,12 +117,34 @@ class ChatServer(HttpServer):
             body = request.json()
             self.headers.update(request.headers)
             behaviour = self._note(behaviour, body)
-            if behaviour == "slow":
-                await asyncio.sleep(SLOW_S)
-            return self._behave(behaviour, body, request.headers)
+            return self._behave(await self._waited(behaviour), body, request.headers)
         finally:
             self.in_flight -= 1
             self._busy_s += time.monotonic() - begin
+
+    async def _waited(self, behaviour: str) -> str:
+        """Let the time pass that a behaviour takes; returns how the request is treated then."""
+        match behaviour:
+            case "slow":
+                await asyncio.sleep(SLOW_S)
+            case "hanging":
+                await asyncio.Event().wait()
+            case "half" if self.requests > HALF:
+                await self._may_go_on.wait()
+            case "together":
+                return "ok" if await self._are_together() else "500"
+        return behaviour
+
+    async def _are_together(self) -> bool:
+        """Wait for the other requests; False when they do not come."""
+        mine = asyncio.get_running_loop().create_future()
+        self._waiting.append(mine)
+        if len(self._waiting) == TOGETHER:
+            for each in self._waiting:
+                each.set_result(None)
+            self._waiting.clear()
+        done, _ = await asyncio.wait([mine], timeout=PATIENCE_S)
+        return bool(done)
 
     def _note(self, behaviour: str, body: dict[str, Any]) -> str:
         """Count a request, and say how it is treated."""

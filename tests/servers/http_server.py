@@ -48,6 +48,8 @@ class Reply:
         return f"HTTP/1.1 {self.status} Status\r\n{head}\r\n".encode() + shown
 
 
+PATIENCE_S = 300
+"""Longest wait for the server's thread."""
 Answer = Callable[[Request], Awaitable[Reply]]
 
 
@@ -67,14 +69,14 @@ class HttpServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._server = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        self._server = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(PATIENCE_S)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(PATIENCE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
 
     async def _start(self) -> asyncio.Server:

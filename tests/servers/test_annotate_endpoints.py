@@ -85,7 +85,7 @@ class TestWhere:
         assert read_json(folder() / "manifest.json")["spent"]["at_risk_usd"] == 0
 
     def test_an_answer_that_does_not_come_in_time_is_called_so_and_may_be_charged(self, annotate: Typed) -> None:
-        annotate("slow", "--set", "annotate.timeout_s=0.01", "--set", "annotate.breaker=1000", "--concurrency", "48")
+        annotate("hanging", "--set", "annotate.timeout_s=0.01", "--set", "annotate.breaker=1000", "--concurrency", "48")
         assert {row["reason"] for row in read_jsonl(folder() / "rationales.jsonl")} <= {
             "TimeoutError: no answer within annotate.timeout_s",
             "SocketTimeoutError: Timeout on reading data from socket",

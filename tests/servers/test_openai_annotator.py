@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiolimiter import AsyncLimiter
 
 from rewardlab.annotate.base import RankingRequest, RationaleRequest, request_key
 from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal, JournalWriter
 from rewardlab.annotate.judging import JudgeRequest
+from rewardlab.annotate.limits import RateLimits
 from rewardlab.annotate.money import BudgetError, Purse
 from rewardlab.annotate.prompting import rationale_request
 from rewardlab.config import AnnotateConfig, RunConfig
@@ -161,7 +162,7 @@ def test_whatever_goes_wrong_is_one_error_of_ours(
 
 
 def test_a_timeout_counts_as_a_failure(server: ChatServer, tmp_path: Path) -> None:
-    (only,) = annotator(server, "slow", tmp_path, timeout_s=0.01).rationales(requests(1))
+    (only,) = annotator(server, "hanging", tmp_path, timeout_s=0.01).rationales(requests(1))
     assert only.outcome == "failed"
     assert "Timeout" in only.reason
 
@@ -173,17 +174,27 @@ def test_requests_run_side_by_side_up_to_the_limit(server: ChatServer, tmp_path:
 
 
 @pytest.mark.parametrize("limit", ["requests_per_minute", "tokens_per_minute"])
-def test_rate_limits_are_kept(server: ChatServer, tmp_path: Path, limit: str) -> None:
-    unlimited = annotator(server, "ok", tmp_path)
-    unlimited.rationales(requests(1))  # imports what a first request imports
-    size = max(call.prompt_tokens + call.response_tokens for call in unlimited.rationale_calls(requests(41)))
-    per_minute = {"requests_per_minute": 600, "tokens_per_minute": 600 * size}[limit]
-    limited = annotator(server, "ok", tmp_path, **{limit: per_minute})
-    start = time.perf_counter()
-    limited.rationales(requests(41))  # one is known
-    # ten a second, of which ten at once: the other 30 take three seconds
-    assert time.perf_counter() - start >= 2.9
-    assert server.requests == 41
+def test_rate_limits_are_kept(server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    """Each request waits for its share: of ten requests a second, or of the tokens of ten."""
+    waited: list[tuple[float, float, float]] = []
+
+    async def acquire(self: AsyncLimiter, amount: float = 1) -> None:
+        waited.append((self.max_rate, self.time_period, amount))
+
+    monkeypatch.setattr(AsyncLimiter, "acquire", acquire)
+    calls = annotator(server, "ok", tmp_path).rationale_calls(requests(12))
+    sizes = [call.prompt_tokens + call.response_tokens for call in calls]
+    per_minute = {"requests_per_minute": 600, "tokens_per_minute": 600 * max(sizes)}[limit]
+    annotator(server, "ok", tmp_path, **{limit: per_minute}).rationales(requests(12))
+    expected = [1] * 12 if limit == "requests_per_minute" else sizes
+    assert sorted(waited) == sorted((per_minute / 60, 1.0, amount) for amount in expected)
+
+
+def test_a_share_is_as_large_as_the_largest_request() -> None:
+    """60 tokens a minute and a request of 30: thirty seconds' worth at once."""
+    limiter = RateLimits(None, 60, [5, 30])._tokens
+    assert limiter is not None
+    assert (limiter.max_rate, limiter.time_period) == (30, 30)
 
 
 def test_answers_come_in_the_order_of_the_requests(server: ChatServer, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from rewardlab.runs import read_json, read_jsonl
 pytestmark = pytest.mark.slow
 
 MODEL = Path(rewardlab.sandbox.__file__).parent / "tiny"
-START_S = 300
+START_S = 900
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 """The browser, or None."""
-TIMEOUT_S = 120
+TIMEOUT_S = 600
 SWITCHES = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe")
 QUIET = ("--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-extensions")
 

@@ -83,7 +83,7 @@ class FakeSuite:
         return {"columns": {}}
 
     @staticmethod
-    def _wait(is_over: Any, patience_s: float = 60.0) -> None:
+    def _wait(is_over: Any, patience_s: float = 300.0) -> None:
         end = time.monotonic() + patience_s
         while not is_over():
             assert time.monotonic() < end, "waited too long"

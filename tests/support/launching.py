@@ -34,7 +34,7 @@ PRELOADED = (
     "transformers.models.llama.modeling_llama",
 )
 Moment = Callable[[pytest.MonkeyPatch, Stop], None]
-PATIENCE_S = 300
+PATIENCE_S = 900
 
 
 def run(arguments: Sequence[str], moment: Moment | None = None) -> int | None:

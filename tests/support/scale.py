@@ -1,6 +1,6 @@
 """A process of its own that imports and measures many pairs, and says what it took.
 
-``python scale.py PAIRS FOLDER``: prints seconds, peak memory in MiB and what became of the pairs, as JSON.
+``python scale.py PAIRS FOLDER``: prints processor seconds, peak memory in MiB and what became of the pairs, as JSON.
 """
 
 from __future__ import annotations

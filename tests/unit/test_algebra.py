@@ -196,6 +196,9 @@ def test_a_wrong_number_of_scores_is_an_error() -> None:
         ("__import__(1)", 1, "is no function"),
         ("1 + rule(2)", 5, "is no function"),
         ("min(rule)", 1, "expected min(a, b, ...)"),
+        ("min()", 1, "expected min(a, b, ...)"),
+        ("min(rule,)", 10, "found ')'"),
+        ("min(rule +)", 11, "found ')'"),
         ("1 + clip(rule, 1)", 5, "expected clip(x, lowest, highest)"),
         ("1 + max", 5, "max is a function"),
         ("rule + lambda", 8, "write lam"),
@@ -257,6 +260,8 @@ def test_a_sum_of_ninety_terms_is_fine() -> None:
         ("1e1", Lambda("raw", 10.0)),
         ("q90", Lambda("quantile", 90.0)),
         ("Q99.5", Lambda("quantile", 99.5)),
+        ("q0", Lambda("quantile", 0.0)),
+        ("q100", Lambda("quantile", 100.0)),
         ("1.5z", Lambda("zscore", 1.5)),
         ("-1Z", Lambda("zscore", -1.0)),
     ],
@@ -265,7 +270,9 @@ def test_parse_lambda(text: str, expected: Lambda) -> None:
     assert parse_lambda(text) == expected
 
 
-@pytest.mark.parametrize("text", ["five", "", "q", "q101", "q-1", "z", "q5z", "nan", "inf", "1e999", "5 6", "1_000"])
+@pytest.mark.parametrize(
+    "text", ["five", "", "q", "q101", "q100.5", "q-1", "q-0.5", "z", "q5z", "nan", "inf", "1e999", "5 6", "1_000"]
+)
 def test_lambda_that_is_none(text: str) -> None:
     with pytest.raises(ConfigError, match=r"--lambda .*expected a "):
         parse_lambda(text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
@@ -31,6 +33,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
     return ModelConfig(name=str(folder), dtype="float32", device="cpu")
 
 
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that moves on by a quarter of a second each time it is read."""
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) / 4)
+
+
+@pytest.mark.usefixtures("ticking")
 @pytest.mark.parametrize(("value", "reward"), [("head", "rule"), ("adapter", "mixed")])
 def test_the_work_is_what_was_asked_for(
     model: ModelConfig, monkeypatch: pytest.MonkeyPatch, value: str, reward: str
@@ -50,7 +60,7 @@ def test_the_work_is_what_was_asked_for(
     assert len(found["seconds"]) == 2
     assert set(found["phases"]) == set(PHASES)
     assert all(found["phases"][name] > 0 for name in ("generate", "reference", "update"))
-    assert sum(found["phases"].values()) <= max(found["seconds"]) * 1.01 + 0.005  # each is rounded to 0.001
+    assert sum(found["phases"].values()) <= max(found["seconds"])
     assert found["peak_mib"] > 50
 
 
@@ -67,12 +77,13 @@ def test_an_optimiser_step_per_micro_batch(model: ModelConfig, monkeypatch: pyte
     assert steps.count("policy") == 2 * 2 * 3
 
 
+@pytest.mark.usefixtures("ticking")
 def test_the_sampler_is_timed_beside_generate(model: ModelConfig) -> None:
     found = bench_sampler(model, batch=5, prompt_len=6, shortest=2, longest=10, repeats=3)
     assert found["stops"] == [2, 10]
     assert len(found["turns"]) == 3
     assert found["sampler_s"] == sorted(mine for mine, _ in found["turns"])[1]
-    assert found["generate_tokens_per_s"] == pytest.approx(30 / found["generate_s"], rel=0.1)  # 2 + 4 + 6 + 8 + 10
+    assert found["generate_tokens_per_s"] == pytest.approx(30 / found["generate_s"])  # 2 + 4 + 6 + 8 + 10
 
 
 def test_generate_draws_as_long_as_the_longest(model: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +118,7 @@ def tiny_shape(monkeypatch: pytest.MonkeyPatch) -> str:
     return "tiny"
 
 
+@pytest.mark.usefixtures("ticking")
 def test_a_random_shape_is_trained_with_as_many_tokens_as_were_drawn(
     tiny_shape: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +137,7 @@ def test_a_random_shape_is_trained_with_as_many_tokens_as_were_drawn(
     assert len(read) == 2 * 4 * 3  # reward models, rows, steps with the one left out
     assert max(read) == 7 + 5 + 1  # an end token follows
     assert fmean(read) > 7 + 5  # the four special tokens among ninety are not decoded when they are drawn
-    assert found["tokens_per_s"] == pytest.approx(4 * 5 / found["phases"]["generate"], rel=0.3)  # rounded to 1 ms
+    assert found["tokens_per_s"] == pytest.approx(4 * 5 / found["phases"]["generate"])
     assert found["mfu"]["step"] == pytest.approx(found["tflop"]["step"] / (median(found["seconds"]) * 1e-6), rel=0.05)
     assert set(found["tflop"]) == {*PHASES, "step"}
 

@@ -22,7 +22,7 @@ from rewardlab.training import checkpoint
 from rewardlab.training.ppo import PPOTrainer
 from rewardlab.types import Example
 from tests.support.models import tiny_llama
-from tests.support.training import ppo_trainer
+from tests.support.training import EXAMPLES, ppo_trainer
 
 STEPS, EVERY, ROWS = 5, 2, 8
 BASE = {"steps": STEPS, "checkpoint_every": EVERY, "batch": ROWS, "micro_batch": 4}
@@ -197,6 +197,40 @@ def test_a_checkpoint_is_not_continued_under_another_reward(
     trainer = with_checkpoint_of_another(model, tmp_path, run=reward)
     with pytest.raises(RunFolderError, match=rf"differs in {re.escape(differing)}\)"):
         trainer.train()
+
+
+CHANGED: dict[str, dict[str, Any]] = {
+    "reward.expression": {"run": {"reward.expression": "rule + 1"}},
+    "reward.lam": {"run": {"reward.lam": 3.0}},
+    "format": {"run": {"format": "rationale"}},
+    "seed": {"run": {"seed": 1}},
+    "lora.alpha": {"run": {"lora.alpha": 64.0}},
+    "ppo.kl_coef": {"kl_coef": 0.5},
+    "ppo.steps": {"steps": 3},
+    "model.max_new_tokens": {"run": {"model.max_new_tokens": 7}},
+    "model.max_prompt_tokens": {"run": {"model.max_prompt_tokens": 99}},
+    "validation": {"validation": EXAMPLES[:2]},
+}
+
+
+@pytest.mark.parametrize("key", CHANGED)
+def test_whatever_the_steps_depend_on_is_refused_when_it_changes(model: Path, tmp_path: Path, key: str) -> None:
+    trainer = with_checkpoint_of_another(model, tmp_path, **CHANGED[key])
+    with pytest.raises(RunFolderError, match=rf"differs in {re.escape(key)}\)"):
+        trainer.train()
+
+
+@pytest.mark.parametrize("key", ["prompts", "trunk"])
+def test_other_prompts_and_another_model_are_refused(model: Path, tmp_path: Path, key: str) -> None:
+    """The same prompts in another order are others."""
+    trainer = with_checkpoint_of_another(model, tmp_path)
+    assert checkpoint.restore(trainer) == 1
+    if key == "prompts":
+        trainer.examples.reverse()
+    else:
+        trainer.trunk_sha256 = "0" * 64
+    with pytest.raises(RunFolderError, match=rf"differs in {key}\)"):
+        checkpoint.restore(trainer)
 
 
 def test_what_does_not_change_the_steps_may_change(model: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.judge import Verdict
 from rewardlab.intervals import Spread
+from rewardlab.reports import claim_measures
 from rewardlab.reports.cards import Cards, Difference
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.claim_measures import Evidence, Measured
@@ -438,6 +439,7 @@ def test_a_report_shows_its_claims_and_leaves_them_as_files(tmp_path: Path) -> N
     assert stored["command"] == command
     assert (stored["suite"], stored["models"], stored["seeds"]) == ("demo", ["tiny"], [0, 1, 2])
     first, second = stored["claims"]
+    assert (first["id"], first["better"], first["than"], first["model"]) == ("C1", "PPO", "SFT", "tiny")
     assert first["size"]["value"] == pytest.approx(100 * 122 / 600)
     assert (first["verdict"], first["unit"], second["size"]) == ("holds", "points", None)
     assert (first["family"], second["p_holm"]) == (1, None)
@@ -453,3 +455,9 @@ def test_every_base_model_has_a_finding_of_its_own(tmp_path: Path) -> None:
     assert [(each.model, each.verdict) for each in made] == [("tiny", "holds"), ("large", "not testable here")]
     files = write_claims(made, tmp_path / "out", {"suite": "s", "title": ""})
     assert "| C1 | PPO beats SFT | large |" in files[0].read_text()
+
+
+def test_an_answer_without_a_quality_counts_in_no_mean() -> None:
+    """Of 1, nothing and 4: once each, 5 / 2; the first twice and the second five times, 2 / 2."""
+    found = claim_measures._weighted(np.array([1.0, np.nan, 4.0]), np.array([[1.0, 1.0, 1.0], [2.0, 5.0, 0.0]]))
+    assert found.tolist() == [2.5, 1.0]

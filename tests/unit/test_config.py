@@ -379,7 +379,7 @@ class TestFingerprint:
     def test_order_of_keys_and_process_do_not_matter(self) -> None:
         payload = {"a": [1, 2.5, None], "b": {"λ": "q90"}}
         code = "from rewardlab.config import fingerprint; print(fingerprint({'b': {'λ': 'q90'}, 'a': [1, 2.5, None]}))"
-        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
         assert other.stdout.strip() == fingerprint(payload)
 
     @pytest.mark.parametrize(

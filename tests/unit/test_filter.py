@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -161,12 +160,11 @@ def test_the_threshold_decides_and_the_probability_is_kept() -> None:
     assert f"{strict.good:.2f}" in strict.reason
 
 
-def test_training_takes_less_than_a_second_and_gives_the_same_filter_again() -> None:
+def test_training_converges_soon_once_a_process_and_gives_the_same_filter_again() -> None:
     rows = read_filter_rows(filter_rows_file())
-    RationaleFilter(rows)  # imports are not training
-    started = time.process_time()
     again = RationaleFilter(rows)
-    assert time.process_time() - started < 1
+    assert max(again._model.n_iter_) < 100
+    assert shipped_filter() is shipped_filter()
     texts = [row.argued for row in rows]
     assert again.judge(texts) == shipped_filter().judge(texts)
     assert again.judge([]) == []

@@ -245,5 +245,5 @@ def test_names_resolve_without_torch() -> None:
 
     code = "import sys; from rewardlab.models.names import find_model; find_model('a/b'); print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(Path(names.__file__).resolve().parents[2])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, env=environment)
     assert done.stdout.strip() == "False"

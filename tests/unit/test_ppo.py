@@ -421,3 +421,26 @@ def test_an_adapter_critic_reads_after_the_policys_activations_are_gone(
     monkeypatch.setattr(Tensor, "backward", going_back)
     trainer.learner._backward(chunk, 8, 1.0, Averages())
     assert events == expected
+
+
+def test_beta_follows_the_kl_of_whole_responses_to_the_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Responses lie 2.0, 2.1, ... 2.7 nats above the reference, whatever their length: 2.35 in the mean.
+
+    Against a target of 2.15 that is an error of 0.2 / 2.15, well within the clip; eight responses of a horizon of 40.
+    A KL per token, its k3 estimate, and the KL after the update would each give another beta.
+    """
+    trainer = ppo_trainer(tmp_path, early_letters, kl_coef=0.1, kl_target=2.15, kl_horizon=40)
+
+    def moved(*given: Any, **named: Any) -> Any:
+        rollout = roll_out(*given, **named)
+        for chunk in rollout.chunks:
+            keep = chunk.response_keep
+            sums = torch.tensor([2.0 + 0.1 * row for row in chunk.rows])
+            chunk.reference = chunk.old - keep * (sums / keep.sum(-1))[:, None]
+        return rollout
+
+    monkeypatch.setattr(ppo, "roll_out", moved)
+    trainer.step(1)
+    assert trainer.kl.coef == pytest.approx(0.1 * (1 + 0.2 / 2.15 * 8 / 40), rel=1e-5)

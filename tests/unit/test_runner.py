@@ -97,7 +97,7 @@ class TestRunner:
         def slow(work: Work) -> dict[str, Any]:
             counting.runs.append("slow")
             entered.set()
-            assert may_end.wait(30)
+            assert may_end.wait(300)
             return {}
 
         goal = replace(goal, run=slow)
@@ -105,9 +105,9 @@ class TestRunner:
         second = Runner(counting.runner.root, lambda line: waited.set() if "waiting" in line else None)
         with ThreadPoolExecutor(2) as pool:
             one = pool.submit(counting.runner.execute, goal)
-            assert entered.wait(30)
+            assert entered.wait(300)
             two = pool.submit(second.execute, goal)
-            assert waited.wait(30)
+            assert waited.wait(300)
             may_end.set()
             assert one.result(30).path == two.result(30).path
         assert counting.runs == ["slow"]

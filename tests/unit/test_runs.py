@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from rewardlab.runs import (
     write_jsonl,
 )
 
+ASKS_GIT = runs._git
 IDENTITY: dict[str, Any] = {"version": 1, "settings": {"lr": 0.1, "seed": 0}, "inputs": {"start": "abc"}}
 
 
@@ -398,3 +400,20 @@ def test_a_file_and_its_name_are_on_the_disk_when_it_is_written(
 )
 def test_differing_keys(left: Any, right: Any, keys: list[str]) -> None:
     assert sorted(differing_keys(left, right)) == keys
+
+
+def test_the_commit_is_that_of_the_checkout_the_package_lies_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "first")
+    monkeypatch.setattr(runs, "_git", ASKS_GIT)
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "rewardlab" / "runs.py"))
+    found = runs.provenance()
+    assert (found["commit"], found["dirty"]) == (git("rev-parse", "HEAD"), False)
+    (tmp_path / "new").touch()
+    assert runs.provenance()["dirty"]

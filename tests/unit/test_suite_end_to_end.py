@@ -100,12 +100,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         process = subprocess.Popen([sys.executable, "-m", "rewardlab", *COMMAND], stderr=subprocess.DEVNULL)
         try:
-            end = time.monotonic() + 300
+            end = time.monotonic() + 900
             while not (path / "began").exists() and process.poll() is None:
                 assert time.monotonic() < end, "no reward was asked"
                 time.sleep(0.1)
             process.send_signal(signal.SIGTERM)
-            ended = process.wait(120)
+            ended = process.wait(600)
         finally:
             process.kill()
             process.wait()

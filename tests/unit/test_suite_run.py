@@ -21,6 +21,9 @@ from rewardlab.suites.cells import Cell
 from rewardlab.suites.run import ENDED, Crew, build_here, build_in_workers
 from tests.support.fake_suite import FakeSuite
 
+PATIENCE_S = 300
+"""Longest wait for what must happen; a test that waits so long has failed."""
+
 ALL = [
     "shared",
     *("sft-0", "ppo-A-0", "eval-A-0", "ppo-B-0", "eval-B-0"),
@@ -175,11 +178,11 @@ class TestWorkers:
             text=True,
         )
         try:
-            until(lambda: {"ppo-A-0", "ppo-B-0"} <= set(suite.built()), 60)
+            until(lambda: {"ppo-A-0", "ppo-B-0"} <= set(suite.built()))
             workers = [int(process) for process in suite.processes()]
             parent.send_signal(ending)
-            parent.communicate(timeout=30)
-            until(lambda: not any(map(is_alive, workers)), 30)
+            parent.communicate(timeout=PATIENCE_S)
+            until(lambda: not any(map(is_alive, workers)))
         finally:
             parent.kill()
             parent.wait()
@@ -222,10 +225,10 @@ class TestCrew:
         crew = Crew(1, [])
         thread = threading.Thread(target=crew.build, args=(Job(suite.stage("sft", "late"), "late"),))
         thread.start()
-        assert begins.wait(10)
+        assert begins.wait(PATIENCE_S)
         crew.__exit__()
         assert ended.is_set()
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
 
 def is_alive(process: int) -> bool:
@@ -236,8 +239,8 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def until(is_so: Callable[[], bool], patience_s: float) -> None:
-    end = time.monotonic() + patience_s
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
     while not is_so():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.05)
