@@ -79,7 +79,7 @@ def _read_toml(file: Path | None) -> dict[str, Any]:
     if file is None and not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give an existing TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

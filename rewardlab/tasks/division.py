@@ -7,7 +7,7 @@ prompts. Cuts keep the label shares, so that a file of 32 rows still gives usefu
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -37,12 +37,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The rows of one task, divided. ``tests`` has one entry per column (MNLI has two)."""
+    """The rows of one task, divided. ``tests`` has one entry per column (MNLI has two).
+
+    ``left_out`` counts rows that are in no part although a file has them; ``cuts`` says what was cut from which file.
+    """
 
     labelled: list[Example]
     prompts: list[Example]
     validation: list[Example]
     tests: dict[str, list[Example]]
+    left_out: tuple[str, ...] = ()
+    cuts: tuple[str, ...] = ()
 
 
 def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, seed: int) -> Parts:
@@ -69,12 +74,17 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
     tests, validation = _held_out(task, files)
     if not task.trainable:
         return Parts([], [], [], _sampled(tests, limits, rng))
+    left_out, cuts = _left_out(files, tests, validation), []
     train = _without(files.get("train", ()), [*_flat(tests), *validation])
     pool = _stratified(train, rng("train"))
+    if tests and not any(files.get(split) for split in _test_files(task).values()):
+        cuts.append(f"no test file: the {len(_flat(tests))} rows of validation are the test")
     if not tests:
         tests = {next(iter(_test_files(task))): _take(pool, min(limits.test, _share(pool, TEST_SHARE)))}
+        cuts.append(f"no test file: {len(_flat(tests))} rows of train are the test")
     if not validation:
         validation = _take(pool, min(limits.validation, _share(pool, VALIDATION_SHARE)))
+        cuts.append(f"no validation file: {len(validation)} rows of train are the validation rows")
     if len(pool) < 2:
         raise DataError(f"task {task.name}: {len(train)} training rows are left, at least {MIN_TRAIN} are needed")
     labelled = _take(pool, min(limits.labelled, max(1, int(len(pool) * LABELLED_SHARE))))
@@ -83,6 +93,8 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
         prompts=_shuffled(pool[: limits.prompts], rng("prompts")),
         validation=_shuffled(_stratified(validation, rng("validation"))[: limits.validation], rng("validation order")),
         tests=_sampled(tests, limits, rng),
+        left_out=tuple(left_out),
+        cuts=tuple(cuts),
     )
 
 
@@ -127,6 +139,31 @@ def _without(rows: Iterable[Example], others: Iterable[Example]) -> list[Example
             seen.add(key)
             kept.append(example)
     return kept
+
+
+def _left_out(
+    files: Mapping[str, Sequence[Example]], tests: Mapping[str, Sequence[Example]], validation: Sequence[Example]
+) -> list[str]:
+    """How many rows of train, and of validation beside a test, are left out because their text occurs elsewhere."""
+    in_test = {content_key(example) for example in _flat(tests)}
+    seen = {"test": in_test, "validation": {content_key(example) for example in validation}}
+    counts: Counter[str] = Counter()
+    labels: dict[tuple[str, ...], Label | None] = {}
+    for example in files.get("train", ()):
+        key = content_key(example)
+        other = next((part for part, keys in seen.items() if key in keys), None)
+        if other:
+            counts[f"train whose text is in {other}"] += 1
+        elif key in labels:
+            same = labels[key] == example.label
+            counts[
+                f"train that repeat a text {'' if same else 'under another label (the first label is kept)'}".strip()
+            ] += 1
+        else:
+            labels[key] = example.label
+    if files.get("test"):
+        counts["validation whose text is in test"] = sum(content_key(e) in in_test for e in files.get("validation", ()))
+    return [f"left out {count} rows of {what}" for what, count in counts.items() if count]
 
 
 def _share(rows: Sequence[Example], share: float) -> int:

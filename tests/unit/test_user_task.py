@@ -147,7 +147,7 @@ def test_a_python_file_defines_a_task(tmp_path: Path) -> None:
             [
                 "metric 'acc' is not one of",
                 "metric f1 needs the label 'yes'",
-                "is no folder",
+                "no such folder or file",
                 "stands for both 'a' and 'A'",
             ],
         ),
