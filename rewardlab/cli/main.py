@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from rewardlab import __version__, processes
-from rewardlab.cli import bench, compare, doctor, judge, pairs, reward, reward_models, stages, suite, tasks
+from rewardlab.cli import bench, compare, doctor, export, judge, pairs, reward, reward_models, stages, suite, tasks
 from rewardlab.errors import RewardlabError
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -38,6 +38,7 @@ app.add_typer(bench.app, name="bench")
 app.command("compare")(compare.compare)
 app.command("judge")(judge.judge)
 app.command("doctor")(doctor.doctor)
+app.command("export")(export.export)
 
 
 @app.callback(invoke_without_command=True)
