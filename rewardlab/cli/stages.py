@@ -14,7 +14,6 @@ from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.own_pairs import own_reward_model, print_accuracies
 from rewardlab.cli.running import run_goal, tracked
 from rewardlab.errors import InputError
-from rewardlab.training.trackers import TrackerName
 from rewardlab.types import PairKind
 
 BalanceLength = Annotated[
@@ -22,8 +21,11 @@ BalanceLength = Annotated[
     typer.Option("--balance-length", help="Drop pairs until length does not tell which response is preferred."),
 ]
 Tracker = Annotated[
-    TrackerName | None,
-    typer.Option(help="Where metrics of training go too: tensorboard (the default where it is installed), none."),
+    list[str] | None,
+    typer.Option(
+        help="Where metrics of training go too: tensorboard (the default where it is installed), wandb, trackio, "
+        "mlflow, none; repeatable."
+    ),
 ]
 Keep = Annotated[int | None, typer.Option(help="Newest checkpoints kept while it trains.")]
 
