@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from rewardlab.config import TINY_MODEL, RunConfig
 from rewardlab.errors import ConfigError
 from rewardlab.presets import MODEL_PRESETS, PPO_PRESETS
+from rewardlab.settings import nearest
 
 _SECRET = re.compile(r"(?<=//)[^/'\"]*(?=@)|(?<=[?#])[^'\"]+(?=['\"])")
 CONFIG_FILE = "rewardlab.toml"
@@ -116,11 +117,16 @@ def _validated(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg'].lower()}, found {_shown(item['input'])}"
-            for item in error.errors()
-        )
-        raise ConfigError(f"configuration: {problems}") from error
+        raise ConfigError(f"configuration: {'; '.join(_problem(item) for item in error.errors())}") from error
+
+
+def _problem(item: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{key}: {item['msg'].lower()}, found {_shown(item['input'])}"
+    near = nearest(key)
+    hint = f"did you mean {', '.join(near)}?" if near else "`rewardlab config list` shows all settings"
+    return f"unknown setting {key} = {_shown(item['input'])}; {hint}"
 
 
 def _shown(value: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rewardlab.errors import ConfigError
+from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.metrics import METRICS, POSITIVE_LABEL
 from rewardlab.tasks.parsing import AnswerParser
 from rewardlab.tasks.task import HubSource, Task, tasks
@@ -193,6 +193,9 @@ def _problems(task: Task) -> list[str]:
 
 def _line(item: Any) -> str:
     place = ".".join(map(str, item["loc"]))
+    if item["type"] == "extra_forbidden":
+        known = HubFile.model_fields if item["loc"][0] == "hub" else TaskFile.model_fields
+        return str(UnknownNameError("key", place, known))
     return f"{place}: {item['msg'].lower()}, found {item['input']!r:.60}"
 
 
