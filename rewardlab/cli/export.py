@@ -10,7 +10,6 @@ import typer
 from rewardlab.cli.evaluated import stored_config
 from rewardlab.config import RunConfig
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
-from rewardlab.pipeline.work.shared import ADAPTER
 from rewardlab.runs import read_json, stage_of
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ def export(
     runs: Annotated[Path, typer.Option(help="Where run folders live.")] = Path("runs"),
 ) -> None:
     """Store a trained policy as one adapter of its base model, or as whole weights, with a model card."""
+    from rewardlab.pipeline.work.shared import ADAPTER
+
     config = stored_config(run)
     wanted = _checkpoint(run, config, checkpoint)
     if dtype not in get_args(Dtype):
@@ -47,6 +48,7 @@ def export(
 
 def _checkpoint(run: Path, config: RunConfig, asked: str | None) -> str:
     """Name of the adapter's folder inside the run."""
+    from rewardlab.pipeline.work.shared import ADAPTER
     from rewardlab.training.validation import BEST_ADAPTER
 
     if (stage := stage_of(run)) not in ("sft", "ppo"):
