@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from rewardlab.config import RunConfig
 from rewardlab.errors import ConfigError
 from rewardlab.presets import merge
+from rewardlab.settings import nearest
 
 _SECRET = re.compile(r"(?<=//)[^/'\"]*(?=@)|(?<=[?#])[^'\"]+(?=['\"])")
 CONFIG_FILE = "rewardlab.toml"
@@ -81,7 +82,7 @@ def _read_toml(file: Path | None) -> dict[str, Any]:
     if file is None and not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give an existing TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -112,7 +113,12 @@ def _problem(item: ErrorDetails) -> str:
     """One problem: its key, what was expected, what was found; of settings that do not fit each other, what is said."""
     if not item["loc"]:
         return item["msg"].removeprefix("Value error, ")
-    return f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}, found {_shown(item['input'])}"
+    key = ".".join(map(str, item["loc"]))
+    if item["type"] != "extra_forbidden":
+        return f"{key}: {item['msg'].lower()}, found {_shown(item['input'])}"
+    near = nearest(key)
+    hint = f"did you mean {', '.join(near)}?" if near else "`rewardlab config list` shows all settings"
+    return f"unknown setting {key} = {_shown(item['input'])}; {hint}"
 
 
 def _shown(value: Any) -> str:

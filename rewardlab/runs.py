@@ -134,7 +134,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises DataError that names it."""
     try:
-        return _parsed(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a JSON file: {error}") from error
 
@@ -150,7 +150,7 @@ def read_jsonl(path: Path, *, may_be_cut: bool = False) -> Iterator[dict[str, An
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip() and (line.endswith(b"\n") or not may_be_cut):
-                    yield parse_object(line.decode("utf-8"), f"{path} line {number}")
+                    yield parse_object(line.decode("utf-8-sig" if number == 1 else "utf-8"), f"{path} line {number}")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected a readable JSON Lines file in UTF-8: {error}") from error
 

@@ -247,7 +247,7 @@ def estimate_tokens(text: str) -> int:
 
 def _read(file: Path) -> dict[str, Price]:
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
         return TypeAdapter(dict[str, Price]).validate_python(values)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); give a TOML file of prices") from error

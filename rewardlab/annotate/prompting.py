@@ -67,7 +67,7 @@ def prompt_versions() -> dict[str, str]:
 
 def _version(name: str) -> str:
     path = shipped("prompts", f"{name}.jinja")
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     found = _VERSION.match(text)
     if found is None:
         raise DataError(f"{path}: begins with {text[:20]!r}, expected {{# version N #}} on its first line")

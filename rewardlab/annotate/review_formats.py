@@ -155,7 +155,7 @@ def _confidence(item: ReviewItem) -> float | None:
 
 def _rows(path: Path, tool: Tool) -> list[Mapping[str, Any]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the file that {tool} exported") from error
     except ValueError as error:

@@ -10,7 +10,20 @@ from typing import Any
 import typer
 
 from rewardlab import __version__, processes
-from rewardlab.cli import bench, compare, doctor, judge, pairs, reward, reward_models, stages, suite, tasks
+from rewardlab.cli import (
+    bench,
+    compare,
+    config,
+    doctor,
+    export,
+    judge,
+    pairs,
+    reward,
+    reward_models,
+    stages,
+    suite,
+    tasks,
+)
 from rewardlab.errors import RewardlabError
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -23,7 +36,6 @@ app = typer.Typer(
     help="Which reward should fine-tune a language model: rules, reward models, or a mixture?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
 )
 rm = typer.Typer(help="Reward models.", no_args_is_help=True)
@@ -35,9 +47,11 @@ app.add_typer(pairs.app, name="pairs")
 app.add_typer(reward.app, name="reward")
 app.add_typer(suite.app, name="suite")
 app.add_typer(bench.app, name="bench")
+app.add_typer(config.app, name="config")
 app.command("compare")(compare.compare)
 app.command("judge")(judge.judge)
 app.command("doctor")(doctor.doctor)
+app.command("export")(export.export)
 
 
 @app.callback(invoke_without_command=True)

@@ -170,7 +170,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
     if path == STDIN:
         yield sys.stdin
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         yield file
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rewardlab.pipeline import Pipeline, Runner, Stage
     from rewardlab.runs import RunFolder
     from rewardlab.training.progress import Recorder
-    from rewardlab.training.trackers import TrackerName
 
 Track = Callable[[Path], "Recorder"]
 """Makes a recorder for a run folder."""
@@ -60,12 +59,12 @@ def run_stage(request: Request, config: RunConfig, goal: Stage, track: Track | N
     return folder if processes.is_main() else None
 
 
-def tracked(name: TrackerName | None) -> Track:
-    """What ``--tracker`` asks for; raises ConfigError when it is not installed."""
-    from rewardlab.training.trackers import make_tracker, resolve_tracker
+def tracked(names: Sequence[str] | None) -> Track:
+    """What ``--tracker`` asks for; raises ConfigError when one is not installed."""
+    from rewardlab.training.trackers import make_trackers, resolve_trackers
 
-    resolved = resolve_tracker(name)
-    return lambda folder: make_tracker(resolved, folder)
+    resolved = resolve_trackers(names)
+    return lambda folder: make_trackers(resolved, folder)
 
 
 def make_runner(root: Path, track: Track | None = None) -> Runner:

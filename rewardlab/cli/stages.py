@@ -14,7 +14,6 @@ from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.own_pairs import own_reward_model, print_accuracies
 from rewardlab.cli.running import run_goal, tracked
 from rewardlab.errors import InputError
-from rewardlab.training.trackers import TrackerName
 from rewardlab.types import PairKind
 
 BalanceLength = Annotated[
@@ -22,9 +21,14 @@ BalanceLength = Annotated[
     typer.Option("--balance-length", help="Drop pairs until length does not tell which response is preferred."),
 ]
 Tracker = Annotated[
-    TrackerName | None,
-    typer.Option(help="Where metrics of training go too: tensorboard (the default where it is installed), none."),
+    list[str] | None,
+    typer.Option(
+        help="Where metrics of training go too: tensorboard (the default where it is installed), wandb, trackio, "
+        "mlflow, none; repeatable."
+    ),
 ]
+Rate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
+Epochs = Annotated[float | None, typer.Option(help="Passes over the training rows.")]
 Keep = Annotated[int | None, typer.Option(help="Newest checkpoints kept while it trains.")]
 
 
@@ -68,11 +72,20 @@ def sft(
         bool | None, typer.Option("--rationales/--no-rationales", help="Answer with a rationale first.")
     ] = None,
     limit: Limit = None,
+    lr: Rate = None,
+    batch: Annotated[int | None, typer.Option(help="Rows per optimiser step.")] = None,
+    epochs: Epochs = None,
     tracker: Tracker = None,
     keep: Keep = None,
 ) -> None:
     """Fine-tune on the labelled rows; without rationales the answer format is the bare label."""
-    given = {"data.labelled": limit, "keep_checkpoints": keep}
+    given = {
+        "data.labelled": limit,
+        "sft.lr": lr,
+        "sft.batch": batch,
+        "sft.epochs": epochs,
+        "keep_checkpoints": keep,
+    }
     config = request.config(given)
     asks_rationales = config.format == "rationale" if rationales is None else rationales
     if not asks_rationales and request.given["format"] is None and config.format == "rationale":
@@ -93,12 +106,21 @@ def train_reward_model(
     held_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="With --pairs: share of the prompts to hold out where none is.")
     ] = 0.1,
+    lr: Rate = None,
+    batch: Annotated[int | None, typer.Option(help="Pairs per optimiser step.")] = None,
+    epochs: Epochs = None,
     keep: Keep = None,
     balance_length: BalanceLength = None,
     tracker: Tracker = None,
 ) -> None:
     """Train a reward model on pairs of one kind, made here or your own."""
-    given = {"keep_checkpoints": keep, "pairs.balance_length": balance_length}
+    given = {
+        "rm.lr": lr,
+        "rm.batch": batch,
+        "rm.epochs": epochs,
+        "keep_checkpoints": keep,
+        "pairs.balance_length": balance_length,
+    }
     if pairs is None:
         config = request.config({**given, **_pair_limits(kind or "label", limit)})
         folder = run_goal(request, config, lambda pipeline: pipeline.reward_model(kind or "label"), tracked(tracker))
@@ -117,6 +139,8 @@ def ppo(
     lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
     r2: Annotated[str | None, typer.Option(help="Second reward model of `mixed`: ranked, rationale.")] = None,
     steps: Annotated[int | None, typer.Option(help="PPO steps.")] = None,
+    lr: Rate = None,
+    batch: Annotated[int | None, typer.Option(help="Prompts per step.")] = None,
     keep: Keep = None,
     init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
     preset: Annotated[str | None, typer.Option(help="Published settings: rllr, ppo-nlu or ppo-nlu-code.")] = None,
@@ -129,6 +153,8 @@ def ppo(
         "reward.lam": lam,
         "reward.r2": r2,
         "ppo.steps": steps,
+        "ppo.lr": lr,
+        "ppo.batch": batch,
         "keep_checkpoints": keep,
         "init": init,
         "preset": preset,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from pathlib import Path
 
 import typer
 
 from rewardlab.tasks import GROUPS, resolve_tasks, tasks
-from rewardlab.tasks.rows import read_rows
-from rewardlab.tasks.sources import bundled_file
+from rewardlab.tasks.rows import RowsMissing, read_rows
+from rewardlab.tasks.sources import Splits, bundled_file, load_splits
 from rewardlab.tasks.task import OPENINGS, Task
 from rewardlab.types import ANSWER_FORMATS, AnswerFormat, Example
 
+DATA = typer.Option(None, "--data", help="folder with a folder per task, or the task's own")
 app = typer.Typer(help="List the tasks, or show one.", no_args_is_help=False)
 
 
@@ -39,14 +42,16 @@ def list_tasks() -> None:
 def show(
     name: str = typer.Argument(help="task, group, or path of a task file"),
     format: str = typer.Option("", "--format", help=f"only this answer format: {', '.join(ANSWER_FORMATS)}"),
+    data: Path | None = DATA,
 ) -> None:
-    """Templates, labels, words, metrics, source and a rendered example of a task."""
+    """Templates, labels, words, metrics, source, the rows of each split and a rendered example of a task."""
     from rewardlab.errors import UnknownNameError
 
     if format and format not in ANSWER_FORMATS:
         raise UnknownNameError("answer format", format, ANSWER_FORMATS)
     for task in resolve_tasks(name):
-        typer.echo("\n".join(describe(task, [known for known in ANSWER_FORMATS if format in ("", known)])))
+        splits = _own_rows(task, data)
+        typer.echo("\n".join(describe(task, [known for known in ANSWER_FORMATS if format in ("", known)], splits)))
 
 
 def answers_of(task: Task) -> str:
@@ -58,9 +63,15 @@ def answers_of(task: Task) -> str:
     return listed if len(listed) <= 34 else f"{len(task.labels)} labels"
 
 
-def describe(task: Task, formats: list[AnswerFormat]) -> list[str]:
-    """The lines that ``show`` prints for one task."""
-    example = _example(task)
+def describe(task: Task, formats: list[AnswerFormat], splits: Splits | None = None) -> list[str]:
+    """The lines that ``show`` prints for one task.
+
+    Args:
+        task: Which.
+        formats: Answer formats to show.
+        splits: Its rows on this machine; None shows an example of the bundled sample, if there is one.
+    """
+    example = splits.labelled[0] if splits and splits.labelled else _example(task)
     lines = [
         f"{task.name}: {task.question}",
         f"fields    {', '.join(task.fields)}",
@@ -71,6 +82,7 @@ def describe(task: Task, formats: list[AnswerFormat]) -> list[str]:
     ]
     if task.refused:
         lines.append(f"refused   {', '.join(task.refused)}")
+    lines += _describe_rows(splits) if splits else []
     for format in formats:
         lines += _describe_format(task, format, example)
     return lines
@@ -89,12 +101,38 @@ def _describe_format(task: Task, format: AnswerFormat, example: Example | None) 
     return lines
 
 
+def _own_rows(task: Task, data: Path | None) -> Splits | None:
+    """The rows of local files, divided as training divides them; None for a task that has none here."""
+    if task.generate is not None:
+        return None
+    log = logging.getLogger("rewardlab.tasks")
+    log.setLevel(logging.ERROR)  # the notes that it would warn of are printed below
+    try:
+        return load_splits(task, source="local", data_dir=data)
+    except RowsMissing:
+        return None
+    finally:
+        log.setLevel(logging.NOTSET)
+
+
+def _describe_rows(splits: Splits) -> list[str]:
+    tests = (f"{len(rows)} test ({column})" for column, rows in splits.tests.items())
+    parts = {"labelled": splits.labelled, "prompts": splits.prompts, "validation": splits.validation}
+    counts = ", ".join((*(f"{len(rows)} {name}" for name, rows in parts.items()), *tests))
+    files = ", ".join(f"{name} ({count} rows)" for name, count in splits.origin.files.items())
+    return [
+        f"found     {splits.origin.location}: {files}",
+        f"rows      {counts}",
+        *(f"          {note}" for note in splits.origin.notes),
+    ]
+
+
 def _example(task: Task) -> Example | None:
     """A row to render: bundled, generated, or none."""
     if task.generate is not None:
         return task.generate("train", 1, 0)[0]
     path = bundled_file(task)
-    return read_rows(path, task, "label")[0] if path.is_file() else None
+    return read_rows(path, task, "label").examples[0] if path.is_file() else None
 
 
 def _source(task: Task) -> str:

@@ -84,7 +84,7 @@ class SuiteFindings:
 def read_list(path: Path) -> PublishedList:
     """Read the list of claims; raises ConfigError that names all its problems."""
     try:
-        return PublishedList.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return PublishedList.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the list of claims (TOML)") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -297,7 +297,7 @@ def _read(path: Path, behind: tuple[Path, ...] = ()) -> dict[str, Any]:
     places = (path, PACKAGED / path.name, CHECKOUT / path.name)
     found = next((place for place in places if place.exists()), path)
     try:
-        values = tomllib.loads(found.read_text(encoding="utf-8"))
+        values = tomllib.loads(found.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a suite file (TOML)") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

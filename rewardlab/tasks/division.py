@@ -7,7 +7,7 @@ prompts. Cuts keep the label shares, so that a file of 32 rows still gives usefu
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -37,12 +37,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The rows of one task, divided. ``tests`` has one entry per column (MNLI has two)."""
+    """The rows of one task, divided. ``tests`` has one entry per column (MNLI has two).
+
+    ``left_out`` counts rows that are in no part although a file has them; ``cuts`` says what was cut from which file.
+    """
 
     labelled: list[Example]
     prompts: list[Example]
     validation: list[Example]
     tests: dict[str, list[Example]]
+    left_out: tuple[str, ...] = ()
+    cuts: tuple[str, ...] = ()
 
 
 def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, seed: int, test_seed: int = 0) -> Parts:
@@ -73,12 +78,17 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
     tests, validation = _held_out(task, files)
     if not task.trainable:
         return Parts([], [], [], _sampled(tests, limits, test_rng))
+    left_out, cuts = _left_out(files, tests, validation), []
     train = _without(files.get("train", ()), [*_flat(tests), *validation])
     rest = _stratified(train, test_rng("train"))
+    if tests and not any(files.get(split) for split in _test_files(task).values()):
+        cuts.append(f"no test file: the {len(_flat(tests))} rows of validation are the test")
     if not tests:
         tests = {next(iter(_test_files(task))): _take(rest, min(limits.test, _share(rest, TEST_SHARE)))}
+        cuts.append(f"no test file: {len(_flat(tests))} rows of train are the test")
     if not validation:
         validation = _take(rest, min(limits.validation, _share(rest, VALIDATION_SHARE)))
+        cuts.append(f"no validation file: {len(validation)} rows of train are the validation rows")
     left = {example.id for example in rest}
     pool = [example for example in _stratified(train, rng("train")) if example.id in left]
     if len(pool) < 2:
@@ -91,6 +101,8 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
             _stratified(validation, test_rng("validation"))[: limits.validation], test_rng("validation order")
         ),
         tests=_sampled(tests, limits, test_rng),
+        left_out=tuple(left_out),
+        cuts=tuple(cuts),
     )
 
 
@@ -135,6 +147,31 @@ def _without(rows: Iterable[Example], others: Iterable[Example]) -> list[Example
             seen.add(key)
             kept.append(example)
     return kept
+
+
+def _left_out(
+    files: Mapping[str, Sequence[Example]], tests: Mapping[str, Sequence[Example]], validation: Sequence[Example]
+) -> list[str]:
+    """How many rows of train, and of validation beside a test, are left out because their text occurs elsewhere."""
+    in_test = {content_key(example) for example in _flat(tests)}
+    seen = {"test": in_test, "validation": {content_key(example) for example in validation}}
+    counts: Counter[str] = Counter()
+    labels: dict[tuple[str, ...], Label | None] = {}
+    for example in files.get("train", ()):
+        key = content_key(example)
+        other = next((part for part, keys in seen.items() if key in keys), None)
+        if other:
+            counts[f"train whose text is in {other}"] += 1
+        elif key in labels:
+            same = labels[key] == example.label
+            counts[
+                f"train that repeat a text {'' if same else 'under another label (the first label is kept)'}".strip()
+            ] += 1
+        else:
+            labels[key] = example.label
+    if files.get("test"):
+        counts["validation whose text is in test"] = sum(content_key(e) in in_test for e in files.get("validation", ()))
+    return [f"left out {count} rows of {what}" for what, count in counts.items() if count]
 
 
 def _share(rows: Sequence[Example], share: float) -> int:

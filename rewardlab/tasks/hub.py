@@ -11,11 +11,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from rewardlab.tasks.rows import SourceMissing, to_examples
+from rewardlab.errors import DataError
+from rewardlab.tasks.files import saved_splits
+from rewardlab.tasks.rows import Reading, SourceMissing, read_rows, to_examples
 from rewardlab.tasks.task import HubSource, Task
-from rewardlab.types import AnswerFormat, Example
+from rewardlab.types import AnswerFormat
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ PROBE_TIMEOUT_S = 4.0
 _YES = {"1", "true", "yes", "on"}
 
 
-def load_hub(task: Task, format: AnswerFormat) -> dict[str, list[Example]]:
+def load_hub(task: Task, format: AnswerFormat) -> dict[str, Reading]:
     """The rows of a task from the hub, by our split names.
 
     Raises:
@@ -36,11 +37,24 @@ def load_hub(task: Task, format: AnswerFormat) -> dict[str, list[Example]]:
     source = task.hub
     if source is None:
         raise SourceMissing(f"task {task.name} names no data set on the hub")
+    if Path(source.path).is_dir():
+        return _load_local(task, source, format)
     unreachable = offline_reason()
     if unreachable and not _is_cached(source):
         raise SourceMissing(f"{source.path}: {unreachable}")
     with _offline(bool(unreachable)):
         return {ours: _load_split(task, source, theirs, format) for ours, theirs in source.splits.items()}
+
+
+def _load_local(task: Task, source: HubSource, format: AnswerFormat) -> dict[str, Reading]:
+    """A folder in place of a data set's id: one of ``save_to_disk``, or files that ``datasets`` can load."""
+    saved = saved_splits(Path(source.path))
+    if saved is None:
+        return {ours: _load_split(task, source, theirs, format) for ours, theirs in source.splits.items()}
+    wanted = source.splits or {split: split for split in saved}
+    if lacking := [theirs for theirs in wanted.values() if theirs not in saved]:
+        raise DataError(f"{source.path}: no split {', '.join(lacking)}, found {', '.join(saved)}")
+    return {ours: read_rows(saved[theirs], task, format) for ours, theirs in wanted.items()}
 
 
 @functools.cache
@@ -90,7 +104,7 @@ def _offline(offline: bool) -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def _load_split(task: Task, source: HubSource, split: str, format: AnswerFormat) -> list[Example]:
+def _load_split(task: Task, source: HubSource, split: str, format: AnswerFormat) -> Reading:
     import datasets
 
     where = f"{source.path}{f'/{source.config}' if source.config else ''}[{split}]"
@@ -103,15 +117,5 @@ def _load_split(task: Task, source: HubSource, split: str, format: AnswerFormat)
             f"{where}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         ) from error
     name = source.path.replace("/", "-")
-    placed = (
-        (f"row {number}", _renamed(row, task, source, f"{name}-{split}-{number:06d}"))
-        for number, row in enumerate(rows)
-    )
+    placed = ((f"row {number}", {**row, "id": f"{name}-{split}-{number:06d}"}) for number, row in enumerate(rows))
     return to_examples(placed, where, task, format)
-
-
-def _renamed(row: dict[str, Any], task: Task, source: HubSource, id: str) -> dict[str, Any]:
-    """A hub row under our field names and labels."""
-    renamed = {name: row.get(source.fields.get(name, name)) for name in (*task.fields, "label")}
-    renamed["label"] = source.labels.get(str(renamed["label"]), renamed["label"])
-    return {**renamed, "id": id}

@@ -1,19 +1,31 @@
-"""JSON Lines and hub rows as examples, checked one by one: every problem names its file and line."""
+"""Rows as examples of a task, checked one by one: every problem names its file and place.
+
+How files become rows stands in ``files.py``. What was read in a way that the file does not spell out (a column under
+another name, a label in another case) is told in the reading's notes.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import DataError
+from rewardlab.tasks.files import Placed, placed_rows
 from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, Example, Label
 
 MAX_PROBLEMS = 5
 """Problems of one file that a message spells out; the rest are counted."""
+MAX_NAMED = 5
+"""Columns or labels that a note names; the rest are counted."""
+MESSAGES = "messages"
+"""Column of a conversation: turns with role and content, the answer last."""
 
 
 class SourceMissing(DataError):
@@ -28,23 +40,34 @@ class RowProblem(ValueError):
     """What is wrong with one row, without the place."""
 
 
-def read_rows(path: Path, task: Task, format: AnswerFormat) -> list[Example]:
-    """All rows of a JSON Lines file; blank lines are passed over.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The rows of a file.
+
+    Attributes:
+        examples: In the file's order.
+        notes: What was ignored or chosen, one sentence each; empty when the file says all of it itself.
+        unused: Columns that the task does not read, sorted.
+        files: Name of the file -> its rows.
+    """
+
+    examples: list[Example]
+    notes: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    files: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_rows(path: Path, task: Task, format: AnswerFormat) -> Reading:
+    """All rows of a file or of a folder of ``save_to_disk``; blank lines are passed over.
 
     Raises:
         DataError: ``path line N: ...`` for the first problems, and how many more there are.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); expected JSON Lines in UTF-8") from error
-    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-    return to_examples(((f"line {number}", line) for number, line in numbered), str(path), task, format)
+    columns = [task.columns.get(name, name) for name in (*task.fields, "label")]
+    return to_examples(placed_rows(path, columns), str(path), task, format)
 
 
-def to_examples(
-    rows: Iterable[tuple[str, str | Mapping[str, Any]]], where: str, task: Task, format: AnswerFormat
-) -> list[Example]:
+def to_examples(rows: Iterable[Placed], where: str, task: Task, format: AnswerFormat) -> Reading:
     """Rows as examples of a task.
 
     Args:
@@ -57,54 +80,152 @@ def to_examples(
     """
     examples: dict[str, Example] = {}
     problems: list[str] = []
+    unused: set[str] = set()
+    respelled: Counter[tuple[str, str]] = Counter()
     for place, row in rows:
         try:
-            example = _example(row, f"{task.name}-{Path(where).stem}-{len(examples):05d}", task, format)
+            data = _parsed(row) if isinstance(row, str) else row
+            example = _example(data, f"{task.name}-{Path(where).stem}-{len(examples):05d}", task, format)
             if example.id in examples:
                 raise RowProblem(f"id {example.id!r} occurs a second time; ids are unique in a file")
             examples[example.id] = example
+            unused.update(set(data) - _used_columns(data, task))
+            if (given := _as_text(_column(data, "label", task))) not in ("", str(example.label)) and task.labels:
+                respelled[given, str(example.label)] += 1
         except RowProblem as problem:
             problems.append(f"{place}: {problem}")
     if problems:
         more = f"; and {len(problems) - MAX_PROBLEMS} more rows" if len(problems) > MAX_PROBLEMS else ""
         raise DataError(f"{where} {'; '.join(problems[:MAX_PROBLEMS])}{more}. Fix the rows (task {task.name})")
-    return list(examples.values())
+    file = Path(where).name
+    return Reading(list(examples.values()), _respelled(file, respelled), tuple(sorted(unused)), {file: len(examples)})
 
 
 def read_label(raw: object, task: Task) -> Label:
-    """A gold label as the task spells it; raises RowProblem when it is none of them."""
-    if not task.is_numeric:
-        text = str(raw) if isinstance(raw, int) else raw
-        if text in task.labels:
-            return str(text)
-        raise RowProblem(f"label {raw!r} is not one of {', '.join(task.labels)}")
+    """A gold label as the task spells it.
+
+    Labels match as they are, by the task's table of other values (``[labels]`` of a task file, ``hub.labels``), or
+    without regard to case, outer blanks and the form of accents, where that leaves one label.
+
+    Raises:
+        RowProblem: It is none of the task's labels, or a number outside its range.
+    """
+    if task.is_numeric:
+        return _read_number(raw, task)
+    text = _as_text(raw)
+    tables = (task.label_values, task.hub.labels if task.hub else {})
+    for known in (text, *(table[text] for table in tables if text in table)):
+        if known in task.labels:
+            return known
+    alike = [label for label in task.labels if _folded(label) == _folded(text)]
+    if len(alike) == 1:
+        return alike[0]
+    how = f"; for numbered labels write [labels] with {text} = ... in the task file" if text.isdigit() else ""
+    raise RowProblem(f"label {raw!r:.60} is not one of {some(task.labels)}{how}")
+
+
+def _read_number(raw: object, task: Task) -> float:
     lowest, highest = task.numeric_range or (-math.inf, math.inf)
     number = _number(raw)
     if number is None or not lowest <= number <= highest:
-        raise RowProblem(f"label {raw!r} is not a number from {lowest:g} to {highest:g}")
+        raise RowProblem(f"label {raw!r:.60} is not a number from {lowest:g} to {highest:g}")
     return number
 
 
-def _example(row: str | Mapping[str, Any], default_id: str, task: Task, format: AnswerFormat) -> Example:
-    data = _parsed(row) if isinstance(row, str) else row
-    missing = [name for name in (*task.fields, "label") if data.get(name) is None]
+def _example(data: Mapping[str, Any], default_id: str, task: Task, format: AnswerFormat) -> Example:
+    found = {name: _column(data, name, task) for name in (*task.fields, "label")}
+    missing = [name for name, value in found.items() if value is None]
+    if missing and isinstance(data.get(MESSAGES), list):
+        found |= _conversation(data[MESSAGES], missing)
+        missing = [name for name, value in found.items() if value is None]
     if missing:
-        raise RowProblem(f"no field {', '.join(map(repr, missing))}, found {', '.join(sorted(data)) or 'none'}")
+        wanted = ", ".join(repr(task.columns.get(name, name)) for name in missing)
+        raise RowProblem(
+            f"no field {wanted}, found {', '.join(sorted(map(str, data))) or 'none'}; "
+            "name columns in the task file's table [columns]"
+        )
     for name in task.fields:
-        if not isinstance(data[name], str):
-            raise RowProblem(f"field {name!r} is {data[name]!r:.60}, expected a text")
-    fields = {name: data[name] for name in task.fields}
-    return Example(task.name, str(data.get("id", default_id)), fields, read_label(data["label"], task), format)
+        if not isinstance(found[name], str):
+            raise RowProblem(f"field {name!r} is {found[name]!r:.60}, expected a text")
+    name = default_id if data.get("id") is None else str(data["id"])
+    for text in (name, *(found[column] for column in task.fields)):
+        if broken := next((mark for mark in text if "\ud800" <= mark <= "\udfff"), None):
+            raise RowProblem(f"{broken!r} is half of a character, as a cut text ends in")
+    fields = {column: found[column] for column in task.fields}
+    return Example(task.name, name, fields, read_label(found["label"], task), format)
+
+
+def _column(data: Mapping[str, Any], name: str, task: Task) -> Any:
+    """A field's value: from the column that the task names for it, or from the hub's."""
+    value = data.get(task.columns.get(name, name))
+    return data.get(task.hub.fields.get(name, name)) if value is None and task.hub else value
+
+
+def _used_columns(data: Mapping[str, Any], task: Task) -> set[str]:
+    names = (*task.fields, "label")
+    hub = task.hub.fields if task.hub else {}
+    used = {"id", *(task.columns.get(name, name) for name in names), *(hub.get(name, name) for name in names)}
+    has_all = all(_column(data, name, task) is not None for name in names)
+    return used if has_all else used | {MESSAGES}
+
+
+def _conversation(turns: Sequence[Any], missing: Sequence[str]) -> dict[str, str]:
+    """The missing label from the last turn, the one missing text from the turns before it.
+
+    A single turn of a user is the text itself; of several, each begins with its role.
+    """
+    said = [_turn(turn) for turn in turns]
+    texts = [name for name in missing if name != "label"]
+    if len(said) < 2 or said[-1][0] != "assistant" or len(texts) > 1:
+        raise RowProblem(f"{MESSAGES!r} holds {len(said)} turns; expected a prompt and, last, the assistant's answer")
+    before = said[:-1]
+    prompt = before[0][1] if len(before) == 1 else "\n".join(f"{role}: {content}" for role, content in before)
+    return dict.fromkeys(texts, prompt) | ({"label": said[-1][1].strip()} if "label" in missing else {})
+
+
+def _turn(turn: Any) -> tuple[str, str]:
+    """Role and text of a turn; the content is a text, or parts of which the texts count."""
+    if isinstance(turn, Mapping) and isinstance(turn.get("role"), str):
+        content = turn.get("content")
+        if isinstance(content, list):
+            content = "".join(part["text"] for part in content if isinstance(part, Mapping) and "text" in part)
+        if isinstance(content, str):
+            return turn["role"], content
+    raise RowProblem(f"a turn of {MESSAGES!r} is {turn!r:.60}, expected role and content")
+
+
+def _respelled(file: str, respelled: Counter[tuple[str, str]]) -> tuple[str, ...]:
+    if not respelled:
+        return ()
+    pairs = some([f"{given!r} as {label!r}" for (given, label), _ in respelled.most_common()])
+    return (f"{file}: {respelled.total()} labels are spelled otherwise than the task's: {pairs}",)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED + 1 else ""
+    return ", ".join(names[:MAX_NAMED] if more else names) + more
 
 
 def _parsed(line: str) -> Mapping[str, Any]:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise RowProblem(f"not valid JSON ({error})") from error
     if not isinstance(row, dict):
         raise RowProblem(f"a JSON {type(row).__name__}, expected an object with {{}}")
     return row
+
+
+def _as_text(raw: object) -> str:
+    """A label as text: whole numbers without a decimal point, as tables lose their integers to gaps."""
+    if isinstance(raw, float) and raw.is_integer():
+        raw = int(raw)
+    return "" if raw is None else str(raw)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip().casefold()
 
 
 def _number(raw: object) -> float | None:

@@ -11,15 +11,16 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
 from rewardlab.errors import DataError
 from rewardlab.tasks.division import Limits, Parts, divide
+from rewardlab.tasks.files import find_files, row_files, saved_splits
 from rewardlab.tasks.hub import load_hub
-from rewardlab.tasks.rows import RowsMissing, SourceMissing, read_rows
+from rewardlab.tasks.rows import Reading, RowsMissing, SourceMissing, read_rows, some
 from rewardlab.tasks.task import Generator, Task, with_format
 from rewardlab.types import AnswerFormat, Example
 
@@ -32,7 +33,8 @@ SourceKind = Literal["auto", "local", "hub", "bundled"]
 OriginKind = Literal["local", "hub", "bundled", "generated", "missing"]
 Stored = Literal["local", "hub", "bundled"]
 PartName = Literal["labelled", "prompts", "validation", "tests"]
-Files = Mapping[str, Sequence[Example]]
+Files = Mapping[str, Reading]
+"""Split name -> its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,16 @@ class Origin:
         location: Folder, data set id, file, or generator.
         sha256: Of the rows that were chosen (ids, texts, labels, part), for fingerprints.
         note: Why the sources that are tried first were not used; empty when the first one served.
+        notes: What was ignored, left out or chosen on the way, a sentence each.
+        files: File -> rows read from it.
     """
 
     kind: OriginKind
     location: str
     sha256: str
     note: str = ""
+    notes: tuple[str, ...] = ()
+    files: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +117,22 @@ def load_splits(
     limits = Limits(labelled, prompts, validation, test)
     if task.generate is not None:
         return _generated(task, limits, seed, test_seed, format)
-    kind, location, files, note = _find(task, source, data_dir, format)
+    kind, location, readings, note = _find(task, source, data_dir, format)
     logger.info("%s: rows from %s (%s)%s", task.name, location, kind, f"; {note}" if note else "")
-    return _as_splits(divide(task, files, limits, seed, test_seed), kind, location, note)
+    counted = {file: count for reading in readings.values() for file, count in reading.files.items()}
+    try:
+        rows = {split: reading.examples for split, reading in readings.items()}
+        parts = divide(task, rows, limits, seed, test_seed)
+    except DataError as error:
+        read = ", ".join(f"{file}: {count} rows" for file, count in counted.items())
+        raise DataError(f"{location} ({read}): {error}") from error
+    notes = (*(note for reading in readings.values() for note in reading.notes), *parts.left_out)
+    for line in notes:
+        logger.warning("%s: %s", task.name, line)
+    notes = (*notes, *parts.cuts)
+    if unused := sorted({column for reading in readings.values() for column in reading.unused}):
+        notes = (*notes, f"columns that the task does not use: {some(unused)}")
+    return _as_splits(parts, Origin(kind, location, _content_hash(parts), note, notes, counted))
 
 
 def bundled_file(task: Task) -> Path:
@@ -148,40 +167,57 @@ def _load(kind: Stored, task: Task, data_dir: Path | None, format: AnswerFormat)
         if not path.is_file():
             raise SourceMissing("no sample comes with rewardlab")
         return f"rewardlab/tasks/bundled/{path.name}", {"train": read_rows(path, task, format)}
-    folder = _local_folder(task, data_dir)
-    return str(folder), _read_folder(folder, task, format)
+    place = _local_folder(task, data_dir)
+    return str(place), _read_local(place, task, format)
 
 
 def _local_folder(task: Task, data_dir: Path | None) -> Path:
-    """The folder with the files of the task; a folder that was named and is none is an error, not a reason."""
+    """The folder, or the one file, with the rows of the task; a place that was named must exist."""
     base = data_dir or (Path(found) if (found := os.environ.get(DATA_VARIABLE)) else task.data)
     if base is None:
         raise SourceMissing(f"no --data and no {DATA_VARIABLE}")
-    if not base.is_dir():
+    if not base.is_dir() and not (base.is_file() and base in (data_dir, task.data)):
         named = "--data" if data_dir else DATA_VARIABLE if found else f"data of task {task.name}"
         raise DataError(f"{named} {base}: no such folder; expected one with a folder {task.name}")
     own = [base / task.name, *([base] if base in (data_dir, task.data) else []), *([task.data] if task.data else [])]
-    folder = next((folder for folder in own if any(folder.glob("*.jsonl"))), None)
+    folder = next((place for place in own if place.is_file() or _has_rows(place)), None)
     if folder is None and data_dir:
-        raise DataError(f"--data {base}: no JSON Lines files in {base / task.name}; add train.jsonl there")
+        raise DataError(f"--data {base}: no files of rows in {base / task.name}; add train.jsonl or train.csv there")
     if folder is None:
-        raise SourceMissing(f"no JSON Lines files in {base / task.name}")
+        raise SourceMissing(f"no files of rows in {base / task.name}")
     return folder
 
 
-def _read_folder(folder: Path, task: Task, format: AnswerFormat) -> Files:
-    """Rows by split name; a folder with one file of another name is all train."""
-    wanted = {"train", "validation", "test", *task.test_splits.values()}
-    found = sorted(folder.glob("*.jsonl"))
-    files = {path.stem: path for path in found if path.stem in wanted}
-    if not files and len(found) == 1:
-        files = {"train": found[0]}
-    if not task.trainable and files:
-        return {split: read_rows(path, task, format) for split, path in files.items()}
-    if "train" not in files:
-        names = ", ".join(path.name for path in found)
-        raise DataError(f"{folder}: no train.jsonl, found {names}; name the training rows train.jsonl")
-    return {split: read_rows(path, task, format) for split, path in files.items()}
+def _has_rows(folder: Path) -> bool:
+    return folder.is_dir() and (saved_splits(folder) is not None or bool(row_files(folder)))
+
+
+def _read_local(place: Path, task: Task, format: AnswerFormat) -> Files:
+    """Rows by split name, from one file, a folder of files, or a folder that ``datasets`` saved."""
+    if place.is_file():
+        return {"train": read_rows(place, task, format)}
+    if saved := saved_splits(place):
+        return {split: read_rows(path, task, format) for split, path in saved.items()}
+    found = find_files(place, list(task.test_splits.values()))
+    if "train" not in found.splits and (task.trainable or not found.splits):
+        names = ", ".join(path.name for path in row_files(place))
+        raise DataError(f"{place}: no train.jsonl, found {names}; name the file of the training rows train")
+    readings = {
+        split: _joined([read_rows(path, task, format) for path in paths]) for split, paths in found.splits.items()
+    }
+    if not found.ignored:
+        return readings
+    ignored = f"files that are no split are not read: {', '.join(path.name for path in found.ignored)}"
+    first, *_ = readings
+    return {**readings, first: replace(readings[first], notes=(ignored, *readings[first].notes))}
+
+
+def _joined(readings: Sequence[Reading]) -> Reading:
+    """The shards of one split as one."""
+    examples = [example for reading in readings for example in reading.examples]
+    notes = tuple(note for reading in readings for note in reading.notes)
+    unused = tuple(column for reading in readings for column in reading.unused)
+    return Reading(examples, notes, unused, {name: count for r in readings for name, count in r.files.items()})
 
 
 def _generated(task: Task, limits: Limits, seed: int, test_seed: int, format: AnswerFormat) -> Splits:
@@ -193,7 +229,7 @@ def _generated(task: Task, limits: Limits, seed: int, test_seed: int, format: An
         validation=with_format(_rows(task.generate, "validation", limits.validation, test_seed), format),
         tests={task.name: with_format(_rows(task.generate, "test", limits.test, test_seed), format)},
     )
-    return _as_splits(parts, "generated", f"generator of {task.name}, seed {seed}", "")
+    return _as_splits(parts, Origin("generated", f"generator of {task.name}, seed {seed}", _content_hash(parts)))
 
 
 @lru_cache(maxsize=64)
@@ -202,8 +238,7 @@ def _rows(generate: Generator, split: str, n: int, seed: int) -> tuple[Example, 
     return tuple(generate(split, n, seed))
 
 
-def _as_splits(parts: Parts, kind: OriginKind, location: str, note: str) -> Splits:
-    origin = Origin(kind, location, _content_hash(parts), note)
+def _as_splits(parts: Parts, origin: Origin) -> Splits:
     return Splits(parts.labelled, parts.prompts, parts.validation, parts.tests, origin)
 
 

@@ -76,7 +76,9 @@ class Task:
         test_splits: Column name -> split file; MNLI has two.
         question: What the task asks, one line for ``rewardlab tasks``.
         hub: Where it lies on the Hugging Face hub.
-        data: Folder of its JSON Lines files, for a user's own task.
+        columns: Our field name -> the column in files of rows; ``label`` included when it differs.
+        label_values: The label value in files of rows -> ours (numbers as texts); empty when they are the same.
+        data: Folder of its files of rows, or one such file, for a user's own task.
         generate: Generator of its rows, for tasks without files.
         quality: (example, response) -> rationale quality in [0, 1], where it is known.
         claim: (example, rationale) -> the label it argues for, where a task's own language tells, else None.
@@ -95,6 +97,8 @@ class Task:
     test_splits: Mapping[str, str] = field(default_factory=dict)
     question: str = ""
     hub: HubSource | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    label_values: Mapping[str, str] = field(default_factory=dict)
     data: Path | None = None
     generate: Generator | None = None
     quality: Callable[[Example, str], float] | None = None

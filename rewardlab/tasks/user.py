@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rewardlab.code_identity import Place
-from rewardlab.errors import ConfigError
+from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.metrics import METRICS, POSITIVE_LABEL
 from rewardlab.tasks.parsing import AnswerParser
 from rewardlab.tasks.task import HubSource, Task, tasks
@@ -33,7 +33,7 @@ class HubFile(BaseModel):
 
     path: str
     config: str | None = None
-    splits: dict[str, str] = Field(description="our split name -> the hub's")
+    splits: dict[str, str] = Field({}, description="our split name -> the hub's; may be left out for a local folder")
     fields: dict[str, str] = {}
     labels: dict[str, str] = {}
 
@@ -48,15 +48,23 @@ class TaskFile(BaseModel):
     fields: tuple[str, ...] = Field(min_length=1, description="texts each row has")
     template: str = Field("", description="prompt of every format that [templates] leaves out")
     templates: dict[AnswerFormat, str] = Field({}, description="prompt per format")
-    labels: tuple[str, ...] = Field((), description="label set, as in the rows")
+    labels: tuple[str, ...] | dict[str, str] = Field(
+        (), description="label set, as in the rows; or a table: value in the rows -> label"
+    )
+    columns: dict[str, str] = Field({}, description="field, or label -> column of the rows")
     numeric_range: tuple[float, float] | None = Field(None, description="lowest and highest number")
     words: dict[AnswerFormat, dict[str, str]] = Field({}, description="per format: label -> printed word")
     aliases: dict[str, tuple[str, ...]] = Field({}, description="label -> other texts read as it")
     refused: tuple[str, ...] = Field((), description="texts read as malformed")
     metrics: tuple[str, ...] = Field((), description="names of metrics, the main one first")
     test_splits: dict[str, str] = Field({}, description="column -> test file without .jsonl")
-    data: Path = Field(Path(), description="folder of the JSON Lines, relative to this file")
+    data: Path = Field(Path(), description="folder of the rows, or one file, relative to this file")
     hub: HubFile | None = None
+
+    @property
+    def label_set(self) -> tuple[str, ...]:
+        """The labels, each once, in the file's order."""
+        return tuple(dict.fromkeys(self.labels.values())) if isinstance(self.labels, dict) else self.labels
 
 
 def load_task(path: Path) -> Task:
@@ -83,7 +91,7 @@ def _is_of_a_file(name: str) -> bool:
 
 def _from_toml(path: Path) -> Task:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         return _as_task(TaskFile.model_validate(values), path)
     except OSError as error:
         raise _broken(path, [f"cannot be read ({error.strerror})"]) from error
@@ -95,6 +103,8 @@ def _from_toml(path: Path) -> Task:
 
 def _as_task(file: TaskFile, path: Path) -> Task:
     problems = _file_problems(file)
+    if file.hub and not file.hub.splits and not (path.parent / file.hub.path).is_dir():
+        problems.append(f'hub.splits: none given for {file.hub.path}; write [hub.splits] with train = "train"')
     if problems:
         raise _broken(path, problems)
     prompts = templates(file.template, _judgement(file)) | file.templates
@@ -104,18 +114,26 @@ def _as_task(file: TaskFile, path: Path) -> Task:
             question=file.question,
             fields=file.fields,
             templates=prompts,
-            labels=file.labels,
+            labels=file.label_set,
             numeric_range=file.numeric_range,
             words=file.words,
             aliases=in_every_format(file.aliases),
             refused=file.refused,
-            metrics=file.metrics or (("accuracy",) if file.labels else ("pearson", "spearman")),
+            metrics=file.metrics or (("accuracy",) if file.label_set else ("pearson", "spearman")),
             test_splits=file.test_splits,
-            hub=HubSource(**file.hub.model_dump()) if file.hub else None,
+            hub=_hub(file.hub, path.parent) if file.hub else None,
+            columns=file.columns,
+            label_values=file.labels if isinstance(file.labels, dict) else {},
             data=path.parent / file.data,
         )
     except ConfigError as error:
         raise _broken(path, [str(error)]) from error
+
+
+def _hub(file: HubFile, folder: Path) -> HubSource:
+    """The hub's data set; a path to a folder that exists is taken relative to the task file."""
+    local = folder / file.path
+    return HubSource(**file.model_dump() | ({"path": str(local)} if local.is_dir() else {}))
 
 
 def _file_problems(file: TaskFile) -> list[str]:
@@ -123,20 +141,21 @@ def _file_problems(file: TaskFile) -> list[str]:
     problems = []
     if not file.template and (missing := [name for name in ANSWER_FORMATS if name not in file.templates]):
         problems.append(f'no template for format {", ".join(missing)}; give template = "..." for all')
-    if not file.labels and file.numeric_range is None:
+    if not file.label_set and file.numeric_range is None:
         problems.append("neither labels nor numeric_range; give labels = [...] or numeric_range = [0, 5]")
-    if len(file.labels) == 1 or len(set(file.labels)) < len(file.labels):
-        problems.append(f"labels {list(file.labels)} are not at least two different ones")
+    if len(file.label_set) == 1 or len(set(file.label_set)) < len(file.label_set):
+        problems.append(f"labels {list(file.label_set)} are not at least two different ones")
+    problems += [f"columns: {name!r} is no field" for name in file.columns if name not in (*file.fields, "label")]
     tables: dict[str, Iterable[str]] = {"aliases": file.aliases}
     tables |= {f"words.{format}": words for format, words in file.words.items()}
     for name, given in tables.items():
-        problems += [f"{name}: {label!r} is none of the labels" for label in given if label not in file.labels]
+        problems += [f"{name}: {label!r} is none of the labels" for label in given if label not in file.label_set]
     return problems
 
 
 def _judgement(file: TaskFile) -> str:
     """A prompt in PPO-NLU's shape, for files that give none of their own."""
-    words = tuple(file.words.get("judgement", {}).get(label, label) for label in file.labels)
+    words = tuple(file.words.get("judgement", {}).get(label, label) for label in file.label_set)
     lowest, highest = file.numeric_range or (0.0, 0.0)
     answer = one_of(words) if words else f"only one number from {lowest:g} to {highest:g}"
     background = f"You are an assistant to answer one question. {file.question}".strip()
@@ -173,8 +192,8 @@ def _problems(task: Task) -> list[str]:
         problems.append(f"metric f1 needs the label {POSITIVE_LABEL!r}; use macro_f1")
     if task.numeric_range and task.numeric_range[0] >= task.numeric_range[1]:
         problems.append(f"numeric_range {list(task.numeric_range)} does not rise")
-    if task.data is not None and not task.data.is_dir():
-        problems.append(f"data {task.data} is no folder")
+    if task.data is not None and not task.data.exists():
+        problems.append(f"data {task.data}: no such folder or file")
     for format in ANSWER_FORMATS:
         try:
             AnswerParser(task, format)
@@ -185,6 +204,9 @@ def _problems(task: Task) -> list[str]:
 
 def _line(item: Any) -> str:
     place = ".".join(map(str, item["loc"]))
+    if item["type"] == "extra_forbidden":
+        known = HubFile.model_fields if item["loc"][0] == "hub" else TaskFile.model_fields
+        return str(UnknownNameError("key", place, known))
     return f"{place}: {item['msg'].lower()}, found {item['input']!r:.60}"
 
 

@@ -1,45 +1,102 @@
-"""Experiment trackers: a run's metrics in TensorBoard's format, beside its own ``metrics.jsonl``.
+"""Experiment trackers: a run's metrics in TensorBoard, W&B, Trackio or MLflow, beside its own ``metrics.jsonl``.
 
-TensorBoard is written to directly. Accelerate's wrapper would set up a process group of its own to find out which
-process may write; here that is known.
+W&B, Trackio and MLflow are written through accelerate's trackers; where they store runs, and whether they are online,
+is said by their own environment variables (``WANDB_MODE``, ``TRACKIO_DIR``, ``MLFLOW_TRACKING_URI`` ...). TensorBoard
+is written to directly: its writer drops the steps that a resumed run repeats, which accelerate's does not pass on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from rewardlab.errors import ConfigError
-from rewardlab.training.progress import Recorder, Silent
+from rewardlab.config_loading import flattened
+from rewardlab.errors import ConfigError, DataError, UnknownNameError
+from rewardlab.runs import read_json, write_atomic
+from rewardlab.training.progress import Recorder, Several, Silent
 
 if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
     from torch.utils.tensorboard import SummaryWriter
 
-TrackerName = Literal["tensorboard", "none"]
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow", "none"]
 FOLDER = "tensorboard"
 """Folder of the event files inside a run folder."""
+PROJECT = "rewardlab"
+"""Project of W&B and Trackio and experiment of MLflow, unless their environment variables name another."""
+RUN_ID = "mlflow-run-id.txt"
+"""File in a run folder with the id under which MLflow knows the run, so that a resumed one goes on there."""
 
 
-def resolve_tracker(name: TrackerName | None) -> TrackerName:
-    """The tracker that was asked for; without a wish TensorBoard where it is installed.
+def resolve_trackers(names: Sequence[str] | None) -> tuple[TrackerName, ...]:
+    """The trackers that were asked for, each once; without a wish TensorBoard where it is installed.
 
     Raises:
-        ConfigError: TensorBoard was asked for and is not installed.
+        UnknownNameError: There is no such tracker.
+        ConfigError: ``none`` stands beside others, or one that was asked for is not installed.
     """
-    is_installed = find_spec("tensorboard") is not None
-    if name == "tensorboard" and not is_installed:
+    if not names:
+        return ("tensorboard",) if find_spec("tensorboard") else ()
+    known: tuple[TrackerName, ...] = get_args(TrackerName)
+    if unknown := next((name for name in names if name not in known), None):
+        raise UnknownNameError("tracker", unknown, known)
+    if "none" in names:
+        if set(names) != {"none"}:
+            raise ConfigError(
+                f"--tracker none beside {', '.join(n for n in names if n != 'none')}; give one or the other"
+            )
+        return ()
+    if lacking := next((name for name in names if not find_spec(name)), None):
         raise ConfigError(
-            "--tracker tensorboard: the package tensorboard is not installed; run `pip install tensorboard`, or give "
+            f"--tracker {lacking}: the package {lacking} is not installed; run `pip install {lacking}`, or give "
             "--tracker none (metrics.jsonl in the run folder holds the same numbers)"
         )
-    return name or ("tensorboard" if is_installed else "none")
+    return tuple(name for name in known if name in names)
 
 
-def make_tracker(name: TrackerName, folder: Path) -> Recorder:
-    """The recorder of a resolved tracker for one run folder."""
-    return TensorBoardRecorder(folder) if name == "tensorboard" else Silent()
+def make_trackers(names: Sequence[TrackerName], folder: Path) -> Recorder:
+    """The recorders of resolved trackers for one run folder."""
+    if not names:
+        return Silent()
+    return Several(*(TensorBoardRecorder(folder) if name == "tensorboard" else Tracked(name, folder) for name in names))
+
+
+class Tracked:
+    """Sends metrics to W&B, Trackio or MLflow through accelerate; the run is called after its folder.
+
+    Args:
+        name: Which.
+        folder: The run folder; its configuration is stored with the run.
+    """
+
+    def __init__(self, name: TrackerName, folder: Path) -> None:
+        self._name, self._folder = name, folder
+        self._tracker: GeneralTracker | None = None
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        """Open the run; a resumed one goes on under its id."""
+        from accelerate import PartialState
+
+        PartialState()  # accelerate's trackers log, and its loggers ask which process this is
+        self._tracker = _tracker(self._name, self._folder)
+        self._tracker.start()
+        if self._name == "mlflow":
+            write_atomic(self._folder / RUN_ID, self._tracker.tracker.info.run_id)
+        self._tracker.store_init_configuration({"stage": stage, **_configuration(self._folder)})
+
+    def emit(self, step: int, metrics: Mapping[str, float]) -> None:
+        """All metrics of one step."""
+        if self._tracker is not None:
+            self._tracker.log(dict(metrics), step=step)
+
+    def finish(self) -> None:
+        """Close the run."""
+        if self._tracker is not None:
+            self._tracker.finish()
+        self._tracker = None
 
 
 class TensorBoardRecorder:
@@ -71,3 +128,27 @@ class TensorBoardRecorder:
         if self._writer is not None:
             self._writer.close()
         self._writer = None
+
+
+def _tracker(name: TrackerName, folder: Path) -> GeneralTracker:
+    from accelerate.tracking import MLflowTracker, TrackioTracker, WandBTracker
+
+    if name == "wandb":
+        project = os.environ.get("WANDB_PROJECT", PROJECT)
+        return WandBTracker(project, name=folder.name, id=folder.name, resume="allow", dir=str(folder))
+    if name == "trackio":
+        return TrackioTracker(PROJECT, name=folder.name, resume="allow")
+    known = folder / RUN_ID
+    run_id = known.read_text(encoding="utf-8").strip() if known.exists() else None
+    return MLflowTracker(PROJECT, run_id=run_id, run_name=folder.name)
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    """The run's resolved settings by dotted key, as texts and numbers; empty for a folder without any."""
+    try:
+        settings = flattened(read_json(folder / "config.json")["config"])
+    except (DataError, KeyError, TypeError):
+        return {}
+    return {
+        key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in settings.items()
+    }

@@ -28,7 +28,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def row(task: str, number: int) -> Example:
-    return read_rows(bundled_file(tasks.get(task)), tasks.get(task), "rationale")[number]
+    return read_rows(bundled_file(tasks.get(task)), tasks.get(task), "rationale").examples[number]
 
 
 def test_written_rationales_are_handed_out_and_others_come_from_the_template() -> None:

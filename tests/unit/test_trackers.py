@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from rewardlab.cli import main as cli
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Runner, Stage
 from rewardlab.pipeline.stage import Work
+from rewardlab.runs import write_json
 from rewardlab.training.progress import Silent, recording
-from rewardlab.training.trackers import TensorBoardRecorder, make_tracker, resolve_tracker
+from rewardlab.training.trackers import TensorBoardRecorder, TrackerName, make_trackers, resolve_trackers
 
 
 def points(folder: Path, metric: str) -> list[tuple[int, float]]:
@@ -58,15 +60,18 @@ def test_a_repeated_run_shows_the_second_attempt(tmp_path: Path) -> None:
 
 
 def test_who_wants_nothing_gets_tensorboard_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [resolve_tracker(name) for name in (None, "tensorboard", "none")] == ["tensorboard", "tensorboard", "none"]
+    wishes: list[list[str] | None] = [None, ["tensorboard"], ["tensorboard", "tensorboard"], ["none"]]
+    assert [resolve_trackers(names) for names in wishes] == [("tensorboard",), ("tensorboard",), ("tensorboard",), ()]
     without_tensorboard(monkeypatch)
-    assert [resolve_tracker(name) for name in (None, "none")] == ["none", "none"]
+    assert [resolve_trackers(names) for names in (None, ["none"])] == [(), ()]
     with pytest.raises(ConfigError, match="tensorboard is not installed; run `pip install tensorboard`, or give --tr"):
-        resolve_tracker("tensorboard")
+        resolve_trackers(["tensorboard"])
+    with pytest.raises(ConfigError, match="--tracker none beside wandb; give one or the other"):
+        resolve_trackers(["none", "wandb"])
 
 
 def test_none_writes_nothing(tmp_path: Path) -> None:
-    assert isinstance(make_tracker("none", tmp_path), Silent)
+    assert isinstance(make_trackers([], tmp_path), Silent)
 
 
 def test_every_stage_that_trains_is_tracked_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +86,7 @@ def test_every_stage_that_trains_is_tracked_in_its_own_folder(tmp_path: Path, mo
     asking = Stage("annotate", "asks", "asks", {}, {}, lambda work: {})
     first = Stage("sft", "first", "first", {}, {"asked": asking}, training)
     goal = Stage("rm", "goal", "goal", {}, {"start": first}, training)
-    runner = Runner(tmp_path, lambda line: None, track=lambda folder: make_tracker("tensorboard", folder))
+    runner = Runner(tmp_path, lambda line: None, track=lambda folder: make_trackers(["tensorboard"], folder))
     runner.execute(goal)
     for stage in (first, goal):
         assert points(stage.folder(tmp_path).path, "sft/loss") == [(1, 3.0)]
@@ -98,6 +103,65 @@ def test_a_missing_package_is_told_before_anything_runs(
     said = capfd.readouterr().err
     assert said.startswith("error: --tracker tensorboard: the package tensorboard is not installed")
     assert said.count("\n") == 1
-    assert cli.run([*command, "--tracker", "wandb", "--dry-run"]) == 2
-    assert "'wandb' is not one of" in capfd.readouterr().err
+    assert cli.run([*command, "--tracker", "neptune", "--dry-run"]) == 2
+    assert "unknown tracker 'neptune'" in capfd.readouterr().err
     assert cli.run([*command, "--tracker", "none", "--dry-run"]) == 0
+
+
+def record(name: TrackerName, folder: Path) -> None:
+    """Two steps of a run whose configuration is stored, in two attempts."""
+    folder.mkdir()
+    write_json(folder / "config.json", {"config": {"seed": 3, "ppo": {"lr": 0.5}}})
+    for done, values in ((0, {1: 0.25}), (1, {2: 0.75})):
+        with recording(make_trackers([name], folder), "ppo", 2, done) as recorder:
+            for step, value in values.items():
+                recorder.emit(step, {"reward/gold_accuracy": value, "reward/part/label": 2.0})
+
+
+def records(content: bytes) -> Iterator[bytes]:
+    """Records of an offline file of W&B: LevelDB's log format behind 7 bytes, here within its first 32 KiB block."""
+    place = 7
+    while place + 7 <= len(content):
+        _, length, _ = struct.unpack("<IHB", content[place : place + 7])
+        yield content[place + 7 : place + 7 + length]
+        place += 7 + length
+
+
+def test_wandb_holds_what_was_emitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its offline files are read back; a resumed run leaves one file an attempt."""
+    pytest.importorskip("wandb", reason="needs wandb, which is not installed")
+    from wandb.proto import wandb_internal_pb2
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    record("wandb", tmp_path / "run-abc")
+    history: dict[str, list[float]] = {}
+    for file in sorted((tmp_path / "run-abc").rglob("*.wandb")):
+        for data in records(file.read_bytes()):
+            entry = wandb_internal_pb2.Record()
+            entry.ParseFromString(data)
+            for item in entry.history.item:
+                history.setdefault(item.key or ".".join(item.nested_key), []).append(float(item.value_json))
+    assert history["reward/gold_accuracy"] == [0.25, 0.75]
+    assert history["reward/part/label"] == [2.0, 2.0]
+    assert history["_step"] == [1, 2]
+
+
+def test_trackio_holds_what_was_emitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio", reason="needs trackio, which is not installed")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    record("trackio", tmp_path / "run-abc")
+    logged = SQLiteStorage.get_logs("rewardlab", "run-abc")
+    assert [(row["step"], row["reward/gold_accuracy"]) for row in logged] == [(1, 0.25), (2, 0.75)]
+
+
+def test_mlflow_holds_what_was_emitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="needs mlflow, which is not installed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{tmp_path}/mlruns")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    record("mlflow", tmp_path / "run-abc")
+    [run] = mlflow.search_runs(experiment_names=["rewardlab"], output_format="list")
+    points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "reward/gold_accuracy")
+    assert [(point.step, point.value) for point in points] == [(1, 0.25), (2, 0.75)]
+    assert run.data.params["ppo.lr"] == "0.5"

@@ -128,7 +128,11 @@ def test_a_python_file_defines_a_task(tmp_path: Path) -> None:
         ("name = ", ["not valid TOML"]),
         (
             'name = "My task"\nfields = []\nlable = ["a"]',
-            ["name: string should match pattern", "fields: tuple should have at least 1 item", "lable: extra inputs"],
+            [
+                "name: string should match pattern",
+                "fields: tuple should have at least 1 item",
+                "unknown key 'lable'; did you mean labels",
+            ],
         ),
         (
             'name = "t"\nfields = ["text"]\nlabels = ["a"]\n[aliases]\nc = ["x"]\n[words.label]\nd = "D"',
@@ -147,7 +151,7 @@ def test_a_python_file_defines_a_task(tmp_path: Path) -> None:
             [
                 "metric 'acc' is not one of",
                 "metric f1 needs the label 'yes'",
-                "is no folder",
+                "no such folder or file",
                 "stands for both 'a' and 'A'",
             ],
         ),

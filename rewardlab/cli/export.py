@@ -1,0 +1,161 @@
+"""``rewardlab export``: leave with what was trained, as files that transformers, PEFT and vLLM load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import typer
+
+from rewardlab.cli.evaluated import stored_config
+from rewardlab.config import RunConfig
+from rewardlab.errors import InputError, RunFolderError, UnknownNameError
+from rewardlab.runs import read_json, stage_of
+
+if TYPE_CHECKING:
+    from rewardlab.models.codec import Codec
+    from rewardlab.reports.collect import EvalRun
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+CHECKPOINTS = ("best", "last")
+CARD = "README.md"
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished sft or ppo run.")],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="New folder for the model.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Whole weights in place of an adapter.")] = False,
+    checkpoint: Annotated[str | None, typer.Option(help="best or last; default: the one that eval takes.")] = None,
+    dtype: Annotated[
+        str, typer.Option(help="With --merge: auto (the base model's), float32, bfloat16, float16.")
+    ] = "auto",
+    runs: Annotated[Path, typer.Option(help="Where run folders live.")] = Path("runs"),
+) -> None:
+    """Store a trained policy as one adapter of its base model, or as whole weights, with a model card."""
+    from rewardlab.pipeline.work.shared import ADAPTER
+
+    config = stored_config(run)
+    wanted = _checkpoint(run, config, checkpoint)
+    if dtype not in get_args(Dtype):
+        raise UnknownNameError("dtype", dtype, get_args(Dtype))
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise InputError(f"--to {to}: holds files already; choose a new folder")
+    start = _start(run, runs)
+    folders = [start / ADAPTER, run / wanted] if start else [run / wanted]
+    codec = _write(folders, config, to, dtype if merge else None)
+    _write_card(run, start, config, to, codec, checkpoint=_name(wanted), is_merged=merge)
+
+
+def _checkpoint(run: Path, config: RunConfig, asked: str | None) -> str:
+    """Name of the adapter's folder inside the run."""
+    from rewardlab.pipeline.work.shared import ADAPTER
+    from rewardlab.training.validation import BEST_ADAPTER
+
+    if (stage := stage_of(run)) not in ("sft", "ppo"):
+        raise InputError(
+            f"{run}: a {stage} run has no policy; export takes a run of `rewardlab sft` or `rewardlab ppo`"
+        )
+    if asked not in (None, *CHECKPOINTS):
+        raise UnknownNameError("checkpoint", asked, CHECKPOINTS)
+    wants_best = (asked or config.eval.checkpoint) == "best"
+    if asked == "best" and not (run / BEST_ADAPTER).is_dir():
+        raise InputError(f"{run}: keeps the last policy only; leave --checkpoint out")
+    return BEST_ADAPTER if wants_best and (run / BEST_ADAPTER).is_dir() else ADAPTER
+
+
+def _name(folder: str) -> str:
+    return "best on validation rows" if folder.endswith("best") else "last"
+
+
+def _start(run: Path, root: Path) -> Path | None:
+    """The SFT run that the run started from; None when it started from the base model.
+
+    Raises:
+        RunFolderError: The SFT run is in none of the places where it should be.
+    """
+    wanted = read_json(run / "config.json")["identity"]["inputs"].get("start")
+    if wanted is None:
+        return None
+    places = {root, run.parent.parent, run.parent}
+    found = (
+        config.parent for place in places for config in (*place.glob("*/config.json"), *place.glob("*/*/config.json"))
+    )
+    start = next((folder for folder in found if _fingerprint(folder) == wanted), None)
+    if start is None:
+        raise RunFolderError(
+            f"{run}: started from SFT run {wanted}, which is not in {root}; name its folder with --runs"
+        )
+    return start
+
+
+def _fingerprint(folder: Path) -> Any:
+    stored = read_json(folder / "config.json")
+    return stored.get("fingerprint") if isinstance(stored, dict) and stored.get("stage") == "sft" else None
+
+
+def _write(folders: list[Path], config: RunConfig, to: Path, merged_dtype: str | None) -> Codec:
+    from rewardlab.models.export import read_adapter, write_adapter, write_merged, write_tokenizer
+    from rewardlab.models.names import find_model
+    from rewardlab.models.trunk import load_codec
+
+    adapters = [read_adapter(folder) for folder in folders]
+    if merged_dtype:
+        write_merged(adapters, config.model, merged_dtype, to)
+    else:
+        write_adapter(adapters, find_model(config.model.name).location, to)
+    codec = load_codec(config.model)
+    write_tokenizer(codec, to)
+    return codec
+
+
+def _write_card(
+    run: Path, start: Path | None, config: RunConfig, to: Path, codec: Codec, *, checkpoint: str, is_merged: bool
+) -> None:
+    from rewardlab.models.names import find_model
+    from rewardlab.reports.model_card import Exported, model_card, serving
+
+    is_ppo = stage_of(run) == "ppo"
+    evaluations = _evaluations(run)
+    found = Exported(
+        folder=to,
+        method=f"PPO on the reward `{config.reward.expression}`" if is_ppo else "Supervised fine-tuning",
+        start=f"the SFT model {start.name}" if start else "the base model",
+        base=find_model(config.model.name).location,
+        tasks=config.task.split(","),
+        format=config.format,
+        checkpoint=checkpoint,
+        is_merged=is_merged,
+        prompt=_prompt(config, codec),
+        new_tokens=config.new_tokens,
+        gold=sum(evaluations[0].cost.gold.values()) if evaluations else None,
+        measured=[read_json(found.path / "result.json")["columns"] for found in evaluations],
+        provenance=read_json(run / "provenance.json") if (run / "provenance.json").exists() else {},
+    )
+    (to / CARD).write_text(model_card(found), encoding="utf-8")
+    what = "model" if is_merged else "adapter"
+    typer.echo(f"{what}: {to}\ncard, with the lines that use it: {to / CARD}")
+    for command in serving(found):
+        typer.echo(f"serve it: {command}")
+
+
+def _prompt(config: RunConfig, codec: Codec) -> str:
+    """One whole prompt as the model reads it: of a row of the first task."""
+    from rewardlab.tasks import resolve_tasks
+    from rewardlab.tasks.sources import load_splits
+    from rewardlab.tasks.task import with_format
+
+    task = resolve_tasks(config.task)[0]
+    splits = load_splits(task, source=config.data.source, data_dir=config.data.dir, format=config.format)
+    rows = [*splits.validation, *(row for column in splits.tests.values() for row in column)]
+    ids = codec.prompt_ids(with_format(rows[:1], config.format)[0])
+    text: str = codec.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return text
+
+
+def _evaluations(run: Path) -> list[EvalRun]:
+    from rewardlab.reports.collect import collect
+
+    try:
+        return collect([run]).runs
+    except InputError:
+        return []

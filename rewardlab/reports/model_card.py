@@ -1,0 +1,147 @@
+"""The README.md of an exported model: what it was trained for and on, its measurements, and the lines that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What a model card says.
+
+    Attributes:
+        folder: Where the model lies; its name is the model's.
+        method: ``SFT``, ``PPO`` and the like, with the reward.
+        start: What training started from.
+        base: Base model, as ``from_pretrained`` takes it.
+        tasks: Tasks it was trained on.
+        format: Answer format of the prompts.
+        checkpoint: Which policy it is: ``best`` on validation rows, or ``last``.
+        is_merged: True for whole weights, False for an adapter.
+        prompt: One whole prompt as text, opening of the answer included.
+        new_tokens: Longest answer, tokens.
+        gold: Gold labels that training read.
+        measured: ``columns`` of the run's evaluations: test set -> decoding -> metrics with intervals.
+        provenance: Of the run: command, commit, versions.
+    """
+
+    folder: Path
+    method: str
+    start: str
+    base: str
+    tasks: Sequence[str]
+    format: str
+    checkpoint: str
+    is_merged: bool
+    prompt: str
+    new_tokens: int
+    gold: int | None
+    measured: Sequence[Mapping[str, Any]]
+    provenance: Mapping[str, Any]
+
+
+def model_card(found: Exported) -> str:
+    """The card as Markdown, with the metadata that model hubs read in front."""
+    return "\n".join(
+        (
+            *_metadata(found),
+            f"# {found.folder.name}",
+            "",
+            f"{found.method} on {', '.join(found.tasks)}, from {found.start}. "
+            f"Policy: {found.checkpoint}. Answer format: {found.format}.",
+            "",
+            f"Base model: `{found.base}`. {_kind(found)}",
+            "",
+            "## Use",
+            "",
+            "```python",
+            usage(found),
+            "```",
+            "",
+            *(f"    {line}" for line in serving(found)),
+            "",
+            "## Results",
+            "",
+            *_results(found),
+            "",
+            "## Training",
+            "",
+            *_training(found),
+            "",
+        )
+    )
+
+
+def usage(found: Exported) -> str:
+    """Lines that answer one prompt with transformers and PEFT alone."""
+    loading = (
+        f"model = AutoModelForCausalLM.from_pretrained({str(found.folder)!r})"
+        if found.is_merged
+        else f"model = AutoPeftModelForCausalLM.from_pretrained({str(found.folder)!r})"
+    )
+    return "\n".join(
+        (
+            "from transformers import AutoModelForCausalLM, AutoTokenizer"
+            if found.is_merged
+            else "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer",
+            "",
+            f"tokenizer = AutoTokenizer.from_pretrained({str(found.folder)!r})",
+            loading,
+            f"prompt = {found.prompt!r}",
+            'inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")',
+            f"tokens = model.generate(**inputs, max_new_tokens={found.new_tokens}, do_sample=False)",
+            "answer = tokenizer.decode(tokens[0, inputs.input_ids.shape[1] :], skip_special_tokens=True)",
+            "print(answer)",
+        )
+    )
+
+
+def serving(found: Exported) -> list[str]:
+    """Commands that serve the model behind an OpenAI-compatible endpoint."""
+    if found.is_merged:
+        return [f"transformers serve {found.folder}", f"vllm serve {found.folder}"]
+    return [f"vllm serve {found.base} --enable-lora --lora-modules {found.folder.name}={found.folder}"]
+
+
+def _kind(found: Exported) -> str:
+    if found.is_merged:
+        return "These are whole weights, with all adapters merged."
+    return "This is one LoRA adapter of the base model. It holds the SFT update and that of later training."
+
+
+def _metadata(found: Exported) -> list[str]:
+    library = "transformers" if found.is_merged else "peft"
+    tags = ("rewardlab", "lora", *found.tasks)
+    return [
+        "---",
+        f"base_model: {found.base}",
+        f"library_name: {library}",
+        "tags:",
+        *(f"- {tag}" for tag in tags),
+        "---",
+    ]
+
+
+def _results(found: Exported) -> list[str]:
+    rows = [
+        f"| {column} | {decoding} | {metric} | {value['value']:.4f} | [{value['low']:.4f}, {value['high']:.4f}] |"
+        for columns in found.measured
+        for column, decodings in columns.items()
+        for decoding, cell in decodings.items()
+        for metric, value in cell["metrics"].items()
+    ]
+    if not rows:
+        return ["No evaluation of this run was found. `rewardlab eval --run RUN` makes one."]
+    return ["| test set | decoding | metric | value | 95 % interval over items |", "|---|---|---|---:|---|", *rows]
+
+
+def _training(found: Exported) -> list[str]:
+    packages = ", ".join(f"{name} {version}" for name, version in found.provenance.get("packages", {}).items())
+    lines = [f"* Command: `{found.provenance.get('command', 'unknown')}`", f"* Packages: {packages or 'unknown'}"]
+    if found.gold is not None:
+        lines.append(f"* Gold labels read: {found.gold}")
+    return [*lines, "* Prompt, as the model reads it:", "", indent(found.prompt, "      ")]

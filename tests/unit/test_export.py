@@ -1,0 +1,111 @@
+"""An exported policy answers with transformers and PEFT alone as it answers here."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from rewardlab.errors import ModelError
+from rewardlab.models.export import read_adapter, write_adapter
+from rewardlab.runs import read_json, read_jsonl
+from tests.support.commands import Command
+from tests.support.models import tiny_llama
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT 0.21
+IDS = torch.arange(12).view(2, 6) + 5
+SMALL = ("labelled=32", "prompts=16", "validation=8", "test=20")
+SETTINGS = [f"--set=data.{part}" for part in SMALL] + ["--set=sft.epochs=1", "--set=ppo.steps=1", "--set=ppo.batch=16"]
+
+
+def random_adapter(base: Path, folder: Path, **lora: object) -> Path:
+    """An adapter whose matrices are all random, stored by PEFT."""
+    torch.manual_seed(int(lora["r"]))  # type: ignore[call-overload]
+    model = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base),
+        PeftLoraConfig(task_type="CAUSAL_LM", **{"target_modules": ["q_proj", "v_proj"], "lora_alpha": 8, **lora}),
+    )
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(str(folder))
+    return folder
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(IDS).logits
+    return found
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"r": 3},
+        {"r": 3, "use_rslora": True},
+        {"r": 3, "target_modules": ["q_proj", "o_proj"]},
+    ],
+)
+def test_two_adapters_joined_add_both_updates(tmp_path: Path, second: dict[str, object]) -> None:
+    base = tiny_llama(tmp_path / "base")
+    folders = [random_adapter(base, tmp_path / "a", r=2), random_adapter(base, tmp_path / "b", **second)]
+    model = AutoModelForCausalLM.from_pretrained(base)
+    for folder in folders:  # what training does: one update after the other, into the weights
+        model = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    write_adapter([read_adapter(folder) for folder in folders], str(base), tmp_path / "joined")
+    joined = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(tmp_path / "joined"))
+    torch.testing.assert_close(logits(joined), logits(model), rtol=1e-4, atol=1e-4)
+    alone = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folders[1]))
+    assert float((logits(joined) - logits(alone)).abs().max()) > 0.1
+
+
+def test_an_adapter_of_another_kind_is_refused(tmp_path: Path) -> None:
+    folder = random_adapter(tiny_llama(tmp_path / "base"), tmp_path / "a", r=2, use_dora=True)
+    with pytest.raises(ModelError, match=r"lora_magnitude_vector.* is no LoRA matrix"):
+        read_adapter(folder)
+    (folder / "adapter_model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ModelError, match=r"a: no readable adapter"):
+        read_adapter(folder)
+
+
+def test_an_exported_policy_gives_the_answers_of_eval(rewardlab: Command) -> None:
+    trained = rewardlab("ppo", "--task=sandbox-sentiment", "--reward=rule", "--dtype=float32", *SETTINGS)
+    assert trained.code == 0, trained.err
+    [run] = Path("runs/ppo").iterdir()
+    assert rewardlab("eval", "--run", str(run)).code == 0
+    assert rewardlab("export", str(run), "--to", "mine").code == 0
+    merged = rewardlab("export", str(run), "--to", "whole", "--merge")
+    assert "serve it: transformers serve whole" in merged.out
+    shutil.rmtree("runs/sft")  # what was exported needs no run
+    [evaluated] = Path("runs/eval").iterdir()
+    rows = [row for row in read_jsonl(evaluated / "predictions.jsonl") if row["decoding"] == "greedy"]
+    assert len(rows) == 20
+    for folder in ("mine", "whole"):
+        card = Path(folder, "README.md").read_text(encoding="utf-8")
+        code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]  # type: ignore[index]
+        loading, asking = code.split("prompt = ")
+        names: dict[str, object] = {}
+        exec(loading, names)
+        for row in rows:
+            names["prompt"] = f"<bos><user>{row['prompt']}<assistant>"
+            exec(asking.split("\n", 1)[1].replace("print(answer)", ""), names)
+            assert names["answer"] == row["response"]
+    told = read_json(evaluated / "result.json")["columns"]["sandbox-sentiment"]["greedy"]["metrics"]["accuracy"]
+    assert f"| sandbox-sentiment | greedy | accuracy | {told['value']:.4f} |" in card
+    assert "* Gold labels read: 48" in card  # 32 of SFT, 16 prompts of the rule
+    assert json.loads(Path("mine/adapter_config.json").read_text())["r"] == 32
+
+
+def test_what_cannot_be_exported_is_said_in_one_line(rewardlab: Command) -> None:
+    assert rewardlab("pair-gen", "--task=sandbox-sentiment", *SETTINGS[:4]).code == 0
+    [pairs] = Path("runs/pairs").iterdir()
+    assert "a pairs run has no policy" in rewardlab("export", str(pairs), "--to", "mine").problem
+    assert "nowhere: no finished run" in rewardlab("export", "nowhere", "--to", "mine").problem
+    assert not Path("mine").exists()
