@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VERSIONS: Mapping[str, int] = {
-    "annotate": 4,
-    "sft": 2,
-    "samples": 1,
-    "pairs": 4,
-    "rm": 3,
-    "card": 1,
-    "ppo": 3,
-    "eval": 3,
-    "validate": 1,
+    "annotate": 5,
+    "sft": 3,
+    "samples": 2,
+    "pairs": 5,
+    "rm": 4,
+    "card": 2,
+    "ppo": 4,
+    "eval": 4,
+    "validate": 2,
 }
 """Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
 
