@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import stdtrit
 
 from rewardlab.errors import DataError
 from rewardlab.metrics import METRICS, SHARES, AnswerSpace, Floats, encode, measure
@@ -99,6 +98,8 @@ class Spread:
 
 def _quantile(df: float, level: float) -> float:
     """Student's t beyond which a share ``level`` lies on both sides together."""
+    from scipy.special import stdtrit  # a plan reads pairs' statistics, and needs no quantile
+
     return -float(stdtrit(min(max(df, 1.0), 1e9), level / 2))
 
 

@@ -367,7 +367,7 @@ def make_anew(path: Path) -> str:
     """What to do about a damaged stage."""
     command = COMMANDS.get(stage_of(path) or "")
     again = f"make it anew with `rewardlab {command} --fresh`" if command else "make it anew with --fresh"
-    return f"{again}, or remove the folder {path} and the command that needs it does"
+    return f"{again}, or remove the folder {path}: the next command that needs it makes it"
 
 
 def _is_no_object(path: Path) -> bool:

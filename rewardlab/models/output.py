@@ -120,8 +120,9 @@ def _states_and_logits(model: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ..
         out.last_hidden_state = given
         return out
 
-    rows = model.get_input_embeddings().weight.shape[0]
-    ids = torch.arange(len(REACHES) * TOKENS, device=model.device).mul(rows // (len(REACHES) * TOKENS))[None]
+    rows, count = model.get_input_embeddings().weight.shape[0], len(REACHES) * TOKENS
+    # all over the vocabulary, also where it has fewer tokens: padding alone has states of 0, which nothing stretches
+    ids = torch.arange(count, device=model.device).mul(rows).div(count, rounding_mode="floor")[None]
     handle = model.base_model.register_forward_hook(stretch)
     try:
         logits = model(ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0].float()

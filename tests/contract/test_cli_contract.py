@@ -102,6 +102,7 @@ def test_reward_model_commands_check_their_input_first(tmp_path: Path, arguments
     for path in ("rm/result.json", "rm/sft_samples.jsonl"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
+    (tmp_path / "rm" / "result.json").write_text("{}")
     (tmp_path / "rm" / "config.json").write_text('{"stage": "rm"}')
     done = start(tmp_path, "-c", MODULES, "rm", *arguments)
     *error, last = done.stderr.splitlines()

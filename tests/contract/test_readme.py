@@ -160,8 +160,8 @@ def test_learned_rewards_are_compared_with_the_rule_reward_at_equal_gold_labels(
         for m in suite.method
         if m.stage == "ppo"
     }
-    if all(expression == "rule" for expression in expressions.values()):
-        return
+    if suite.only_grid or all(expression == "rule" for expression in expressions.values()):
+        return  # a suite that only chooses settings compares nothing
     equal = {
         m.name for m in suite.method if m.settings.get("ppo.rows") == "labelled" and expressions.get(m.name) == "rule"
     }

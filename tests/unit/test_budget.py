@@ -95,6 +95,7 @@ def test_ppo_ends_after_the_step_that_spends_the_seconds(tmp_path: Path, spent: 
         "prompts_order": result.read.prompts_order,
         "trunk_sha256": result.trunk_sha256,
         "validation": None,
+        "fall": None,
     }
 
 

@@ -216,8 +216,9 @@ def test_shares_have_intervals_over_prompts() -> None:
     answers = [["+", "+", "+"], ["+", "+", "-"]] * 20
     interval = rationale_sensitive_share(answers)
     assert interval.value == pytest.approx((3 + 1) / 6)
-    # prompts are drawn, not pairs: 40 prompts with values 1 and 1/3, so the standard error is (1/3) / sqrt(40)
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * (1 / 3) / 40**0.5, rel=0.15)
+    # prompts are drawn, not pairs: 40 prompts with values 1 and 1/3, so the variance is (1/3)**2 / 40, with one prompt
+    # more added 1 / 40**2; Student's t of 39 degrees of freedom is 2.023
+    assert interval.high - interval.low == pytest.approx(2 * 2.023 * (1 / 9 / 40 + 1 / 40**2) ** 0.5, rel=0.08)
     assert sampled_kinds({"t": answers, "none": [["+"]]})["t"]["label_sensitive"] == pytest.approx(2 / 6)
     assert "none" not in sampled_kinds({"t": answers, "none": [["+"]]})
 
@@ -246,7 +247,8 @@ class TestCommands:
         assert cli.run(["pairs", "stats", "made"]) == 0
         out = capsys.readouterr().out
         assert "| made | mr | label | 2" in out
-        assert "| mr | 33.3 [33.3, 33.3] | 66.7 | 0.0 | 15 |" in out
+        # five equal prompts: one prompt more adds 1 / 5**2, and t of 4 degrees of freedom is 2.776: 55.5 points
+        assert "| mr | 33.3 [0.0, 88.9] | 66.7 | 0.0 | 33.3 [0.0, 88.9] | 15 |" in out
         assert "rationale-sensitive" in Path("made/pair_kinds.svg").read_text()
 
     @pytest.mark.parametrize("row", [{"task": "mr"}, {"task": "mr", "labels": "x"}, {"task": "mr", "labels": [["a"]]}])
