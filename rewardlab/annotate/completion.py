@@ -14,6 +14,7 @@ from rewardlab.annotate.base import Annotation, Outcome, Ranking
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.retry import BadBody
 from rewardlab.errors import AnnotationError
+from rewardlab.tasks.thoughts import spoken
 
 _DONE = frozenset({"stop", "stop_sequence", "end_turn", "eos", "eos_token", "complete", ""})
 _CUT_SHORT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
@@ -109,20 +110,6 @@ def check_failed(outcomes: Sequence[tuple[str, str]], max_failed: float) -> None
             f"(the last: {reasons[-1]}). What was answered is kept: the same command asks the failed ones again; "
             "a larger --max-failed goes on without them"
         )
-
-
-def spoken(text: str) -> str:
-    """What is said to the reader: the text without the thoughts that some servers leave in front of it.
-
-    Thoughts that never end leave nothing.
-
-    >>> spoken("<think>Both are right.</think> Equal")
-    'Equal'
-    """
-    thoughts, _, rest = text.partition("</think>")
-    if thoughts.lstrip().startswith("<think>"):
-        return rest.strip()
-    return text.strip()
 
 
 def as_annotation(record: Mapping[str, Any], from_journal: bool = False) -> Annotation:

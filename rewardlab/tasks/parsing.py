@@ -41,9 +41,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar
 
+from rewardlab.tasks.marks import at_answer, count_prompted
 from rewardlab.tasks.numbers import clean_numbers, find_numbers, format_number, plain_number
-from rewardlab.tasks.text import Finding, negation
-from rewardlab.tasks.words import MAX_LABELS, Vocabulary
+from rewardlab.tasks.text import Finding, composed
+from rewardlab.tasks.thoughts import without_thoughts
+from rewardlab.tasks.words import MAX_LABELS, NUMERAL, Vocabulary
 from rewardlab.types import Answer, AnswerFormat, Label
 
 if TYPE_CHECKING:
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
 __all__ = ["AnswerParser", "format_number"]
 
 ANSWER_MARK = "\n\n The answer is: "
-_MARK = re.compile(r"the\s{1,9}answer\s{1,9}is[\s*_`]{0,9}[:\uff1a]", re.IGNORECASE)
 _OPEN = re.compile(r"<\s{0,3}judge?ment\s{0,3}>", re.IGNORECASE)
 _CLOSE = re.compile(r"<\s{0,3}/\s{0,3}judge?ment\s{0,3}>", re.IGNORECASE)
 _STRICT_OPEN, _STRICT_CLOSE = "<Judgement>", "</Judgement>"
@@ -68,9 +69,9 @@ class AnswerParser:
     def __init__(self, task: Task, format: AnswerFormat) -> None:
         self.task = task
         self.format = format
-        self._vocabulary = Vocabulary.of(task, format)
+        self.vocabulary = Vocabulary.of(task, format)
         self._by_number = _labels_by_number(task)
-        self._by_word = {task.word(label, format): label for label in task.labels}
+        self._by_word = {composed(task.word(label, format)): label for label in task.labels}
 
     @classmethod
     def cached(cls, task: Task, format: AnswerFormat) -> AnswerParser:
@@ -83,6 +84,7 @@ class AnswerParser:
 
     def parse(self, response: str) -> Answer:
         """Read the answer in a response without its opening; see the module for the rules. Never raises."""
+        response = composed(without_thoughts(response))
         part, rationale = self._answer_part(response)
         if part is None:
             return Answer(None, rationale=rationale, reason='no "The answer is:" in the response')
@@ -97,10 +99,8 @@ class AnswerParser:
             return response, ""
         if self.format == "judgement":
             return _OPEN.sub(" ", _CLOSE.split(response, maxsplit=1)[0]), ""
-        marks = list(_MARK.finditer(response))
-        if not marks:
-            return None, response.strip()
-        return response[marks[-1].end() :], response[: marks[-1].start()].rstrip(" \t\r\n*_`").lstrip()
+        found = at_answer(response, self.task.languages)
+        return found.answer, found.rationale
 
     def _strict(self, response: str) -> Label | None:
         text = _strict_part(response, self.format)
@@ -112,9 +112,9 @@ class AnswerParser:
 
     def _lenient(self, part: str) -> tuple[Label | None, str]:
         found: list[tuple[Finding, str]] = []
-        if self._vocabulary:
-            text = self._vocabulary.clean(part)
-            found += [(finding, text) for finding in self._vocabulary.find(text)]
+        if self.vocabulary:
+            text = self.vocabulary.clean(part)
+            found += [(finding, text) for finding in self.vocabulary.find(text)]
         if self.task.numeric_range is not None:
             numbers = clean_numbers(part)
             found += [(self._as_label(finding), numbers) for finding in find_numbers(numbers, *self.task.numeric_range)]
@@ -140,7 +140,7 @@ class AnswerParser:
         if len(values) > 1:
             return None, f"{len(values)} different answers: {', '.join(map(str, values[:3]))}"
         for finding, text in found:
-            if words := negation(text, finding, no_negates=not self._vocabulary.has_no):
+            if words := self.vocabulary.denied(text, finding):
                 return None, f"{values[0]!s} is negated by {words!r}"
         return values[0], ""
 
@@ -151,7 +151,7 @@ def _strict_part(response: str, format: AnswerFormat) -> str | None:
         return response.strip()
     if format == "rationale":
         _, mark, text = response.partition(ANSWER_MARK)
-        return text.strip() if mark and len(_MARK.findall(response)) == 1 else None
+        return text.strip() if mark and count_prompted(response) == 1 else None
     text = response.strip()
     if not text.endswith(_STRICT_CLOSE):
         return None
@@ -162,7 +162,7 @@ def _labels_by_number(task: Task) -> dict[float, str]:
     """Number -> label for tasks whose labels are numbers on a scale; empty otherwise."""
     if task.numeric_range is None:
         return {}
-    return {number: label for label in task.labels if (number := plain_number(label, *task.numeric_range)) is not None}
+    return {float(label.replace("\u2212", "-")): label for label in task.labels if NUMERAL.fullmatch(label)}
 
 
 def _quote(text: str) -> str:
