@@ -87,7 +87,7 @@ class Denials:
         return self._in_front(front) or self._behind(_clause(behind))
 
     def _in_front(self, front: str) -> str:
-        words = [word.strip("'") for word in self._word.findall(front)]
+        words: list[str] = [word.strip("'") for word in self._word.findall(front)]
         if self._denying.isdisjoint(words) and "n't" not in front:
             words = []  # most texts are through here
         if self._loose and (found := _find(words, self._loose, REACH, contracted=True)):
@@ -101,7 +101,7 @@ class Denials:
         return next((match[0] for match in denied if match), "")
 
     def _behind(self, behind: str) -> str:
-        words = [word.strip("'") for word in self._word.findall(behind)]
+        words: list[str] = [word.strip("'") for word in self._word.findall(behind)]
         for withdrawal in self._withdrawals if not self._denied.isdisjoint(words) else ():
             if found := withdrawal.found(words):
                 return found

@@ -38,9 +38,9 @@ _HEADING = re.compile(
 )
 _TRAILING = " \t\r\n*_`"
 _RULED = re.compile(r"\n[ \t]{0,9}[#>*_=~\-]{1,20}[ \t]{0,9}$")
-_LEADING_DECORATION = re.compile(r"[\s*_`#>\"'“”‘’«»\-–—•:,;(\[$\\]+$")
+_LEADING_DECORATION = re.compile(r"[\s*_`#>\"'“”‘’«»\-–—•:,;(\[$\\]{1,200}$")
 _CONNECTIVE = re.compile(
-    r"(?:^|(?<=[\s*_`#>\"'“”‘’«»\-–—•:,;.!?]))(?:so|thus|hence|therefore|then|and|overall|finally|consequently"
+    r"^\W{0,9}\d{1,2}[.)]$|(?:^|(?<=[\s*_`#>\"'“”‘’«»\-–—•:,;.!?]))(?:so|thus|hence|therefore|then|and|overall|finally|consequently"
     r"|accordingly|ultimately|altogether|in (?:summary|short|conclusion|sum|the end|other words)"
     r"|to (?:sum up|conclude|summari[sz]e)|as a result|for (?:this|that|these|those|all these) reasons?"
     r"|because of (?:this|that)|with (?:this|that|all of this) in mind|that is why|this means(?: that)?"
@@ -51,7 +51,7 @@ _CONNECTIVE = re.compile(
 )
 _OPENER = re.compile(
     r"(?:^|(?<=[.!?]\s))[^\w\n]{0,9}(?:(?:so|thus|hence|therefore)[,\s]{1,3})?(?:given|based on|considering|taking"
-    r"|judging (?:by|from)|in (?:light|view) of|from|after|weighing)\b[^.!?\n]{0,150},\s{0,3}$",
+    r"|judging (?:by|from)|in (?:light|view) of|from|after|weighing)\b[^.!?\n]{0,150},[\s*_`#>\"'“‘«]{0,9}$",
     re.IGNORECASE,
 )
 

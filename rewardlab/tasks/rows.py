@@ -10,6 +10,7 @@ from typing import Any
 
 from rewardlab.errors import DataError
 from rewardlab.tasks.task import Task
+from rewardlab.tasks.text import composed
 from rewardlab.types import AnswerFormat, Example, Label
 
 MAX_PROBLEMS = 5
@@ -74,9 +75,9 @@ def to_examples(
 def read_label(raw: object, task: Task) -> Label:
     """A gold label as the task spells it; raises RowProblem when it is none of them."""
     if not task.is_numeric:
-        text = str(raw) if isinstance(raw, int) else raw
-        if text in task.labels:
-            return str(text)
+        text = composed(str(raw)) if isinstance(raw, int | str) else ""
+        if (label := next((label for label in task.labels if composed(label) == text), None)) is not None:
+            return label
         raise RowProblem(f"label {raw!r} is not one of {', '.join(task.labels)}")
     lowest, highest = task.numeric_range or (-math.inf, math.inf)
     number = _number(raw)

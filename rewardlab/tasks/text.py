@@ -53,7 +53,7 @@ _NO_WORDS = {
     **dict.fromkeys(range(0xFDF0, 0xFDFE), " "),  # whole phrases in one sign, 18 times as long when they are spelt out
     **dict.fromkeys(map(ord, "İı"), "i"),
 }
-_JOINTS = re.compile(rf"-+(?!\.?\d)|(?<=[^\W{NO_SPACES}])-|/+(?!\d)|(?<!\d)/")
+_JOINTS = re.compile(rf"-{{1,40}}(?!\.?\d)|(?<=[^\W{NO_SPACES}])-|/{{1,40}}(?!\d)|(?<!\d)/")
 """Hyphens and slashes, but for a sign in front of a number and the slash between two."""
 UN = "un\u2010"
 """How a cleaned text has the prefix of "un-acceptable"; the article "un" is another word."""

@@ -33,7 +33,7 @@ _LESS, _MORE = r"(?:<|＜|&lt;)", r"(?:>|＞|&gt;)"
 _PARTS = ["think", "thought", "reason", "reflect", "analysis", "scratch", "monologue", "cot", "deliberat", "思", "推理"]
 _PARTS += ["<|", "|>", "unused"]
 """One of these is in every text with thoughts, in small letters; most texts are through with them."""
-_QUOTES = frozenset("\"'`“”‘’«»")
+_QUOTES = tuple("\"'`“”‘’«»")
 _TAG = re.compile(
     "|".join(
         [
@@ -46,11 +46,11 @@ _TAG = re.compile(
             r"(?P<opens><\|channel\|>\s{0,3}(?:analysis|commentary)[^<>\n]{0,100}<\|message\|>"
             r"|<\|channel>\s{0,3}(?:thought|analysis)|<unused94>(?:thought)?|\[unused16\]|<\|inner_prefix\|>"
             r"|<\|im_start\|>\s{0,3}think\b|<details\s[^<>]{0,100}type=[\"']?reasoning[^<>]{0,200}>"
-            r"|^```(?:think(?:ing)?|thoughts?|reasoning)[ \t]*$)",
+            r"|^```(?:think(?:ing)?|thoughts?|reasoning)[ \t]{0,9}$)",
             r"(?P<closes><channel\|>|<unused95>|\[unused17\]|<\|inner_suffix\|>)",
             r"(?P<speaks><\|channel\|>\s{0,3}final[^<>\n]{0,100}<\|message\|>|<\|im_start\|>\s{0,3}answer\b"
             r"|<\|(?:START_RESPONSE|begin_of_solution)\|>)",
-            r"(?P<may_close></details>|^```[ \t]*$"
+            r"(?P<may_close></details>|^```[ \t]{0,9}$"
             r"|<\s{0,3}(?:final_)?(?:answer|response|output|solution|conclusion)\s{0,3}>)",
             r"(?P<token><\|(?:end|return|im_end|eot_id|endoftext|end_of_text|END_RESPONSE|end_of_solution|message)\|>"
             r"|<\|start\|>(?:assistant)?)",
@@ -113,8 +113,7 @@ def without_thoughts(text: str) -> str:
 
 def _kind(tag: re.Match[str], is_thinking: bool) -> str:
     """What a tag does: opens, closes, speaks (all before it was thought), answer, token (dropped), or plain text."""
-    around = tag.string[max(0, tag.start() - 1) : tag.start()], tag.string[tag.end() : tag.end() + 1]
-    if _QUOTES.issuperset(around):
+    if not is_thinking and _is_mention(tag):
         return "text"
     if tag["empty"]:
         return "token"
@@ -129,6 +128,12 @@ def _kind(tag: re.Match[str], is_thinking: bool) -> str:
             return name
     ends = tag["tag_end"] or tag["square_end"] or tag["kimi_end"] or tag["bar_end"] or tag["bar_after"]
     return "closes" if ends or (tag["edge"] or "").lower().startswith("end") else "opens"
+
+
+def _is_mention(tag: re.Match[str]) -> bool:
+    """True for a tag in quotes of its own: one opens right in front of it, one stands right behind it."""
+    before, after = tag.string[max(0, tag.start() - 2) : tag.start()], tag.string[tag.end() : tag.end() + 1]
+    return before[-1:] in _QUOTES and after in _QUOTES and not before[:-1].strip()
 
 
 def _behind_lead_in(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work.shared import ADAPTER, gold_rationales, start_trunk
+from rewardlab.pipeline.work.shared import ADAPTER, gold_rationales, start_trunk, warn_of_long_labels
 from rewardlab.runs import read_json, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
@@ -43,6 +43,7 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     from rewardlab.evaluation.asking import Questions
     from rewardlab.evaluation.predict import evaluate as measure
 
+    warn_of_long_labels(config, splits)
     trunk, role = _evaluated(config, job.inputs)
     shots = _demonstrations(config, splits, job.inputs) if config.eval.shots else {}
     questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, shots)
