@@ -116,8 +116,8 @@ def _english(small: str) -> list[Span]:
 
 
 def _of_languages(small: str, languages: tuple[str, ...] | None) -> list[Span]:
-    if ":" not in small and "\uff1a" not in small:
-        return []
+    if not any(word in small for word in _announcing(languages, plain=small.isascii())):
+        return []  # most texts are through here
     found: list[Span] = []
     for code in LANGUAGES if languages is None else languages:
         words, pattern = _announced(code)
@@ -150,6 +150,13 @@ def _without_lead_in(lead: str) -> str:
         if shorter == lead:
             return lead
         lead = shorter
+
+
+@cache
+def _announcing(languages: tuple[str, ...] | None, *, plain: bool) -> tuple[str, ...]:
+    """The words of :func:`_announced` of all these languages; the ASCII ones alone for a plain text."""
+    words = {word for code in (LANGUAGES if languages is None else languages) for word in _announced(code)[0]}
+    return tuple(word for word in words if word.isascii() or not plain)
 
 
 @cache
