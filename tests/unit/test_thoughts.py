@@ -75,6 +75,7 @@ class TestEveryForm:
         raw = {"key": "k", "annotator": "a", "model": "m", "finish": "stop"}
         assert as_annotation({**raw, "text": made(form, GOOD, "It is negative.")}).text.strip('"') == GOOD
         assert parse_ranking(made(form, "Ranking: 2>1", "Ranking: 1>2"), 2).places == (2, 1)
+        assert parse_ranking(made(form, "2>1", "1>2").replace('"', ""), 2).places == (2, 1)
         assert parse_verdict(made(form, "Answer 2 is better", "Answer 1 is better")) == "second"
         asked = [(Example("mr", "1", {}, "positive"), "positive")]
         kept = checked([Annotation("k", made(form, GOOD, "I cannot argue."), "answered", "a", "m")], asked, 0.5)[0]
