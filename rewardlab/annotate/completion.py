@@ -18,9 +18,12 @@ from rewardlab.tasks.thoughts import spoken
 
 _DONE = frozenset({"stop", "stop_sequence", "end_turn", "eos", "eos_token", "complete", ""})
 _CUT_SHORT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
-_WITHHELD = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"})
+_WITHHELD = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"}) | {
+    *("sensitive", "content_filtered", "contentfilter", "guardrail_intervened", "moderation", "image_safety"),
+    *("error_toxic", "risk", "violation", "input_moderation", "output_moderation"),
+}
 """Why an answer ended, in the words of OpenAI and of servers and proxies that pass on those of Anthropic, Google,
-Mistral, Cohere and TGI; small letters. An answer that ended for any other reason is none."""
+Mistral, Cohere, Zhipu, Bedrock and TGI; small letters. An answer that ended for any other reason is none."""
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _CUT = "cut at the token limit; raise annotate.max_new_tokens"
 _CUT_BEFORE = (

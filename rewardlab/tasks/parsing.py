@@ -1,37 +1,45 @@
 """How an answer is read in a response: strict and lenient, one parser for each task and format.
 
+Thoughts are cut first (``thoughts.py``), for both readings.
+
 Where the answer stands
     ========== =============================================== =================================================
     format     lenient                                         strict
     ========== =============================================== =================================================
     label      the whole response                              the word alone (white space around it is free)
-    rationale  behind the LAST "the answer is:", any case;     a rationale, ``"\\n\\n The answer is: "`` once, and
-               without that marker there is no answer          the word; nothing behind it
+    rationale  behind the LAST "the answer is:", any case, in  a rationale, ``"\\n\\n The answer is: "`` once, and
+               the forms of ``marks.py``; without a mark       the word; nothing behind it
+               there is no answer
     judgement  up to the first ``</Judgement>``, or the end;   the word and ``</Judgement>``; nothing behind it;
                opening tags are read over                      the opening tag may be repeated once in front
     ========== =============================================== =================================================
 
 Which labels are read (lenient)
     A label's word of the format, the label itself, and its aliases; whole words only, the longest first, whatever
-    the case, quotes, Markdown, brackets or full stop around them; hyphens, underscores and slashes are spaces.
+    the case, quotes, Markdown, brackets or full stop around them; hyphens, underscores and slashes are spaces. Accents
+    may be composed or not. A label in a script without spaces is read inside a sentence. Labels of one letter, and
+    acronyms that are words, are read where they stand as an answer (``options.py``); numbers where they stand alone.
     Refused, which makes the answer malformed: two different labels; a label that is negated within its clause
-    ("not positive", "isn't positive", "non-positive", "positive is wrong") unless that text is an alias of its own
-    ("not acceptable"); a text the task lists in ``refused``; more than 50 labels.
+    ("not positive", "isn't positive", "non-positive", "positive is wrong", "nicht positiv", "不是正面"; the words stand
+    in ``languages.py``) unless that text is an alias of its own ("not acceptable"); a text the task lists in
+    ``refused``; a text that ends inside a longer label; more than 50 labels.
 
-Which numbers are read (lenient); strict takes digits with an optional decimal point and no sign
+Which numbers are read (lenient); strict takes digits, a decimal point, and a minus where the scale has one
     ====================================== ===================================================================
     ``3.75``  ``3.750``  ``+2``  ``.5``    read
     ``4.``  ``"4"``  ``**4**``  ``(4)``    read: punctuation around a number is no part of it
     ``4/5``  ``4 / 5``  ``4 out of 5``     read as 4 where the scale ends at 5; ``8/10`` and ``1/2`` are refused
     ``4 stars``  ``4-star``  ``- 4``       read as 4 (a unit; a bullet)
     ``3.5 (3.5)``                          read: the same number twice
-    ``-1``  ``-0.5``  ``6``  ``100``       refused: out of range (``-0`` is 0)
+    ``-1``  ``-0.5``  ``6``  ``100``       refused: out of range (``-0`` is 0); ``minus 1`` is ``-1``
+    ``- 1`` where the scale has ``-1``     refused: a bullet, or a minus
     ``3-4``  ``3 to 4``  ``3 or 4``        refused: two numbers
     ``3,75``  ``1,000``  ``1e0``  ``0x3``  refused: not how the data print numbers
     ``75%``  ``$3``  ``3rd``  ``v3``       refused: glued to something else
     ``nan``  ``inf``  ``three``            refused: no digits (stars have the aliases ``one`` to ``five``)
     ====================================== ===================================================================
-    Where labels are numbers on a scale (stars), ``4``, ``4.0`` and ``4/5`` are the label ``4``; ``3.5`` is none.
+    Where labels are numbers on a scale (stars), ``4``, ``4.0`` and ``4/5`` are the label ``4``; ``3.5`` is none. Where
+    they are numbers without a scale (ids, -1 and 1), ``1`` and ``1.0`` are the label; other numbers are passed over.
 
 No text makes a parser raise, and its time grows linearly with the text.
 """
