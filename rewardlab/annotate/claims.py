@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 
+from rewardlab.tasks.languages import LANGUAGES, split_words
 from rewardlab.tasks.task import Task, tasks
+from rewardlab.tasks.text import after_word, fold
 from rewardlab.tasks.words import Vocabulary
 from rewardlab.types import Example, Label
 
@@ -23,6 +25,7 @@ EXACT_SHARE, READ_SHARE = 0.05, 0.2
 (its own language), and where a pattern does (guidelines: one point of five)."""
 
 QUOTE = re.compile(r"\"([^\"\n]{0,300})\"|\u201c([^\u201d\n]{0,300})\u201d")
+_LEADING = " \n\t*_`#>-\"'“„«("
 _DIGITS = re.compile(r"\d{1,400}(?:\.\d{1,400})?")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _REFUSAL = re.compile(
@@ -45,7 +48,20 @@ _YES_NO = re.compile(
 
 def is_refusal(text: str) -> bool:
     """True when the text says, near its beginning and in its own words, that its writer will not argue."""
-    return _REFUSAL.search(QUOTE.sub(" ", text[:OPENING])) is not None
+    opening = QUOTE.sub(" ", text[:OPENING])
+    return _REFUSAL.search(opening) is not None or _begins(fold(opening).lstrip(_LEADING), _refusals())
+
+
+def _begins(text: str, phrases: tuple[str, ...]) -> bool:
+    """True when a text begins with one of the phrases, whole words where the script has words."""
+    ends = [len(phrase) for phrase in phrases if text.startswith(phrase)]
+    return any(re.compile(after_word(text[end - 1])).match(text, end) for end in ends)
+
+
+@cache
+def _refusals() -> tuple[str, ...]:
+    """How a refusal begins in other languages than English, folded."""
+    return tuple(fold(phrase) for row in LANGUAGES.values() for phrase in split_words(row.refusal))
 
 
 def claimed_labels(example: Example, text: str) -> list[Label]:

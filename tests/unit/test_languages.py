@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.annotate.claims import claimed_labels
+from rewardlab.annotate.claims import claimed_labels, is_refusal
 from rewardlab.errors import ConfigError
 from rewardlab.tasks import tasks
 from rewardlab.tasks.languages import LANGUAGES
@@ -163,3 +163,35 @@ class TestAccents:
     def test_declared_in_code(self) -> None:
         task = labelled(unicodedata.normalize("NFD", "négatif"), "positif")
         assert read_label("négatif", task) == task.labels[0] == task.parse("négatif", "label").strict
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Es tut mir leid, aber das Etikett passt nicht.",
+        "**Tut mir leid**, das geht nicht.",
+        "Je suis désolé, je ne peux pas.",
+        "De\u0301sole\u0301, non.",
+        "Lo siento, no puedo argumentar eso.",
+        "К сожалению, я не могу.",
+        "抱歉，我无法为此辩护。",
+        "申し訳ありませんが、できません。",
+        "죄송합니다만 할 수 없습니다.",
+        "Maalesef bunu yapamam.",
+    ],
+)
+def test_refusals_in_other_languages(text: str) -> None:
+    assert is_refusal(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Der Autor schreibt, es tut ihm leid.",
+        "影评人说抱歉，但很喜欢。",
+        "Als Kino ein Fest.",
+        "Désoléement drôle.",
+    ],
+)
+def test_rationales_in_other_languages_are_none(text: str) -> None:
+    assert not is_refusal(text)
