@@ -230,6 +230,8 @@ def test_conversations_of_several_turns_are_cut_in_front_of_the_last_shared_requ
     assert found == Understood("User: one\n\nAssistant: two\n\nUser: three", "yes", "yesterday")
     [early] = understood({"chosen": [user("one"), bot("a"), user("b"), bot("c")], "rejected": [user("one"), bot("d")]})
     assert early == Understood("one", "Assistant: a\n\nUser: b\n\nAssistant: c", "d")
+    [begun] = understood({"chosen": [user("one"), bot("a")], "rejected": [user("one"), bot("a"), user("b"), bot("c")]})
+    assert begun == Understood("one", "a", "Assistant: a\n\nUser: b\n\nAssistant: c")
     [tulu] = understood({"prompt": "one", "chosen": [*turns, bot("yes")], "rejected": [*turns, bot("no")]})
     assert tulu.prompt == "User: one\n\nAssistant: two\n\nUser: three"
 
