@@ -75,7 +75,8 @@ def at_answer(response: str, languages: tuple[str, ...] | None = None, *, first:
     Args:
         response: Without thoughts.
         languages: Whose marks are read beside the English one; None: all.
-        first: Cut at the first mark, for texts that should have none; otherwise at the last.
+        first: Cut at the first mark, for texts that should have none; a heading above everything is then a title.
+            Otherwise at the last.
 
     >>> at_answer("It shines. So, **the answer is:** positive").rationale
     'It shines.'
@@ -83,6 +84,8 @@ def at_answer(response: str, languages: tuple[str, ...] | None = None, *, first:
     response = composed(response)
     small = _small(response)
     marks = sorted([*_english(small), *_of_languages(small, languages)]) or _headings(small)
+    if first and marks and not _english(small) and not _in_front(response, marks[0][0]).strip():
+        response, marks = response[marks[0][1] :], []  # "Answer:" above everything is a title
     if not marks:
         return Answered(response.strip(), None)
     start, end = marks[0] if first else marks[-1]

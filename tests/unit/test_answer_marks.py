@@ -96,6 +96,16 @@ def test_first_and_last_mark() -> None:
     assert at_answer(text).rationale == "A. The answer is: negative. B."
 
 
+@pytest.mark.parametrize(
+    "title", ["Answer: ", "### Answer\n", "**Rationale:** ", "## Explanation\n\n", "Reasoning:\n", "<answer>"]
+)
+def test_titles_above_a_rationale_are_left_out(title: str) -> None:
+    asked = [(Example("mr", "1", {}, "positive"), "positive")]
+    for text in (title + GOOD, f"{title}{GOOD}\n\nThe answer is: positive"):
+        kept = checked([Annotation("k", text, "answered", "a", "m")], asked, 0.5)[0]
+        assert (kept.outcome, kept.text) == ("answered", GOOD)
+
+
 def test_a_task_names_the_languages_of_its_marks() -> None:
     assert at_answer("Gut. Antwort: positive", ("de",)).answer == " positive"
     assert at_answer("Gut. Antwort: positive", ("fr",)).answer is None
