@@ -78,7 +78,7 @@ LANGUAGES: Mapping[str, Language] = {
     "es": Language(
         refusal="lo siento, disculpa, no puedo, como modelo de lenguaje, como ia",
         far="nunca, jamás, sin ser, tampoco, ni, no es, no son, no era, no fue, no está, no parece, no sería, "
-        "no resulta, no creo que, no se, no hay",
+        "no estuvo, no resulta, no creo que, no se, no hay",
         near="no, sin, ningún, ninguna, lejos de, en vez de, en lugar de",
         verbs="es, era, fue, parece, sería, está",
         denials="falso, falsa, incorrecto, incorrecta, erróneo",

@@ -41,7 +41,7 @@ _CUE = re.compile(
 )
 _OPENED, _CLOSED = re.compile(r"[(\[{\"'“‘«<>*_`$（【「『]$"), re.compile(r"[)\]}\"'”’»<>*_`$）】」』]")
 _LINE_START = re.compile(r"(?:^|\n)[^\w\n]{0,20}$")
-_SENTENCE_START = re.compile(r"(?:^|[.!?\n])[^\w\n]{0,20}$")
+_SENTENCE_START = re.compile(r"(?:^|[.!?:\n])[^\w\n]{0,20}$")
 _PUNCTUATED = re.compile(
     r"[*_`\"'”’]{0,3}\s?(?:[.):,;\]](?!\w)|[。：，、）」])|\s{1,3}[-–—:=\ue000-\ue0ff]\s|[^\w\n]{0,20}(?:\n|$)"
 )
