@@ -42,7 +42,7 @@ class LongLabels:
             )
         room = " and the tokens that rationales need" if self.format == "rationale" else ""
         return (
-            f"{where}: {self.too_long} of {self.of} labels are longer than the response budget of {self.budget} tokens "
+            f"{where}: {self.too_long} of {self.of} labels {'is' if self.too_long == 1 else 'are'} longer than the response budget of {self.budget} tokens "
             f"and can never be answered; the longest, {self.longest!r}, needs {self.tokens}{room}: set "
             f"model.max_new_tokens={self.tokens} or more, or give the task shorter [words]"
         )

@@ -74,4 +74,4 @@ def test_training_says_so_before_it_starts(
     assert cli.run(command) == 0
     said = [record.getMessage() for record in caplog.records if "max_new_tokens" in record.getMessage()]
     assert len(said) == 1
-    assert "1 of 2 labels are longer than the response budget of 12 tokens" in said[0]
+    assert "1 of 2 labels is longer than the response budget of 12 tokens" in said[0]
