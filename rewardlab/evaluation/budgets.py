@@ -41,10 +41,11 @@ class LongLabels:
                 "model.max_new_tokens; raise it where answers are cut"
             )
         room = " and the tokens that rationales need" if self.format == "rationale" else ""
+        count = f"{self.too_long} of {self.of} labels {'is' if self.too_long == 1 else 'are'}"
         return (
-            f"{where}: {self.too_long} of {self.of} labels {'is' if self.too_long == 1 else 'are'} longer than the response budget of {self.budget} tokens "
-            f"and can never be answered; the longest, {self.longest!r}, needs {self.tokens}{room}: set "
-            f"model.max_new_tokens={self.tokens} or more, or give the task shorter [words]"
+            f"{where}: {count} longer than the response budget of {self.budget} tokens and can never be answered; the "
+            f"longest, {self.longest!r}, needs {self.tokens}{room}: set model.max_new_tokens={self.tokens} or more, or "
+            "give the task shorter [words]"
         )
 
 
