@@ -365,7 +365,7 @@ def _implicit(better: str | list[Turn], worse: str | list[Turn], row: Mapping[st
         raise ValueError(f"no prompt: found {', '.join(others)}; rename the column that holds it to prompt")
     end = _common(better, worse)
     if not end:
-        raise ValueError("no prompt, and the responses do not begin with the same words")
+        raise ValueError(f"no prompt, and the responses do not begin with the same words; found {_columns(row)}")
     return Understood(better[:end], better[end:], worse[end:])
 
 

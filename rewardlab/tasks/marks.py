@@ -5,7 +5,8 @@
 ``> The final answer is: X``  ``"The answer is: X"``       Markdown, quotes and line breaks between its words
 ``Die Antwort ist: X``  ``答案是：X``                       the same in the task's languages
 ``### Answer`` and X below  ``**Final answer:** X``        at the beginning of a line, read where the forms above
-``2. Answer - X``  ``<answer>X``  ``\\boxed{X}``            stand nowhere
+``2. Answer - X``  ``<answer>X``  ``\\boxed{X}``            stand nowhere; without a colon only if ``X`` is marked
+``The answer is **X**``                                    and ends the text
 ========================================================== ===================================================
 
 What leads in to the mark on its line ("So,", "- ", "### ", "Based on this,") belongs to neither side.
@@ -33,14 +34,16 @@ _ANSWER = re.compile(rf"answer{_GAP}(?:is|was|must{_GAP}be|should{_GAP}be|would{
 _HEADING = re.compile(
     r"^[^\w\n]{0,20}(?:\d{1,2}[.)][^\w\n]{0,9})?(?:(?:the|my) )?(?:(?:final|correct|right|best|short)[ *_]{1,3})?"
     r"answer(?:[*_`\"' \t]{0,9}(?:[:\uff1a=\u2192]|->|[-\u2013\u2014](?=\s))|[*_`\"'# \t]{0,9}$)"
-    r"|<\s{0,3}(?:final_?)?answer\s{0,3}>|\\boxed(?=\{)",
+    r"|<\s{0,3}(?:final_?)?answer\s{0,3}>|\\boxed(?=\{)"
+    r"|(?<!\w)answer is(?=\s{1,3}[*_`\"'“«]{1,3}[^\n]{1,80}[*_`\"'”»]{1,3}[.!]?\s{0,9}\Z)",
     re.MULTILINE,
 )
 _TRAILING = " \t\r\n*_`"
 _RULED = re.compile(r"\n[ \t]{0,9}[#>*_=~\-]{1,20}[ \t]{0,9}$")
 _LEADING_DECORATION = re.compile(r"[\s*_`#>\"'“”‘’«»\-–—•:,;(\[$\\]{1,200}$")
 _CONNECTIVE = re.compile(
-    r"^\W{0,9}\d{1,2}[.)]$|(?:^|(?<=[\s*_`#>\"'“”‘’«»\-–—•:,;.!?]))(?:so|thus|hence|therefore|then|and|overall|finally|consequently"
+    r"^\W{0,9}\d{1,2}[.)]$|(?:^|(?<=\s))(?:the|my)(?: final| correct| right)?(?: answer is)?$"
+    r"|(?:^|(?<=[\s*_`#>\"'“”‘’«»\-–—•:,;.!?]))(?:so|thus|hence|therefore|then|and|overall|finally|consequently"
     r"|accordingly|ultimately|altogether|in (?:summary|short|conclusion|sum|the end|other words)"
     r"|to (?:sum up|conclude|summari[sz]e)|as a result|for (?:this|that|these|those|all these) reasons?"
     r"|because of (?:this|that)|with (?:this|that|all of this) in mind|that is why|this means(?: that)?"

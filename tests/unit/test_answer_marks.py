@@ -38,6 +38,9 @@ TAILS = [
     "\n\nAnswer\n------\npositive",
     "\n\n<answer>positive</answer>",
     "\n\n\\boxed{positive}",
+    "\n\nThe answer is $\\boxed{\\text{positive}}$.",
+    "\n\nSo the final answer is **positive**.",
+    ' The answer is "positive"',
     "\n\nDie Antwort lautet: positive",
     "\n\nLa réponse est : positive",
     "\n\nLa re\u0301ponse est : positive",
@@ -76,6 +79,7 @@ def test_another_answer_is_a_mismatch_however_it_is_marked(tail: str) -> None:
         "My answers: positive ones",
         "He had no answer: a positive trait.",
         "The answering machine is: positive",
+        "The answer is **positive** at first and dull later.",
     ],
 )
 def test_other_words_are_no_mark(text: str) -> None:
