@@ -22,15 +22,22 @@ from rewardlab.annotate.completion import with_outcome
 from rewardlab.annotate.shipped import shipped
 from rewardlab.errors import DataError
 from rewardlab.runs import read_jsonl
+from rewardlab.tasks.marks import Answered, at_answer
 from rewardlab.tasks.task import tasks
+from rewardlab.tasks.thoughts import spoken
 from rewardlab.types import Example, Label
 
 FilterClass = Literal["good", "refused", "mismatched"]
 CLASSES: tuple[FilterClass, ...] = get_args(FilterClass)
 
+_TITLE = re.compile(
+    r"^[#*_ ]{0,9}(?:rationale|explanation|reasoning|justification|answer)[*_ ]{0,4}(?::[*_]{0,3}\s{0,9}|\n\s{0,9})"
+    r"|^<answer>\s{0,9}",
+    re.IGNORECASE,
+)
+"""A title above a rationale."""
 FOLDS = 5
 _C = 10.0
-_ANSWER_MARK = re.compile(r"\bthe answer is:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +210,7 @@ def _read(annotation: Annotation, example: Example) -> Annotation:
     """Without an answer of its own behind the rationale."""
     if annotation.outcome != "answered":
         return annotation
-    text = _ANSWER_MARK.split(annotation.text, maxsplit=1)[0].strip()
+    text = _TITLE.sub("", _cut(annotation.text, example).rationale)
     return (
         replace(annotation, text=text)
         if text
@@ -211,11 +218,16 @@ def _read(annotation: Annotation, example: Example) -> Annotation:
     )
 
 
+def _cut(text: str, example: Example) -> Answered:
+    """A rationale that was asked for without an answer, and the answer that came with it all the same."""
+    return at_answer(spoken(text), tasks.get(example.task).languages, first=True)
+
+
 def _judged(
     annotation: Annotation, whole: str, example: Example, label: Label, verdict: Verdict, threshold: float
 ) -> Annotation:
     task = tasks.get(example.task)
-    stated = task.parse(whole, "rationale").value if _ANSWER_MARK.search(whole) else None
+    stated = None if _cut(whole, example).answer is None else task.parse(whole, "rationale").value
     if stated is not None and not agrees(task, stated, label):
         return replace(annotation, outcome="mismatched", reason=f"it ends in the answer {stated}", good=0.0)
     scored = replace(annotation, good=round(verdict.good, 4))

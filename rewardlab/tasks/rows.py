@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 from rewardlab.errors import DataError
 from rewardlab.tasks.files import Placed, placed_rows
 from rewardlab.tasks.task import Task
+from rewardlab.tasks.text import composed
 from rewardlab.types import AnswerFormat, Example, Label
 
 MAX_PROBLEMS = 5
@@ -112,7 +112,7 @@ def read_label(raw: object, task: Task) -> Label:
     """
     if task.is_numeric:
         return _read_number(raw, task)
-    text = _as_text(raw)
+    text = composed(_as_text(raw))
     tables = (task.label_values, task.hub.labels if task.hub else {})
     for known in (text, *(table[text] for table in tables if text in table)):
         if known in task.labels:
@@ -225,7 +225,7 @@ def _as_text(raw: object) -> str:
 
 
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", text).strip().casefold()
+    return composed(text).strip().casefold()
 
 
 def _number(raw: object) -> float | None:

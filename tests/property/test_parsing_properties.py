@@ -20,7 +20,6 @@ BOUNDED = {
     "tasks.text._FAR": "it looks back LOOK_BACK characters",
     "tasks.text._NEAR": "it looks back LOOK_BACK characters",
     "tasks.numbers._CHUNK": "it starts behind white space alone, and a chunk has none",
-    "annotate.claims._YES_NO": "it starts at a word, and its repeats end at the next one",
 }
 """Patterns with a repeat that has no bound of its own, and what bounds it."""
 PIECES = [

@@ -24,7 +24,7 @@ def test_every_command_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cap
     Path("prices.toml").write_text(re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0])
     Path("other").mkdir()
     Path("other/openai.jsonl").write_text(json.dumps(ELSEWHERE) + "\n")
-    assert len(COMMANDS) == 11
+    assert len(COMMANDS) == 12
     with ChatServer() as server:
         monkeypatch.setenv("OPENAI_API_KEY", "any text")
         monkeypatch.setenv("OPENAI_BASE_URL", server.url("ok"))

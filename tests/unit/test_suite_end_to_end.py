@@ -176,7 +176,9 @@ def test_a_filter_runs_its_part_alone_and_a_plan_writes_nothing(
     assert cli.run(["suite", "run", "tiny.toml", "--dry-run", "--filter", "method=PPO", "--filter", "seed=1"]) == 0
     said = capsys.readouterr().out
     assert "[done] PPO, rule, sandbox-sentiment, sandbox-tiny, seed 1" in said
-    assert "2 tries each (ppo.lr of 1e-05, 0.01) for PPO, rule; broken; PPO, length, on seed 0" in said
+    assert "2 tries each (ppo.lr of 1e-05, 0.01) for PPO, rule; broken; PPO, length, on seed 0" in " ".join(
+        said.split()
+    )
     assert "SFT, sandbox" not in said
     assert sorted(finished.path.rglob("*")) == before
     whole = (finished.path / "runs" / "tiny" / "report.md").read_text()
