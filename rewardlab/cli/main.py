@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from typing import Any
@@ -25,6 +24,7 @@ from rewardlab.cli import (
     tasks,
 )
 from rewardlab.errors import RewardlabError
+from rewardlab.logs import show_log
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 """Base of all usage errors; typer carries its own copy of click and exports only the leaves."""
@@ -64,7 +64,7 @@ def root(
     if version:
         typer.echo(f"rewardlab {__version__}")
         raise typer.Exit
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    show_log(verbose=verbose)
     if not verbose:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

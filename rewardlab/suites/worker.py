@@ -7,7 +7,6 @@ print goes to standard error. At the end of its input the process ends, whatever
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TextIO
 
+from rewardlab.logs import show_log
 from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage
 from rewardlab.suites.cells import cells
@@ -45,7 +45,7 @@ def main() -> int:
     """Entry of the process; arguments as in :func:`worker_command`."""
     file, root, source, *typed = sys.argv[1:]
     sys.argv = ["rewardlab", *typed]
-    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    show_log()
     runner = Runner(Path(root), _say)
     try:
         serve(_Known(load_suite(Path(file), source or None), Path(root)).find, runner)
