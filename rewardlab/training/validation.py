@@ -81,7 +81,7 @@ class Cadence:
 
     def _fifths(self, step: int, spent: float) -> int:
         """How many of the run's equal parts are over, by its budget or by its most steps, whichever is further."""
-        return math.floor(MEASURES * max(spent, step / max(1, self.steps)))
+        return math.floor(MEASURES * max(spent, step / self.steps))
 
 
 @dataclass(frozen=True, slots=True)

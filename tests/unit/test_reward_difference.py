@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from rewardlab.cli.reward import app
 from rewardlab.errors import ConfigError, DataError
+from rewardlab.rewards import difference
 from rewardlab.rewards.difference import JudgedTwice, judge_twice, reward_difference
 from rewardlab.types import Answer, Example, Score
 
@@ -185,3 +187,19 @@ def test_rows_whose_id_is_null_are_prompts_of_their_own() -> None:
     Path("answers.jsonl").write_text(f"{row}\n{row}\n")
     assert "no prompt has two answers" in _invoke("--a", "rule", "--b", "length", "--output", "rows.jsonl")
     assert [json.loads(line)["id"] for line in Path("rows.jsonl").read_text().splitlines()] == ["row 1", "row 2"]
+
+
+def test_resamples_are_drawn_in_blocks_that_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 answers in blocks of 400 numbers: ten resamples a block, and the last of 25 blocks has five of 245."""
+    seen: list[int] = []
+    interval = difference.percentile_interval
+
+    def watched(value: float, draws: Any) -> Any:
+        seen.append(len(draws))
+        return interval(value, draws)
+
+    monkeypatch.setattr(difference, "HELD_NUMBERS", 400)
+    monkeypatch.setattr(difference, "percentile_interval", watched)
+    rows = [judged(str(number), float(number), float(number % 7)) for number in range(40)]
+    reward_difference(rows, resamples=245)
+    assert seen == [245]
