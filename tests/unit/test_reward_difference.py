@@ -190,16 +190,15 @@ def test_rows_whose_id_is_null_are_prompts_of_their_own() -> None:
 
 
 def test_resamples_are_drawn_in_blocks_that_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 answers in blocks of 400 numbers: ten resamples a block, and the last of 25 blocks has five of 245."""
-    seen: list[int] = []
-    interval = difference.percentile_interval
+    """Blocks of 400 numbers hold ten resamples of 40 answers: 245 are 24 blocks of ten and one of five."""
+    sizes: list[int] = []
+    drawing = difference.draw_counts
 
-    def watched(value: float, draws: Any) -> Any:
-        seen.append(len(draws))
-        return interval(value, draws)
+    def watched(items: int, resamples: int, seed: int) -> Any:
+        sizes.append(resamples)
+        return drawing(items, resamples, seed)
 
     monkeypatch.setattr(difference, "HELD_NUMBERS", 400)
-    monkeypatch.setattr(difference, "percentile_interval", watched)
-    rows = [judged(str(number), float(number), float(number % 7)) for number in range(40)]
-    reward_difference(rows, resamples=245)
-    assert seen == [245]
+    monkeypatch.setattr(difference, "draw_counts", watched)
+    reward_difference([judged(str(n), float(n), float(n % 7)) for n in range(40)], resamples=245)
+    assert sizes == [10] * 24 + [5]

@@ -417,3 +417,12 @@ def test_the_commit_is_that_of_the_checkout_the_package_lies_in(
     assert (found["commit"], found["dirty"]) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "new").touch()
     assert runs.provenance()["dirty"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc, which is not here")
+def test_writing_leaves_no_file_open(tmp_path: Path) -> None:
+    """Ten files, and the folder that each is synced in."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(10):
+        write_atomic(tmp_path / f"{number}", "text")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
