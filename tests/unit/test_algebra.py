@@ -368,3 +368,10 @@ def test_plans_need_no_torch() -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'numpy', 'polars')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_sum_may_be_as_deep_as_the_message_says() -> None:
+    """A sum of n parts is a tree of n levels, and the context of its last name is one more."""
+    build_reward(RewardConfig(expression=" + ".join(["rule"] * 99)))
+    with pytest.raises(ExpressionError, match="nested more than 100 deep"):
+        build_reward(RewardConfig(expression=" + ".join(["rule"] * 100)))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rewardlab.config import PPOConfig
-from rewardlab.training.schedule import batch_of, make_optimizer, make_scheduler
+from rewardlab.training.schedule import batch_of, factor_at, make_optimizer, make_scheduler
 from tests.support.training import EXAMPLES
 
 
@@ -32,6 +32,11 @@ def test_warm_up_rises_to_the_peak_and_a_cosine_falls_to_the_final_rate() -> Non
     assert found[8] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(0.75 * math.pi)))
     assert found[-1] == pytest.approx(0.1)
     assert sorted(found[2:], reverse=True) == found[2:]
+
+
+def test_behind_the_end_the_rate_stays_at_its_last_value() -> None:
+    """A run that ends by tokens or seconds takes its last step beyond the budget."""
+    assert factor_at(1.5, 0.2, 0.1) == pytest.approx(0.1)
 
 
 def test_without_warm_up_the_first_step_is_at_the_peak() -> None:
