@@ -121,9 +121,8 @@ class TestDifferences:
         found = {(each.method, each.decoding): each for each in gains(table, ["zero-shot"])}
         ppo = found["PPO", "greedy"]
         assert (ppo.verdict, ppo.formats) == ("formats differ", ("judgement", "label"))
-        assert sentence(ppo).startswith(
-            "PPO answers in format judgement, zero-shot in label; the difference, not of the method alone, is +40.0 points"
-        )
+        answered = "PPO answers in format judgement, zero-shot in label"
+        assert sentence(ppo).startswith(f"{answered}; the difference, not of the method alone, is +40.0 points [")
         assert gain_row(ppo)["formats"] == "judgement / label"
         told = [line for line, _ in in_short(list(found.values()), "toy")]
         assert told == [
