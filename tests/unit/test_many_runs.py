@@ -70,7 +70,7 @@ def test_torn_answers_are_refused(tmp_path: Path) -> None:
         ({"result.json": None}, "result.json"),
         ({"config.json": "{"}, "config.json: expected a JSON file"),
         ({"config.json": None}, "config.json: expected a JSON file"),
-        ({"result.json": "[]"}, "not a complete evaluation"),
+        ({"result.json": "[]"}, "result.json: found [], expected an object"),
         ({"result.json": '{"method": "A"}'}, "not a complete evaluation"),
         ({ANSWERS_FILE: "{"}, "expected a JSON file"),
         ({ANSWERS_FILE: "[]"}, "not a complete evaluation"),
