@@ -42,8 +42,9 @@ BETTER: Mapping[MeasureName, tuple[str, str]] = {
 }
 EXPLAINED = (
     "Points by which the method is ahead of the rival, with intervals; paired by item and seed. Rationale quality "
-    "where the task knows it; label shares: how much nearer the answered shares lie to gold's; judged: items won less "
-    "items lost. A dash: not measured on both, or not compared, and why stands in measures.csv."
+    "where the task knows it; label shares: how much nearer the answered shares lie to gold's, where by chance alone "
+    "the method with more wrong answers lies further away; judged: items won less items lost. A dash: not measured on "
+    "both, or not compared, and why stands in measures.csv."
 )
 FAMILY = (
     "Rationale quality, label shares and verdicts: p-values and intervals are corrected over all {family} comparisons "

@@ -9,6 +9,8 @@ import pytest
 
 from rewardlab.reports.claim_measures import Evidence
 from rewardlab.reports.collect import collect
+from rewardlab.reports.differences import gains as differences
+from rewardlab.reports.files import write_comparison
 from rewardlab.reports.judged_runs import load_judged
 from rewardlab.reports.measures import MeasureGain, measure_blocks, measure_gains, told_of
 from rewardlab.reports.page import SuiteFacts, write_report
@@ -187,3 +189,14 @@ def test_a_report_compares_with_the_rivals_of_its_suite_and_leaves_a_file(tmp_pa
     )
     assert (float(one["points"]), one["verdict"]) == (pytest.approx(-70.0), "worse")
     assert (float(one["p_holm"]) < 0.05, one["family"]) == (True, "22")
+
+
+def test_what_compare_leaves_holds_them_too(table: ComparisonTable, tmp_path: Path) -> None:
+    found = differences(table, ["SFT w. rationale"])
+    files = {file.name for file in write_comparison(table, found, [], tmp_path / "out")}
+    assert {"differences.csv", "measures.csv"} <= files
+    with (tmp_path / "out" / "measures.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    # three methods, two decodings, quality and label shares; a judge heard two of them, sampled
+    assert {row["family"] for row in rows if row["points"]} == {"14"}
+    assert {row["measure"] for row in rows} == {"quality", "label shift", "judged"}
