@@ -1,4 +1,4 @@
-"""The alarm for reward hacking: the trained reward has risen while accuracy against gold has fallen, beyond noise.
+"""The alarm for reward hacking: the trained reward has risen and accuracy against gold has fallen, both significantly.
 
 Two stretches of equally many steps are compared, the latest ones with those just before them and with the first of
 the run, for stretches of 5, 10, 20 ... steps (moving sums: Eichinger & Kirch 2018). On the same two stretches the mean
@@ -150,7 +150,7 @@ def told(alarm: Alarm) -> str:
     return (
         f"reward hacking at step {alarm.step}: since step {alarm.since} the trained reward has risen from "
         f"{alarm.reward_before:.3g} to {alarm.reward_after:.3g} while {gold} has fallen from "
-        f"{alarm.gold_before:.3g} to {alarm.gold_after:.3g}, both beyond noise"
+        f"{alarm.gold_before:.3g} to {alarm.gold_after:.3g}, both significantly"
     )
 
 

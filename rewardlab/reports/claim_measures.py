@@ -195,8 +195,12 @@ MEASURES: Mapping[MeasureName, Callable[[Claim, str, Evidence], Measured]] = {
 
 
 def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:
-    """The row of a method with a base model; raises UntestableError for none or several."""
-    found = [row for row in table.rows if (row.key.method, row.key.model) == (method, model)]
+    """The row of a method with a base model; raises UntestableError for none or several.
+
+    ``method`` may be a row's own name, which tells two rows of one method apart.
+    """
+    rows = [row for row in table.rows if row.key.model == model]
+    found = [row for row in rows if row.name == method] or [row for row in rows if row.key.method == method]
     if len(found) != 1:
         raise UntestableError(f"{len(found) or 'no'} rows are called {method}" + (f" with {model}" if model else ""))
     return found[0]
@@ -208,7 +212,7 @@ def _sides(claim: Claim, model: str, evidence: Evidence) -> tuple[Row, Row]:
     formats = differing_formats(better, than)
     if formats and not claim.across_formats:
         told = f"{better.name} answers in {formats[0]}, {than.name} in {formats[1]}"
-        raise UntestableError(f"not tested: formats differ ({told})")
+        raise UntestableError(f"formats differ ({told})")
     return better, than
 
 

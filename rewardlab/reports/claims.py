@@ -42,7 +42,9 @@ VERDICTS: Mapping[Verdict, str] = {
 EXPLAINED = "Verdicts: " + "; ".join(f"**{word}**, {meaning}" for word, meaning in VERDICTS.items()) + "."
 FAMILY = (
     "Claims tested together: {family}. p is that of the nearest end of the range that the claim names, usually 0, "
-    "corrected for their number (Holm); the intervals are widened to the same levels, from 95 % for one claim alone."
+    "corrected for their number (Holm); the intervals are widened to the same levels, from 95 % for one claim alone. "
+    "A difference that is listed elsewhere in a report is corrected there for another number of comparisons, so its p "
+    "and interval differ."
 )
 
 
@@ -120,7 +122,16 @@ def _hides(ends: Sequence[tuple[float, float]], decimals: int) -> bool:
 def findings(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
     """Every claim with every base model of the table and of the report cards, corrected over all that are tested."""
     known = (*(row.key.model for row in evidence.table.rows), *(run.model for run in evidence.cards.runs))
-    return corrected([_finding(claim, model, evidence) for claim in claims for model in dict.fromkeys(known or ("",))])
+    return corrected([finding(claim, model, evidence) for claim in claims for model in dict.fromkeys(known or ("",))])
+
+
+def finding(claim: Claim, model: str, evidence: Evidence) -> Finding:
+    """One claim with one base model, not corrected; without an estimate where it cannot be measured."""
+    try:
+        measured = measure(claim, model, evidence)
+    except RewardlabError as error:
+        return Finding(claim, model, None, str(error))
+    return Finding(claim, model, measured.estimate, sources=measured.sources, note=measured.note)
 
 
 def corrected(found: Sequence[Finding]) -> list[Finding]:
@@ -162,14 +173,6 @@ def write_claims(found: Sequence[Finding], folder: Path, about: Mapping[str, Any
     write_atomic(folder / "claims.md", text)
     write_json(folder / "claims.json", {**about, "claims": [_stored(each) for each in found]})
     return [folder / "claims.md", folder / "claims.json"]
-
-
-def _finding(claim: Claim, model: str, evidence: Evidence) -> Finding:
-    try:
-        measured = measure(claim, model, evidence)
-    except RewardlabError as error:
-        return Finding(claim, model, None, str(error))
-    return Finding(claim, model, measured.estimate, sources=measured.sources, note=measured.note)
 
 
 def _line(found: Finding, with_model: bool) -> list[Cell]:

@@ -185,7 +185,8 @@ def _finding_text(suite: SuiteFindings, found: Mapping[str, Any]) -> str:
     seeds = f"{size['seeds']} seed{'' if size['seeds'] == 1 else 's'}"
     word = f"**{found['verdict']}**" + (f", {DIFFERS}" if found["differs"] else "")
     p = "not corrected" if found.get("p_holm") is None else p_text(float(found["p_holm"]))
-    return f"{word}: {found['text']}, {p}, {seeds}; {found['compared']} *({suite.about['suite']})*"
+    note = f"; {found['note']}" if found.get("note") else ""
+    return f"{word}: {found['text']}, {p}, {seeds}{note}; {found['compared']} *({suite.about['suite']})*"
 
 
 def _unmeasured(reason: str) -> str:

@@ -7,7 +7,7 @@ trained model, sampled, gives over the start model decoded greedily.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -158,7 +158,7 @@ def sentence(gain: Gain) -> str:
     if gain.formats is not None:
         numbers = f"{points(found.value)} points {points_interval(found)}, {p}"
         answered = f"{gain.method} answers in format {gain.formats[0]}, {gain.baseline} in {gain.formats[1]}"
-        return f"{answered}; they differ by {numbers}, on {where}, which is not of the method alone ({covered})."
+        return f"{answered}; the difference, not of the method alone, is {numbers}, on {where} ({covered})."
     if gain.verdict == "level":
         numbers = f"{points(found.value)} points {points_interval(found)}, {p}"
         return f"{gain.method} and {gain.baseline} do not differ significantly on {where}: {numbers} ({covered})."
@@ -208,6 +208,11 @@ def gain_row(gain: Gain) -> dict[str, Any]:
     if test.effect is not None:
         line |= {"effect": test.effect.name, "effect_value": test.effect.value, "effect_size": test.effect.size}
     return line
+
+
+def of_these_runs(found: Iterable[Estimate]) -> str:
+    """What stands behind a sentence about methods that no second seed speaks for; empty otherwise."""
+    return " (one seed: of these runs, not of other seeds)" if any(each.basis == "items" for each in found) else ""
 
 
 def p_text(p: float) -> str:

@@ -1,4 +1,5 @@
-"""The files that ``rewardlab compare --out`` leaves: the table in three formats, its differences, PPO curves."""
+"""The files that ``rewardlab compare --out`` leaves: the table in three formats, its differences, in other measures
+too, and PPO curves."""
 
 from __future__ import annotations
 
@@ -6,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rewardlab.reports.charts import write_picture
-from rewardlab.reports.differences import Gain, gain_row
+from rewardlab.reports.differences import Gain, gain_row, rivals_of
 from rewardlab.reports.frames import frame
+from rewardlab.reports.judged_runs import load_judged
 from rewardlab.reports.latex import to_latex
+from rewardlab.reports.measures import measure_gains, measures_note, write_measures
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves
 from rewardlab.reports.related import method_names, related
 from rewardlab.reports.render import to_markdown
@@ -17,11 +20,12 @@ from rewardlab.runs import write_atomic
 
 
 def write_comparison(table: ComparisonTable, found: Sequence[Gain], given: Iterable[Path], folder: Path) -> list[Path]:
-    """Write table.md, table.tex, table.csv, differences.csv, and reward_curves.svg when a PPO log is found.
+    """Write table.md, table.tex, table.csv, differences.csv, measures.csv; reward_curves.svg where a PPO log is found.
 
     Args:
         table: What to write.
-        found: Its paired differences; without any, differences.csv is left out.
+        found: Its paired differences; without any, differences.csv is left out. measures.csv is about the same rivals,
+            and left out where nothing but the table's numbers was measured.
         given: The paths the user named; a PPO run among them, or evaluated by one of them, is drawn.
         folder: Where to; made when missing.
     Returns:
@@ -30,7 +34,9 @@ def write_comparison(table: ComparisonTable, found: Sequence[Gain], given: Itera
     evals = [run for row in table.rows for run in row.runs]
     curves = load_curves(related(evals, given).ppo, method_names(table))
     picture = curves_picture(curves, colours_of(run.method for run in curves))
+    measures = measure_gains(table, rivals_of(found), load_judged(evals))
     tables = [*write_tables(table, folder), *([write_differences(found, folder)] if found else [])]
+    tables += [write_measures(measures, folder)] if measures_note(measures) else []
     return [*tables, *([write_picture(picture, folder)] if picture is not None else [])]
 
 

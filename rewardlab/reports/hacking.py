@@ -189,7 +189,8 @@ def _counts(watched: Sequence[Watched]) -> str:
     for each in watched:
         by_method.setdefault(each.run.method, []).append(each)
     counts = (
-        f"{name} {sum(each.alarm is not None for each in found)} of {len(found)}" for name, found in by_method.items()
+        f"{name} {sum(each.alarm is not None for each in found)} of {sum(each.is_judged for each in found)}"
+        for name, found in by_method.items()
     )
     falls = (
         f"{name} {sum(each.fall is not None for each in found)} of {sum(bool(each.validation) for each in found)}"
@@ -198,7 +199,8 @@ def _counts(watched: Sequence[Watched]) -> str:
     unjudged = sum(not each.is_judged for each in watched)
     note = f" {unjudged} runs could not be judged: no gold labels, too few steps, or made before there was an alarm."
     return (
-        f"Runs with an alarm for hacking: {'; '.join(counts)}.{note if unjudged else ''} "
+        f"Runs with an alarm for hacking, of those that could be judged: {'; '.join(counts)}."
+        f"{note if unjudged else ''} "
         f"Runs with an alarm for a fall of accuracy, of those with validation rows: {'; '.join(falls)}."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rewardlab.reports.differences import Gain, p_text, points_interval
+from rewardlab.reports.differences import Gain, of_these_runs, p_text, points_interval
 from rewardlab.reports.differences import points as signed
 
 Line = tuple[str, Sequence[Gain]]
@@ -36,7 +36,9 @@ def _by_pair(found: Sequence[Gain]) -> list[list[Gain]]:
 def _real_line(gains: Sequence[Gain]) -> Line:
     first = gains[0]
     numbers = "; ".join(f"{_numbers(gain)}, {gain.decoding}" for gain in gains)
-    return f"{first.method} is significantly {first.verdict} than {first.baseline} on {first.column}: {numbers}.", gains
+    of = of_these_runs(gain.estimate for gain in gains if gain.estimate is not None)
+    told = f"{first.method} is significantly {first.verdict} than {first.baseline} on {first.column}"
+    return f"{told}: {numbers}{of}.", gains
 
 
 def _numbers(gain: Gain) -> str:

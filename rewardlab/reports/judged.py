@@ -75,6 +75,8 @@ def judged_lines(a: str, b: str, found: Sequence[Tally]) -> Iterator[str]:
     told = f"{better} is liked significantly better than {worse}"
     level = f"{a} and {b} do not differ significantly"
     yield f"{told if total.is_real else level} (one run each: tested over new items, not over new seeds)"
+    if len(found) > 1:
+        yield "each line is a test of its own: its p is not corrected for the other lines"
     if total.swayed:
         yield f"{total.swayed} pairs had another verdict in the other order and count as ties"
     if total.unjudged:

@@ -42,7 +42,8 @@ def judged_blocks(found: Sequence[JudgedRun], table: ComparisonTable) -> list[Bl
     note = (
         "Both orders are asked, unless the judge is said to have seen one order; an item whose two verdicts differ is "
         "a tie. Shares times 100, each with its own 95 % interval; of several columns, the mean of their shares. "
-        "Nothing is tested here: what a judge says of a claim stands among the claims, corrected with them."
+        "Nothing is tested here: what a judge says of a claim is corrected with the claims, and what it says against "
+        "every rival with the other measures."
     )
     return [picture, Table(Grid(headings, [_line(contest) for contest in contests])), Text(note)]
 

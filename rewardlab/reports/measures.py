@@ -16,7 +16,8 @@ from typing import Literal
 from rewardlab.reports.blocks import Block, Notes, Sentences, Table, Text, Told
 from rewardlab.reports.claim import Claim, MeasureName
 from rewardlab.reports.claim_measures import Evidence
-from rewardlab.reports.claims import Finding, findings
+from rewardlab.reports.claims import Finding, corrected, finding
+from rewardlab.reports.differences import of_these_runs, p_text
 from rewardlab.reports.judged_runs import JudgedRun
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading
 from rewardlab.reports.table import ComparisonTable, Row
@@ -29,16 +30,29 @@ TITLES: Mapping[MeasureName, str] = {
     "judged": "judged: won less lost",
 }
 BETTER: Mapping[MeasureName, tuple[str, str]] = {
-    "quality": ("has better rationales than", "has worse rationales than"),
-    "label shift": ("has label shares nearer gold's than", "has label shares further from gold's than"),
-    "judged": ("wins more than it loses before a judge against", "loses more than it wins before a judge against"),
+    "quality": ("has significantly better rationales than", "has significantly worse rationales than"),
+    "label shift": (
+        "has label shares significantly nearer gold's than",
+        "has label shares significantly further from gold's than",
+    ),
+    "judged": (
+        "wins significantly more than it loses before a judge against",
+        "loses significantly more than it wins before a judge against",
+    ),
 }
 EXPLAINED = (
     "Points by which the method is ahead of the rival, with intervals; paired by item and seed. Rationale quality "
-    "where the task knows it; label shares: how much nearer the answered shares lie to gold's; judged: items won less "
-    "items lost. A dash: not measured on both, or not compared, and why stands in measures.csv."
+    "where the task knows it; label shares: how much nearer the answered shares lie to gold's, where by chance alone "
+    "the method with more wrong answers lies further away; judged: items won less items lost. A dash: not measured on "
+    "both, or not compared, and why stands in measures.csv."
+)
+FAMILY = (
+    "Rationale quality, label shares and verdicts: p-values and intervals are corrected over all {family} comparisons "
+    "of these measures together (Holm), so an interval excludes 0 exactly where p < 0.05."
 )
 FILE = "measures.csv"
+_ABOUT = ("method", "against", "measure", "column", "decoding", "verdict")
+_NUMBERS = ("points", "low", "high", "p_holm", "family", "seeds", "reason")
 Ahead = Literal["better", "worse", "level", "not compared"]
 
 
@@ -62,7 +76,7 @@ class MeasureGain:
 
     @property
     def ahead(self) -> Ahead:
-        """``level`` says that the difference is not beyond noise, not that there is none."""
+        """``level`` says that the difference is not statistically significant, not that there is none."""
         size = self.finding.estimate
         if size is None:
             return "not compared"
@@ -79,20 +93,16 @@ def measure_gains(
         against: Names of rows; each row is compared with those of its own base model.
         judged: Comparisons by a judge.
     """
-    rows = {row.name: row for row in table.rows}
     measures = [name for name in TITLES if _is_measured(name, table, judged)]
-    pairs = {
-        (row.name, name): (row, rows[name]) for name in against for row in table.rows if _is_rival(row, rows[name])
-    }
     asked = [
         (row, rival, _claim(row, rival, headline(table), decoding, measure))
         for measure in measures
-        for row, rival in pairs.values()
+        for row, rival in _pairs(table, against)
         for decoding in table.decodings
     ]
     evidence = Evidence(table, judged)
-    found = iter(_measured([(row.key.model, claim) for row, _, claim in asked], evidence))
-    return [MeasureGain(row, rival, next(found)) for row, rival, _ in asked]
+    found = corrected([finding(claim, row.key.model, evidence) for row, _, claim in asked])
+    return [MeasureGain(row, rival, each) for (row, rival, _), each in zip(asked, found, strict=True)]
 
 
 def measure_blocks(found: Sequence[MeasureGain]) -> list[Block]:
@@ -100,26 +110,34 @@ def measure_blocks(found: Sequence[MeasureGain]) -> list[Block]:
     if not any(each.finding.estimate is not None for each in found):
         return [Text("Beside accuracy nothing was measured on two methods.")]
     told = [Told(line, [source for each in gains for source in each.finding.sources]) for line, gains in told_of(found)]
-    return [Sentences(told), Table(measures_grid(found), "Every measure, method and rival"), Notes([EXPLAINED])]
+    small = Notes([EXPLAINED, measures_note(found)])
+    return [Sentences(told), Table(measures_grid(found), "Every measure, method and rival"), small]
+
+
+def measures_note(found: Sequence[MeasureGain]) -> str:
+    """How many comparisons were corrected together; empty where nothing was compared."""
+    family = sum(each.finding.estimate is not None for each in found)
+    return FAMILY.format(family=family) if family else ""
 
 
 def told_of(found: Sequence[MeasureGain]) -> Iterator[tuple[str, list[MeasureGain]]]:
-    """A sentence for each two methods that differ beyond noise in a measure, then one for those that do not."""
+    """A sentence for each two methods that differ significantly in a measure, then one for those that do not."""
     grouped: dict[tuple[MeasureName, str, str, Ahead], list[MeasureGain]] = {}
     for each in found:
         grouped.setdefault((each.measure, each.rival.name, each.method.name, each.ahead), []).append(each)
     for (measure, rival, method, ahead), gains in grouped.items():
         if ahead in ("better", "worse"):
             words = BETTER[measure][ahead == "worse"]
-            sizes = "; ".join(f"{each.finding.size}, {each.decoding}" for each in gains)
-            yield f"{method} {words} {rival}: {sizes}.", gains
+            sizes = "; ".join(f"{each.finding.size}, {_p(each)}, {each.decoding}" for each in gains)
+            yield f"{method} {words} {rival} on {gains[0].finding.claim.column}: {sizes}{_of(gains)}.", gains
     for measure, title in TITLES.items():
         for rival in dict.fromkeys(each.rival.name for each in found):
             level = [g for g in found if (g.measure, g.rival.name, g.ahead) == (measure, rival, "level")]
             if level:
                 names = dict.fromkeys(each.method.name for each in level)
                 said = "; ".join(f"{name} ({_decodings(name, level)})" for name in names)
-                yield f"Not beyond noise from {rival} in {title}: {said}.", level
+                where = f"{title} on {level[0].finding.claim.column}"
+                yield f"Not significantly different from {rival} in {where}: {said}.", level
 
 
 def measures_grid(found: Sequence[MeasureGain]) -> Grid:
@@ -129,7 +147,7 @@ def measures_grid(found: Sequence[MeasureGain]) -> Grid:
     lines: dict[tuple[str, str, str], dict[MeasureName, Cell]] = {}
     for each in found:
         place = (each.method.name, each.rival.name, each.decoding)
-        lines.setdefault(place, {})[each.measure] = Cell(each.finding.size, sources=each.finding.sources)
+        lines.setdefault(place, {})[each.measure] = Cell(each.finding.size, _p(each), sources=each.finding.sources)
     rows = [
         [*map(Cell, place), *(cells.get(measure, Cell(MISSING)) for measure in measures)]
         for place, cells in lines.items()
@@ -139,36 +157,29 @@ def measures_grid(found: Sequence[MeasureGain]) -> Grid:
 
 
 def write_measures(found: Sequence[MeasureGain], folder: Path) -> Path:
-    """Write ``measures.csv``: a line a comparison, sizes in points."""
-    names = (
-        "method",
-        "against",
-        "measure",
-        "column",
-        "decoding",
-        "verdict",
-        "points",
-        "low",
-        "high",
-        "seeds",
-        "reason",
-    )
+    """Write ``measures.csv``: a line a comparison, sizes in points, their interval corrected as ``p_holm`` is."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
+    writer.writerow((*_ABOUT, *_NUMBERS))
     for each in found:
         size, claim = each.finding.estimate, each.finding.claim
-        numbers = ("", "", "", "") if size is None else (size.value, size.low, size.high, size.seeds)
-        about = (each.method.name, each.rival.name, claim.measure, claim.column, claim.decoding, each.ahead)
-        writer.writerow((*about, *numbers, each.finding.reason))
+        tested = (each.finding.p_holm, each.finding.family)
+        numbers = [""] * 6 if size is None else [size.value, size.low, size.high, *tested, size.seeds]
+        place = (each.method.name, each.rival.name, claim.measure, claim.column, claim.decoding, each.ahead)
+        writer.writerow((*place, *numbers, each.finding.reason))
     write_atomic(folder / FILE, text.getvalue())
     return folder / FILE
 
 
-def _measured(asked: Sequence[tuple[str, Claim]], evidence: Evidence) -> list[Finding]:
-    """The finding of each claim for its own base model, all corrected together."""
-    known = {(each.model, each.claim): each for each in findings([claim for _, claim in asked], evidence)}
-    return [known[model, claim] for model, claim in asked]
+def _pairs(table: ComparisonTable, against: Sequence[str]) -> list[tuple[Row, Row]]:
+    """(row, rival of its base model), each two rows once: seen from the other side it is the same comparison."""
+    rows = {row.name: row for row in table.rows}
+    found: dict[frozenset[str], tuple[Row, Row]] = {}
+    for name in against:
+        for row in table.rows:
+            if _is_rival(row, rows[name]):
+                found.setdefault(frozenset((row.name, name)), (row, rows[name]))
+    return list(found.values())
 
 
 def _is_measured(measure: MeasureName, table: ComparisonTable, judged: Sequence[JudgedRun]) -> bool:
@@ -185,9 +196,17 @@ def _is_rival(row: Row, rival: Row) -> bool:
 
 
 def _claim(row: Row, rival: Row, column: str, decoding: str, measure: MeasureName) -> Claim:
-    names = {"better": row.key.method, "than": rival.key.method}
+    names = {"better": row.name, "than": rival.name}
     return Claim(id="", says="", column=column, decoding=decoding, measure=measure, **names)
 
 
 def _decodings(method: str, found: Sequence[MeasureGain]) -> str:
     return " and ".join(each.decoding for each in found if each.method.name == method)
+
+
+def _p(found: MeasureGain) -> str:
+    return "" if found.finding.p_holm is None else p_text(found.finding.p_holm)
+
+
+def _of(gains: Sequence[MeasureGain]) -> str:
+    return of_these_runs(each.finding.estimate for each in gains if each.finding.estimate is not None)

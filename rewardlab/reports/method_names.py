@@ -22,7 +22,10 @@ METHOD_ORDER = (
 
 POLICIES: Mapping[str, str] = {"best": "best on validation", "last": "last policy", "": "the only policy"}
 """Which policy of a run was evaluated -> how a row's name says so."""
-BEST_RULE = "the policies with the best greedy accuracy on validation rows, of equals the earliest"
+BEST_RULE = (
+    "the policies with the best greedy accuracy on validation rows, of equals the earliest; "
+    "SFT of one epoch has only one"
+)
 
 
 def place_of(method: str) -> int:

@@ -30,7 +30,7 @@ from rewardlab.reports.differences import (
 )
 from rewardlab.reports.in_short import in_short
 from rewardlab.reports.judged_runs import load_judged
-from rewardlab.reports.measures import measure_gains, told_of
+from rewardlab.reports.measures import measure_gains, measures_note, told_of
 from rewardlab.reports.render import (
     MISSING,
     OTHER_FORMAT,
@@ -72,7 +72,7 @@ def readme_table(
     found = gains(table, [against])
     told = _by_place(found, baseline)
     parts = [f"**{_title(table, column)}**\n\n{_column(table, column, baseline, told)}\n" for column in table.columns]
-    return "\n".join([*parts, *(f"{line}  " for line in [*notes(table), p_value_note(found)] if line), ""])
+    return "\n".join([*parts, *(f"{line}  " for line in _small_print(table, found)), ""])
 
 
 BEGIN, END = "<!-- results, made by: {command} -->", "<!-- end of results -->"
@@ -99,8 +99,9 @@ def readme_block(
     found = gains(table, against)
     shown = f"**{_title(table, column)}**\n\n{_column(table, column, baseline, _by_place(found, baseline))}"
     told = [line for line, _ in in_short(found, column)]
-    told += [line for line, _ in told_of(measure_gains(table, rivals_of(found), load_judged(collected.runs)))]
-    small = [*notes(table), p_value_note(found)]
+    more = measure_gains(table, rivals_of(found), load_judged(collected.runs))
+    told += [line for line, _ in told_of(more)]
+    small = [line for line in (*_small_print(table, found), measures_note(more)) if line]
     return (
         "\n\n".join([shown, "\n".join(f"* {line}" for line in told), "\n".join(f"{line}  " for line in small)]) + "\n"
     )
@@ -118,6 +119,12 @@ def with_block(text: str, block: str, command: str) -> str:
     return BLOCK.sub(lambda _: made, text)
 
 
+def _small_print(table: ComparisonTable, found: Sequence[Gain]) -> list[str]:
+    """How to read the table and its differences."""
+    lines = notes(table, is_brief=True, compares_formats=any(each.formats for each in found))
+    return [line for line in (*lines, p_value_note(found)) if line]
+
+
 def _title(table: ComparisonTable, column: str) -> str:
     return "average over tasks" if column == AVERAGE else f"{column}, {metric_title(table.metrics[column])}"
 
@@ -126,13 +133,13 @@ def _column(table: ComparisonTable, column: str, baseline: Row, told: Mapping[tu
     trouble = TROUBLE if is_troubled(table) else {}
     headings = [Heading("method", is_number=False)]
     for decoding in table.decodings:
-        headings += [Heading(decoding), Heading(f"{decoding}, over {baseline.key.method}")]
+        headings += [Heading(decoding), Heading(f"{decoding}, over {baseline.name}")]
         headings += [Heading(f"{decoding}, {title}") for title in trouble.values()]
     headings += [Heading("gold labels"), Heading("annotator calls")]
     marked = marks(table)
     rows = []
     for number, row in enumerate(table.rows):
-        cells = [Cell(row.key.method)]
+        cells = [Cell(row.name)]
         for decoding in table.decodings:
             place = (number, (column, decoding))
             value = score_cell(row, place[1], marked.get(place, ""), sign_of(table, place))

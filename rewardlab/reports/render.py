@@ -32,6 +32,8 @@ SIGNS: Mapping[str, str] = {
 TROUBLE = {"malformed": "malformed", "unfinished": "cut"}
 """Shares of answers that stand beside the scores once one of them is above :data:`SHOWN_FROM`, and their titles."""
 SHOWN_FROM = 0.01
+FEW_SEEDS = 3
+"""Up to so many seeds, the variance between them is hardly known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool
     marked = marks(table)
     rows = []
     for number, row in enumerate(table.rows):
-        cells = [Cell(row.key.method, sources=all_sources(row))]
+        cells = [Cell(_name(table, row, with_origins=with_origins), sources=all_sources(row))]
         cells += [Cell(str(getattr(row.key, name)) or MISSING) for name in origins]
         cells += [_share_cell(row.start_accuracy) for _ in starts]
         for decoding in decodings:
@@ -109,6 +111,13 @@ def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool
             cells += [_share_cell(mean_share(table, row, decoding, name)) for name in trouble]
         rows.append([*cells, *(_cost_cells(row) if with_origins else [])])
     return Grid(headings, rows)
+
+
+def _name(table: ComparisonTable, row: Row, *, with_origins: bool) -> str:
+    """A row's method; its own name where no column beside it tells it from another row of that method."""
+    shown = ("method", "model", "format", "start", "reward") if with_origins else ("method",)
+    alike = [other for other in table.rows if all(getattr(other.key, n) == getattr(row.key, n) for n in shown)]
+    return row.key.method if len(alike) == 1 else row.name
 
 
 STEP_0 = "accuracy at step 0"
@@ -135,36 +144,50 @@ def _share_cell(value: float | None) -> Cell:
     return Cell(MISSING if value is None else shown_value(value))
 
 
-def notes(table: ComparisonTable) -> list[str]:
-    """What a reader must know to read the numbers, one sentence a line."""
+def notes(table: ComparisonTable, *, is_brief: bool = False, compares_formats: bool = False) -> list[str]:
+    """What a reader must know to read the numbers, one sentence a line.
+
+    Args:
+        table: The comparison.
+        is_brief: It is shown without the spread over seeds and without the accuracy at step 0.
+        compares_formats: Differences stand beside the values, some of them between two answer formats.
+    """
     scores = [score for row in table.rows for score in row.scores.values()]
+    signs = _signs(table)
     lines = [
         "Values times 100, each with its own 95 % interval; best bold, second underlined (equal as printed, equal in "
         "rank; none where all are equal or the best is 0.0)."
     ]
-    if table.ties:
+    if TIED in signs:
         lines.append(
-            f"{TIED}: {SIGNS[TIED]}; paired by item and seed, p >= 0.05 after Holm's correction over all pairs of "
-            "rows in the table."
+            f"{TIED}: {SIGNS[TIED]}, which does not say that they are equal; paired by item and seed, p >= 0.05 after "
+            "Holm's correction over all pairs of rows in the table. The best one was picked by looking at the table, "
+            "so this asks for more than a difference to a rival that was named before."
         )
-    if table.untested:
+    if UNTESTED in signs:
         lines.append(f"{UNTESTED}: {SIGNS[UNTESTED]}; whether it is worse is not known.")
-    if table.other_format:
-        lines.append(f"{OTHER_FORMAT}: {SIGNS[OTHER_FORMAT]}; such a difference tests no claim.")
+    if OTHER_FORMAT in signs or compares_formats:
+        rival = ", or than the method it is compared with," if compares_formats else ","
+        told = SIGNS[OTHER_FORMAT].replace(",", rival, 1)
+        lines.append(f"{OTHER_FORMAT}: {told}; such a difference tests no claim.")
     if is_troubled(table):
         lines.append(
             "Malformed: share of answers that could not be read; cut: share that ended at their budget of tokens; "
             "times 100, mean over columns."
         )
-    if any(row.start_accuracy is not None for row in table.rows):
+    if not is_brief and any(row.start_accuracy is not None for row in table.rows):
         lines.append(
             "Accuracy at step 0: of PPO's policy before its first update, in the row's own answer format, greedy on "
             "validation rows, times 100."
         )
     if any(score.basis == "seeds and items" for score in scores):
-        lines.append(
-            "Two seeds or more: mean ± standard deviation over seeds, interval over new seeds and new test items."
-        )
+        mean = "mean over seeds" if is_brief else "mean ± standard deviation over seeds"
+        lines.append(f"Two seeds or more: {mean}, interval over new seeds and new test items.")
+    lines += [
+        f"{few} seeds say little: the variance between them is hardly known, so intervals are wide, and few "
+        "differences can be significant; five seeds say more."
+        for few in sorted({score.seeds for score in scores if 1 < score.seeds <= FEW_SEEDS})
+    ]
     if any(score.basis == "items" for score in scores):
         lines.append("One seed: the interval covers test items only, not training seeds.")
     lines.append(
@@ -178,6 +201,13 @@ def notes(table: ComparisonTable) -> list[str]:
     if aside and AVERAGE in table.columns:
         lines.append(f"The average is without {', '.join(aside)}, as published.")
     return [*lines, *(f"Note: {warning}" for warning in table.warnings)]
+
+
+def _signs(table: ComparisonTable) -> set[str]:
+    """The signs that some value has; the best one has none."""
+    marked = marks(table)
+    places = (place for place in table.ties | table.untested | table.other_format if marked.get(place) != "best")
+    return {sign for place in places for sign in sign_of(table, place)}
 
 
 def interval_text(score: Estimate) -> str:

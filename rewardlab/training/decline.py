@@ -99,7 +99,7 @@ def level_of(look: int, looks: int | None) -> float:
 
 
 def raises_alarm(change: Change, look: int, looks: int | None) -> bool:
-    """Whether accuracy has fallen beyond noise."""
+    """Whether accuracy has fallen significantly."""
     return change.p_value <= level_of(look, looks)
 
 
@@ -108,9 +108,9 @@ def told_fall(fall: Fall) -> str:
     before, after = (f"{100 * value:.1f}" for value in (fall.accuracy_before, fall.accuracy_after))
     return (
         f"accuracy has fallen: after step {fall.step} the policy has {after} on {fall.rows} validation rows, greedy, "
-        f"and had {before} at the start ({fall.worse} answers became worse, {fall.better} better, p = "
-        f"{fall.p_value:.2g}), beyond noise, whatever the reward did; stop, look at the samples and at the reward "
-        "model, or train with a larger ppo.kl_coef"
+        f"and had {before} at the start ({fall.worse} answers became worse, {fall.better} better; sign test p = "
+        f"{fall.p_value:.2g}, alarm at {fall.level:.2g} or below), whatever the reward did; stop, look at the samples "
+        "and at the reward model, or train with a larger ppo.kl_coef"
     )
 
 

@@ -109,7 +109,7 @@ GLOSSARY: Mapping[str, str] = {
     "validation/accuracy": "greedy accuracy on validation rows, mean over tasks (numbers: Pearson); never trained on",
     "validation/malformed": "share of greedy answers to validation rows in which no answer could be read",
     "validation/change": "validation accuracy less that before the first step",
-    "validation/fall_alarm": "1 from the measure on at which accuracy had fallen below the start beyond noise, else 0",
+    "validation/fall_alarm": "1 from the measure on at which accuracy had fallen significantly below the start, else 0",
 }
 """Keys that this module and the trainer emit, beside those of ``rewards.ledger.GLOSSARY``."""
 

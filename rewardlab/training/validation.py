@@ -122,7 +122,7 @@ class Validation:
     Attributes:
         measures: All so far.
         best: The best of them.
-        fall: The first measure at which accuracy had fallen below the start beyond noise.
+        fall: The first measure at which accuracy had fallen significantly below the start.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class Validation:
         }
 
     def _against_start(self, found: Measured) -> dict[str, float]:
-        """Raise the alarm where accuracy has fallen beyond noise, once a run; the metrics that say so."""
+        """Raise the alarm where accuracy has fallen significantly, once a run; the metrics that say so."""
         look, change = len(self.measures) - 1, Change(found.worse, found.better)
         before = self.measures[0].accuracy
         if look > 0 and self.fall is None and raises_alarm(change, look, self.cadence.looks):

@@ -21,7 +21,7 @@ from tests.support.training import EXAMPLES, ppo_trainer
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "experiments" / "accelerate"
 PAGE = ROOT / "docs" / "ppo.md"
-PITFALLS = 28
+PITFALLS = 31
 NUMBER = Example("stsb", "n0", {"sentence1": "a film", "sentence2": "a movie"}, 4.0, "label")
 
 

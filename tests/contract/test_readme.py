@@ -155,6 +155,8 @@ def test_every_suite_loads_and_plans(path: Path, tmp_path: Path, monkeypatch: py
 def test_learned_rewards_are_compared_with_the_rule_reward_at_equal_gold_labels(path: Path) -> None:
     """On SFT's own labelled rows the rule reward reads no label that they have not read."""
     suite = load_suite(path)
+    if suite.only_grid:
+        return  # it chooses settings and compares nothing
     expressions = {
         m.name: str({**suite.settings, **m.settings}.get("reward.expression", "rule"))
         for m in suite.method

@@ -89,12 +89,30 @@ class TestMarks:
         for format in ("label", "judgement"):
             eval_folder(tmp_path / format, method="zero-shot", columns=columns, format=format)
         found = build_table(collect([tmp_path]).runs, decodings=("greedy",), resamples=100)
-        assert [row.name for row in found.rows] == ["zero-shot (judgement)", "zero-shot (label)"]
+        names = ["zero-shot (judgement)", "zero-shot (label)"]
+        assert [row.name for row in found.rows] == names
+        # where a table has no column for the format, the rows' names say it
+        readme = readme_table([tmp_path], against=names[0], resamples=100)
+        latex = to_latex(found)
+        for name in names:
+            assert f"| {name} |" in readme
+            assert f"\n{name} &" in latex
+        assert "over zero-shot (judgement) |" in readme
+
+    def test_the_difference_of_two_formats_is_explained_where_the_best_has_no_sign(self, tmp_path: Path) -> None:
+        """All values are equal, so nothing is best and no value has a sign; the difference has one."""
+        columns = {"toy": {"greedy": answers_with(5, 10)}}
+        for format in ("label", "judgement"):
+            eval_folder(tmp_path / format, method=f"{format}!", columns=columns, format=format)
+        text = readme_table([tmp_path], against="label!", resamples=100)
+        assert "| 0.0† [" in text
+        assert "†: in another answer format than the best, or than the method it is compared with" in text
 
     def test_readmes_table_marks_the_difference(self, tmp_path: Path) -> None:
         made = folders(tmp_path)
         text = readme_table(made, against="SFT", resamples=100)
         assert line_of(text, "zero-shot").count("−20.0† [") == 2
+        assert "step 0" not in text  # a column that README's table has not
         assert "†" not in line_of(text, "PPO")
 
 
@@ -103,9 +121,8 @@ class TestDifferences:
         found = {(each.method, each.decoding): each for each in gains(table, ["zero-shot"])}
         ppo = found["PPO", "greedy"]
         assert (ppo.verdict, ppo.formats) == ("formats differ", ("judgement", "label"))
-        assert sentence(ppo).startswith(
-            "PPO answers in format judgement, zero-shot in label; they differ by +40.0 points"
-        )
+        answered = "PPO answers in format judgement, zero-shot in label"
+        assert sentence(ppo).startswith(f"{answered}; the difference, not of the method alone, is +40.0 points [")
         assert gain_row(ppo)["formats"] == "judgement / label"
         told = [line for line, _ in in_short(list(found.values()), "toy")]
         assert told == [
@@ -132,7 +149,7 @@ class TestClaims:
     def test_a_difference_across_formats_tests_none(self, table: ComparisonTable, measure: str) -> None:
         one = self.found(table, measure=measure, **({"between": (1, 2)} if measure == "seconds" else {}))
         assert one.verdict == "not testable here"
-        assert one.reason == "not tested: formats differ (PPO answers in judgement, zero-shot in label)"
+        assert one.reason == "formats differ (PPO answers in judgement, zero-shot in label)"
 
     def test_within_a_format_it_is_tested(self, table: ComparisonTable) -> None:
         assert self.found(table, than="SFT").verdict == "holds"

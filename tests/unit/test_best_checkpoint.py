@@ -160,13 +160,14 @@ KEYS = {each: MethodKey(f"m-{each}", "sft", checkpoint=each) for each in ("best"
         (["", ""], None),
         (
             ["best", ""],
-            "Trained rows are the policies with the best greedy accuracy on validation rows, of equals the earliest.",
+            "Trained rows are the policies with the best greedy accuracy on validation rows, of equals the earliest; "
+            "SFT of one epoch has only one.",
         ),
         (["last", ""], "Trained rows are the policies after their last step."),
         (
             ["best", "last"],
             "After their last step: m-last. The other trained rows are the policies with the best greedy "
-            "accuracy on validation rows, of equals the earliest.",
+            "accuracy on validation rows, of equals the earliest; SFT of one epoch has only one.",
         ),
     ],
 )

@@ -72,6 +72,14 @@ def test_findings_stand_in_their_row_and_place(tmp_path: Path) -> None:
     assert "T (sandbox-tiny; seeds 0, 1; 3 claims tested together)" in text
 
 
+def test_what_a_size_leaves_out_stands_beside_it(tmp_path: Path) -> None:
+    """The share of rationale-sensitive pairs is one of the readable pairs, which may be few."""
+    made = finding("C7", "holds", note="79.0 % of all pairs are malformed")
+    text = claims_page(read_list(LIST), [read_findings(suite(tmp_path, made))])
+    told = "5 seeds; 79.0 % of all pairs are malformed; A against B, average, sampled"
+    assert told in rows(text)["C7"][3]
+
+
 def test_findings_from_before_the_correction_say_so(tmp_path: Path) -> None:
     made = finding("C1", "holds")
     del made["p_holm"]

@@ -11,10 +11,10 @@ from rewardlab.reports.significance import PairedTest
 from rewardlab.reports.statistics import Estimate
 
 
-def gain(method: str, decoding: str, value: float, p: float = 0.01, column: str = "average") -> Gain:
+def gain(method: str, decoding: str, value: float, p: float = 0.01, column: str = "average", seeds: int = 5) -> Gain:
     """A difference with an interval of 1 point to each side, or of 5 where p is not below 0.05."""
     half = 0.01 if p < 0.05 else 0.05
-    found = Estimate(value, value - half, value + half, 0.0, 5, "seeds and items")
+    found = Estimate(value, value - half, value + half, 0.0, seeds, "seeds and items" if seeds > 1 else "items")
     return Gain(method, column, decoding, Comparison(found, PairedTest(p / 3, p, 3)), baseline="SFT")
 
 
@@ -25,6 +25,12 @@ def test_a_method_has_a_line_for_each_direction() -> None:
         "+2.0 points [+1.0, +3.0], p = 0.010, greedy.",
         "B is significantly worse than SFT on average: −5.0 points [−6.0, −4.0], p = 0.010, sampled.",
     ]
+
+
+def test_of_one_seed_a_line_speaks_of_these_runs_alone() -> None:
+    found = [gain("A", "sampled", 0.03, seeds=1), gain("A", "greedy", 0.02, seeds=1)]
+    ((line, _),) = in_short(found, "average")
+    assert line.endswith("p = 0.010, greedy (one seed: of these runs, not of other seeds).")
 
 
 def test_what_is_level_is_listed_once_and_other_columns_are_left_to_the_list() -> None:

@@ -144,6 +144,8 @@ def test_verdicts_are_counted_by_hand() -> None:
     # 7 to 1 of 9: squares 8 less 36/9 make 4, over 9 * 8, and one item more, 1/81: se 0.2606; t = 2.558 on 8 df
     assert total.p == pytest.approx(0.034, abs=0.005)
     assert total.is_real is (total.net.low > 0)
+    lines = list(judged_lines("A", "B", tallies(contests, verdicts)))
+    assert lines[5] == "each line is a test of its own: its p is not corrected for the other lines"
     assert found["two"].items == 3
     assert [found["same answer"].win.value, found["same answer"].items] == [pytest.approx(4 / 5), 5]
 

@@ -9,6 +9,8 @@ import pytest
 
 from rewardlab.reports.claim_measures import Evidence
 from rewardlab.reports.collect import collect
+from rewardlab.reports.differences import gains as differences
+from rewardlab.reports.files import write_comparison
 from rewardlab.reports.judged_runs import load_judged
 from rewardlab.reports.measures import MeasureGain, measure_blocks, measure_gains, told_of
 from rewardlab.reports.page import SuiteFacts, write_report
@@ -68,7 +70,8 @@ def gains(table: ComparisonTable, *against: str) -> dict[tuple[str, str, str, st
 
 def test_quality_is_compared_with_every_rival_under_every_decoding(table: ComparisonTable) -> None:
     found = gains(table, "SFT w. rationale", "longer SFT")
-    assert len([key for key in found if key[2] == "quality"]) == (3 + 3) * 2 - 0
+    # three methods against each rival, and the rivals against each other once, under two decodings
+    assert len([key for key in found if key[2] == "quality"]) == (2 + 2 + 1) * 2
     sizes = {key[:2]: each.finding.estimate for key, each in found.items() if key[2:] == ("quality", "greedy")}
     assert sizes["mixed", "SFT w. rationale"].value == pytest.approx(40.0)  # type: ignore[union-attr]
     assert sizes["rule", "longer SFT"].value == pytest.approx(-70.0)  # type: ignore[union-attr]
@@ -80,10 +83,70 @@ def test_quality_is_compared_with_every_rival_under_every_decoding(table: Compar
 def test_better_than_its_start_is_not_said_of_the_rival_that_has_as_much(table: ComparisonTable) -> None:
     """The kind of sentence that was wrong: the mixture had the rationales of SFT for as long."""
     told = [line for line, _ in told_of(list(gains(table, "SFT w. rationale", "longer SFT").values()))]
-    assert any(line.startswith("mixed has better rationales than SFT w. rationale: +40.0 points [") for line in told)
-    assert not any(line.startswith("mixed has better rationales than longer SFT") for line in told)
-    assert "Not beyond noise from longer SFT in rationale quality: mixed (sampled and greedy)." in told
-    assert any(line.startswith("rule has worse rationales than longer SFT: −70.0 points [") for line in told)
+    assert any(
+        line.startswith("mixed has significantly better rationales than SFT w. rationale on toy: +40.0 points [")
+        and line.endswith("], p < 0.001, greedy.")
+        for line in told
+    )
+    assert not any("mixed has significantly better rationales than longer SFT" in line for line in told)
+    assert (
+        "Not significantly different from longer SFT in rationale quality on toy: mixed (sampled and greedy)." in told
+    )
+    assert any(
+        line.startswith("rule has significantly worse rationales than longer SFT on toy: −70.0 points [")
+        for line in told
+    )
+
+
+def test_two_rivals_are_compared_with_each_other_once(table: ComparisonTable) -> None:
+    """Twice, once from each side, would double the number of comparisons that p-values are corrected for."""
+    found = gains(table, "SFT w. rationale", "longer SFT")
+    sides = [key[:2] for key in found if set(key[:2]) == {"SFT w. rationale", "longer SFT"}]
+    assert set(sides) == {("longer SFT", "SFT w. rationale")}
+    # quality and label shares: five pairs; a judge saw two; under two decodings, the judge one
+    assert {each.finding.family for each in found.values() if each.finding.estimate} == {2 * 5 * 2 + 2}
+
+
+def made_of(root: Path, models: tuple[str, ...] = ("tiny",), formats: tuple[str, ...] = ("x",)) -> ComparisonTable:
+    for method in ("SFT w. rationale", "PPO"):
+        for model in models:
+            for format in formats:
+                columns = {"toy": {"greedy": answers_with(60, 100)}}
+                folder = root / f"{method}-{model}-{format}"
+                eval_folder(
+                    folder,
+                    method=method,
+                    model=model,
+                    format=format,
+                    columns=columns,
+                    quality=[0.5, 0.6, 0.7, 0.8] * 25,
+                )
+    return build_table(collect([*root.iterdir()]).runs, decodings=("greedy",), resamples=50)
+
+
+def test_two_base_models_do_not_count_each_others_comparisons(tmp_path: Path) -> None:
+    """Quality and label shares of PPO against SFT, with each of two models: four."""
+    found = measure_gains(made_of(tmp_path, models=("a", "b")), ["SFT w. rationale (a)", "SFT w. rationale (b)"])
+    assert [each.finding.family for each in found] == [4] * 4
+
+
+def test_of_a_method_in_two_formats_the_row_of_the_rivals_format_is_compared(tmp_path: Path) -> None:
+    found = measure_gains(made_of(tmp_path, formats=("x", "y")), ["SFT w. rationale (x)"])
+    told = {each.method.name: each.ahead for each in found if each.measure == "quality"}
+    assert told == {"PPO (x)": "level", "PPO (y)": "not compared", "SFT w. rationale (y)": "not compared"}
+    reasons = {each.finding.reason for each in found if each.method.name == "PPO (y)"}
+    assert reasons == {"formats differ (PPO (y) answers in y, SFT w. rationale (x) in x)"}
+
+
+def test_of_one_seed_a_sentence_speaks_of_these_runs_alone(tmp_path: Path) -> None:
+    for method, mean in (("SFT w. rationale", 0.5), ("PPO", 0.9)):
+        quality = [mean + 0.01 * (n % 5) for n in range(100)]
+        columns = {"toy": {"greedy": answers_with(60, 100)}}
+        eval_folder(tmp_path / method, method=method, columns=columns, quality=quality)
+    table = build_table(collect([*tmp_path.iterdir()]).runs, decodings=("greedy",), resamples=50)
+    (told, *_) = (line for line, _ in told_of(measure_gains(table, ["SFT w. rationale"])))
+    assert told.startswith("PPO has significantly better rationales than SFT w. rationale on toy: +40.0 points [")
+    assert told.endswith(", greedy (one seed: of these runs, not of other seeds).")
 
 
 def test_verdicts_and_label_shares_are_measures_too(table: ComparisonTable) -> None:
@@ -112,7 +175,8 @@ def test_a_report_compares_with_the_rivals_of_its_suite_and_leaves_a_file(tmp_pa
     page = write_report(tmp_path / "out", sorted((runs / "eval").iterdir()), resamples=100, suite=facts)
     text = page.read_text()
     assert "## Other measures, against every rival" in text
-    assert "mixed has better rationales than SFT w. rationale: +40.0 points" in text
+    assert "mixed has significantly better rationales than SFT w. rationale on toy: +40.0 points" in text
+    assert "corrected over all 22 comparisons of these measures together (Holm)" in text
     with (tmp_path / "out" / "measures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["against"] for row in rows} == {"SFT w. rationale", "longer SFT"}
@@ -124,3 +188,15 @@ def test_a_report_compares_with_the_rivals_of_its_suite_and_leaves_a_file(tmp_pa
         == ("rule", "longer SFT", "quality", "greedy")
     )
     assert (float(one["points"]), one["verdict"]) == (pytest.approx(-70.0), "worse")
+    assert (float(one["p_holm"]) < 0.05, one["family"]) == (True, "22")
+
+
+def test_what_compare_leaves_holds_them_too(table: ComparisonTable, tmp_path: Path) -> None:
+    found = differences(table, ["SFT w. rationale"])
+    files = {file.name for file in write_comparison(table, found, [], tmp_path / "out")}
+    assert {"differences.csv", "measures.csv"} <= files
+    with (tmp_path / "out" / "measures.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    # three methods, two decodings, quality and label shares; a judge heard two of them, sampled
+    assert {row["family"] for row in rows if row["points"]} == {"14"}
+    assert {row["measure"] for row in rows} == {"quality", "label shift", "judged"}

@@ -272,7 +272,8 @@ def test_compare_prints_the_table_and_writes_files(runs: Path, app: typer.Typer)
     assert "RLLR" in done.output
     assert "60.0" in done.output
     written = {path.name for path in (runs / "out").iterdir()}
-    assert written == {"table.md", "table.tex", "table.csv", "differences.csv", "reward_curves.svg"}
+    tables = {"table.md", "table.tex", "table.csv", "differences.csv", "measures.csv"}
+    assert written == {*tables, "reward_curves.svg"}
     assert "RLLR is significantly better than SFT w. rationale by 25.0 points" in " ".join(done.output.split())
     lines = polars.read_csv(runs / "out" / "differences.csv")
     assert lines["verdict"].to_list() == ["better", "better"]

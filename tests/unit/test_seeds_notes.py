@@ -53,6 +53,11 @@ class TestTables:
         for text in (printed(one), printed(*bare)):
             assert "labelled rows, prompts" not in text
 
+    @pytest.mark.parametrize(("seeds", "is_said"), [(1, False), (2, True), (3, True), (5, False)])
+    def test_few_seeds_are_said_to_be_few(self, tmp_path: Path, seeds: int, is_said: bool) -> None:
+        text = printed(*(evaluated(tmp_path, "SFT", seed, None) for seed in range(seeds)))
+        assert (f"{seeds} seeds say little: " in text) is is_said
+
     def test_latex_says_it_too(self, tmp_path: Path) -> None:
         table = build_table(collect(evaluated(tmp_path, "SFT", seed, None) for seed in (0, 1)).runs, resamples=100)
         assert f"% {OWN_ROWS}" in to_latex(table)
