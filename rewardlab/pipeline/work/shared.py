@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from rewardlab.config import RunConfig
 from rewardlab.errors import RunFolderError
 from rewardlab.evaluation.cost import gold_read
-from rewardlab.runs import make_anew, read_jsonl, read_result
+from rewardlab.runs import ADAPTER, BEST_ADAPTER, make_anew, read_jsonl, read_result
 from rewardlab.tasks.sources import Splits
 from rewardlab.types import Example
 
 if TYPE_CHECKING:
     from rewardlab.models import Trunk
 
-ADAPTER, BEST_ADAPTER = "adapter", "adapter-best"
-"""Folders of a trained run: the policy after the last step, and the best one on validation rows."""
 TrainingPart = Literal["labelled", "prompts"]
 Part = Literal["labelled", "prompts", "validation"]
 
