@@ -66,6 +66,7 @@ def root(
         raise typer.Exit
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
     if not verbose:
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # says at each import what it has no kernels for
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")

@@ -46,6 +46,7 @@ def main() -> int:
     file, root, source, *typed = sys.argv[1:]
     sys.argv = ["rewardlab", *typed]
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     runner = Runner(Path(root), _say)
     try:
         serve(_Known(load_suite(Path(file), source or None), Path(root)).find, runner)
