@@ -1,8 +1,9 @@
 """What a callable is, as a hash: so that an edited reward, or measure of a task, is another one.
 
 * Code in a file is that file with all it imports from the user's own folders, transitively (found in the source, so
-  imports inside functions count). Installed packages are not followed, rewardlab's own code is left to the versions of
-  its stages. Files of data that the code opens, and modules it imports by a computed name, are not seen.
+  imports inside functions count). An installed package that was named is its version, others are not followed, and
+  rewardlab's own code is left to the versions of its stages. Files of data that the code opens, and modules it imports
+  by a computed name, are not seen.
 * Code without a file (a notebook cell, ``exec``, a prompt) is its code object, with the functions, classes and plain
   values it refers to.
 * To both come defaults, closures, bound arguments and attributes, where they are plain values or code again.
@@ -21,14 +22,12 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
-import inspect
 import logging
 import re
 import sys
 import sysconfig
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -91,7 +90,7 @@ def code_hash(code: object, module: str | None = None) -> str | None:
     plain = code
     while isinstance(plain, types.MethodType):
         plain = plain.__func__
-    if isinstance(plain, types.FunctionType | type) and _is_own(_file_of(plain)):
+    if isinstance(plain, types.FunctionType | type) and is_own(file_of(plain)):
         return None
     return _Digests(code, module).of_all(code)[:DIGITS]
 
@@ -109,70 +108,16 @@ def code_hashes(asked: Mapping[str, Callable[[], str | None]]) -> tuple[dict[str
     return known, unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where something was registered.
-
-    Attributes:
-        file: The file; None for a notebook cell or other code without one.
-        name: Qualified name of the registered function; empty when it is a value.
-        is_main: True in a script or notebook that runs as ``__main__``.
-        run: Another object for each time that the file's module was executed.
-    """
-
-    file: Path | None
-    name: str = ""
-    is_main: bool = False
-    run: object = None
-
-    def may_replace(self, earlier: Place | None) -> bool:
-        """True when a registration from here is the earlier one, made again: of a cell, function or file."""
-        if earlier is None or _is_own(self.file):
-            return False
-        if earlier.file is None or earlier.is_main:
-            return True
-        is_run_again = self.run is not earlier.run or (self.name != "" and self.name == earlier.name)
-        return self.file == earlier.file and is_run_again
-
-    def __str__(self) -> str:
-        if _is_own(self.file):
-            return "rewardlab itself"
-        return str(self.file) if self.file else "code without a file"
-
-
-def place_of(function: Callable[..., Any]) -> Place:
-    """Where a function was written; of a callable without code of its own, its class."""
-    code = _innermost(function)
-    defined = code if isinstance(code, types.FunctionType | type) else type(code)
-    run = getattr(sys.modules.get(defined.__module__), "__spec__", None)
-    return Place(_file_of(defined), defined.__qualname__, defined.__module__ == "__main__", run)
-
-
-def calling_place(skipped: Iterable[str]) -> Place:
-    """Where the running code was called from.
-
-    Args:
-        skipped: Names of modules that only pass the call on.
-    """
-    frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__") in {__name__, *skipped}:
-        frame = frame.f_back
-    if frame is None:
-        return Place(None)
-    known = frame.f_globals
-    return Place(_real(frame.f_code.co_filename), "", known.get("__name__") == "__main__", known.get("__spec__"))
-
-
 class _Digests:
     """Hashes of values that refer to each other, circles included.
 
     Args:
-        top: The value that is asked for. Of its package the files count, of other installed ones the name.
+        top: The value that is asked for. Of its package the version counts, of other installed ones the name.
         module: Where it was taken from, or None.
     """
 
     def __init__(self, top: object, module: str | None) -> None:
-        self._tops = (top, _innermost(top))
+        self._tops = (top, innermost(top))
         self._from = module
         self._asked_for = {module, getattr(self._tops[1], "__module__", None)}
         self._done: dict[int, tuple[object, str]] = {}  # holds the value too: its id must not be used again
@@ -213,14 +158,12 @@ class _Digests:
                 state = {"an argument of": value.args, "an argument by name of": value.keywords}
                 yield self.of(value.func, f"the function of {where}")
                 yield from self._state(value, {f"{what} {where}": each for what, each in state.items()})
-            case functools.cached_property():
-                yield self.of(value.func, where)
             case property():
                 yield from (self.of(part, where) for part in (value.fget, value.fset, value.fdel))
-            case staticmethod() | classmethod():
-                yield self.of(value.__func__, where)
+            case functools.cached_property() | staticmethod() | classmethod():
+                yield self.of(getattr(value, "func", None) or getattr(value, "__func__", None), where)
             case types.ModuleType():
-                yield from self._module(value.__name__, _real(getattr(value, "__file__", None)))
+                yield from self._module(value.__name__, real_file(getattr(value, "__file__", None)))
             case type():
                 yield from self._class(value, where)
             case enum.Enum():
@@ -252,11 +195,11 @@ class _Digests:
         yield from (self.of(constant, where) for constant in code.co_consts)
 
     def _function(self, function: types.FunctionType, where: str) -> Iterator[str]:
-        file = _file_of(function)
+        file = file_of(function)
         if file is not None:
             yield from self._module(function.__module__ or "", file)
             yield function.__qualname__
-            if _is_own(file) or (_is_installed(file) and function is not self._tops[1]):
+            if is_own(file) or (_is_installed(file) and function is not self._tops[1]):
                 return
         else:
             yield self.of(function.__code__, where)
@@ -272,8 +215,8 @@ class _Digests:
         yield from self._state(function, state)
 
     def _class(self, kind: type, where: str) -> Iterator[str]:
-        file = _file_of(kind)
-        yield f"{kind.__module__}.{kind.__qualname__}" if _is_own(file) or _is_builtin(kind) else kind.__qualname__
+        file = file_of(kind)
+        yield f"{kind.__module__}.{kind.__qualname__}" if is_own(file) or _is_builtin(kind) else kind.__qualname__
         if file is not None:
             yield from self._module(kind.__module__, file)
         elif not _is_builtin(kind):
@@ -287,7 +230,7 @@ class _Digests:
         """An object of a class that the user wrote: its class and its attributes."""
         kind = type(value)
         attributes = _attributes(value)
-        file = _file_of(kind)
+        file = file_of(kind)
         is_foreign = _is_installed(file) and value is not self._tops[1]
         is_mark = not attributes and file is not None and file.is_relative_to(_standard_library())
         if (is_foreign and not is_mark) or any(map(_is_builtin, kind.__mro__[:-1])):
@@ -312,30 +255,26 @@ class _Digests:
                     raise
 
     def _module(self, name: str, file: Path | None) -> Iterator[str]:
-        if file is None or _is_own(file):
-            yield name
+        """A file with all that it imports; of what is installed the name, and the version where it was asked for."""
+        yield name
+        if file is None or is_own(file):
             return
-        if not _is_installed(file) or name in self._asked_for:
-            version = [_distribution(name)] if _is_installed(file) else []
-            texts = (each + hashlib.sha256(_text(each, path)).hexdigest() for each, path in _with_imports(name, file))
-            yield from (*version, *texts)
-        else:
-            yield name
+        if _is_installed(file):
+            if name not in self._asked_for:
+                return
+            if version := _distribution(name):
+                yield version
+                return
+        yield from (each + hashlib.sha256(_text(each, path)).hexdigest() for each, path in _with_imports(name, file))
 
 
 def _with_imports(name: str, file: Path) -> list[tuple[str, Path]]:
-    """A module and all it imports from folders of the same kind, with their files, by name.
-
-    An installed package is followed inside itself, the user's own files wherever Python finds them.
-    """
-    package = name.partition(".")[0] if _is_installed(file) else None
+    """A module and all it imports that is not installed, with their files, by name."""
     found: dict[str, Path] = {}
     waiting = [(name, file), *((each, path) for each in _parents(name) if (path := _find(each)))]
     while waiting:
         each, path = waiting.pop()
-        if each in found or _is_own(path):
-            continue
-        if package != each.partition(".")[0] if package else _is_installed(path):
+        if each in found or is_own(path) or (_is_installed(path) and path != file):
             continue
         found[each] = path
         waiting += [(other, where) for other in _imported(each, path) if (where := _find(other))]
@@ -373,14 +312,14 @@ def _find(name: str) -> Path | None:
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
-        return None if rest else _real(getattr(module, "__file__", None))
+        return None if rest else real_file(getattr(module, "__file__", None))
     if spec is None:
         return None
     if not rest:
-        return _real(spec.origin)
+        return real_file(spec.origin)
     for folder in spec.submodule_search_locations or ():
         for tail in (f"{rest[-1]}.py", f"{rest[-1]}/__init__.py"):
-            if found := _real(str(Path(folder, *rest[:-1], tail))):
+            if found := real_file(str(Path(folder, *rest[:-1], tail))):
                 return found
     return None
 
@@ -396,7 +335,7 @@ def _text(name: str, file: Path) -> bytes:
     except OSError as error:
         raise UnknownCodeError(f"{file} cannot be read ({error.strerror})") from error
     module = sys.modules.get(name)
-    if module is None or _real(getattr(module, "__file__", None)) != file:
+    if module is None or real_file(getattr(module, "__file__", None)) != file:
         return text
     spec = getattr(module, "__spec__", None)
     known = _loaded.get(module)
@@ -417,24 +356,24 @@ def _global_names(code: types.CodeType) -> set[str]:
 
 def _attributes(value: object) -> list[tuple[str, Any]]:
     """Name and value of all attributes, those in slots included."""
-    slots = [each for kind in type(value).__mro__ for each in _slots(kind)]
-    found = {name: getattr(value, name) for name in slots if hasattr(value, name)}
-    return sorted({**found, **getattr(value, "__dict__", {})}.items())
-
-
-def _slots(kind: type) -> list[str]:
-    return [name for name, each in vars(kind).items() if isinstance(each, types.MemberDescriptorType)]
+    slots = [
+        name
+        for kind in type(value).__mro__
+        for name, each in vars(kind).items()
+        if isinstance(each, types.MemberDescriptorType) and hasattr(value, name)
+    ]
+    return sorted({**{name: getattr(value, name) for name in slots}, **getattr(value, "__dict__", {})}.items())
 
 
 def _is_attribute(value: object) -> bool:
     """True for what a module other than ``__main__`` holds under a name: importing its file makes it as it is."""
     module = sys.modules.get(getattr(value, "__module__", None) or "")
-    if module is None or module.__name__ == "__main__" or _real(getattr(module, "__file__", None)) is None:
+    if module is None or module.__name__ == "__main__" or real_file(getattr(module, "__file__", None)) is None:
         return False
     return any(each is value for each in vars(module).values())
 
 
-def _innermost(code: Any) -> Any:
+def innermost(code: Any) -> Any:
     """The function, class or object behind methods, bound arguments and wrappers that are not written in Python."""
     while True:
         if isinstance(code, types.MethodType):
@@ -447,13 +386,14 @@ def _innermost(code: Any) -> Any:
             return code
 
 
-def _file_of(code: types.FunctionType | type) -> Path | None:
+def file_of(code: types.FunctionType | type) -> Path | None:
+    """Where a function or class was written; None for a notebook cell."""
     if isinstance(code, types.FunctionType):
-        return _real(code.__code__.co_filename)
-    return _real(getattr(sys.modules.get(code.__module__), "__file__", None))
+        return real_file(code.__code__.co_filename)
+    return real_file(getattr(sys.modules.get(code.__module__), "__file__", None))
 
 
-def _real(file: str | None) -> Path | None:
+def real_file(file: str | None) -> Path | None:
     """A path that is a file; None for the names of notebook cells and the like."""
     if not file or file.startswith("<"):
         return None
@@ -461,7 +401,8 @@ def _real(file: str | None) -> Path | None:
     return path.resolve() if path.is_file() else None
 
 
-def _is_own(file: Path | None) -> bool:
+def is_own(file: Path | None) -> bool:
+    """True for rewardlab's own files."""
     return file is not None and file.is_relative_to(OWN_CODE)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 NOT_OUTPUTS = frozenset(
     {
         *("config.json", "provenance.json", "result.json", "attempts.jsonl", "heartbeat.json", ".lock"),
-        *("checkpoints", "tensorboard", "report", "reviews.jsonl"),
+        *("checkpoints", "tensorboard", "wandb", "mlflow-run-id.txt", "report", "reviews.jsonl"),
     }
 )
 """Names at the top of a run folder that are no output of its stage."""

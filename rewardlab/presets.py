@@ -58,6 +58,7 @@ PUBLISHED_PRESETS: Mapping[str, Mapping[str, Any]] = {
     "ppo-nlu": {
         "format": "judgement",
         "init": "base",
+        "model": {"max_new_tokens": 32},
         "lora": {"rank": 16},
         "reward": {"expression": "rule"},
         "ppo": {

@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from rewardlab.code_identity import Place, calling_place
+from rewardlab.code_identity import file_of, innermost, is_own, real_file
 from rewardlab.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T")
 
 PASS_ON = frozenset({__name__, "rewardlab.tasks.task", "rewardlab.rewards.registry"})
 """Modules whose functions register what their callers hand them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something was registered.
+
+    Attributes:
+        file: The file; None for a notebook cell or other code without one.
+        name: Qualified name of the registered function; empty when it is a value.
+        is_main: True in a script or notebook that runs as ``__main__``.
+        run: Another object for each time that the file's module was executed.
+    """
+
+    file: Path | None
+    name: str = ""
+    is_main: bool = False
+    run: object = None
+
+    def may_replace(self, earlier: Place | None) -> bool:
+        """True when a registration from here is the earlier one, made again: of a cell, function or file."""
+        if earlier is None or is_own(self.file):
+            return False
+        if earlier.file is None or earlier.is_main:
+            return True
+        is_run_again = self.run is not earlier.run or (self.name != "" and self.name == earlier.name)
+        return self.file == earlier.file and is_run_again
+
+    def __str__(self) -> str:
+        if is_own(self.file):
+            return "rewardlab itself"
+        return str(self.file) if self.file else "code without a file"
+
+
+def place_of(function: Callable[..., Any]) -> Place:
+    """Where a function was written; of a callable without code of its own, its class."""
+    code = innermost(function)
+    defined = code if isinstance(code, types.FunctionType | type) else type(code)
+    run = getattr(sys.modules.get(defined.__module__), "__spec__", None)
+    return Place(file_of(defined), defined.__qualname__, defined.__module__ == "__main__", run)
+
+
+def _calling_place() -> Place:
+    """Where the running code was called from, by way of the modules that only pass the call on."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") in PASS_ON:
+        frame = frame.f_back
+    if frame is None:
+        return Place(None)
+    known = frame.f_globals
+    return Place(real_file(frame.f_code.co_filename), "", known.get("__name__") == "__main__", known.get("__spec__"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +109,7 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: The name is taken by something else.
         """
-        place = place or calling_place(PASS_ON)
+        place = place or _calling_place()
         is_taken = self._entries.get(name, value) is not value
         earlier = self._places.get(name)
         if is_taken and not replace and not place.may_replace(earlier):

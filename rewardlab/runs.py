@@ -30,6 +30,8 @@ from rewardlab.outputs import changed_outputs, describe_output, describe_outputs
 
 CHECKPOINTS = "checkpoints"
 """Folder inside a run folder: what an interrupted stage goes on from."""
+ADAPTER, BEST_ADAPTER = "adapter", "adapter-best"
+"""Folders of a trained run: what the last step left, and the best policy on validation rows."""
 OUTPUTS = "outputs"
 """Key of ``result.json``: the files that the stage wrote, by hash and rows."""
 MARKS = frozenset({"provenance.json", "attempts.jsonl", "result.json", ".lock"})

@@ -10,10 +10,11 @@ import typer
 from rewardlab.cli.evaluated import stored_config
 from rewardlab.config import RunConfig
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
-from rewardlab.runs import read_json, stage_of
+from rewardlab.runs import check_outputs, read_json, stage_of
 
 if TYPE_CHECKING:
     from rewardlab.models.codec import Codec
+    from rewardlab.pipeline.work.shared import Policy
     from rewardlab.reports.collect import EvalRun
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -32,24 +33,26 @@ def export(
     runs: Annotated[Path, typer.Option(help="Where run folders live.")] = Path("runs"),
 ) -> None:
     """Store a trained policy as one adapter of its base model, or as whole weights, with a model card."""
-    from rewardlab.pipeline.work.shared import ADAPTER
+    from rewardlab.pipeline.work.shared import policy_of
 
     config = stored_config(run)
-    wanted = _checkpoint(run, config, checkpoint)
+    wanted = _policy(run, config, checkpoint)
     if dtype not in get_args(Dtype):
         raise UnknownNameError("dtype", dtype, get_args(Dtype))
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise InputError(f"--to {to}: holds files already; choose a new folder")
     start = _start(run, runs)
-    folders = [start / ADAPTER, run / wanted] if start else [run / wanted]
+    for folder in (start, run):
+        if folder is not None:
+            check_outputs(folder)
+    folders = [policy_of(start).adapter, wanted.adapter] if start else [wanted.adapter]
     codec = _write(folders, config, to, dtype if merge else None)
     _write_card(run, start, config, to, codec, checkpoint=_name(wanted), is_merged=merge)
 
 
-def _checkpoint(run: Path, config: RunConfig, asked: str | None) -> str:
-    """Name of the adapter's folder inside the run."""
-    from rewardlab.pipeline.work.shared import ADAPTER
-    from rewardlab.training.validation import BEST_ADAPTER
+def _policy(run: Path, config: RunConfig, asked: str | None) -> Policy:
+    """The policy that is exported."""
+    from rewardlab.pipeline.work.shared import policy_of
 
     if (stage := stage_of(run)) not in ("sft", "ppo"):
         raise InputError(
@@ -57,14 +60,16 @@ def _checkpoint(run: Path, config: RunConfig, asked: str | None) -> str:
         )
     if asked not in (None, *CHECKPOINTS):
         raise UnknownNameError("checkpoint", asked, CHECKPOINTS)
-    wants_best = (asked or config.eval.checkpoint) == "best"
-    if asked == "best" and not (run / BEST_ADAPTER).is_dir():
+    found = policy_of(run, "last" if (asked or config.eval.checkpoint) == "last" else "best")
+    if asked == "best" and found.checkpoint != "best":
         raise InputError(f"{run}: keeps the last policy only; leave --checkpoint out")
-    return BEST_ADAPTER if wants_best and (run / BEST_ADAPTER).is_dir() else ADAPTER
+    return found
 
 
-def _name(folder: str) -> str:
-    return "best on validation rows" if folder.endswith("best") else "last"
+def _name(policy: Policy) -> str:
+    if policy.checkpoint == "best":
+        return f"best on validation rows, after step {policy.step} of {policy.last_step}"
+    return f"after the last step, {policy.last_step}"
 
 
 def _start(run: Path, root: Path) -> Path | None:

@@ -14,6 +14,7 @@ from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.own_pairs import own_reward_model, print_accuracies
 from rewardlab.cli.running import run_goal, tracked
 from rewardlab.errors import InputError
+from rewardlab.runs import ADAPTER, BEST_ADAPTER
 from rewardlab.types import PairKind
 
 BalanceLength = Annotated[
@@ -186,10 +187,10 @@ def _chosen(result: dict[str, Any], folder: Path) -> str:
     """Where the best policy lies, and the last one where that is another."""
     found = result.get("validation")
     if not found:
-        return str(folder / "adapter")
+        return str(folder / ADAPTER)
     best, last = found["best"], found["last"]
-    where = f"{folder / 'adapter-best'} (after step {best['step']}, best on validation rows: {best['accuracy']:.3f})"
-    return where if best["step"] == last["step"] else f"{where}; the last one: {folder / 'adapter'}"
+    where = f"{folder / BEST_ADAPTER} (after step {best['step']}, best on validation rows: {best['accuracy']:.3f})"
+    return where if best["step"] == last["step"] else f"{where}; the last one: {folder / ADAPTER}"
 
 
 def _print_watched(result: dict[str, Any]) -> None:

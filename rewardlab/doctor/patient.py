@@ -176,7 +176,10 @@ def _small(config: RunConfig) -> RunConfig:
         "ppo_epochs": 1,
         "lr": 1e-3,
         "value_lr": 1e-3,
+        "warmup": 0.0,
+        "final_lr": 1.0,  # checks take more steps than one, and a rate of 0 would move nothing
         "value_init": "zero",
+        "least_new_tokens": None,
         "max_grad_norm": 1e9,  # a clipped gradient would hide a wrong scale
         "normalise_scores": False,  # a running scale would make two equal steps differ
         "score_clip": None,

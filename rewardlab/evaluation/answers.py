@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.evaluation.predict import Prediction
-from rewardlab.runs import read_json, read_jsonl, write_atomic
+from rewardlab.runs import check_outputs, read_json, read_jsonl, write_atomic
 from rewardlab.types import Label
 
 ANSWERS_FILE = "answers.json"
@@ -62,8 +62,20 @@ def read_answers(folder: Path) -> dict[tuple[str, str], Answers]:
         KeyError, TypeError, ValueError, AttributeError: A file does not hold what it should.
     """
     stored = folder / ANSWERS_FILE
-    found = _compact(read_json(stored)) if stored.exists() else _collected(read_jsonl(folder / PREDICTIONS_FILE))
+    found = _compact(read_json(stored)) if stored.exists() else _collected(read_predictions(folder))
     return dict(found)
+
+
+def read_predictions(folder: Path) -> Iterator[dict[str, Any]]:
+    """The lines of an evaluation's predictions.
+
+    Raises:
+        RunFolderError: They are not what the evaluation wrote.
+        DataError: They cannot be read.
+    """
+    if (folder / "result.json").exists():
+        check_outputs(folder, [PREDICTIONS_FILE])
+    yield from read_jsonl(folder / PREDICTIONS_FILE)
 
 
 def differing_gold(items: Iterable[tuple[str, Label | None, Label | None]]) -> str:

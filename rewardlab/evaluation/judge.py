@@ -17,9 +17,8 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from rewardlab.annotate.base import Annotation, Annotator, Progress, Ranking, RankingRequest, silent
 from rewardlab.annotate.judging import Judgement, JudgeRequest, Winner, is_swapped, parse_verdict
 from rewardlab.errors import DataError, InputError
-from rewardlab.evaluation.answers import PREDICTIONS_FILE, differing_gold
+from rewardlab.evaluation.answers import PREDICTIONS_FILE, differing_gold, read_predictions
 from rewardlab.evaluation.predict import Decoding
-from rewardlab.runs import read_jsonl
 from rewardlab.types import Example, Label
 
 Examples = Mapping[str, Mapping[str, Example]]
@@ -226,7 +225,7 @@ def _side(winner: Winner) -> Literal["a", "b", "tie"]:
 
 def _replies(folder: Path, decoding: Decoding) -> dict[Item, _Reply]:
     path = folder / PREDICTIONS_FILE
-    rows = enumerate(read_jsonl(path), 1)
+    rows = enumerate(read_predictions(folder), 1)
     return dict(_reply(row, f"{path} row {number}") for number, row in rows if row.get("decoding") == decoding)
 
 

@@ -29,9 +29,9 @@ def has_own_biases(lora: LoraConfig, model: Any, targets: Sequence[str]) -> bool
     """
     if lora.bias == "none":
         return False
-    modules = {
-        name.removesuffix(".base_layer"): module for name, module in model.named_modules() if "lora_" not in name
-    }
+    is_text_alone = model.config.get_text_config() is model.config
+    read = model if is_text_alone else model.get_decoder()  # what reads images is never adapted
+    modules = {name.removesuffix(".base_layer"): module for name, module in read.named_modules() if "lora_" not in name}
     biased = {name for name, module in modules.items() if getattr(module, "bias", None) is not None}
     if not biased:
         logger.info("the model has no biases; lora.bias = all trains none")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -86,7 +87,7 @@ def joined(adapters: Sequence[StoredAdapter]) -> tuple[dict[str, Tensor], dict[s
         if biases := [adapter.bias[module] for adapter in adapters if module in adapter.bias]:
             state[module + BIAS] = torch.stack(biases).sum(dim=0)
     rank = sum(adapter.rank for adapter in adapters)
-    targets = sorted({target for adapter in adapters for target in adapter.config["target_modules"]})
+    targets = _all_targets([adapter.config["target_modules"] for adapter in adapters])
     config = {**adapters[-1].config, "r": rank, "lora_alpha": rank, "use_rslora": False, "target_modules": targets}
     return state, {**config, "lora_bias": any(adapter.bias for adapter in adapters), "inference_mode": True}
 
@@ -123,6 +124,14 @@ def write_merged(adapters: Sequence[StoredAdapter], model: ModelConfig, dtype: s
 def write_tokenizer(codec: Codec, target: Path) -> None:
     """Store the tokenizer with its chat template, so that the exported folder is complete."""
     codec.tokenizer.save_pretrained(str(target))
+
+
+def _all_targets(given: Sequence[str | Sequence[str]]) -> str | list[str]:
+    """Targets of all adapters, as PEFT takes them: names of layers, or a pattern where one of them has a pattern."""
+    if not any(isinstance(targets, str) for targets in given):
+        return sorted({target for targets in given for target in targets})
+    found = {each if isinstance(each, str) else rf"(?:.*\.)?(?:{'|'.join(map(re.escape, each))})" for each in given}
+    return found.pop() if len(found) == 1 else "|".join(f"(?:{pattern})" for pattern in sorted(found))
 
 
 def _matrices(module: str, adapter: StoredAdapter, adapters: Sequence[StoredAdapter]) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from rewardlab.models.names import trunk_identity
 from rewardlab.models.sampler import right_pad
 from rewardlab.models.stored import StoredModel, stored_model
 from rewardlab.models.trunk import Trunk, load_trunk
-from rewardlab.runs import check_outputs, read_json
+from rewardlab.runs import ADAPTER, check_outputs, read_json
 from rewardlab.types import Example, Scorer
 
 SFT_SCORES_FILE = "sft_scores.json"
@@ -72,7 +72,7 @@ def add_scorers(trunk: Trunk, folders: Mapping[str, Path], batch: int = 32) -> L
     scorers: dict[str, Scorer] = {}
     sft_scores: dict[str, Sequence[float]] = {}
     for name, folder in folders.items():
-        trunk.roles.load(f"rm-{name}", folder / "adapter")
+        trunk.roles.load(f"rm-{name}", folder / ADAPTER)
         scorers[name] = make_scorer(trunk, f"rm-{name}", batch)
         sft_scores[name] = read_sft_scores(folder)
     return LoadedScorers(scorers, sft_scores, trunk)

@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 
 from rewardlab.errors import InputError, RunFolderError
-from rewardlab.evaluation.answers import PREDICTIONS_FILE
+from rewardlab.evaluation.answers import PREDICTIONS_FILE, read_predictions
 from rewardlab.evaluation.cost import device_seconds
 from rewardlab.metrics import SHARES, Floats
 from rewardlab.reports.cards import NO_CARDS, Cards
@@ -35,7 +35,7 @@ from rewardlab.reports.statistics import (
     paired_seeds,
 )
 from rewardlab.reports.table import AVERAGE, ComparisonTable, Row, differing_formats
-from rewardlab.runs import read_json, read_jsonl
+from rewardlab.runs import read_json
 
 Cells = Mapping[int, CellData]
 """Seed -> cell."""
@@ -273,7 +273,7 @@ def _qualities_of_predictions(row: Row, cell: CellData, position: Position) -> d
     folder = next(run.path for run in row.runs if run.cells.get(position) is cell)
     if not (folder / PREDICTIONS_FILE).exists():
         return {}
-    lines = (line for line in read_jsonl(folder / PREDICTIONS_FILE) if (line["column"], line["decoding"]) == position)
+    lines = (line for line in read_predictions(folder) if (line["column"], line["decoding"]) == position)
     return {str(line["id"]): line["quality"] for line in lines}
 
 

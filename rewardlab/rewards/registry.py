@@ -6,9 +6,9 @@ import keyword
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from rewardlab.code_identity import code_hash, place_of
+from rewardlab.code_identity import code_hash
 from rewardlab.errors import ConfigError
-from rewardlab.registry import Registry
+from rewardlab.registry import Registry, place_of
 from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.functions import (
     FunctionReward,

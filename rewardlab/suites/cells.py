@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
@@ -15,8 +15,11 @@ from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.stages import Pipeline, check
+from rewardlab.rewards.plan import plan_reward
 from rewardlab.suites.file import Method, Suite
 from rewardlab.suites.grid import Try, Values, choose, combinations
+from rewardlab.tasks import resolve_tasks
+from rewardlab.tasks.task import CodePart
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,24 @@ def _places(suite: Suite) -> list[dict[str, Any]]:
     tasks: list[dict[str, Any]] = [{"task": task} for task in suite.tasks] or [{}]
     models: list[dict[str, Any]] = [{"model.name": model} for model in suite.models] or [{}]
     return [{**task, **model} for task in tasks for model in models]
+
+
+def _check_code(config: RunConfig) -> None:
+    """Refuse code without a hash: a suite is planned several times, by its workers too, and must find its runs again.
+
+    Raises:
+        ConfigError: The line says what has none.
+    """
+    unknown = {f"reward {name}": why for name, why in plan_reward(config.reward).unknown_code.items()}
+    for task in resolve_tasks(config.task):
+        unknown |= {
+            f"{part} of task {task.name}": why for part, why in task.code_hashes(*get_args(CodePart))[1].items()
+        }
+    for owner, why in unknown.items():
+        raise ConfigError(
+            f"{owner}: {why}, so that a suite could not find its runs again; give what a module makes when it is "
+            "imported, as module:name"
+        )
 
 
 class _Matrix:
@@ -231,4 +252,5 @@ class _Matrix:
         own = {} if method.format is None else {"format": method.format}
         config = load_config({**self._suite.settings, **method.settings, **own, **place, **values}, NO_FILE)
         check(config, may_lack_model=self._may_lack_model)
+        _check_code(config)
         return config

@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from rewardlab.code_identity import Place
 from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.metrics import METRICS, POSITIVE_LABEL
+from rewardlab.registry import Place
 from rewardlab.tasks.parsing import AnswerParser
 from rewardlab.tasks.task import HubSource, Task, tasks
 from rewardlab.tasks.templates import in_every_format, judgement_template, one_of, templates

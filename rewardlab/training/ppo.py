@@ -23,6 +23,7 @@ from rewardlab.errors import TrainingError
 from rewardlab.models.sampler import SamplingConfig, budget_of
 from rewardlab.models.trunk import Trunk
 from rewardlab.rewards.ledger import Ledger, Shaped, summary
+from rewardlab.runs import ADAPTER
 from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training import checkpoint
 from rewardlab.training.budget import Budget, PromptsRead
@@ -149,7 +150,7 @@ class PPOTrainer:
         check_trunk(self.trunk, self.trunk_sha256)
         check_processes(self.trunk)
         self.validation.ensure(taken)
-        self.trunk.roles.save(POLICY, self.folder / "adapter")
+        self.trunk.roles.save(POLICY, self.folder / ADAPTER)
         self.validation.save_best()
         return self._result(taken)
 

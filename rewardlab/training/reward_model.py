@@ -29,7 +29,7 @@ from rewardlab.models import Trunk, load_trunk
 from rewardlab.models.heads import ScalarHead
 from rewardlab.models.names import resolve_dtype, trunk_identity
 from rewardlab.models.scoring import score_rows
-from rewardlab.runs import CHECKPOINTS, RunFolder, relative_path
+from rewardlab.runs import ADAPTER, CHECKPOINTS, RunFolder, relative_path
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.rm_evaluation import (
     EncodedPair,
@@ -56,8 +56,6 @@ from rewardlab.types import Example, Pair, PairKind
 
 logger = logging.getLogger(__name__)
 
-ADAPTER = "adapter"
-"""Folder inside the run folder: adapter and head."""
 ROLE = "rm"
 METRICS: Mapping[str, str] = {
     "loss": "rm/loss",

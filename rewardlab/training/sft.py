@@ -22,7 +22,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.models import Codec, Trunk, load_trunk
-from rewardlab.runs import CHECKPOINTS, RunFolder
+from rewardlab.runs import ADAPTER, CHECKPOINTS, RunFolder
 from rewardlab.tasks.task import tasks
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.sft_validation import Watching, sft_validation
@@ -43,8 +43,6 @@ from rewardlab.types import Example
 
 logger = logging.getLogger(__name__)
 
-ADAPTER = "adapter"
-"""Folder inside the run folder."""
 ROLE = "sft"
 IGNORED = -100
 """Label of a position without loss; torch's and TRL's convention."""

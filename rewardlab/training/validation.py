@@ -22,7 +22,7 @@ from rewardlab import metrics, processes
 from rewardlab.config import PPOConfig
 from rewardlab.models.sampler import Sample, SamplingConfig, row_key, sample
 from rewardlab.models.trunk import Trunk
-from rewardlab.runs import read_json, write_json, write_jsonl
+from rewardlab.runs import BEST_ADAPTER, read_json, write_json, write_jsonl
 from rewardlab.tasks.task import parse_response, tasks
 from rewardlab.training.decline import Change, Fall, level_of, raises_alarm, told_fall
 from rewardlab.training.rollout import POLICY
@@ -32,7 +32,6 @@ from rewardlab.types import Answer, Example
 logger = logging.getLogger(__name__)
 
 VALIDATION_FILE = "validation.jsonl"
-BEST_ADAPTER = "adapter-best"
 STORED_MEASURES, STORED_BEST = "validation.json", "validation-best.safetensors"
 """Files in a checkpoint of SFT."""
 MEASURES = 5

@@ -15,12 +15,12 @@ from rewardlab.evaluation.hacking import Alarm
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.stage import Work
 from rewardlab.pipeline.work.evaluation import _evaluated, _policy
-from rewardlab.pipeline.work.shared import BEST_ADAPTER, policy_of, start_adapter
+from rewardlab.pipeline.work.shared import policy_of, start_adapter
 from rewardlab.reports.collect import MethodKey, collect
 from rewardlab.reports.method_names import policies_line, row_names
 from rewardlab.reports.render import notes
 from rewardlab.reports.table import build_table
-from rewardlab.runs import RunFolder, read_json, write_json
+from rewardlab.runs import BEST_ADAPTER, RunFolder, read_json, write_json
 from rewardlab.training import validation
 from rewardlab.training.decline import Fall
 from rewardlab.training.progress import Silent

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from rewardlab.code_identity import OWN_CODE, Place, UnknownCodeError, code_hash
+from rewardlab.code_identity import OWN_CODE, UnknownCodeError, _distribution, code_hash
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline
-from rewardlab.registry import Registry
+from rewardlab.registry import Place, Registry
 from rewardlab.rewards import find_reward, register_reward, rewards
 from rewardlab.tasks import resolve_tasks, tasks
 
@@ -306,6 +306,25 @@ class TestPipelines:
             rewards._entries.pop("plugged", None)
             found.append(self.fingerprint("plugged"))
         assert found[0] == found[1] != found[2]
+
+    def test_an_installed_package_that_is_named_counts_by_its_version(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        place = Path("site-packages").resolve()
+        monkeypatch.setattr(sys, "path", [str(place), *sys.path])
+        (place / "judges").mkdir(parents=True)
+        (place / "judges/__init__.py").write_text("from judges.words import judge\n")
+        (info := place / "judges-1.0.dist-info").mkdir()
+        (info / "top_level.txt").write_text("judges\n")
+
+        def hashed(version: str, weight: float, *, has_version: bool = True) -> str | None:
+            (place / "judges/words.py").write_text(f"def judge(examples, responses):\n    return [{weight}]\n")
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: judges\nVersion: {version}\n")
+            (info / "top_level.txt").write_text("judges\n" if has_version else "others\n")
+            _distribution.cache_clear()
+            importlib.invalidate_caches()
+            return reference_hash("judges:judge")
+
+        assert hashed("1.0", 1.0) == hashed("1.0", 2.0) != hashed("1.1", 2.0)
+        assert hashed("1.0", 1.0, has_version=False) != hashed("1.0", 2.0, has_version=False)
 
 
 class TestRegisteringAgain:

@@ -270,6 +270,13 @@ def test_ppo_nlu_is_as_published() -> None:
     assert (config.lora.bias, config.lora.rank_stabilised, config.reward.expression) == ("none", False, "rule")
 
 
+@pytest.mark.parametrize("preset", ["ppo-nlu", "ppo-nlu-code"])
+def test_their_response_budget_stands_above_that_of_the_models_preset(preset: str) -> None:
+    """The embedded model's own preset gives 48 tokens."""
+    assert load_config({"preset": preset}).new_tokens == 32
+    assert load_config({"preset": preset, "model.max_new_tokens": 40}).new_tokens == 40
+
+
 def test_ppo_nlu_code_is_as_its_scripts_are() -> None:
     """SPEC section 8: ppo.py, inference.py and TRL 0.7.2's defaults behind them."""
     config = load_config({"preset": "ppo-nlu-code", "model.name": HUB_MODEL})

@@ -14,9 +14,11 @@ import pytest
 from rewardlab.cli.main import run
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import RunFolderError
+from rewardlab.evaluation.judge import read_contests
 from rewardlab.outputs import describe_outputs
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.runs import read_json, write_json
+from rewardlab.types import Example
 from tests.support.runs import both, eval_folder
 
 ROOT = Path("runs")
@@ -169,6 +171,20 @@ def test_answers_of_an_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "answers.json").write_text(text.replace('"answers": ["no"', '"answers": ["yes"', 1))
     line = problem_of(["compare", str(folder)], capsys)
     assert "changed since stage eval was finished: answers.json has " in line
+
+
+def test_responses_that_a_judge_reads() -> None:
+    """Answers are whole, and of the texts beside them two lines are gone."""
+    folders = [eval_folder(Path("evals", name), columns={"toy": both(3, 3, 4)}) for name in ("one", "two")]
+    rows = {str(number): Example(str(number), "toy", {}, label) for number, label in enumerate(("no", "yes") * 2)}
+    examples = {"toy": {f"{int(id):04d}": row for id, row in rows.items()}}
+    for folder in folders:
+        write_json(folder / "result.json", {**read_json(folder / "result.json"), "outputs": describe_outputs(folder)})
+    assert len(read_contests(*folders, examples, "greedy")) == 4
+    lines = (folders[1] / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (folders[1] / "predictions.jsonl").write_text("".join(lines[:-2]))
+    with pytest.raises(RunFolderError, match=r"two: changed since .*: predictions.jsonl has 6 rows and had 8"):
+        read_contests(*folders, examples, "greedy")
 
 
 @pytest.mark.parametrize("kind", DAMAGE)

@@ -14,11 +14,12 @@ from torch import Tensor
 from rewardlab.cli import main as cli
 from rewardlab.config_loading import load_config
 from rewardlab.doctor import forward, sampling, tokens, update
-from rewardlab.doctor.examine import CHECKS
+from rewardlab.doctor.examine import CHECKS, examine
 from rewardlab.doctor.patient import Letters, Patient
 from rewardlab.doctor.verdict import Finding
 from rewardlab.errors import ModelError
 from rewardlab.models import load_trunk, sampler
+from rewardlab.presets import PUBLISHED_PRESETS
 from rewardlab.training import learner
 from rewardlab.types import Example, Score
 from tests.support.models import tiny_llama, tiny_model, tiny_tokenizer
@@ -37,6 +38,16 @@ def patient(model: Path, tmp_path: Path) -> Patient:
     settings = {"model.name": str(model), "model.dtype": "float32", "model.max_prompt_tokens": 96}
     config = load_config({**settings, "model.device": "cpu"})
     return Patient(load_trunk(config.model), config, tmp_path)
+
+
+@pytest.mark.parametrize("preset", [None, *PUBLISHED_PRESETS])
+def test_a_healthy_model_passes_under_every_preset(model: Path, tmp_path: Path, preset: str | None) -> None:
+    """Also where the smallest response budget is above that of the checks."""
+    settings = {"model.name": str(model), "model.dtype": "float32", "model.device": "cpu", "preset": preset}
+    given = {**settings, "model.max_prompt_tokens": 96, "ppo.least_new_tokens": 13, "lora.bias": "none"}
+    config = load_config(given)
+    verdicts = list(examine(Patient(load_trunk(config.model), config, tmp_path)))
+    assert [each.finding.text for each in verdicts if each.finding.outcome == "failed"] == []
 
 
 def end_elsewhere(patient: Patient, patch: pytest.MonkeyPatch) -> None:

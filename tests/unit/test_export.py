@@ -13,9 +13,10 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ModelError
 from rewardlab.models.export import read_adapter, write_adapter
-from rewardlab.runs import read_json, read_jsonl
+from rewardlab.runs import RunFolder, read_json, read_jsonl
 from tests.support.commands import Command
 from tests.support.models import tiny_llama
 
@@ -66,6 +67,30 @@ def test_two_adapters_joined_add_both_updates(tmp_path: Path, second: dict[str, 
     assert float((logits(joined) - logits(alone)).abs().max()) > 0.1
 
 
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ([r"model\.layers\.(?:.*\.)?(?:q_proj)"] * 2, r"model\.layers\.(?:.*\.)?(?:q_proj)"),
+        ([r".*\.q_proj", r".*\.v_proj"], r"(?:.*\.q_proj)|(?:.*\.v_proj)"),
+        ([r".*\.q_proj", ["v_proj"]], r"(?:(?:.*\.)?(?:v_proj))|(?:.*\.q_proj)"),
+    ],
+)
+def test_targets_that_are_a_pattern_stay_one(tmp_path: Path, targets: list[str | list[str]], expected: str) -> None:
+    """A model that reads images too has its layers named by a pattern."""
+    base = tiny_llama(tmp_path / "base")
+    folders = [
+        random_adapter(base, tmp_path / name, r=rank, target_modules=target)
+        for name, rank, target in zip("ab", (2, 3), targets, strict=True)
+    ]
+    write_adapter([read_adapter(folder) for folder in folders], str(base), tmp_path / "joined")
+    assert read_json(tmp_path / "joined" / "adapter_config.json")["target_modules"] == expected
+    joined = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(tmp_path / "joined"))
+    stored = read_adapter(tmp_path / "joined").up
+    assert {name for name, _ in joined.named_parameters() if "lora_B" in name} == {
+        f"{module}.lora_B.default.weight" for module in stored
+    }
+
+
 def test_an_adapter_of_another_kind_is_refused(tmp_path: Path) -> None:
     folder = random_adapter(tiny_llama(tmp_path / "base"), tmp_path / "a", r=2, use_dora=True)
     with pytest.raises(ModelError, match=r"lora_magnitude_vector.* is no LoRA matrix"):
@@ -109,3 +134,71 @@ def test_what_cannot_be_exported_is_said_in_one_line(rewardlab: Command) -> None
     assert "a pairs run has no policy" in rewardlab("export", str(pairs), "--to", "mine").problem
     assert "nowhere: no finished run" in rewardlab("export", "nowhere", "--to", "mine").problem
     assert not Path("mine").exists()
+
+
+def finished(path: Path, stage: str, model: Path, inputs: dict[str, str], *, best: int | None, last: int) -> RunFolder:
+    """A run whose two policies have adapters of different ranks; ``best`` and ``last``: steps of the two."""
+    given = {"model.name": str(model), "model.device": "cpu", "data.source": "bundled"}
+    config = load_config(given, NO_FILE).model_dump(mode="json")
+    run = RunFolder(path, stage, {"inputs": inputs}, config)
+    run.open()
+    random_adapter(model, path / "adapter", r=3)
+    measures = None
+    if best is not None:
+        random_adapter(model, path / "adapter-best", r=5)
+        measures = {name: {"step": step, "accuracy": 0.5} for name, step in (("best", best), ("last", last))}
+    run.finish({"steps": last, "validation": measures})
+    return run
+
+
+def rank_of(folder: str) -> int:
+    return int(read_json(Path(folder, "adapter_config.json"))["r"])
+
+
+class TestWhichPolicy:
+    @pytest.fixture
+    def ppo(self, rewardlab: Command, tmp_path: Path) -> RunFolder:
+        """Ranks: best 5 and last 3, of PPO and of the SFT run it started from alike."""
+        base = tiny_llama(tmp_path / "base")
+        sft = finished(Path("runs/sft/a"), "sft", base, {}, best=4, last=8)
+        return finished(Path("runs/ppo/b"), "ppo", base, {"start": sft.fingerprint}, best=2, last=6)
+
+    @pytest.mark.parametrize("options", [(), ("--checkpoint=best",)])
+    def test_it_is_the_best_one_upon_the_sft_policy_that_ppo_started_from(
+        self, rewardlab: Command, ppo: RunFolder, options: tuple[str, ...]
+    ) -> None:
+        assert rewardlab("export", str(ppo.path), "--to=mine", *options).code == 0
+        assert rank_of("mine") == 5 + 5
+        assert "Policy: best on validation rows, after step 2 of 6" in Path("mine/README.md").read_text()
+
+    def test_or_the_last_one_if_that_was_asked_for(self, rewardlab: Command, ppo: RunFolder) -> None:
+        assert rewardlab("export", str(ppo.path), "--to=mine", "--checkpoint=last").code == 0
+        assert rank_of("mine") == 3 + 5  # PPO started from SFT's best policy all the same
+        assert "Policy: after the last step, 6" in Path("mine/README.md").read_text()
+
+    def test_a_run_without_a_best_one_gives_its_last(self, rewardlab: Command, tmp_path: Path) -> None:
+        run = finished(Path("runs/sft/a"), "sft", tiny_llama(tmp_path / "base"), {}, best=None, last=8)
+        assert rewardlab("export", str(run.path), "--to=mine").code == 0
+        assert rank_of("mine") == 3
+        refused = rewardlab("export", str(run.path), "--to=other", "--checkpoint=best")
+        assert "keeps the last policy only; leave --checkpoint out" in refused.problem
+
+    @pytest.mark.parametrize("stage", ["ppo", "sft"])
+    def test_a_damaged_adapter_is_not_exported(self, rewardlab: Command, ppo: RunFolder, stage: str) -> None:
+        [weights] = Path("runs", stage).glob("*/adapter-best/adapter_model.safetensors")
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        tried = rewardlab("export", str(ppo.path), "--to=mine")
+        assert tried.code == 2
+        said = f"changed since stage {stage} was finished: adapter-best/adapter_model.safetensors changed"
+        assert said in tried.err.splitlines()[-1]
+        assert not Path("mine").exists()
+
+    def test_a_result_of_another_program_is_one_line(self, rewardlab: Command, ppo: RunFolder) -> None:
+        result = read_json(ppo.result_path)
+        del result["validation"]["best"]["step"]
+        ppo.result_path.write_text(json.dumps(result))
+        tried = rewardlab("export", str(ppo.path), "--to=mine")
+        assert tried.code == 2
+        assert "result.json: says nothing of its policies" in tried.err.splitlines()[-1]

@@ -323,6 +323,17 @@ def test_towers_that_read_images_get_no_adapter(family: str, targets: tuple[str,
     assert trunk.roles.state("again").keys() == trunk.roles.state("policy").keys()
 
 
+@pytest.mark.parametrize("family", ["gemma3", "gemma4"])
+def test_biases_of_a_vision_tower_are_no_matter_of_the_adapters(family: str, tmp_path: Path) -> None:
+    """Gemma's language model has none."""
+    trunk = load(tiny_vision_model(family, tmp_path / "model"))
+    tower = next(module for name, module in trunk.model.named_modules() if "vision" in name and name.endswith("q_proj"))
+    if getattr(tower, "bias", None) is None:
+        tower.register_parameter("bias", torch.nn.Parameter(torch.zeros(1), requires_grad=False))
+    trunk.roles.add("policy", LoraConfig(rank=4, bias="all"))
+    assert not [name for name in trunk.roles.state("policy") if name.endswith("bias")]
+
+
 def inside(trunk: Trunk, name: str) -> Roles:
     """Roles of a Llama whose layers lie in a module of that name."""
     inner = trunk.model.model

@@ -27,6 +27,7 @@ from rewardlab.runs import (
     write_json,
     write_jsonl,
 )
+from rewardlab.training.trackers import RUN_ID
 
 ASKS_GIT = runs._git
 IDENTITY: dict[str, Any] = {"version": 1, "settings": {"lr": 0.1, "seed": 0}, "inputs": {"start": "abc"}}
@@ -281,7 +282,7 @@ class TestOutputs:
     def finished(self, tmp_path: Path) -> RunFolder:
         run = folder(tmp_path, "pairs")
         run.open()
-        (run.path / "adapter").mkdir()
+        (run.path / "adapter").mkdir(exist_ok=True)
         (run.path / "adapter" / "weights").write_bytes(b"0123456789")
         (run.path / "pairs.jsonl").write_text('{"a": 1}\n{"a": 2}\n{"a": 3}')
         run.append("metrics.jsonl", {"step": 1})
@@ -337,6 +338,16 @@ class TestOutputs:
         for name in ("reviews.jsonl", "report/card.md", "tensorboard/events", "notes.txt"):
             (run.path / name).parent.mkdir(exist_ok=True)
             (run.path / name).write_text("later")
+        check_outputs(run.path)
+
+    @pytest.mark.parametrize("name", ["tensorboard/events", "wandb/offline-run-1/logs/debug.log", RUN_ID])
+    def test_files_of_trackers_are_theirs(self, tmp_path: Path, name: str) -> None:
+        """They are there before the stage has finished; who sent them to a server may remove them."""
+        path = self.finished(tmp_path).path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("sent")
+        run = self.finished(tmp_path)
+        path.unlink()
         check_outputs(run.path)
 
     def test_what_was_replaced_on_purpose_is_whole(self, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from rewardlab.errors import ConfigError, InputError
 from rewardlab.pipeline import rows
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.work import evaluation
+from rewardlab.rewards.registry import RewardEntry, find_reward, rewards
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.file import Method, Suite
 from rewardlab.suites.filter import select
@@ -140,6 +142,29 @@ class TestMatrix:
         )
         assert len(found) == 8
         assert sorted(loaded) == [("label", 0), ("label", 1), ("rationale", 0), ("rationale", 1)]
+
+
+class TestCodeWithoutAHash:
+    """Every plan would give its runs other names."""
+
+    def test_a_reward(self, suite: Callable[..., Suite], monkeypatch: pytest.MonkeyPatch) -> None:
+        space: dict[str, Any] = {"LOCK": threading.Lock()}
+        exec("def mine(examples, responses):\n    return LOCK", space)
+        entry = RewardEntry("mine", lambda context: find_reward("rule").build(context), "A reward.", code=space["mine"])
+        monkeypatch.setitem(rewards._entries, "mine", entry)
+        method = Method(name="PPO", stage="ppo", settings={"init": "base", "reward.expression": "mine"})
+        with pytest.raises(
+            ConfigError, match=r"reward mine: LOCK in it is a _thread.lock, which has no hash, so that a"
+        ):
+            cells(suite(method), RUNS)
+
+    def test_a_task(self, suite: Callable[..., Suite], monkeypatch: pytest.MonkeyPatch) -> None:
+        space: dict[str, Any] = {"LOCK": threading.Lock()}
+        exec("def quality(example, text):\n    return LOCK", space)
+        task = replace(tasks.get("sandbox-sentiment"), quality=space["quality"])
+        monkeypatch.setitem(tasks._entries, "sandbox-sentiment", task)
+        with pytest.raises(ConfigError, match=r"quality of task sandbox-sentiment: LOCK in it is a _thread.lock"):
+            cells(suite(), RUNS)
 
 
 def test_a_plan_imports_no_torch(tmp_path: Path) -> None:

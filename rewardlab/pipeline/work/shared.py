@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rewardlab import processes
 from rewardlab.config import RunConfig
+from rewardlab.errors import RunFolderError
 from rewardlab.evaluation.cost import gold_read
-from rewardlab.runs import read_json, read_jsonl
+from rewardlab.runs import ADAPTER, BEST_ADAPTER, make_anew, read_jsonl, read_result
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ADAPTER, BEST_ADAPTER = "adapter", "adapter-best"
-"""Folders of a trained run: the policy after the last step, and the best one on validation rows."""
 TrainingPart = Literal["labelled", "prompts"]
 Part = Literal["labelled", "prompts", "validation"]
 
@@ -70,14 +69,21 @@ class Policy:
 
 
 def policy_of(run: Path, checkpoint: Literal["best", "last"] = "best") -> Policy:
-    """The policy asked for; the last one where no validation rows were measured and there is no best."""
-    result = read_json(run / "result.json")
-    found, steps = result.get("validation"), int(result["steps"])
-    if found is None:
-        return Policy(run / ADAPTER, "only" if result.get("candidates") == 1 else "last", steps, steps, None)
-    measured = found[checkpoint]
-    folder = BEST_ADAPTER if checkpoint == "best" else ADAPTER
-    return Policy(run / folder, checkpoint, int(measured["step"]), steps, float(measured["accuracy"]))
+    """The policy asked for; the last one where no validation rows were measured and there is no best.
+
+    Raises:
+        RunFolderError: The run's result does not say which policies it has.
+    """
+    result = read_result(run)
+    try:
+        found, steps = result.get("validation"), int(result["steps"])
+        if found is None:
+            return Policy(run / ADAPTER, "only" if result.get("candidates") == 1 else "last", steps, steps, None)
+        measured = found[checkpoint]
+        folder = BEST_ADAPTER if checkpoint == "best" else ADAPTER
+        return Policy(run / folder, checkpoint, int(measured["step"]), steps, float(measured["accuracy"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{run / 'result.json'}: says nothing of its policies; {make_anew(run)}") from error
 
 
 def start_adapter(inputs: Mapping[str, Path]) -> Path | None:

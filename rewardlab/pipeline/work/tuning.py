@@ -10,9 +10,9 @@ from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.evaluation.cost import gold_read
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work.shared import ADAPTER, rows_of, start_trunk, warn_of_long_labels
+from rewardlab.pipeline.work.shared import rows_of, start_trunk, warn_of_long_labels
 from rewardlab.rewards.context import RewardContext
-from rewardlab.runs import read_jsonl
+from rewardlab.runs import ADAPTER, read_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.types import PAIR_KINDS
 
