@@ -78,7 +78,9 @@ def _start(run: Path, root: Path) -> Path | None:
     Raises:
         RunFolderError: The SFT run is in none of the places where it should be.
     """
-    wanted = read_json(run / "config.json")["identity"]["inputs"].get("start")
+    from rewardlab.models.stored import stored_inputs
+
+    wanted = stored_inputs(run).get("start")
     if wanted is None:
         return None
     places = {root, run.parent.parent, run.parent}
@@ -94,8 +96,8 @@ def _start(run: Path, root: Path) -> Path | None:
 
 
 def _fingerprint(folder: Path) -> Any:
-    stored = read_json(folder / "config.json")
-    return stored.get("fingerprint") if isinstance(stored, dict) and stored.get("stage") == "sft" else None
+    """Fingerprint of an SFT run; None of others and of damaged ones, which are no concern of this run."""
+    return read_json(folder / "config.json").get("fingerprint") if stage_of(folder) == "sft" else None
 
 
 def _write(folders: list[Path], config: RunConfig, to: Path, merged_dtype: str | None) -> Codec:

@@ -65,5 +65,5 @@ def stored_inputs(folder: Path) -> Mapping[str, str]:
         return {str(name): str(mark) for name, mark in inputs.items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(
-            f"{folder}: config.json does not say what it was made of; expected a folder made by `rewardlab rm train`"
+            f"{folder}: config.json does not say what it was made of; expected a run folder that rewardlab made"
         ) from error

@@ -143,7 +143,7 @@ class Pipeline(Preferences):
             reward=_reward_text(self.config) if is_ppo else None,
             model_run=str(trained.folder(self.root).path) if trained else None,
             cost=Cost.of(results).to_json(),
-            budget=budget_of(ppo),
+            budget=spent_of(ppo),
             start_accuracy=start_accuracy_of(ppo),
         )
 
@@ -188,7 +188,7 @@ def method_name(config: RunConfig) -> str:
     return known.get(expression, f"PPO on {expression}")
 
 
-def budget_of(result: Mapping[str, Any]) -> dict[str, Any]:
+def spent_of(result: Mapping[str, Any]) -> dict[str, Any]:
     """What a PPO run spent, as its evaluation repeats it; empty for a run of another version."""
     names = ("steps", "updates", "tokens", "device_seconds", "prompts", "prompts_order")
     return {name: result[name] for name in names if name in result}

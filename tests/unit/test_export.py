@@ -195,6 +195,19 @@ class TestWhichPolicy:
         assert said in tried.err.splitlines()[-1]
         assert not Path("mine").exists()
 
+    def test_a_damaged_run_beside_it_is_no_matter(self, rewardlab: Command, ppo: RunFolder) -> None:
+        Path("runs/sft/Z").mkdir()
+        Path("runs/sft/Z/config.json").write_text("{")
+        assert rewardlab("export", str(ppo.path), "--to=mine").code == 0
+
+    def test_a_configuration_without_inputs_is_one_line(self, rewardlab: Command, ppo: RunFolder) -> None:
+        stored = read_json(ppo.path / "config.json")
+        del stored["identity"]["inputs"]
+        (ppo.path / "config.json").write_text(json.dumps(stored))
+        tried = rewardlab("export", str(ppo.path), "--to=mine")
+        assert tried.code == 2
+        assert "config.json does not say what it was made of" in tried.err.splitlines()[-1]
+
     def test_a_result_of_another_program_is_one_line(self, rewardlab: Command, ppo: RunFolder) -> None:
         result = read_json(ppo.result_path)
         del result["validation"]["best"]["step"]
