@@ -74,6 +74,7 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
     """
     from rewardlab.annotate.preview import total_text
     from rewardlab.pipeline.runner import plan_rows
+    from rewardlab.training.memory import memory_lines
 
     rows = plan_rows(make_runner(request.root).plan(goal), fresh=request.is_fresh)
     for number, row in enumerate(rows, 1):
@@ -83,6 +84,10 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
     asked = [row["preview"] for row in rows if row["preview"]]
     if len(asked) > 1:
         typer.echo(f"\nin all: {total_text(asked, config.annotate.budget_usd)}")
+    reward_models = sum(row["stage"] == "rm" for row in rows)
+    lines = memory_lines(config, [row["stage"] for row in rows if row["state"] == "to run"], reward_models)
+    if lines:
+        typer.echo("\n".join(["\nestimated memory, at most (docs/memory.md):", *(f"   {line}" for line in lines)]))
     typer.echo("\nresolved configuration:")
     typer.echo(config.model_dump_json(indent=2))
 

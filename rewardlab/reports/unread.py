@@ -11,7 +11,8 @@ from pathlib import Path
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.reports.cells import Position
-from rewardlab.reports.table import ComparisonTable, Row, cells_by_seed
+from rewardlab.reports.collect import cells_by_seed
+from rewardlab.reports.table import ComparisonTable, Row
 from rewardlab.runs import read_jsonl
 
 NEARLY_ALL = 0.95
@@ -66,7 +67,7 @@ def _unread(file: Path, places: Sequence[Position]) -> Iterator[str]:
         for prediction in read_jsonl(file) if file.exists() else ():
             if prediction["is_malformed"] and (prediction["column"], prediction["decoding"]) in places:
                 yield one_line(prediction["response"])
-    except (RewardlabError, LookupError, TypeError, AttributeError):
+    except (RewardlabError, LookupError, AttributeError):
         return  # the table is made from other files; a damaged record of texts does not stop it
 
 
