@@ -28,6 +28,10 @@ LATER: dict[str, Any] = {"later": True}
 """Marks a setting that was added after results were stored: at its default it is no part of a stage's identity."""
 
 
+STORING = frozenset({"checkpoint_every", "checkpoint_seconds"})
+"""Settings of when a stage stores its state, which its outcome does not depend on."""
+
+
 class Section(BaseModel):
     """Base of all sections: frozen, unknown keys forbidden; ``none`` leaves a setting open, where that is no text."""
 
@@ -200,6 +204,9 @@ class SFTConfig(Section):
         0.0, ge=0, lt=1, description="dropout in front of the adapter while SFT trains", json_schema_extra=LATER
     )
     checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
+    checkpoint_seconds: float | None = Field(
+        300.0, gt=0, description="seconds after which a checkpoint is stored whatever the steps; none: by steps alone"
+    )
     validation_rows: int = Field(
         100,
         ge=0,
@@ -255,6 +262,9 @@ class RMConfig(Section):
     micro_batch: int = Field(8, ge=1, description="pairs per forward pass")
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
     checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
+    checkpoint_seconds: float | None = Field(
+        300.0, gt=0, description="seconds after which a checkpoint is stored whatever the steps; none: by steps alone"
+    )
     held_out_ranked: bool = Field(
         False, description="measure label RMs on the held-out part of the ranked training pairs, not on one made for it"
     )
@@ -355,6 +365,9 @@ class PPOConfig(Section):
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient norm limit")
     checkpoint_every: int = Field(1, ge=1, description="PPO steps between checkpoints")
+    checkpoint_seconds: float | None = Field(
+        300.0, gt=0, description="seconds after which a checkpoint is stored whatever the steps; none: by steps alone"
+    )
     validate_every: int | None = Field(
         None, ge=0, description="PPO steps between two measures of validation accuracy; default: five a run; 0: never"
     )

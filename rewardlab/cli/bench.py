@@ -9,13 +9,14 @@ import typer
 
 from rewardlab.config import ModelConfig
 from rewardlab.config_loading import NO_FILE, load_config, parse_setting
+from rewardlab.models.sizes import SHAPES
 
 app = typer.Typer(help="Measure speed and memory on work of a fixed size.", no_args_is_help=True)
 
 Model = Annotated[str, typer.Option(help="Embedded name, hub id or local folder.")]
 Dtype = Annotated[str, typer.Option(help="Dtype of the frozen trunk: auto, float32, bfloat16.")]
 Shape = Annotated[
-    str | None, typer.Option(help="Random weights in place of --model: llama2-7b or smollm2-135m; for speed alone.")
+    str | None, typer.Option(help=f"Random weights in place of --model: {', '.join(SHAPES)}; for speed alone.")
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
@@ -65,6 +66,14 @@ def sampler(
 
     found = bench_sampler(_model(model, dtype, device), batch, prompt_len, shortest, longest, repeats, random_shape)
     typer.echo(json.dumps(found))
+
+
+@app.command()
+def memory() -> None:
+    """What training needs for models of 1 to 13 billion parameters, and what fits on GPUs; arithmetic, in Markdown."""
+    from rewardlab.training.memory_page import tables
+
+    typer.echo(tables(), nl=False)
 
 
 def _model(name: str, dtype: str, device: str) -> ModelConfig:

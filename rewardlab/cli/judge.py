@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewardlab.annotate.base import silent
 from rewardlab.cli.annotate import BaseURL, BatchAction, BudgetUSD, MaxFailed, Prices, asking
 from rewardlab.cli.options import RUNS
-from rewardlab.cli.running import count_up, say
+from rewardlab.cli.running import counter, say
 
 if TYPE_CHECKING:
     from rewardlab.config import RunConfig
@@ -68,8 +66,7 @@ def judge(
             preview = preview_judging(a, b, config, runs, decoding.value, limit, say, both_orders=is_both)
         typer.echo(preview.text if preview else "free of charge")
         return
-    progress = count_up if sys.stderr.isatty() else silent
-    found = judge_runs(a, b, config, runs, decoding.value, limit, say, progress, both_orders=is_both)
+    found = judge_runs(a, b, config, runs, decoding.value, limit, say, counter("judge"), both_orders=is_both)
     for line in judged_lines(*_names(a, b), tallies(found.contests, found.verdicts)):
         typer.echo(line)
     if bill := _bill(found.spent):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
 Track = Callable[[Path], "Recorder"]
 """Makes a recorder for a run folder."""
 
-
-SHOWN = {
-    "sft/loss": "loss",
-    "rm/loss": "loss",
-    "rm/accuracy": "accuracy",
-    "reward/score": "reward",
-    "reward/gold_accuracy": "gold acc",
-    "policy/kl": "kl",
-}
-"""Metrics beside a progress bar."""
 BAR = 24
 """Width of the bar of stages that do not train, characters."""
 
@@ -68,11 +59,11 @@ def tracked(names: Sequence[str] | None) -> Track:
 
 
 def make_runner(root: Path, track: Track | None = None) -> Runner:
-    """A runner that talks on standard error, with progress bars where that is a terminal."""
+    """A runner that talks on standard error: progress bars where that is a terminal, else now and then a line."""
     from rewardlab.pipeline import Runner
+    from rewardlab.training.progress_lines import LineRecorder
 
-    is_terminal = sys.stderr.isatty() and processes.is_main()
-    return Runner(root, say, _bar if is_terminal else None, count_up if is_terminal else None, track)
+    return Runner(root, say, _bar if is_terminal() else partial(LineRecorder, say=say), counter, track)
 
 
 def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
@@ -83,6 +74,7 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
     """
     from rewardlab.annotate.preview import total_text
     from rewardlab.pipeline.runner import plan_rows
+    from rewardlab.training.memory import memory_lines
 
     rows = plan_rows(make_runner(request.root).plan(goal), fresh=request.is_fresh)
     for number, row in enumerate(rows, 1):
@@ -92,6 +84,10 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
     asked = [row["preview"] for row in rows if row["preview"]]
     if len(asked) > 1:
         typer.echo(f"\nin all: {total_text(asked, config.annotate.budget_usd)}")
+    reward_models = sum(row["stage"] == "rm" for row in rows)
+    lines = memory_lines(config, [row["stage"] for row in rows if row["state"] == "to run"], reward_models)
+    if lines:
+        typer.echo("\n".join(["\nestimated memory, at most (docs/memory.md):", *(f"   {line}" for line in lines)]))
     typer.echo("\nresolved configuration:")
     typer.echo(config.model_dump_json(indent=2))
 
@@ -102,10 +98,22 @@ def say(line: str) -> None:
         typer.echo(line, err=True)
 
 
-def _bar(title: str) -> Recorder:
-    from rewardlab.training.progress import BarRecorder
+def is_terminal() -> bool:
+    """True when somebody watches standard error, where lines can be drawn anew."""
+    return sys.stderr.isatty()
 
-    return BarRecorder(SHOWN)
+
+def counter(head: str) -> Callable[[str, int, int], None]:
+    """Shows how far a count is: a line that counts in place on a terminal, else now and then a line after ``head``."""
+    from rewardlab.training.progress_lines import CountLines
+
+    return count_up if is_terminal() and processes.is_main() else CountLines(head, say)
+
+
+def _bar(head: str) -> Recorder:
+    from rewardlab.training.progress import SHOWN, BarRecorder, Silent
+
+    return BarRecorder(SHOWN) if processes.is_main() else Silent()
 
 
 def count_up(what: str, done: int, total: int) -> None:

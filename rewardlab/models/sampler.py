@@ -7,7 +7,7 @@ distribution, so neither batch order nor grouping nor a resume changes what is d
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -128,6 +128,7 @@ def sample(
     config: SamplingConfig,
     role: str | None,
     budgets: Sequence[int] | None = None,
+    report: Callable[[int], None] | None = None,
 ) -> list[Sample]:
     """Generate one response per prompt under ``role``.
 
@@ -138,6 +139,7 @@ def sample(
         config: Budget, temperature, stop strings, batch.
         role: Whose adapter draws; None is the bare trunk.
         budgets: Tokens that each response may have; default ``config.max_new_tokens`` for all.
+        report: Told after each batch how many responses are drawn.
     Returns:
         As many samples as prompts, in their order.
     """
@@ -150,6 +152,8 @@ def sample(
             if budgets is not None:
                 batch.budgets = [budgets[row] for row in rows]
             done.update(zip(rows, batch.run(), strict=True))
+            if report is not None:
+                report(len(done))
     return [done[row] for row in range(len(prompts))]
 
 

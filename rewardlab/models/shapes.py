@@ -6,7 +6,6 @@ were drawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,31 +14,9 @@ from rewardlab.config import ModelConfig
 from rewardlab.errors import ConfigError
 from rewardlab.models.codec import Codec
 from rewardlab.models.names import resolve_device, resolve_dtype
+from rewardlab.models.sizes import SHAPES
 from rewardlab.models.trunk import Trunk
 
-SHAPES: dict[str, Mapping[str, Any]] = {
-    "llama2-7b": {
-        "vocab_size": 32_000,
-        "hidden_size": 4096,
-        "intermediate_size": 11_008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "max_position_embeddings": 4096,
-        "tie_word_embeddings": False,
-    },
-    "smollm2-135m": {
-        "vocab_size": 49_152,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "max_position_embeddings": 8192,
-        "tie_word_embeddings": True,
-    },
-}
-"""Sizes of Llama models by name, in the words of transformers' LlamaConfig."""
 SPECIAL = ("pad", "bos", "eos", "unk")
 """Roles of the first tokens."""
 

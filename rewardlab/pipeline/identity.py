@@ -19,7 +19,7 @@ from rewardlab.annotate.hosted import DEFAULT_MODEL
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.sampling import is_reasoning
 from rewardlab.annotate.written import written_version
-from rewardlab.config import RunConfig, fingerprint
+from rewardlab.config import STORING, RunConfig, fingerprint
 from rewardlab.errors import ConfigError
 from rewardlab.models.names import model_identity
 from rewardlab.pipeline.rows import Rows
@@ -192,7 +192,7 @@ def dumped(section: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
     How often the stage stores its state is no part of it, nor is a later setting that is at its default.
     """
     idle = {name for name, default in section.later().items() if getattr(section, name) == default}
-    values: dict[str, Any] = section.model_dump(mode="json", exclude={"checkpoint_every", *without, *idle})
+    values: dict[str, Any] = section.model_dump(mode="json", exclude={*STORING, *without, *idle})
     return values
 
 

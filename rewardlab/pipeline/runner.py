@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
+Report = Callable[[str, int, int], None]
 
 
 class Runner:
@@ -31,8 +32,8 @@ class Runner:
     Args:
         root: Where run folders live.
         say: Told one line per stage.
-        make_recorder: Makes a recorder for a stage's title; None records in the run folder alone.
-        report: Progress of stages that do not train.
+        make_recorder: Makes a recorder for a stage, of how lines about it begin; None records in the run folder alone.
+        make_report: The same for stages that do not train: what it makes is called with (what, done, total).
         track: Makes a further recorder for a stage's run folder; None makes none.
     Attributes:
         purse: What the command spends on annotators.
@@ -43,13 +44,13 @@ class Runner:
         root: Path,
         say: Say = logger.info,
         make_recorder: Callable[[str], Recorder] | None = None,
-        report: Callable[[str, int, int], None] | None = None,
+        make_report: Callable[[str], Report] | None = None,
         track: Callable[[Path], Recorder] | None = None,
     ) -> None:
         self.root = root
         self._say = say
         self._make_recorder = make_recorder
-        self._report = report or (lambda what, done, total: None)
+        self._make_report = make_report
         self._track = track
         self.purse = Purse()
 
@@ -118,21 +119,26 @@ class Runner:
         for name, path in inputs.items():
             if not name.startswith(AS_LONG_AS):  # of those only the seconds are read
                 check_outputs(path)
-        recorder = self._recorder(stage, folder)
+        recorder = self._recorder(head, folder)
+        report = self._make_report(head) if self._make_report else _unseen
         with attempt(folder) as taken, _writing_into(folder):
             together = stage.kind in TOGETHER or processes.is_main()
-            result = stage.run(Work(folder, inputs, recorder, self._report, self.purse, self._say)) if together else {}
+            result = stage.run(Work(folder, inputs, recorder, report, self.purse, self._say)) if together else {}
         folder.finish({**result, **_times(stage, taken)})
         processes.wait()
         self._say(f"{head}: {taken.seconds:.1f} s, {folder.path}")
 
-    def _recorder(self, stage: Stage, folder: RunFolder) -> Recorder:
+    def _recorder(self, head: str, folder: RunFolder) -> Recorder:
         """What the stage's numbers go to beside its folder's own file; of several processes only the main one's."""
         from rewardlab.training.progress import Several
 
-        shown = [self._make_recorder(stage.title)] if self._make_recorder else []
+        shown = [self._make_recorder(head)] if self._make_recorder else []
         tracked = [self._track(folder.path)] if self._track and processes.is_main() else []
         return Several(*shown, *tracked)
+
+
+def _unseen(what: str, done: int, total: int) -> None:
+    """Progress that nobody looks at."""
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from rewardlab.reports.method_names import policies_line
 from rewardlab.reports.seeds import seeds_notes
 from rewardlab.reports.statistics import Estimate
 from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, marks, mean_summary, shown_value
+from rewardlab.reports.unread import unread_lines
 
 MISSING = "–"
 TIED = "≈"
@@ -155,8 +156,9 @@ def notes(table: ComparisonTable, *, is_brief: bool = False, compares_formats: b
     scores = [score for row in table.rows for score in row.scores.values()]
     signs = _signs(table)
     lines = [
+        *unread_lines(table),
         "Values times 100, each with its own 95 % interval; best bold, second underlined (equal as printed, equal in "
-        "rank; none where all are equal or the best is 0.0)."
+        "rank; none where all are equal or the best is 0.0).",
     ]
     if TIED in signs:
         lines.append(

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TextIO
@@ -22,6 +23,7 @@ from rewardlab.pipeline.stage import Stage
 from rewardlab.suites.cells import cells
 from rewardlab.suites.file import Suite, load_suite
 from rewardlab.suites.run import attempt
+from rewardlab.training.progress_lines import CountLines, LineRecorder
 
 INTERRUPTED = 130
 
@@ -46,12 +48,16 @@ def main() -> int:
     file, root, source, *typed = sys.argv[1:]
     sys.argv = ["rewardlab", *typed]
     show_log()
-    runner = Runner(Path(root), _say)
     try:
-        serve(_Known(load_suite(Path(file), source or None), Path(root)).find, runner)
+        serve(_Known(load_suite(Path(file), source or None), Path(root)).find, make_runner(Path(root)))
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def make_runner(root: Path) -> Runner:
+    """A runner that writes lines to standard error: of several workers none can draw a bar."""
+    return Runner(root, _say, partial(LineRecorder, say=_say), partial(CountLines, say=_say))
 
 
 def serve(find: Find, runner: Runner) -> None:

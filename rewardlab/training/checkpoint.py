@@ -18,7 +18,7 @@ from zipfile import BadZipFile, ZipFile
 import torch
 
 from rewardlab import processes
-from rewardlab.config import fingerprint
+from rewardlab.config import STORING, fingerprint
 from rewardlab.errors import RunFolderError
 from rewardlab.models.names import CHAT_SETTINGS
 from rewardlab.rewards.ledger import LEDGER_FILE
@@ -134,7 +134,7 @@ def _identity(trainer: PPOTrainer) -> dict[str, Any]:
     """What the steps depend on beside the state; keys as the configuration names them, the model by its weights."""
     config = trainer.run_config
     kept = config.model_dump(mode="json", include={"seed", "format", "lora", "reward", "ppo"})
-    del kept["ppo"]["checkpoint_every"]
+    kept["ppo"] = {key: value for key, value in kept["ppo"].items() if key not in STORING}
     model = config.model.model_dump(mode="json", include={"max_prompt_tokens", "max_new_tokens", *CHAT_SETTINGS})
     rows = {"prompts": trainer.examples, "validation": trainer.validation.examples}
     read = {name: fingerprint([[row.task, row.id] for row in found]) for name, found in rows.items()}

@@ -31,6 +31,7 @@ from rewardlab.training.casting import cast
 from rewardlab.training.checks import check_processes, check_sampler, check_start, check_trunk
 from rewardlab.training.clock import Clock
 from rewardlab.training.estimate import estimate
+from rewardlab.training.interval import Interval
 from rewardlab.training.learner import Learner
 from rewardlab.training.metrics import rollout_metrics
 from rewardlab.training.progress import Recorder, recording
@@ -139,14 +140,16 @@ class PPOTrainer:
         taken = first = self._resume()
         if first == 0:
             self.validation.ensure(0)
+        stored = Interval(self.config.checkpoint_seconds)
         with recording(self.recorder, "ppo", 0 if self.steps == UNBOUNDED else self.steps, first):
             for step in range(first, self.steps):
                 if self.budget.is_spent:
                     break
                 self.step(step)
                 taken = step + 1
-                if (step + 1) % self.config.checkpoint_every == 0:
+                if (step + 1) % self.config.checkpoint_every == 0 or stored.is_over_for_all:
                     checkpoint.save(self, step + 1)
+                    stored.restart()
         check_trunk(self.trunk, self.trunk_sha256)
         check_processes(self.trunk)
         self.validation.ensure(taken)

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 METRICS_FILE = "metrics.jsonl"
+SHOWN: Mapping[str, str] = {
+    "sft/loss": "loss",
+    "rm/loss": "loss",
+    "rm/accuracy": "accuracy",
+    "reward/score": "reward",
+    "reward/gold_accuracy": "gold acc",
+    "policy/kl": "kl",
+}
+"""Metrics that the person watching is shown, and their short names."""
 
 
 class Recorder(Protocol):

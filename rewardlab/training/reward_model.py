@@ -275,7 +275,9 @@ def _fit(
         data_collator=DataCollatorForPreference(pad_token_id=trunk.codec.pad_id),
         processing_class=trunk.codec.tokenizer,
     )
-    outcome = run_trainer(trainer, stage, plan.steps, recorder, METRICS, config.keep_checkpoints)
+    outcome = run_trainer(
+        trainer, stage, plan.steps, recorder, METRICS, config.keep_checkpoints, config.rm.checkpoint_seconds
+    )
     model.eval()
     return model, outcome
 

@@ -180,7 +180,9 @@ def _fit(
             train_dataset=Dataset.from_list(rows),
             data_collator=DataCollatorForLanguageModeling(pad_token_id=trunk.codec.pad_id),
         )
-        outcome = run_trainer(trainer, ROLE, plan.steps, recorder, METRICS, config.keep_checkpoints)
+        outcome = run_trainer(
+            trainer, ROLE, plan.steps, recorder, METRICS, config.keep_checkpoints, config.sft.checkpoint_seconds
+        )
         trunk.model.eval()
         watching.validation.ensure(trainer.state.global_step)
     return outcome

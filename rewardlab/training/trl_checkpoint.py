@@ -20,6 +20,7 @@ from rewardlab import processes
 from rewardlab.errors import DataError
 from rewardlab.models import Trunk
 from rewardlab.runs import read_json, write_json
+from rewardlab.training.interval import Interval
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,29 @@ class Sealing(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
             write_json(newest / SEAL, dict(_hashes(newest)))
             for old in _by_step(self._folder)[: -self._keep]:
                 shutil.rmtree(old)
+
+
+class StoringByTime(TrainerCallback):  # type: ignore[misc]  # as above
+    """Has a checkpoint stored after the step in which so many seconds have passed since the last one.
+
+    Args:
+        seconds: How many; None: only when transformers stores one by itself.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self._stored = Interval(seconds)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count from here: what came before is no step."""
+        self._stored.restart()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for a checkpoint when it is time."""
+        control.should_save = control.should_save or self._stored.is_over_for_all
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count from the last one, whoever asked for it."""
+        self._stored.restart()
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

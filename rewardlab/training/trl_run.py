@@ -22,7 +22,7 @@ from rewardlab.errors import ConfigError, DataError, TrainingError
 from rewardlab.models import Trunk
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.schedule import UNBOUNDED
-from rewardlab.training.trl_checkpoint import Sealing, newest_checkpoint, steps_before
+from rewardlab.training.trl_checkpoint import Sealing, StoringByTime, newest_checkpoint, steps_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Outcome:
 
 
 def run_trainer(
-    trainer: Any, stage: str, steps: int, recorder: Recorder, names: Mapping[str, str], keep: int
+    trainer: Any, stage: str, steps: int, recorder: Recorder, names: Mapping[str, str], keep: int, seconds: float | None
 ) -> Outcome:
     """Train, from the newest whole checkpoint when there is one, sending each step's metrics to ``recorder``.
 
@@ -156,6 +156,7 @@ def run_trainer(
         recorder: Where metrics go.
         names: TRL's metric name -> ours.
         keep: How many checkpoints are kept.
+        seconds: A checkpoint is stored when so many have passed since the last one; None: by steps alone.
     Raises:
         TrainingError: A loss is not finite.
     """
@@ -163,6 +164,8 @@ def run_trainer(
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Forward(recorder.emit, names))
     trainer.add_callback(Sealing(folder, keep))
+    if not processes.is_sharded():  # as with steps, see trl_settings
+        trainer.add_callback(StoringByTime(seconds))
     start = newest_checkpoint(folder)
     if start is not None:
         trainer.go_on(start)

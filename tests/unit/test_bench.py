@@ -196,4 +196,4 @@ def test_wrong_choices_are_named(model: ModelConfig, capsys: pytest.CaptureFixtu
     assert run(["bench", "ppo", "--model", model.name, "--value", "both"]) == 2
     assert "ppo.value" in capsys.readouterr().err
     assert run(["bench", "sampler", "--random-shape", "gpt-5"]) == 2
-    assert "--random-shape 'gpt-5': expected one of llama2-7b, smollm2-135m" in capsys.readouterr().err
+    assert "--random-shape 'gpt-5': expected one of llama2-7b, llama2-13b, llama3.2-1b, " in capsys.readouterr().err

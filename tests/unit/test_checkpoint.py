@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from rewardlab.errors import RunFolderError
 from rewardlab.runs import read_jsonl
 from rewardlab.training import checkpoint
+from rewardlab.training.interval import Interval
 from rewardlab.training.ppo import PPOTrainer
 from rewardlab.types import Example
 from tests.support.models import tiny_llama
@@ -128,6 +129,22 @@ def test_the_newest_two_checkpoints_are_kept(
     assert outcome(folder) == straight
 
 
+@pytest.mark.parametrize(("seconds", "left"), [(1e-9, [1, 2]), (3600, []), (None, [])])
+def test_a_checkpoint_is_stored_when_it_is_time_too(tmp_path: Path, seconds: float | None, left: list[int]) -> None:
+    with pytest.raises(Cut):
+        ppo_trainer(tmp_path, failing_in(2), steps=5, checkpoint_every=100, checkpoint_seconds=seconds).train()
+    names = {path.name for path in tmp_path.glob("run/checkpoints/*")}
+    assert names == {f"step-{step:06d}.pt" for step in left}
+
+
+def test_the_time_counts_from_the_last_checkpoint() -> None:
+    seconds = iter([0.0, 299.0, 300.0, 310.0, 600.0, 610.0])
+    interval = Interval(300.0, lambda: next(seconds))
+    assert [interval.is_over, interval.is_over] == [False, True]
+    interval.restart()
+    assert [interval.is_over, interval.is_over] == [False, True]  # 290 s and 300 s after it
+
+
 @pytest.mark.parametrize(("keep", "left"), [(1, [4]), (3, [2, 3, 4])])
 def test_older_checkpoints_are_dropped(tmp_path: Path, keep: int, left: list[int]) -> None:
     trainer = ppo_trainer(tmp_path, letters, run={"keep_checkpoints": keep})
@@ -176,7 +193,9 @@ def with_checkpoint_of_another(model: Path, folder: Path, **changes: Any) -> PPO
 
 def test_another_configuration_is_refused_with_its_keys(model: Path, tmp_path: Path) -> None:
     run = {"seed": 3, "lora.rank": 4, "keep_checkpoints": 5, "model.chat_template_date": "2025-03-01"}
-    trainer = with_checkpoint_of_another(model, tmp_path, run=run, checkpoint_every=2, clip_ratio=0.1)
+    trainer = with_checkpoint_of_another(
+        model, tmp_path, run=run, checkpoint_every=2, checkpoint_seconds=9, clip_ratio=0.1
+    )
     expected = r"differs in lora\.rank, model\.chat_template_date, ppo\.clip_ratio, seed\)"
     with pytest.raises(RunFolderError, match=expected):
         trainer.train()

@@ -107,6 +107,19 @@ def test_a_killed_run_goes_on_bit_by_bit(
 
 
 @pytest.mark.parametrize("stage", COMMANDS)
+def test_checkpoints_by_time_are_as_good_as_those_by_steps(
+    model: Path, straight: Callable[[str], dict[str, Any]], tmp_path: Path, stage: str
+) -> None:
+    """Killed in the sixth optimiser step of either kind, with a checkpoint after each step by time, none by steps."""
+    by_time = [f"--set={stage}.checkpoint_every=1000", f"--set={stage}.checkpoint_seconds=1e-9"]
+    assert run([*command(stage, model, tmp_path), *by_time], Before("torch.optim.AdamW.step", 6)) == KILLED
+    newest = {"ppo": "step-000001.pt", "sft": "checkpoint-5", "rm": "checkpoint-5"}[stage]
+    assert newest in {path.name for path in (tmp_path / stage).rglob("checkpoints/*")}
+    assert run([*command(stage, model, tmp_path), f"--set={stage}.checkpoint_seconds=none"]) == 0
+    assert outcome(stage, tmp_path) == straight(stage)
+
+
+@pytest.mark.parametrize("stage", COMMANDS)
 def test_a_run_that_is_killed_again_and_again_at_any_moment(
     model: Path, straight: Callable[[str], dict[str, Any]], tmp_path: Path, stage: str
 ) -> None:

@@ -95,6 +95,17 @@ def test_one_that_lost_a_file_or_its_seal_is_passed_over(trained: Path, tmp_path
     assert steps_before(None) == 0
 
 
+@pytest.mark.parametrize(("seconds", "left"), [(1e-9, {6, 7, 8}), (3600, {8})])
+def test_a_checkpoint_is_stored_when_it_is_time_too(tmp_path: Path, seconds: float, left: set[int]) -> None:
+    """Steps alone would leave the last one; three are kept."""
+    config = settings(tiny_llama(tmp_path / "model"), keep=3)
+    section = config.sft.model_copy(update={"checkpoint_every": 100, "checkpoint_seconds": seconds})
+    run = RunFolder(tmp_path / "run", "sft", {})
+    run.open()
+    train_sft(run, config.model_copy(update={"sft": section}), EXAMPLES, RATIONALES)
+    assert {path.name for path in (run.path / "checkpoints").iterdir()} == {f"checkpoint-{step}" for step in left}
+
+
 def test_a_finished_run_leaves_no_checkpoints(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run", "sft", {})
     run.open()

@@ -94,13 +94,17 @@ def _generator(
     least, most = config.eval.least_new_tokens, config.new_tokens
 
     def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
-        job.report(f"{title} {decoding}", 0, len(examples))
+        def report(done: int) -> None:
+            job.report(f"{title} {decoding}", done, len(examples))
+
+        report(0)
         sampling = SamplingConfig(
             most, 1.0 if decoding == "sampled" else 0.0, STOP_STRINGS[config.format], config.eval.batch
         )
         keys = [row_key(config.seed, "eval", example.task, example.id) for example in examples]
         budgets = [budget_of(least, most, config.seed, decoding, row // ROWS_A_BUDGET) for row in range(len(examples))]
-        drawn = sample(trunk, [questions.ids(example) for example in examples], keys, sampling, role, budgets)
+        asked = [questions.ids(example) for example in examples]
+        drawn = sample(trunk, asked, keys, sampling, role, budgets, report)
         return [GeneratedText(item.text, item.is_finished) for item in drawn]
 
     return generate
