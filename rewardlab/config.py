@@ -115,6 +115,10 @@ def may_hold_secret(url: str) -> bool:
     return any(mark in url for mark in "@?#")
 
 
+REQUEST_FIELDS = frozenset({"model", "messages", "stream", "n", "temperature", "max_tokens", "max_completion_tokens"})
+"""Fields of a chat request that other settings decide, or on which reading an answer depends."""
+
+
 class AnnotateConfig(Section):
     """Who writes rationales and rankings."""
 
@@ -150,6 +154,9 @@ class AnnotateConfig(Section):
     reasoning_tokens: int = Field(
         2000, ge=0, description="room for what a reasoning model thinks, tokens; on top of the answer, charged too"
     )
+    extra_body: dict[str, Any] = Field(
+        {}, description="further fields of every request to a hosted annotator, such as {enable_thinking = false}"
+    )
     max_failed: float = Field(0.05, ge=0, le=1, description="share of failed requests above which the stage fails")
     filter_threshold: float = Field(
         0.5, ge=0, le=1, description="least probability, by the filter, of a good rationale that is kept; 0 keeps all"
@@ -157,6 +164,14 @@ class AnnotateConfig(Section):
     refusal_rate: float = Field(0.03, ge=0, le=1, description="sandbox oracle: share of requests it refuses")
     mismatch_rate: float = Field(0.03, ge=0, le=1, description="sandbox oracle: share argued for another label")
     oracle_weight: float = Field(0.8, ge=0, le=1, description="sandbox oracle: weight w of correctness in rankings")
+
+    @field_validator("extra_body")
+    @classmethod
+    def _beside_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """What settings of their own decide is not set here: answers are kept by them, and counted."""
+        if taken := sorted(REQUEST_FIELDS & set(value)):
+            raise ValueError(f"{', '.join(taken)} cannot be set here; annotate.* has settings of its own for that")
+        return value
 
     @field_validator("base_url")
     @classmethod

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 
+from rewardlab.tasks.languages import LANGUAGES, split_words
 from rewardlab.tasks.task import Task, tasks
-from rewardlab.tasks.text import negation
+from rewardlab.tasks.text import after_word, fold
 from rewardlab.tasks.words import Vocabulary
 from rewardlab.types import Example, Label
 
@@ -24,6 +25,8 @@ EXACT_SHARE, READ_SHARE = 0.05, 0.2
 (its own language), and where a pattern does (guidelines: one point of five)."""
 
 QUOTE = re.compile(r"\"([^\"\n]{0,300})\"|\u201c([^\u201d\n]{0,300})\u201d")
+_LEADING = " \n\t*_`#>-\"'“„«("
+_DIGITS = re.compile(r"\d{1,400}(?:\.\d{1,400})?")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _REFUSAL = re.compile(
     r"\bi ?(?:cannot|can't|can not|could not|couldn't|won't|will not|would not|wouldn't|do not|don't|must|refuse"
@@ -37,15 +40,28 @@ _REFUSAL = re.compile(
 _YES_NO = re.compile(
     r"^\W{0,3}(yes|no)\b(?=\s?[,.:;!]|$)"
     r"|\b(?:so|hence|therefore|thus|say|answer(?: (?:is|should be|must be|has to be))?)"
-    r"\W{1,3}(yes|no)\b(?=\s*(?:$|[.,;:!]))"
-    r"|\b(yes|no)\W*$",
+    r"\W{1,3}(yes|no)\b(?=\s{0,9}(?:$|[.,;:!]))"
+    r"|\b(yes|no)\W{0,40}$",
     re.IGNORECASE,
 )
 
 
 def is_refusal(text: str) -> bool:
     """True when the text says, near its beginning and in its own words, that its writer will not argue."""
-    return _REFUSAL.search(QUOTE.sub(" ", text[:OPENING])) is not None
+    opening = QUOTE.sub(" ", text[:OPENING])
+    return _REFUSAL.search(opening) is not None or _begins(fold(opening).lstrip(_LEADING), _refusals())
+
+
+def _begins(text: str, phrases: tuple[str, ...]) -> bool:
+    """True when a text begins with one of the phrases, whole words where the script has words."""
+    ends = [len(phrase) for phrase in phrases if text.startswith(phrase)]
+    return any(re.compile(after_word(text[end - 1])).match(text, end) for end in ends)
+
+
+@cache
+def _refusals() -> tuple[str, ...]:
+    """How a refusal begins in other languages than English, folded."""
+    return tuple(fold(phrase) for row in LANGUAGES.values() for phrase in split_words(row.refusal))
 
 
 def claimed_labels(example: Example, text: str) -> list[Label]:
@@ -61,12 +77,12 @@ def claimed_labels(example: Example, text: str) -> list[Label]:
         return [] if found is None else [found]
     if task.is_ordinal:
         return list(_claimed_numbers(task, text))
-    vocabulary = Vocabulary.of(task, example.format)
+    vocabulary = task.parser(example.format).vocabulary
     if vocabulary.has_no:
         return list(_claimed_yes_no(task, example, text))
     cleaned = vocabulary.clean(_without_quotes(text, vocabulary))
     found_all = vocabulary.find(cleaned)
-    return [item.value for item in found_all if item.value is not None and not negation(cleaned, item)]
+    return [item.value for item in found_all if item.value is not None and not vocabulary.denied(cleaned, item)]
 
 
 def agrees(task: Task, claimed: Label, asked: Label) -> bool:
@@ -83,10 +99,10 @@ def masked(example: Example, asked: Label, text: str) -> str:
     unquoted = QUOTE.sub(" xquote ", text)
     task = tasks.get(example.task)
     if not task.is_ordinal:
-        vocabulary = Vocabulary.of(task, example.format)
+        vocabulary = task.parser(example.format).vocabulary
         if not vocabulary.has_no:
             unquoted = _mask_words(vocabulary, unquoted, asked)
-    return re.sub(r"\d+(?:\.\d+)?", " xnumber ", unquoted.lower())
+    return _DIGITS.sub(" xnumber ", unquoted.lower())
 
 
 def _mask_words(vocabulary: Vocabulary, text: str, asked: Label) -> str:
@@ -129,11 +145,11 @@ def _claimed_numbers(task: Task, text: str) -> Iterator[Label]:
 
 @lru_cache(maxsize=64)
 def _scale_pattern(highest: float) -> re.Pattern[str]:
-    number = r"(\d{1,3}(?:\.\d{1,3})?)(?![\d.]*\d)"
+    number = r"(\d{1,3}(?:\.\d{1,3})?)(?!\.?\d)"
     return re.compile(
         rf"(?<!not )\b{number}\s?(?:out of|/)\s?{highest:g}\b"
         rf"|\b(?:score|rating|similarity|answer|label)\s(?:is|of|should be|must be)[\s:\"'*]{{1,3}}{number}"
         rf"|(?<!not )\b{number}[\s-]stars?\b"
-        rf"|(?<!not )(?<![\w.])(?<!\$){number}(?=\s*[.!?]?\s*$|[.!?]\s)",
+        rf"|(?<!not )(?<![\w.])(?<!\$){number}(?=\s{{0,9}}[.!?]?\s{{0,9}}$|[.!?]\s)",
         re.IGNORECASE | re.MULTILINE,
     )

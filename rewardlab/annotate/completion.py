@@ -14,12 +14,16 @@ from rewardlab.annotate.base import Annotation, Outcome, Ranking
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.retry import BadBody
 from rewardlab.errors import AnnotationError
+from rewardlab.tasks.thoughts import spoken
 
 _DONE = frozenset({"stop", "stop_sequence", "end_turn", "eos", "eos_token", "complete", ""})
 _CUT_SHORT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
-_WITHHELD = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"})
+_WITHHELD = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"}) | {
+    *("sensitive", "content_filtered", "contentfilter", "guardrail_intervened", "moderation", "image_safety"),
+    *("error_toxic", "risk", "violation", "input_moderation", "output_moderation"),
+}
 """Why an answer ended, in the words of OpenAI and of servers and proxies that pass on those of Anthropic, Google,
-Mistral, Cohere and TGI; small letters. An answer that ended for any other reason is none."""
+Mistral, Cohere, Zhipu, Bedrock and TGI; small letters. An answer that ended for any other reason is none."""
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _CUT = "cut at the token limit; raise annotate.max_new_tokens"
 _CUT_BEFORE = (
@@ -109,20 +113,6 @@ def check_failed(outcomes: Sequence[tuple[str, str]], max_failed: float) -> None
             f"(the last: {reasons[-1]}). What was answered is kept: the same command asks the failed ones again; "
             "a larger --max-failed goes on without them"
         )
-
-
-def spoken(text: str) -> str:
-    """What is said to the reader: the text without the thoughts that some servers leave in front of it.
-
-    Thoughts that never end leave nothing.
-
-    >>> spoken("<think>Both are right.</think> Equal")
-    'Equal'
-    """
-    thoughts, _, rest = text.partition("</think>")
-    if thoughts.lstrip().startswith("<think>"):
-        return rest.strip()
-    return text.strip()
 
 
 def as_annotation(record: Mapping[str, Any], from_journal: bool = False) -> Annotation:

@@ -9,7 +9,6 @@ beside them.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,7 +21,9 @@ from rewardlab.annotate.completion import with_outcome
 from rewardlab.annotate.shipped import shipped
 from rewardlab.errors import DataError
 from rewardlab.runs import read_jsonl
+from rewardlab.tasks.marks import at_answer
 from rewardlab.tasks.task import tasks
+from rewardlab.tasks.thoughts import spoken
 from rewardlab.types import Example, Label
 
 FilterClass = Literal["good", "refused", "mismatched"]
@@ -30,7 +31,6 @@ CLASSES: tuple[FilterClass, ...] = get_args(FilterClass)
 
 FOLDS = 5
 _C = 10.0
-_ANSWER_MARK = re.compile(r"\bthe answer is:", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ def _read(annotation: Annotation, example: Example) -> Annotation:
     """Without an answer of its own behind the rationale."""
     if annotation.outcome != "answered":
         return annotation
-    text = _ANSWER_MARK.split(annotation.text, maxsplit=1)[0].strip()
+    text = at_answer(spoken(annotation.text), tasks.get(example.task).languages, first=True).rationale
     return (
         replace(annotation, text=text)
         if text
@@ -215,7 +215,7 @@ def _judged(
     annotation: Annotation, whole: str, example: Example, label: Label, verdict: Verdict, threshold: float
 ) -> Annotation:
     task = tasks.get(example.task)
-    stated = task.parse(whole, "rationale").value if _ANSWER_MARK.search(whole) else None
+    stated = task.parse(whole, "rationale").value
     if stated is not None and not agrees(task, stated, label):
         return replace(annotation, outcome="mismatched", reason=f"it ends in the answer {stated}", good=0.0)
     scored = replace(annotation, good=round(verdict.good, 4))

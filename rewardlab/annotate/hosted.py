@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 """The SDK's own."""
 DEFAULT_MODEL = "gpt-4o-mini"
+SHORT_KEY = 12
+"""Keys below this length are placeholders ("none", "x") of servers that ask for none; real ones are far longer."""
 LONG_ANSWER = 4
 """A ranking or a judgement argues about several answers: its token budget is this many rationales."""
 
@@ -112,8 +115,11 @@ class OpenAIAnnotator:
         return self.spending.to_json()
 
     def redacted(self, text: str) -> str:
-        """The text on one line, without the key."""
-        return " ".join(text.replace(self._secret, "[key]").split())[:300]
+        """The text on one line, without the key; a key as short as a word stays a secret only where it stands alone."""
+        border = "" if len(self._secret) >= SHORT_KEY else r"(?<![\w-])"
+        behind = "" if len(self._secret) >= SHORT_KEY else r"(?![\w-])"
+        text = re.sub(f"{border}{re.escape(self._secret)}{behind}", "[key]", text) if self._secret else text
+        return " ".join(text.split())[:300]
 
     def client(self) -> AsyncOpenAI:
         """A fresh client; retries are ours, so the SDK's are off."""
@@ -138,7 +144,8 @@ class OpenAIAnnotator:
 
     def _call(self, prompt: str, max_tokens: int) -> Call:
         messages = [{"role": "user", "content": prompt}]
-        body = {"model": self.model, "messages": messages, **sampling_settings(self.config, self.model, max_tokens)}
+        sampling = sampling_settings(self.config, self.model, max_tokens)
+        body = {"model": self.model, "messages": messages, **sampling, **self.config.extra_body}
         return Call(
             self._key(body), body, estimate_tokens(prompt), longest_response(self.config, self.model, max_tokens)
         )

@@ -3,7 +3,8 @@
 ============================================== ================================================
 ``Answer 1 is better. It cites ...``           the verdict stands first, as the prompt asks
 ``**Answer 2** is better``  ``[Answer 2] ...``   read: Markdown, brackets, quotes
-``Verdict: Answer 2 is better``                read: what announces it
+``Verdict: Answer 2 is better``                read: what announces it, a heading too
+``<think>...</think> Equal``                   read: thoughts are cut (``rewardlab.tasks.thoughts``)
 ``Equal``  ``They are equal, because ...``     a tie
 ``They are not equal``  ``I would not say ...``  unparsable, and so is anything else
 ============================================== ================================================
@@ -19,6 +20,7 @@ from typing import Literal
 from rewardlab.annotate.base import Annotation, Outcome, seeded
 from rewardlab.annotate.completion import with_outcome
 from rewardlab.annotate.prompting import judge_request
+from rewardlab.tasks.thoughts import spoken
 from rewardlab.types import Example
 
 Winner = Literal["first", "second", "tie"]
@@ -96,7 +98,7 @@ def parse_verdict(text: str) -> Winner | None:
     >>> parse_verdict("Answer 2 is better. Answer 1 is better written, though.")
     'second'
     """
-    found = _VERDICT.match(text.lstrip())
+    found = _VERDICT.match(spoken(text))
     if found is None:
         return None
     if found["tie"]:

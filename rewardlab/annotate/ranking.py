@@ -2,6 +2,7 @@
 
 ========================================= ==========================================================
 ``Ranking: 5>3>2>4>1``                    read; only what follows the LAST ``Ranking:`` counts
+``### Ranking`` and the order below     read; thoughts are cut (``rewardlab.tasks.thoughts``)
 ``Ranking: 2 ≻ 1 = 3``  ``[2] > [1]=3``   read: spaces, brackets, quotes, Markdown, ≻, ＞ and ＝
 ``Answer 3 > Answer 1 = Answer 2``        read
 ``3>1=2`` alone, without ``Ranking:``     read
@@ -15,7 +16,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_MARK = re.compile(r"ranking[\s*_`]{0,5}[:\uff1a]", re.IGNORECASE)
+from rewardlab.tasks.thoughts import spoken
+
+_MARK = re.compile(
+    r"ranking[\s*_`]{0,5}[:\uff1a]|^[^\w\n]{0,9}(?:(?:my|the) )?(?:final )?ranking[*_`# \t]{0,9}$",
+    re.IGNORECASE | re.MULTILINE,
+)
 _WRAP = r"[\[\](){}\"'*_`\s]{0,4}"
 _ITEM = rf"{_WRAP}(?:answer{_WRAP})?[0-9]{{1,3}}{_WRAP}"
 _ORDER = re.compile(rf"{_ITEM}(?:[>=\u227b\uff1e\uff1d]{_ITEM}){{1,60}}", re.IGNORECASE)
@@ -42,7 +48,7 @@ def parse_ranking(text: str, count: int) -> ParsedRanking:
     >>> parse_ranking("Both are fine. Ranking: 2>1=3", 3).places
     (2, 1, 2)
     """
-    found = _order_part(text)
+    found = _order_part(spoken(text))
     if found is None:
         return ParsedRanking((), "no ranking such as 2>1=3 in the text")
     groups = _groups(found)

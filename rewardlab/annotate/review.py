@@ -111,16 +111,44 @@ def sample_items(items: Sequence[ReviewItem], count: int, seed: int, known: Iter
 
 
 def read_reviews(folder: Path) -> dict[str, Review]:
-    """The verdicts in a folder by item, the latest of each; empty when there are none.
+    """The verdicts in a folder by item, the latest of each whoever gave it; as :func:`every_review`."""
+    return {review.key: review for review in every_review(folder)}
+
+
+def every_review(folder: Path) -> list[Review]:
+    """The verdicts in a folder, the latest of each reviewer of an item; empty when there are none.
 
     A line that is no verdict, such as one that a killed process left, is passed over with a warning.
     """
     path = folder / REVIEWS_FILE
     if not path.exists():
-        return {}
+        return []
     with path.open("rb") as file:
         found = [_stored(line, f"{path} line {number}") for number, line in enumerate(file, 1) if line.strip()]
-    return {review.key: review for review in found if review}
+    return latest(review for review in found if review)
+
+
+def latest(reviews: Iterable[Review]) -> list[Review]:
+    """The last verdict of each reviewer on each item, in the order in which those were given."""
+    found: dict[tuple[str, str], Review] = {}
+    for review in reviews:
+        found.pop((review.key, review.reviewer), None)
+        found[review.key, review.reviewer] = review
+    return list(found.values())
+
+
+def between_reviewers(reviews: Iterable[Review]) -> dict[str, Any]:
+    """How far several reviewers of one item agree; an edit counts as accepted.
+
+    Returns:
+        ``items`` with verdicts of several reviewers; ``agree``, the share of them on which all have one opinion; None
+        where there are none.
+    """
+    opinions: dict[str, list[bool]] = {}
+    for review in latest(reviews):
+        opinions.setdefault(review.key, []).append(review.decision != "reject")
+    several = [given for given in opinions.values() if len(given) > 1]
+    return {"items": len(several), "agree": _share(sum(len(set(given)) == 1 for given in several), len(several))}
 
 
 def store_review(folder: Path, item: ReviewItem, review: Review) -> None:
@@ -135,9 +163,10 @@ def store_review(folder: Path, item: ReviewItem, review: Review) -> None:
         os.fsync(file.fileno())
 
 
-def changed(given: Iterable[Review], known: Mapping[str, Review]) -> list[Review]:
-    """The verdicts that are not known yet, the last of each item."""
-    return [review for review in {each.key: each for each in given}.values() if known.get(review.key) != review]
+def changed(given: Iterable[Review], known: Iterable[Review]) -> list[Review]:
+    """The verdicts that are not known yet, the last of each reviewer of an item."""
+    stored = set(latest(known))
+    return [review for review in latest(given) if review not in stored]
 
 
 def agreement(items: Iterable[ReviewItem], reviews: Mapping[str, Review]) -> dict[str, Any]:

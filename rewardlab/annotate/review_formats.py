@@ -7,6 +7,7 @@ verdict is a choice named ``verdict`` (accept, reject, edit), better words are a
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any, Literal
 from rewardlab.annotate.review import Review, ReviewItem
 from rewardlab.errors import DataError, InputError
 from rewardlab.runs import write_atomic, writing
+
+logger = logging.getLogger(__name__)
 
 Tool = Literal["argilla", "label-studio"]
 
@@ -51,23 +54,32 @@ def export_reviews(path: Path, tool: Tool, items: Sequence[ReviewItem], reviews:
 
 
 def import_reviews(path: Path, tool: Tool, items: Sequence[ReviewItem]) -> list[Review]:
-    """Read the verdicts in a file that the tool wrote; records without one are passed over.
+    """Read the verdicts in a file that the tool wrote, one of each reviewer of an item.
+
+    Records without a verdict are passed over; so is one that cannot be read, with a warning that names it.
 
     Raises:
         InputError: The file cannot be read.
-        DataError: It is no such file, or a record belongs to none of the items; the message names the record.
+        DataError: It is no such file, no record of it can be read, or one belongs to none of the items; the message
+            names the record.
     """
     known = {item.key for item in items}
     read: Callable[[Mapping[str, Any]], Iterator[Review]]
     read = {"argilla": _argilla_review, "label-studio": _label_studio_review}[tool]
     found: list[Review] = []
-    for number, row in enumerate(_rows(path, tool), 1):
+    problems: list[str] = []
+    rows = _rows(path, tool)
+    for number, row in enumerate(rows, 1):
         try:
-            found += read(row)
+            found += list(read(row))
         except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise DataError(
-                f"{path} record {number}: not as {tool} writes it ({error!r}); export it as JSON"
-            ) from error
+            problems.append(f"{path} record {number}: not as {tool} writes it ({error!r}); export it as JSON")
+        except DataError as error:
+            problems.append(f"{path} record {number}: {error}")
+    if problems and len(problems) == len(rows):
+        raise DataError(problems[0])
+    for problem in problems:
+        logger.warning("%s; it is passed over", problem)
     strange = [review.key for review in found if review.key not in known]
     if strange:
         raise DataError(
@@ -94,14 +106,13 @@ def _argilla_responses(review: Review) -> dict[str, Any]:
 
 
 def _argilla_review(row: Mapping[str, Any]) -> Iterator[Review]:
-    answers = row["responses"].get(VERDICT)
-    if not answers:
-        return
-    decision, user = answers[-1]["value"], answers[-1].get("user_id") or ""
-    edited = [answer["value"] for answer in row["responses"].get(EDITED, []) if (answer.get("user_id") or "") == user]
+    answers = row["responses"].get(VERDICT) or []
+    decisions = {answer.get("user_id") or "": answer["value"] for answer in answers}
+    words = {answer.get("user_id") or "": answer["value"] for answer in row["responses"].get(EDITED) or []}
     named = row.get("metadata", {}).get("reviewer", "")
-    reviewer = named if user == _user_id(named) else user
-    yield Review(row["id"], decision, edited[-1] if edited and decision == "edit" else "", reviewer)
+    for user, decision in decisions.items():
+        edited = words.get(user, "") if decision == "edit" else ""
+        yield Review(row["id"], decision, edited, named if user == _user_id(named) else user)
 
 
 def _user_id(reviewer: str) -> str:
@@ -134,16 +145,19 @@ def _choice(decision: str) -> dict[str, Any]:
 
 def _label_studio_review(row: Mapping[str, Any]) -> Iterator[Review]:
     given = [annotation for annotation in row["annotations"] if not annotation.get("was_cancelled")]
-    if not given:
-        return
-    values = {result["from_name"]: result["value"] for result in given[-1]["result"]}
-    if VERDICT not in values:
-        return
-    decision = values[VERDICT]["choices"][0]
-    edited = values[EDITED]["text"][0] if decision == "edit" and EDITED in values else ""
-    by = given[-1].get("completed_by")
-    reviewer = row["data"].get("reviewer") or (by.get("email", "") if isinstance(by, dict) else str(by or ""))
-    yield Review(row["data"]["key"], decision, edited, reviewer)
+    named = row["data"].get("reviewer") if len(given) == 1 else None
+    latest = {named or _completed_by(annotation): annotation for annotation in given}
+    for reviewer, annotation in latest.items():
+        values = {result["from_name"]: result["value"] for result in annotation["result"]}
+        if VERDICT in values:
+            decision = values[VERDICT]["choices"][0]
+            edited = values[EDITED]["text"][0] if decision == "edit" and EDITED in values else ""
+            yield Review(row["data"]["key"], decision, edited, reviewer)
+
+
+def _completed_by(annotation: Mapping[str, Any]) -> str:
+    by = annotation.get("completed_by")
+    return str(by.get("email", "")) if isinstance(by, dict) else str(by or "")
 
 
 def _confidence(item: ReviewItem) -> float | None:

@@ -35,14 +35,15 @@ def review(
     They measure the annotator and the filter and are a record of your own: SFT and pairs go on using what the
     annotator wrote and the filter kept, an edited text too changes nothing there.
     """
-    from rewardlab.annotate.review import agreement, changed, read_reviews, review_items, sample_items, store_review
+    from rewardlab.annotate.review import agreement, changed, every_review, review_items, sample_items, store_review
     from rewardlab.annotate.review_formats import export_reviews, import_reviews
 
     if export and read:
         raise InputError("--export and --read: one at a time; export first, review there, then read")
     folder = run or _latest(runs)
     items = review_items(folder, partial(_prompts, folder, runs))
-    reviews = read_reviews(into)
+    every = every_review(into)
+    reviews = {review.key: review for review in every}
     if export:
         drawn = sample_items(items, sample, seed)
         export_reviews(export, tool, drawn, reviews)
@@ -50,14 +51,16 @@ def review(
         return
     by_key = {item.key: item for item in items}
     given = (
-        changed(import_reviews(read, tool, items), reviews)
+        changed(import_reviews(read, tool, items), every)
         if read
         else _asked(sample_items(items, sample, seed, reviews), reviewer)
     )
     for verdict in given:
         store_review(into, by_key[verdict.key], verdict)
         reviews[verdict.key] = verdict
+        every.append(verdict)
     _print_agreement(agreement(items, reviews), into)
+    _print_between([verdict for verdict in every if verdict.key in by_key])
 
 
 def _asked(items: list[ReviewItem], reviewer: str) -> Iterator[Review]:
@@ -111,6 +114,14 @@ def _print_agreement(found: dict[str, Any], into: Path) -> None:
     )
     named = [(name, found[name]) for name in ("precision", "recall")]
     typer.echo("of the filter's drops: " + ", ".join(f"{n} {'–' if v is None else f'{v:.1%}'}" for n, v in named))
+
+
+def _print_between(every: list[Review]) -> None:
+    from rewardlab.annotate.review import between_reviewers
+
+    found = between_reviewers(every)
+    if found["items"]:
+        typer.echo(f"reviewers agree on {found['agree']:.1%} of the {found['items']} items that several have judged")
 
 
 def _latest(runs: Path) -> Path:

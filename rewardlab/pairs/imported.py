@@ -107,7 +107,7 @@ def _pair(row: Preference, number: int, request: ImportRequest) -> Pair:
         rejected=row.rejected,
         chosen_label=_answer(row.chosen, request),
         rejected_label=_answer(row.rejected, request),
-        gold_label=_gold(row, number, request),
+        gold_label=_gold(row, request),
         annotator=NO_TASK,
         model=request.source.name,
     )
@@ -117,12 +117,10 @@ def _answer(response: str, request: ImportRequest) -> Label | None:
     return request.task.parse(response, request.format).value if request.task else None
 
 
-def _gold(row: Preference, number: int, request: ImportRequest) -> Label | None:
+def _gold(row: Preference, request: ImportRequest) -> Label | None:
     if request.task is None or row.label is None:
         return None
     try:
         return read_label(row.label, request.task)
     except RowProblem as problem:
-        raise DataError(
-            f"{request.source} row {number}: {problem}; fix the row (task {request.task.name})"
-        ) from problem
+        raise DataError(f"{request.source} {row.place}: {problem}; fix the row (task {request.task.name})") from problem

@@ -1,24 +1,25 @@
-"""Preference data as TRL and the hub have it (``prompt``, ``chosen``, ``rejected``), to and from pairs.
+"""Preference data as TRL and the hub have it, to and from pairs.
 
-Each of the three is a text, or a list of messages (``role``, ``content``); the prompt may be left out, when both
-responses begin with it. A conversation of one user turn becomes that turn's text, a system message in front of it; a
-longer one is written out turn by turn, because a pair's prompt is one text.
+Which columns are understood stands in :mod:`rewardlab.pairs.layouts`, which conversations in
+:mod:`rewardlab.pairs.turns`. A conversation of one user turn becomes that turn's text, a system message in front of
+it; a longer one is written out turn by turn, because a pair's prompt is one text.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import ConfigError, DataError
+from rewardlab.pairs.layouts import understood
 from rewardlab.runs import read_json, read_jsonl, write_json, write_jsonl, writing
 from rewardlab.types import Pair
 
 COLUMNS = ("prompt", "chosen", "rejected")
-ROLES = ("system", "user", "assistant", "tool")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,14 @@ class Preference:
     Attributes:
         prompt, chosen, rejected: Plain texts.
         label: The row's own ``label``, if it has one.
+        place: The row of the file, for messages; a row with a list of responses gives several preferences.
     """
 
     prompt: str
     chosen: str
     rejected: str
     label: object = None
+    place: str = field(default="", compare=False)
 
 
 def read_preferences(path: Path) -> list[Preference]:
@@ -44,14 +47,19 @@ def read_preferences(path: Path) -> list[Preference]:
     """
     found: list[Preference] = []
     problems: list[str] = []
+    ties = 0
     for place, row in _rows(path):
         try:
-            found.append(_preference(row))
+            read = _preferences(row, place)
+            found += read
+            ties += not read
         except ValueError as error:
             problems.append(f"{path} {place}: {error}")
     if problems:
         more = f" (and {len(problems) - 1} more rows)" if len(problems) > 1 else ""
         raise DataError(f"{problems[0]}{more}; expected {', '.join(COLUMNS)}: each a text or a list of messages")
+    if ties:
+        logger.warning("%s: %d rows of responses that tie give no preference", path, ties)
     return found
 
 
@@ -118,63 +126,11 @@ def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
         raise DataError(f"{path}: expected a Parquet file: {' '.join(str(error).split())}") from error
 
 
-def _preference(row: object) -> Preference:
+def _preferences(row: object, place: str) -> list[Preference]:
     if not isinstance(row, Mapping):
         raise ValueError(f"found {type(row).__name__}")
-    missing = [name for name in COLUMNS[1:] if not row.get(name)]
-    if missing:
-        raise ValueError(f"{' and '.join(missing)} missing or empty")
-    given = {name: row[name] for name in COLUMNS if row.get(name)}
-    if "prompt" not in given:
-        given = _with_prompt(given)
-    prompt, chosen, rejected = (given[name] for name in COLUMNS)
-    texts = _flat(prompt), _last_turn(chosen, prompt), _last_turn(rejected, prompt)
-    if not all(text.strip() for text in texts):
-        raise ValueError("an empty prompt or response")
-    return Preference(*texts, row.get("label"))
-
-
-def _with_prompt(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The prompt that both responses begin with, taken out of them as TRL does it; ValueError where they cannot."""
-    if strange := [value for value in given.values() if not isinstance(value, str | list)]:
-        raise ValueError(f"found {json.dumps(strange[0], default=str)[:60]}")
-    from trl import extract_prompt
-
-    return dict(extract_prompt(dict(given)))
-
-
-def _last_turn(value: object, prompt: object) -> str:
-    """The response alone: an explicit prompt may be repeated in front of it, as some data sets do."""
-    if isinstance(value, list) and isinstance(prompt, list) and value[: len(prompt)] == prompt:
-        return _flat(value[len(prompt) :])
-    return _flat(value)
-
-
-def _flat(value: object) -> str:
-    """Text or messages as one text."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list) or not value:
-        raise ValueError(f"found {json.dumps(value, default=str)[:60]}")
-    turns = [_turn(message) for message in value]
-    if [role for role, _ in turns] in (["user"], ["assistant"]):
-        return turns[0][1]
-    if [role for role, _ in turns] == ["system", "user"]:
-        return f"{turns[0][1]}\n\n{turns[1][1]}"
-    return "\n\n".join(f"{role.capitalize()}: {content}" for role, content in turns)
-
-
-def _turn(message: object) -> tuple[str, str]:
-    """Role and content of a message; content may be a list of text parts."""
-    if not isinstance(message, Mapping) or message.get("role") not in ROLES:
-        raise ValueError(f"no message: {json.dumps(message, default=str)[:60]}")
-    content = message.get("content")
-    if isinstance(content, list):
-        parts = [part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
-        content = "".join(parts) if len(parts) == len(content) else None
-    if not isinstance(content, str):
-        raise ValueError(f"a message of {message['role']} without text")
-    return str(message["role"]), content
+    label = row.get("label")
+    return [Preference(each.prompt, each.chosen, each.rejected, label, place) for each in understood(row)]
 
 
 def _as_text(pair: Pair) -> tuple[str, str, str]:

@@ -150,6 +150,7 @@ class Identities:
             **self._annotator_model,
             "temperature": section.temperature,
             "annotator_tokens": section.max_new_tokens,
+            **({"extra_body": section.extra_body} if section.extra_body else {}),
         }
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from rewardlab.tasks.text import Finding, clean
+from rewardlab.tasks.text import BULLET, NO_SPACES, Finding, clean, dashes_marked, visible
 
 MAX_NUMBERS = 50
 """Numbers after this many are not looked at: the answer is malformed long before."""
@@ -18,7 +18,9 @@ _CHUNK = re.compile(r"(?<!\S)[^\s0-9]*[0-9]\S*")
 _NUMBER = re.compile(
     r"(?P<value>[-+]?(?:[0-9]{1,6}(?:\.[0-9]{0,17})?|\.[0-9]{1,17}))(?:/(?P<scale>[0-9]{1,6}(?:\.[0-9]{1,6})?))?"
 )
-_PLAIN = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,17})?")
+_PLAIN = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]{1,17})?")
+_MINUS = re.compile(r"(?<!\w)(?:minus|moins|menos|meno|минус) ?(?=\.?[0-9])|(?:マイナス|负|負) ?(?=\.?[0-9])")
+_WITHOUT_SPACES = re.compile(rf"[{NO_SPACES}]+")
 
 
 def format_number(value: float) -> str:
@@ -33,8 +35,21 @@ def format_number(value: float) -> str:
 
 
 def clean_numbers(text: str) -> str:
-    """The text as :func:`find_numbers` reads it: ``4 out of 5`` and ``4 / 5`` become ``4/5``, ``4-star`` ``4``."""
-    return _OUT_OF.sub("/", _UNIT.sub("", clean(text)))
+    """The text as :func:`find_numbers` reads it: ``4 out of 5`` and ``4 / 5`` become ``4/5``, ``4-star`` ``4``.
+
+    Scripts without spaces are set apart (``评分是4分``), and ``minus 2`` becomes ``-2``.
+    """
+    narrowed = minus_signs(clean(dashes_marked(visible(text))))
+    return _OUT_OF.sub("/", _UNIT.sub("", _WITHOUT_SPACES.sub(r" \g<0> ", narrowed)))
+
+
+def minus_signs(text: str) -> str:
+    """A cleaned text with a sign for each word that means one.
+
+    >>> minus_signs("a score of minus 2")
+    'a score of -2'
+    """
+    return _MINUS.sub("-", text)
 
 
 def find_numbers(text: str, lowest: float, highest: float) -> list[Finding]:
@@ -48,9 +63,11 @@ def find_numbers(text: str, lowest: float, highest: float) -> list[Finding]:
 
 
 def plain_number(text: str, lowest: float, highest: float) -> float | None:
-    """The strict reading: digits with an optional decimal point, in range, and nothing else."""
-    number = float(text) if _PLAIN.fullmatch(text) else None
-    return number if number is not None and lowest <= number <= highest else None
+    """The strict reading: digits with an optional decimal point, a minus where the scale has one, and nothing else."""
+    if not _PLAIN.fullmatch(text) or (text.startswith("-") and lowest >= 0):
+        return None
+    number = float(text) + 0.0
+    return number if lowest <= number <= highest else None
 
 
 def _read(chunk: re.Match[str], lowest: float, highest: float) -> Finding:
@@ -61,6 +78,8 @@ def _read(chunk: re.Match[str], lowest: float, highest: float) -> Finding:
     if match["scale"] and float(match["scale"]) != highest:
         return Finding(None, start, end, f"{match[0]!r} is on another scale than {lowest:g}-{highest:g}")
     number = float(match["value"]) + 0.0
+    if lowest < 0 and chunk.string[:start].endswith(BULLET + " "):
+        return Finding(None, start, end, f"{match[0]!r} behind a dash may be negative")
     if not lowest <= number <= highest:
         return Finding(None, start, end, f"{match[0]!r} is outside {lowest:g}-{highest:g}")
     return Finding(number, start, end)

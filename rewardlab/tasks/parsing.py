@@ -1,37 +1,45 @@
 """How an answer is read in a response: strict and lenient, one parser for each task and format.
 
+Thoughts are cut first (``thoughts.py``), for both readings.
+
 Where the answer stands
     ========== =============================================== =================================================
     format     lenient                                         strict
     ========== =============================================== =================================================
     label      the whole response                              the word alone (white space around it is free)
-    rationale  behind the LAST "the answer is:", any case;     a rationale, ``"\\n\\n The answer is: "`` once, and
-               without that marker there is no answer          the word; nothing behind it
+    rationale  behind the LAST "the answer is:", any case, in  a rationale, ``"\\n\\n The answer is: "`` once, and
+               the forms of ``marks.py``; without a mark       the word; nothing behind it
+               there is no answer
     judgement  up to the first ``</Judgement>``, or the end;   the word and ``</Judgement>``; nothing behind it;
                opening tags are read over                      the opening tag may be repeated once in front
     ========== =============================================== =================================================
 
 Which labels are read (lenient)
     A label's word of the format, the label itself, and its aliases; whole words only, the longest first, whatever
-    the case, quotes, Markdown, brackets or full stop around them; hyphens, underscores and slashes are spaces.
+    the case, quotes, Markdown, brackets or full stop around them; hyphens, underscores and slashes are spaces. Accents
+    may be composed or not. A label in a script without spaces is read inside a sentence. Labels of one letter, and
+    acronyms that are words, are read where they stand as an answer (``options.py``); numbers where they stand alone.
     Refused, which makes the answer malformed: two different labels; a label that is negated within its clause
-    ("not positive", "isn't positive", "non-positive", "positive is wrong") unless that text is an alias of its own
-    ("not acceptable"); a text the task lists in ``refused``; more than 50 labels.
+    ("not positive", "isn't positive", "non-positive", "positive is wrong", "nicht positiv", "不是正面"; the words stand
+    in ``languages.py``) unless that text is an alias of its own ("not acceptable"); a text the task lists in
+    ``refused``; a text that ends inside a longer label; more than 50 labels.
 
-Which numbers are read (lenient); strict takes digits with an optional decimal point and no sign
+Which numbers are read (lenient); strict takes digits, a decimal point, and a minus where the scale has one
     ====================================== ===================================================================
     ``3.75``  ``3.750``  ``+2``  ``.5``    read
     ``4.``  ``"4"``  ``**4**``  ``(4)``    read: punctuation around a number is no part of it
     ``4/5``  ``4 / 5``  ``4 out of 5``     read as 4 where the scale ends at 5; ``8/10`` and ``1/2`` are refused
     ``4 stars``  ``4-star``  ``- 4``       read as 4 (a unit; a bullet)
     ``3.5 (3.5)``                          read: the same number twice
-    ``-1``  ``-0.5``  ``6``  ``100``       refused: out of range (``-0`` is 0)
+    ``-1``  ``-0.5``  ``6``  ``100``       refused: out of range (``-0`` is 0); ``minus 1`` is ``-1``
+    ``- 1`` where the scale has ``-1``     refused: a bullet, or a minus
     ``3-4``  ``3 to 4``  ``3 or 4``        refused: two numbers
     ``3,75``  ``1,000``  ``1e0``  ``0x3``  refused: not how the data print numbers
     ``75%``  ``$3``  ``3rd``  ``v3``       refused: glued to something else
     ``nan``  ``inf``  ``three``            refused: no digits (stars have the aliases ``one`` to ``five``)
     ====================================== ===================================================================
-    Where labels are numbers on a scale (stars), ``4``, ``4.0`` and ``4/5`` are the label ``4``; ``3.5`` is none.
+    Where labels are numbers on a scale (stars), ``4``, ``4.0`` and ``4/5`` are the label ``4``; ``3.5`` is none. Where
+    they are numbers without a scale (ids, -1 and 1), ``1`` and ``1.0`` are the label; other numbers are passed over.
 
 No text makes a parser raise, and its time grows linearly with the text.
 """
@@ -41,9 +49,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, ClassVar
 
+from rewardlab.tasks.marks import at_answer, count_prompted
 from rewardlab.tasks.numbers import clean_numbers, find_numbers, format_number, plain_number
-from rewardlab.tasks.text import Finding, negation
-from rewardlab.tasks.words import MAX_LABELS, Vocabulary
+from rewardlab.tasks.text import Finding, composed
+from rewardlab.tasks.thoughts import without_thoughts
+from rewardlab.tasks.words import MAX_LABELS, NUMERAL, Vocabulary
 from rewardlab.types import Answer, AnswerFormat, Label
 
 if TYPE_CHECKING:
@@ -52,7 +62,6 @@ if TYPE_CHECKING:
 __all__ = ["AnswerParser", "format_number"]
 
 ANSWER_MARK = "\n\n The answer is: "
-_MARK = re.compile(r"the\s{1,9}answer\s{1,9}is[\s*_`]{0,9}[:\uff1a]", re.IGNORECASE)
 _OPEN = re.compile(r"<\s{0,3}judge?ment\s{0,3}>", re.IGNORECASE)
 _CLOSE = re.compile(r"<\s{0,3}/\s{0,3}judge?ment\s{0,3}>", re.IGNORECASE)
 _STRICT_OPEN, _STRICT_CLOSE = "<Judgement>", "</Judgement>"
@@ -68,9 +77,9 @@ class AnswerParser:
     def __init__(self, task: Task, format: AnswerFormat) -> None:
         self.task = task
         self.format = format
-        self._vocabulary = Vocabulary.of(task, format)
+        self.vocabulary = Vocabulary.of(task, format)
         self._by_number = _labels_by_number(task)
-        self._by_word = {task.word(label, format): label for label in task.labels}
+        self._by_word = {composed(task.word(label, format)): label for label in task.labels}
 
     @classmethod
     def cached(cls, task: Task, format: AnswerFormat) -> AnswerParser:
@@ -83,6 +92,7 @@ class AnswerParser:
 
     def parse(self, response: str) -> Answer:
         """Read the answer in a response without its opening; see the module for the rules. Never raises."""
+        response = composed(without_thoughts(response))
         part, rationale = self._answer_part(response)
         if part is None:
             return Answer(None, rationale=rationale, reason='no "The answer is:" in the response')
@@ -97,10 +107,8 @@ class AnswerParser:
             return response, ""
         if self.format == "judgement":
             return _OPEN.sub(" ", _CLOSE.split(response, maxsplit=1)[0]), ""
-        marks = list(_MARK.finditer(response))
-        if not marks:
-            return None, response.strip()
-        return response[marks[-1].end() :], response[: marks[-1].start()].rstrip(" \t\r\n*_`").lstrip()
+        found = at_answer(response, self.task.languages)
+        return found.answer, found.rationale
 
     def _strict(self, response: str) -> Label | None:
         text = _strict_part(response, self.format)
@@ -112,9 +120,9 @@ class AnswerParser:
 
     def _lenient(self, part: str) -> tuple[Label | None, str]:
         found: list[tuple[Finding, str]] = []
-        if self._vocabulary:
-            text = self._vocabulary.clean(part)
-            found += [(finding, text) for finding in self._vocabulary.find(text)]
+        if self.vocabulary:
+            text = self.vocabulary.clean(part)
+            found += [(finding, text) for finding in self.vocabulary.find(text)]
         if self.task.numeric_range is not None:
             numbers = clean_numbers(part)
             found += [(self._as_label(finding), numbers) for finding in find_numbers(numbers, *self.task.numeric_range)]
@@ -140,7 +148,7 @@ class AnswerParser:
         if len(values) > 1:
             return None, f"{len(values)} different answers: {', '.join(map(str, values[:3]))}"
         for finding, text in found:
-            if words := negation(text, finding, no_negates=not self._vocabulary.has_no):
+            if words := self.vocabulary.denied(text, finding):
                 return None, f"{values[0]!s} is negated by {words!r}"
         return values[0], ""
 
@@ -151,7 +159,7 @@ def _strict_part(response: str, format: AnswerFormat) -> str | None:
         return response.strip()
     if format == "rationale":
         _, mark, text = response.partition(ANSWER_MARK)
-        return text.strip() if mark and len(_MARK.findall(response)) == 1 else None
+        return text.strip() if mark and count_prompted(response) == 1 else None
     text = response.strip()
     if not text.endswith(_STRICT_CLOSE):
         return None
@@ -162,7 +170,7 @@ def _labels_by_number(task: Task) -> dict[float, str]:
     """Number -> label for tasks whose labels are numbers on a scale; empty otherwise."""
     if task.numeric_range is None:
         return {}
-    return {number: label for label in task.labels if (number := plain_number(label, *task.numeric_range)) is not None}
+    return {float(label.replace("\u2212", "-")): label for label in task.labels if NUMERAL.fullmatch(label)}
 
 
 def _quote(text: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from rewardlab.errors import DataError
 from rewardlab.tasks.files import Placed, placed_rows
 from rewardlab.tasks.task import Task
+from rewardlab.tasks.text import composed
 from rewardlab.types import AnswerFormat, Example, Label
 
 MAX_PROBLEMS = 5
@@ -113,10 +114,11 @@ def read_label(raw: object, task: Task) -> Label:
     if task.is_numeric:
         return _read_number(raw, task)
     text = _as_text(raw)
+    spelled = {composed(label): label for label in task.labels}
     tables = (task.label_values, task.hub.labels if task.hub else {})
     for known in (text, *(table[text] for table in tables if text in table)):
-        if known in task.labels:
-            return known
+        if composed(known) in spelled:
+            return spelled[composed(known)]
     alike = [label for label in task.labels if _folded(label) == _folded(text)]
     if len(alike) == 1:
         return alike[0]

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from rewardlab.code_identity import code_hash, code_hashes
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.registry import Registry
+from rewardlab.tasks.languages import LANGUAGES
 from rewardlab.tasks.parsing import ANSWER_MARK as ANSWER_MARK
 from rewardlab.tasks.parsing import AnswerParser, format_number
 from rewardlab.types import ANSWER_FORMATS, Answer, AnswerFormat, Example, Label
@@ -72,6 +73,8 @@ class Task:
         words: Per format, label -> the word that the response prints (the label itself when absent).
         aliases: Per format, label -> other texts that are read as it.
         refused: Texts that look like a label and are none ("not positive"): read as malformed.
+        languages: Whose negations and answer marks are read, ISO 639-1 codes (:mod:`rewardlab.tasks.languages`); None:
+            all of that table; empty: none.
         metrics: Names in ``rewardlab.metrics``, the main one first.
         test_splits: Column name -> split file; MNLI has two.
         question: What the task asks, one line for ``rewardlab tasks``.
@@ -93,6 +96,7 @@ class Task:
     words: Mapping[AnswerFormat, Mapping[str, str]] = field(default_factory=dict)
     aliases: Mapping[AnswerFormat, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
+    languages: tuple[str, ...] | None = None
     metrics: tuple[str, ...] = ("accuracy",)
     test_splits: Mapping[str, str] = field(default_factory=dict)
     question: str = ""
@@ -111,6 +115,11 @@ class Task:
             raise ConfigError(f"task {self.name!r} has no template for format {', '.join(missing)}")
         if not self.labels and self.numeric_range is None:
             raise ConfigError(f"task {self.name!r} needs labels or a numeric_range")
+        if unknown_codes := [code for code in self.languages or () if code not in LANGUAGES]:
+            raise ConfigError(
+                f"task {self.name!r}: languages {', '.join(map(repr, unknown_codes))} not known; "
+                f"expected some of {', '.join(LANGUAGES)}"
+            )
         for format, template in self.templates.items():
             unknown = template_fields(template) - set(self.fields)
             if unknown:
@@ -142,6 +151,7 @@ class Task:
             "refused": list(self.refused),
             "metrics": list(self.metrics),
             "test_splits": dict(self.test_splits),
+            **({} if self.languages is None else {"languages": list(self.languages)}),
         }
 
     def code_hashes(self, *parts: CodePart) -> tuple[dict[str, str], dict[str, str]]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rewardlab.code_identity import Place
 from rewardlab.errors import ConfigError, UnknownNameError
@@ -20,6 +20,7 @@ from rewardlab.metrics import METRICS, POSITIVE_LABEL
 from rewardlab.tasks.parsing import AnswerParser
 from rewardlab.tasks.task import HubSource, Task, tasks
 from rewardlab.tasks.templates import in_every_format, judgement_template, one_of, templates
+from rewardlab.tasks.text import composed
 from rewardlab.types import ANSWER_FORMATS, AnswerFormat
 
 TASK_FILE = "task file"
@@ -39,7 +40,7 @@ class HubFile(BaseModel):
 
 
 class TaskFile(BaseModel):
-    """The keys of a task file."""
+    """The keys of a task file; labels are compared in Unicode's composed form, however an editor wrote them."""
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
@@ -56,6 +57,9 @@ class TaskFile(BaseModel):
     words: dict[AnswerFormat, dict[str, str]] = Field({}, description="per format: label -> printed word")
     aliases: dict[str, tuple[str, ...]] = Field({}, description="label -> other texts read as it")
     refused: tuple[str, ...] = Field((), description="texts read as malformed")
+    languages: tuple[str, ...] | None = Field(
+        None, description="codes of the languages whose negations are read; default all, [] none"
+    )
     metrics: tuple[str, ...] = Field((), description="names of metrics, the main one first")
     test_splits: dict[str, str] = Field({}, description="column -> test file without .jsonl")
     data: Path = Field(Path(), description="folder of the rows, or one file, relative to this file")
@@ -65,6 +69,16 @@ class TaskFile(BaseModel):
     def label_set(self) -> tuple[str, ...]:
         """The labels, each once, in the file's order."""
         return tuple(dict.fromkeys(self.labels.values())) if isinstance(self.labels, dict) else self.labels
+
+    @field_validator("labels", "words", "aliases", "refused", mode="before")
+    @classmethod
+    def _composed(cls, value: Any) -> Any:
+        """Texts of any depth composed, so that a label is the same one as a key and as a value."""
+        if isinstance(value, str):
+            return composed(value)
+        if isinstance(value, list):
+            return [cls._composed(each) for each in value]
+        return {composed(key): cls._composed(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def load_task(path: Path) -> Task:
@@ -119,6 +133,7 @@ def _as_task(file: TaskFile, path: Path) -> Task:
             words=file.words,
             aliases=in_every_format(file.aliases),
             refused=file.refused,
+            languages=file.languages,
             metrics=file.metrics or (("accuracy",) if file.label_set else ("pearson", "spearman")),
             test_splits=file.test_splits,
             hub=_hub(file.hub, path.parent) if file.hub else None,

@@ -13,6 +13,9 @@ from rewardlab.annotate.review import (
     Review,
     ReviewItem,
     agreement,
+    between_reviewers,
+    changed,
+    every_review,
     read_reviews,
     review_items,
     sample_items,
@@ -284,3 +287,61 @@ def test_the_latest_run_and_its_prompts_are_found(
     monkeypatch.setattr("sys.stdin", io.StringIO("a\nq\n"))
     assert run(["annotate", "review"]) == 0
     assert "Is it negative or positive? Explain." in capsys.readouterr().out
+
+
+def _of_two(tool: Tool, item: ReviewItem, verdicts: list[tuple[str, str]], path: Path) -> None:
+    """A file in which several people judged one item."""
+    export_reviews(path, tool, [item], {})
+    [record] = json.loads(path.read_text(encoding="utf-8"))
+    if tool == "argilla":
+        record["responses"] = {"verdict": [{"value": said, "user_id": by} for by, said in verdicts]}
+    else:
+        choice = {"from_name": "verdict", "to_name": "text", "type": "choices"}
+        record["annotations"] = [
+            {"completed_by": {"email": by}, "result": [{**choice, "value": {"choices": [said]}}]}
+            for by, said in verdicts
+        ]
+    path.write_text(json.dumps([record]), encoding="utf-8")
+
+
+@every_tool
+def test_everybody_s_verdict_on_an_item_is_kept(tool: Tool, items: list[ReviewItem], tmp_path: Path) -> None:
+    _of_two(tool, items[0], [("x", "accept"), ("y", "reject"), ("x", "reject")], tmp_path / "in.json")
+    found = import_reviews(tmp_path / "in.json", tool, items)
+    key = items[0].key
+    assert found == [Review(key, "reject", reviewer="x"), Review(key, "reject", reviewer="y")]
+    assert changed(found, []) == found
+    for review in found:
+        store_review(tmp_path, items[0], review)
+    assert every_review(tmp_path) == found
+    assert changed(found, every_review(tmp_path)) == []
+
+
+def test_agreement_between_reviewers_by_hand() -> None:
+    given = [
+        Review("a", "accept", reviewer="x"),
+        Review("a", "edit", "better", "y"),  # one opinion: it may stand
+        Review("b", "accept", reviewer="x"),
+        Review("b", "reject", reviewer="y"),
+        Review("c", "accept", reviewer="x"),
+        Review("d", "reject", reviewer="x"),
+        Review("d", "reject", reviewer="y"),
+        Review("d", "accept", reviewer="x"),  # x thinks again
+    ]
+    assert between_reviewers(given) == {"items": 3, "agree": 1 / 3}
+    assert between_reviewers(given[4:5]) == {"items": 0, "agree": None}
+
+
+@every_tool
+def test_a_bad_record_costs_itself_alone(
+    tool: Tool, items: list[ReviewItem], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "in.json"
+    given = {item.key: Review(item.key, "accept") for item in items[:3]}
+    export_reviews(path, tool, items[:3], given)
+    records = json.loads(path.read_text(encoding="utf-8"))
+    text = json.dumps(records[1]).replace('"accept"', '"edit"')  # an edit without a text
+    path.write_text(json.dumps([records[0], json.loads(text), 3, records[2]]), encoding="utf-8")
+    assert [review.key for review in import_reviews(path, tool, items)] == [items[0].key, items[2].key]
+    assert "in.json record 2: review of" in caplog.text
+    assert "in.json record 3: not as" in caplog.text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work.shared import Policy, gold_rationales, policy_of, start_trunk
+from rewardlab.pipeline.work.shared import Policy, gold_rationales, policy_of, start_trunk, warn_of_long_labels
 from rewardlab.runs import read_json, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
@@ -50,6 +50,7 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     from rewardlab.evaluation.asking import Questions
     from rewardlab.evaluation.predict import evaluate as measure
 
+    warn_of_long_labels(config, splits)
     trunk, role = _evaluated(config, job.inputs)
     policy = _policy(job, config)
     shots = _demonstrations(config, splits, job.inputs) if config.eval.shots else {}

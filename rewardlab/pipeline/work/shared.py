@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.evaluation.cost import gold_read
 from rewardlab.runs import read_json, read_jsonl
 from rewardlab.tasks.sources import Splits
+from rewardlab.tasks.task import tasks
 from rewardlab.types import Example
 
 if TYPE_CHECKING:
     from rewardlab.models import Trunk
+
+logger = logging.getLogger(__name__)
 
 ADAPTER, BEST_ADAPTER = "adapter", "adapter-best"
 """Folders of a trained run: the policy after the last step, and the best one on validation rows."""
@@ -85,3 +90,16 @@ def start_trunk(config: RunConfig, inputs: Mapping[str, Path]) -> Trunk:
     from rewardlab.models import load_trunk
 
     return load_trunk(config.model, start_adapter(inputs))
+
+
+def warn_of_long_labels(config: RunConfig, splits: Mapping[str, Splits]) -> None:
+    """Warn, before anything is trained or asked, of labels that do not fit into ``model.max_new_tokens``."""
+    from rewardlab.evaluation.budgets import long_labels
+    from rewardlab.models.trunk import load_codec
+
+    if not processes.is_main():
+        return
+    codec = load_codec(config.model)
+    for name in splits:
+        if found := long_labels(tasks.get(name), config.format, config.new_tokens, codec.response_ids):
+            logger.warning("%s", found)

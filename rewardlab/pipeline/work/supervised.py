@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work.shared import gold_of, gold_rationales, rows_of
+from rewardlab.pipeline.work.shared import gold_of, gold_rationales, rows_of, warn_of_long_labels
 from rewardlab.tasks.sources import Splits
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def sft(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     """Stage ``sft``."""
     from rewardlab.training.sft import train_sft
 
+    warn_of_long_labels(config, splits)
     rationales = gold_rationales(job.inputs["annotate"]) if "annotate" in job.inputs else None
     rows = [example for part in config.sft.parts for example in rows_of(splits, part)]
     validation = rows_of(splits, "validation", config.sft.validation_rows)

@@ -10,7 +10,7 @@ from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.evaluation.cost import gold_read
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work.shared import ADAPTER, rows_of, start_trunk
+from rewardlab.pipeline.work.shared import ADAPTER, rows_of, start_trunk, warn_of_long_labels
 from rewardlab.rewards.context import RewardContext
 from rewardlab.runs import read_jsonl
 from rewardlab.tasks.sources import Splits
@@ -25,6 +25,7 @@ def ppo(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str,
     from rewardlab.training.ppo import PPOTrainer
     from rewardlab.training.progress import FolderRecorder, Several
 
+    warn_of_long_labels(config, splits)
     folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
     trunk = start_trunk(config, job.inputs)
     loaded = add_scorers(trunk, folders, config.ppo.micro_batch)

@@ -1,0 +1,406 @@
+"""The layouts in which preference sets are published, each row as prompt, better and worse response.
+
+====================================================== ==========================================================
+columns                                                sets that have them
+====================================================== ==========================================================
+``prompt``, ``chosen``, ``rejected``                   TRL, UltraFeedback binarized, Tulu, Skywork, RewardBench
+``chosen``, ``rejected`` with the prompt in both       Anthropic HH (transcripts), Capybara, dpo-mix (messages)
+``system``, ``question`` / ``input``, ...              Orca DPO pairs
+``instruction``, ``input``, ``history``, ...           LLaMA-Factory, distilabel (``chosen_response``)
+``conversations`` / ``messages`` / ``context``, ...    ShareGPT, UltraInteract, chat templates of axolotl
+``input.messages``, ``preferred_output``, ...          OpenAI's preference fine-tuning
+two responses and which is better                      SHP (``labels``), PKU-SafeRLHF (``better_response_id``),
+                                                       HelpSteer 2 and 3, AlpacaFarm, WebGPT, Chatbot Arena,
+                                                       summarize_from_feedback (``choice``)
+a list of responses with ranks or scores               Nectar, UltraFeedback, StackExchange, distilabel:
+                                                       every two of different rank are one preference
+====================================================== ==========================================================
+
+Two responses that tie give no preference. Anything else is refused with the columns that were found; so are rows of
+one response with a rating (HelpSteer 1) or a thumb (KTO), which are no preferences.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from rewardlab.pairs.turns import Turn, as_turns, shown, written_out
+from rewardlab.tasks.text import composed
+
+CHOSEN = (
+    "chosen", "chosen_response", "preferred_output", "preferred", "preferred_response", "accepted", "response_j",
+    "winning_response", "winner_response", "better_response", "response_chosen", "chosen_message", "y_w", "win",
+)  # fmt: skip
+REJECTED = (
+    "rejected", "rejected_response", "non_preferred_output", "dispreferred", "non_preferred_response", "rejected",
+    "response_k", "losing_response", "loser_response", "worse_response", "response_rejected", "rejected_message",
+    "y_l", "lose",
+)  # fmt: skip
+"""Names of the better response, and in the same place of the worse one."""
+PROMPTS = (
+    "prompt", "question", "instruction", "query", "history", "context", "conversations", "conversation", "messages",
+    "trajectory", "context_messages", "input", "post", "article", "document", "info",
+)  # fmt: skip
+"""Names of the prompt, the first that a row has."""
+SYSTEMS = ("system", "system_prompt", "system_message")
+TWO = (
+    ("human_ref_A", "human_ref_B"), ("response_0", "response_1"), ("response_1", "response_2"),
+    ("response1", "response2"), ("response_a", "response_b"), ("response_A", "response_B"), ("answer_0", "answer_1"),
+    ("answer_a", "answer_b"), ("completion_a", "completion_b"), ("output_1", "output_2"), ("output_a", "output_b"),
+    ("conversation_a", "conversation_b"),
+)  # fmt: skip
+"""Names of two responses of which another column says which is better."""
+RANKED = ("answers", "completions", "responses", "generations", "candidates", "outputs")
+"""Names of a list of responses."""
+_UNPAIRED = ("completion", "response", "output")
+_TEXT_OF = ("answer", "response", "text", "content", "completion", "output", "value")
+_SCORE_OF = ("overall_score", "score", "pm_score", "rating", "reward", "fine-grained_score")
+_SCORES = ("ratings", "scores", "rewards", "ranks")
+_BORDER = re.compile(r"[.!?:](?=\s)|[。！？：]|\n")
+_MIN_REPEATED = 3
+"""Words of a prompt that is taken for repeated when both responses begin with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """One preference of a row: plain texts."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+def understood(row: Mapping[str, Any]) -> list[Understood]:
+    """The preferences of one row: none where its responses tie, several where it has a list of them.
+
+    Raises:
+        ValueError: What is wrong with the row, without its place.
+    """
+    row = _arena(row) if "winner_model_a" in row else row
+    prompt = _prompt(row)
+    found = [_cut(prompt, chosen, rejected, row) for chosen, rejected in _responses(row)]
+    if not all(text.strip() for each in found for text in (each.prompt, each.chosen, each.rejected)):
+        raise ValueError("an empty prompt or response")
+    return found
+
+
+def _responses(row: Mapping[str, Any]) -> list[tuple[object, object]]:
+    """(better, worse) of each preference of a row, as the row has them."""
+    named = list(zip(CHOSEN, REJECTED, strict=True))
+    for chosen, rejected in named:
+        if row.get(chosen) and row.get(rejected):
+            return [(row[chosen], row[rejected])]
+    if names := next((two for two in named if two[0] in row or two[1] in row), None):
+        missing = " and ".join(name for name in names if not row.get(name))
+        raise ValueError(f"{missing} missing or empty, found {_columns(row)}")
+    for first, second in TWO:
+        if row.get(first) and row.get(second):
+            better = _better(row, first, second)
+            names = (first, second) if better > 0 else (second, first)
+            return [(row[names[0]], row[names[1]])] if better else []
+    if isinstance(row.get("summaries"), list) and row.get("choice") in (0, 1):
+        texts = [_text_of(summary) for summary in row["summaries"]]
+        return [(texts[row["choice"]], texts[1 - row["choice"]])]
+    for name in RANKED:
+        if isinstance(row.get(name), list):
+            return _ranked(row, name)
+    if isinstance(output := row.get("output"), list) and len(output) == 2:
+        return [(output[0], output[1])]
+    raise ValueError(_no_layout(row))
+
+
+def _arena(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of Chatbot Arena's table, whose columns are lists of texts in JSON, as two conversations."""
+    names = ("prompt", "response_a", "response_b")
+    try:
+        asked, *said = [json.loads(row[name]) for name in names]
+        both = [
+            [
+                {"role": role, "content": text}
+                for two in zip(asked, side, strict=True)
+                for role, text in zip(("user", "assistant"), two, strict=True)
+            ]
+            for side in said
+        ]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return row  # texts, one turn each
+    others = {name: value for name, value in row.items() if name not in names}
+    return {**others, "conversation_a": both[0], "conversation_b": both[1]}
+
+
+def _no_layout(row: Mapping[str, Any]) -> str:
+    one = next((name for name in _UNPAIRED if name in row), None)
+    if one and isinstance(row.get("label"), bool):
+        return f"unpaired feedback ({one}, label): a preference has two responses to one prompt; found {_columns(row)}"
+    if one:
+        return f"one response ({one}): a preference has two to one prompt; found {_columns(row)}"
+    return f"chosen and rejected missing or empty, found {_columns(row)}"
+
+
+def _better(row: Mapping[str, Any], first: str, second: str) -> float:
+    """Above 0 where the first response is better, below 0 where the second is, 0 for a tie."""
+    if "labels" in row and first == "human_ref_A":
+        return {1: 1.0, 0: -1.0}[_choice(row, "labels", (0, 1))]
+    for name in ("better_response_id", "choice"):
+        if name in row:
+            return 1.0 - 2.0 * _choice(row, name, (0, 1))
+    if isinstance(row.get("preference"), int):
+        return 3.0 - 2.0 * _choice(row, "preference", (1, 2))
+    for name in ("preference_strength", "overall_preference"):
+        if isinstance(row.get(name), int | float):
+            return -float(row[name])
+    if isinstance(row.get("winner"), str):
+        return _winner(str(row["winner"]), first, second)
+    if "winner_model_a" in row and "winner_model_b" in row:
+        return float(row["winner_model_a"]) - float(row["winner_model_b"])
+    scores = [row.get(name.replace(name.rpartition("_")[0], "score")) for name in (first, second)]
+    if all(isinstance(score, int | float) for score in scores):
+        return float(scores[0] or 0) - float(scores[1] or 0)
+    raise ValueError(f"{first} and {second} without a column that says which is better, found {_columns(row)}")
+
+
+def _choice(row: Mapping[str, Any], name: str, allowed: tuple[int, int]) -> int:
+    if row[name] not in allowed or isinstance(row[name], float):
+        raise ValueError(f"{name} is {shown(row[name])}, expected {allowed[0]} or {allowed[1]}")
+    return int(row[name])
+
+
+def _winner(winner: str, first: str, second: str) -> float:
+    said = winner.lower().strip()
+    for score, name in ((1.0, first), (-1.0, second)):
+        end = name.rpartition("_")[2].lower()
+        if said in (name.lower(), end, f"model_{end}"):
+            return score
+    if said.startswith("tie") or said in ("both", "draw", "equal"):
+        return 0.0
+    raise ValueError(f"winner is {winner[:40]!r}, expected model_a, model_b or tie")
+
+
+def _ranked(row: Mapping[str, Any], name: str) -> list[tuple[object, object]]:
+    """Every two responses of a list whose places differ, the better one first."""
+    listed = row[name]
+    scores = next((row[each] for each in _SCORES if isinstance(row.get(each), list)), None)
+    if scores is not None and len(scores) == len(listed):
+        sign = -1.0 if row.get("ranks") is scores else 1.0
+        marked = [(sign * _number(score), _text_of(each)) for each, score in zip(listed, scores, strict=True)]
+    else:
+        marked = [(_score(each), _text_of(each)) for each in listed]
+    pairs = [(a, b) if a[0] > b[0] else (b, a) for a, b in combinations(marked, 2) if a[0] != b[0]]
+    return [(better[1], worse[1]) for better, worse in pairs]
+
+
+def _score(response: object) -> float:
+    """The higher the better; a rank counts from 1, the best."""
+    if not isinstance(response, Mapping):
+        raise ValueError(f"a response without rank or score: {shown(response)}")
+    if "rank" in response:
+        return -_number(response["rank"])
+    name = next((each for each in _SCORE_OF if response.get(each) is not None), None)
+    if name is None:
+        raise ValueError(f"a response without rank or score, found {_columns(response)}")
+    return _number(response[name])
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]  # what is no number raises
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"a rank or score that is no number: {shown(value)}") from error
+
+
+def _text_of(value: object) -> object:
+    """The text of a response in a list; messages stay messages."""
+    if not isinstance(value, Mapping) or "role" in value or "from" in value:
+        return value
+    name = next((each for each in _TEXT_OF if value.get(each)), None)
+    if name is None:
+        raise ValueError(f"a response without text, found {_columns(value)}")
+    return value[name]
+
+
+def _prompt(row: Mapping[str, Any]) -> object:
+    """The prompt as a text or turns, None where the row has none of its own."""
+    name = next((each for each in PROMPTS if row.get(each)), None)
+    value = row[name] if name else None
+    if name == "instruction" and isinstance(value, str) and isinstance(row.get("input"), str) and row["input"].strip():
+        value = f"{value}\n\n{row['input']}"
+    if name == "info" or (name == "question" and isinstance(value, Mapping)):
+        value = _described(value)
+    if isinstance(value, list) and value and all(isinstance(each, Mapping) and "input" in each for each in value):
+        value = [
+            Turn(*turn)
+            for each in value
+            for turn in (("user", str(each["input"])), ("assistant", str(each.get("output") or "")))
+        ]
+    if name == "input" and isinstance(value, Mapping) and value.get("messages"):
+        value = value["messages"]
+    front = _system(row) + _past(row, name)
+    if not front or value is None:
+        return value
+    return [*front, *_lines(value)]
+
+
+def _described(value: object) -> object:
+    """The text of a question or a post that comes with facts about it (WebGPT, summarize_from_feedback)."""
+    if not isinstance(value, Mapping):
+        return value
+    texts = [value.get(each) for each in ("full_text", "title", "post", "article")]
+    return "\n\n".join(text for text in texts if isinstance(text, str) and text.strip())
+
+
+def _system(row: Mapping[str, Any]) -> list[Turn]:
+    found = next((row[name] for name in SYSTEMS if isinstance(row.get(name), str) and row[name].strip()), None)
+    return [] if found is None else [Turn("system", found)]
+
+
+def _past(row: Mapping[str, Any], prompt: str | None) -> list[Turn]:
+    """Former turns as LLaMA-Factory has them: ``history``, a list of [question, answer]."""
+    history = row.get("history")
+    if prompt == "history" or not isinstance(history, list):
+        return []
+    is_past = (
+        isinstance(two, list) and len(two) == 2 and all(isinstance(each, str) for each in two) for two in history
+    )
+    if not all(is_past):
+        raise ValueError(f"history is {shown(history)}, expected [question, answer] pairs")
+    return [Turn(role, text) for two in history for role, text in zip(("user", "assistant"), two, strict=True)]
+
+
+def _cut(prompt: object, chosen: object, rejected: object, row: Mapping[str, Any]) -> Understood:
+    """Prompt and responses apart, whether the responses repeat the prompt, hold it, or stand by themselves."""
+    better, worse = _side(chosen), _side(rejected)
+    if prompt is None:
+        return _implicit(better, worse, row)
+    front = _lines(prompt)
+    if isinstance(better, list) and isinstance(worse, list):
+        shared = _shared(better, worse)
+        if shared and shared[-1].role != "assistant":
+            _check_repeated(front, shared)
+            system = [turn for turn in front if turn.role == "system" and not any(t.role == "system" for t in shared)]
+            return _joined([*system, *shared], better[len(shared) :], worse[len(shared) :])
+    if isinstance(better, str) and isinstance(worse, str) and isinstance(prompt, str):
+        better, worse = _without_repeated(prompt, better, worse)
+    return Understood(written_out(front), _words(better, front), _words(worse, front))
+
+
+def _side(value: object) -> str | list[Turn]:
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        value = _unpacked(value)
+    turns = as_turns(value)
+    if turns is not None and any(turn.role == "assistant" for turn in turns):
+        return turns
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"found {shown(value)}")
+
+
+def _unpacked(text: str) -> object:
+    """Messages that a table stores as JSON; any other text as it is."""
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return text
+    is_messages = isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value)
+    return value if is_messages else text
+
+
+def _lines(prompt: object) -> list[Turn]:
+    """A prompt as turns; a text that is no transcript is one request."""
+    if isinstance(prompt, list) and prompt and all(isinstance(each, Turn) for each in prompt):
+        return [each for each in prompt if isinstance(each, Turn)]
+    if isinstance(prompt, str):
+        prompt = _unpacked(prompt) if prompt.lstrip().startswith("[{") else prompt
+    turns = as_turns(prompt)
+    return [Turn("user", str(prompt))] if turns is None else turns
+
+
+def _shared(better: list[Turn], worse: list[Turn]) -> list[Turn]:
+    """The turns that both conversations begin with, up to the last one in front of an assistant's."""
+    count = 0
+    for one, other in zip(better, worse, strict=False):
+        if one.role != other.role or one.text.strip() != other.text.strip():
+            break
+        count += 1
+    while count and better[count - 1].role == "assistant":
+        count -= 1
+    return better[:count]
+
+
+def _check_repeated(front: list[Turn], shared: list[Turn]) -> None:
+    """Raise ValueError where responses begin with a conversation that is not the row's prompt."""
+    asked = {_plain(turn.text) for turn in front if turn.role != "system"}
+    repeated = {_plain(turn.text) for turn in shared}
+    if not asked & repeated:
+        raise ValueError(f"the turns in front of the responses are not the prompt: {shown(shared[-1].text)}")
+
+
+def _plain(text: str) -> str:
+    return " ".join(composed(text).split())
+
+
+def _without_repeated(prompt: str, better: str, worse: str) -> tuple[str, str]:
+    if len(prompt.split()) < _MIN_REPEATED:
+        return better, worse
+    rests = [text[len(prompt) :] for text in (better, worse) if text.startswith(prompt)]
+    if len(rests) < 2 or any(rest[:1].isalnum() and prompt[-1:].isalnum() for rest in rests):
+        return better, worse
+    return (rests[0], rests[1]) if all(rest.strip() for rest in rests) else (better, worse)
+
+
+def _implicit(better: str | list[Turn], worse: str | list[Turn], row: Mapping[str, Any]) -> Understood:
+    """A prompt that both responses begin with, cut off where a turn ends, else a sentence, else a word."""
+    if isinstance(better, list) and isinstance(worse, list):
+        shared = _shared(better, worse)
+        if not shared:
+            raise ValueError("no prompt: the two conversations do not begin with the same turn")
+        return _joined([*_system(row), *shared], better[len(shared) :], worse[len(shared) :])
+    if not isinstance(better, str) or not isinstance(worse, str):
+        raise ValueError("no prompt, and one response is a text, the other a conversation")
+    if others := [name for name in row if name not in (*CHOSEN, *REJECTED) and _is_long(row[name])]:
+        raise ValueError(f"no prompt: found {', '.join(others)}; rename the column that holds it to prompt")
+    end = _common(better, worse)
+    if not end:
+        raise ValueError("no prompt, and the responses do not begin with the same words")
+    return Understood(better[:end], better[end:], worse[end:])
+
+
+def _is_long(value: object) -> bool:
+    """True for what may be a prompt under a name that is not known: messages, or more than a word or two."""
+    if isinstance(value, list):
+        return bool(value) and isinstance(value[0], Mapping)
+    return isinstance(value, str) and len(value.split()) > 2
+
+
+def _common(one: str, other: str) -> int:
+    """Characters of the beginning that two texts share, up to the last sentence or line, else up to the last word."""
+    differ = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    longest = min(next(differ, len(one)), len(one.rstrip()) - 1, len(other.rstrip()) - 1)
+    borders = (border.end() for border in _BORDER.finditer(one, 0, max(0, longest + 1)))
+    if ends := [end for end in borders if end <= longest and one[:end].strip()]:
+        return ends[-1]
+    return next((place for place in range(longest, 0, -1) if one[place].isspace() and other[place].isspace()), 0)
+
+
+def _joined(prompt: list[Turn], better: list[Turn], worse: list[Turn]) -> Understood:
+    if not better or not worse:
+        raise ValueError("an empty prompt or response")
+    return Understood(written_out(prompt), written_out(better), written_out(worse))
+
+
+def _words(response: str | list[Turn], front: list[Turn]) -> str:
+    """A response as text, without the prompt that it may repeat."""
+    if isinstance(response, str):
+        return response
+    first = next((place for place, turn in enumerate(response) if turn.role == "assistant"), len(response))
+    if first:
+        _check_repeated(front, response[:first])
+    return written_out(response[first:])
+
+
+def _columns(row: Mapping[str, Any]) -> str:
+    return ", ".join(map(str, row)) or "no columns"
