@@ -159,8 +159,7 @@ def _example(data: Mapping[str, Any], default_id: str, task: Task, format: Answe
 
 def _column(data: Mapping[str, Any], name: str, task: Task) -> Any:
     """A field's value: from the column that the task names for it, or from the hub's."""
-    value = data.get(task.columns.get(name, name))
-    return data.get(task.hub.fields.get(name, name)) if value is None and task.hub else value
+    return next((data[column] for column in task.sources(name) if data.get(column) is not None), None)
 
 
 def _used_columns(data: Mapping[str, Any], task: Task) -> set[str]:
