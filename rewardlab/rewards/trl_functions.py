@@ -25,7 +25,7 @@ GIVEN = ("prompts", "completions", "label", "id", "task")
 """Columns that each function gets; the fields of the examples' tasks come to them."""
 NOT_GIVEN = ("completion_ids", "trainer_state", "log_extra", "log_metric", "environments")
 """What TRL's trainers add, and rewardlab does not have."""
-_ASKED_BY_NAME = {"prompts", "completions", *NOT_GIVEN}
+_ASKED_BY_NAME = {"completions", *NOT_GIVEN}
 _TEXTS, _TURNS = re.compile(r"\[(builtins\.)?str\]"), re.compile(r"list\[list|dict|mapping|message", re.IGNORECASE)
 _KEYS_OF_TURNS = frozenset({"content", "role"})
 
@@ -126,7 +126,7 @@ def check_columns(name: str, wanted: Iterable[str], there: Iterable[str]) -> Non
 
 
 def is_trl_style(function: Callable[..., Any]) -> bool:
-    """True when the signature takes by name what TRL hands over, or takes anything by name and no batch by position."""
+    """True when the signature takes by name what TRL alone hands over, or anything by name and no batch by position."""
     found = parameters(function)
     takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in found.values())
     return bool(_ASKED_BY_NAME & found.keys()) or (takes_any and not takes_a_batch(function))

@@ -152,7 +152,9 @@ class TestColumnsThatAreNotThere:
 
     def test_one_that_takes_anything_by_name_is_trl_s(self) -> None:
         assert is_trl_style(lambda **columns: columns["completions"])
+        assert is_trl_style(lambda prompts, **columns: columns["completions"])
         assert not is_trl_style(lambda examples, responses, **options: [])
+        assert not is_trl_style(lambda prompts, responses: [])
 
 
 class TestAsynchronous:
