@@ -15,6 +15,7 @@ on it may be taken from a cache.
 from __future__ import annotations
 
 import ast
+import contextlib
 import datetime
 import dis
 import enum
@@ -22,6 +23,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import logging
 import re
 import sys
@@ -106,6 +108,38 @@ def code_hashes(asked: Mapping[str, Callable[[], str | None]]) -> tuple[dict[str
         except UnknownCodeError as error:
             unknown[name] = str(error)
     return known, unknown
+
+
+def names_read(code: Callable[..., Any]) -> set[str]:
+    """Attributes, keys and parameters that a callable names, in its own code and in the user's functions it reaches.
+
+    Reached are functions, methods and classes that the code names, closes over or wraps, in modules of the user's own;
+    code of installed packages counts only where the callable itself is one of theirs. Texts in globals, closures and
+    defaults count as names. One that is computed when the code runs is not seen.
+
+    >>> sorted(names_read(lambda answers, **columns: columns["label"]))
+    ['answers', 'columns', 'label']
+    """
+    found: set[str] = set()
+    done: set[int] = set()
+    waiting: list[Any] = [code]
+    while waiting:
+        each = innermost(waiting.pop())
+        if isinstance(each, str):
+            found.add(each)
+        if not isinstance(each, types.FunctionType | type):
+            each = type(each)
+        is_passed_over = done and (is_own(file_of(each)) or _is_installed(file_of(each)))
+        if id(each) in done or is_passed_over or (isinstance(each, type) and _is_builtin(each)):
+            continue
+        done.add(id(each))
+        if isinstance(each, type):
+            parts = (part for name, part in vars(each).items() if name not in _OF_NO_MATTER)
+            waiting += [*each.__mro__[1:], *(getattr(part, "fget", part) for part in parts)]
+        else:
+            found |= _names(each.__code__)
+            waiting += [*_globals_named(each), *_carried(each)]
+    return found
 
 
 class _Digests:
@@ -352,6 +386,39 @@ def _global_names(code: types.CodeType) -> set[str]:
     names = {str(each.argval) for each in dis.get_instructions(code) if each.opname in _GLOBAL_LOADS}
     inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
     return names.union(*map(_global_names, inner))
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Parameters, attributes, globals and whole texts in a code object and those inside it."""
+    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & inspect.CO_VARARGS)
+    found = {*code.co_names, *code.co_varnames[: count + bool(code.co_flags & inspect.CO_VARKEYWORDS)]}
+    waiting: list[Any] = list(code.co_consts)
+    while waiting:
+        match waiting.pop():
+            case str() as text:
+                found.add(text)
+            case types.CodeType() as inner:
+                found |= _names(inner)
+            case tuple() | frozenset() as several:
+                waiting += several
+    return found
+
+
+def _globals_named(function: types.FunctionType) -> Iterator[Any]:
+    """Values of the globals that a function names, and what it names in modules among them."""
+    names = _names(function.__code__)
+    for name in names & function.__globals__.keys():
+        value = function.__globals__[name]
+        yield from (vars(value).get(each) for each in names) if isinstance(value, types.ModuleType) else (value,)
+
+
+def _carried(function: types.FunctionType) -> Iterator[Any]:
+    """Defaults of a function, values in its closure, and the function that it wraps by name."""
+    yield from (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # a cell that is filled later
+            yield cell.cell_contents
+    yield getattr(function, "__wrapped__", None)
 
 
 def _attributes(value: object) -> list[tuple[str, Any]]:

@@ -18,8 +18,9 @@ from rewardlab.annotate.base import BatchPending, request_key
 from rewardlab.annotate.completion import read_completion
 from rewardlab.annotate.endpoint import CHAT_PATH, KEPT, Call
 from rewardlab.annotate.journal import Journal, JournalWriter
+from rewardlab.annotate.moderation import says_withheld
 from rewardlab.annotate.money import Spending, booked_tokens, estimated
-from rewardlab.annotate.retry import BadBody
+from rewardlab.annotate.retry import MODERATING, BadBody
 from rewardlab.errors import AnnotationError
 
 if TYPE_CHECKING:
@@ -263,7 +264,8 @@ def _record(row: Mapping[str, Any]) -> dict[str, Any]:
     except BadBody as error:
         reason = str(error)
     code, said = (reason.get("code"), reason.get("message")) if isinstance(reason, Mapping) else (None, reason)
-    finish = "content_filter" if code == "content_filter" else "failed"
+    is_moderated = response.get("status_code") in {None, *MODERATING} and says_withheld(reason)
+    finish = "content_filter" if is_moderated else "failed"
     return {"text": "", "finish": finish, "error": str(said or code or "no reason given")}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewardlab.annotate.base import Annotation, Outcome, Ranking
+from rewardlab.annotate.moderation import is_withheld, says_withheld, withheld_body
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.retry import BadBody
 from rewardlab.errors import AnnotationError
@@ -18,12 +19,8 @@ from rewardlab.tasks.thoughts import spoken
 
 _DONE = frozenset({"stop", "stop_sequence", "end_turn", "eos", "eos_token", "complete", ""})
 _CUT_SHORT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
-_WITHHELD = frozenset({"content_filter", "safety", "recitation", "blocklist", "prohibited_content", "spii"}) | {
-    *("sensitive", "content_filtered", "contentfilter", "guardrail_intervened", "moderation", "image_safety"),
-    *("error_toxic", "risk", "violation", "input_moderation", "output_moderation"),
-}
-"""Why an answer ended, in the words of OpenAI and of servers and proxies that pass on those of Anthropic, Google,
-Mistral, Cohere, Zhipu, Bedrock and TGI; small letters. An answer that ended for any other reason is none."""
+"""Why an answer ended, in the words of OpenAI and of servers and proxies that pass on those of others; small letters.
+Those for a withheld answer stand in ``moderation``. An answer that ended for any other reason is none."""
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _CUT = "cut at the token limit; raise annotate.max_new_tokens"
 _CUT_BEFORE = (
@@ -51,19 +48,26 @@ def read_completion(body: Any) -> dict[str, Any]:
     """A chat completion as a raw record; raises BadBody when it is none.
 
     One that ended for a reason nobody knows ("error", "abort") is failed: what it says may be a part of an answer.
+    A body that has no answer and says that a text was withheld is a record of that.
     """
     try:
         choice = body["choices"][0]
-        message, used = choice["message"], read_usage(body)
+        finish, used = choice.get("finish_reason"), read_usage(body)
+        message = choice.get("message") or {} if is_withheld(finish) else choice["message"]
         content, refusal = message.get("content"), message.get("refusal")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
+        if reason := withheld_body(body):
+            used = read_usage(body)
+            counts = {"prompt_tokens": used.prompt, "response_tokens": used.response}
+            return {"text": "", "finish": "content_filter", "error": reason, **counts}
         raise BadBody(f"the body holds no choices: {str(body)[:80]!r}") from error
-    text, finish = content_text(content), choice.get("finish_reason")
+    text = content_text(content)
     if text is None:
         raise BadBody(f"the message's content is no text: {str(content)[:80]!r}")
     read = {"text": text, "finish": finish, "refusal": refusal}
     if reason := _broken_off(finish):
-        read = {"text": "", "finish": "failed", "error": reason}
+        said = choice.get("error")
+        read = {"text": "", "finish": "content_filter" if says_withheld(said) else "failed", "error": reason}
     return {**read, "prompt_tokens": used.prompt, "response_tokens": used.response}
 
 
@@ -91,7 +95,7 @@ def _part_text(part: object) -> str | None:
 
 def _broken_off(finish: object) -> str:
     """Why an answer with that finish reason is none; "" where it is one."""
-    is_known = finish is None or _word(finish) in _DONE | _CUT_SHORT | _WITHHELD | {"refusal"}
+    is_known = finish is None or _word(finish) in _DONE | _CUT_SHORT or is_withheld(finish)
     return "" if is_known else f"the answer was broken off: finish reason {finish!r}"
 
 
@@ -157,10 +161,10 @@ def _classify(record: Mapping[str, Any], *, has_words: bool) -> tuple[Outcome, s
     if finish == "failed":
         return "failed", str(record.get("error", ""))
     word = "" if finish is None else _word(finish)
-    if word in _WITHHELD:
+    if is_withheld(word) and not (word == "refusal" and record.get("refusal")):
         return "filtered", str(record.get("error") or "withheld by the endpoint's content filter")
-    if record.get("refusal") or word == "refusal":
-        return "refused", str(record.get("refusal") or "declined by the model")
+    if record.get("refusal"):
+        return "refused", str(record["refusal"])
     if word in _CUT_SHORT:
         return "truncated", _CUT if has_words else _CUT_BEFORE
     if reason := _broken_off(finish):

@@ -224,7 +224,7 @@ class Endpoint:
         try:
             record = {**read_completion(body), **booked}
             is_answer = record["finish"] != "failed"
-            return record
+            return record | ({"error": self.redact(record["error"])} if "error" in record else {})
         finally:
             if not is_answer:
                 self._lost.note(call.key, {**self.author, **booked}, is_certain=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import TYPE_CHECKING
+
+from rewardlab.annotate.moderation import says_withheld
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
@@ -17,18 +18,6 @@ RETRIED = frozenset({408, 409, 429})
 FATAL = frozenset({401, 403, 404})
 MODERATING = frozenset({400, 403, 406, 422, 451})
 """Statuses with which endpoints refuse a text, if they say that it is the text."""
-MODERATED = re.compile(
-    r"content[ _-]{0,2}(?:filter|polic|manage|moderat|exists risk|risk|safety|violat|block)|data[ _]?inspection"
-    r"|moderation|inappropriate content|safety (?:system|setting|filter|polic|guard|check|reason)"
-    r"|sensitive (?:content|word|information|data|text)|guardrail|responsible ?ai|(?:was|been|input) flagged"
-    r"|(?:harmful|prohibited|unsafe|disallowed|objectionable) (?:content|text|input)|prohibited_content"
-    r"|敏感|违规|违反|不当内容|内容安全|风险",
-    re.IGNORECASE,
-)
-"""Azure, DeepSeek ("Content Exists Risk"), DashScope ("data_inspection_failed"), OpenRouter ("requires moderation"),
-Zhipu, Bedrock's guardrails and others."""
-LONGEST_SAID = 4000
-"""Characters of a refusal that are looked at."""
 LONGEST_WAIT_S = 120.0
 """A longer ``Retry-After`` is not waited for: the request fails, and the next run asks it again."""
 
@@ -140,7 +129,7 @@ def is_content_filter(error: BaseException) -> bool:
 
     if not isinstance(error, APIStatusError) or error.status_code not in MODERATING:
         return False
-    return MODERATED.search(f"{error.code} {error.message} {error.body}"[:LONGEST_SAID]) is not None
+    return says_withheld(error.body or error.message) or says_withheld(error.code)
 
 
 def retry_after_s(error: BaseException | None) -> float | None:

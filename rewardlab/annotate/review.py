@@ -15,6 +15,7 @@ import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
@@ -137,18 +138,72 @@ def latest(reviews: Iterable[Review]) -> list[Review]:
     return list(found.values())
 
 
-def between_reviewers(reviews: Iterable[Review]) -> dict[str, Any]:
-    """How far several reviewers of one item agree; an edit counts as accepted.
+@dataclass(frozen=True, slots=True)
+class PairAgreement:
+    """How far two reviewers agree on the items that both have judged; an edit counts as accepted.
 
-    Returns:
-        ``items`` with verdicts of several reviewers; ``agree``, the share of them on which all have one opinion; None
-        where there are none.
+    Attributes:
+        reviewers: Their names.
+        items: How many both have judged.
+        agree: Share of them on which they have one opinion.
+        kappa: Cohen's kappa, 1 for perfect agreement and 0 for chance; None where both always say the same one thing.
     """
-    opinions: dict[str, list[bool]] = {}
+
+    reviewers: tuple[str, str]
+    items: int
+    agree: float
+    kappa: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewerAgreement:
+    """How far reviewers agree.
+
+    Attributes:
+        items: Items with verdicts of several reviewers.
+        agree: Share of them on which all have one opinion; None where there are none.
+        kappa: Mean of the pairs' kappas, each weighted by its items (Light 1971); Cohen's for two reviewers.
+        pairs: Those with items in common, the most first.
+    """
+
+    items: int
+    agree: float | None
+    kappa: float | None
+    pairs: tuple[PairAgreement, ...]
+
+
+def between_reviewers(reviews: Iterable[Review]) -> ReviewerAgreement:
+    """How far several reviewers of one item agree; an edit counts as accepted."""
+    opinions: dict[str, dict[str, bool]] = {}
     for review in latest(reviews):
-        opinions.setdefault(review.key, []).append(review.decision != "reject")
+        opinions.setdefault(review.key, {})[review.reviewer] = review.decision != "reject"
     several = [given for given in opinions.values() if len(given) > 1]
-    return {"items": len(several), "agree": _share(sum(len(set(given)) == 1 for given in several), len(several))}
+    names = sorted({name for given in several for name in given})
+    found = (_pair(first, second, several) for first, second in combinations(names, 2))
+    pairs = sorted((pair for pair in found if pair), key=lambda pair: -pair.items)
+    known = [(pair.kappa, pair.items) for pair in pairs if pair.kappa is not None]
+    return ReviewerAgreement(
+        items=len(several),
+        agree=_share(sum(len(set(given.values())) == 1 for given in several), len(several)),
+        kappa=sum(kappa * items for kappa, items in known) / sum(items for _, items in known) if known else None,
+        pairs=tuple(pairs),
+    )
+
+
+def _pair(first: str, second: str, opinions: Sequence[Mapping[str, bool]]) -> PairAgreement | None:
+    """Agreement of two reviewers; None where they have no item in common."""
+    both = [(given[first], given[second]) for given in opinions if first in given and second in given]
+    if not both:
+        return None
+    return PairAgreement((first, second), len(both), sum(a == b for a, b in both) / len(both), _kappa(both))
+
+
+def _kappa(both: Sequence[tuple[bool, bool]]) -> float | None:
+    from sklearn.metrics import cohen_kappa_score
+
+    if len({opinion for pair in both for opinion in pair}) == 1:  # chance alone gives full agreement: 0 / 0
+        return None
+    return float(cohen_kappa_score(*zip(*both, strict=True)))
 
 
 def store_review(folder: Path, item: ReviewItem, review: Review) -> None:
@@ -202,7 +257,7 @@ def _stored(line: bytes, place: str) -> Review | None:
         if not isinstance(row["key"], str):
             raise TypeError("its key is no text")
         return Review(row["key"], row["decision"], row.get("edited") or "", str(row.get("reviewer") or ""))
-    except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, DataError) as error:
         logger.warning("%s: no verdict (%r); it is passed over", place, error)
         return None
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rewardlab.annotate.review import Review, ReviewItem
+from rewardlab.annotate.review import Decision, Review, ReviewItem, latest
 from rewardlab.errors import DataError, InputError
 from rewardlab.runs import write_atomic, writing
 
@@ -37,8 +37,8 @@ LABEL_STUDIO_CONFIG = """<View>
 """Labelling interface for a Label Studio project that the export is loaded into."""
 
 
-def export_reviews(path: Path, tool: Tool, items: Sequence[ReviewItem], reviews: Mapping[str, Review]) -> None:
-    """Write items, and the verdicts there are, to a file that the tool can load.
+def export_reviews(path: Path, tool: Tool, items: Sequence[ReviewItem], reviews: Iterable[Review]) -> None:
+    """Write items, and everybody's verdicts on them, to a file that the tool can load.
 
     For Label Studio the labelling interface goes beside it, with the ending ``.xml``.
 
@@ -46,7 +46,10 @@ def export_reviews(path: Path, tool: Tool, items: Sequence[ReviewItem], reviews:
         InputError: The file cannot be written.
     """
     write = {"argilla": _argilla_record, "label-studio": _label_studio_task}[tool]
-    rows = [write(item, reviews.get(item.key)) for item in items]
+    given: dict[str, list[Review]] = {}
+    for review in latest(reviews):
+        given.setdefault(review.key, []).append(review)
+    rows = [write(item, given.get(item.key, [])) for item in items]
     with writing(path):
         write_atomic(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
         if tool == "label-studio":
@@ -56,63 +59,96 @@ def export_reviews(path: Path, tool: Tool, items: Sequence[ReviewItem], reviews:
 def import_reviews(path: Path, tool: Tool, items: Sequence[ReviewItem]) -> list[Review]:
     """Read the verdicts in a file that the tool wrote, one of each reviewer of an item.
 
-    Records without a verdict are passed over; so is one that cannot be read, with a warning that names it.
+    Records without a verdict are passed over; so is a record or a verdict that cannot be read, and a record of another
+    run, with a warning that names it.
 
     Raises:
         InputError: The file cannot be read.
-        DataError: It is no such file, no record of it can be read, or one belongs to none of the items; the message
-            names the record.
+        DataError: It is no such file, or has records and none that is of use; the message names the first of them.
     """
     known = {item.key for item in items}
-    read: Callable[[Mapping[str, Any]], Iterator[Review]]
-    read = {"argilla": _argilla_review, "label-studio": _label_studio_review}[tool]
+    read = {"argilla": _argilla_verdicts, "label-studio": _label_studio_verdicts}[tool]
     found: list[Review] = []
     problems: list[str] = []
-    rows = _rows(path, tool)
+    rows, bad = _rows(path, tool), 0
     for number, row in enumerate(rows, 1):
-        try:
-            found += list(read(row))
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            problems.append(f"{path} record {number}: not as {tool} writes it ({error!r}); export it as JSON")
-        except DataError as error:
-            problems.append(f"{path} record {number}: {error}")
-    if problems and len(problems) == len(rows):
+        verdicts, faults = _verdicts(read, row, tool, known)
+        found += verdicts
+        problems += [f"{path} record {number}: {fault}" for fault in faults]
+        bad += bool(faults) and not verdicts
+    if problems and bad == len(rows):
         raise DataError(problems[0])
     for problem in problems:
         logger.warning("%s; it is passed over", problem)
-    strange = [review.key for review in found if review.key not in known]
-    if strange:
-        raise DataError(
-            f"{path}: {len(strange)} records, first {strange[0]!r}, are of another run; give that run's folder"
-        )
     return found
 
 
-def _argilla_record(item: ReviewItem, review: Review | None) -> dict[str, Any]:
+Verdict = tuple[str, Decision, str, str]
+"""Fields of a :class:`Review`, as a file has them."""
+
+
+def _verdicts(
+    read: Callable[[Mapping[str, Any]], Iterator[Verdict]], row: Mapping[str, Any], tool: Tool, known: Collection[str]
+) -> tuple[list[Review], list[str]]:
+    """The verdicts of a record, and what is wrong with it."""
+    found: list[Review] = []
+    faults: list[str] = []
+    try:
+        for key, decision, edited, reviewer in read(row):
+            if key not in known:
+                raise DataError(f"{key!r} is of another run; give that run's folder")
+            try:
+                found.append(Review(key, decision, edited, str(reviewer)))
+            except DataError as error:
+                faults.append(str(error))
+    except DataError as error:
+        faults.append(str(error))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        faults.append(f"not as {tool} writes it ({error!r}); export it as JSON")
+    return found, faults
+
+
+def _argilla_record(item: ReviewItem, reviews: Sequence[Review]) -> dict[str, Any]:
     suggestion = {"value": "accept" if item.kept else "reject", "score": _confidence(item), "agent": FILTER}
     return {
         "id": item.key,
         "fields": {"prompt": item.prompt, "asked": str(item.label), "text": item.text},
-        "metadata": {"task": item.task, "row": item.id, "reviewer": review.reviewer if review else ""},
+        "metadata": {"task": item.task, "row": item.id, "reviewer": _names(reviews)},
         "suggestions": {VERDICT: suggestion},
-        "responses": _argilla_responses(review) if review else {},
+        "responses": _argilla_responses(reviews),
         "vectors": {},
     }
 
 
-def _argilla_responses(review: Review) -> dict[str, Any]:
-    given = {VERDICT: review.decision} | ({EDITED: review.edited} if review.edited else {})
-    return {name: [{"value": value, "user_id": _user_id(review.reviewer)}] for name, value in given.items()}
+def _argilla_responses(reviews: Sequence[Review]) -> dict[str, Any]:
+    given: dict[str, list[dict[str, str]]] = {}
+    for review in reviews:
+        for name, value in ((VERDICT, review.decision), (EDITED, review.edited)):
+            if value:
+                given.setdefault(name, []).append({"value": value, "user_id": _user_id(review.reviewer)})
+    return given
 
 
-def _argilla_review(row: Mapping[str, Any]) -> Iterator[Review]:
+def _argilla_verdicts(row: Mapping[str, Any]) -> Iterator[Verdict]:
     answers = row["responses"].get(VERDICT) or []
     decisions = {answer.get("user_id") or "": answer["value"] for answer in answers}
     words = {answer.get("user_id") or "": answer["value"] for answer in row["responses"].get(EDITED) or []}
-    named = row.get("metadata", {}).get("reviewer", "")
+    names = {_user_id(name): name for name in _named(row.get("metadata", {}))}
     for user, decision in decisions.items():
         edited = words.get(user, "") if decision == "edit" else ""
-        yield Review(row["id"], decision, edited, named if user == _user_id(named) else user)
+        yield row["id"], decision, edited, names.get(user, user)
+
+
+def _names(reviews: Sequence[Review]) -> str | list[str]:
+    """Who judged an item, as the tools keep it: a name, or several."""
+    names = [review.reviewer for review in reviews]
+    return names if len(names) > 1 else "".join(names)
+
+
+def _named(about: Mapping[str, Any]) -> list[str]:
+    """The names that :func:`_names` wrote."""
+    names = about.get("reviewer") or ""
+    return [names] if isinstance(names, str) else [str(name) for name in names]
 
 
 def _user_id(reviewer: str) -> str:
@@ -120,7 +156,7 @@ def _user_id(reviewer: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"rewardlab-reviewer:{reviewer}"))
 
 
-def _label_studio_task(item: ReviewItem, review: Review | None) -> dict[str, Any]:
+def _label_studio_task(item: ReviewItem, reviews: Sequence[Review]) -> dict[str, Any]:
     prediction = {
         "model_version": FILTER,
         "score": _confidence(item),
@@ -128,34 +164,40 @@ def _label_studio_task(item: ReviewItem, review: Review | None) -> dict[str, Any
     }
     about = {"key": item.key, "task": item.task, "row": item.id, "asked": str(item.label)}
     return {
-        "data": {**about, "prompt": item.prompt, "text": item.text, "reviewer": review.reviewer if review else ""},
-        "annotations": [{"result": _results(review), "was_cancelled": False}] if review else [],
+        "data": {**about, "prompt": item.prompt, "text": item.text, "reviewer": _names(reviews)},
+        "annotations": [{"result": _results(review), "was_cancelled": False} for review in reviews],
         "predictions": [prediction],
     }
 
 
 def _results(review: Review) -> list[dict[str, Any]]:
+    """A verdict as an annotation's results, under the id of who gave it."""
     words = {"from_name": EDITED, "to_name": "text", "type": "textarea", "value": {"text": [review.edited]}}
-    return [_choice(review.decision), *([words] if review.edited else [])]
+    given = [_choice(review.decision), *([words] if review.edited else [])]
+    return [{"id": _user_id(review.reviewer), **result} for result in given]
 
 
 def _choice(decision: str) -> dict[str, Any]:
     return {"from_name": VERDICT, "to_name": "text", "type": "choices", "value": {"choices": [decision]}}
 
 
-def _label_studio_review(row: Mapping[str, Any]) -> Iterator[Review]:
+def _label_studio_verdicts(row: Mapping[str, Any]) -> Iterator[Verdict]:
     given = [annotation for annotation in row["annotations"] if not annotation.get("was_cancelled")]
-    named = row["data"].get("reviewer") if len(given) == 1 else None
-    latest = {named or _completed_by(annotation): annotation for annotation in given}
-    for reviewer, annotation in latest.items():
+    names = {_user_id(name): name for name in _named(row["data"])}
+    last = {_annotated_by(annotation, names): annotation for annotation in given}
+    for reviewer, annotation in last.items():
         values = {result["from_name"]: result["value"] for result in annotation["result"]}
         if VERDICT in values:
             decision = values[VERDICT]["choices"][0]
             edited = values[EDITED]["text"][0] if decision == "edit" and EDITED in values else ""
-            yield Review(row["data"]["key"], decision, edited, reviewer)
+            yield row["data"]["key"], decision, edited, reviewer
 
 
-def _completed_by(annotation: Mapping[str, Any]) -> str:
+def _annotated_by(annotation: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """Who gave an annotation: the reviewer whose verdict went out under that id, or the tool's user."""
+    ours = [names[result["id"]] for result in annotation["result"] if result.get("id") in names]
+    if ours and ours[0]:
+        return ours[0]
     by = annotation.get("completed_by")
     return str(by.get("email", "")) if isinstance(by, dict) else str(by or "")
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rewardlab.annotate.review import Review, ReviewItem
 
 FOLDER = Path("annotations")
+PAIRS_SHOWN = 10
+"""Pairs of reviewers that are printed, those with the most items in common."""
 
 
 def review(
@@ -46,14 +48,14 @@ def review(
     reviews = {review.key: review for review in every}
     if export:
         drawn = sample_items(items, sample, seed)
-        export_reviews(export, tool, drawn, reviews)
+        export_reviews(export, tool, drawn, every)
         typer.echo(f"{export}: {len(drawn)} annotations for {tool}")
         return
     by_key = {item.key: item for item in items}
     given = (
         changed(import_reviews(read, tool, items), every)
         if read
-        else _asked(sample_items(items, sample, seed, reviews), reviewer)
+        else _asked(sample_items(items, sample, seed, _judged_by(reviewer, every)), reviewer)
     )
     for verdict in given:
         store_review(into, by_key[verdict.key], verdict)
@@ -61,6 +63,11 @@ def review(
         every.append(verdict)
     _print_agreement(agreement(items, reviews), into)
     _print_between([verdict for verdict in every if verdict.key in by_key])
+
+
+def _judged_by(reviewer: str, every: list[Review]) -> set[str]:
+    """Items that need no further verdict: those of that reviewer, or of anybody for one without a name."""
+    return {review.key for review in every if not reviewer or review.reviewer == reviewer}
 
 
 def _asked(items: list[ReviewItem], reviewer: str) -> Iterator[Review]:
@@ -120,8 +127,16 @@ def _print_between(every: list[Review]) -> None:
     from rewardlab.annotate.review import between_reviewers
 
     found = between_reviewers(every)
-    if found["items"]:
-        typer.echo(f"reviewers agree on {found['agree']:.1%} of the {found['items']} items that several have judged")
+    if found.agree is None:
+        return
+    kappa = "" if found.kappa is None else f", kappa {found.kappa:.2f}"
+    typer.echo(f"reviewers agree on {found.agree:.1%} of the {found.items} items that several have judged{kappa}")
+    for pair in found.pairs[:PAIRS_SHOWN] if len(found.pairs) > 1 else ():
+        names = " and ".join(name or "(no name)" for name in pair.reviewers)
+        kappa = "–" if pair.kappa is None else f"{pair.kappa:.2f}"
+        typer.echo(f"  {names}: {pair.agree:.1%} of {pair.items}, Cohen's kappa {kappa}")
+    if len(found.pairs) > PAIRS_SHOWN:
+        typer.echo(f"  and {len(found.pairs) - PAIRS_SHOWN} more pairs")
 
 
 def _latest(runs: Path) -> Path:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rewardlab.cli.reward_input import AnswerRows, AnswerSource, reward_context
+from rewardlab.cli.reward_input import AnswerRows, AnswerSource
 from rewardlab.cli.reward_score import BATCH, writer
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
@@ -24,6 +24,7 @@ from rewardlab.rewards.difference import (
     judge_twice,
     reward_difference,
 )
+from rewardlab.rewards.learned import reward_context
 from rewardlab.types import PairKind, Reading
 
 QUOTED = 70

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rewardlab.config_loading import load_config
-from rewardlab.errors import ConfigError, DataError
-from rewardlab.rewards import RewardContext, RewardPlan
+from rewardlab.errors import DataError
+from rewardlab.rewards import RewardPlan
 from rewardlab.runs import parse_object
 from rewardlab.tasks import resolve_task
 from rewardlab.tasks.rows import RowProblem, read_label
 from rewardlab.tasks.task import Task
-from rewardlab.types import AnswerFormat, Example, Label, PairKind, Reading
+from rewardlab.types import AnswerFormat, Example, Label
 
 ALL_ROWS = 1_000_000_000
 STDIN = Path("-")
@@ -131,29 +131,6 @@ def _all_examples(task: Task, source: AnswerSource) -> Iterator[Example]:
     yield from (*splits.labelled, *splits.prompts, *splits.validation)
     for rows in splits.tests.values():
         yield from rows
-
-
-def reward_context(plans: Sequence[RewardPlan], given: Mapping[PairKind, Path], reading: Reading) -> RewardContext:
-    """Load the reward models that expressions need, each once.
-
-    Raises:
-        ConfigError: One of them was not given.
-    """
-    kinds = sorted({kind for plan in plans for kind in plan.pair_kinds})
-    missing = [kind for kind in kinds if kind not in given]
-    if missing:
-        expressions = ", ".join(repr(plan.expression) for plan in plans if plan.pair_kinds)
-        options = " ".join(f"--rm {kind}=DIR" for kind in missing)
-        raise ConfigError(
-            f"reward {expressions} needs trained reward models; add {options} (made by `rewardlab rm train`)"
-        )
-    folders: dict[str, Path] = {kind: given[kind] for kind in kinds}
-    if not folders:
-        return RewardContext(reading=reading)
-    from rewardlab.models.scoring import load_scorers
-
-    loaded = load_scorers(folders)
-    return RewardContext(loaded.scorers, loaded.sft_scores, reading)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -14,10 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rewardlab.cli.reward_input import AnswerRows, AnswerSource, reward_context
+from rewardlab.cli.reward_input import AnswerRows, AnswerSource
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
 from rewardlab.rewards import RewardPlan, build_reward, plan_reward
+from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.ledger import scored_row, summary
 from rewardlab.runs import atomic_file
 from rewardlab.tasks.task import Task

@@ -20,6 +20,7 @@ from rewardlab.pipeline.preferences import Preferences
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.work import evaluation, tuning
 from rewardlab.rewards.plan import RewardPlan, plan_reward
+from rewardlab.rewards.trl_functions import GIVEN, check_columns
 from rewardlab.tasks import resolve_tasks
 
 
@@ -39,6 +40,9 @@ class Pipeline(Preferences):
     def ppo(self) -> Stage:
         """PPO on the configured reward, from models of its own tasks or of ``start_task``."""
         self._check_gold()
+        for task in self.tasks:
+            for name, wanted in self.reward.columns.items():
+                check_columns(name, wanted, (*GIVEN, *task.fields))
         if processes.is_sharded():
             raise ConfigError(
                 "PPO keeps the whole trunk in every process and cannot use FSDP or DeepSpeed; launch it with a "

@@ -2,7 +2,8 @@
 
 ``context`` what they are built from, ``registry`` their names, ``functions`` plain functions as rewards, ``rule`` and
 ``learned`` the shipped ones, ``syntax``, ``plan``, ``evaluate`` and ``algebra`` the expressions, ``calibration``
-lambda, ``ledger`` the record of every score, ``trl`` the bridge to TRL. None of them imports torch.
+lambda, ``ledger`` the record of every score, ``trl`` and ``trl_functions`` the bridge to TRL and from it,
+``background`` asynchronous functions. None of them imports torch before a reward model is loaded.
 """
 
 from rewardlab.rewards import learned, rule

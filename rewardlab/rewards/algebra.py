@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rewardlab.config import RewardConfig
-from rewardlab.errors import RewardlabError, TrainingError
+from rewardlab.errors import ConfigError, RewardlabError, TrainingError
 from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve_lambda
 from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.evaluate import Parts, Unscored, check_bounds, finite, terms_of
@@ -27,12 +27,14 @@ class ExpressionReward:
     Attributes:
         name: The expression as typed.
         needs_gold: True when a part reads gold labels.
+        needs_prompt: True when a part reads the task's fields.
         lam: Lambda on the raw scale, logits; None when the expression has none.
     """
 
     def __init__(self, plan: RewardPlan, parts: Mapping[str, Reward], context: RewardContext) -> None:
         self.name = plan.expression
         self.needs_gold = plan.needs_gold
+        self.needs_prompt = plan.needs_prompt
         self.lam = None if plan.lam is None else resolve_lambda(plan.lam, context)
         check_bounds(plan.expression, plan.tree, self.lam, context)
         self._parts = dict(parts)
@@ -73,7 +75,11 @@ def build_reward(config: RewardConfig, context: RewardContext | None = None) -> 
     """
     plan = plan_reward(config)
     given = context or RewardContext(reading=config.reading)
-    return ExpressionReward(plan, {name: find_reward(name).build(given) for name in plan.names}, given)
+    parts = {name: find_reward(name).build(given) for name in plan.names}
+    for name, part in parts.items():
+        if part.needs_gold and not find_reward(name).needs_gold:
+            raise ConfigError(f"reward {name!r} reads gold labels and its entry says it does not; set needs_gold=True")
+    return ExpressionReward(plan, parts, given)
 
 
 def _ask(name: str, part: Reward, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
@@ -83,7 +89,8 @@ def _ask(name: str, part: Reward, examples: Sequence[Example], responses: Sequen
         raise
     except Exception as error:
         place = _culprit(part, examples, responses)
-        raise TrainingError(f"reward {name!r} raised {type(error).__name__} on {place}: {error}") from error
+        said = "; ".join([str(error), *getattr(error, "__notes__", [])])
+        raise TrainingError(f"reward {name!r} raised {type(error).__name__} on {place}: {said}") from error
     if len(scores) != len(responses):
         raise TrainingError(f"reward {name!r} returned {len(scores)} scores for {len(responses)} responses")
     return scores

@@ -1,4 +1,4 @@
-"""Plain functions as rewards: ours ``(examples, responses)`` and TRL's ``(prompts=, completions=, **columns)``."""
+"""Plain functions ``(examples, responses)`` as rewards; those in TRL's form stand in ``trl_functions``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from rewardlab.code_identity import names_read
 from rewardlab.errors import ConfigError, TrainingError
-from rewardlab.tasks.task import OPENINGS, prompt_of
 from rewardlab.types import Example, Score
 
 Judgement = Score | float | None
 RewardFunction = Callable[[Sequence[Example], Sequence[str]], Sequence[Judgement]]
 """What a user writes: one Score, number or None (could not judge) per response."""
-
-TRLFunction = Callable[..., Any]
-"""A TRL ``reward_funcs`` callable: keyword lists in, one float or None per completion out."""
 
 
 class FunctionReward:
@@ -28,17 +26,30 @@ class FunctionReward:
     Args:
         name: How tables and ledgers call it.
         function: Batched; numbers and None are turned into scores.
-        needs_gold: True when it reads ``Example.label``.
+        needs_gold: True when it reads ``Example.label``; None: see :func:`reads_gold`. Where it is False, examples are
+            handed over without their labels.
+
+    Attributes:
+        columns: Fields that a task must have for it.
     """
 
-    def __init__(self, name: str, function: RewardFunction, *, needs_gold: bool = False) -> None:
+    columns: tuple[str, ...] = ()
+
+    def __init__(self, name: str, function: RewardFunction, *, needs_gold: bool | None = None) -> None:
         self.name = name
-        self.needs_gold = needs_gold
+        self.needs_gold = reads_gold(function) if needs_gold is None else needs_gold
         self._function = function
 
     def __call__(self, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
         """Score each response; see :class:`rewardlab.types.Reward`."""
-        return [as_score(self.name, value) for value in self._function(examples, responses)]
+        given = examples if self.needs_gold else [replace(example, label=None) for example in examples]
+        return [as_score(self.name, value) for value in self._function(given, responses)]
+
+
+def reads_gold(function: Callable[..., Any]) -> bool:
+    """Whether a function reads gold labels: its attribute ``needs_gold``, else whether its code names ``label``."""
+    said = getattr(function, "needs_gold", None)
+    return "label" in names_read(function) if said is None else bool(said)
 
 
 def as_score(name: str, value: Judgement) -> Score:
@@ -63,42 +74,12 @@ def as_score(name: str, value: Judgement) -> Score:
     return Score(number, parts={name: number}, terms={name: number})
 
 
-def from_trl(name: str, function: TRLFunction, *, needs_gold: bool | None = None, chat: bool = False) -> FunctionReward:
-    """Use a TRL-style callable as a reward.
-
-    It receives ``prompts``, ``completions``, ``label``, ``id``, ``task`` and every field of the examples' tasks as
-    columns; a field that a row lacks is None there.
-
-    Args:
-        name: How tables and ledgers call it.
-        function: Synchronous TRL ``reward_funcs`` callable.
-        needs_gold: Whether it reads labels; None asks its signature for a parameter called ``label``.
-        chat: Hand prompts and completions as lists of messages, as TRL does for conversational data.
-    Raises:
-        ConfigError: ``function`` is asynchronous.
-    """
-    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
-        raise ConfigError(f"reward {name!r} is asynchronous; wrap it in a synchronous function")
-    reads_label = "label" in parameters(function) if needs_gold is None else needs_gold
-
-    def judge(examples: Sequence[Example], responses: Sequence[str]) -> Sequence[Judgement]:
-        judged: Sequence[Judgement] = function(**_columns(examples, responses, chat))
-        return judged
-
-    return FunctionReward(name, judge, needs_gold=reads_label)
-
-
 def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """A callable's parameters by name; empty where Python cannot tell."""
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
         return {}
-
-
-def is_trl_style(function: Callable[..., Any]) -> bool:
-    """True when the signature takes ``completions`` by name, as TRL's reward functions do."""
-    return "completions" in parameters(function)
 
 
 def takes_a_batch(function: Callable[..., Any]) -> bool:
@@ -128,17 +109,3 @@ def load_reference(reference: str) -> Any:
     if not hasattr(module, attribute):
         raise ConfigError(f"reward {reference!r}: module {module_name} has no attribute {attribute!r}")
     return getattr(module, attribute)
-
-
-def _columns(examples: Sequence[Example], responses: Sequence[str], chat: bool) -> dict[str, list[Any]]:
-    prompts: list[Any] = [prompt_of(example) + OPENINGS[example.format] for example in examples]
-    completions: list[Any] = list(responses)
-    if chat:
-        prompts = [[{"role": "user", "content": prompt_of(example)}] for example in examples]
-        completions = [[{"role": "assistant", "content": response}] for response in responses]
-    fields = dict.fromkeys(name for example in examples for name in example.fields)
-    columns: dict[str, list[Any]] = {name: [example.fields.get(name) for example in examples] for name in fields}
-    columns["id"] = [example.id for example in examples]
-    columns["task"] = [example.task for example in examples]
-    columns["label"] = [example.label for example in examples]
-    return {**columns, "prompts": prompts, "completions": completions}

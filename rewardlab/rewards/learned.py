@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from rewardlab.errors import ConfigError
 from rewardlab.rewards.context import RewardContext
+from rewardlab.rewards.plan import RewardPlan
 from rewardlab.rewards.registry import RewardEntry, rewards
-from rewardlab.types import PAIR_KINDS, Example, PairKind, Score, Scorer
+from rewardlab.types import PAIR_KINDS, Example, PairKind, Reading, Score, Scorer
 
 DESCRIPTIONS: Mapping[PairKind, str] = {
     "label": "raw score of the label RM, logits: trained on right against wrong labels (RLLR 3.2, r1)",
@@ -38,6 +41,30 @@ class LearnedReward:
         if not math.isfinite(raw):
             return Score(None, parts={self.name: None}, reason=f"the {self.name} reward model gave {raw}")
         return Score(raw, parts={self.name: raw}, terms={self.name: raw})
+
+
+def reward_context(plans: Sequence[RewardPlan], given: Mapping[PairKind, Path], reading: Reading) -> RewardContext:
+    """Load the reward models that expressions need, each once.
+
+    Raises:
+        ConfigError: One of them was not given.
+    """
+    kinds = sorted({kind for plan in plans for kind in plan.pair_kinds})
+    missing = [kind for kind in kinds if kind not in given]
+    if missing:
+        expressions = ", ".join(repr(plan.expression) for plan in plans if plan.pair_kinds)
+        options = " ".join(f"--rm {kind}=DIR" for kind in missing)
+        raise ConfigError(
+            f"reward {expressions} needs trained reward models; add {options} (made by `rewardlab rm train`; in Python "
+            f"rm={{{', '.join(f'{kind!r}: DIR' for kind in missing)}}})"
+        )
+    folders: dict[str, Path] = {kind: given[kind] for kind in kinds}
+    if not folders:
+        return RewardContext(reading=reading)
+    from rewardlab.models.scoring import load_scorers
+
+    loaded = load_scorers(folders)
+    return RewardContext(loaded.scorers, loaded.sft_scores, reading)
 
 
 def _entry(kind: PairKind) -> RewardEntry:

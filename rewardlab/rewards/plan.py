@@ -32,6 +32,7 @@ class RewardPlan:
         needs_gold: True when a named reward reads gold labels.
         needs_lambda: True when ``lam`` occurs, in ``mixed`` or by itself.
         needs_prompt: True when a named reward reads the task's fields.
+        columns: Name -> fields that a task must have for that reward.
         lam: Lambda as asked for.
         code: Name -> hash of the code behind it, of rewards that are not rewardlab's own.
         unknown_code: Name -> why its code has no hash.
@@ -44,6 +45,7 @@ class RewardPlan:
     needs_gold: bool
     needs_lambda: bool
     needs_prompt: bool
+    columns: Mapping[str, tuple[str, ...]]
     lam: Lambda | None
     code: Mapping[str, str]
     unknown_code: Mapping[str, str]
@@ -80,6 +82,7 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         needs_gold=any(entry.needs_gold for entry in entries),
         needs_lambda=needs_lambda,
         needs_prompt=any(entry.needs_prompt for entry in entries),
+        columns={entry.name: entry.columns for entry in entries if entry.columns},
         lam=lam,
         code=code,
         unknown_code=unknown_code,

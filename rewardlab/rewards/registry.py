@@ -10,16 +10,9 @@ from rewardlab.code_identity import code_hash
 from rewardlab.errors import ConfigError
 from rewardlab.registry import Registry, place_of
 from rewardlab.rewards.context import RewardContext
-from rewardlab.rewards.functions import (
-    FunctionReward,
-    RewardFunction,
-    TRLFunction,
-    from_trl,
-    is_trl_style,
-    load_reference,
-    takes_a_batch,
-)
+from rewardlab.rewards.functions import FunctionReward, RewardFunction, load_reference, takes_a_batch
 from rewardlab.rewards.syntax import RESERVED
+from rewardlab.rewards.trl_functions import TRLFunction, from_trl, is_trl_style
 from rewardlab.types import PairKind, Reward
 
 
@@ -36,6 +29,7 @@ class RewardEntry:
         needs_prompt: False when ids and labels are enough for it, without the task's fields.
         code: The callable that its author wrote; None: ``build`` is.
         module: The module that it was found in by a reference, or None.
+        columns: Fields that a task must have for it; beside those it takes what there is.
     """
 
     name: str
@@ -46,6 +40,7 @@ class RewardEntry:
     needs_prompt: bool = True
     code: object = None
     module: str | None = None
+    columns: tuple[str, ...] = ()
 
     def code_hash(self) -> str | None:
         """What its author wrote, and the version of the package that brought it, as a hash; None for rewardlab's own.
@@ -75,17 +70,20 @@ ENTRY = "reward_entry"
 
 
 def register_reward(
-    name: str, *, description: str = "", needs_gold: bool = False, needs_prompt: bool = True
+    name: str, *, description: str = "", needs_gold: bool | None = None, needs_prompt: bool = True
 ) -> Callable[[RewardFunction], RewardFunction]:
     """Decorator: register ``(examples, responses) -> [Score | float | None, ...]`` as a reward.
 
-    The description defaults to the first line of the function's docstring.
+    The description defaults to the first line of the function's docstring. ``needs_gold`` says whether it reads
+    labels; by default its code tells (:func:`rewardlab.rewards.functions.reads_gold`).
     """
 
     def add(function: RewardFunction) -> RewardFunction:
         reward = FunctionReward(name, function, needs_gold=needs_gold)
         text = description or _first_line(function)
-        entry = RewardEntry(name, lambda context: reward, text, needs_gold, needs_prompt=needs_prompt, code=function)
+        entry = RewardEntry(
+            name, lambda context: reward, text, reward.needs_gold, needs_prompt=needs_prompt, code=function
+        )
         vars(function)[ENTRY] = rewards.add(name, entry, place=place_of(function))
         return function
 
@@ -98,13 +96,13 @@ def register_trl_reward(
     *,
     description: str = "",
     needs_gold: bool | None = None,
-    chat: bool = False,
+    chat: bool | None = None,
     replace: bool = False,
 ) -> RewardEntry:
-    """Register a TRL-style callable; arguments as in :func:`rewardlab.rewards.functions.from_trl`."""
+    """Register a TRL-style callable; arguments as in :func:`rewardlab.rewards.trl_functions.from_trl`."""
     reward = from_trl(name, func, needs_gold=needs_gold, chat=chat)
     text = description or _first_line(func)
-    entry = RewardEntry(name, lambda context: reward, text, reward.needs_gold, code=func)
+    entry = RewardEntry(name, lambda context: reward, text, reward.needs_gold, columns=reward.columns, code=func)
     return rewards.add(name, entry, replace=replace, place=place_of(func))
 
 
@@ -126,14 +124,21 @@ def _from_reference(reference: str) -> RewardEntry:
         return replace(entry, module=module)
     if not callable(found):
         raise ConfigError(f"reward {reference!r}: found {type(found).__name__}, expected a callable or a RewardEntry")
+    reward: FunctionReward
     if is_trl_style(found):
         reward = from_trl(reference, found)
     elif not takes_a_batch(found):
         raise ConfigError(f"reward {reference!r}: expected (examples, responses) or TRL's (prompts, completions, ...)")
     else:
-        reward = FunctionReward(reference, found, needs_gold=bool(getattr(found, "needs_gold", False)))
+        reward = FunctionReward(reference, found)
     return RewardEntry(
-        reference, lambda context: reward, _first_line(found), reward.needs_gold, code=found, module=module
+        reference,
+        lambda context: reward,
+        _first_line(found),
+        reward.needs_gold,
+        columns=reward.columns,
+        code=found,
+        module=module,
     )
 
 

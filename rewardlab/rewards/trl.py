@@ -1,19 +1,23 @@
 """The bridge to TRL: any rewardlab reward as a ``reward_funcs`` callable for GRPO and RLOO.
 
-The other direction, a TRL callable as a rewardlab reward, is :func:`rewardlab.rewards.register_trl_reward`.
+The other direction, a TRL callable as a rewardlab reward, is ``trl_functions``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rewardlab.config import RewardConfig
-from rewardlab.errors import DataError
+from rewardlab.errors import ConfigError, DataError
 from rewardlab.rewards.algebra import build_reward
+from rewardlab.rewards.learned import reward_context
+from rewardlab.rewards.plan import plan_reward
+from rewardlab.tasks import resolve_task
 from rewardlab.tasks.rows import RowProblem, read_label
-from rewardlab.tasks.task import Task, tasks
-from rewardlab.types import AnswerFormat, Example, Label, Reward
+from rewardlab.tasks.task import Task
+from rewardlab.types import PAIR_KINDS, AnswerFormat, Example, Label, PairKind, Reward
 
 Message = Mapping[str, Any]
 
@@ -23,10 +27,12 @@ class TRLReward:
 
     Attributes:
         __name__: How TRL's logs call it.
+        needs_gold: True when it reads the column ``label``.
     """
 
     def __init__(self, reward: Reward, task: Task, format: AnswerFormat) -> None:
         self.__name__ = reward.name
+        self.needs_gold = reward.needs_gold
         self._reward = reward
         self._task = task
         self._format: AnswerFormat = format
@@ -43,18 +49,33 @@ class TRLReward:
         Returns:
             One number per completion; None, which TRL leaves out of its sums, where judging failed.
         Raises:
-            DataError: A label is missing that the reward needs, or is none of the task's.
+            DataError: A label or a field is missing that the reward needs, or a label is none of the task's.
         """
-        labels = self._labels(columns.get("label"), len(completions))
-        examples = [self._example(row, label, columns) for row, label in enumerate(labels)]
+        labels = self._labels(self._column("label", columns), len(completions))
+        fields = self._fields(columns)
+        examples = [self._example(row, label, fields, columns.get("id")) for row, label in enumerate(labels)]
         responses = [_response(completion) for completion in completions]
         return [score.score for score in self._reward(examples, responses)]
 
-    def _labels(self, column: Sequence[Any] | None, rows: int) -> list[Label | None]:
-        if column is None and self._reward.needs_gold:
+    def _column(self, name: str, columns: Mapping[str, Any]) -> Sequence[Any] | None:
+        """The values of a field, or of ``label``: under the name that the task's rows give it, or our own."""
+        return next((columns[each] for each in (*self._task.sources(name), name) if each in columns), None)
+
+    def _fields(self, columns: Mapping[str, Any]) -> dict[str, Sequence[Any]]:
+        found = {name: self._column(name, columns) for name in self._task.fields}
+        missing = [name for name, column in found.items() if column is None]
+        if missing and getattr(self._reward, "needs_prompt", False):
             raise DataError(
-                f"reward {self._reward.name!r} needs gold labels, and the data set has no column 'label'; "
-                "add one with the labels of the task"
+                f"reward {self.__name__!r} reads the task's field {', '.join(map(repr, missing))}, and the data set "
+                f"has no such column; its columns are {', '.join(sorted(columns)) or 'none'} (task {self._task.name})"
+            )
+        return {name: column for name, column in found.items() if column is not None}
+
+    def _labels(self, column: Sequence[Any] | None, rows: int) -> list[Label | None]:
+        if column is None and self.needs_gold:
+            raise DataError(
+                f"reward {self.__name__!r} needs gold labels, and the data set has no column "
+                f"{self._task.sources('label')[0]!r}; add one with the labels of the task"
             )
         return [self._label(row, value) for row, value in enumerate(column or [None] * rows)]
 
@@ -64,29 +85,64 @@ class TRLReward:
         except RowProblem as problem:
             raise DataError(f"column 'label' row {row}: {problem}; task {self._task.name}") from problem
 
-    def _example(self, row: int, label: Label | None, columns: Mapping[str, Any]) -> Example:
-        fields = {name: columns[name][row] for name in self._task.fields if name in columns}
-        name = str(columns["id"][row]) if "id" in columns else str(row)
-        return Example(self._task.name, name, fields, label, self._format)
+    def _example(
+        self, row: int, label: Label | None, fields: Mapping[str, Sequence[Any]], ids: Sequence[Any] | None
+    ) -> Example:
+        name = str(row) if ids is None else str(ids[row])
+        texts = {field: column[row] for field, column in fields.items()}
+        return Example(self._task.name, name, texts, label, self._format)
 
 
-def as_trl_reward(reward: Reward | str, task: Task | str, format: AnswerFormat = "rationale") -> TRLReward:
-    """Make a callable for TRL's ``reward_funcs``.
+def as_trl_reward(
+    reward: Reward | str,
+    task: Task | str | Path,
+    format: AnswerFormat = "rationale",
+    *,
+    rm: Mapping[PairKind, Path | str] | None = None,
+    lam: str | float | None = None,
+    r2: PairKind = "ranked",
+) -> TRLReward:
+    """Make a callable for the ``reward_funcs`` of TRL's GRPOTrainer and RLOOTrainer.
+
+    It scores plain completions and conversations. Learned rewards are loaded with the base model that they were trained
+    on, on this process's GPU where there is one. Quantiles and z-scores, of lambda and of ``q`` and ``z`` in
+    expressions, are read from the scores that each reward model has stored on SFT samples.
 
     Args:
-        reward: A reward, or an expression without learned rewards, such as ``"rule - 0.1 * length"``.
-        task: The task whose rows the data set holds, or its name.
+        reward: A reward, or an expression such as ``"rule - 0.1 * length"``, ``"mixed"`` or ``"label"``; also
+            ``"package.module:function"``.
+        task: The task whose rows the data set holds: itself, its name, or its file (``"tickets/tickets.toml"``).
         format: The answer format that the prompts ask for.
+        rm: Pair kind -> folder made by ``rewardlab rm train``, of the learned rewards in the expression.
+        lam: Lambda of ``mixed``, as for ``--lambda``: a number, a quantile (``"q90"``) or a z-score (``"1.5z"``).
+        r2: The second reward model of ``mixed``.
     Returns:
         ``(prompts, completions, **columns) -> list[float | None]``. The data set gives gold labels in a column
-        ``label`` and, for learned rewards, the task's fields in columns of their own.
+        ``label`` when the reward reads them and, for learned rewards, the task's fields in columns of their own, under
+        the names that the task's own rows have or ours. Prompts are not read: a reward model sees the task's prompt.
+    Raises:
+        ExpressionError, ConfigError: The expression cannot be read, or lacks a reward model or lambda; ``rm`` names
+            what is no pair kind; a reward that is no expression came with ``rm`` or ``lam``.
+        ModelError: A folder is no finished reward model, or they do not belong to one base model.
+        InputError: The task is unknown, or is several.
     Example:
         >>> func = as_trl_reward("rule", "agnews")
         >>> func(prompts=["..."], completions=["A match. \\n\\n The answer is: Sports"], label=["Sports"])
         [1.0]
     """
-    built = build_reward(RewardConfig(expression=reward)) if isinstance(reward, str) else reward
-    return TRLReward(built, tasks.get(task) if isinstance(task, str) else task, format)
+    found = task if isinstance(task, Task) else resolve_task(str(task), "as_trl_reward")
+    if not isinstance(reward, str):
+        if rm or lam is not None:
+            raise ConfigError("rm and lam belong to an expression; this reward is built already, leave them out")
+        return TRLReward(reward, found, format)
+    if unknown := {*(rm or {}), r2} - set(PAIR_KINDS):
+        raise ConfigError(f"rm or r2 names {', '.join(sorted(unknown))}; expected some of {', '.join(PAIR_KINDS)}")
+    config = RewardConfig.model_validate({"expression": reward, "lam": lam, "r2": r2})
+    plan = plan_reward(config)
+    if unused := set(rm or {}) - plan.pair_kinds:
+        raise ConfigError(f"rm names {', '.join(sorted(unused))}, which {reward!r} does not use; leave it out")
+    folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
+    return TRLReward(build_reward(config, reward_context([plan], folders, config.reading)), found, format)
 
 
 def _response(completion: str | Sequence[Message]) -> str:

@@ -112,11 +112,12 @@ def read_label(raw: object, task: Task) -> Label:
     """
     if task.is_numeric:
         return _read_number(raw, task)
-    text = composed(_as_text(raw))
+    text = _as_text(raw)
+    spelled = {composed(label): label for label in task.labels}
     tables = (task.label_values, task.hub.labels if task.hub else {})
     for known in (text, *(table[text] for table in tables if text in table)):
-        if known in task.labels:
-            return known
+        if composed(known) in spelled:
+            return spelled[composed(known)]
     alike = [label for label in task.labels if _folded(label) == _folded(text)]
     if len(alike) == 1:
         return alike[0]
@@ -157,8 +158,7 @@ def _example(data: Mapping[str, Any], default_id: str, task: Task, format: Answe
 
 def _column(data: Mapping[str, Any], name: str, task: Task) -> Any:
     """A field's value: from the column that the task names for it, or from the hub's."""
-    value = data.get(task.columns.get(name, name))
-    return data.get(task.hub.fields.get(name, name)) if value is None and task.hub else value
+    return next((data[column] for column in task.sources(name) if data.get(column) is not None), None)
 
 
 def _used_columns(data: Mapping[str, Any], task: Task) -> set[str]:

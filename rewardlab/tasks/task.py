@@ -138,6 +138,11 @@ class Task:
         """True when wrong answers come from the wrong-number rule (STS-B, stars)."""
         return self.numeric_range is not None
 
+    def sources(self, name: str) -> tuple[str, ...]:
+        """Columns of files of rows in which a field, or ``label``, may stand; the first that has a value counts."""
+        named = self.columns.get(name, name)
+        return (named, self.hub.fields.get(name, name)) if self.hub else (named,)
+
     def to_json(self) -> dict[str, Any]:
         """What prompts and answers depend on, JSON-ready: for fingerprints and for show."""
         return {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rewardlab.annotate import claims, filter, judging, ranking
+from rewardlab.annotate import claims, filter, judging, moderation, ranking
 from rewardlab.annotate.claims import claimed_labels, is_refusal, masked
 from rewardlab.pairs import layouts, turns
 from rewardlab.tasks import denials, languages, marks, numbers, options, parsing, tasks, text, thoughts, words
@@ -20,7 +20,9 @@ from rewardlab.types import ANSWER_FORMATS, Example
 from tests.support.labels import labelled
 from tests.support.steps import runaways, steps
 
-MODULES = (claims, filter, judging, ranking, denials, marks, numbers, options, parsing, text, thoughts, words)
+MODULES = (
+    *(claims, filter, judging, moderation, ranking, denials, marks, numbers, options, parsing, text, thoughts, words),
+)
 BOUNDED = {"rewardlab.tasks.numbers._CHUNK": "it starts behind white space alone, and a chunk has none"}
 """Patterns with a repeat that has no bound of its own, and what bounds it."""
 PIECES = [

@@ -63,7 +63,7 @@ def test_parts_that_were_journalled_as_they_came_are_read_too() -> None:
         ("MAX_TOKENS", "truncated"),
         ("content_filter", "filtered"),
         ("SAFETY", "filtered"),
-        ("refusal", "refused"),
+        ("refusal", "filtered"),
         ("error", "failed"),
         ("abort", "failed"),
         ("insufficient_system_resource", "failed"),

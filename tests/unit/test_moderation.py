@@ -8,10 +8,11 @@ from typing import Any
 import openai
 import pytest
 
+from rewardlab.annotate.batches import _record
 from rewardlab.annotate.completion import as_annotation, read_completion
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal
-from rewardlab.annotate.retry import is_content_filter, is_fatal
+from rewardlab.annotate.retry import BadBody, is_content_filter, is_fatal
 from rewardlab.config import AnnotateConfig
 from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
@@ -22,7 +23,9 @@ ERRORS = {400: openai.BadRequestError, 401: openai.AuthenticationError, 403: ope
 
 def refusal(status: int, message: str, code: str | None = None) -> openai.APIStatusError:
     response: Any = SimpleNamespace(request=None, status_code=status, headers={})
-    return ERRORS[status](f"Error code: {status}", response=response, body={"message": message, "code": code})
+    return ERRORS.get(status, openai.APIStatusError)(
+        f"Error code: {status}", response=response, body={"message": message, "code": code}
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,13 @@ def refusal(status: int, message: str, code: str | None = None) -> openai.APISta
         (400, "系统检测到输入或生成内容可能包含不安全或敏感内容", "1301"),
         (403, "openai/gpt-4o requires moderation on OpenAI. Your input was flagged", None),
         (422, "Blocked by a guardrail", None),
+        (400, "Invalid prompt: your prompt was flagged as potentially violating our usage policy.", "invalid_prompt"),
+        (403, "Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_CSAM", None),
+        (400, "The request was rejected because it was considered high risk", "content_filter"),
+        (400, "Output blocked by content filtering policy", None),
+        (400, "The request failed because the input text may contain sensitive information.", None),
+        (400, "The request failed.", "OutputTextSensitiveContentDetected"),
+        (451, "The content you provided or machine outputted is blocked.", "censorship_blocked"),
     ],
 )
 def test_moderation_is_recognised(status: int, message: str, code: str | None) -> None:
@@ -49,6 +59,8 @@ def test_moderation_is_recognised(status: int, message: str, code: str | None) -
     [
         (400, "max_tokens is too large"),
         (400, "Invalid content type: expected a text"),
+        (400, "Unrecognized request argument supplied: moderation"),
+        (400, "content_filter is not supported with this model"),
         (401, "Incorrect API key provided"),
         (403, "Country, region, or territory not supported"),
         (404, "The model `moderation-x` does not exist"),
@@ -59,7 +71,67 @@ def test_other_refusals_are_not(status: int, message: str) -> None:
     assert not is_content_filter(refusal(status, message))
 
 
-@pytest.mark.parametrize("finish", ["sensitive", "guardrail_intervened", "content_filter", "SAFETY"])
+def test_a_prompt_that_an_error_repeats_says_nothing_about_it() -> None:
+    """As servers built on FastAPI name a missing field."""
+    response: Any = SimpleNamespace(request=None, status_code=422, headers={})
+    asked = {"messages": [{"role": "user", "content": "Is this toxic? A case for content moderation."}]}
+    body = {"detail": [{"type": "missing", "loc": ["body", "model"], "msg": "Field required", "input": asked}]}
+    assert not is_content_filter(
+        openai.UnprocessableEntityError(f"Error code: 422 - {body}", response=response, body=body)
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 9}},
+        {"choices": [], "prompt_feedback": {"block_reason": "PROHIBITED_CONTENT"}},
+        {"choices": None, "base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}},
+        {"error": {"code": 403, "message": "openai/gpt-4o requires moderation. Your input was flagged"}},
+        {"choices": [{"finish_reason": "content_filter: PROHIBITED_CONTENT", "message": None}]},
+        {
+            "choices": [
+                {"finish_reason": "error", "message": {"content": "The"}, "error": {"message": "Content blocked"}}
+            ]
+        },
+        {"choices": [{"finish_reason": "refusal", "message": {"content": "The fi"}}]},
+    ],
+)
+def test_bodies_of_status_200(body: dict[str, Any]) -> None:
+    found = as_annotation({"key": "k", "annotator": "openai", "model": "m", **read_completion(body)})
+    assert found.outcome == "filtered"
+    assert found.reason
+
+
+@pytest.mark.parametrize("body", [{"choices": []}, {"choices": [], "error": "overloaded"}, {"id": "moderation"}, None])
+def test_other_bodies_without_an_answer_are_none(body: Any) -> None:
+    with pytest.raises(BadBody):
+        read_completion(body)
+
+
+def test_the_models_own_refusal_is_one() -> None:
+    message = {"content": None, "refusal": "I would rather not."}
+    record = read_completion({"choices": [{"message": message, "finish_reason": "stop"}]})
+    assert as_annotation({"key": "k", "annotator": "openai", "model": "m", **record}).outcome == "refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "finish"),
+    [
+        (400, {"code": "content_filter", "message": "The response was filtered"}, "content_filter"),
+        (400, {"code": "invalid_request_error", "message": "Content Exists Risk"}, "content_filter"),
+        (429, {"code": "rate_limit", "message": "moderation is under load"}, "failed"),
+        (400, {"code": "invalid_request_error", "message": "max_tokens is too large"}, "failed"),
+    ],
+)
+def test_lines_of_a_batch(status: int, error: dict[str, str], finish: str) -> None:
+    record = _record({"custom_id": "k", "response": {"status_code": status, "body": {"error": error}}})
+    assert (record["finish"], record["error"]) == (finish, error["message"])
+
+
+@pytest.mark.parametrize(
+    "finish", ["sensitive", "guardrail_intervened", "content_filter", "SAFETY", "FinishReason.SAFETY"]
+)
 def test_answers_that_were_withheld(finish: str) -> None:
     body = {"choices": [{"message": {"content": "The fi"}, "finish_reason": finish}]}
     record = {"key": "k", "annotator": "openai", "model": "m", **read_completion(body)}

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from rewardlab.annotate.review import (
+    PairAgreement,
     Review,
+    ReviewerAgreement,
     ReviewItem,
     agreement,
     between_reviewers,
@@ -153,12 +155,12 @@ def test_verdicts_survive_the_way_out_and_back(tool: Tool, items: list[ReviewIte
         items[2].key: Review(items[2].key, "edit", 'Say "2.5" — better.', "b"),
     }
     path = tmp_path / "out.json"
-    export_reviews(path, tool, items, given)
+    export_reviews(path, tool, items, given.values())
     assert {review.key: review for review in import_reviews(path, tool, items)} == given
 
 
 def test_argillas_records_are_what_its_own_loader_takes(items: list[ReviewItem], tmp_path: Path) -> None:
-    export_reviews(tmp_path / "out.json", "argilla", items[:2], {})
+    export_reviews(tmp_path / "out.json", "argilla", items[:2], [])
     kept, dropped = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert set(kept) == {"id", "fields", "metadata", "suggestions", "responses", "vectors"}
     assert kept["fields"] == {
@@ -178,7 +180,7 @@ def test_argillas_records_are_what_its_own_loader_takes(items: list[ReviewItem],
 
 
 def test_label_studios_own_additions_are_read(items: list[ReviewItem], tmp_path: Path) -> None:
-    export_reviews(tmp_path / "out.json", "label-studio", items[:3], {})
+    export_reviews(tmp_path / "out.json", "label-studio", items[:3], [])
     tasks = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert tasks[1]["predictions"][0]["result"][0]["value"] == {"choices": ["reject"]}
     assert '<Choices name="verdict" toName="text"' in (tmp_path / "out.xml").read_text(encoding="utf-8")
@@ -209,7 +211,7 @@ def test_bad_files_are_named(tool: Tool, items: list[ReviewItem], tmp_path: Path
         path.write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=match):
             import_reviews(path, tool, items)
-    export_reviews(path, tool, items[:1], {items[0].key: Review(items[0].key, "accept")})
+    export_reviews(path, tool, items[:1], [Review(items[0].key, "accept")])
     with pytest.raises(DataError, match="of another run"):
         import_reviews(path, tool, items[1:])
 
@@ -291,7 +293,7 @@ def test_the_latest_run_and_its_prompts_are_found(
 
 def _of_two(tool: Tool, item: ReviewItem, verdicts: list[tuple[str, str]], path: Path) -> None:
     """A file in which several people judged one item."""
-    export_reviews(path, tool, [item], {})
+    export_reviews(path, tool, [item], [])
     [record] = json.loads(path.read_text(encoding="utf-8"))
     if tool == "argilla":
         record["responses"] = {"verdict": [{"value": said, "user_id": by} for by, said in verdicts]}
@@ -328,8 +330,105 @@ def test_agreement_between_reviewers_by_hand() -> None:
         Review("d", "reject", reviewer="y"),
         Review("d", "accept", reviewer="x"),  # x thinks again
     ]
-    assert between_reviewers(given) == {"items": 3, "agree": 1 / 3}
-    assert between_reviewers(given[4:5]) == {"items": 0, "agree": None}
+    # a: yes yes, b: yes no, d: yes no; they agree on 1 of 3. Chance: x says yes always, y in 1 of 3, so 1/3 too
+    assert between_reviewers(given) == ReviewerAgreement(3, 1 / 3, 0.0, (PairAgreement(("x", "y"), 3, 1 / 3, 0.0),))
+    assert between_reviewers(given[4:5]) == ReviewerAgreement(0, None, None, ())
+    assert between_reviewers(given[:2]).pairs == (PairAgreement(("x", "y"), 1, 1.0, None),)
+
+
+def test_kappa_of_three_reviewers_by_hand() -> None:
+    """Opinions on four items: x 1100, y 1100, z 1010 on three pairs; z left the last one out."""
+    opinions = {"x": "1100", "y": "1100", "z": "101"}
+    given = [
+        Review(str(item), "accept" if said == "1" else "reject", reviewer=name)
+        for name, row in opinions.items()
+        for item, said in enumerate(row)
+    ]
+    found = between_reviewers(given)
+    # with z: agreement 1/3, chance 2/3 * 2/3 + 1/3 * 1/3 = 5/9, kappa (1/3 - 5/9) / (4/9) = -1/2
+    assert [(pair.reviewers, pair.items, pair.kappa) for pair in found.pairs] == [
+        (("x", "y"), 4, pytest.approx(1.0)),
+        (("x", "z"), 3, pytest.approx(-0.5)),
+        (("y", "z"), 3, pytest.approx(-0.5)),
+    ]
+    assert found.kappa == pytest.approx((4 * 1.0 - 3 * 0.5 - 3 * 0.5) / 10)
+    assert (found.items, found.agree) == (4, 2 / 4)  # items 0 and 3
+
+
+def test_a_second_person_is_asked_again_and_agreement_is_printed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, keys in (("me", "a\na\nr\nq\n"), ("you", "a\nr\nr\nq\n")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(keys))
+        assert run(["annotate", "review", "run", "--reviewer", name]) == 0
+    # yes yes no against yes no no: 2/3; chance 2/3 * 1/3 + 1/3 * 2/3 = 4/9; kappa (6/9 - 4/9) / (5/9) = 0.4
+    assert "reviewers agree on 66.7% of the 3 items that several have judged, kappa 0.40" in capsys.readouterr().out
+    assert len(every_review(Path("annotations"))) == 6
+
+
+@every_tool
+def test_everybody_s_verdict_goes_out_and_comes_back(tool: Tool, items: list[ReviewItem], tmp_path: Path) -> None:
+    given = [
+        Review(items[0].key, "accept", reviewer="x"),
+        Review(items[0].key, "edit", "better", "y"),
+        Review(items[1].key, "reject", reviewer="x"),
+    ]
+    export_reviews(tmp_path / "out.json", tool, items[:2], given)
+    assert import_reviews(tmp_path / "out.json", tool, items) == given
+
+
+def test_a_verdict_added_in_label_studio_leaves_the_one_that_was_there_to_who_gave_it(
+    items: list[ReviewItem], tmp_path: Path
+) -> None:
+    path = tmp_path / "out.json"
+    export_reviews(path, "label-studio", items[:1], [Review(items[0].key, "accept", reviewer="x")])
+    [record] = json.loads(path.read_text(encoding="utf-8"))
+    choice = {"from_name": "verdict", "to_name": "text", "type": "choices", "value": {"choices": ["reject"]}}
+    record["annotations"][0]["completed_by"] = {"email": "who-loaded-it"}
+    record["annotations"].append({"completed_by": {"email": "y"}, "result": [{"id": "new", **choice}]})
+    path.write_text(json.dumps([record]), encoding="utf-8")
+    assert import_reviews(path, "label-studio", items) == [
+        Review(items[0].key, "accept", reviewer="x"),
+        Review(items[0].key, "reject", reviewer="y"),
+    ]
+
+
+@every_tool
+def test_records_of_another_run_and_odd_keys_cost_themselves_alone(
+    tool: Tool, items: list[ReviewItem], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "in.json"
+    given = {item.key: Review(item.key, "accept") for item in items[:3]}
+    export_reviews(path, tool, items[:3], given.values())
+    records = json.loads(path.read_text(encoding="utf-8"))
+    (records[1] if tool == "argilla" else records[1]["data"])["id" if tool == "argilla" else "key"] = ["odd"]
+    path.write_text(json.dumps(records), encoding="utf-8")
+    assert [review.key for review in import_reviews(path, tool, [items[0], items[1]])] == [items[0].key]
+    assert "in.json record 2: not as" in caplog.text
+    assert f"in.json record 3: '{items[2].key}' is of another run" in caplog.text
+
+
+@every_tool
+def test_a_bad_verdict_costs_itself_alone(
+    tool: Tool, items: list[ReviewItem], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _of_two(tool, items[0], [("x", "edit"), ("y", "reject")], tmp_path / "in.json")  # an edit without a text
+    found = import_reviews(tmp_path / "in.json", tool, items)
+    assert found == [Review(items[0].key, "reject", reviewer="y")]
+    assert f"in.json record 1: review of {items[0].key}: an edit" in caplog.text
+
+
+def test_a_line_of_the_review_file_costs_itself_alone(
+    items: list[ReviewItem], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, last = Review(items[0].key, "accept", reviewer="x"), Review(items[1].key, "reject", reviewer="x")
+    store_review(tmp_path, items[0], first)
+    with (tmp_path / "reviews.jsonl").open("ab") as file:
+        file.write(b"\xff\xfe\n" + b"[" * 100_000 + b"\n" + b'{"key": "k", "decision": "perhaps"}\n')
+    store_review(tmp_path, items[1], last)
+    assert every_review(tmp_path) == [first, last]
+    assert all(f"reviews.jsonl line {number}: no verdict" in caplog.text for number in (2, 3, 4))
 
 
 @every_tool
@@ -338,7 +437,7 @@ def test_a_bad_record_costs_itself_alone(
 ) -> None:
     path = tmp_path / "in.json"
     given = {item.key: Review(item.key, "accept") for item in items[:3]}
-    export_reviews(path, tool, items[:3], given)
+    export_reviews(path, tool, items[:3], given.values())
     records = json.loads(path.read_text(encoding="utf-8"))
     text = json.dumps(records[1]).replace('"accept"', '"edit"')  # an edit without a text
     path.write_text(json.dumps([records[0], json.loads(text), 3, records[2]]), encoding="utf-8")

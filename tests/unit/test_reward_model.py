@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import rewardlab
 from rewardlab.config import RMConfig
 from rewardlab.errors import DataError, ModelError, TrainingError
 from rewardlab.models import load_trunk
@@ -29,6 +30,7 @@ from tests.support.reward_models import (
     open_folder,
     trunk_with_role,
 )
+from tests.support.trl_trainers import calculated_rewards
 
 
 def test_learns_a_separable_preference(film_llama: Path, tmp_path: Path) -> None:
@@ -130,6 +132,20 @@ def test_stored_model_scores_as_the_trained_one_from_a_fresh_trunk(trained: Path
     result, config = read_json(trained / "runs" / "rm" / "result.json"), make_config(trained / "base")
     assert result["trunk"] == load_trunk(config.model, trained / "runs" / "sft" / "adapter").sha256()
     assert result["trunk"] != load_trunk(config.model).sha256()
+
+
+def test_trl_gets_its_scores_capped_at_a_stored_quantile(trained: Path) -> None:
+    """The first responses hold the label, the second another: stored scores tell what each gets, the middle the cap."""
+    stored = read_json(trained / "runs" / "rm" / "sft_scores.json")["scores"]
+    folder = str(trained / "runs" / "rm")
+    function = rewardlab.as_trl_reward("min(label, lam)", "mr", rm={"label": folder}, lam="q50")
+    rows = [{"prompt": "p", "label": None, **sample.example.fields} for sample in SAMPLES] * 2
+    responses = [sample.responses[number] for number in (0, 1) for sample in SAMPLES]
+    _, table = calculated_rewards("grpo", [function], rows, responses)
+    low, high = sorted(stored)[len(stored) // 2 - 1 : len(stored) // 2 + 1]
+    cap = (low + high) / 2
+    assert [row[0] for row in table] == pytest.approx([min(score, cap) for score in stored], abs=1e-4)
+    assert min(stored) < cap < max(stored)
 
 
 def test_a_folder_of_runs_can_be_moved(trained: Path, tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
-"""Both directions between rewardlab and TRL, called exactly as TRL's GRPOTrainer calls reward functions."""
+"""Rewards of ours in TRL, asked as its GRPO and RLOO trainers ask."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,15 +12,25 @@ import pytest
 
 import rewardlab
 from rewardlab.config import RewardConfig
-from rewardlab.errors import ConfigError, DataError, TrainingError
-from rewardlab.rewards import RewardContext, build_reward, register_trl_reward, rewards
+from rewardlab.errors import ConfigError, DataError, UnknownNameError
+from rewardlab.rewards import RewardContext, build_reward
 from rewardlab.types import Example
+from tests.support.trl_trainers import TRAINERS, calculated_rewards
 
 RIGHT, WRONG = "A match.\n\n The answer is: Sports", "Money.\n\n The answer is: Business"
+TICKETS = """
+name = "tickets"
+fields = ["text"]
+labels = { "0" = "bug", "1" = "praise" }
+columns = { text = "body", label = "kind" }
+template = "Classify: {text}"
+"""
+
+every_trainer = pytest.mark.parametrize("trainer", TRAINERS)
 
 
-def call_as_grpo(function: Callable[..., Any], completions: list[Any], **columns: list[Any]) -> list[float | None]:
-    """The keyword arguments of ``GRPOTrainer._calculate_rewards`` in TRL 1.16."""
+def call_as_trl(function: Callable[..., Any], completions: list[Any], **columns: list[Any]) -> list[float | None]:
+    """The keyword arguments of ``_calculate_rewards`` in TRL 1.16."""
     result: list[float | None] = function(
         prompts=["prompt"] * len(completions),
         completions=completions,
@@ -32,32 +43,40 @@ def call_as_grpo(function: Callable[..., Any], completions: list[Any], **columns
     return result
 
 
-def test_plain_completions() -> None:
-    function = rewardlab.as_trl_reward("rule", "agnews")
-    scores = call_as_grpo(function, [RIGHT, WRONG, "?"], label=["Sports"] * 3, text=["Rovers won."] * 3)
-    assert scores == [1.0, 0.0, -1.0]
-    assert function.__name__ == "rule"
+@every_trainer
+def test_trainers_call_it(trainer: str) -> None:
+    """Names, columns and None as NaN are as they want them."""
+    functions = [rewardlab.as_trl_reward(text, "agnews") for text in ("gate(rule >= 0, rule, 1 / 0)", "length")]
+    rows = [{"prompt": "p", "label": "Sports", "text": "Rovers won."}] * 3
+    names, table = calculated_rewards(trainer, functions, rows, [RIGHT, WRONG, "?"])
+    assert names == ["gate(rule >= 0, rule, 1 / 0)", "length"]
+    assert [row[0] for row in table[:2]] == [1.0, 0.0]
+    assert math.isnan(table[2][0])
+    assert table[2][1] == pytest.approx(0.01)  # one word, in hundreds
 
 
-def test_conversational_completions() -> None:
-    function = rewardlab.as_trl_reward("rule", "agnews")
+@every_trainer
+def test_conversational_completions(trainer: str) -> None:
     plain = [{"role": "assistant", "content": RIGHT}]
     parts = [{"role": "assistant", "content": [{"type": "text", "text": WRONG}]}]
     tools = [{"role": "assistant", "content": None}, plain[0], {"role": "tool", "content": WRONG}]
-    assert call_as_grpo(function, [plain, parts, tools, []], label=["Sports"] * 4) == [1.0, 0.0, 1.0, -1.0]
+    rows = [{"prompt": [{"role": "user", "content": "p"}], "label": "Sports"}] * 4
+    function = rewardlab.as_trl_reward("rule", "agnews")
+    _, table = calculated_rewards(trainer, [function], rows, [plain, parts, tools, []])
+    assert table == [[1.0], [0.0], [1.0], [-1.0]]
 
 
 def test_label_column_may_hold_numbers() -> None:
     similar = rewardlab.as_trl_reward("rule", "stsb")
-    assert call_as_grpo(similar, ["x\n\n The answer is: 3"], label=[4]) == [1.5]  # 2.5 - 1
+    assert call_as_trl(similar, ["x\n\n The answer is: 3"], label=[4]) == [1.5]  # 2.5 - 1
     stars = rewardlab.as_trl_reward("rule", "appreviews")
-    assert call_as_grpo(stars, ["x\n\n The answer is: 4"], label=[4]) == [1.0]
+    assert call_as_trl(stars, ["x\n\n The answer is: 4"], label=[4]) == [1.0]
 
 
 def test_judgement_format_with_the_opening_in_prompt_or_completion() -> None:
     function = rewardlab.as_trl_reward("rule", "agnews", format="judgement")
     completions = [" Sports </Judgement>", "<Judgement> Sports </Judgement>"]
-    assert call_as_grpo(function, completions, label=["Sports"] * 2) == [1.0, 1.0]
+    assert call_as_trl(function, completions, label=["Sports"] * 2) == [1.0, 1.0]
 
 
 def test_learned_rewards_get_the_tasks_fields_and_none_stays_none() -> None:
@@ -69,98 +88,76 @@ def test_learned_rewards_get_the_tasks_fields_and_none_stays_none() -> None:
 
     reward = build_reward(RewardConfig(expression="label"), RewardContext({"label": scorer}))
     function = rewardlab.as_trl_reward(reward, "agnews")
-    assert call_as_grpo(function, ["a", "?"], text=["x", "y"], id=["i", "j"]) == [2.0, None]
+    assert call_as_trl(function, ["a", "?"], text=["x", "y"], id=["i", "j"]) == [2.0, None]
     assert [(example.id, example.fields["text"]) for example in seen] == [("i", "x"), ("j", "y")]
+    with pytest.raises(
+        DataError, match=r"'label' reads the task's field 'text', .* its columns are body, completion_ids"
+    ):
+        call_as_trl(function, ["a"], body=["x"])
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reward models in folders ``a`` and ``b``: the first says 6, the second how long the row's text is."""
+    import rewardlab.models.scoring as scoring
+
+    def load(folders: dict[str, Path]) -> SimpleNamespace:
+        assert folders == {"label": Path("a"), "ranked": Path("b")}
+        scorers = {"label": lambda examples, responses: [6.0] * len(responses)}
+        scorers["ranked"] = lambda examples, responses: [float(len(each.fields["text"])) for each in examples]
+        return SimpleNamespace(scorers=scorers, sft_scores={"label": [0.0, 10.0], "ranked": []})
+
+    monkeypatch.setattr(scoring, "load_scorers", load)
+
+
+@pytest.mark.usefixtures("loaded")
+@every_trainer
+def test_folders_of_reward_models(trainer: str) -> None:
+    """Lambda is the middle of the stored scores 0 and 10: min(6, 5) + 4."""
+    function = rewardlab.as_trl_reward("mixed", "agnews", rm={"label": "a", "ranked": Path("b")}, lam="q50")
+    _, table = calculated_rewards(trainer, [function], [{"prompt": "p", "text": "four"}], ["x"])
+    assert table == [[9.0]]
+
+
+@pytest.mark.usefixtures("loaded")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"reward": "label"}, r"--rm label=DIR .*in Python rm=\{'label': DIR\}"),
+        ({"reward": "mixed", "rm": {"label": "a", "ranked": "b"}}, "needs lambda"),
+        ({"reward": "rule", "rm": {"label": "a"}}, "rm names label, which 'rule' does not use"),
+        ({"reward": "label", "rm": {"lable": "a"}}, "names lable; expected some of label, ranked, rationale"),
+        ({"reward": "mixed", "r2": "other"}, "names other; expected some of label, ranked, rationale"),
+        ({"reward": build_reward(RewardConfig()), "lam": 1}, "this reward is built already"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        rewardlab.as_trl_reward(task="agnews", **arguments)
+
+
+@pytest.mark.parametrize("as_path", [True, False])
+def test_task_files_and_columns_as_their_rows_have_them(as_path: bool, tmp_path: Path) -> None:
+    file = tmp_path / "tickets.toml"
+    file.write_text(TICKETS, encoding="utf-8")
+    function = rewardlab.as_trl_reward("rule", file if as_path else str(file))
+    completions = ["It broke.\n\n The answer is: bug", "The answer is: bug"]
+    assert call_as_trl(function, completions, kind=[0, 1], body=["x", "y"]) == [1.0, 0.0]
+    assert call_as_trl(function, completions, label=["bug", "praise"], text=["x", "y"]) == [1.0, 0.0]
+    with pytest.raises(DataError, match="no column 'kind'"):
+        call_as_trl(function, completions, text=["x", "y"])
+
+
+def test_tasks_that_are_none_or_several_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match="unknown task 'agnwes'; did you mean agnews"):
+        rewardlab.as_trl_reward("rule", "agnwes")
+    with pytest.raises(ConfigError, match="names 2 tasks; as_trl_reward reads the answers of one"):
+        rewardlab.as_trl_reward("rule", "mr,agnews")
 
 
 def test_labels_that_are_missing_or_foreign_are_refused() -> None:
     function = rewardlab.as_trl_reward("rule", "agnews")
     with pytest.raises(DataError, match="no column 'label'"):
-        call_as_grpo(function, [RIGHT])
+        call_as_trl(function, [RIGHT])
     with pytest.raises(DataError, match="column 'label' row 1: label 7 is not one of World politics"):
-        call_as_grpo(function, [RIGHT] * 2, label=["Sports", 7])
-
-
-def test_grpo_trainer_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TRL's own method, on a trainer without a model: names, columns and None as NaN are as it wants them."""
-    torch = pytest.importorskip("torch", reason="TRL needs torch")
-    from trl import GRPOTrainer
-    from trl.trainer.utils import get_callable_name
-
-    function = rewardlab.as_trl_reward("gate(rule >= 0, rule, 1 / 0)", "agnews")
-    other = rewardlab.as_trl_reward("length", "agnews")
-    trainer = SimpleNamespace(
-        accelerator=SimpleNamespace(device=torch.device("cpu"), is_main_process=False),
-        args=SimpleNamespace(report_to=[]),
-        reward_funcs=[function, other],
-        reward_func_names=[get_callable_name(function), get_callable_name(other)],
-        reward_processing_classes=[None, None],
-        state=SimpleNamespace(global_step=0),
-        environments=None,
-        _log_completion_extra=lambda column, values: None,
-        _log_metric=lambda name, value: None,
-    )
-    monkeypatch.setattr("trl.trainer.grpo_trainer.gather", lambda tensor: tensor)
-    inputs = [{"prompt": "p", "label": "Sports", "text": "Rovers won."}] * 3
-    method = getattr(GRPOTrainer._calculate_rewards, "__wrapped__", GRPOTrainer._calculate_rewards)
-    table = method(trainer, inputs, ["p"] * 3, [RIGHT, WRONG, "?"], [[1]] * 3)
-    assert trainer.reward_func_names == ["gate(rule >= 0, rule, 1 / 0)", "length"]
-    assert table[:2, 0].tolist() == [1.0, 0.0]
-    assert math.isnan(table[2, 0].item())
-
-
-@pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewards, "_entries", dict(rewards._entries))
-
-
-@pytest.mark.usefixtures("registered")
-def test_a_trl_function_becomes_a_reward() -> None:
-    def matches(prompts: list[str], completions: list[str], label: list[str], **kwargs: Any) -> list[float | None]:
-        """1 when the label occurs."""
-        assert kwargs["text"] == ["Rovers won.", None]
-        assert kwargs["task"] == ["agnews", "stsb"]
-        assert "Rovers won." in prompts[0]
-        return [None if not text else float(gold in text) for text, gold in zip(completions, label, strict=True)]
-
-    entry = register_trl_reward("matches", matches)
-    examples = [
-        Example("agnews", "n1", {"text": "Rovers won."}, "Sports"),
-        Example("stsb", "s1", {"sentence1": "a", "sentence2": "b"}, "4"),
-    ]
-    scores = build_reward(RewardConfig(expression="2 * matches"))(examples, ["Sports!", ""])
-    assert [score.score for score in scores] == [2.0, None]
-    assert (entry.needs_gold, entry.description) == (True, "1 when the label occurs.")
-
-
-@pytest.mark.usefixtures("registered")
-def test_a_trl_function_can_ask_for_messages() -> None:
-    def last(completions: list[list[dict[str, str]]], prompts: list[list[dict[str, str]]], **_: Any) -> list[float]:
-        assert prompts[0][0]["role"] == "user"
-        return [float(len(messages[-1]["content"])) for messages in completions]
-
-    entry = register_trl_reward("last", last, chat=True, description="characters")
-    assert not entry.needs_gold
-    assert entry.build(RewardContext())([Example("agnews", "n", {"text": "x"})], ["abc"])[0].score == 3.0
-
-
-@pytest.mark.usefixtures("registered")
-def test_what_a_trl_function_may_not_do() -> None:
-    async def later(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
-        return [0.0]
-
-    with pytest.raises(ConfigError, match="asynchronous"):
-        register_trl_reward("later", later)
-    register_trl_reward("words", lambda prompts, completions, **_: ["good"])
-    with pytest.raises(TrainingError, match="reward 'words' returned str"):
-        build_reward(RewardConfig(expression="words"))([Example("agnews", "n", {"text": "x"})], ["abc"])
-
-
-def test_round_trip() -> None:
-    """A rewardlab reward handed to TRL and taken back scores as before."""
-    function = rewardlab.as_trl_reward("rule", "agnews")
-    from rewardlab.rewards.functions import from_trl
-
-    back = from_trl("back", function, needs_gold=True)
-    example = Example("agnews", "n1", {"text": "Rovers won."}, "Sports")
-    assert [score.score for score in back([example] * 2, [RIGHT, WRONG])] == [1.0, 0.0]
+        call_as_trl(function, [RIGHT] * 2, label=["Sports", 7])
