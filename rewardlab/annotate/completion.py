@@ -14,6 +14,7 @@ from rewardlab.annotate.base import Annotation, Outcome, Ranking
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.retry import BadBody
 from rewardlab.errors import AnnotationError
+from rewardlab.reading import mended
 
 _DONE = frozenset({"stop", "stop_sequence", "end_turn", "eos", "eos_token", "complete", ""})
 _CUT_SHORT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
@@ -126,8 +127,11 @@ def spoken(text: str) -> str:
 
 
 def as_annotation(record: Mapping[str, Any], from_journal: bool = False) -> Annotation:
-    """Classify a raw record: ``key``, ``annotator``, ``model``, ``text``, ``finish``, and token counts if known."""
-    text = spoken(content_text(record.get("text")) or "")
+    """Classify a raw record: ``key``, ``annotator``, ``model``, ``text``, ``finish``, and token counts if known.
+
+    Halves of characters, as servers leave where a limit cut a text, are mended: a run folder could not hold them.
+    """
+    text = mended(spoken(content_text(record.get("text")) or ""))
     outcome, reason = _classify(record, has_words=bool(text))
     return Annotation(
         key=str(record["key"]),
@@ -135,7 +139,7 @@ def as_annotation(record: Mapping[str, Any], from_journal: bool = False) -> Anno
         outcome=outcome,
         annotator=str(record["annotator"]),
         model=str(record["model"]),
-        reason=reason,
+        reason=mended(reason),
         prompt_tokens=record.get("prompt_tokens"),
         response_tokens=record.get("response_tokens"),
         from_journal=from_journal,

@@ -185,7 +185,8 @@ class JournalWriter:
             yield
         except OSError as error:
             raise kind(
-                f"{self._path}: the journal cannot be written ({error.strerror}); look at the disk and its rights"
+                f"{self._path}: the journal cannot be written ({error.strerror}); answers in it are safe. Look at the "
+                "disk and its rights; the same command asks the rest"
             ) from error
 
     def _share(self) -> None:

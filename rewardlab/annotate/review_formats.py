@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from rewardlab.annotate.review import Review, ReviewItem
 from rewardlab.errors import DataError, InputError
+from rewardlab.reading import parse_json
 from rewardlab.runs import write_atomic, writing
 
 Tool = Literal["argilla", "label-studio"]
@@ -155,7 +156,7 @@ def _confidence(item: ReviewItem) -> float | None:
 
 def _rows(path: Path, tool: Tool) -> list[Mapping[str, Any]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        rows = parse_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the file that {tool} exported") from error
     except ValueError as error:

@@ -8,10 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from rewardlab import processes
 from rewardlab.cli.options import Request
+from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
 
 if TYPE_CHECKING:
@@ -86,20 +85,20 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
 
     rows = plan_rows(make_runner(request.root).plan(goal), fresh=request.is_fresh)
     for number, row in enumerate(rows, 1):
-        typer.echo(f"{number}. [{row['state']}] {row['title']}\n   {row['folder']}")
+        echo(f"{number}. [{row['state']}] {row['title']}\n   {row['folder']}")
         for line in row["preview"].text.splitlines() if row["preview"] else ():
-            typer.echo(f"   {line}")
+            echo(f"   {line}")
     asked = [row["preview"] for row in rows if row["preview"]]
     if len(asked) > 1:
-        typer.echo(f"\nin all: {total_text(asked, config.annotate.budget_usd)}")
-    typer.echo("\nresolved configuration:")
-    typer.echo(config.model_dump_json(indent=2))
+        echo(f"\nin all: {total_text(asked, config.annotate.budget_usd)}")
+    echo("\nresolved configuration:")
+    echo(config.model_dump_json(indent=2))
 
 
 def say(line: str) -> None:
     """One line for the person watching, from the main process; results go to standard output."""
     if processes.is_main():
-        typer.echo(line, err=True)
+        echo(line, err=True)
 
 
 def _bar(title: str) -> Recorder:

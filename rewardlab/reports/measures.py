@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rewardlab.printable import csv_cell
 from rewardlab.reports.blocks import Block, Notes, Sentences, Table, Text, Told
 from rewardlab.reports.claim import Claim, MeasureName
 from rewardlab.reports.claim_measures import Evidence
@@ -160,7 +161,7 @@ def write_measures(found: Sequence[MeasureGain], folder: Path) -> Path:
         size, claim = each.finding.estimate, each.finding.claim
         numbers = ("", "", "", "") if size is None else (size.value, size.low, size.high, size.seeds)
         about = (each.method.name, each.rival.name, claim.measure, claim.column, claim.decoding, each.ahead)
-        writer.writerow((*about, *numbers, each.finding.reason))
+        writer.writerow(map(csv_cell, (*about, *numbers, each.finding.reason)))
     write_atomic(folder / FILE, text.getvalue())
     return folder / FILE
 

@@ -1,0 +1,21 @@
+"""Standard output and standard error: any text can be printed there, whatever the terminal can show."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from rewardlab.printable import printable_lines
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print lines that may hold names and texts of others."""
+    typer.echo(printable_lines(text), err=err)
+
+
+def replace_what_cannot_be_shown() -> None:
+    """From now on a character that the encoding of a stream lacks is printed as ``?``."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
