@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from rewardlab.printable import printable_lines
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
-    """Print lines that may hold names and texts of others."""
-    typer.echo(printable_lines(text), err=err)
+    """Print lines that may hold names and texts of others.
+
+    typer's own would send UTF-8 to a terminal that says that it takes ASCII.
+    """
+    stream = sys.stderr if err else sys.stdout
+    stream.write(f"{printable_lines(text)}\n")
+    stream.flush()
 
 
 def replace_what_cannot_be_shown() -> None:

@@ -218,7 +218,7 @@ class TestDepthAndNumber:
         assert len(found) < 2000
 
     def test_a_value_and_a_section_of_one_name_are_still_told(self) -> None:
-        with pytest.raises(ConfigError, match="ppo is given as 1 and as a section, in ppo.lr; keep one"):
+        with pytest.raises(ConfigError, match=r"ppo is given as 1 and as a section, in ppo\.lr; keep one"):
             load_config({"ppo": 1, "ppo.lr": 0.1}, NO_FILE)
 
 
