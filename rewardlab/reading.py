@@ -31,6 +31,10 @@ _LONG_KEY = re.compile(
 """A dotted key of too many parts; the standard library's reader takes minutes for 20 000 of them."""
 
 
+class HalfCharacterError(ValueError):
+    """A text holds one half of a surrogate pair."""
+
+
 def parse_toml(text: str) -> dict[str, Any]:
     """The tables of a TOML text.
 
@@ -60,7 +64,8 @@ def parse_json(text: str) -> Any:
 
     Raises:
         ValueError: It is no JSON, nests more deeply than Python can, has a whole number of more than
-            :data:`MAX_DIGITS` digits, or a text with half of a surrogate pair, which no file could take.
+            :data:`MAX_DIGITS` digits, or (:class:`HalfCharacterError`) a text with half of a surrogate pair, which no
+            file could take.
     """
     try:
         value = _DECODER.decode(text)
@@ -69,7 +74,9 @@ def parse_json(text: str) -> Any:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except UnicodeEncodeError as error:
-        raise ValueError(f"{error.object[error.start]!r} is half of a character, as a cut text ends in") from error
+        raise HalfCharacterError(
+            f"{error.object[error.start]!r} is half of a character, as a cut text ends in"
+        ) from error
     return value
 
 

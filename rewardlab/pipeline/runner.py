@@ -158,7 +158,7 @@ def _writing_into(folder: RunFolder) -> Iterator[None]:
 
 def _full(folder: RunFolder) -> str:
     """What to do about a full disk, and what is safe."""
-    stored = sorted(path.name for path in (folder.path / CHECKPOINTS).glob("*") if ".part-" not in path.name)
+    stored = sorted(path.name for path in (folder.path / CHECKPOINTS).glob("*") if path.name != "unfinished")
     safe = f"its checkpoints ({', '.join(stored)})" if stored else "what it had not stored yet is lost"
     kept = f"finished stages and {safe} are whole" if stored else f"finished stages are whole, {safe}"
     return f"{folder.path}: the disk is full; {kept}. Make room, and the same command goes on from there"

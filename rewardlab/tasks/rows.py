@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import DataError
-from rewardlab.reading import half_character, parse_json
+from rewardlab.reading import HalfCharacterError, half_character, parse_json
 from rewardlab.tasks.files import Placed, placed_rows
 from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, Example, Label
@@ -210,6 +210,8 @@ def some(names: Sequence[str]) -> str:
 def _parsed(line: str) -> Mapping[str, Any]:
     try:
         row = parse_json(line)
+    except HalfCharacterError as error:
+        raise RowProblem(str(error)) from error
     except ValueError as error:
         raise RowProblem(f"not valid JSON ({error})") from error
     if not isinstance(row, dict):

@@ -22,7 +22,7 @@ from rewardlab.config import fingerprint
 from rewardlab.errors import RunFolderError
 from rewardlab.models.names import CHAT_SETTINGS
 from rewardlab.rewards.ledger import LEDGER_FILE
-from rewardlab.runs import CHECKPOINTS, differing_keys, whole_file
+from rewardlab.runs import CHECKPOINTS, differing_keys
 from rewardlab.training import random_state
 from rewardlab.training.rollout import POLICY, VALUE
 
@@ -48,8 +48,15 @@ def save(trainer: PPOTrainer, next_step: int) -> None:
 def _write(trainer: PPOTrainer, state: Mapping[str, Any]) -> None:
     folder = trainer.folder / CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(folder / f"step-{state['next_step']:06d}.pt") as part:
-        torch.save(state, part)
+    part = folder / "unfinished"
+    try:
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, folder / f"step-{state['next_step']:06d}.pt")
+    finally:
+        part.unlink(missing_ok=True)  # of a full disk it would take the room
     for old in _stored(folder)[: -trainer.run_config.keep_checkpoints]:
         old.unlink()
 
