@@ -69,7 +69,7 @@ def parse_json(text: str) -> Any:
     """
     try:
         value = _DECODER.decode(text)
-        if "\\ud" in text.lower():
+        if "\\ud" in text.lower() or half_character(text):
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("nested too deeply") from error

@@ -27,7 +27,7 @@ from rewardlab import processes
 from rewardlab.config import fingerprint
 from rewardlab.errors import DataError, InputError, RunFolderError
 from rewardlab.outputs import changed_outputs, describe_output, describe_outputs
-from rewardlab.reading import parse_json
+from rewardlab.reading import mended, parse_json
 
 CHECKPOINTS = "checkpoints"
 """Folder inside a run folder: what an interrupted stage goes on from."""
@@ -134,13 +134,13 @@ def write_atomic(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_atomic(path, _as_json(value, indent=2) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
     with atomic_file(path) as file:
-        file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+        file.writelines(_as_json(row) + "\n" for row in rows)
 
 
 def read_json(path: Path) -> Any:
@@ -176,6 +176,11 @@ def parse_object(line: str, place: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise DataError(f"{place}: found {row!r:.40}, expected one JSON object a line")
     return row
+
+
+def _as_json(value: Any, indent: int | None = None) -> str:
+    """JSON in which halves of characters are mended: a reward's reason or an answer may be a text that was cut."""
+    return mended(json.dumps(value, indent=indent, ensure_ascii=False, default=str))
 
 
 def _append(path: Path, line: str) -> None:
@@ -326,7 +331,7 @@ class RunFolder:
         """Add one line to a JSON Lines file of the folder, whole or not at all; raises OSError that names the file."""
         if not processes.is_main():
             return
-        _append(self.path / name, json.dumps(row, ensure_ascii=False, default=str) + "\n")
+        _append(self.path / name, _as_json(row) + "\n")
 
     def _stored(self) -> dict[str, Any] | None:
         """What :meth:`open` stored; None when there is nothing, or a ``config.json`` of another program."""

@@ -24,7 +24,7 @@ from rewardlab.cli import (
     suite,
     tasks,
 )
-from rewardlab.cli.output import echo, replace_what_cannot_be_shown
+from rewardlab.cli.output import PrintableFormatter, echo, replace_what_cannot_be_shown
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.reading import half_character
 from rewardlab.runs import is_disk_full
@@ -67,7 +67,9 @@ def root(
     if version:
         echo(f"rewardlab {__version__}")
         raise typer.Exit
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("%(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
     if not verbose:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from rewardlab.printable import printable_lines
@@ -15,6 +16,14 @@ def echo(text: str = "", *, err: bool = False) -> None:
     stream = sys.stderr if err else sys.stdout
     stream.write(f"{printable_lines(text)}\n")
     stream.flush()
+
+
+class PrintableFormatter(logging.Formatter):
+    """Log lines may hold names of others, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See :meth:`logging.Formatter.format`."""
+        return printable_lines(super().format(record))
 
 
 def replace_what_cannot_be_shown() -> None:

@@ -268,3 +268,24 @@ def test_json_that_was_stored_with_a_half_is_refused_by_file(tmp_path: Path) -> 
     path.write_text(json.dumps({"text": "\ud83d"}))
     with pytest.raises(DataError, match=r"result\.json: expected a JSON file: .*half of a character"):
         read_json(path)
+
+
+def test_a_cut_text_of_a_reward_is_stored(tmp_path: Path) -> None:
+    from rewardlab.runs import RunFolder, read_json, read_jsonl, write_json, write_jsonl
+
+    folder, row = RunFolder(tmp_path, "ppo", {}), {"reason": "cut \ud83d"}
+    folder.append("samples.jsonl", row)
+    write_jsonl(tmp_path / "rows.jsonl", [row])
+    write_json(tmp_path / "one.json", row)
+    for found in (*read_jsonl(tmp_path / "samples.jsonl"), *read_jsonl(tmp_path / "rows.jsonl")):
+        assert found == {"reason": "cut �"}
+    assert read_json(tmp_path / "one.json") == {"reason": "cut �"}
+
+
+def test_standard_input_that_is_no_utf8_is_named(rewardlab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"prompt": "p", "response": "a \udcff"}\n'))
+    done = rewardlab("reward", "score", "--input", "-", "--task", "sandbox-sentiment", "--reward", "rule")
+    assert done.code == 2
+    assert "half of a character" in done.err

@@ -174,3 +174,12 @@ def test_a_comment_in_latex_stays_one(rewardlab: Command) -> None:
     eval_folder(Path("A"), method="A", columns={"toy": both(8, 9, 10)})
     table = replace(build_table(collect([Path("A")]).runs), warnings=("left out\n\\input{secrets}",))
     assert "\n\\input" not in to_latex(table)
+
+
+def test_a_log_line_cannot_steer_the_terminal() -> None:
+    import logging
+
+    from rewardlab.cli.output import PrintableFormatter
+
+    record = logging.LogRecord("rewardlab", logging.WARNING, "x.py", 1, "%s: left out\n  more", ("a\x1b[2J",), None)
+    assert PrintableFormatter("%(message)s").format(record) == "a\\x1b[2J: left out\n  more"
