@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from urllib.parse import quote
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories of characters that steer a terminal or a reader's eye and show nothing themselves."""
 _JOINERS = frozenset("\u200c\u200d\ufe0f")
 """They shape letters and emoji, and turn nothing around."""
-_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_TAG = re.compile(r"<(?!br>)(?=[A-Za-z/!?])")
+"""The beginning of HTML; a line break in a table's cell is our own, and harms nobody."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection")."""
 
@@ -58,6 +60,15 @@ def markdown_code(text: str) -> str:
     shown = printable(text).replace("|", "\\|")
     fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     return f"{fence}{shown}{fence}" if fence == "`" else f"{fence} {shown} {fence}"
+
+
+def markdown_address(path: str) -> str:
+    """A relative path between the angle brackets of a link, which it cannot leave.
+
+    >>> markdown_address("runs/a>b c")
+    'runs/a%3Eb c'
+    """
+    return "".join(quote(each) if each in "<>\\" or _is_unseen(each) else each for each in path)
 
 
 def csv_cell(value: object) -> object:

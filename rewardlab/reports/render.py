@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from urllib.parse import quote
 
-from rewardlab.printable import markdown_cell, markdown_code, markdown_text, printable
+from rewardlab.printable import markdown_address, markdown_cell, markdown_code, markdown_text, printable
 from rewardlab.reports.cells import Position
 from rewardlab.reports.conventions import metric_title
 from rewardlab.reports.method_names import policies_line
@@ -246,6 +245,6 @@ def _cost_cells(row: Row) -> list[Cell]:
 
 def _markdown_cell(cell: Cell) -> str:
     text = markdown_code(cell.text) if cell.is_code else markdown_cell(cell.text)
-    text = f"[{text}](<{quote(cell.href)}>)" if cell.href else text
+    text = f"[{text}](<{markdown_address(cell.href)}>)" if cell.href else text
     marked = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
     return f"{marked}{cell.sign}{cell.spread} {cell.detail}".strip()

@@ -57,7 +57,7 @@ def test_markdown_shows_markup_and_makes_none() -> None:
     assert markdown_code("rm -rf | tee `x`") == "`` rm -rf \\| tee `x` ``"
     row = [Cell("<img src=x>|\n", href="runs/a>b c"), Cell("`x`", is_code=True)]
     last = markdown_grid(Grid([Heading("a|b", is_number=False), Heading("c")], [row])).splitlines()
-    assert last == ["| a\\|b | c |", "| :--- | ---: |", "| [&lt;img src=x>\\|\\n](<runs/a%3Eb%20c>) | `` `x` `` |"]
+    assert last == ["| a\\|b | c |", "| :--- | ---: |", "| [&lt;img src=x>\\|\\n](<runs/a%3Eb c>) | `` `x` `` |"]
 
 
 @pytest.mark.parametrize(
