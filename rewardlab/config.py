@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from rewardlab.errors import ConfigError
 from rewardlab.presets import by_kind_of, with_presets
+from rewardlab.reading import strange_number
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 TINY_MODEL = "sandbox-tiny"
@@ -46,6 +47,14 @@ class Section(BaseModel):
         kinds = {key: get_args(field.annotation) for key, field in cls.model_fields.items()}
         is_open = {key for key, kind in kinds.items() if type(None) in kind and str not in kind}
         return {key: None if key in is_open and value == "none" else value for key, value in values.items()}
+
+    @field_validator("*")
+    @classmethod
+    def _is_stored_and_sent(cls, value: Any) -> Any:
+        """JSON has no nan and no infinity, and devices count in 64 bits."""
+        if strange := strange_number(value):
+            raise ValueError(strange)
+        return value
 
     @classmethod
     def later(cls) -> dict[str, Any]:

@@ -18,9 +18,18 @@ from pydantic_core import ErrorDetails
 from rewardlab.config import RunConfig
 from rewardlab.errors import ConfigError
 from rewardlab.presets import merge
+from rewardlab.reading import MAX_DEPTH, parse_toml, told
 from rewardlab.settings import nearest
 
-_SECRET = re.compile(r"(?<=//)[^/'\"]*(?=@)|(?<=[?#])[^'\"]+(?=['\"])")
+_SECRET = re.compile(
+    r"(?<=//)[^/'\"]*(?=@)|(?<=[?#])[^'\"]+(?=['\"])"
+    r"|\b(?:sk|pk|rk|hf|gsk|xai|ghp|glpat)[-_][\w-]{4,}|\bAIza[\w-]{8,}|\beyJ[\w-]{8,}[\w.-]*|(?<=Bearer )[^\s'\"]+"
+)
+"""Parts of a web address that may be somebody's key, and what keys of well-known services look like."""
+_SECRET_NAME = re.compile(r"(?i)key|secret|token(?!s)|passw|pwd|credential|auth")
+"""Names of settings whose text may be somebody's key, known or not."""
+LONGEST_SHOWN = 200
+"""Characters of a value that an error quotes."""
 CONFIG_FILE = "rewardlab.toml"
 NO_FILE = Path("-")
 """Given in place of a file to read none."""
@@ -55,11 +64,15 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
-        raise ConfigError(f"--set {text!r}: expected key=value, such as --set ppo.clip_ratio=0.1")
+        raise ConfigError(f"--set {_shown('', text)}: expected key=value, such as --set ppo.clip_ratio=0.1")
+    if key.count(".") >= MAX_DEPTH:
+        raise ConfigError(f"--set {key[:40]}...: a key of more than {MAX_DEPTH} parts; `rewardlab config list` has all")
     try:
-        table = tomllib.loads(f"value = {value}")
+        table = parse_toml(f"value = {value}")
     except tomllib.TOMLDecodeError:
         table = {}
+    except ValueError as error:
+        raise ConfigError(f"--set {key.strip()}: {error}") from error
     return key.strip(), table["value"] if list(table) == ["value"] else value.strip()
 
 
@@ -82,20 +95,23 @@ def _read_toml(file: Path | None) -> dict[str, Any]:
     if file is None and not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_toml(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give an existing TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys as sections; raises ConfigError when a key is both a value and a section."""
     nested: dict[str, Any] = {}
+    inner = {key[:place]: key for key in flat for place, mark in enumerate(key) if mark == "."}
     for dotted, value in flat.items():
-        inside = next((key for key in flat if key.startswith(f"{dotted}.")), None)
+        inside = inner.get(dotted)
         if inside and not isinstance(value, Mapping):
-            raise ConfigError(f"configuration: {dotted} is given as {value!r} and as a section, in {inside}; keep one")
+            raise ConfigError(
+                f"configuration: {dotted} is given as {_shown(dotted, value)} and as a section, in {inside}; keep one"
+            )
         for part in reversed(dotted.split(".")):
             value = {part: value}
         nested = merge(nested, value)
@@ -106,7 +122,7 @@ def _validated(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"configuration: {'; '.join(map(_problem, error.errors()))}") from error
+        raise ConfigError(f"configuration: {told(map(_problem, error.errors()), error.error_count())}") from error
 
 
 def _problem(item: ErrorDetails) -> str:
@@ -115,12 +131,22 @@ def _problem(item: ErrorDetails) -> str:
         return item["msg"].removeprefix("Value error, ")
     key = ".".join(map(str, item["loc"]))
     if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg'].lower()}, found {_shown(item['input'])}"
+        said = item["msg"].removeprefix("Value error, ")
+        return f"{key}: {said[:1].lower()}{said[1:]}, found {_shown(key, item['input'])}"
     near = nearest(key)
     hint = f"did you mean {', '.join(near)}?" if near else "`rewardlab config list` shows all settings"
-    return f"unknown setting {key} = {_shown(item['input'])}; {hint}"
+    return f"unknown setting {key} = {_shown(key, item['input'])}; {hint}"
 
 
-def _shown(value: Any) -> str:
-    """A value as an error quotes it; of a web address without what may be a key."""
-    return _SECRET.sub("...", repr(value))
+def _shown(key: str, value: Any) -> str:
+    """A value as an error quotes it, without what may be somebody's key: by the name of the setting or by its form."""
+    return _SECRET.sub("...", repr(_masked(key, value)))[:LONGEST_SHOWN]
+
+
+def _masked(key: str, value: Any) -> Any:
+    """The value, in which "..." stands for every text whose name says that it is a secret."""
+    if isinstance(value, Mapping):
+        return {name: _masked(str(name), each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(key, each) for each in value]
+    return "..." if isinstance(value, str) and _SECRET_NAME.search(key) else value

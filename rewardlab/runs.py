@@ -27,6 +27,7 @@ from rewardlab import processes
 from rewardlab.config import fingerprint
 from rewardlab.errors import DataError, InputError, RunFolderError
 from rewardlab.outputs import changed_outputs, describe_output, describe_outputs
+from rewardlab.reading import mended, parse_json
 
 CHECKPOINTS = "checkpoints"
 """Folder inside a run folder: what an interrupted stage goes on from."""
@@ -46,6 +47,8 @@ COMMANDS = {
     "judge": "judge",
 }
 """Stage -> the command that makes it; others are made by what needs them."""
+FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+"""What the system says when a disk, or the user's share of it, is full."""
 PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "openai", "polars")
 
 _IS_READ_ONLY = ContextVar("is_read_only", default=False)
@@ -94,11 +97,20 @@ def atomic_file(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
+        yield file
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where a library may write a file that is to appear under its name when it is whole and on the disk.
+
+    What was written is removed when the block fails.
+    """
     part = path.with_name(f"{path.name}.part-{os.getpid()}")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            yield file
-            file.flush()
+        yield part
+        with part.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
         _sync_folder(path.parent)
@@ -124,19 +136,19 @@ def write_atomic(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    write_atomic(path, _as_json(value, indent=2) + "\n")
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
     with atomic_file(path) as file:
-        file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
+        file.writelines(_as_json(row) + "\n" for row in rows)
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises DataError that names it."""
     try:
-        return _parsed(path.read_text(encoding="utf-8-sig"))
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: expected a JSON file: {error}") from error
 
@@ -160,7 +172,7 @@ def read_jsonl(path: Path, *, may_be_cut: bool = False) -> Iterator[dict[str, An
 def parse_object(line: str, place: str) -> dict[str, Any]:
     """The object that a line of JSON Lines holds; raises DataError that begins with ``place``."""
     try:
-        row = _parsed(line)
+        row = parse_json(line)
     except ValueError as error:
         raise DataError(f"{place}: not JSON: {error}; expected one object a line") from error
     if not isinstance(row, dict):
@@ -168,17 +180,35 @@ def parse_object(line: str, place: str) -> dict[str, Any]:
     return row
 
 
-def _parsed(text: str) -> Any:
-    """What JSON text says; raises ValueError also where Python cannot nest so deeply, or could not write it again."""
-    try:
-        value = json.loads(text)
-        if "\\ud" in text.lower():
-            json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{error.object[error.start]!r} is half of a character, as a cut text ends in") from error
-    return value
+def _as_json(value: Any, indent: int | None = None) -> str:
+    """JSON in which halves of characters are mended: a reward's reason or an answer may be a text that was cut."""
+    return mended(json.dumps(value, indent=indent, ensure_ascii=False, default=str))
+
+
+def _append(path: Path, line: str) -> None:
+    with path.open("ab", buffering=0) as file:
+        size, rest = os.fstat(file.fileno()).st_size, line.encode()
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError as error:
+            os.truncate(file.fileno(), size)  # the next line must not begin behind half of this one
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """True when an error, or what it came from, says that the disk or the user's share of it is full.
+
+    Libraries that write by code of their own (safetensors, torch) raise their own errors, which quote the system's.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in FULL:
+            return True
+        if any(os.strerror(code) in str(seen) or f"os error {code}" in str(seen) for code in FULL):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def stage_of(path: Path) -> str | None:
@@ -300,11 +330,10 @@ class RunFolder:
         return stored
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
-        """Add one line to a JSON Lines file of the folder."""
+        """Add one line to a JSON Lines file of the folder, whole or not at all; raises OSError that names the file."""
         if not processes.is_main():
             return
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+        _append(self.path / name, _as_json(row) + "\n")
 
     def _stored(self) -> dict[str, Any] | None:
         """What :meth:`open` stored; None when there is nothing, or a ``config.json`` of another program."""

@@ -15,6 +15,7 @@ from rewardlab.annotate.moderation import is_withheld, says_withheld, withheld_b
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.retry import BadBody
 from rewardlab.errors import AnnotationError
+from rewardlab.reading import mended
 from rewardlab.tasks.thoughts import spoken
 
 _DONE = frozenset({"stop", "stop_sequence", "end_turn", "eos", "eos_token", "complete", ""})
@@ -120,8 +121,11 @@ def check_failed(outcomes: Sequence[tuple[str, str]], max_failed: float) -> None
 
 
 def as_annotation(record: Mapping[str, Any], from_journal: bool = False) -> Annotation:
-    """Classify a raw record: ``key``, ``annotator``, ``model``, ``text``, ``finish``, and token counts if known."""
-    text = spoken(content_text(record.get("text")) or "")
+    """Classify a raw record: ``key``, ``annotator``, ``model``, ``text``, ``finish``, and token counts if known.
+
+    Halves of characters, as servers leave where a limit cut a text, are mended: a run folder could not hold them.
+    """
+    text = mended(spoken(content_text(record.get("text")) or ""))
     outcome, reason = _classify(record, has_words=bool(text))
     return Annotation(
         key=str(record["key"]),
@@ -129,7 +133,7 @@ def as_annotation(record: Mapping[str, Any], from_journal: bool = False) -> Anno
         outcome=outcome,
         annotator=str(record["annotator"]),
         model=str(record["model"]),
-        reason=reason,
+        reason=mended(reason),
         prompt_tokens=record.get("prompt_tokens"),
         response_tokens=record.get("response_tokens"),
         from_journal=from_journal,

@@ -34,6 +34,7 @@ from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs, jud
 from rewardlab.annotate.lost import Lost
 from rewardlab.annotate.money import Purse, estimate_tokens, new_spending
 from rewardlab.annotate.prompting import ranking_request, rationale_request
+from rewardlab.annotate.redirects import stay_at_origin
 from rewardlab.annotate.sampling import advice, longest_response, sampling_settings
 from rewardlab.config import AnnotateConfig
 from rewardlab.errors import InputError
@@ -136,7 +137,7 @@ class OpenAIAnnotator:
             base_url=self.config.base_url or None,
             timeout=self.config.timeout_s,
             max_retries=0,
-            http_client=DefaultAioHttpClient(timeout=self.config.timeout_s),
+            http_client=DefaultAioHttpClient(timeout=self.config.timeout_s, event_hooks={"response": [stay_at_origin]}),
         )
 
     def _judge_calls(self, prompts: Sequence[str]) -> list[Call]:

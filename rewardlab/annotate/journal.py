@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import AnnotationError, RewardlabError, RunFolderError
+from rewardlab.runs import is_disk_full
 
 try:
     import fcntl
@@ -76,7 +77,8 @@ class Journal:
 
         Raises:
             RunFolderError: The file cannot be opened.
-            AnnotationError: An answer cannot be written; raised by the writer's methods.
+            AnnotationError: An answer cannot be written (RunFolderError where the disk is full); raised by the writer's
+            methods.
         """
         writer = JournalWriter(self.path, self._offsets)
         try:
@@ -184,8 +186,9 @@ class JournalWriter:
         try:
             yield
         except OSError as error:
-            raise kind(
-                f"{self._path}: the journal cannot be written ({error.strerror}); look at the disk and its rights"
+            raise (RunFolderError if is_disk_full(error) else kind)(
+                f"{self._path}: the journal cannot be written ({error.strerror}); answers in it are safe. Look at the "
+                "disk and its rights; the same command asks the rest"
             ) from error
 
     def _share(self) -> None:

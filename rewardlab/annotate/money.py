@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from rewardlab.annotate.shipped import shipped
 from rewardlab.config import Section
 from rewardlab.errors import AnnotationError, ConfigError
+from rewardlab.reading import parse_toml, told
 
 MILLION = 1_000_000
 BYTES_PER_TOKEN = 3
@@ -247,12 +247,13 @@ def estimate_tokens(text: str) -> int:
 
 def _read(file: Path) -> dict[str, Price]:
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        values = parse_toml(file.read_text(encoding="utf-8-sig"))
         return TypeAdapter(dict[str, Price]).validate_python(values)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}); give a TOML file of prices") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not valid TOML: {error}") from error
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}" for item in error.errors())
+        problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}" for item in error.errors())
+        found = told(problems, error.error_count())
         raise ConfigError(f'{file}: {found}; expected ["MODEL"] prompt = ..., response = ..., batch = ...') from error
+    except ValueError as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from error

@@ -10,6 +10,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from rewardlab.annotate.moderation import says_withheld
+from rewardlab.annotate.redirects import refused_redirect
 
 if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
@@ -87,12 +88,12 @@ def may_be_charged(error: BaseException) -> bool:
 
 
 def is_fatal(error: BaseException) -> bool:
-    """True when every other request would fail in the same way: a bad key, an unknown model, an empty account."""
+    """True when every other request would fail alike: a bad key, an unknown model, an empty account, a redirect."""
     from openai import APIStatusError
 
     if not isinstance(error, APIStatusError) or is_content_filter(error):
         return False
-    return error.status_code in FATAL or error.code == "insufficient_quota"
+    return error.status_code in FATAL or error.code == "insufficient_quota" or bool(refused_redirect(error))
 
 
 def described(error: BaseException) -> str:
@@ -104,6 +105,8 @@ def described(error: BaseException) -> str:
 
     if isinstance(error, TimeoutError):
         return f"{type(error).__name__}: no answer within annotate.timeout_s"
+    if isinstance(error, APIStatusError) and (elsewhere := refused_redirect(error)):
+        return f"redirect to {elsewhere}, to which prompts and key are not sent"
     if isinstance(error, APIConnectionError):
         origin = _origin(error)
         return f"{type(origin).__name__}: {origin}"

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Literal, get_args
 
 from rewardlab.annotate.base import request_key
 from rewardlab.errors import DataError, RunFolderError
+from rewardlab.reading import mended, parse_json
 from rewardlab.runs import check_outputs, read_jsonl
 from rewardlab.types import Label
 
@@ -213,7 +214,7 @@ def store_review(folder: Path, item: ReviewItem, review: Review) -> None:
     with (folder / REVIEWS_FILE).open("ab+") as file:
         if _is_torn(file):
             file.write(b"\n")
-        file.write((json.dumps({**asdict(review), **about}, ensure_ascii=False) + "\n").encode())
+        file.write((mended(json.dumps({**asdict(review), **about}, ensure_ascii=False)) + "\n").encode())
         file.flush()
         os.fsync(file.fileno())
 
@@ -253,7 +254,7 @@ def agreement(items: Iterable[ReviewItem], reviews: Mapping[str, Review]) -> dic
 def _stored(line: bytes, place: str) -> Review | None:
     """The verdict in a line, or None; who gave it may be left out."""
     try:
-        row = json.loads(line)
+        row = parse_json(line.decode())
         if not isinstance(row["key"], str):
             raise TypeError("its key is no text")
         return Review(row["key"], row["decision"], row.get("edited") or "", str(row.get("reviewer") or ""))

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from rewardlab.annotate.review import Decision, Review, ReviewItem, latest
 from rewardlab.errors import DataError, InputError
+from rewardlab.reading import parse_json
 from rewardlab.runs import write_atomic, writing
 
 logger = logging.getLogger(__name__)
@@ -211,7 +212,7 @@ def _confidence(item: ReviewItem) -> float | None:
 
 def _rows(path: Path, tool: Tool) -> list[Mapping[str, Any]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        rows = parse_json(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give the file that {tool} exported") from error
     except ValueError as error:

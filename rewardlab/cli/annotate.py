@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rewardlab.cli.options import Request, stage_group
+from rewardlab.cli.output import echo
 from rewardlab.cli.review import review
 from rewardlab.cli.running import run_goal
 
@@ -56,7 +57,7 @@ def annotate(
     }
     folder = run_goal(request, request.config(given), lambda pipeline: pipeline.annotate())
     if folder:
-        typer.echo(f"rationales: {folder.path / 'rationales.jsonl'}")
+        echo(f"rationales: {folder.path / 'rationales.jsonl'}")
 
 
 def asking(
@@ -82,5 +83,5 @@ def merge(
     journal = Journal(into)
     for path in journals:
         taken = journal.merge(path)
-        typer.echo(f"{path}: {taken} answers taken over")
-    typer.echo(f"{into}: {len(journal)} answers")
+        echo(f"{path}: {taken} answers taken over")
+    echo(f"{into}: {len(journal)} answers")

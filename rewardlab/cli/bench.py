@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rewardlab.cli.output import echo
 from rewardlab.config import ModelConfig
 from rewardlab.config_loading import NO_FILE, load_config, parse_setting
 from rewardlab.models.sizes import SHAPES
@@ -46,7 +47,7 @@ def ppo(
     work = PPOWork(batch, micro, prompt_len, response_len, ppo_epochs, steps, value, reward)
     settings = dict(parse_setting(text) for text in set or ())
     found = bench_ppo(_model(model, dtype, device), work, settings, random_shape, peak_tflops)
-    typer.echo(json.dumps(found))
+    echo(json.dumps(found))
 
 
 @app.command()
@@ -65,7 +66,7 @@ def sampler(
     from rewardlab.training.bench_sampler import bench_sampler
 
     found = bench_sampler(_model(model, dtype, device), batch, prompt_len, shortest, longest, repeats, random_shape)
-    typer.echo(json.dumps(found))
+    echo(json.dumps(found))
 
 
 @app.command()

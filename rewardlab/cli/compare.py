@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rewardlab.cli.output import echo
 from rewardlab.errors import InputError
+from rewardlab.printable import printable
 from rewardlab.runs import writing
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class DecodingChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What was printed, and the evaluations it was made from."""
+    """A comparison, and the evaluations it was made from."""
 
     table: ComparisonTable
     found: Sequence[Gain]
@@ -73,23 +75,23 @@ def compare(
     if not paths:
         raise InputError("compare: no runs given; name evaluation folders, or a folder of runs such as runs/")
     decodings = None if decoding is DecodingChoice.BOTH else (decoding.value,)
-    compared = print_comparison(paths, convention=convention.value, decodings=decodings, against=against)
-    if out is not None:
-        _write_table(out, compared, paths)
-    if html is not None:
-        _write_page(html, compared, paths)
+    compared = compare_runs(paths, convention=convention.value, decodings=decodings, against=against)
+    written = _write_table(out, compared, paths) if out is not None else []
+    written += [_write_page(html, compared, paths)] if html is not None else []
+    print_comparison(compared)
+    if written:
+        echo(f"written: {', '.join(map(str, written))}")
 
 
-def print_comparison(
+def compare_runs(
     paths: Sequence[Path],
     *,
     convention: str,
     decodings: Sequence[str] | None = None,
     against: Sequence[str] | None = None,
     wanted: Sequence[str] = (),
-    budget: str = "updates",
 ) -> Compared:
-    """Print the table of the evaluations behind ``paths``, what PPO spent, and the differences.
+    """The table of the evaluations behind ``paths``, and the differences.
 
     Args:
         paths: As :func:`~rewardlab.reports.collect.collect` takes them.
@@ -97,27 +99,36 @@ def print_comparison(
         decodings: To show; None is both.
         against: Methods to compare all others with; None is what is ``wanted``.
         wanted: The same, as far as there are rows of them; none is the usual one.
-        budget: What PPO rows were meant to be equal in: updates, tokens or seconds.
     Raises:
         InputError: No evaluation could be used, or none is of a method in ``against``.
     """
-    from rich.console import Console
-
     from rewardlab.reports.collect import collect
     from rewardlab.reports.differences import default_against, gains
     from rewardlab.reports.table import DECODINGS, build_table
-    from rewardlab.reports.tradeoffs import headline
 
     collected = collect(paths)
     table = build_table(
         collected.runs, convention=convention, decodings=decodings or DECODINGS, warnings=collected.warnings
     )
     found = gains(table, default_against(table, wanted) if against is None else against)
-    console = Console()
-    _print_table(console, table)
-    _print_budgets(console, table, budget)
-    _print_lines(console, _told(found, headline(table)))
     return Compared(table, found, collected.runs)
+
+
+def print_comparison(compared: Compared, budget: str = "updates") -> None:
+    """Print the table, what PPO spent, and the differences; files are written before, since a terminal may fail.
+
+    Args:
+        compared: What to print.
+        budget: What PPO rows were meant to be equal in: updates, tokens or seconds.
+    """
+    from rich.console import Console
+
+    from rewardlab.reports.tradeoffs import headline
+
+    console = Console()
+    _print_table(console, compared.table)
+    _print_budgets(console, compared.table, budget)
+    _print_lines(console, _told(compared.found, headline(compared.table)))
 
 
 def _print_table(console: Console, table: ComparisonTable) -> None:
@@ -138,16 +149,15 @@ def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> Non
         _print_lines(console, budget_lines(table, budget), style="dim")
 
 
-def _write_table(out: Path, compared: Compared, paths: Sequence[Path]) -> None:
-    """The table, its differences and its curves into the folder ``out``."""
+def _write_table(out: Path, compared: Compared, paths: Sequence[Path]) -> list[Path]:
+    """The table, its differences and its curves into the folder ``out``; returns the files."""
     from rewardlab.reports.files import write_comparison
 
     with writing(out):
-        files = write_comparison(compared.table, compared.found, paths, out)
-    _print_written(*files)
+        return write_comparison(compared.table, compared.found, paths, out)
 
 
-def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> None:
+def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> Path:
     """The whole report, with the runs behind the evaluations, into the file ``html``."""
     from rewardlab.reports.cards import load_cards
     from rewardlab.reports.differences import rivals_of
@@ -166,16 +176,12 @@ def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> None:
         report = replace(report, left_out=left_out, measures=measure_gains(table, rivals_of(found), judged))
         with writing(html):
             write_page(html, report)
-    _print_written(html)
+    return html
 
 
 def _print_lines(console: Console, lines: Iterable[str], style: str | None = None) -> None:
     for line in lines:
-        console.print(line, style=style, markup=False, highlight=False)
-
-
-def _print_written(*files: Path) -> None:
-    typer.echo(f"written: {', '.join(map(str, files))}")
+        console.print(printable(line), style=style, markup=False, highlight=False)
 
 
 def _told(found: Sequence[Gain], column: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rewardlab.cli.output import echo
 from rewardlab.errors import ConfigError
 from rewardlab.settings import Setting, as_markdown, nearest, settings
 
@@ -19,14 +20,14 @@ def list_settings(
 ) -> None:
     """All settings, one a line: key, default, values, meaning."""
     if markdown:
-        typer.echo(as_markdown(), nl=False)
+        echo(as_markdown().removesuffix("\n"))
         return
     shown = [setting for setting in settings() if setting.key.startswith(section)]
     if not shown:
         raise _unknown(section)
     width = max(len(setting.key) for setting in shown)
     for setting in shown:
-        typer.echo(f"{setting.key:<{width}}  {setting.default or '-':<12}  {setting.values}; {setting.meaning}")
+        echo(f"{setting.key:<{width}}  {setting.default or '-':<12}  {setting.values}; {setting.meaning}")
 
 
 @app.command("explain")
@@ -35,7 +36,7 @@ def explain(key: Annotated[str, typer.Argument(help="A setting, such as ppo.step
     found = next((setting for setting in settings() if setting.key == key), None)
     if found is None:
         raise _unknown(key)
-    typer.echo("\n".join(_explained(found)))
+    echo("\n".join(_explained(found)))
 
 
 def _explained(setting: Setting) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from rewardlab.cli.evaluated import stored_config
+from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
 from rewardlab.runs import check_outputs, read_json, stage_of
@@ -140,9 +141,9 @@ def _write_card(
     )
     (to / CARD).write_text(model_card(found), encoding="utf-8")
     what = "model" if is_merged else "adapter"
-    typer.echo(f"{what}: {to}\ncard, with the lines that use it: {to / CARD}")
+    echo(f"{what}: {to}\ncard, with the lines that use it: {to / CARD}")
     for command in serving(found):
-        typer.echo(f"serve it: {command}")
+        echo(f"serve it: {command}")
 
 
 def _prompt(config: RunConfig, codec: Codec) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from rewardlab.cli.annotate import BaseURL, BatchAction, BudgetUSD, MaxFailed, Prices, asking
 from rewardlab.cli.options import RUNS
+from rewardlab.cli.output import echo
 from rewardlab.cli.running import counter, say
 
 if TYPE_CHECKING:
@@ -64,16 +65,16 @@ def judge(
     if dry_run:
         with read_only():
             preview = preview_judging(a, b, config, runs, decoding.value, limit, say, both_orders=is_both)
-        typer.echo(preview.text if preview else "free of charge")
+        echo(preview.text if preview else "free of charge")
         return
     found = judge_runs(a, b, config, runs, decoding.value, limit, say, counter("judge"), both_orders=is_both)
+    if out is not None:
+        _write(out, found.contests, found.verdicts)
     for line in judged_lines(*_names(a, b), tallies(found.contests, found.verdicts)):
-        typer.echo(line)
+        echo(line)
     if bill := _bill(found.spent):
         say(bill)
     say(f"verdicts: {found.path}")
-    if out is not None:
-        _write(out, found.contests, found.verdicts)
 
 
 def _bill(spent: Mapping[str, Any]) -> str:

@@ -23,8 +23,11 @@ from rewardlab.cli import (
     suite,
     tasks,
 )
-from rewardlab.errors import RewardlabError
+from rewardlab.cli.output import echo, replace_what_cannot_be_shown
+from rewardlab.errors import InputError, RewardlabError
 from rewardlab.logs import show_log
+from rewardlab.reading import half_character
+from rewardlab.runs import is_disk_full
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 """Base of all usage errors; typer carries its own copy of click and exports only the leaves."""
@@ -62,7 +65,7 @@ def root(
 ) -> None:
     """Set up logging and quiet the libraries underneath."""
     if version:
-        typer.echo(f"rewardlab {__version__}")
+        echo(f"rewardlab {__version__}")
         raise typer.Exit
     show_log(verbose=verbose)
     if not verbose:
@@ -74,6 +77,7 @@ def root(
 
 def main() -> None:
     """Console script."""
+    replace_what_cannot_be_shown()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -81,31 +85,52 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     code = _outcome(arguments)
     if code == INTERRUPTED:
-        typer.echo("interrupted; the same command goes on where it stopped", err=True)
+        echo("interrupted; the same command goes on where it stopped", err=True)
     return code
 
 
 def _outcome(arguments: list[str]) -> int:
     try:
+        _check_text(arguments)
         outcome = app(arguments, prog_name="rewardlab", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except RewardlabError as error:
         text = " ".join(str(error).splitlines())
         if not error.exit_code:  # nothing is wrong: it goes on another time
-            typer.echo(text)
+            echo(text)
             return 0
         if "--debug" in arguments:
             raise
-        typer.echo(f"error: {processes.label()}{text}", err=True)
+        echo(f"error: {processes.label()}{text}", err=True)
         return error.exit_code
+    except OSError as error:
+        if not is_disk_full(error) or "--debug" in arguments:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        echo(f"error: {where}the disk is full; finished runs are whole. Make room and run the command again", err=True)
+        return InputError.exit_code
     except USAGE_ERROR as error:
         is_help = type(error).__name__ == NO_ARGUMENTS
-        typer.echo(error.format_message() if is_help else _usage_problem(error), err=True)
+        echo(error.format_message() if is_help else _usage_problem(error), err=True)
         return 2
     except typer.Exit as leaving:
         return leaving.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+
+
+def _check_text(arguments: list[str]) -> None:
+    """Refuse what no file can take: an argument that is no text in the terminal's encoding, or half of a character.
+
+    Raises:
+        InputError: With the number of the argument.
+    """
+    for number, argument in enumerate(arguments, 1):
+        if half_character(argument):
+            shown = argument.encode("utf-8", "backslashreplace").decode()
+            raise InputError(
+                f"argument {number}, {shown[:60]!r}, is no text in UTF-8; rename the file or type it again"
+            )
 
 
 def _usage_problem(error: Any) -> str:

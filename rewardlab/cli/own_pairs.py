@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from rewardlab.cli.options import Request
+from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
 from rewardlab.types import PairKind
 
@@ -48,9 +47,9 @@ def print_accuracies(accuracy: Mapping[str, Mapping[str, Mapping[str, Any]]]) ->
         for task, cell in per_task.items():
             known = ", ".join(f"{words} {_shown(cell[key])}" for key, words in BASELINES.items())
             interval = f"[{cell['low']:.3f}, {cell['high']:.3f}]"
-            typer.echo(f"  {name:<16} {task:<20} {cell['value']:.3f} {interval}  {known}")
+            echo(f"  {name:<16} {task:<20} {cell['value']:.3f} {interval}  {known}")
     if not any(accuracy.values()):
-        typer.echo("  no pair is held out, so nothing is known of how well it ranks pairs it has not seen")
+        echo("  no pair is held out, so nothing is known of how well it ranks pairs it has not seen")
 
 
 BASELINES = {"label_only": "label only", "length_only": "length only"}

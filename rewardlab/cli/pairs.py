@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rewardlab.cli.options import Request, stage_command
+from rewardlab.cli.output import echo
 from rewardlab.cli.running import run_goal, run_stage
 from rewardlab.types import PairKind
 
@@ -38,7 +39,6 @@ def stats(
         from rewardlab.pairs.summary import summarise
 
         summaries = {folder: summarise(folder) for folder in folders}
-        typer.echo(pairs_table(summaries))
         sampled = {task: found for summary in summaries.values() for task, found in summary["sampled"].items()}
         place = request.out or folders[0]
     else:
@@ -47,9 +47,12 @@ def stats(
             return
         sampled, place = folder.result()["sampled"], folder.path
     picture = pair_kinds_picture(sampled, {})
-    if picture is not None:
-        typer.echo(kinds_table(sampled))
-        typer.echo(f"plot: {write_picture(picture, place)}")
+    plot = write_picture(picture, place) if picture is not None else None
+    if folders:
+        echo(pairs_table(summaries))
+    if plot is not None:
+        echo(kinds_table(sampled))
+        echo(f"plot: {plot}")
 
 
 def import_(
@@ -89,12 +92,12 @@ def export(
     train, held_out = read_folder(folder)
     chosen = {Part.TRAIN: train, Part.HELD_OUT: held_out, Part.ALL: [*train, *held_out]}[part]
     count = write_preferences(chosen, file, conversational=conversational)
-    typer.echo(f"{count} pairs: {file}")
+    echo(f"{count} pairs: {file}")
 
 
 def _print_outcomes(path: Path, manifest: dict[str, Any]) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in manifest["outcomes"].items() if count)
-    typer.echo(f"pairs: {path / 'pairs.jsonl'} ({counts}; {manifest['held_out_pairs']} held out)")
+    echo(f"pairs: {path / 'pairs.jsonl'} ({counts}; {manifest['held_out_pairs']} held out)")
 
 
 stage_command(app, "stats")(stats)

@@ -11,7 +11,9 @@ import typer
 
 from rewardlab.cli.evaluated import stored_config
 from rewardlab.cli.options import RUNS
+from rewardlab.cli.output import echo
 from rewardlab.errors import InputError, RewardlabError
+from rewardlab.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from rewardlab.annotate.review import Review, ReviewItem
@@ -49,7 +51,7 @@ def review(
     if export:
         drawn = sample_items(items, sample, seed)
         export_reviews(export, tool, drawn, every)
-        typer.echo(f"{export}: {len(drawn)} annotations for {tool}")
+        echo(f"{export}: {len(drawn)} annotations for {tool}")
         return
     by_key = {item.key: item for item in items}
     given = (
@@ -88,9 +90,10 @@ def _show(item: ReviewItem, place: str) -> None:
     opinion = "kept" if item.kept else "dropped"
     share = "" if item.good is None else f", good with probability {item.good:.2f}"
     console = Console()
-    console.rule(f"{place}: {item.task} {item.id}")
-    console.print(escape(item.prompt or "(the row is not at hand)"), highlight=False)
-    console.print(Panel(escape(item.text), title=f"argues for: {escape(str(item.label))}", title_align="left"))
+    prompt, text = printable_lines(item.prompt or "(the row is not at hand)"), printable_lines(item.text)
+    console.rule(escape(printable(f"{place}: {item.task} {item.id}")))
+    console.print(escape(prompt), highlight=False)
+    console.print(Panel(escape(text), title=escape(printable(f"argues for: {item.label}")), title_align="left"))
     console.print(f"the filter {opinion} it{share}", style="dim", highlight=False)
 
 
@@ -111,16 +114,16 @@ def _ask(item: ReviewItem, reviewer: str) -> Review | None:
 
 
 def _print_agreement(found: dict[str, Any], into: Path) -> None:
-    typer.echo(f"verdicts: {into / 'reviews.jsonl'}, {found['reviewed']} on this run")
+    echo(f"verdicts: {into / 'reviews.jsonl'}, {found['reviewed']} on this run")
     if not found["reviewed"]:
         return
-    typer.echo(
+    echo(
         f"filter and reviewer agree on {found['agree']:.1%}: kept and accepted {found['kept_accepted']}, "
         f"kept and rejected {found['kept_rejected']}, dropped and accepted {found['dropped_accepted']}, "
         f"dropped and rejected {found['dropped_rejected']}"
     )
     named = [(name, found[name]) for name in ("precision", "recall")]
-    typer.echo("of the filter's drops: " + ", ".join(f"{n} {'–' if v is None else f'{v:.1%}'}" for n, v in named))
+    echo("of the filter's drops: " + ", ".join(f"{n} {'–' if v is None else f'{v:.1%}'}" for n, v in named))
 
 
 def _print_between(every: list[Review]) -> None:
@@ -130,13 +133,13 @@ def _print_between(every: list[Review]) -> None:
     if found.agree is None:
         return
     kappa = "" if found.kappa is None else f", kappa {found.kappa:.2f}"
-    typer.echo(f"reviewers agree on {found.agree:.1%} of the {found.items} items that several have judged{kappa}")
+    echo(f"reviewers agree on {found.agree:.1%} of the {found.items} items that several have judged{kappa}")
     for pair in found.pairs[:PAIRS_SHOWN] if len(found.pairs) > 1 else ():
         names = " and ".join(name or "(no name)" for name in pair.reviewers)
         kappa = "–" if pair.kappa is None else f"{pair.kappa:.2f}"
-        typer.echo(f"  {names}: {pair.agree:.1%} of {pair.items}, Cohen's kappa {kappa}")
+        echo(f"  {names}: {pair.agree:.1%} of {pair.items}, Cohen's kappa {kappa}")
     if len(found.pairs) > PAIRS_SHOWN:
-        typer.echo(f"  and {len(found.pairs) - PAIRS_SHOWN} more pairs")
+        echo(f"  and {len(found.pairs) - PAIRS_SHOWN} more pairs")
 
 
 def _latest(runs: Path) -> Path:
@@ -154,7 +157,7 @@ def _prompts(run: Path, runs: Path) -> dict[tuple[str, str], str]:
     try:
         splits = Pipeline(stored_config(run, finished=False), runs).splits
     except RewardlabError as error:
-        typer.echo(f"the rows cannot be shown: {error}", err=True)
+        echo(f"the rows cannot be shown: {error}", err=True)
         return {}
     rows = [row for split in splits.values() for row in (*split.labelled, *split.validation)]
     return {(row.task, row.id): prompt_of(row) for row in rows}

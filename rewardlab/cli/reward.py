@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rewardlab.cli.output import echo
 from rewardlab.errors import ConfigError
 from rewardlab.types import PAIR_KINDS, AnswerFormat, PairKind, Reading
 
@@ -28,7 +29,7 @@ def list_rewards() -> None:
     """Print the rewards that expressions can name, and the language itself."""
     from rewardlab.cli.reward_text import overview
 
-    typer.echo(overview())
+    echo(overview())
 
 
 @app.command()
@@ -38,7 +39,7 @@ def show(
     """Explain one reward or function of the expression language."""
     from rewardlab.cli.reward_text import details
 
-    typer.echo(details(name))
+    echo(details(name))
 
 
 @app.command()
@@ -61,7 +62,7 @@ def score(
 
     config = RewardConfig(expression=reward, lam=lam, r2=r2, reading=reading)
     request = ScoreRequest(AnswerSource(task, input, format, data), config, output, parse_folders(rm or []))
-    typer.echo(run(request), err=True)
+    echo(run(request), err=True)
 
 
 @app.command()
@@ -84,7 +85,7 @@ def diff(
     from rewardlab.cli.reward_input import AnswerSource
 
     source = AnswerSource(task, input, format, data)
-    typer.echo(run(DiffRequest(source, a, b, lam, r2, reading, parse_folders(rm or []), output, rows)))
+    echo(run(DiffRequest(source, a, b, lam, r2, reading, parse_folders(rm or []), output, rows)))
 
 
 def parse_folders(options: list[str]) -> dict[PairKind, Path]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rewardlab.cli.output import echo
 from rewardlab.errors import InputError
 from rewardlab.runs import check_outputs, stage_of
 
@@ -39,10 +40,10 @@ def report(
     from rewardlab.runs import writing
 
     cards, place = report_cards(models, pairs or []), out or models[0] / "report"
-    typer.echo(f"{accuracy_table(cards)}\n\n{calibration_table(cards)}")
     with writing(place):
         written = write_each(cards, place)
-    typer.echo(f"written: {', '.join(map(str, written))}")
+    echo(f"{accuracy_table(cards)}\n\n{calibration_table(cards)}")
+    echo(f"written: {', '.join(map(str, written))}")
 
 
 def calibrate(
@@ -68,12 +69,10 @@ def calibrate(
     store_sft_scores(model, load_scorers({"model": model}).trunk, "rm-model", stored, samples)
     renew_output(model, SFT_SCORES_FILE)
     found = read_json(path)
-    typer.echo(calibration_table(found))
-    typer.echo(f"{len(found['scores'])} SFT samples: {path}")
+    echo(calibration_table(found))
+    echo(f"{len(found['scores'])} SFT samples: {path}")
     if before:
-        typer.echo(
-            f"they replace those of {before} samples, and --lambda q90 and the like read them from now on", err=True
-        )
+        echo(f"they replace those of {before} samples, and --lambda q90 and the like read them from now on", err=True)
 
 
 def sweep(
@@ -93,7 +92,7 @@ def sweep(
     from rewardlab.reports.lambda_sweep import sweep_table
 
     scored, context = lambda_sweep.score_samples(model, r2)
-    typer.echo(sweep_table(lambda_sweep.sweep(scored, lambda_sweep.resolved(lam.split(","), context))))
+    echo(sweep_table(lambda_sweep.sweep(scored, lambda_sweep.resolved(lam.split(","), context))))
 
 
 def _check_trained(*models: Path) -> None:

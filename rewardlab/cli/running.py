@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from rewardlab import processes
 from rewardlab.cli.options import Request
+from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
 
 if TYPE_CHECKING:
@@ -78,24 +77,24 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
 
     rows = plan_rows(make_runner(request.root).plan(goal), fresh=request.is_fresh)
     for number, row in enumerate(rows, 1):
-        typer.echo(f"{number}. [{row['state']}] {row['title']}\n   {row['folder']}")
+        echo(f"{number}. [{row['state']}] {row['title']}\n   {row['folder']}")
         for line in row["preview"].text.splitlines() if row["preview"] else ():
-            typer.echo(f"   {line}")
+            echo(f"   {line}")
     asked = [row["preview"] for row in rows if row["preview"]]
     if len(asked) > 1:
-        typer.echo(f"\nin all: {total_text(asked, config.annotate.budget_usd)}")
+        echo(f"\nin all: {total_text(asked, config.annotate.budget_usd)}")
     reward_models = sum(row["stage"] == "rm" for row in rows)
     lines = memory_lines(config, [row["stage"] for row in rows if row["state"] == "to run"], reward_models)
     if lines:
-        typer.echo("\n".join(["\nestimated memory, at most (docs/memory.md):", *(f"   {line}" for line in lines)]))
-    typer.echo("\nresolved configuration:")
-    typer.echo(config.model_dump_json(indent=2))
+        echo("\n".join(["\nestimated memory, at most (docs/memory.md):", *(f"   {line}" for line in lines)]))
+    echo("\nresolved configuration:")
+    echo(config.model_dump_json(indent=2))
 
 
 def say(line: str) -> None:
     """One line for the person watching, from the main process; results go to standard output."""
     if processes.is_main():
-        typer.echo(line, err=True)
+        echo(line, err=True)
 
 
 def is_terminal() -> bool:

@@ -11,6 +11,7 @@ from rewardlab.cli import annotate
 from rewardlab.cli.annotate import BaseURL, BatchAction, BudgetUSD, Limit, MaxFailed, Prices, asking
 from rewardlab.cli.compare import compare
 from rewardlab.cli.options import Request, stage_command
+from rewardlab.cli.output import echo
 from rewardlab.cli.own_pairs import own_reward_model, print_accuracies
 from rewardlab.cli.running import run_goal, tracked
 from rewardlab.errors import InputError
@@ -64,7 +65,7 @@ def pair_gen(
     if folder:
         manifest = folder.result()
         counts = ", ".join(f"{count} {name}" for name, count in manifest["outcomes"].items())
-        typer.echo(f"pairs: {folder.path / 'pairs.jsonl'} ({counts})")
+        echo(f"pairs: {folder.path / 'pairs.jsonl'} ({counts})")
 
 
 def sft(
@@ -93,7 +94,7 @@ def sft(
         config = request.config({**given, "format": "label"})
     folder = run_goal(request, config, lambda pipeline: pipeline.sft(asks_rationales), tracked(tracker))
     if folder:
-        typer.echo(f"adapter: {_chosen(folder.result(), folder.path)}")
+        echo(f"adapter: {_chosen(folder.result(), folder.path)}")
 
 
 def train_reward_model(
@@ -130,7 +131,7 @@ def train_reward_model(
     else:
         raise InputError("--limit bounds the rows that pairs are made from; with --pairs use --set rm.max_pairs=N")
     if folder:
-        typer.echo(f"reward model: {folder.path}")
+        echo(f"reward model: {folder.path}")
         print_accuracies(folder.result()["accuracy"])
 
 
@@ -163,7 +164,7 @@ def ppo(
     }
     folder = run_goal(request, request.config(given), lambda pipeline: pipeline.ppo(), tracked(tracker))
     if folder:
-        typer.echo(f"policy: {_chosen(folder.result(), folder.path)}\nevaluate it: rewardlab eval --run {folder.path}")
+        echo(f"policy: {_chosen(folder.result(), folder.path)}\nevaluate it: rewardlab eval --run {folder.path}")
         _print_watched(folder.result())
 
 
@@ -199,14 +200,14 @@ def _print_watched(result: dict[str, Any]) -> None:
     from rewardlab.training.decline import Fall, told_best, told_fall
 
     if alarm := result.get("hacking", {}).get("alarm"):
-        typer.echo(f"warning: {told(Alarm(**alarm))}", err=True)
+        echo(f"warning: {told(Alarm(**alarm))}", err=True)
     if fall := result.get("fall"):
-        typer.echo(f"warning: {told_fall(Fall(**fall))}", err=True)
+        echo(f"warning: {told_fall(Fall(**fall))}", err=True)
     if found := result.get("validation"):
         measures = ", ".join(f"{name} {found[name]['accuracy']:.3f}" for name in ("start", "best", "last"))
-        typer.echo(f"validation accuracy (greedy): {measures}; best after step {found['best']['step']}")
+        echo(f"validation accuracy (greedy): {measures}; best after step {found['best']['step']}")
         if told_start := told_best(found):
-            typer.echo(told_start)
+            echo(told_start)
 
 
 def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, int | None]:

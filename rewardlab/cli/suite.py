@@ -57,6 +57,7 @@ def run(
         print_missing_key,
         print_missing_models,
         print_missing_rows,
+        print_own_code,
         print_plan,
     )
     from rewardlab.cli.suite_report import print_failures, print_suite
@@ -72,6 +73,7 @@ def run(
     suite = load_suite(file, source)
     rows = Rows(may_lack=dry_run)
     with read_only() if dry_run else nullcontext():
+        print_own_code(suite, to_stderr=not dry_run)  # first: planning imports it
         todo = select(cells(suite, runs, may_lack_model=dry_run, rows=rows), filter or [])
         print_plan(suite, todo, runs, rows, to_stderr=not dry_run)
         if dry_run:

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 from rewardlab.annotate.hosted import api_key
+from rewardlab.cli.output import echo
 from rewardlab.config_loading import CONFIG_FILE
 from rewardlab.errors import InputError, ModelError
 from rewardlab.models.names import check_model
 from rewardlab.pipeline.rows import Rows
+from rewardlab.printable import printable
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.file import Suite
 from rewardlab.suites.grid import combinations
+from rewardlab.suites.own_code import own_code
 from rewardlab.suites.plan import Plan, PlanRow, make_plan
 
 if TYPE_CHECKING:
@@ -36,7 +37,13 @@ def print_plan(suite: Suite, todo: Sequence[Cell], root: Path, rows: Rows, *, to
     console = Console(stderr=to_stderr)
     console.print(rich_grid(_grid(plan)))
     for line in _notes(suite, todo, plan):
-        console.print(line, style="dim", markup=False, highlight=False)
+        console.print(printable(line), style="dim", markup=False, highlight=False)
+
+
+def print_own_code(suite: Suite, *, to_stderr: bool) -> None:
+    """A line for each piece of code that the suite file names and that is not rewardlab's."""
+    for line in own_code(suite):
+        echo(f"runs code of your own: {line}", err=to_stderr)
 
 
 def print_cells(todo: Sequence[Cell], root: Path) -> None:
@@ -46,7 +53,7 @@ def print_cells(todo: Sequence[Cell], root: Path) -> None:
             folder = goal.folder(root)
             state = "done" if folder.is_done else "to run"
             what = f"{cell.title}: try of {goal.title}" if cell.again else cell.title
-            typer.echo(f"[{state}] {what}: {folder.path if goal.has_rows else UNNAMED}")
+            echo(f"[{state}] {what}: {folder.path if goal.has_rows else UNNAMED}")
 
 
 def print_missing_models(todo: Sequence[Cell]) -> None:
@@ -55,7 +62,7 @@ def print_missing_models(todo: Sequence[Cell]) -> None:
         try:
             check_model(name)
         except ModelError as error:
-            typer.echo(f"the plan stands, a run would stop here: {error}")
+            echo(f"the plan stands, a run would stop here: {error}")
 
 
 def print_missing_key(todo: Sequence[Cell]) -> None:
@@ -64,7 +71,7 @@ def print_missing_key(todo: Sequence[Cell]) -> None:
         if any(cell.config.annotate.annotator == "openai" for cell in todo):
             api_key()
     except InputError as error:
-        typer.echo(f"the plan stands, a run would stop here: {error}")
+        echo(f"the plan stands, a run would stop here: {error}")
 
 
 def print_missing_rows(rows: Rows) -> None:
@@ -73,7 +80,7 @@ def print_missing_rows(rows: Rows) -> None:
     if lacking:
         others = list(lacking)[1:]
         also = f". Nor are there any for {', '.join(others)}" if others else ""
-        typer.echo(f"the plan stands, a run would stop here: {next(iter(lacking.values()))}{also}")
+        echo(f"the plan stands, a run would stop here: {next(iter(lacking.values()))}{also}")
 
 
 def _grid(plan: Plan) -> Grid:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import typer
-
 from rewardlab.annotate.money import Purse
-from rewardlab.cli.compare import print_comparison
+from rewardlab.cli.compare import compare_runs, print_comparison
+from rewardlab.cli.output import echo
 from rewardlab.reports.card_sections import card_tables
 from rewardlab.reports.cards import load_cards
 from rewardlab.reports.claim import Claim
@@ -24,7 +23,7 @@ from rewardlab.suites.record import choices, write_record
 
 
 def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str, purse: Purse | None = None) -> int:
-    """Print the time of each stage and the table of the finished cells; write record and report into ``out``.
+    """Write record and report into ``out``, then print the time of each stage and the table of the finished cells.
 
     Args:
         suite: What was run.
@@ -41,21 +40,19 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str,
     write_record(out, suite, board, root, links)
     done, found = board.finished(), choices(board.cells, root)
     times = stage_times(done, root)
-    _print_times(times, found)
     if suite.only_grid:
         if found:
             write_choices(out / "report.md", suite.title or suite.name, found, command)
-            typer.echo(f"settings chosen on validation rows, no test row was answered: {out / 'report.md'}")
+        _print_times(times, found)
+        if found:
+            echo(f"settings chosen on validation rows, no test row was answered: {out / 'report.md'}")
         return 0
     folders, cards = [path for cell in done for path in cell.evaluations(root)], _folders(done, "card", root)
     if not folders and not cards:
-        typer.echo("no cell was evaluated, so there is no table")
+        _print_times(times, found)
+        echo("no cell was evaluated, so there is no table")
         return 0
-    if folders:
-        print_comparison(folders, convention=suite.convention, wanted=suite.against, budget=suite.budget)
     unjudged = judge_claims(suite.claim, done, root, purse, suite.against)
-    if cards:
-        typer.echo(card_tables(load_cards(cards)))
     page = write_report(
         out,
         folders,
@@ -70,16 +67,22 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str,
         suite=_facts(suite, done),
         brings_runs=links.brings,
     )
-    typer.echo(f"report: {page} and {page.with_suffix('.html').name} beside it")
+    _print_times(times, found)
+    if folders:
+        compared = compare_runs(folders, convention=suite.convention, wanted=suite.against)
+        print_comparison(compared, suite.budget)
+    if cards:
+        echo(card_tables(load_cards(cards)))
+    echo(f"report: {page} and {page.with_suffix('.html').name} beside it")
     return len(unjudged)
 
 
 def _print_times(times: Mapping[str, Sequence[tuple[Path, float]]], found: Sequence[Choice]) -> None:
     """The seconds of each stage, then what each grid chose."""
     for title, taken in times.items():
-        typer.echo(f"{sum(seconds for _, seconds in taken):8.1f} s  {title}")
+        echo(f"{sum(seconds for _, seconds in taken):8.1f} s  {title}")
     for choice in found:
-        typer.echo(str(choice))
+        echo(str(choice))
 
 
 def _folders(done: Sequence[Cell], kind: str, root: Path) -> list[Path]:
@@ -104,16 +107,16 @@ def judge_claims(
     heard = [(each.title, hear(each, root, purse)) for each in hearings(claims, done, against)]
     problems = [(title, why) for title, why in heard if why is not None]
     for title, why in problems:
-        typer.echo(f"{title}: {why}", err=True)
+        echo(f"{title}: {why}", err=True)
     return problems
 
 
 def print_failures(board: Board) -> None:
     """One line a missing cell, on standard error."""
     failures = board.failures()
-    typer.echo(f"{len(failures)} of {len(board.cells)} cells are missing:", err=True)
+    echo(f"{len(failures)} of {len(board.cells)} cells are missing:", err=True)
     for cell, why in failures:
-        typer.echo(f"  {cell.title}: {why}", err=True)
+        echo(f"  {cell.title}: {why}", err=True)
 
 
 def stage_times(todo: Sequence[Cell], root: Path) -> dict[str, list[tuple[Path, float]]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from rewardlab.cli.output import echo
 from rewardlab.tasks import GROUPS, resolve_tasks, tasks
 from rewardlab.tasks.rows import RowsMissing, read_rows
 from rewardlab.tasks.sources import Splits, bundled_file, load_splits
@@ -31,11 +32,11 @@ def list_tasks() -> None:
     width = max(map(len, tasks.names()))
     for name in tasks.names():
         task = tasks.get(name)
-        typer.echo(f"{name:<{width}}  {answers_of(task):<34}  {', '.join(task.metrics):<20}  {task.question}")
-    typer.echo("\ngroups")
+        echo(f"{name:<{width}}  {answers_of(task):<34}  {', '.join(task.metrics):<20}  {task.question}")
+    echo("\ngroups")
     for group, names in GROUPS.items():
-        typer.echo(f"{group:<{width}}  {', '.join(names)}")
-    typer.echo("\n`rewardlab tasks show NAME` prints templates, labels and a rendered example.")
+        echo(f"{group:<{width}}  {', '.join(names)}")
+    echo("\n`rewardlab tasks show NAME` prints templates, labels and a rendered example.")
 
 
 @app.command("show")
@@ -51,7 +52,7 @@ def show(
         raise UnknownNameError("answer format", format, ANSWER_FORMATS)
     for task in resolve_tasks(name):
         splits = _own_rows(task, data)
-        typer.echo("\n".join(describe(task, [known for known in ANSWER_FORMATS if format in ("", known)], splits)))
+        echo("\n".join(describe(task, [known for known in ANSWER_FORMATS if format in ("", known)], splits)))
 
 
 def answers_of(task: Task) -> str:

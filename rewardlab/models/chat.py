@@ -23,6 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rewardlab.config import ModelConfig
 from rewardlab.errors import ModelError
+from rewardlab.reading import parse_json
 
 SWITCHES: Mapping[str, Any] = {
     "enable_thinking": False,  # Qwen3, GLM-4.5, SmolLM3, Hunyuan, EXAONE 4, Gemma 4
@@ -157,7 +158,7 @@ def stored_template(folder: Path, config: ModelConfig) -> ChatTemplate | None:
     stored, path = {}, folder / "tokenizer_config.json"
     if path.exists():
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ModelError(f"{path}: cannot be read ({error}); expected the tokenizer's configuration") from error
     own = folder / "chat_template.jinja"

@@ -27,6 +27,8 @@ from rewardlab.errors import ModelError
 from rewardlab.models.codec import Codec
 from rewardlab.models.names import find_model
 from rewardlab.models.roles import ADAPTER_FILE
+from rewardlab.reading import parse_json
+from rewardlab.runs import whole_file
 
 CONFIG_FILE = "adapter_config.json"
 DOWN, UP, BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"
@@ -60,7 +62,7 @@ def read_adapter(folder: Path) -> StoredAdapter:
         ModelError: There is none, it is damaged, or it has weights that are no LoRA matrices.
     """
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = parse_json((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         weights = load_file(folder / ADAPTER_FILE)
         scale = config["lora_alpha"] / (math.sqrt(config["r"]) if config.get("use_rslora") else config["r"])
     except (OSError, ValueError, SafetensorError, KeyError, TypeError) as error:
@@ -96,7 +98,8 @@ def write_adapter(adapters: Sequence[StoredAdapter], base: str, target: Path) ->
     """Store the joined adapter in PEFT's format, with the name or folder of its base model."""
     state, config = joined(adapters)
     target.mkdir(parents=True, exist_ok=True)
-    save_file(state, target / ADAPTER_FILE)
+    with whole_file(target / ADAPTER_FILE) as part:
+        save_file(state, part)
     text = json.dumps({**config, "base_model_name_or_path": base}, indent=2)
     (target / CONFIG_FILE).write_text(text, encoding="utf-8")
 

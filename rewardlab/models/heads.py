@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rewardlab import processes
+from rewardlab.runs import whole_file
 
 HEAD_FILE = "head.safetensors"
 
@@ -49,7 +50,8 @@ class ScalarHead(nn.Module):
             state |= {"hidden.weight": self.hidden.weight, "hidden.bias": self.hidden.bias}
         whole = {name: processes.whole(tensor).detach().cpu().contiguous() for name, tensor in state.items()}
         if processes.is_main():
-            save_file(whole, folder / HEAD_FILE)
+            with whole_file(folder / HEAD_FILE) as part:
+                save_file(whole, part)
 
     @classmethod
     def load(cls, folder: Path) -> ScalarHead:

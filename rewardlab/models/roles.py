@@ -29,6 +29,7 @@ from rewardlab.config import LoraConfig
 from rewardlab.errors import ModelError
 from rewardlab.models.biases import has_own_biases
 from rewardlab.models.heads import HEAD_FILE, ScalarHead
+from rewardlab.runs import whole_file
 
 PEFT_DICTS = frozenset(LoraLayer.adapter_layer_names)
 """What PEFT calls the dictionaries in which a layer keeps its adapters, by adapter name."""
@@ -193,7 +194,8 @@ class Roles:
         state = {f"base_model.model.{k}": v.detach().cpu().contiguous() for k, v in self.state(name).items()}
         if processes.is_main():
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(state, folder / ADAPTER_FILE)
+            with whole_file(folder / ADAPTER_FILE) as part:
+                save_file(state, part)
             self._model.peft_config[name].save_pretrained(str(folder))
         head = self[name].head
         if head is not None:

@@ -71,10 +71,10 @@ def attempt(folder: RunFolder) -> Iterator[Taken]:
             yield taken
     finally:
         ended = elapsed()
-        folder.append(ATTEMPTS_FILE, ended)
-        with suppress(OSError):
-            (folder.path / HEARTBEAT_FILE).unlink()
         taken.add(ended)
+        with suppress(OSError):  # of a full disk: the sign of life then stays, and tells the next attempt
+            folder.append(ATTEMPTS_FILE, ended)
+            (folder.path / HEARTBEAT_FILE).unlink()
 
 
 def _earlier(folder: Path) -> Taken:

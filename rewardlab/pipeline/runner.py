@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab import processes
 from rewardlab.annotate.money import Purse
-from rewardlab.errors import RunFolderError
+from rewardlab.errors import RewardlabError, RunFolderError
 from rewardlab.pipeline.alone import alone, unused
 from rewardlab.pipeline.attempts import Taken, attempt
 from rewardlab.pipeline.stage import AS_LONG_AS, TOGETHER, Stage, Work
-from rewardlab.runs import RunFolder, check_outputs, make_anew
+from rewardlab.runs import CHECKPOINTS, RunFolder, check_outputs, is_disk_full, make_anew
 
 if TYPE_CHECKING:
     from rewardlab.training.progress import Recorder
@@ -121,10 +121,11 @@ class Runner:
                 check_outputs(path)
         recorder = self._recorder(head, folder)
         report = self._make_report(head) if self._make_report else _unseen
-        with attempt(folder) as taken, _writing_into(folder):
+        with _writing_into(folder), attempt(folder) as taken:
             together = stage.kind in TOGETHER or processes.is_main()
             result = stage.run(Work(folder, inputs, recorder, report, self.purse, self._say)) if together else {}
-        folder.finish({**result, **_times(stage, taken)})
+        with _writing_into(folder):
+            folder.finish({**result, **_times(stage, taken)})
         processes.wait()
         self._say(f"{head}: {taken.seconds:.1f} s, {folder.path}")
 
@@ -146,12 +147,27 @@ def _writing_into(folder: RunFolder) -> Iterator[None]:
     """Turn what the operating system says of a file in the folder into a line that says what to do."""
     try:
         yield
-    except OSError as error:
+    except RewardlabError:
+        raise
+    except Exception as error:
+        # of a full disk every library has an error of its own
+        if is_disk_full(error):
+            raise RunFolderError(_full(folder)) from error
+        if not isinstance(error, OSError):
+            raise
         if error.filename is None or not Path(str(error.filename)).resolve().is_relative_to(folder.path.resolve()):
             raise
         raise RunFolderError(
             f"{error.filename}: {error.strerror}; make room, remove what is in the way, or start anew with --fresh"
         ) from error
+
+
+def _full(folder: RunFolder) -> str:
+    """What to do about a full disk, and what is safe."""
+    stored = sorted(path.name for path in (folder.path / CHECKPOINTS).glob("*") if path.name != "unfinished")
+    safe = f"its checkpoints ({', '.join(stored)})" if stored else "what it had not stored yet is lost"
+    kept = f"finished stages and {safe} are whole" if stored else f"finished stages are whole, {safe}"
+    return f"{folder.path}: the disk is full; {kept}. Make room, and the same command goes on from there"
 
 
 def _times(stage: Stage, taken: Taken) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rewardlab.printable import markdown_text, printable
 from rewardlab.reports.charts import Picture
 from rewardlab.reports.render import Grid, Source, markdown_grid
 
@@ -66,32 +67,36 @@ class Section:
 
 def to_markdown(title: str, sections: Sequence[Section]) -> str:
     """A report in GitHub's Markdown; pictures are files beside it, named as in :func:`charts.write_picture`."""
-    parts = [f"# {title}"]
+    parts = [f"# {_line(title)}"]
     for section in sections:
-        parts += [f"## {section.title}", *map(_block, section.blocks)]
+        parts += [f"## {_line(section.title)}", *map(_block, section.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
 def _block(block: Block) -> str:
     match block:
         case Text(text):
-            return text
+            return markdown_text(text)
         case Subtitle(text):
-            return f"**{text}**"
+            return f"**{_line(text)}**"
         case Notes(lines):
-            return "\n".join(f"{line}  " for line in lines)
+            return "\n".join(f"{_line(line)}  " for line in lines)
         case Sentences(told):
             return _list(told)
         case Table(grid, fold):
             return _folded(fold, markdown_grid(grid)) if fold else markdown_grid(grid)
         case Picture(name, alt):
-            return f"![{alt}]({name}.svg)"
+            return f"![{_line(alt)}]({name}.svg)"
+
+
+def _line(text: str) -> str:
+    return markdown_text(printable(text))
 
 
 def _list(items: Sequence[Told]) -> str:
-    return "\n".join(f"* {told.text}" for told in items)
+    return "\n".join(f"* {_line(told.text)}" for told in items)
 
 
 def _folded(title: str, text: str) -> str:
     """GitHub renders Markdown inside ``details`` when an empty line stands on both sides of it."""
-    return f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"
+    return f"<details>\n<summary>{_line(title)}</summary>\n\n{text}\n\n</details>"

@@ -11,6 +11,7 @@ from rewardlab.reports.cards import BASELINES, CardRun, Cards, Difference, card_
 from rewardlab.reports.charts import Bar, Panel, Picture
 from rewardlab.reports.collect import version_of
 from rewardlab.reports.differences import p_text, points, points_interval
+from rewardlab.reports.frames import csv_text
 from rewardlab.reports.links import Links
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, markdown_grid
 from rewardlab.reports.rewards import TEST_SETS
@@ -74,8 +75,8 @@ def write_card_tables(cards: Cards, folder: Path, name: str) -> None:
 
     lines = polars.DataFrame(list(card_rows(cards)), infer_schema_length=None)
     differences = polars.DataFrame(list(difference_rows(differences_of(cards))), infer_schema_length=None)
-    write_atomic(folder / f"{name}.csv", lines.write_csv())
-    write_atomic(folder / "reward_model_differences.csv", differences.write_csv())
+    write_atomic(folder / f"{name}.csv", csv_text(lines))
+    write_atomic(folder / "reward_model_differences.csv", csv_text(differences))
 
 
 def card_origins(cards: Cards, links: Links) -> Grid:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from rewardlab.config import TINY_MODEL, Section
 from rewardlab.errors import ConfigError, DataError, RewardlabError
+from rewardlab.reading import parse_toml, told
 from rewardlab.reports.claims import DIFFERS, VERDICTS
 from rewardlab.reports.differences import p_text
 from rewardlab.reports.render import Cell, Grid, Heading, markdown_grid
@@ -84,14 +84,14 @@ class SuiteFindings:
 def read_list(path: Path) -> PublishedList:
     """Read the list of claims; raises ConfigError that names all its problems."""
     try:
-        return PublishedList.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        return PublishedList.model_validate(parse_toml(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the list of claims (TOML)") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}" for item in error.errors())
-        raise ConfigError(f"{path}: {found}") from error
+        problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg'].lower()}" for item in error.errors())
+        raise ConfigError(f"{path}: {told(problems, error.error_count())}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
 def read_findings(path: Path) -> SuiteFindings:

@@ -15,6 +15,7 @@ from typing import Any
 from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.evaluation.answers import ANSWERS_FILE, PREDICTIONS_FILE
 from rewardlab.evaluation.cost import Cost
+from rewardlab.printable import printable
 from rewardlab.reports.cells import CellData, Position, read_cells
 from rewardlab.reports.links import BROUGHT
 from rewardlab.reports.seeds import data_seed_of
@@ -182,7 +183,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
         budget=_budget(result.get("budget") or {}),
         model_run=Path(trained) if trained else None,
         version=version_of(provenance),
-        command=str(provenance.get("command", "")),
+        command=printable(str(provenance.get("command", ""))),
         fingerprint=str(config.get("fingerprint", "")),
         data_seed=data_seed_of(config),
         start_accuracy=None if result.get("start_accuracy") is None else float(result["start_accuracy"]),
@@ -192,7 +193,7 @@ def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> 
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"found {value!r:.40}, expected a name")
-    return value
+    return printable(value)
 
 
 def _checkpoint(policy: Mapping[str, Any]) -> str:
@@ -263,7 +264,7 @@ def _why_none(path: Path) -> str:
 
 def model_name(config: Mapping[str, Any]) -> str:
     """Name of the base model; empty in folders that do not store their configuration."""
-    return str(config.get("config", {}).get("model", {}).get("name", ""))
+    return printable(str(config.get("config", {}).get("model", {}).get("name", "")))
 
 
 def version_of(provenance: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rewardlab.reports.charts import write_picture
 from rewardlab.reports.differences import Gain, gain_row, rivals_of
-from rewardlab.reports.frames import frame
+from rewardlab.reports.frames import csv_text, frame
 from rewardlab.reports.judged_runs import load_judged
 from rewardlab.reports.latex import to_latex
 from rewardlab.reports.measures import measure_gains, measures_note, write_measures
@@ -42,7 +42,7 @@ def write_comparison(table: ComparisonTable, found: Sequence[Gain], given: Itera
 
 def write_tables(table: ComparisonTable, folder: Path) -> list[Path]:
     """Write ``table.md``, ``table.tex`` and ``table.csv``; returns their paths."""
-    texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": frame(table).write_csv()}
+    texts = {"table.md": to_markdown(table), "table.tex": to_latex(table), "table.csv": csv_text(frame(table))}
     for name, text in texts.items():
         write_atomic(folder / name, text)
     return [folder / name for name in texts]
@@ -53,5 +53,5 @@ def write_differences(found: Sequence[Gain], folder: Path) -> Path:
     import polars
 
     path = folder / "differences.csv"
-    write_atomic(path, polars.DataFrame([gain_row(gain) for gain in found], infer_schema_length=None).write_csv())
+    write_atomic(path, csv_text(polars.DataFrame([gain_row(gain) for gain in found], infer_schema_length=None)))
     return path

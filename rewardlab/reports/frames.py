@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rewardlab.printable import csv_cell
 from rewardlab.reports.cells import Position
 from rewardlab.reports.collect import cells_by_seed
 from rewardlab.reports.statistics import Estimate, draws_of
@@ -22,6 +23,15 @@ def frame(table: ComparisonTable) -> polars.DataFrame:
 
     rows = [line for row in table.rows for position in table.positions for line in _lines(table, row, position)]
     return polars.DataFrame(rows, infer_schema_length=None)
+
+
+def csv_text(rows: polars.DataFrame) -> str:
+    """A data frame as CSV; a text that a spreadsheet would take for a formula is quoted (:func:`csv_cell`)."""
+    import polars
+
+    texts = [name for name, kind in rows.schema.items() if kind == polars.String]
+    safe = [polars.Series(name, [csv_cell(value) for value in rows[name]], polars.String) for name in texts]
+    return rows.with_columns(safe).write_csv()
 
 
 def _lines(table: ComparisonTable, row: Row, position: Position) -> list[dict[str, Any]]:

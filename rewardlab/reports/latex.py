@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from rewardlab.printable import printable
 from rewardlab.reports.render import Cell, Grid, Heading, grid, notes
 from rewardlab.reports.table import ComparisonTable
 
@@ -35,7 +36,7 @@ def to_latex(table: ComparisonTable) -> str:
     """The table as ``tabular``s, for a document that loads booktabs and graphicx; every text is escaped."""
     scores = [grid(replace(table, decodings=(each,)), with_origins=False) for each in table.decodings]
     parts = [_tabular(shown) for shown in (*scores, grid(table, with_scores=False))]
-    told = "\n".join(f"% {line}" for line in notes(table))
+    told = "\n".join(f"% {printable(line)}" for line in notes(table))
     return "\n\n\\medskip\n".join(["% needs \\usepackage{booktabs,graphicx}", *parts]) + f"\n{told}\n"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rewardlab.printable import csv_cell
 from rewardlab.reports.blocks import Block, Notes, Sentences, Table, Text, Told
 from rewardlab.reports.claim import Claim, MeasureName
 from rewardlab.reports.claim_measures import Evidence
@@ -166,7 +167,7 @@ def write_measures(found: Sequence[MeasureGain], folder: Path) -> Path:
         tested = (each.finding.p_holm, each.finding.family)
         numbers = [""] * 6 if size is None else [size.value, size.low, size.high, *tested, size.seeds]
         place = (each.method.name, each.rival.name, claim.measure, claim.column, claim.decoding, each.ahead)
-        writer.writerow((*place, *numbers, each.finding.reason))
+        writer.writerow(map(csv_cell, (*place, *numbers, each.finding.reason)))
     write_atomic(folder / FILE, text.getvalue())
     return folder / FILE
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 from typing import Any
+
+from rewardlab.printable import markdown_cell, markdown_code, markdown_text, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,12 @@ def model_card(found: Exported) -> str:
     return "\n".join(
         (
             *_metadata(found),
-            f"# {found.folder.name}",
+            f"# {_line(found.folder.name)}",
             "",
-            f"{found.method} on {', '.join(found.tasks)}, from {found.start}. "
-            f"Policy: {found.checkpoint}. Answer format: {found.format}.",
+            _line(f"{found.method} on {', '.join(found.tasks)}, from {found.start}. ")
+            + f"Policy: {found.checkpoint}. Answer format: {found.format}.",
             "",
-            f"Base model: `{found.base}`. {_kind(found)}",
+            f"Base model: {markdown_code(found.base)}. {_kind(found)}",
             "",
             "## Use",
             "",
@@ -103,8 +107,16 @@ def usage(found: Exported) -> str:
 def serving(found: Exported) -> list[str]:
     """Commands that serve the model behind an OpenAI-compatible endpoint."""
     if found.is_merged:
-        return [f"transformers serve {found.folder}", f"vllm serve {found.folder}"]
-    return [f"vllm serve {found.base} --enable-lora --lora-modules {found.folder.name}={found.folder}"]
+        return [
+            shlex.join(("transformers", "serve", str(found.folder))),
+            shlex.join(("vllm", "serve", str(found.folder))),
+        ]
+    modules = f"{found.folder.name}={found.folder}"
+    return [shlex.join(("vllm", "serve", found.base, "--enable-lora", "--lora-modules", modules))]
+
+
+def _line(text: str) -> str:
+    return markdown_text(printable(text))
 
 
 def _kind(found: Exported) -> str:
@@ -118,17 +130,18 @@ def _metadata(found: Exported) -> list[str]:
     tags = ("rewardlab", "lora", *found.tasks)
     return [
         "---",
-        f"base_model: {found.base}",
+        f"base_model: {json.dumps(found.base, ensure_ascii=False)}",
         f"library_name: {library}",
         "tags:",
-        *(f"- {tag}" for tag in tags),
+        *(f"- {json.dumps(tag, ensure_ascii=False)}" for tag in tags),
         "---",
     ]
 
 
 def _results(found: Exported) -> list[str]:
     rows = [
-        f"| {column} | {decoding} | {metric} | {value['value']:.4f} | [{value['low']:.4f}, {value['high']:.4f}] |"
+        f"| {markdown_cell(column)} | {decoding} | {metric} | {value['value']:.4f} | "
+        f"[{value['low']:.4f}, {value['high']:.4f}] |"
         for columns in found.measured
         for column, decodings in columns.items()
         for decoding, cell in decodings.items()
@@ -141,7 +154,10 @@ def _results(found: Exported) -> list[str]:
 
 def _training(found: Exported) -> list[str]:
     packages = ", ".join(f"{name} {version}" for name, version in found.provenance.get("packages", {}).items())
-    lines = [f"* Command: `{found.provenance.get('command', 'unknown')}`", f"* Packages: {packages or 'unknown'}"]
+    lines = [
+        f"* Command: {markdown_code(str(found.provenance.get('command', 'unknown')))}",
+        f"* Packages: {packages or 'unknown'}",
+    ]
     if found.gold is not None:
         lines.append(f"* Gold labels read: {found.gold}")
     return [*lines, "* Prompt, as the model reads it:", "", indent(found.prompt, "      ")]

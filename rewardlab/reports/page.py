@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardlab.printable import markdown_code
 from rewardlab.reports.blocks import Section, to_markdown
 from rewardlab.reports.card_sections import write_card_tables
 from rewardlab.reports.cards import Cards, load_cards
@@ -166,4 +167,4 @@ def _write_markdown(file: Path, title: str, shown: Sequence[Section], command: s
         for block in section.blocks:
             if isinstance(block, Picture):
                 write_picture(block, file.parent)
-    write_atomic(file, to_markdown(title, shown) + (f"\nMade by `{command}`.\n" if command else ""))
+    write_atomic(file, to_markdown(title, shown) + (f"\nMade by {markdown_code(command)}.\n" if command else ""))

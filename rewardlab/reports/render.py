@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from rewardlab.printable import markdown_address, markdown_cell, markdown_code, markdown_text, printable
 from rewardlab.reports.cells import Position
 from rewardlab.reports.conventions import metric_title
 from rewardlab.reports.method_names import policies_line
@@ -65,6 +66,9 @@ class Cell:
     href: str = ""
     is_code: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", printable(self.text))
+
 
 @dataclass(frozen=True, slots=True)
 class Heading:
@@ -73,6 +77,9 @@ class Heading:
     title: str
     group: str = ""
     is_number: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", printable(self.title))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +226,7 @@ def interval_text(score: Estimate) -> str:
 
 def to_markdown(table: ComparisonTable) -> str:
     """The table and its notes in GitHub's Markdown."""
-    return "\n".join([markdown_grid(grid(table)), "", *(f"{line}  " for line in notes(table)), ""])
+    return "\n".join([markdown_grid(grid(table)), "", *(f"{markdown_text(line)}  " for line in notes(table)), ""])
 
 
 def markdown_grid(shown: Grid) -> str:
@@ -227,7 +234,7 @@ def markdown_grid(shown: Grid) -> str:
     titles = [f"{heading.group} {heading.title}".strip() for heading in shown.headings]
     rules = ["---:" if heading.is_number else ":---" for heading in shown.headings]
     body = [[_markdown_cell(cell) for cell in row] for row in shown.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in ([_escape_pipe(title) for title in titles], rules, *body))
+    return "\n".join(f"| {' | '.join(line)} |" for line in ([markdown_cell(title) for title in titles], rules, *body))
 
 
 def _column_title(table: ComparisonTable, column: str) -> str:
@@ -269,12 +276,7 @@ def _cost_cells(row: Row) -> list[Cell]:
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = _escape_pipe(cell.text)
-    text = f"`{text}`" if cell.is_code else text
-    text = f"[{text}](<{cell.href}>)" if cell.href else text
+    text = markdown_code(cell.text) if cell.is_code else markdown_cell(cell.text)
+    text = f"[{text}](<{markdown_address(cell.href)}>)" if cell.href else text
     marked = {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(cell.mark, text)
     return f"{marked}{cell.sign}{cell.spread} {cell.detail}".strip()
-
-
-def _escape_pipe(text: str) -> str:
-    return text.replace("|", "\\|")

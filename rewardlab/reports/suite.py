@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardlab.printable import markdown_code
 from rewardlab.reports.blocks import Section, Table, Text, to_markdown
 from rewardlab.reports.render import Cell, Grid, Heading
 from rewardlab.reports.table import shown_value
@@ -96,7 +97,7 @@ def _chosen(choices: Sequence[Choice]) -> Section:
 
 def write_choices(path: Path, title: str, choices: Sequence[Choice], command: str) -> None:
     """The report of a suite that evaluates nothing, in Markdown: what was tried, what it scored, what was chosen."""
-    write_atomic(path, f"{to_markdown(title, [_chosen(choices)])}\n\nMade by `{command}`.\n")
+    write_atomic(path, f"{to_markdown(title, [_chosen(choices)])}\n\nMade by {markdown_code(command)}.\n")
 
 
 def _marked(choice: Choice) -> list[tuple[Mapping[str, Any], float, bool]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rewardlab.printable import printable
 from rewardlab.reports.budgets import budgets_grid, ppo_spent
 from rewardlab.reports.method_names import row_names
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, grid
@@ -62,12 +63,15 @@ def rich_grid(shown: Grid, title: str = "", widths: Sequence[int] = (), *, pad_e
         pad_edge: The first and the last column are padded on both sides.
     """
     from rich.table import Table
+    from rich.text import Text
 
     has_details = any(cell.detail for row in shown.rows for cell in row)
-    table = Table(title=title or None, title_justify="left", show_lines=has_details, pad_edge=pad_edge)
+    table = Table(
+        title=Text(printable(title)) if title else None, title_justify="left", show_lines=has_details, pad_edge=pad_edge
+    )
     for place, heading in enumerate(shown.headings):
         table.add_column(
-            "\n".join(_lines(heading)),
+            Text("\n".join(_lines(heading))),
             justify="right" if heading.is_number else "left",
             overflow="fold",
             width=widths[place] if widths else None,

@@ -43,9 +43,9 @@ def parse_lambda(text: str) -> Lambda:
     match = _FORM.fullmatch(text.strip().lower())
     value = float(match["number"]) if match else math.nan
     if match is None or (match["q"] and match["z"]) or not math.isfinite(value):
-        raise ConfigError(f"--lambda {text!r}: expected a number (5), a quantile (q90) or a z-score (1.5z)")
+        raise ConfigError(f"--lambda {text!r:.60}: expected a number (5), a quantile (q90) or a z-score (1.5z)")
     if match["q"] and not 0 <= value <= 100:
-        raise ConfigError(f"--lambda {text!r}: expected a quantile from q0 to q100")
+        raise ConfigError(f"--lambda {text!r:.60}: expected a quantile from q0 to q100")
     return Lambda("quantile" if match["q"] else "zscore" if match["z"] else "raw", value)
 
 

@@ -70,24 +70,33 @@ def check_bounds(expression: str, tree: ast.expr, lam: float | None, context: Re
     for call in ast.walk(tree):
         if not isinstance(call, ast.Call) or function_name(call) != "clip":
             continue
-        low, high = (_known(bound, lam, context) for bound in call.args[1:])
+        low, high = (_bound(expression, bound, lam, context) for bound in call.args[1:])
         if low is not None and high is not None and low > high:
             column = call.args[1].col_offset
             fail(expression, column, f"the lowest value {low:g} of clip lies above the highest, {high:g}; swap them")
 
 
+def _bound(expression: str, node: ast.expr, lam: float | None, context: RewardContext | None) -> float | None:
+    """A bound of ``clip`` as far as it is known; refused where no response could make a number of it."""
+    try:
+        return _known(node, lam, context)
+    except Unscored as error:
+        fail(expression, node.col_offset, f"{ast.unparse(node)[:40]} bounds nothing: {error}")
+
+
 def _known(node: ast.expr, lam: float | None, context: RewardContext | None) -> float | None:
-    """The value of a part that no response changes; None of others, and of what cannot be computed (yet)."""
+    """The value of a part that no response changes, and None of others.
+
+    Raises:
+        Unscored: It has none: a division by zero, or more than a number holds.
+    """
     calls = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
     stored = [call for call in calls if function_name(call) in ("q", "z")]
     inert = {id(call.func) for call in calls} | {id(call.args[0]) for call in stored}
     names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and id(each) not in inert}
     if names - ({"lam"} if lam is not None else set()) or (stored and context is None):
         return None
-    try:
-        return _compile(node, lam, context or RewardContext())({})
-    except Unscored:
-        return None
+    return _compile(node, lam, context or RewardContext())({})
 
 
 def _compile(node: ast.expr, lam: float | None, context: RewardContext) -> Evaluate:

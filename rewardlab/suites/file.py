@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from rewardlab.config import RunConfig, Section
 from rewardlab.config_loading import flattened
 from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.pipeline.stage import VERSIONS
+from rewardlab.reading import parse_toml, told
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.conventions import Convention
 from rewardlab.tasks import separate_tasks
@@ -157,7 +157,7 @@ def load_suite(path: Path, source: str | None = None) -> Suite:
     try:
         suite = Suite.model_validate(_read(path))
     except ValidationError as error:
-        found = "; ".join(_problem(item["loc"], item["msg"]) for item in error.errors())
+        found = told((_problem(item["loc"], item["msg"]) for item in error.errors()), error.error_count())
         raise ConfigError(f"{path}: {found}") from error
     settings = suite.settings if source is None else {**suite.settings, "data.source": source}
     return suite.model_copy(update={"settings": settings})
@@ -183,7 +183,7 @@ def _overruled(suite: Suite) -> list[str]:
     listed = {key: name for key, name in LISTED.items() if key == "seed" or getattr(suite, name)}
     return [
         f"{place} sets {key}, but each cell has its own from {name}; give it there and nowhere else"
-        for place, settings in [*_settings_by_place(suite), *_grids_by_place(suite)]
+        for place, settings in [*settings_by_place(suite), *grids_by_place(suite)]
         for key, name in listed.items()
         if key in settings
     ]
@@ -261,7 +261,7 @@ def _budget_problems(suite: Suite) -> list[str]:
     stray = [
         f"{place} sets {key}, but budget = {suite.budget!r}; every PPO row has the same budget, given in [settings]"
         for key in keys.values()
-        for place, settings in [*_settings_by_place(suite, "ppo"), *_grids_by_place(suite)]
+        for place, settings in [*settings_by_place(suite, "ppo"), *grids_by_place(suite)]
         if key in settings and (place != "[settings]" or key != wanted)
     ]
     return [*missing, *stray]
@@ -271,14 +271,14 @@ def _lacks(suite: Suite, key: str | None) -> bool:
     return key is not None and key not in suite.settings
 
 
-def _settings_by_place(suite: Suite, stage: str | None = None) -> list[tuple[str, Mapping[str, Any]]]:
+def settings_by_place(suite: Suite, stage: str | None = None) -> list[tuple[str, Mapping[str, Any]]]:
     """Where settings stand, and what stands there; of the methods of one stage, or of all."""
     methods = [(f"method {m.name or number}", m) for number, m in enumerate(suite.method, 1)]
     own = [(place, method.settings) for place, method in methods if stage in (None, method.stage)]
     return [("[settings]", suite.settings), *own]
 
 
-def _grids_by_place(suite: Suite) -> list[tuple[str, Mapping[str, Any]]]:
+def grids_by_place(suite: Suite) -> list[tuple[str, Mapping[str, Any]]]:
     """Where values to try stand, and what stands there."""
     own = [(f"grid of method {m.name or number}", m.grid) for number, m in enumerate(suite.method, 1) if m.grid]
     return [("[grid]", suite.grid), *own]
@@ -297,10 +297,10 @@ def _read(path: Path, behind: tuple[Path, ...] = ()) -> dict[str, Any]:
     places = (path, PACKAGED / path.name, CHECKOUT / path.name)
     found = next((place for place in places if place.exists()), path)
     try:
-        values = tomllib.loads(found.read_text(encoding="utf-8-sig"))
+        values = parse_toml(found.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a suite file (TOML)") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     base = values.pop("extends", None)
     if base is None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import DataError
+from rewardlab.reading import parse_json
 
 Placed = tuple[str, str | Mapping[str, Any]]
 """(place in its file, row); the row is JSON text or a mapping."""
@@ -138,10 +139,12 @@ def _json(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
     with _open(path) as file:
         text = file.read()
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+        value = parse_json(text)
+    except json.JSONDecodeError:
         yield from _json_lines(path, columns)
         return
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; expected an array of rows, or JSON Lines") from error
     arrays = [item for item in value.values() if isinstance(item, list)] if isinstance(value, dict) else [value]
     if len(arrays) != 1 or not isinstance(arrays[0], list):
         raise DataError(f"{path}: found a JSON {type(value).__name__}, expected an array of rows, or JSON Lines")

@@ -6,7 +6,6 @@ another name, a label in another case) is told in the reading's notes.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import DataError
+from rewardlab.reading import HalfCharacterError, half_character, parse_json
 from rewardlab.tasks.files import Placed, placed_rows
 from rewardlab.tasks.task import Task
 from rewardlab.tasks.text import composed
@@ -149,8 +149,8 @@ def _example(data: Mapping[str, Any], default_id: str, task: Task, format: Answe
         if not isinstance(found[name], str):
             raise RowProblem(f"field {name!r} is {found[name]!r:.60}, expected a text")
     name = default_id if data.get("id") is None else str(data["id"])
-    for text in (name, *(found[column] for column in task.fields)):
-        if broken := next((mark for mark in text if "\ud800" <= mark <= "\udfff"), None):
+    for text in (name, *map(str, data), *(found[column] for column in task.fields)):
+        if broken := half_character(text):
             raise RowProblem(f"{broken!r} is half of a character, as a cut text ends in")
     fields = {column: found[column] for column in task.fields}
     return Example(task.name, name, fields, read_label(found["label"], task), format)
@@ -209,8 +209,10 @@ def some(names: Sequence[str]) -> str:
 
 def _parsed(line: str) -> Mapping[str, Any]:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = parse_json(line)
+    except HalfCharacterError as error:
+        raise RowProblem(str(error)) from error
+    except ValueError as error:
         raise RowProblem(f"not valid JSON ({error})") from error
     if not isinstance(row, dict):
         raise RowProblem(f"a JSON {type(row).__name__}, expected an object with {{}}")

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from rewardlab.code_identity import code_hash, code_hashes
 from rewardlab.errors import ConfigError, DataError
+from rewardlab.reading import strange_number
 from rewardlab.registry import Registry
 from rewardlab.tasks.languages import LANGUAGES
 from rewardlab.tasks.parsing import ANSWER_MARK as ANSWER_MARK
@@ -120,6 +121,8 @@ class Task:
                 f"task {self.name!r}: languages {', '.join(map(repr, unknown_codes))} not known; "
                 f"expected some of {', '.join(LANGUAGES)}"
             )
+        if self.numeric_range and (strange := strange_number(self.numeric_range)):
+            raise ConfigError(f"task {self.name!r}: numeric_range {list(self.numeric_range)}: {strange}")
         for format, template in self.templates.items():
             unknown = template_fields(template) - set(self.fields)
             if unknown:
@@ -204,11 +207,23 @@ class Task:
 
 
 def template_fields(template: str) -> set[str]:
-    """The names in braces of a template; raises ConfigError when the braces do not match."""
+    """The names in braces of a template; raises ConfigError when the braces do not match, or hold more than a name.
+
+    A field is put in as it stands: a format (``{text:>9}``) or a conversion (``{text!r}``) could fail on some row, or
+    make a prompt of any length.
+    """
     try:
-        return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+        parts = [part for part in Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise ConfigError(f"template {template[:60]!r}: {error}; write {{{{ and }}}} for plain braces") from error
+    for _, name, spec, conversion in parts:
+        if spec or conversion:
+            found = f"{name}{f'!{conversion}' if conversion else ''}{f':{spec}' if spec else ''}"
+            raise ConfigError(
+                f"template {template[:60]!r}: {{{found[:40]}}} has a format; write {{{name}}}, or {{{{ and }}}} for "
+                "plain braces"
+            )
+    return {str(name) for _, name, _, _ in parts}
 
 
 class TaskRegistry(Registry[Task]):

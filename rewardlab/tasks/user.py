@@ -6,7 +6,6 @@ The TOML keys are the fields of :class:`TaskFile`. All problems of a file are re
 from __future__ import annotations
 
 import importlib.util
-import tomllib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.metrics import METRICS, POSITIVE_LABEL
+from rewardlab.reading import parse_toml, told
 from rewardlab.registry import Place
 from rewardlab.tasks.parsing import AnswerParser
 from rewardlab.tasks.task import HubSource, Task, tasks
@@ -105,14 +105,14 @@ def _is_of_a_file(name: str) -> bool:
 
 def _from_toml(path: Path) -> Task:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        values = parse_toml(path.read_text(encoding="utf-8-sig"))
         return _as_task(TaskFile.model_validate(values), path)
     except OSError as error:
         raise _broken(path, [f"cannot be read ({error.strerror})"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _broken(path, [f"not valid TOML: {error}"]) from error
     except ValidationError as error:
-        raise _broken(path, [_line(item) for item in error.errors()]) from error
+        raise _broken(path, [told(map(_line, error.errors()), error.error_count())]) from error
+    except ValueError as error:
+        raise _broken(path, [f"not valid TOML: {error}"]) from error
 
 
 def _as_task(file: TaskFile, path: Path) -> Task:
@@ -226,4 +226,4 @@ def _line(item: Any) -> str:
 
 
 def _broken(path: Path, problems: list[str]) -> ConfigError:
-    return ConfigError(f"task file {path}: {'; '.join(problems)}")
+    return ConfigError(f"task file {path}: {told(problems, len(problems))}")

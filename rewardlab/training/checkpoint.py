@@ -49,11 +49,14 @@ def _write(trainer: PPOTrainer, state: Mapping[str, Any]) -> None:
     folder = trainer.folder / CHECKPOINTS
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "unfinished"
-    with part.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, folder / f"step-{state['next_step']:06d}.pt")
+    try:
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, folder / f"step-{state['next_step']:06d}.pt")
+    finally:
+        part.unlink(missing_ok=True)  # of a full disk it would take the room
     for old in _stored(folder)[: -trainer.run_config.keep_checkpoints]:
         old.unlink()
 

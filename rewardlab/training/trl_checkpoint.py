@@ -38,6 +38,7 @@ class RoleTrainer:
         arguments: For TRL's trainer.
     """
 
+    args: Any
     state: Any
     _total_train_tokens: int
 
@@ -61,6 +62,15 @@ class RoleTrainer:
     def save_model(self, output_dir: str, _internal_call: bool = False) -> None:
         """Store the role; transformers would store the frozen trunk with it."""
         self._trunk.roles.save(self._role, Path(output_dir))
+
+    def _save_checkpoint(self, *arguments: Any, **named: Any) -> None:
+        """Store a checkpoint; what there is of one that cannot be stored is removed, for it takes room."""
+        try:
+            super()._save_checkpoint(*arguments, **named)  # type: ignore[misc]  # of the trainer that this goes before
+        except BaseException:
+            if processes.is_main():
+                shutil.rmtree(Path(self.args.output_dir) / f"{PREFIX}{self.state.global_step}", ignore_errors=True)
+            raise
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._trunk.roles.reload(self._role, Path(resume_from_checkpoint))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from rewardlab.runs import read_json, read_jsonl
-from tests.servers.annotating import REQUESTS, Typed, folder, outcomes
+from tests.servers.annotating import KEY, REQUESTS, Typed, everything_written, folder, outcomes
 from tests.servers.chat_server import ChatServer
+from tests.servers.http_server import Reply, Request
 
 
 class TestReasoning:
@@ -119,3 +121,45 @@ class TestWhere:
         assert code == 2
         assert "this run would ask sandbox" in err
         assert not Path("runs").exists()
+
+
+class TestRedirects:
+    """An endpoint that sends a request on: within itself it is followed, elsewhere neither key nor prompt goes."""
+
+    @pytest.fixture
+    def elsewhere(self) -> Iterator[ChatServer]:
+        with ChatServer() as other:
+            yield other
+
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    def test_another_origin_is_refused(
+        self, annotate: Typed, server: ChatServer, elsewhere: ChatServer, status: int
+    ) -> None:
+        asked = redirect(server, f"{elsewhere.url('ok')}/chat/completions", status)
+        code, out, err = annotate("moved")
+        assert code == 1
+        assert f"redirect to http://127.0.0.1:{elsewhere.port}, to which prompts and key are not sent" in err
+        assert elsewhere.headers == set()
+        assert elsewhere.requests == 0
+        assert len(asked) <= 8  # those in flight at once; none is tried again
+        assert KEY not in out + err + everything_written()
+
+    def test_the_same_origin_is_followed(self, annotate: Typed, server: ChatServer) -> None:
+        redirect(server, f"{server.url('ok')}/chat/completions", 307)
+        code, _, err = annotate("moved")
+        assert code == 0, err
+        assert outcomes() == {"answered": REQUESTS}
+
+
+def redirect(server: ChatServer, target: str, status: int) -> list[str]:
+    """Have the behaviour ``moved`` send everybody to ``target``; returns the paths that are asked for there."""
+    answer, asked = server.answer, []
+
+    async def moved(request: Request) -> Reply:
+        if not request.path.startswith("/moved/"):
+            return await answer(request)
+        asked.append(request.path)
+        return Reply(b"", status, headers={"Location": target})
+
+    server.answer = moved
+    return asked

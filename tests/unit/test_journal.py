@@ -14,7 +14,7 @@ import pytest
 
 from rewardlab.annotate.base import request_key
 from rewardlab.annotate.journal import Journal
-from rewardlab.errors import AnnotationError, RunFolderError
+from rewardlab.errors import RunFolderError
 
 WRITER = """
 import sys
@@ -85,7 +85,7 @@ def test_what_follows_a_line_that_met_a_full_disk_is_kept(tmp_path: Path, monkey
         writer.write("a", {})
         with monkeypatch.context() as patched:
             patched.setattr(os, "write", half_full)
-            with pytest.raises(AnnotationError, match=r"cannot be written \(No space left on device\)"):
+            with pytest.raises(RunFolderError, match=r"cannot be written \(No space left on device\)"):
                 writer.write("b", {"text": "half of it"})
         writer.write("c", {"text": "paid"})
     assert list(Journal(path)) == ["a", "c"]

@@ -1,0 +1,24 @@
+"""Standard output and standard error: any text can be printed there, whatever the terminal can show."""
+
+from __future__ import annotations
+
+import sys
+
+from rewardlab.printable import printable_lines
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print lines that may hold names and texts of others.
+
+    typer's own would send UTF-8 to a terminal that says that it takes ASCII.
+    """
+    stream = sys.stderr if err else sys.stdout
+    stream.write(f"{printable_lines(text)}\n")
+    stream.flush()
+
+
+def replace_what_cannot_be_shown() -> None:
+    """From now on a character that the encoding of a stream lacks is printed as ``?``."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
