@@ -87,7 +87,9 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
     reward_models = sum(row["stage"] == "rm" for row in rows)
     lines = memory_lines(config, [row["stage"] for row in rows if row["state"] == "to run"], reward_models)
     if lines:
-        typer.echo("\n".join(["\nestimated memory, at most (docs/memory.md):", *(f"   {line}" for line in lines)]))
+        typer.echo(
+            "\n".join(["\nestimated memory with the longest rows (docs/memory.md):", *(f"   {line}" for line in lines)])
+        )
     typer.echo("\nresolved configuration:")
     typer.echo(config.model_dump_json(indent=2))
 
