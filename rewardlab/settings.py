@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -134,5 +135,5 @@ def _kind(annotation: Any) -> str:
         return f"list of {_kind(get_args(annotation)[0])}"
     if get_origin(annotation) is dict:
         return "table"
-    names = {bool: "true, false", int: "whole number", float: "number", str: "text"}
+    names = {bool: "true, false", int: "whole number", float: "number", str: "text", date: "date"}
     return names.get(annotation, "path" if getattr(annotation, "__name__", "") == "Path" else str(annotation))

@@ -86,7 +86,8 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
     reward_models = sum(row["stage"] == "rm" for row in rows)
     lines = memory_lines(config, [row["stage"] for row in rows if row["state"] == "to run"], reward_models)
     if lines:
-        echo("\n".join(["\nestimated memory, at most (docs/memory.md):", *(f"   {line}" for line in lines)]))
+        title = "\nestimated memory with the longest rows (docs/memory.md):"
+        echo("\n".join([title, *(f"   {line}" for line in lines)]))
     echo("\nresolved configuration:")
     echo(config.model_dump_json(indent=2))
 

@@ -156,7 +156,7 @@ class Memory:
 
 
 def estimate(kind: Kind, shape: Shape, config: RunConfig, dtype: str, *, reward_models: int = 0) -> Memory:
-    """Memory of one process that trains, at most: all rows as long as the settings allow.
+    """Memory of one process that trains, with all rows as long as the settings allow.
 
     Args:
         kind: The stage.

@@ -21,7 +21,7 @@ class TestDryRun:
         done = rewardlab(*MIXED, "--dry-run", "--seed", "3", *SMALL)
         assert (done.code, done.err) == (0, "")
         plan, _, configuration = done.out.partition("\nresolved configuration:\n")
-        plan, _, memory = plan.partition("\nestimated memory, at most (docs/memory.md):\n")
+        plan, _, memory = plan.partition("\nestimated memory with the longest rows (docs/memory.md):\n")
         assert [line.split(":")[0].strip() for line in memory.splitlines()] == ["sft", "rm", "ppo"]
         lines = plan.splitlines()
         assert [line.split(" ")[0] for line in lines[::2]] == [f"{number}." for number in range(1, 10)]
