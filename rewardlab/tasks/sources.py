@@ -54,7 +54,7 @@ class Origin:
     location: str
     sha256: str
     note: str = ""
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
     files: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -126,12 +126,12 @@ def load_splits(
     except DataError as error:
         read = ", ".join(f"{file}: {count} rows" for file, count in counted.items())
         raise DataError(f"{location} ({read}): {error}") from error
-    notes = (*(note for reading in readings.values() for note in reading.notes), *parts.left_out)
+    notes = [*(note for reading in readings.values() for note in reading.notes), *parts.left_out]
     for line in notes:
         logger.warning("%s: %s", task.name, line)
-    notes = (*notes, *parts.cuts)
+    notes += parts.cuts
     if unused := sorted({column for reading in readings.values() for column in reading.unused}):
-        notes = (*notes, f"columns that the task does not use: {some(unused)}")
+        notes.append(f"columns that the task does not use: {some(unused)}")
     return _as_splits(parts, Origin(kind, location, _content_hash(parts), note, notes, counted))
 
 

@@ -211,7 +211,7 @@ def test_everything_that_was_left_out_or_chosen_is_counted(load: Any, caplog: py
     }
     with caplog.at_level(logging.WARNING, "rewardlab"):
         splits = load(files)
-    assert splits.origin.notes == (
+    assert splits.origin.notes == [
         "files that are no split are not read: old.csv",
         "train.jsonl: 1 labels are spelled otherwise than the task's: 'Praise' as 'praise'",
         "left out 1 rows of train that repeat a text",
@@ -220,7 +220,7 @@ def test_everything_that_was_left_out_or_chosen_is_counted(load: Any, caplog: py
         "left out 1 rows of train whose text is in validation",
         "left out 1 rows of validation whose text is in test",
         "columns that the task does not use: source",
-    )
+    ]
     assert [record.getMessage() for record in caplog.records] == [
         f"row-files: {note}" for note in splits.origin.notes[:-1]
     ]
