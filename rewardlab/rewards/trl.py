@@ -11,8 +11,9 @@ from typing import Any
 from rewardlab.config import RewardConfig
 from rewardlab.errors import DataError
 from rewardlab.rewards.algebra import build_reward
+from rewardlab.tasks import resolve_task
 from rewardlab.tasks.rows import RowProblem, read_label
-from rewardlab.tasks.task import Task, tasks
+from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, Example, Label, Reward
 
 Message = Mapping[str, Any]
@@ -75,7 +76,7 @@ def as_trl_reward(reward: Reward | str, task: Task | str, format: AnswerFormat =
 
     Args:
         reward: A reward, or an expression without learned rewards, such as ``"rule - 0.1 * length"``.
-        task: The task whose rows the data set holds, or its name.
+        task: The task whose rows the data set holds, its name, or the path of its file.
         format: The answer format that the prompts ask for.
     Returns:
         ``(prompts, completions, **columns) -> list[float | None]``. The data set gives gold labels in a column
@@ -86,7 +87,7 @@ def as_trl_reward(reward: Reward | str, task: Task | str, format: AnswerFormat =
         [1.0]
     """
     built = build_reward(RewardConfig(expression=reward)) if isinstance(reward, str) else reward
-    return TRLReward(built, tasks.get(task) if isinstance(task, str) else task, format)
+    return TRLReward(built, resolve_task(task, "as_trl_reward") if isinstance(task, str) else task, format)
 
 
 def _response(completion: str | Sequence[Message]) -> str:

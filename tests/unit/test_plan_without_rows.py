@@ -18,6 +18,7 @@ from rewardlab.suites.plan import make_plan
 from rewardlab.tasks import tasks
 from rewardlab.tasks.rows import RowsMissing
 from tests.support.fake_suite import FakeSuite
+from tests.support.models import tiny_llama
 
 HUB = DataConfig(seed=0, source="hub")
 BUNDLED = DataConfig(seed=0, source="bundled")
@@ -46,7 +47,8 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REWARDLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("REWARDLAB_DATA", raising=False)
     monkeypatch.setattr("rewardlab.tasks.hub.offline_reason", lambda: "no route to the hub")
-    (tmp_path / "small.toml").write_text(SUITE)
+    model = tiny_llama(tmp_path / "model")  # the default one knows the sandbox's language alone
+    (tmp_path / "small.toml").write_text(SUITE.replace("[settings]", f'[settings]\n"model.name" = "{model}"'))
 
 
 class TestRows:
