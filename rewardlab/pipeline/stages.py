@@ -200,9 +200,9 @@ def check_goal(goal: Stage) -> None:
         if others:
             install = how_to_install(PACKED_MODEL)
             raise ConfigError(
-                f"task {', '.join(others)}: {TINY_MODEL}, the default model, knows the sandbox's language alone, a "
-                f"letter of other text is a token of the {model['max_prompt_tokens']} of a prompt "
-                f"(model.max_prompt_tokens) and the {model['max_new_tokens']} of an answer (model.max_new_tokens). "
+                f"task {', '.join(others)}: {TINY_MODEL}, the default model, knows the sandbox's language alone and "
+                f"takes a token for each letter of other text, of {model['max_prompt_tokens']} for a prompt "
+                f"(model.max_prompt_tokens) and {model['max_new_tokens']} for an answer (model.max_new_tokens). "
                 f"Give --model {PACKED_MODEL} ({f'after `{install}`' if install else 'it is installed here'}), "
                 "a folder of a model, or a hub id"
             )

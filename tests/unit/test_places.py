@@ -113,7 +113,8 @@ class TestConfig:
         assert named_files({"model": {"name": "sandbox-tiny"}}) == []
         places = {"rows": "../../../rows", "./model": "../../../model"}
         write_json(Path("runs/sft/a/config.json"), {"config": config, "places": places})
-        monkeypatch.chdir("/")
+        Path("elsewhere").mkdir()
+        monkeypatch.chdir("elsewhere")
         found = located(config, project / "runs/sft/a")
         assert found["data"] == {"dir": str(project / "rows")}
         assert found["model"] == {"name": str(project / "model")}

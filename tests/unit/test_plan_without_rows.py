@@ -133,7 +133,7 @@ def test_a_plan_needs_no_key_of_a_hosted_annotator(
     """Rationales for a right and a wrong label of 4 labelled rows, and of the validation rows."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     text = SUITE.replace("sst2,qnli", "sst2").replace('"judgement"', '"rationale"').replace('"init" = "base", ', "")
-    hosted = '[settings]\n"annotate.annotator" = "openai"\n"data.validation" = 3'
+    hosted = '[settings]\n"model.name" = "model"\n"annotate.annotator" = "openai"\n"data.validation" = 3'
     Path("small.toml").write_text(text.replace("[settings]", hosted))
     assert suite_run("--dry-run") == 0
     said = capsys.readouterr().out
