@@ -38,7 +38,7 @@ def summarise(folder: Path) -> dict[str, Any]:
     load_tasks_of(folder, (name for name in names if name != NO_TASK))
     if unknown := [name for name in names if not is_known(name) and name != NO_TASK]:
         told = f"{folder}: task {', '.join(unknown)} is not known here (`rewardlab tasks`); name its file with --task"
-        if any(pair.task in unknown and pair.chosen_label is not None for pair in [*known, *unseen]):
+        if {*unknown} & {*by_task(known)} & {*by_task(unseen)}:  # the label-only scorer reads the task's words
             raise InputError(told)
         logger.warning(told)
     kind, format = (first.kind, first.format) if first else ("label", "rationale")

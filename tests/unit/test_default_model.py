@@ -13,9 +13,9 @@ from tests.support.commands import SMALL, Command, written
 TICKETS = Path(__file__).parent.parent / "data" / "tickets"
 FILE = "tickets/tickets.toml"
 REFUSED = (
-    "task tickets: sandbox-tiny, the default model, knows the sandbox's language alone and takes a token for each letter "
-    "of other text, of 96 for a prompt (model.max_prompt_tokens) and 48 for an answer (model.max_new_tokens). Give --model "
-    "smollm2-135m-q4 ({}), a folder of a model, or a hub id"
+    "task tickets: sandbox-tiny, the default model, knows the sandbox's language alone and takes a token for each "
+    "letter of other text, of 96 for a prompt (model.max_prompt_tokens) and 48 for an answer (model.max_new_tokens). "
+    "Give --model smollm2-135m-q4 ({}), a folder of a model, or a hub id"
 )
 
 
