@@ -12,7 +12,7 @@ import rewardlab as package
 from rewardlab.config_loading import load_config
 from rewardlab.errors import InputError
 from rewardlab.pipeline import Pipeline
-from rewardlab.runs import read_json, write_json, write_jsonl
+from rewardlab.runs import read_json, write_json
 from rewardlab.tasks import resolve_tasks, tasks
 from rewardlab.tasks.places import load_tasks_of, located, named_files, spec_of
 from tests.support.commands import Command
@@ -229,8 +229,9 @@ def test_what_is_no_task_file(rewardlab: Command, project: Path, spec: str, told
 
 def test_rows_of_a_task_that_nobody_declares_ask_for_its_file(rewardlab: Command, project: Path) -> None:
     folder = make_pairs(rewardlab)
-    write_jsonl(Path("mine/pairs.jsonl"), [])
-    shutil.copy(folder / "pairs.jsonl", "mine/pairs.jsonl")
+    Path("mine").mkdir()
+    for name in ("pairs.jsonl", "held_out.jsonl"):
+        shutil.copy(folder / name, f"mine/{name}")
     assert "holds pairs of tickets; expected known tasks" in rewardlab("rm", "train", "--pairs", "mine").problem
     told = rewardlab("pairs", "stats", "mine").problem
     assert told == "mine: task tickets is not known here (`rewardlab tasks`); name its file with --task"
