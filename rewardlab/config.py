@@ -21,6 +21,9 @@ from rewardlab.reading import strange_number
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 TINY_MODEL = "sandbox-tiny"
+"""Comes with the package and knows the sandbox's language alone."""
+PACKED_MODEL = "smollm2-135m-q4"
+"""Comes in a package of its own, see ``models/names.py``."""
 NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationale": 256}
 """Longest response per answer format, tokens (PPO-NLU section 5.1; RLLR's scripts)."""
 

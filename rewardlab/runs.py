@@ -232,15 +232,23 @@ class RunFolder:
         stage: Name of the stage, such as ``"ppo"``.
         identity: What the stage's outcome depends on; its fingerprint names the folder's content.
         config: The whole resolved configuration, for rerunning; not part of the fingerprint.
+        files: Files that the configuration names, as it names them. Where they lie is stored as seen from the folder,
+            so that they are found from anywhere, and when the folder was moved together with them.
     """
 
     def __init__(
-        self, path: Path, stage: str, identity: Mapping[str, Any], config: Mapping[str, Any] | None = None
+        self,
+        path: Path,
+        stage: str,
+        identity: Mapping[str, Any],
+        config: Mapping[str, Any] | None = None,
+        files: Iterable[str] = (),
     ) -> None:
         self.path = path
         self.stage = stage
         self.identity = dict(identity)
         self.config = dict(config or {})
+        self.files = tuple(files)
 
     @property
     def fingerprint(self) -> str:
@@ -306,7 +314,10 @@ class RunFolder:
         if not processes.is_main():
             return
         self.check()
-        stored = {"stage": self.stage, "fingerprint": self.fingerprint, "identity": self.identity}
+        stored: dict[str, Any] = {"stage": self.stage, "fingerprint": self.fingerprint, "identity": self.identity}
+        places = {name: relative_path(Path(name).expanduser(), self.path) for name in self.files}
+        if places:
+            stored["places"] = places
         try:
             write_json(self.path / "config.json", {**stored, "config": self.config})
             write_json(self.path / "provenance.json", provenance())

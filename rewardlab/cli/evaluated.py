@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from rewardlab.cli.options import Request
+from rewardlab.cli.options import RUNS, Request
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError, DataError, RunFolderError
-from rewardlab.runs import read_json
+from rewardlab.runs import read_json, stage_of
+from rewardlab.tasks.places import located
 
 if TYPE_CHECKING:
     from rewardlab.pipeline import Pipeline, Stage
@@ -55,11 +56,23 @@ def stored_config(run: Path, *, finished: bool = True) -> RunConfig:
         state = "finished run" if finished else "run"
         raise RunFolderError(f"{run}: no {state}; expected a folder made by `rewardlab sft` or `rewardlab ppo`")
     try:
-        return RunConfig.model_validate(read_json(run / "config.json")["config"])
+        return RunConfig.model_validate(located(read_json(run / "config.json")["config"], run))
     except DataError as error:
         raise RunFolderError(f"{error}; the command that made {run} writes it anew when it is given again") from error
-    except (KeyError, TypeError, ValidationError) as error:
+    except (KeyError, TypeError, AttributeError, ValidationError) as error:
         raise RunFolderError(f"{run}: config.json is of another version or program; run the training again") from error
+
+
+def root_of(run: Path, asked: Path) -> Path:
+    """The folder of runs that an evaluation reads and writes: that of its run, unless another is asked for.
+
+    Args:
+        run: The run.
+        asked: ``--runs``.
+    """
+    home = run.absolute().parent.parent
+    is_elsewhere = asked == RUNS and home.resolve() != asked.resolve() and run.absolute().parent.name == stage_of(run)
+    return home if is_elsewhere else asked
 
 
 def _trained(run: Path, config: RunConfig, root: Path) -> Stage:

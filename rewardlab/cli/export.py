@@ -121,6 +121,7 @@ def _write_card(
 ) -> None:
     from rewardlab.models.names import find_model
     from rewardlab.reports.model_card import Exported, model_card, serving
+    from rewardlab.tasks import resolve_tasks
 
     is_ppo = stage_of(run) == "ppo"
     evaluations = _evaluations(run)
@@ -129,7 +130,7 @@ def _write_card(
         method=f"PPO on the reward `{config.reward.expression}`" if is_ppo else "Supervised fine-tuning",
         start=f"the SFT model {start.name}" if start else "the base model",
         base=find_model(config.model.name).location,
-        tasks=config.task.split(","),
+        tasks=[task.name for task in resolve_tasks(config.task)],
         format=config.format,
         checkpoint=checkpoint,
         is_merged=is_merged,

@@ -31,13 +31,14 @@ def own_reward_model(
     """
     from rewardlab.pipeline.imported import own_pairs
     from rewardlab.tasks import resolve_tasks
+    from rewardlab.tasks.places import spec_of
 
     config = request.config(given)
     asked = resolve_tasks(config.task) if request.given["task"] else []
     own = own_pairs(path, config, kind=kind, held_out=held_out, asked=asked)
     found = {"format": own.format, "init": None if own.tasks else "base"}
     if not asked:
-        found["task"] = ",".join(own.tasks) or None
+        found["task"] = ",".join(map(spec_of, own.tasks)) or None
     return request.config({**given, **found}), lambda pipeline: pipeline.reward_model_of(own)
 
 

@@ -37,7 +37,10 @@ def stats(
 
     if folders:
         from rewardlab.pairs.summary import summarise
+        from rewardlab.tasks import resolve_tasks
 
+        if request.given["task"]:
+            resolve_tasks(request.given["task"])  # of pairs that lie apart from any run
         summaries = {folder: summarise(folder) for folder in folders}
         sampled = {task: found for summary in summaries.values() for task, found in summary["sampled"].items()}
         place = request.out or folders[0]

@@ -38,6 +38,9 @@ def run_goal(
 
 def run_stage(request: Request, config: RunConfig, goal: Stage, track: Track | None = None) -> RunFolder | None:
     """Run a stage, into ``--out`` if that is given; with ``--dry-run`` print its plan and return None."""
+    from rewardlab.pipeline import check_goal
+
+    check_goal(goal)
     if request.out is not None:
         goal = replace(goal, at=request.out)
     if request.is_dry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -175,9 +176,11 @@ def evaluate(
     limit: Limit = None,
 ) -> None:
     """Measure a trained run, or the base model, with sampled and greedy decoding."""
-    from rewardlab.cli.evaluated import eval_stage
+    from rewardlab.cli.evaluated import eval_stage, root_of
 
     own = {"eval.shots": shots, "data.test": limit}
+    if run is not None:
+        request = replace(request, root=root_of(run, request.root))
     config, choose = eval_stage(request, run, own)
     folder = run_goal(request, config, choose)
     if folder:

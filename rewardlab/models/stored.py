@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rewardlab.config import ModelConfig
 from rewardlab.errors import ModelError, RunFolderError
 from rewardlab.runs import read_json
+from rewardlab.tasks.places import located
 from rewardlab.types import PairKind
 
 
@@ -45,7 +46,10 @@ def stored_model(folder: Path) -> StoredModel:
     if not result.exists():
         raise ModelError(f"{folder}: no finished reward model; expected a folder made by `rewardlab rm train`")
     try:
-        return StoredModel.model_validate(read_json(result))
+        stored = read_json(result)
+        if isinstance(stored, dict) and isinstance(stored.get("model"), dict):
+            stored["model"] = located({"model": stored["model"]}, folder)["model"]
+        return StoredModel.model_validate(stored)
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg'].lower()}" for each in error.errors())
         raise ModelError(

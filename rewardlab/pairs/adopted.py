@@ -19,7 +19,7 @@ from rewardlab.pairs.imported import NO_TASK, divided
 from rewardlab.pairs.label_sensitive import Built
 from rewardlab.pairs.statistics import by_task
 from rewardlab.runs import check_outputs
-from rewardlab.tasks.task import tasks
+from rewardlab.tasks.places import is_known, load_tasks_of
 from rewardlab.types import AnswerFormat, Pair, PairKind
 
 logger = logging.getLogger(__name__)
@@ -115,10 +115,11 @@ def _only(path: Path, what: str, values: Iterable[Value]) -> Value:
 
 def _tasks(path: Path, pairs: Sequence[Pair]) -> tuple[str, ...]:
     found = list(by_task(pairs))
-    unknown = [name for name in found if name != NO_TASK and name not in tasks]
+    load_tasks_of(path, (name for name in found if name != NO_TASK))
+    unknown = [name for name in found if name != NO_TASK and not is_known(name)]
     if unknown or (NO_TASK in found and len(found) > 1):
         raise InputError(
-            f"{path}: holds pairs of {', '.join(found)}; expected known tasks (`rewardlab tasks`), or no task at all. "
-            "Import them as preferences (`rewardlab pairs import`), with --task or without"
+            f"{path}: holds pairs of {', '.join(found)}; expected known tasks (`rewardlab tasks`, or a file: --task "
+            "FILE), or no task at all. Import them as preferences (`rewardlab pairs import`), with --task or without"
         )
     return () if found == [NO_TASK] else tuple(found)

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rewardlab.errors import DataError
+from rewardlab.errors import DataError, InputError
 from rewardlab.pairs.cleaning import clean
 from rewardlab.pairs.files import SAMPLES_FILE, describe, read_folder
 from rewardlab.pairs.imported import NO_TASK
 from rewardlab.pairs.label_sensitive import Built
 from rewardlab.pairs.statistics import by_task, kind_shares, rationale_sensitive_share
 from rewardlab.runs import read_jsonl
-from rewardlab.tasks.task import tasks
+from rewardlab.tasks.places import is_known, load_tasks_of
 from rewardlab.types import Label
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def summarise(folder: Path) -> dict[str, Any]:
         The manifest's common part (:func:`rewardlab.pairs.files.describe`); its outcomes say what the rules of today
         would drop. ``sampled`` holds :func:`sampled_kinds` of the samples behind the pairs.
     Raises:
-        InputError: The folder holds no pairs.
+        InputError: The folder holds no pairs, or labels of a task that is not known.
         DataError: A line is no pair, or of the samples none.
     """
     known, unseen = read_folder(folder)
@@ -35,8 +35,12 @@ def summarise(folder: Path) -> dict[str, Any]:
     clean(train, held_out, balance_length=False, seed=0)
     first = next(iter([*known, *unseen]), None)
     names = [*by_task([*known, *unseen])]
-    if unknown := [name for name in names if name not in tasks and name != NO_TASK]:
-        logger.warning("%s: task %s is not known here (`rewardlab tasks`)", folder, ", ".join(unknown))
+    load_tasks_of(folder, (name for name in names if name != NO_TASK))
+    if unknown := [name for name in names if not is_known(name) and name != NO_TASK]:
+        told = f"{folder}: task {', '.join(unknown)} is not known here (`rewardlab tasks`); name its file with --task"
+        if {*unknown} & {*by_task(known)} & {*by_task(unseen)}:  # the label-only scorer reads the task's words
+            raise InputError(told)
+        logger.warning(told)
     kind, format = (first.kind, first.format) if first else ("label", "rationale")
     return {**describe(kind, format, train, held_out, names), "sampled": sampled_kinds(_answers(folder))}
 

@@ -2,6 +2,6 @@
 
 from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage
-from rewardlab.pipeline.stages import Pipeline, check
+from rewardlab.pipeline.stages import Pipeline, check, check_goal
 
-__all__ = ["Pipeline", "Runner", "Stage", "check"]
+__all__ = ["Pipeline", "Runner", "Stage", "check", "check_goal"]

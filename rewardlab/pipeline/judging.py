@@ -16,6 +16,7 @@ from rewardlab.pipeline.stages import Pipeline
 from rewardlab.reports.collect import EvalRun
 from rewardlab.reports.judged_runs import ONE_ORDER, ORDERS, STAGE, store_verdicts
 from rewardlab.runs import RunFolder
+from rewardlab.tasks.places import named_files
 from rewardlab.tasks.sources import Splits
 
 if TYPE_CHECKING:
@@ -171,7 +172,8 @@ def _folder(
     identity |= {"annotate": {key: asked[key] for key in ("model", "oracle_weight", "temperature")}}
     identity |= _who_reads(config, annotator) | ({} if both_orders else {ORDERS: ONE_ORDER})
     name = f"{a.name}-and-{fingerprint({'stage': STAGE, **identity})}"
-    return RunFolder(root / STAGE / name, STAGE, identity, config.model_dump(mode="json"))
+    stored = config.model_dump(mode="json")
+    return RunFolder(root / STAGE / name, STAGE, identity, stored, named_files(stored))
 
 
 def _who_reads(config: RunConfig, annotator: AnnotatorName) -> dict[str, Any]:

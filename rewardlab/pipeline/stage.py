@@ -12,6 +12,7 @@ from rewardlab.annotate.money import Purse
 from rewardlab.config import fingerprint
 from rewardlab.pipeline.rows import UNREAD
 from rewardlab.runs import RunFolder
+from rewardlab.tasks.places import named_files
 
 if TYPE_CHECKING:
     from rewardlab.annotate.preview import Preview
@@ -119,7 +120,7 @@ class Stage:
     def folder(self, root: Path) -> RunFolder:
         """Where it lives: its own place, or under the runs root."""
         path = self.at or root / self.kind / f"{self.slug}-{self.fingerprint}"
-        return RunFolder(path, self.kind, self.identity, self.config)
+        return RunFolder(path, self.kind, self.identity, self.config, named_files(self.config))
 
     def chain(self, *, measuring: bool = True) -> list[Stage]:
         """This stage and all it needs, each once, inputs first.

@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Any
 
 from rewardlab import processes
-from rewardlab.config import RunConfig
+from rewardlab.config import PACKED_MODEL, TINY_MODEL, RunConfig
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.cost import Cost
-from rewardlab.models.names import check_model, resolve_device
+from rewardlab.models.names import check_model, how_to_install, resolve_device
 from rewardlab.models.quantized import check_quantization
 from rewardlab.pipeline.identity import dumped, slug_of, with_unknown
 from rewardlab.pipeline.preferences import Preferences
@@ -21,7 +21,10 @@ from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.work import evaluation, tuning
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.rewards.trl_functions import GIVEN, check_columns
-from rewardlab.tasks import resolve_tasks
+from rewardlab.tasks import GROUPS, resolve_tasks
+
+ASK_THE_MODEL = ("sft", "samples", "rm", "card", "ppo", "eval", "validate")
+"""Stages that read rows with the model of the run; pairs and annotations need none."""
 
 
 class Pipeline(Preferences):
@@ -183,6 +186,30 @@ def check(config: RunConfig, *, may_lack_model: bool = False) -> None:
         check_model(config.model.name)
     if config.model.device != "auto" or config.model.quantization != "none":
         check_quantization(config.model, resolve_device(config.model.device))
+
+
+def check_goal(goal: Stage) -> None:
+    """Refuse, before anything runs, the sandbox's model for text that is not the sandbox's.
+
+    It would train and learn nothing: it knows one generated language and takes other text a character at a time.
+
+    Raises:
+        ConfigError: The line names the model to use instead.
+    """
+    for stage in goal.chain():
+        model = stage.config.get("model", {})
+        if stage.kind not in ASK_THE_MODEL or model.get("name") != TINY_MODEL:
+            continue
+        others = [task.name for task in resolve_tasks(stage.config["task"]) if task.name not in GROUPS["sandbox"]]
+        if others:
+            install = how_to_install(PACKED_MODEL)
+            raise ConfigError(
+                f"task {', '.join(others)}: {TINY_MODEL}, the default model, knows the sandbox's language alone and "
+                f"takes a token for each letter of other text, of {model['max_prompt_tokens']} for a prompt "
+                f"(model.max_prompt_tokens) and {model['max_new_tokens']} for an answer (model.max_new_tokens). "
+                f"Give --model {PACKED_MODEL} ({f'after `{install}`' if install else 'it is installed here'}), "
+                "a folder of a model, or a hub id"
+            )
 
 
 def method_name(config: RunConfig) -> str:

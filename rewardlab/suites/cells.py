@@ -14,7 +14,7 @@ from rewardlab.errors import ConfigError
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stage import Stage
-from rewardlab.pipeline.stages import Pipeline, check
+from rewardlab.pipeline.stages import Pipeline, check, check_goal
 from rewardlab.rewards.plan import plan_reward
 from rewardlab.suites.file import Method, Suite
 from rewardlab.suites.grid import Try, Values, choose, combinations
@@ -89,11 +89,13 @@ def cells(suite: Suite, root: Path, *, may_lack_model: bool = False, rows: Rows 
         may_lack_model: For a plan that is only shown: models may be ones that cannot be had here.
         rows: Where rows are remembered; those of a plan that is only shown may lack some.
     Raises:
-        ConfigError: A setting is not valid, or two methods have the same name.
+        ConfigError: A setting is not valid, two methods have the same name, or a model cannot know a task.
     """
     matrix = _Matrix(suite, root, may_lack_model, rows or Rows())
     seeds = suite.tried_on[:1] if suite.only_grid else suite.seeds
     found = [matrix.cell(method, place, seed) for place in _places(suite) for seed in seeds for method in suite.method]
+    for goal in (goal for cell in found for goal in cell.goals):
+        check_goal(goal)
     titles = Counter(cell.title for cell in found)
     if twice := [title for title, count in titles.items() if count > 1]:
         raise ConfigError(f"suite {suite.name}: {twice[0]}: {titles[twice[0]]} cells; give methods names that differ")

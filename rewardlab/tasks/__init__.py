@@ -6,9 +6,10 @@ tasks stand above this layer and join the registry when they are first asked for
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from rewardlab.errors import ConfigError, InputError
+from rewardlab.errors import ConfigError, InputError, UnknownNameError
 from rewardlab.tasks import glue, rllr, superglue, unseen
 from rewardlab.tasks.task import Task, tasks
 
@@ -83,8 +84,23 @@ def resolve_task(spec: str, purpose: str) -> Task:
 
 
 def _resolve(part: str) -> Task:
-    if Path(part).suffix in TASK_FILES:
+    path = Path(part).expanduser()
+    if path.suffix in TASK_FILES:
         from rewardlab.tasks.user import load_task
 
-        return load_task(Path(part))
-    return tasks.get(part)
+        return load_task(path)
+    try:
+        return tasks.get(part)
+    except UnknownNameError:
+        if path.exists() or path.suffix or not {"~", "/", os.sep}.isdisjoint(part):
+            raise InputError(f"task {part}: {_why_no_task(path)}") from None
+        raise
+
+
+def _why_no_task(path: Path) -> str:
+    if not path.exists():
+        return "no such file"
+    if path.is_dir():
+        inside = sorted(str(file) for suffix in TASK_FILES for file in path.glob(f"*{suffix}"))
+        return f"is a folder; name its task file{f', such as {inside[0]}' if inside else ', which is a TOML file'}"
+    return f"expected a task file, which ends in {' or '.join(TASK_FILES)}"

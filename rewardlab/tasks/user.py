@@ -108,7 +108,8 @@ def _from_toml(path: Path) -> Task:
         values = parse_toml(path.read_text(encoding="utf-8-sig"))
         return _as_task(TaskFile.model_validate(values), path)
     except OSError as error:
-        raise _broken(path, [f"cannot be read ({error.strerror})"]) from error
+        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise _broken(path, [reason]) from error
     except ValidationError as error:
         raise _broken(path, [told(map(_line, error.errors()), error.error_count())]) from error
     except ValueError as error:
@@ -185,7 +186,7 @@ def _plain(text: str) -> str:
 def _from_python(path: Path) -> Task:
     spec = importlib.util.spec_from_file_location(f"rewardlab_task_{path.stem}", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise _broken(path, ["cannot be read (no such file)"])
+        raise _broken(path, ["no such file"])
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -44,13 +44,26 @@ class EncodedPair:
     rejected: list[int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EncodedPairs:
-    """The pairs that fit, how many did not, and how many fit because their text was cut."""
+    """Pairs as tokens.
+
+    Attributes:
+        pairs: Those that fit into the model's budgets.
+        shortened: How many of them fit because their text was cut.
+        long_prompts: Tokens of each prompt that does not fit and cannot be cut; its pair is left out.
+        long_responses: Of each other pair with a response over the budget, tokens of the longer one without its end.
+    """
 
     pairs: list[EncodedPair]
-    dropped: int
     shortened: int
+    long_prompts: list[int]
+    long_responses: list[int]
+
+    @property
+    def dropped(self) -> int:
+        """How many pairs are left out."""
+        return len(self.long_prompts) + len(self.long_responses)
 
 
 class PairEncoder:
@@ -69,17 +82,20 @@ class PairEncoder:
 
     def __call__(self, pairs: Iterable[Pair]) -> EncodedPairs:
         """Token rows of each pair; pairs that exceed the model's budgets even so are counted and left out."""
-        encoded, dropped, shortened = [], 0, 0
+        found = EncodedPairs([], 0, [], [])
         for pair in pairs:
             whole = self._codec.text_prompt_ids(pair.prompt, pair.format)
             prompt = self._fitting(pair, whole)
             chosen, rejected = self._codec.response_ids(pair.chosen), self._codec.response_ids(pair.rejected)
-            if prompt is None or max(len(chosen), len(rejected)) > self._response_budget(pair):
-                dropped += 1
+            longer = max(len(chosen), len(rejected))
+            if prompt is None:
+                found.long_prompts.append(len(whole))
+            elif longer > self._response_budget(pair):
+                found.long_responses.append(longer - 1)
             else:
-                shortened += len(prompt) < len(whole)
-                encoded.append(EncodedPair(pair, prompt + chosen, prompt + rejected))
-        return EncodedPairs(encoded, dropped, shortened)
+                found.shortened += len(prompt) < len(whole)
+                found.pairs.append(EncodedPair(pair, prompt + chosen, prompt + rejected))
+        return found
 
     def _fitting(self, pair: Pair, whole: list[int]) -> list[int] | None:
         """The prompt within its budget, or None."""

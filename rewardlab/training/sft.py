@@ -32,8 +32,10 @@ from rewardlab.training.trl_run import (
     Outcome,
     Plan,
     check_trainable,
+    left_out,
     one_device,
     plan_steps,
+    refuse_nothing,
     remove_dropout,
     run_trainer,
     shared_result,
@@ -68,10 +70,28 @@ Rationales = Mapping[tuple[str, str], str]
 
 @dataclass(frozen=True, slots=True)
 class SFTRows:
-    """Token rows, and how many examples gave none, by reason."""
+    """Token rows, and how many examples gave none.
+
+    Attributes:
+        rows: One an example that can be trained on.
+        dropped: Reason -> number of examples without a row.
+        longest: Tokens of the longest response, its end token included; of responses over the budget too.
+    """
 
     rows: list[dict[str, list[int]]]
     dropped: dict[str, int]
+    longest: int
+
+    def left_out(self, budget: int) -> str:
+        """What became of the examples without a row; "" when all have one."""
+        return left_out(
+            {
+                "have no label": self.dropped["no_label"],
+                "have no rationale (annotate.limit, annotate.filter_threshold)": self.dropped["no_rationale"],
+                f"have an answer of more than {budget} tokens (the longest has {self.longest}: give "
+                f"--set model.max_new_tokens={self.longest}, or another --model)": self.dropped["too_long"],
+            }
+        )
 
 
 def train_sft(
@@ -106,7 +126,15 @@ def train_sft(
     """
     trunk = load_trunk(config.model)
     encoded = encode_rows(trunk.codec, examples, rationales, config.new_tokens)
-    logger.info("SFT on %d rows, dropped %s", len(encoded.rows), encoded.dropped)
+    reasons = encoded.left_out(config.new_tokens)
+    refuse_nothing("labelled row", len(examples), len(encoded.rows), reasons)
+    logger.log(
+        logging.WARNING if encoded.dropped["too_long"] else logging.INFO,
+        "SFT on %d of %d rows%s",
+        len(encoded.rows),
+        len(examples),
+        f"; left out: {reasons}" if reasons else "",
+    )
     plan = plan_steps(config.sft, len(encoded.rows))
     recorder = Several(FolderRecorder(folder), progress or Silent())
     limit = TimeLimit(config.sft.seconds, config.sft.warmup, trunk.device) if config.sft.seconds else None
@@ -133,28 +161,30 @@ def encode_rows(codec: Codec, examples: Sequence[Example], rationales: Rationale
     """
     rows: list[dict[str, list[int]]] = []
     dropped: Counter[str] = Counter(no_label=0, no_rationale=0, too_long=0)
+    longest = 0
     for example in examples:
-        row = _encode(codec, example, rationales, budget)
-        if isinstance(row, str):
-            dropped[row] += 1
-        else:
-            rows.append(row)
-    return SFTRows(rows, dict(dropped))
+        response = _response_ids(codec, example, rationales)
+        if isinstance(response, str):
+            dropped[response] += 1
+            continue
+        longest = max(longest, len(response))
+        if len(response) > budget:
+            dropped["too_long"] += 1
+            continue
+        prompt = codec.prompt_ids(example)
+        rows.append({"input_ids": prompt + response, "labels": [IGNORED] * len(prompt) + response})
+    return SFTRows(rows, dict(dropped), longest)
 
 
-def _encode(codec: Codec, example: Example, rationales: Rationales | None, budget: int) -> dict[str, list[int]] | str:
-    """One token row, or the reason why there is none."""
+def _response_ids(codec: Codec, example: Example, rationales: Rationales | None) -> list[int] | str:
+    """The tokens to learn, or the reason why there are none."""
     key = (example.task, example.id)
     if example.label is None:
         return "no_label"
     if rationales is not None and key not in rationales:
         return "no_rationale"
     text = tasks.get(example.task).response(example.label, example.format, (rationales or {}).get(key, ""))
-    response = codec.response_ids(text)
-    if len(response) > budget:
-        return "too_long"
-    prompt = codec.prompt_ids(example)
-    return {"input_ids": prompt + response, "labels": [IGNORED] * len(prompt) + response}
+    return codec.response_ids(text)
 
 
 def _fit(

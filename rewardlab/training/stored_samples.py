@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.errors import DataError, RunFolderError
 from rewardlab.runs import read_jsonl, write_jsonl
+from rewardlab.tasks.places import load_tasks_of
 from rewardlab.types import Example
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def check_samples(folder: Path) -> None:
 
 
 def read_samples(folder: Path) -> list[SampledAnswer]:
-    """The samples stored with a reward model.
+    """The samples stored with a reward model, and their tasks made known.
 
     Raises:
         RunFolderError: There are none.
@@ -43,7 +44,9 @@ def read_samples(folder: Path) -> list[SampledAnswer]:
     """
     check_samples(folder)
     path = folder / STORED_FILE
-    return [_sample(row, f"{path} row {number}") for number, row in enumerate(read_jsonl(path), 1)]
+    found = [_sample(row, f"{path} row {number}") for number, row in enumerate(read_jsonl(path), 1)]
+    load_tasks_of(folder, {sample.example.task for sample in found})
+    return found
 
 
 def _sample(row: dict[str, Any], place: str) -> SampledAnswer:

@@ -47,11 +47,8 @@ def plan_steps(section: SFTConfig | RMConfig, rows: int) -> Plan:
     """Cut ``rows`` into steps; the micro-batch becomes the largest divisor of a process's batch within its limit.
 
     Raises:
-        DataError: There are no rows.
         ConfigError: The batch cannot be dealt evenly to the processes.
     """
-    if rows == 0:
-        raise DataError("there is no row left to train on; see the dropped counts in the log for the reasons")
     own, left = divmod(section.batch, processes.count())
     if left:
         raise ConfigError(f"batch = {section.batch}: expected a multiple of the {processes.count()} processes")
@@ -60,6 +57,21 @@ def plan_steps(section: SFTConfig | RMConfig, rows: int) -> Plan:
         return Plan(micro, own // micro, UNBOUNDED, 0)
     steps = math.ceil(section.epochs * math.ceil(rows / section.batch))
     return Plan(micro, own // micro, steps, int(section.warmup * steps))
+
+
+def left_out(counts: Mapping[str, int]) -> str:
+    """What became of rows that are not trained on, as one text: how many, why, and which setting decides it.
+
+    Args:
+        counts: Reason, as it goes on behind a number -> how many rows.
+    """
+    return "; ".join(f"{count} {reason}" for reason, count in counts.items() if count)
+
+
+def refuse_nothing(what: str, total: int, left: int, reasons: str) -> None:
+    """Raise DataError when no row is ``left`` to train on; ``reasons`` come from :func:`left_out`."""
+    if left == 0:
+        raise DataError(f"no {what} is left to train on: {f'of {total}, {reasons}' if total else 'there are none'}")
 
 
 def trl_settings(section: SFTConfig | RMConfig, plan: Plan, seed: int, device: torch.device) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class TestBadInput:
             (("ppo", "--task", "agnwes"), ["unknown task 'agnwes'", "did you mean agnews?"]),
             (("ppo", "--task", "mr,sandbox-sentimant"), ["'sandbox-sentimant'", "sandbox-sentiment"]),
             (("ppo", "--task", ","), ["names no task"]),
-            (("ppo", "--task", "absent.toml"), ["absent.toml", "cannot be read"]),
+            (("ppo", "--task", "absent.toml"), ["task file absent.toml: no such file"]),
             (("ppo", "--reward", "rule + lable"), ["column 8", "unknown reward 'lable'", "did you mean label"]),
             (("ppo", "--reward", "min(label, 5"), ["'min(label, 5'", "column 4", "never closed"]),
             (("ppo", "--reward", "rule +"), ["'rule +'", "column 7", "found the end"]),

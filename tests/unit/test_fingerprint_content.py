@@ -76,14 +76,15 @@ class TestRewardCode:
         """Evaluation runs the policy, not the reward, so that an old reward's run stays comparable with the new."""
         source = Path("kind_words.py")
         source.write_text(REWARD)
-        trained = ppo("kind_words:polite")
+        sys.modules.pop("kind_words", None)
+        trained = pipeline(task="sandbox-sentiment", init="base", reward__expression="kind_words:polite").ppo()
         folder = trained.folder(Path("runs"))
         folder.open()
         write_json(folder.path / "result.json", {})
         source.write_text(REWARD.replace("please", "kindly"))
         sys.modules.pop("kind_words", None)
         assert run(["eval", "--run", str(folder.path), "--dry-run"]) == 0
-        assert f"[done] PPO on kind_words:polite (agnews)\n   {folder.path}" in capsys.readouterr().out
+        assert f"[done] PPO on kind_words:polite (sandbox-sentiment)\n   {folder.path}" in capsys.readouterr().out
 
 
 class TestAnnotator:

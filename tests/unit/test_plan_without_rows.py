@@ -18,6 +18,7 @@ from rewardlab.suites.plan import make_plan
 from rewardlab.tasks import tasks
 from rewardlab.tasks.rows import RowsMissing
 from tests.support.fake_suite import FakeSuite
+from tests.support.models import tiny_llama
 
 HUB = DataConfig(seed=0, source="hub")
 BUNDLED = DataConfig(seed=0, source="bundled")
@@ -46,7 +47,8 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REWARDLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("REWARDLAB_DATA", raising=False)
     monkeypatch.setattr("rewardlab.tasks.hub.offline_reason", lambda: "no route to the hub")
-    (tmp_path / "small.toml").write_text(SUITE)
+    model = tiny_llama(tmp_path / "model")  # the default one knows the sandbox's language alone
+    (tmp_path / "small.toml").write_text(SUITE.replace("[settings]", f'[settings]\n"model.name" = "{model}"'))
 
 
 class TestRows:
@@ -131,7 +133,7 @@ def test_a_plan_needs_no_key_of_a_hosted_annotator(
     """Rationales for a right and a wrong label of 4 labelled rows, and of the validation rows."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     text = SUITE.replace("sst2,qnli", "sst2").replace('"judgement"', '"rationale"').replace('"init" = "base", ', "")
-    hosted = '[settings]\n"annotate.annotator" = "openai"\n"data.validation" = 3'
+    hosted = '[settings]\n"model.name" = "model"\n"annotate.annotator" = "openai"\n"data.validation" = 3'
     Path("small.toml").write_text(text.replace("[settings]", hosted))
     assert suite_run("--dry-run") == 0
     said = capsys.readouterr().out

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.errors import DataError
 from rewardlab.models import load_trunk
 from rewardlab.models.scoring import score_rows
 from rewardlab.runs import read_json
 from rewardlab.tasks.task import prompt_of
 from rewardlab.training.reward_model import _log_fit, train_reward_model
 from rewardlab.training.rm_evaluation import (
+    EncodedPair,
+    EncodedPairs,
     PairEncoder,
     SampledAnswer,
     pair_accuracy,
@@ -59,12 +62,37 @@ def test_a_long_prompt_has_its_text_cut_as_ppo_cuts_it(film_llama: Path, tmp_pat
 
 def test_a_prompt_that_cannot_be_cut_is_dropped_and_counted(film_llama: Path, caplog: pytest.LogCaptureFixture) -> None:
     example = Example("mr", "row-0", {"text": "the film 0"}, "positive")
-    model = make_config(film_llama).model.model_copy(update={"max_prompt_tokens": 8})
-    encoded = PairEncoder(load_trunk(model).codec, model, [example])(PAIRS[:1])
+    config = make_config(film_llama)
+    model = config.model.model_copy(update={"max_prompt_tokens": 8})
+    config = config.model_copy(update={"model": model})
+    codec = load_trunk(model).codec
+    encoded = PairEncoder(codec, model, [example])(PAIRS[:1])
     assert (len(encoded.pairs), encoded.dropped, encoded.shortened) == (0, 1, 0)
-    _log_fit("label", encoded)
-    assert "label reward model on 0 pairs, 0 with their text cut" in caplog.text
-    assert "1 dropped as too long" in caplog.text
+    tokens = len(codec.text_prompt_ids(PAIRS[0].prompt, "rationale"))
+    with pytest.raises(DataError) as told:
+        _log_fit("label", encoded, config)
+    assert str(told.value) == (
+        "no label pair is left to train on: of 1, 1 have a prompt of more than 8 tokens that cannot be cut (the "
+        f"longest has {tokens}: give --set model.max_prompt_tokens={tokens})"
+    )
+    both = EncodedPairs([EncodedPair(PAIRS[0], [1], [2])], 0, [], [70, 90])
+    _log_fit("label", both, config)
+    assert (
+        "label reward model on 1 of 3 pairs, 0 with their text cut to model.max_prompt_tokens; left out: 2 have a "
+        f"response of more than {config.new_tokens} tokens (the longest has 90: give --set "
+        "model.max_new_tokens=90, or another --model)"
+    ) in caplog.text
+
+
+def test_the_budget_that_is_named_is_enough(film_llama: Path) -> None:
+    config = make_config(film_llama)
+    codec = load_trunk(config.model).codec
+    short = config.model.model_copy(update={"max_new_tokens": 2})
+    needed = max(PairEncoder(codec, short)(PAIRS).long_responses)
+    enough = PairEncoder(codec, config.model.model_copy(update={"max_new_tokens": needed}))(PAIRS)
+    below = PairEncoder(codec, config.model.model_copy(update={"max_new_tokens": needed - 1}))(PAIRS)
+    assert enough.dropped == 0
+    assert below.dropped > 0
 
 
 def test_policy_pairs_follow_gold() -> None:

@@ -87,8 +87,29 @@ def test_dropped_rows_are_counted_by_reason(llama: Path) -> None:
 
 
 def test_training_on_nothing_says_so(llama: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no row left"):
-        train_sft(open_folder(tmp_path / "run"), make_config(llama), [replace(EXAMPLES[0], label=None)])
+    config = make_config(llama)
+    codec = load_codec(config.model)
+    longest = len(codec.response_ids("it is good\n\n The answer is: positive"))
+    short = config.model_copy(update={"model": config.model.model_copy(update={"max_new_tokens": 2})})
+    rows = [EXAMPLES[0], replace(EXAMPLES[0], label=None), *(replace(EXAMPLES[0], id=name) for name in ("a", "b"))]
+    with pytest.raises(DataError) as told:
+        train_sft(open_folder(tmp_path / "run"), short, rows, RATIONALES)
+    assert str(told.value) == (
+        "no labelled row is left to train on: of 4, 1 have no label; 2 have no rationale (annotate.limit, "
+        f"annotate.filter_threshold); 1 have an answer of more than 2 tokens (the longest has {longest}: give --set "
+        f"model.max_new_tokens={longest}, or another --model)"
+    )
+    with pytest.raises(DataError, match="no labelled row is left to train on: there are none"):
+        train_sft(open_folder(tmp_path / "empty"), short, [])
+
+
+def test_rows_that_are_left_out_are_told(llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = make_config(llama, sft={"epochs": 0.1})
+    long = {**RATIONALES, (EXAMPLES[0].task, EXAMPLES[0].id): "it is good " * 500}
+    train_sft(open_folder(tmp_path / "run"), config, EXAMPLES, long)
+    told = f"SFT on {len(EXAMPLES) - 1} of {len(EXAMPLES)} rows; left out: 1 have an answer of more than "
+    [record] = [record for record in caplog.records if record.message.startswith(told)]
+    assert record.levelname == "WARNING"
 
 
 def test_first_loss_is_the_mean_over_answer_tokens_alone(llama: Path, tmp_path: Path) -> None:

@@ -188,5 +188,5 @@ def test_a_python_file_that_cannot_be_used(tmp_path: Path, code: str, message: s
 
 @pytest.mark.parametrize("name", ["missing.toml", "missing.py"])
 def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=f"{name}: no such file"):
         resolve_tasks(str(tmp_path / name))
