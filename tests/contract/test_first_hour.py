@@ -112,7 +112,7 @@ def test_from_a_table_of_tickets_to_answers_without_rewardlab(
 
     assert rewardlab("export", str(ppo), "--to", "mine").code == 0
     card = Path("mine/README.md").read_text(encoding="utf-8")
-    assert "\n- tickets\n" in card  # the task by its name, not by a path of this machine
+    assert '\n- "tickets"\n' in card  # the task by its name, not by a path of this machine
     [evaluated] = [path for path in Path("runs/eval").iterdir() if "ppo" in path.name]
     rows = [row for row in read_jsonl(evaluated / "predictions.jsonl") if row["decoding"] == "greedy"]
     assert len(rows) == 4

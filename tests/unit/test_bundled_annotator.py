@@ -105,9 +105,23 @@ def test_wrong_labels_are_those_that_were_written_for() -> None:
 
 @pytest.mark.parametrize("command", [["annotate"], ["pair-gen", "--kind", "ranked"]])
 def test_a_dry_run_plans_with_it(
-    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    command: list[str],
+    film_llama: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ["--task", "agnews", "--source", "bundled", "--annotator", "bundled", "--dry-run"]
+    options = [
+        "--task",
+        "agnews",
+        "--model",
+        str(film_llama),
+        "--source",
+        "bundled",
+        "--annotator",
+        "bundled",
+        "--dry-run",
+    ]
     assert cli.run([*command, *options]) == 0, capfd.readouterr().err
     assert "bundled" in capfd.readouterr().out

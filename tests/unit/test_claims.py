@@ -427,7 +427,7 @@ def test_a_report_shows_its_claims_and_leaves_them_as_files(tmp_path: Path) -> N
     command = "rewardlab suite run mine.toml"
     page = write_report(tmp_path / "out", [tmp_path / "eval"], suite=facts, resamples=200, command=command)
     text = page.read_text()
-    assert text.startswith("# Two <methods>\n")
+    assert text.startswith("# Two &lt;methods>\n")
     assert "<h1>Two &lt;methods&gt;</h1>" in page.with_suffix(".html").read_text()
     assert "| C1 | PPO beats SFT | **holds** | +20.3 points [" in text
     assert re.search(r"\] \| < 0\.001 \| 3 \| \+6\.3 \| PPO against SFT, toy, greedy \|", text)

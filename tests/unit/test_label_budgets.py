@@ -51,7 +51,7 @@ def test_numbers_have_the_ends_of_their_scale() -> None:
 
 
 def test_training_says_so_before_it_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, film_llama: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     labels = ["balance_not_updated_after_cheque_or_cash_deposit", "age_limit"]
@@ -64,6 +64,8 @@ def test_training_says_so_before_it_starts(
         "sft",
         "--task",
         "t.toml",
+        "--model",
+        str(film_llama),
         "--format",
         "label",
         "--set",
@@ -72,6 +74,6 @@ def test_training_says_so_before_it_starts(
         "sft.epochs=0.1",
     ]
     assert cli.run(command) == 0
-    said = [record.getMessage() for record in caplog.records if "max_new_tokens" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "response budget" in record.getMessage()]
     assert len(said) == 1
     assert "1 of 2 labels is longer than the response budget of 12 tokens" in said[0]

@@ -87,7 +87,7 @@ def test_weights_in_pieces_are_refused(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_identities_of_whole_trunks_are_what_they_were(folder: Path) -> None:
-    assert set(model_identity(config(folder, "none"))) == {"name", "dtype", "sha256", "prompt"}
+    assert set(model_identity(config(folder, "none"))) == {"dtype", "sha256", "prompt"}
     assert set(trunk_identity(config(folder, "none"), None)) == {"base", "dtype", "sft"}
     assert model_identity(config(folder))["quantization"] == "nf4"
     assert trunk_identity(config(folder), None)["quantization"] == "nf4"

@@ -262,7 +262,7 @@ def test_no_samples_and_no_pairs_are_errors(film_llama: Path, tmp_path: Path) ->
     trunk = trunk_with_role(film_llama)
     with pytest.raises(DataError, match="no SFT samples"):
         store_sft_scores(tmp_path, trunk, "rm", [], limit=4)
-    with pytest.raises(DataError, match="no row left"):
+    with pytest.raises(DataError, match="no label pair is left to train on: there are none"):
         train_reward_model(open_folder(tmp_path / "run"), make_config(film_llama), "label", None, [], {}, SAMPLES)
 
 

@@ -21,7 +21,9 @@ def asked_budgets(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[int]
     """The budgets under which an evaluation samples its 80 rows."""
     seen: list[int] = []
 
-    def sample(trunk: Any, prompts: Any, keys: Any, sampling: Any, role: Any, budgets: list[int]) -> list[Sample]:
+    def sample(
+        trunk: Any, prompts: Any, keys: Any, sampling: Any, role: Any, budgets: list[int], report: Any
+    ) -> list[Sample]:
         seen.extend(budgets)
         assert max(budgets) <= sampling.max_new_tokens
         return [Sample((1,), "x", True)] * len(prompts)
