@@ -111,8 +111,24 @@ def placed_rows(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
     try:
         reader = _read_saved if path.is_dir() else READERS[path.suffix.lower()]
         yield from reader(path, columns)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}{_place_of_the_first_wrong_byte(path)}; save the file as UTF-8") from error
     except (OSError, UnicodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); expected a text file in UTF-8") from error
+
+
+def _place_of_the_first_wrong_byte(path: Path) -> str:
+    """`` line N: ...`` of a text file that is not UTF-8; the file is read again, line by line."""
+    with path.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return ": not in the encoding that its first bytes announce"
+        file.seek(0)
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                return f" line {number}: the byte 0x{line[error.start]:02x} is no UTF-8"
+    return ": no UTF-8"
 
 
 def _is_saved(path: Path) -> bool:
@@ -173,7 +189,7 @@ def _table(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
 
 def _has(header: str, delimiter: str, columns: Sequence[str]) -> bool:
     named = next(csv.reader([header.lstrip("\ufeff")], delimiter=delimiter), [])
-    return set(columns) <= set(named)
+    return {name.casefold() for name in columns} <= {name.strip().casefold() for name in named}
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Placed]:

@@ -82,9 +82,10 @@ def to_examples(rows: Iterable[Placed], where: str, task: Task, format: AnswerFo
     problems: list[str] = []
     unused: set[str] = set()
     respelled: Counter[tuple[str, str]] = Counter()
+    renamed: dict[str, str] = {}
     for place, row in rows:
         try:
-            data = _parsed(row) if isinstance(row, str) else row
+            data = _under_our_names(_parsed(row) if isinstance(row, str) else row, task, renamed)
             example = _example(data, f"{task.name}-{Path(where).stem}-{len(examples):05d}", task, format)
             if example.id in examples:
                 raise RowProblem(f"id {example.id!r} occurs a second time; ids are unique in a file")
@@ -98,7 +99,8 @@ def to_examples(rows: Iterable[Placed], where: str, task: Task, format: AnswerFo
         more = f"; and {len(problems) - MAX_PROBLEMS} more rows" if len(problems) > MAX_PROBLEMS else ""
         raise DataError(f"{where} {'; '.join(problems[:MAX_PROBLEMS])}{more}. Fix the rows (task {task.name})")
     file = Path(where).name
-    return Reading(list(examples.values()), _respelled(file, respelled), tuple(sorted(unused)), {file: len(examples)})
+    notes = _renamed(file, renamed) + _respelled(file, respelled)
+    return Reading(list(examples.values()), notes, tuple(sorted(unused)), {file: len(examples)})
 
 
 def read_label(raw: object, task: Task) -> Label:
@@ -140,11 +142,7 @@ def _example(data: Mapping[str, Any], default_id: str, task: Task, format: Answe
         found |= _conversation(data[MESSAGES], missing)
         missing = [name for name, value in found.items() if value is None]
     if missing:
-        wanted = ", ".join(repr(task.columns.get(name, name)) for name in missing)
-        raise RowProblem(
-            f"no field {wanted}, found {', '.join(sorted(map(str, data))) or 'none'}; "
-            "name columns in the task file's table [columns]"
-        )
+        raise RowProblem(_lacking(missing, data, task))
     for name in task.fields:
         if not isinstance(found[name], str):
             raise RowProblem(f"field {name!r} is {found[name]!r:.60}, expected a text")
@@ -154,6 +152,33 @@ def _example(data: Mapping[str, Any], default_id: str, task: Task, format: Answe
             raise RowProblem(f"{broken!r} is half of a character, as a cut text ends in")
     fields = {column: found[column] for column in task.fields}
     return Example(task.name, name, fields, read_label(found["label"], task), format)
+
+
+def _under_our_names(data: Mapping[str, Any], task: Task, renamed: dict[str, str]) -> Mapping[str, Any]:
+    """A row with its columns under the names that the task asks for, where only case and outer blanks differ.
+
+    ``renamed`` gets column -> name. Nothing is renamed where two columns would be the same.
+    """
+    wanted = [task.columns.get(name, name) for name in (*task.fields, "label")]
+    if all(name in data for name in wanted):
+        return data
+    for name in wanted:
+        alike = [column for column in data if str(column).strip().casefold() == name.casefold()]
+        if name not in data and len(alike) == 1:
+            data = {name if column == alike[0] else column: value for column, value in data.items()}
+            renamed[alike[0]] = name
+    return data
+
+
+def _lacking(missing: Sequence[str], data: Mapping[str, Any], task: Task) -> str:
+    """What a row lacks: columns, or values in columns that are there."""
+    wanted = [task.columns.get(name, name) for name in missing]
+    if all(name in data for name in wanted):
+        return f"{', '.join(map(repr, wanted))} has no value; fill it in or leave the row out"
+    return (
+        f"no field {', '.join(map(repr, wanted))}, found {', '.join(sorted(map(str, data))) or 'none'}; "
+        "name columns in the task file's table [columns]"
+    )
 
 
 def _column(data: Mapping[str, Any], name: str, task: Task) -> Any:
@@ -192,6 +217,11 @@ def _turn(turn: Any) -> tuple[str, str]:
         if isinstance(content, str):
             return turn["role"], content
     raise RowProblem(f"a turn of {MESSAGES!r} is {turn!r:.60}, expected role and content")
+
+
+def _renamed(file: str, renamed: Mapping[str, str]) -> tuple[str, ...]:
+    pairs = some([f"{column!r} as {name!r}" for column, name in renamed.items()])
+    return (f"{file}: columns are read under the task's names: {pairs}",) if renamed else ()
 
 
 def _respelled(file: str, respelled: Counter[tuple[str, str]]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 from rewardlab.errors import DataError
 from rewardlab.tasks.division import Limits, Parts, divide
-from rewardlab.tasks.files import find_files, row_files, saved_splits
+from rewardlab.tasks.files import READERS, find_files, row_files, saved_splits
 from rewardlab.tasks.hub import load_hub
 from rewardlab.tasks.rows import Reading, RowsMissing, SourceMissing, read_rows, some
 from rewardlab.tasks.task import Generator, Task, with_format
@@ -182,10 +182,18 @@ def _local_folder(task: Task, data_dir: Path | None) -> Path:
     own = [base / task.name, *([base] if base in (data_dir, task.data) else []), *([task.data] if task.data else [])]
     folder = next((place for place in own if place.is_file() or _has_rows(place)), None)
     if folder is None and data_dir:
-        raise DataError(f"--data {base}: no files of rows in {base / task.name}; add train.jsonl or train.csv there")
+        raise DataError(f"--data {base}: {_no_rows(own)}; add train.jsonl or train.csv there")
     if folder is None:
-        raise SourceMissing(f"no files of rows in {base / task.name}")
+        raise SourceMissing(_no_rows(own))
     return folder
+
+
+def _no_rows(places: Sequence[Path]) -> str:
+    """Where no rows were found, and what lies there in their place."""
+    place = next((each for each in reversed(places) if each.is_dir()), places[0])
+    others = sorted(path.name for path in place.iterdir() if path.is_file()) if place.is_dir() else []
+    known = ", ".join(sorted(READERS))
+    return f"no files of rows in {place} (found {some(others) or 'nothing'}; rows are read from {known})"
 
 
 def _has_rows(folder: Path) -> bool:

@@ -153,6 +153,15 @@ def test_columns_of_other_names_are_named_in_the_task_file(load: Any) -> None:
         load({"train.jsonl": lines(rows)})
 
 
+def test_columns_in_another_case_are_read_and_told(load: Any) -> None:
+    splits = load({"train.csv": table().replace("text,label", "Text, LABEL ")})
+    assert counted(splits) == EXPECTED
+    told = "train.csv: columns are read under the task's names: 'Text' as 'text', ' LABEL ' as 'label'"
+    assert told in splits.origin.notes
+    with pytest.raises(DataError, match="line 2: no field 'text', found TEXT, Text, label"):
+        load({"train.csv": "Text,TEXT,label\na,b,bug\n"})
+
+
 def test_a_conversation_is_the_prompt_and_its_last_turn_the_label(load: Any) -> None:
     def turns(number: int, *before: dict[str, Any]) -> dict[str, Any]:
         answer = {"role": "assistant", "content": ROWS[number]["label"]}
@@ -182,7 +191,10 @@ def test_a_conversation_without_an_answer_is_refused(load: Any, messages: Any, m
     [
         ("train.csv", "text,label\na,bug\nb,bug,c\n", "line 3: more cells than the header names"),
         ("train.csv", 'text,label\n"a,bug\n', "not a table (unexpected end of data)"),
-        ("train.csv", b"text,label\ncaf\xe9,bug\n", "expected a text file in UTF-8"),
+        ("train.csv", b"text,label\ncaf\xe9,bug\n", "line 2: the byte 0xe9 is no UTF-8; save the file as UTF-8"),
+        ("train.tsv", b"\xff\xfet\x00e", "not in the encoding that its first bytes announce; save the file as UTF-8"),
+        ("train.csv", "text,label\na,\n", "line 2: 'label' has no value; fill it in or leave the row out"),
+        ("train.txt", "a bug", "(found mine.toml, train.txt; rows are read from .csv, .json"),
         ("train.json", '{"a": 1, "b": 2}', "found a JSON dict, expected an array of rows"),
         ("train.parquet", "no parquet", "expected a Parquet file"),
         ("train.jsonl", '{"text": "a", "label": ' + "9" * 5000 + "}", "line 1: not valid JSON"),

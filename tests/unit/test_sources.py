@@ -166,7 +166,7 @@ def test_the_hash_sees_one_changed_label(tmp_path: Path) -> None:
     [
         (MR, {"label": "positive"}, "line 2: no field 'text', found label"),
         (MR, {"text": "x"}, "line 2: no field 'label', found text"),
-        (MR, {"text": "x", "label": None}, "line 2: no field 'label'"),
+        (MR, {"text": "x", "label": None}, "line 2: 'label' has no value"),
         (MR, {"text": 7, "label": "positive"}, "line 2: field 'text' is 7, expected a text"),
         (MR, {"text": "x", "label": "postive"}, "line 2: label 'postive' is not one of negative, positive"),
         (MR, {"id": "film-0", "text": "x", "label": "positive"}, "line 2: id 'film-0' occurs a second time"),
@@ -232,12 +232,16 @@ def test_a_folder_that_was_named_must_be_one(tmp_path: Path, monkeypatch: pytest
 def test_a_data_folder_without_the_task_is_an_error_when_asked_for_and_a_note_when_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(DataError, match=r"no files of rows in .*mr; add train\.jsonl or train\.csv there"):
+    with pytest.raises(
+        DataError,
+        match=r"no files of rows in .* \(found nothing; rows are read from .*\); add train\.jsonl or train\.csv there",
+    ):
         load_splits(MR, data_dir=tmp_path)
     monkeypatch.setenv("REWARDLAB_DATA", str(tmp_path))
     origin = load_splits(MR).origin
     assert origin.kind == "bundled"
-    assert origin.note.startswith(f"local: no files of rows in {tmp_path / 'mr'}; hub: ")
+    assert origin.note.startswith(f"local: no files of rows in {tmp_path / 'mr'} (found nothing; ")
+    assert "; hub: " in origin.note
 
 
 def test_a_folder_needs_training_rows(tmp_path: Path) -> None:
