@@ -91,7 +91,12 @@ def to_examples(rows: Iterable[Placed], where: str, task: Task, format: AnswerFo
                 raise RowProblem(f"id {example.id!r} occurs a second time; ids are unique in a file")
             examples[example.id] = example
             unused.update(set(data) - _used_columns(data, task))
-            if (given := _as_text(_column(data, "label", task))) not in ("", str(example.label)) and task.labels:
+            given = _as_text(_column(data, "label", task))
+            if (
+                task.labels
+                and given not in ("", str(example.label))
+                and not any(given in each for each in _tables(task))
+            ):
                 respelled[given, str(example.label)] += 1
         except RowProblem as problem:
             problems.append(f"{place}: {problem}")
@@ -116,8 +121,7 @@ def read_label(raw: object, task: Task) -> Label:
         return _read_number(raw, task)
     text = _as_text(raw)
     spelled = {composed(label): label for label in task.labels}
-    tables = (task.label_values, task.hub.labels if task.hub else {})
-    for known in (text, *(table[text] for table in tables if text in table)):
+    for known in (text, *(table[text] for table in _tables(task) if text in table)):
         if composed(known) in spelled:
             return spelled[composed(known)]
     alike = [label for label in task.labels if _folded(label) == _folded(text)]
@@ -125,6 +129,11 @@ def read_label(raw: object, task: Task) -> Label:
         return alike[0]
     how = f"; for numbered labels write [labels] with {text} = ... in the task file" if text.isdigit() else ""
     raise RowProblem(f"label {raw!r:.60} is not one of {some(task.labels)}{how}")
+
+
+def _tables(task: Task) -> tuple[Mapping[str, str], ...]:
+    """What the task says that other values of the label column mean: its file's table, and the hub's."""
+    return task.label_values, task.hub.labels if task.hub else {}
 
 
 def _read_number(raw: object, task: Task) -> float:

@@ -41,11 +41,11 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function of (file name -> content, more of the task file) that gives the splits."""
     monkeypatch.delenv("REWARDLAB_DATA", raising=False)
 
-    def load(files: dict[str, str | bytes], task: str = LABELS) -> Splits:
+    def load(files: dict[str, str | bytes], task: str = LABELS, fields: str = '["text"]') -> Splits:
         for name, content in files.items():
             content = content.encode() if isinstance(content, str) else content
             (tmp_path / name).write_bytes(content)
-        (tmp_path / "mine.toml").write_text(TASK + task, encoding="utf-8")
+        (tmp_path / "mine.toml").write_text(TASK.replace('["text"]', fields) + task, encoding="utf-8")
         return load_splits(load_task(tmp_path / "mine.toml"), source="local")
 
     yield load
@@ -140,6 +140,18 @@ def test_labels_as_other_tools_write_them(load: Any, label: Any, task: str, expe
     assert {found for _, found in counted(load({"train.jsonl": lines(rows)}, task))} == {expected}
 
 
+def test_a_table_of_labels_is_no_other_spelling(load: Any) -> None:
+    rows = [{"text": f"{number}", "label": number % 2} for number in range(8)]
+    splits = load({"train.jsonl": lines(rows)}, '[labels]\n0 = "bug"\n1 = "praise"\n')
+    assert not any("spelled" in note for note in splits.origin.notes)
+
+
+def test_a_conversation_fills_one_text_alone(load: Any) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "bug"}]
+    with pytest.raises(DataError, match="'messages' holds 2 turns"):
+        load({"train.jsonl": lines([{"messages": turns}])}, fields='["text", "title"]')
+
+
 def test_a_numbered_label_without_a_table_says_what_to_write(load: Any) -> None:
     with pytest.raises(DataError, match=r"line 1: label 3 is not one of bug, praise; .* \[labels\] with 3 = "):
         load({"train.jsonl": lines([{"text": "a", "label": 3}])})
@@ -177,6 +189,10 @@ def test_a_conversation_is_the_prompt_and_its_last_turn_the_label(load: Any) -> 
     ("messages", "message"),
     [
         ([{"role": "user", "content": "a"}], "'messages' holds 1 turns; expected a prompt and, last, the assistant's"),
+        (
+            [{"role": "assistant", "content": "bug"}] * 2 + [{"role": "user", "content": "a"}],
+            "'messages' holds 3 turns",
+        ),
         ([{"role": "user", "content": "a"}, {"from": "gpt"}], "a turn of 'messages' is {'from': 'gpt'}, expected role"),
     ],
 )

@@ -41,7 +41,13 @@ def test_the_page_is_made_from_the_list() -> None:
 
 @pytest.mark.parametrize(
     ("key", "meant"),
-    [("ppo.step", ["ppo.steps"]), ("kl_coef", ["ppo.kl_coef"]), ("sft.optimizer", ["ppo.optimizer"]), ("zzz", [])],
+    [
+        ("ppo.step", ["ppo.steps"]),
+        ("kl_coef", ["ppo.kl_coef"]),
+        ("sft.optimizer", ["ppo.optimizer"]),
+        ("zzz", []),
+        ("lr", ["sft.lr", "rm.lr", "ppo.lr"]),
+    ],
 )
 def test_a_mistyped_key_finds_its_neighbours(key: str, meant: list[str]) -> None:
     assert nearest(key)[: len(meant) or 3] == meant
