@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import DataError
-from rewardlab.reading import HalfCharacterError, half_character, parse_json
+from rewardlab.reading import HalfCharacterError, parse_json
 from rewardlab.tasks.files import Placed, placed_rows
 from rewardlab.tasks.task import Task
 from rewardlab.tasks.text import composed
@@ -156,9 +156,6 @@ def _example(data: Mapping[str, Any], default_id: str, task: Task, format: Answe
         if not isinstance(found[name], str):
             raise RowProblem(f"field {name!r} is {found[name]!r:.60}, expected a text")
     name = default_id if data.get("id") is None else str(data["id"])
-    for text in (name, *map(str, data), *(found[column] for column in task.fields)):
-        if broken := half_character(text):
-            raise RowProblem(f"{broken!r} is half of a character, as a cut text ends in")
     fields = {column: found[column] for column in task.fields}
     return Example(task.name, name, fields, read_label(found["label"], task), format)
 

@@ -215,6 +215,7 @@ def test_a_conversation_without_an_answer_is_refused(load: Any, messages: Any, m
         ("train.parquet", "no parquet", "expected a Parquet file"),
         ("train.jsonl", '{"text": "a", "label": ' + "9" * 5000 + "}", "line 1: not valid JSON"),
         ("train.jsonl", '{"text": "cut \\ud83d", "label": "bug"}', r"line 1: '\ud83d' is half of a character"),
+        ("train.json", '[{"text": "cut \\ud83d", "label": "bug"}]', "is half of a character"),
         ("train.csv", "text,label\na,bug\n", "(train.csv: 1 rows): task row-files: 1 training rows are left"),
     ],
 )
