@@ -17,7 +17,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from rewardlab.config import RunConfig
+from rewardlab.config import ONLINE, RunConfig
 
 STAGES: Mapping[str, str] = {
     "": "all stages",
@@ -74,9 +74,9 @@ def nearest(key: str) -> list[str]:
     same = [each for each in keys if each.rpartition(".")[2] == name]
     alike = same or get_close_matches(key, keys, n=6, cutoff=0.7)
     own = [each for each in alike if each.rpartition(".")[0] == section]
-    # what training methods share stands under [ppo], which is first of them
-    first = {each.rpartition(".")[2]: each for each in sorted(alike, key=keys.index, reverse=True)}
-    return (own or [each for each in alike if each in first.values()])[:3]
+    # what training methods share is given under [ppo]
+    others = [each for each in alike if each.partition(".")[0] not in ONLINE or f"ppo.{name}" not in keys]
+    return (own or others or alike)[:3]
 
 
 def as_markdown() -> str:
