@@ -123,7 +123,7 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
     """
     from rich.console import Console
 
-    from rewardlab.reports.tradeoffs import headline
+    from rewardlab.reports.table import headline
 
     console = Console()
     _print_table(console, compared.table)

@@ -17,10 +17,11 @@ from rewardlab.evaluation.answers import ANSWERS_FILE, PREDICTIONS_FILE
 from rewardlab.evaluation.cost import Cost
 from rewardlab.printable import printable
 from rewardlab.reports.cells import CellData, Position, read_cells
-from rewardlab.reports.links import BROUGHT
 from rewardlab.reports.seeds import data_seed_of
 from rewardlab.runs import check_outputs, make_anew, read_json, read_result, stage_of
 
+BROUGHT = "run-files"
+"""Folder of the copies of runs that a report brings along, beside its page."""
 BELOW = ("*/config.json", "*/*/config.json", f"{BROUGHT}/*/*/config.json")
 """Where runs lie in a folder of runs, and in a report that brings them along."""
 

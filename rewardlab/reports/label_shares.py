@@ -8,7 +8,7 @@ Letters: n test items, B resamples, K labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -16,7 +16,6 @@ import numpy as np
 
 from rewardlab.metrics import Floats
 from rewardlab.reports.cells import CellData, Position, coded
-from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
 from rewardlab.reports.collect import cells_by_seed
 from rewardlab.reports.differences import points
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, interval_text
@@ -104,12 +103,6 @@ def shares_grid(table: ComparisonTable, found: AllShares) -> Grid:
     return Grid(headings, [_line(table, column, number, found) for column, number in _places(found)])
 
 
-def shares_pictures(table: ComparisonTable, found: AllShares) -> list[Picture]:
-    """A picture a column under the last decoding: gold's label shares over those of each method."""
-    columns = dict.fromkeys(column for (_, (column, decoding)) in found if decoding == table.decodings[-1])
-    return [_picture(table, column, place, found) for place, column in enumerate(columns)]
-
-
 def _places(found: AllShares) -> list[tuple[str, int]]:
     """(column, row number), columns outside."""
     return list(dict.fromkeys((column, number) for number, (column, _) in found))
@@ -130,44 +123,10 @@ def _cells(row: Row, position: Position, shares: LabelShares | None) -> list[Cel
         return [Cell(MISSING)] * 3
     label, shift = shares.furthest
     return [
-        Cell(shown_value(shares.distance.value), interval_text(shares.distance), sources=_sources(row, position)),
+        Cell(shown_value(shares.distance.value), interval_text(shares.distance), sources=sources_of(row, position)),
         Cell(shown_value(shares.by_chance)),
         Cell(f"{label} {points(shift)}"),
     ]
-
-
-def _picture(table: ComparisonTable, column: str, place: int, found: AllShares) -> Picture:
-    position = (column, table.decodings[-1])
-    drawn = {number: shares for (number, where), shares in found.items() if where == position}
-    colours = _colours([label for shares in drawn.values() for label in shares.answered])
-    bars = [_bar("gold", next(iter(drawn.values())).gold, colours, "")]
-    for number, shares in drawn.items():
-        row = table.rows[number]
-        bars.append(
-            _bar(row.name, shares.answered, colours, shown_value(shares.distance.value), _sources(row, position))
-        )
-    panel = Panel(f"{column}, {position[1]} decoding", bars, "share of answers, %; right: distance from gold")
-    return Picture(
-        f"label_shares_{place}", f"Label shares of answers, {column}", [panel], _legend(drawn.values(), colours)
-    )
-
-
-def _bar(
-    name: str, shares: Mapping[str, float], colours: Mapping[str, int], text: str, runs: Sequence[Source] = ()
-) -> Bar:
-    return Bar(name, [(share, colours[label]) for label, share in shares.items()], text, sources=runs)
-
-
-def _colours(labels: Sequence[str]) -> dict[str, int]:
-    """Label -> colour in order of the label set; malformed, and all beyond the tenth, share the grey."""
-    named = [label for label in dict.fromkeys(labels) if label != MALFORMED]
-    return {**{label: min(place, OTHER) for place, label in enumerate(named)}, MALFORMED: OTHER}
-
-
-def _legend(found: Iterable[LabelShares], colours: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Malformed stands in it only where it occurs."""
-    is_read = all(shares.answered[MALFORMED] == 0 for shares in found)
-    return [(label, colour) for label, colour in colours.items() if label != MALFORMED or not is_read]
 
 
 def _shifts(cell: CellData) -> Floats:
@@ -187,5 +146,5 @@ def _mean_shares(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {label: fmean(part[label] for part in parts) for label in parts[0]}
 
 
-def _sources(row: Row, position: Position) -> list[Source]:
+def sources_of(row: Row, position: Position) -> list[Source]:
     return [Source(run.path) for run in row.runs if position in run.cells]

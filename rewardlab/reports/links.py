@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 
 from rewardlab.evaluation.answers import ANSWERS_FILE
+from rewardlab.reports.collect import BROUGHT
 from rewardlab.runs import relative_path, write_atomic
 
-BROUGHT = "run-files"
-"""Folder of the copies, beside the page."""
 FILES = ("config.json", "result.json", ANSWERS_FILE)
 """What is copied of a run; of an evaluation its answers too, without texts, so that the tables can be made anew."""
 

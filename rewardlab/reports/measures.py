@@ -21,8 +21,7 @@ from rewardlab.reports.claims import Finding, corrected, finding
 from rewardlab.reports.differences import of_these_runs, p_text
 from rewardlab.reports.judged_runs import JudgedRun
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading
-from rewardlab.reports.table import ComparisonTable, Row
-from rewardlab.reports.tradeoffs import headline
+from rewardlab.reports.table import ComparisonTable, Row, headline
 from rewardlab.runs import write_atomic
 
 TITLES: Mapping[MeasureName, str] = {

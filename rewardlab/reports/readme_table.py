@@ -50,11 +50,11 @@ from rewardlab.reports.table import (
     ComparisonTable,
     Row,
     build_table,
+    headline,
     marks,
     shown_value,
     summary_at,
 )
-from rewardlab.reports.tradeoffs import headline
 from rewardlab.runs import write_atomic
 
 

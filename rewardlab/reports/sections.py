@@ -27,7 +27,8 @@ from rewardlab.reports.hacking import hacking_blocks
 from rewardlab.reports.in_short import in_short
 from rewardlab.reports.judged_runs import JudgedRun
 from rewardlab.reports.judged_sections import judged_blocks
-from rewardlab.reports.label_shares import all_label_shares, shares_grid, shares_pictures
+from rewardlab.reports.label_pictures import shares_pictures
+from rewardlab.reports.label_shares import all_label_shares, shares_grid
 from rewardlab.reports.left_out import left_out_section
 from rewardlab.reports.links import Links
 from rewardlab.reports.measures import MeasureGain, measure_blocks
@@ -37,8 +38,8 @@ from rewardlab.reports.related import Related, method_names, trained_folder
 from rewardlab.reports.render import MISSING, Cell, Grid, Heading, Source, all_sources, grid, notes, sources_at
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.statistics import Estimate
-from rewardlab.reports.table import ComparisonTable, Row, mean_summary, shown_value
-from rewardlab.reports.tradeoffs import cost_picture, headline, kl_picture, quality_picture
+from rewardlab.reports.table import ComparisonTable, Row, headline, mean_summary, shown_value
+from rewardlab.reports.tradeoffs import cost_picture, kl_picture, quality_picture
 
 SIZES = (
     "Sizes in points are differences of the first method to the second; label shift: how much nearer its label shares "

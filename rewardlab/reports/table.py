@@ -286,3 +286,16 @@ def _cost(runs: Sequence[EvalRun], seeds: Sequence[int]) -> dict[str, float]:
     """Added up over a seed's runs (one a task in single-task training), shared stages once; mean over seeds."""
     totals = [Cost.together(run.cost for run in runs if run.seed == seed).totals() for seed in seeds]
     return {name: fmean(total[name] for total in totals) for name in COSTS}
+
+
+def headline(table: ComparisonTable) -> str:
+    """The column that stands for the whole table: the average, unless fewer than two rows have one.
+
+    Then it is the column of the most rows, and of those the average or the first.
+    """
+    rows = {
+        column: sum(any(place[0] == column for place in row.scores) for row in table.rows) for column in table.columns
+    }
+    if rows.get(AVERAGE, 0) >= 2:
+        return AVERAGE
+    return max(sorted(rows, key=lambda column: column != AVERAGE), key=lambda column: rows[column])

@@ -10,7 +10,7 @@ from rewardlab.reports.charts import Bar, Dot, Panel, Picture
 from rewardlab.reports.collect import cells_by_seed
 from rewardlab.reports.plots import KL, CurveRun, legend
 from rewardlab.reports.render import Source, all_sources
-from rewardlab.reports.table import AVERAGE, COSTS, ComparisonTable, Row, mean_summary, shown_value
+from rewardlab.reports.table import COSTS, ComparisonTable, Row, headline, mean_summary, shown_value
 
 LAST_STEPS = 5
 """Logged steps at the end of training whose KL is averaged."""
@@ -55,19 +55,6 @@ def final_kl(curves: Sequence[CurveRun]) -> dict[str, float]:
         if series := run.series.get(KL):
             ends.setdefault(run.method, []).append(fmean([series[step] for step in sorted(series)[-LAST_STEPS:]]))
     return {method: fmean(values) for method, values in ends.items()}
-
-
-def headline(table: ComparisonTable) -> str:
-    """The column that stands for the whole table: the average, unless fewer than two rows have one.
-
-    Then it is the column of the most rows, and of those the average or the first.
-    """
-    rows = {
-        column: sum(any(place[0] == column for place in row.scores) for row in table.rows) for column in table.columns
-    }
-    if rows.get(AVERAGE, 0) >= 2:
-        return AVERAGE
-    return max(sorted(rows, key=lambda column: column != AVERAGE), key=lambda column: rows[column])
 
 
 def _cost(name: str) -> Callable[[Row], float | None]:

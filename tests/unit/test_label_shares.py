@@ -11,13 +11,13 @@ import pytest
 from rewardlab.reports.cells import CellData
 from rewardlab.reports.charts import Bar
 from rewardlab.reports.collect import collect
+from rewardlab.reports.label_pictures import shares_pictures
 from rewardlab.reports.label_shares import (
     all_label_shares,
     by_chance,
     distance_draws,
     label_shares,
     shares_grid,
-    shares_pictures,
     total_variation,
 )
 from rewardlab.reports.render import markdown_grid

@@ -36,9 +36,9 @@ from rewardlab.reports.render import (
 from rewardlab.reports.rewards import load_reward_models, reward_model_grid
 from rewardlab.reports.sections import Report
 from rewardlab.reports.statistics import Estimate
-from rewardlab.reports.table import AVERAGE, ComparisonTable, build_table, marks, shown_value
+from rewardlab.reports.table import AVERAGE, ComparisonTable, build_table, headline, marks, shown_value
 from rewardlab.reports.terminal import spent_tables, to_rich
-from rewardlab.reports.tradeoffs import cost_picture, headline
+from rewardlab.reports.tradeoffs import cost_picture
 from rewardlab.runs import write_json
 from tests.support.runs import answers_with, both, eval_folder, reward_model_folder
 
