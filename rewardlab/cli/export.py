@@ -14,9 +14,9 @@ from rewardlab.errors import InputError, RunFolderError, UnknownNameError
 from rewardlab.runs import check_outputs, read_json, stage_of
 
 if TYPE_CHECKING:
+    from rewardlab.comparison.runs import EvalRun
     from rewardlab.models.codec import Codec
     from rewardlab.pipeline.work.shared import Policy
-    from rewardlab.reports.collect import EvalRun
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 CHECKPOINTS = ("best", "last")
@@ -162,7 +162,7 @@ def _prompt(config: RunConfig, codec: Codec) -> str:
 
 
 def _evaluations(run: Path) -> list[EvalRun]:
-    from rewardlab.reports.collect import collect
+    from rewardlab.comparison.runs import collect
 
     try:
         return collect([run]).runs

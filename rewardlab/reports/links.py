@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from rewardlab.comparison.runs import BROUGHT
 from rewardlab.evaluation.answers import ANSWERS_FILE
-from rewardlab.reports.collect import BROUGHT
 from rewardlab.runs import relative_path, write_atomic
 
 FILES = ("config.json", "result.json", ANSWERS_FILE)

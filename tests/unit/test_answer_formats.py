@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from experiments.tools.readme_table import readme_table
+from rewardlab.claims.claim import Claim
+from rewardlab.claims.findings import Finding, findings
+from rewardlab.claims.measures import Evidence
+from rewardlab.comparison.differences import gain_row, gains, sentence, splits
+from rewardlab.comparison.frames import frame
+from rewardlab.comparison.grid import to_markdown
+from rewardlab.comparison.in_short import in_short
+from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.runs import collect
+from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.pipeline.stages import start_accuracy_of
-from rewardlab.reports.claim import Claim
-from rewardlab.reports.claim_measures import Evidence
-from rewardlab.reports.claims import Finding, findings
-from rewardlab.reports.collect import collect
-from rewardlab.reports.differences import gain_row, gains, sentence, splits
 from rewardlab.reports.files import write_comparison
-from rewardlab.reports.frames import frame
-from rewardlab.reports.in_short import in_short
-from rewardlab.reports.latex import to_latex
 from rewardlab.reports.page import write_page
-from rewardlab.reports.readme_table import readme_table
-from rewardlab.reports.render import to_markdown
 from rewardlab.reports.sections import Report
-from rewardlab.reports.table import ComparisonTable, build_table
 from tests.support.runs import answers_with, eval_folder
 
 METHODS = {"zero-shot": ("label", 40, None), "SFT": ("judgement", 60, None), "PPO": ("judgement", 80, "rule")}

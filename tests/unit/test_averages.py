@@ -9,14 +9,14 @@ from statistics import fmean
 
 import pytest
 
+from rewardlab.claims.claim import Claim
+from rewardlab.claims.measures import Evidence, UntestableError, columns_of, measure
 from rewardlab.cli.suite_report import print_suite
+from rewardlab.comparison.conventions import averaged_columns
+from rewardlab.comparison.grid import notes
+from rewardlab.comparison.runs import EvalRun, load_eval
+from rewardlab.comparison.table import AVERAGE, build_table, compare_rows
 from rewardlab.errors import UnknownNameError
-from rewardlab.reports.claim import Claim
-from rewardlab.reports.claim_measures import Evidence, UntestableError, columns_of, measure
-from rewardlab.reports.collect import EvalRun, load_eval
-from rewardlab.reports.conventions import averaged_columns
-from rewardlab.reports.render import notes
-from rewardlab.reports.table import AVERAGE, build_table, compare_rows
 from rewardlab.runs import read_json, write_json
 from rewardlab.suites.board import Board
 from rewardlab.suites.file import Method, Suite

@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rewardlab.cli import stages as commands
+from rewardlab.comparison.grid import notes
+from rewardlab.comparison.method_names import policies_line, row_names
+from rewardlab.comparison.runs import MethodKey, collect
+from rewardlab.comparison.table import build_table
 from rewardlab.config_loading import load_config
 from rewardlab.evaluation.hacking import Alarm
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.stage import Work
 from rewardlab.pipeline.work.evaluation import _evaluated, _policy
 from rewardlab.pipeline.work.shared import policy_of, start_adapter
-from rewardlab.reports.collect import MethodKey, collect
-from rewardlab.reports.method_names import policies_line, row_names
-from rewardlab.reports.render import notes
-from rewardlab.reports.table import build_table
 from rewardlab.runs import BEST_ADAPTER, RunFolder, read_json, write_json
 from rewardlab.training import validation
 from rewardlab.training.decline import Fall

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rewardlab.reports.budgets import budget_lines, budgets_grid, ppo_spent
-from rewardlab.reports.collect import collect
-from rewardlab.reports.render import markdown_grid
-from rewardlab.reports.table import ComparisonTable, build_table
+from rewardlab.comparison.budgets import budget_lines, budgets_grid, ppo_spent
+from rewardlab.comparison.grid import markdown_grid
+from rewardlab.comparison.runs import collect
+from rewardlab.comparison.table import ComparisonTable, build_table
 from tests.support.runs import both, eval_folder
 
 

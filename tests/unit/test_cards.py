@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.claims.claim import Claim
+from rewardlab.claims.findings import findings
+from rewardlab.claims.measures import Evidence
+from rewardlab.comparison.table import AVERAGE, build_table
 from rewardlab.errors import InputError
-from rewardlab.reports.card_sections import accuracy_grid, card_sections, differences_of, sentence
-from rewardlab.reports.cards import Cards, card_rows, difference_rows, load_cards
-from rewardlab.reports.claim import Claim
-from rewardlab.reports.claim_measures import Evidence
-from rewardlab.reports.claims import findings
 from rewardlab.reports.page import write_report
-from rewardlab.reports.table import AVERAGE, build_table
+from rewardlab.reports.sections.cards import accuracy_grid, card_sections, differences_of, sentence
+from rewardlab.reward_models.over_seeds import Cards, card_rows, difference_rows, load_cards
 from rewardlab.runs import write_json, write_jsonl
 from tests.support.runs import both, eval_folder
 

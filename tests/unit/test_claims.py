@@ -11,14 +11,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from rewardlab.errors import ConfigError, InputError
-from rewardlab.evaluation.judge import Verdict
-from rewardlab.intervals import Spread
-from rewardlab.reports import claim_measures
-from rewardlab.reports.cards import Cards, Difference
-from rewardlab.reports.claim import Claim
-from rewardlab.reports.claim_measures import Evidence, Measured
-from rewardlab.reports.claims import (
+from rewardlab.claims import measures as claim_measures
+from rewardlab.claims.claim import Claim
+from rewardlab.claims.findings import (
     Finding,
     claims_grid,
     compared_text,
@@ -28,12 +23,17 @@ from rewardlab.reports.claims import (
     verdict,
     write_claims,
 )
-from rewardlab.reports.collect import collect
-from rewardlab.reports.judged_runs import NET, JudgedRun, judged_estimate
+from rewardlab.claims.measures import Evidence, Measured
+from rewardlab.comparison.grid import Source
+from rewardlab.comparison.runs import collect
+from rewardlab.comparison.statistics import Estimate
+from rewardlab.comparison.table import ComparisonTable, build_table
+from rewardlab.errors import ConfigError, InputError
+from rewardlab.intervals import Spread
+from rewardlab.judge.contests import Verdict
+from rewardlab.judge.verdicts import NET, JudgedRun, judged_estimate
 from rewardlab.reports.page import SuiteFacts, write_report
-from rewardlab.reports.render import Source
-from rewardlab.reports.statistics import Estimate
-from rewardlab.reports.table import ComparisonTable, build_table
+from rewardlab.reward_models.over_seeds import Cards, Difference
 from rewardlab.runs import read_json, read_jsonl, write_json, write_jsonl
 from rewardlab.suites.file import load_suite
 from tests.support.runs import answers_with, eval_folder

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from experiments.tools.claims_page import claims_page, main, read_findings, read_list
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.reports.claims_page import claims_page, main, read_findings, read_list
 from rewardlab.runs import write_json
 from rewardlab.suites.file import load_suite
 

@@ -14,7 +14,7 @@ import pytest
 from rewardlab.cli.main import run
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import RunFolderError
-from rewardlab.evaluation.judge import read_contests
+from rewardlab.judge.contests import read_contests
 from rewardlab.outputs import describe_outputs
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.runs import read_json, write_json

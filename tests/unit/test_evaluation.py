@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.comparison.runs import load_eval
+from rewardlab.comparison.statistics import draws_of, estimate
 from rewardlab.errors import DataError
 from rewardlab.evaluation.answers import write_answers
 from rewardlab.evaluation.few_shot import Demonstration, choose_demonstrations, few_shot_prompt
 from rewardlab.evaluation.predict import Decoding, GeneratedText, evaluate, random_answer
-from rewardlab.reports.collect import load_eval
-from rewardlab.reports.statistics import draws_of, estimate
 from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import Task, tasks
 from rewardlab.types import Example

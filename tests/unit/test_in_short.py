@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from rewardlab.comparison.differences import Gain
+from rewardlab.comparison.grid import Cell, Grid, Heading
+from rewardlab.comparison.in_short import in_short
+from rewardlab.comparison.paired import Comparison
+from rewardlab.comparison.significance import PairedTest
+from rewardlab.comparison.statistics import Estimate
 from rewardlab.reports.blocks import Section, Sentences, Table, Told, to_markdown
-from rewardlab.reports.comparison import Comparison
-from rewardlab.reports.differences import Gain
-from rewardlab.reports.in_short import in_short
-from rewardlab.reports.render import Cell, Grid, Heading
-from rewardlab.reports.significance import PairedTest
-from rewardlab.reports.statistics import Estimate
 
 
 def gain(method: str, decoding: str, value: float, p: float = 0.01, column: str = "average", seeds: int = 5) -> Gain:

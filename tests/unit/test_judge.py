@@ -15,17 +15,17 @@ from rewardlab.annotate.base import Annotation, Outcome, Ranking, RankingRequest
 from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs
 from rewardlab.cli import main as cli
 from rewardlab.cli.main import app
+from rewardlab.comparison.runs import collect
+from rewardlab.comparison.table import build_table
 from rewardlab.config import RunConfig
 from rewardlab.errors import DataError, InputError
-from rewardlab.evaluation.judge import Contest, Verdict, judge_contests, read_contests
+from rewardlab.judge.contests import Contest, Verdict, judge_contests, read_contests
+from rewardlab.judge.counts import judged_lines, tallies
+from rewardlab.judge.verdicts import NET, load_judged
 from rewardlab.pipeline import Pipeline
 from rewardlab.reports.blocks import Section, Table, to_markdown
 from rewardlab.reports.charts import Picture
-from rewardlab.reports.collect import collect
-from rewardlab.reports.judged import judged_lines, tallies
-from rewardlab.reports.judged_runs import NET, load_judged
-from rewardlab.reports.judged_sections import judged_blocks
-from rewardlab.reports.table import build_table
+from rewardlab.reports.sections.judged import judged_blocks
 from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example

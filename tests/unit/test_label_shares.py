@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewardlab.reports.cells import CellData
-from rewardlab.reports.charts import Bar
-from rewardlab.reports.collect import collect
-from rewardlab.reports.label_pictures import shares_pictures
-from rewardlab.reports.label_shares import (
+from rewardlab.comparison.cells import CellData
+from rewardlab.comparison.grid import markdown_grid
+from rewardlab.comparison.label_shares import (
     all_label_shares,
     by_chance,
     distance_draws,
@@ -20,8 +18,10 @@ from rewardlab.reports.label_shares import (
     shares_grid,
     total_variation,
 )
-from rewardlab.reports.render import markdown_grid
-from rewardlab.reports.table import ComparisonTable, build_table
+from rewardlab.comparison.runs import collect
+from rewardlab.comparison.table import ComparisonTable, build_table
+from rewardlab.reports.charts import Bar
+from rewardlab.reports.sections.label_shares import shares_pictures
 from tests.support.runs import LABELS, eval_folder
 
 GOLD = ["yes"] * 5 + ["no"] * 5

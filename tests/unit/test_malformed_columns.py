@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.reports.collect import collect
-from rewardlab.reports.frames import frame
-from rewardlab.reports.latex import to_latex
+from experiments.tools.readme_table import readme_table
+from rewardlab.comparison.frames import frame
+from rewardlab.comparison.grid import to_markdown
+from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.runs import collect
+from rewardlab.comparison.table import ComparisonTable, build_table
+from rewardlab.comparison.terminal import to_rich
 from rewardlab.reports.page import write_page
-from rewardlab.reports.readme_table import readme_table
-from rewardlab.reports.render import to_markdown
 from rewardlab.reports.sections import Report
-from rewardlab.reports.table import ComparisonTable, build_table
-from rewardlab.reports.terminal import to_rich
 from tests.support.runs import answers_with, eval_folder
 
 

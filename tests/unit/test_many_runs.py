@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from rewardlab.comparison.differences import gains, sentence
+from rewardlab.comparison.runs import collect, load_eval
+from rewardlab.comparison.table import build_table
 from rewardlab.errors import DataError, InputError
 from rewardlab.evaluation.answers import ANSWERS_FILE, PREDICTIONS_FILE, read_answers, write_answers
 from rewardlab.evaluation.predict import Prediction
-from rewardlab.reports.collect import collect, load_eval
-from rewardlab.reports.differences import gains, sentence
-from rewardlab.reports.table import build_table
 from tests.support.runs import LABELS, both, eval_folder, ppo_folder
 
 ITEMS = 200
@@ -169,7 +169,7 @@ def test_tasks_seeds_and_missing_cells_make_one_table(tmp_path: Path) -> None:
 
 
 def test_a_thousand_named_runs_look_through_their_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import rewardlab.reports.collect as module
+    import rewardlab.comparison.runs as module
 
     trained = [ppo_folder(tmp_path / "ppo" / f"p{n}", []) for n in range(30)]
     for n, run in enumerate(trained):
@@ -198,10 +198,10 @@ def test_a_hundred_runs_are_compared_without_torch_and_each_file_is_read_once(tm
     code = (
         "import json, sys; from collections import Counter; from pathlib import Path; opened = Counter();"
         "sys.addaudithook(lambda event, given: event == 'open' and opened.update([str(given[0])]));"
-        "from rewardlab.reports.collect import collect;"
-        "from rewardlab.reports.differences import default_against, gains;"
+        "from rewardlab.comparison.runs import collect;"
+        "from rewardlab.comparison.differences import default_against, gains;"
         "from rewardlab.reports.page import write_page; from rewardlab.reports.sections import Report;"
-        "from rewardlab.reports.render import to_markdown; from rewardlab.reports.table import build_table;"
+        "from rewardlab.comparison.grid import to_markdown; from rewardlab.comparison.table import build_table;"
         "table = build_table(collect([Path(sys.argv[1])]).runs);"
         "found = gains(table, default_against(table)); text = to_markdown(table);"
         "place = Path(sys.argv[1]) / 'report.html'; write_page(place, Report(place.parent, table, found));"

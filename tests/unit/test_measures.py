@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.reports.claim_measures import Evidence
-from rewardlab.reports.collect import collect
-from rewardlab.reports.differences import gains as differences
+from rewardlab.claims.measures import Evidence
+from rewardlab.comparison.differences import gains as differences
+from rewardlab.comparison.runs import collect
+from rewardlab.comparison.table import ComparisonTable, build_table
+from rewardlab.judge.verdicts import load_judged
 from rewardlab.reports.files import write_comparison
-from rewardlab.reports.judged_runs import load_judged
-from rewardlab.reports.measures import MeasureGain, measure_blocks, measure_gains, told_of
 from rewardlab.reports.page import SuiteFacts, write_report
-from rewardlab.reports.table import ComparisonTable, build_table
+from rewardlab.reports.rivals import MeasureGain, measure_blocks, measure_gains, told_of
 from rewardlab.runs import write_json, write_jsonl
 from tests.support.runs import answers_with, eval_folder
 

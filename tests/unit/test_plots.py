@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from rewardlab.comparison.grid import Source
 from rewardlab.reports.charts import OTHER, Bar, Dot, Line, Panel, Picture, draw, write_picture
 from rewardlab.reports.plots import (
     CurveRun,
@@ -18,7 +19,6 @@ from rewardlab.reports.plots import (
     pair_kinds_picture,
     saturation_picture,
 )
-from rewardlab.reports.render import Source
 from rewardlab.reports.scales import ticks
 from tests.support.runs import ppo_folder
 

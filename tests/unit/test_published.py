@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.claims.claim import Claim
 from rewardlab.evaluation.answers import ANSWERS_FILE, FIELDS, read_answers
-from rewardlab.reports.claim import Claim
 from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.runs import read_json
 from tests.support.commands import Command

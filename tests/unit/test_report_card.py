@@ -11,15 +11,15 @@ import pytest
 
 from rewardlab.cli import main as cli
 from rewardlab.errors import InputError
-from rewardlab.evaluation import pair_measures as measures
-from rewardlab.evaluation.lambda_sweep import Scored, _accuracy, picked, sweep
-from rewardlab.evaluation.pair_sets import PairSet, pair_folders, pair_sets
-from rewardlab.evaluation.report_card import Judged, card_of, names_of, report_cards
-from rewardlab.evaluation.trained_prompts import store_trained_prompts
 from rewardlab.models.scoring import load_scorers
 from rewardlab.pipeline.stage import Work
 from rewardlab.pipeline.work import preferences
-from rewardlab.reports.cards import load_cards
+from rewardlab.reward_models import measures
+from rewardlab.reward_models.card import Judged, card_of, names_of, report_cards
+from rewardlab.reward_models.lambda_sweep import Scored, _accuracy, picked, sweep
+from rewardlab.reward_models.over_seeds import load_cards
+from rewardlab.reward_models.pair_sets import PairSet, pair_folders, pair_sets
+from rewardlab.reward_models.trained_prompts import store_trained_prompts
 from rewardlab.runs import RunFolder, read_json, write_json, write_jsonl
 from rewardlab.training.progress import Silent
 from rewardlab.training.reward_model import train_reward_model

@@ -11,14 +11,14 @@ from urllib.parse import unquote
 
 import pytest
 
-from rewardlab.reports.collect import collect
-from rewardlab.reports.differences import default_against, gains
+from rewardlab.comparison.differences import default_against, gains
+from rewardlab.comparison.grid import Source
+from rewardlab.comparison.related import Related, related
+from rewardlab.comparison.runs import collect
+from rewardlab.comparison.table import build_table
 from rewardlab.reports.page import write_page, write_report
-from rewardlab.reports.related import Related, related
-from rewardlab.reports.render import Source
 from rewardlab.reports.sections import Report
-from rewardlab.reports.table import build_table
-from rewardlab.reports.tradeoffs import final_kl, kl_picture, quality_picture
+from rewardlab.reports.sections.tradeoffs import final_kl, kl_picture, quality_picture
 from rewardlab.runs import read_json, write_json
 from tests.support.browser import CHROMIUM, Browser
 from tests.support.runs import both, eval_folder, pairs_folder, ppo_folder, reward_model_folder
@@ -140,8 +140,8 @@ def test_the_page_has_what_the_papers_show(page: Path) -> None:
 
 
 def test_kl_is_that_of_the_last_five_steps(page: Path) -> None:
+    from rewardlab.comparison.related import method_names
     from rewardlab.reports.plots import load_curves
-    from rewardlab.reports.related import method_names
 
     table = build_table(collect([page.parent.parent]).runs, resamples=50)
     curves = load_curves(sorted((page.parent.parent / "ppo").iterdir()), method_names(table))

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from rewardlab.intervals import Spread
-from rewardlab.reports.cells import CellData
-from rewardlab.reports.collect import cells_by_seed, load_eval
-from rewardlab.reports.comparison import compare_sides
-from rewardlab.reports.statistics import (
+from rewardlab.comparison.cells import CellData
+from rewardlab.comparison.paired import compare_sides
+from rewardlab.comparison.runs import cells_by_seed, load_eval
+from rewardlab.comparison.statistics import (
     Estimate,
     SeedDraws,
     UnpairedError,
@@ -23,6 +22,7 @@ from rewardlab.reports.statistics import (
     paired_seeds,
     spread_of,
 )
+from rewardlab.intervals import Spread
 from tests.support.runs import both, eval_folder
 
 

@@ -11,11 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from rewardlab.cli.compare import compare
-from rewardlab.errors import InputError
-from rewardlab.evaluation.answers import ANSWERS_FILE
-from rewardlab.reports.collect import collect, load_eval
-from rewardlab.reports.comparison import Comparison
-from rewardlab.reports.differences import (
+from rewardlab.comparison.differences import (
     Gain,
     default_against,
     find_baseline,
@@ -26,10 +22,14 @@ from rewardlab.reports.differences import (
     sentences,
     splits,
 )
+from rewardlab.comparison.paired import Comparison
+from rewardlab.comparison.runs import collect, load_eval
+from rewardlab.comparison.significance import PairedTest
+from rewardlab.comparison.statistics import Estimate
+from rewardlab.comparison.table import build_table
+from rewardlab.errors import InputError
+from rewardlab.evaluation.answers import ANSWERS_FILE
 from rewardlab.reports.page import write_report
-from rewardlab.reports.significance import PairedTest
-from rewardlab.reports.statistics import Estimate
-from rewardlab.reports.table import build_table
 from tests.support.runs import both, eval_folder, pairs_folder, ppo_folder, reward_model_folder
 
 LOGS = [{"reward/score": 0.1 * step, "reward/gold_accuracy": 0.7, "policy/kl": 0.01 * step} for step in range(4)]

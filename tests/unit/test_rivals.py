@@ -12,13 +12,13 @@ import pytest
 
 from rewardlab.cli.evaluated import eval_stage
 from rewardlab.cli.options import Request
+from rewardlab.comparison.runs import collect
+from rewardlab.comparison.table import build_table
 from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.work.tuning import _gold_of_prompts
-from rewardlab.reports.collect import collect
-from rewardlab.reports.table import build_table
 from rewardlab.runs import read_json
 from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell, cells

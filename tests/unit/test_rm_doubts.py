@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rewardlab.evaluation.rm_doubts import OWN_ANSWERS, Accuracy, accuracies, reward_model_lines, warnings
+from rewardlab.reward_models.doubts import OWN_ANSWERS, Accuracy, accuracies, reward_model_lines, warnings
 from rewardlab.runs import write_json
 
 WEAK = Accuracy("label", "held_out_label", "sentiment", 0.615, 0.538, 0.700, 130, 0.515, 0.496)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from experiments.tools.pretrain import PretrainConfig, main, pretrain
+from experiments.tools.speakers import habit, read, rival_reading
+from experiments.tools.tokenizer import build_tokenizer
 from rewardlab.sandbox import SANDBOX_TASKS, TINY_MODEL_DIR
-from rewardlab.sandbox.pretrain import PretrainConfig, main, pretrain
-from rewardlab.sandbox.speakers import habit, read, rival_reading
-from rewardlab.sandbox.tokenizer import build_tokenizer
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example
 
@@ -94,7 +94,7 @@ def test_pretraining_is_seeded_and_stops_where_told() -> None:
 
 
 def test_pretraining_from_the_command_line_writes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rewardlab.sandbox.pretrain.PretrainConfig", lambda **options: SMALLEST)
+    monkeypatch.setattr("experiments.tools.pretrain.PretrainConfig", lambda **options: SMALLEST)
     monkeypatch.setattr("sys.argv", ["pretrain", "--out", str(tmp_path)])
     main()
     assert AutoModelForCausalLM.from_pretrained(tmp_path).config.hidden_size == 16

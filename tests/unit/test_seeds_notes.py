@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.reports.collect import collect
-from rewardlab.reports.latex import to_latex
-from rewardlab.reports.render import to_markdown
-from rewardlab.reports.seeds import OWN_ROWS, SHARED_ROWS, data_seed_of, seeds_notes, shared_rows
-from rewardlab.reports.table import build_table
+from rewardlab.comparison.grid import to_markdown
+from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.runs import collect
+from rewardlab.comparison.seeds import OWN_ROWS, SHARED_ROWS, data_seed_of, seeds_notes, shared_rows
+from rewardlab.comparison.table import build_table
 from rewardlab.runs import read_json, write_json
 from tests.support.runs import both, eval_folder
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rewardlab.reports.cells import CellData
-from rewardlab.reports.comparison import compare_sides, correct
-from rewardlab.reports.significance import Corrected, Effect, SeedItems, effect_size, holm
-from rewardlab.reports.statistics import UnpairedError
+from rewardlab.comparison.cells import CellData
+from rewardlab.comparison.paired import compare_sides, correct
+from rewardlab.comparison.significance import Corrected, Effect, SeedItems, effect_size, holm
+from rewardlab.comparison.statistics import UnpairedError
 
 ACCURACY = {"toy": ("accuracy",)}
 

@@ -36,7 +36,7 @@ def test_every_stage_is_watched() -> None:
         ("samples", "rewardlab.models.sampler", "rewardlab.training.reward_model"),
         ("pairs", "rewardlab.pairs.label_sensitive", "rewardlab.training.ppo"),
         ("rm", "rewardlab.training.rm_evaluation", "rewardlab.training.ppo"),
-        ("card", "rewardlab.evaluation.pair_measures", "rewardlab.training.ppo"),
+        ("card", "rewardlab.reward_models.measures", "rewardlab.training.ppo"),
         ("ppo", "rewardlab.rewards.evaluate", "rewardlab.training.sft"),
         ("ppo", "rewardlab.training.shaping", "rewardlab.reports.charts"),
         ("eval", "rewardlab.sandbox.quality", "rewardlab.annotate.oracle"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rewardlab.annotate.money import Purse
+from rewardlab.claims.claim import Claim
 from rewardlab.cli import main as cli
 from rewardlab.cli import suite_report
 from rewardlab.config import RunConfig
@@ -16,8 +17,7 @@ from rewardlab.config_loading import load_config
 from rewardlab.errors import AnnotationError
 from rewardlab.pipeline.judging import _folder
 from rewardlab.pipeline.stage import AS_LONG_AS, VERSIONS, Stage
-from rewardlab.reports.claim import Claim
-from rewardlab.reports.suite import suite_sections
+from rewardlab.reports.sections.suite import suite_sections
 from rewardlab.runs import RunFolder
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.durations import Durations, measured

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.claims.claim import Claim
 from rewardlab.cli.suite_report import print_suite
-from rewardlab.reports.claim import Claim
 from rewardlab.runs import read_json, write_json
 from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell

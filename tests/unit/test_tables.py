@@ -13,32 +13,32 @@ import polars
 import pytest
 from rich.console import Console
 
-from rewardlab.errors import UnknownNameError
-from rewardlab.reports.blocks import Section, Table
-from rewardlab.reports.collect import EvalRun, MethodKey, load_eval
-from rewardlab.reports.conventions import scored_metrics
-from rewardlab.reports.differences import gains
-from rewardlab.reports.files import write_tables
-from rewardlab.reports.frames import frame
-from rewardlab.reports.html import to_html
-from rewardlab.reports.in_short import in_short
-from rewardlab.reports.latex import escape_latex, to_latex
-from rewardlab.reports.method_names import row_names
-from rewardlab.reports.plots import colours_of
-from rewardlab.reports.readme_table import main, readme_table
-from rewardlab.reports.render import (
+from experiments.tools.readme_table import main, readme_table
+from rewardlab.comparison.conventions import scored_metrics
+from rewardlab.comparison.differences import gains
+from rewardlab.comparison.frames import frame
+from rewardlab.comparison.grid import (
     grid,
     interval_text,
     markdown_grid,
     notes,
     to_markdown,
 )
-from rewardlab.reports.rewards import load_reward_models, reward_model_grid
+from rewardlab.comparison.in_short import in_short
+from rewardlab.comparison.latex import escape_latex, to_latex
+from rewardlab.comparison.method_names import row_names
+from rewardlab.comparison.runs import EvalRun, MethodKey, load_eval
+from rewardlab.comparison.statistics import Estimate
+from rewardlab.comparison.table import AVERAGE, ComparisonTable, build_table, headline, marks, shown_value
+from rewardlab.comparison.terminal import spent_tables, to_rich
+from rewardlab.errors import UnknownNameError
+from rewardlab.reports.blocks import Section, Table
+from rewardlab.reports.files import write_tables
+from rewardlab.reports.html import to_html
+from rewardlab.reports.plots import colours_of
 from rewardlab.reports.sections import Report
-from rewardlab.reports.statistics import Estimate
-from rewardlab.reports.table import AVERAGE, ComparisonTable, build_table, headline, marks, shown_value
-from rewardlab.reports.terminal import spent_tables, to_rich
-from rewardlab.reports.tradeoffs import cost_picture
+from rewardlab.reports.sections.tradeoffs import cost_picture
+from rewardlab.reward_models.table import load_reward_models, reward_model_grid
 from rewardlab.runs import write_json
 from tests.support.runs import answers_with, both, eval_folder, reward_model_folder
 
