@@ -213,7 +213,7 @@ def test_threads_do_not_tear_each_others_lines(tmp_path: Path) -> None:
 
 def test_kill_9_loses_nothing_that_was_reported(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path)],
         stdout=subprocess.PIPE,

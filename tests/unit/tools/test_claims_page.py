@@ -13,7 +13,7 @@ from rewardlab.errors import ConfigError, DataError
 from rewardlab.runs import write_json
 from rewardlab.suites.file import load_suite
 
-LIST = Path(__file__).parents[2] / "experiments" / "claims" / "claims.toml"
+LIST = Path(__file__).parents[3] / "experiments" / "claims" / "claims.toml"
 
 
 def finding(

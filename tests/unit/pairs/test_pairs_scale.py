@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import scale
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 MEBIBYTES = 1024.0
 """Most memory for 100 000 pairs."""
 

@@ -32,7 +32,7 @@ from rewardlab.types import Example
 from tests.support.fake_suite import FakeSuite
 from tests.support.models import tiny_llama
 
-DEMO = Path(__file__).parents[2] / "experiments" / "demo.toml"
+DEMO = Path(__file__).parents[3] / "experiments" / "demo.toml"
 RUNS = Path("runs")
 RULE = Method(name="PPO", stage="ppo", settings={"init": "base"})
 MEASURED = {"first": 0.5, "second": 0.75, "third": 0.75}

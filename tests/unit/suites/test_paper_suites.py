@@ -13,7 +13,7 @@ from rewardlab.config_loading import load_config
 from rewardlab.suites.file import Suite, load_suite
 from rewardlab.tasks import GROUPS, separate_tasks
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 RLLR, PPO_NLU = (EXPERIMENTS / f"{name}-llama2.toml" for name in ("rllr", "ppo-nlu"))
 SUPERGLUE, UNSEEN = (EXPERIMENTS / f"ppo-nlu-{name}-llama2.toml" for name in ("superglue", "unseen"))
 MODELS = EXPERIMENTS / "ppo-nlu-models.toml"

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rewardlab.errors import ConfigError
 from rewardlab.suites.file import Method, Suite, load_suite
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BASE = 'name = "base"\nseeds = [3]\n[[method]]\nstage = "base"\n'
 
 

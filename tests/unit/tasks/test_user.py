@@ -14,7 +14,7 @@ from rewardlab.tasks.task import prompt_of
 from rewardlab.tasks.user import load_task
 from rewardlab.types import ANSWER_FORMATS
 
-TICKETS = Path(__file__).parent.parent / "data" / "tickets" / "tickets.toml"
+TICKETS = Path(__file__).parents[2] / "data" / "tickets" / "tickets.toml"
 PYTHON_TASK = """
 from rewardlab.tasks.task import Task
 template = "{text} How warm is it?"

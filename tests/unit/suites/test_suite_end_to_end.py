@@ -97,7 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
         patch.delenv("REWARDLAB_DATA", raising=False)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("REWARDLAB_CACHE", str(path / "cache"))
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
         process = subprocess.Popen([sys.executable, "-m", "rewardlab", *COMMAND], stderr=subprocess.DEVNULL)
         try:
             end = time.monotonic() + 900

@@ -192,7 +192,7 @@ class TestNothingIsWritten:
         assert [files(folder) for folder in homes] == [[]] * len(homes)
 
     def test_every_command_with_a_dry_run_is_among_these(self) -> None:
-        """``judge`` reads evaluations that are there: ``tests/unit/test_judge.py``."""
+        """``judge`` reads evaluations that are there: ``tests/unit/judge/test_judge.py``."""
         found = set(_dry(typer.main.get_command(app)))
         assert found == {*STAGES, "pairs import", "suite run", "judge"}
 

@@ -11,7 +11,7 @@ from rewardlab.models.sizes import SHAPES
 from rewardlab.training.memory import GIB, Shape, estimate
 from tests.support.commands import Command
 
-PAGE = Path(__file__).parents[2] / "docs" / "memory.md"
+PAGE = Path(__file__).parents[3] / "docs" / "memory.md"
 
 
 def rows(table: str) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from rewardlab.training.schedule import UNBOUNDED
 from rewardlab.training.sft import train_sft
 from rewardlab.training.validation import Cadence, Validation
 from tests.support.models import tiny_llama, tiny_tokenizer
-from tests.unit.test_sft import EXAMPLES, RATIONALES, TEXTS, make_config, open_folder
+from tests.unit.training.test_sft import EXAMPLES, RATIONALES, TEXTS, make_config, open_folder
 
 ROWS = EXAMPLES[:4]
 BUDGET = {"lr": 1e-2, "epochs": 3, "batch": 8, "micro_batch": 8, "checkpoint_every": 1}

@@ -23,7 +23,7 @@ from rewardlab.functional.ppo import explained_variance, policy_loss, value_loss
 from rewardlab.functional.preference import preference_loss
 from tests.support import slow
 
-RECORDED = Path(__file__).with_name("recorded") / "trl_1_12_0.json"
+RECORDED = Path(__file__).parents[1] / "recorded" / "trl_1_12_0.json"
 FLOAT32 = 1e-7
 """Where TRL goes through float32: its variance's correction, its clip shares."""
 SEEDS = range(3)

@@ -18,7 +18,7 @@ from rewardlab.pipeline import Pipeline
 from rewardlab.runs import read_json, read_jsonl
 from tests.support.models import tiny_llama
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "experiments" / "accelerate"
 SIZES = {
     "data.labelled": 32, "data.prompts": 16, "data.validation": 8, "data.test": 8, "pairs.held_out": 4,

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "experiments" / "mutants"
 
 
@@ -95,7 +95,7 @@ def test_every_module_has_tests_that_import_it(run: ModuleType) -> None:
 
 def test_the_tests_of_a_module_are_those_nearest_to_it(run: ModuleType) -> None:
     """shaping.py is imported by test_used_scores.py, and estimate.py by the trainer, which test_ppo.py imports."""
-    assert "tests/unit/test_used_scores.py" in run.tests_of("rewardlab/training/shaping.py")[:2]
-    assert "tests/unit/test_ppo.py" in run.tests_of("rewardlab/training/estimate.py")
+    assert "tests/unit/training/test_used_scores.py" in run.tests_of("rewardlab/training/shaping.py")[:2]
+    assert "tests/unit/training/test_ppo.py" in run.tests_of("rewardlab/training/estimate.py")
     assert run.tests_of("rewardlab/functional/preference.py")[0].startswith("tests/")
     assert run.tests_of("rewardlab/no_such_module.py") == []

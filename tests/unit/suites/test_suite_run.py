@@ -29,7 +29,7 @@ ALL = [
     *("sft-0", "ppo-A-0", "eval-A-0", "ppo-B-0", "eval-B-0"),
     *("sft-1", "ppo-A-1", "eval-A-1", "ppo-B-1", "eval-B-1"),
 ]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from rewardlab.suites.file import Suite, load_suite
 from rewardlab.suites.plan import make_plan
 from rewardlab.suites.record import write_record
 
-EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).resolve().parents[3] / "experiments"
 SMALL = {"data.labelled": 4, "data.prompts": 4, "data.validation": 4, "data.test": 4}
 
 

@@ -21,7 +21,7 @@ from rewardlab.types import Example
 from tests.support.models import tiny_llama
 from tests.support.training import ppo_trainer
 
-SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "simulations" / "accuracy_alarm.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "experiments" / "simulations" / "accuracy_alarm.py"
 RUNS = 1500
 MANY = [Example("sst2", f"v{n}", {"text": f"film {n}"}, ("negative", "positive")[n % 2], "label") for n in range(40)]
 

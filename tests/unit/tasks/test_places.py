@@ -18,7 +18,7 @@ from rewardlab.tasks.places import load_tasks_of, located, named_files, spec_of
 from tests.support.commands import Command
 from tests.support.models import tiny_llama
 
-TICKETS = Path(__file__).parent.parent / "data" / "tickets"
+TICKETS = Path(__file__).parents[2] / "data" / "tickets"
 SMALL = [f"--set=data.{part}" for part in ("labelled=8", "prompts=8", "validation=2")]
 FILE = "tickets/tickets.toml"
 

@@ -10,7 +10,7 @@ import pytest
 from rewardlab.models import names
 from tests.support.commands import SMALL, Command, written
 
-TICKETS = Path(__file__).parent.parent / "data" / "tickets"
+TICKETS = Path(__file__).parents[2] / "data" / "tickets"
 FILE = "tickets/tickets.toml"
 REFUSED = (
     "task tickets: sandbox-tiny, the default model, knows the sandbox's language alone and takes a token for each "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-SIMULATION = Path(__file__).parents[2] / "experiments" / "simulations" / "tables.py"
+SIMULATION = Path(__file__).parents[3] / "experiments" / "simulations" / "tables.py"
 TABLES = 100
 
 
