@@ -19,10 +19,11 @@ from pydantic import Field, ValidationError, field_validator
 from rewardlab.claims.findings import DIFFERS, VERDICTS
 from rewardlab.comparison.differences import p_text
 from rewardlab.comparison.grid import Cell, Grid, Heading, markdown_grid
-from rewardlab.config import TINY_MODEL, Section
+from rewardlab.config import TINY_MODEL
 from rewardlab.errors import ConfigError, DataError, RewardlabError
 from rewardlab.reading import parse_toml, told
 from rewardlab.runs import read_json
+from rewardlab.section import Section
 
 PLACES: Mapping[str, str] = {"sandbox": "sandbox", "smollm2": "SmolLM2-135M"}
 """Where claims are measured -> the column's title."""

@@ -13,8 +13,8 @@ from rewardlab.config import RunConfig, fingerprint
 from rewardlab.evaluation.predict import Decoding
 from rewardlab.judge.contests import Contest, Verdict
 from rewardlab.judge.verdicts import ONE_ORDER, ORDERS, STAGE, store_verdicts
+from rewardlab.pipeline.pipeline import Pipeline
 from rewardlab.pipeline.rows import Rows
-from rewardlab.pipeline.stages import Pipeline
 from rewardlab.runs import RunFolder
 from rewardlab.tasks.places import named_files
 from rewardlab.tasks.sources import Splits

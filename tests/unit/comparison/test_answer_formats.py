@@ -17,7 +17,7 @@ from rewardlab.comparison.in_short import in_short
 from rewardlab.comparison.latex import to_latex
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
-from rewardlab.pipeline.stages import start_accuracy_of
+from rewardlab.pipeline.stages.evaluate import start_accuracy_of
 from rewardlab.reports.files import write_comparison
 from rewardlab.reports.page import write_page
 from rewardlab.reports.sections import Report
