@@ -53,7 +53,7 @@ MODULES = (
     "rewardlab/metrics.py",
     "rewardlab/intervals.py",
     "rewardlab/comparison/statistics.py",
-    "rewardlab/comparison/significance.py",
+    "rewardlab/comparison/paired.py",
     "rewardlab/comparison/differences.py",
     "rewardlab/claims/findings.py",
     "rewardlab/claims/measures.py",

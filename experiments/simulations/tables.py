@@ -24,7 +24,7 @@ from itertools import product
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from rewardlab.comparison.significance import holm
+from rewardlab.comparison.paired import holm
 from rewardlab.comparison.statistics import Estimate, SeedDraws, estimate
 from rewardlab.intervals import resample_counts
 from rewardlab.metrics import Floats

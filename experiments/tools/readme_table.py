@@ -16,16 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rewardlab.comparison.conventions import metric_title
-from rewardlab.comparison.differences import (
-    BASELINE,
-    Gain,
-    find_baseline,
-    gains,
-    p_value_note,
-    points,
-    points_interval,
-    rivals_of,
-)
+from rewardlab.comparison.difference_text import in_short, p_value_note
+from rewardlab.comparison.differences import BASELINE, Gain, find_baseline, gains, rivals_of
 from rewardlab.comparison.grid import (
     MISSING,
     OTHER_FORMAT,
@@ -39,19 +31,10 @@ from rewardlab.comparison.grid import (
     score_cell,
     sign_of,
 )
-from rewardlab.comparison.in_short import in_short
+from rewardlab.comparison.numbers import points, points_interval, shown_value
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.statistics import RESAMPLES
-from rewardlab.comparison.table import (
-    AVERAGE,
-    ComparisonTable,
-    Row,
-    build_table,
-    headline,
-    marks,
-    shown_value,
-    summary_at,
-)
+from rewardlab.comparison.table import AVERAGE, ComparisonTable, Row, build_table, headline, marks, summary_at
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.judge.verdicts import load_judged
 from rewardlab.reports.rivals import measure_gains, measures_note, told_of

@@ -22,9 +22,9 @@ from typing import Any, Literal
 
 from rewardlab.claims.claim import Claim, Unit
 from rewardlab.claims.measures import Evidence, measure
-from rewardlab.comparison.differences import p_number
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, markdown_grid
-from rewardlab.comparison.significance import Corrected, holm
+from rewardlab.comparison.numbers import p_number
+from rewardlab.comparison.paired import Corrected, holm
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.errors import RewardlabError
 from rewardlab.reward_models.table import TEST_SETS

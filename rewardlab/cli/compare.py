@@ -186,8 +186,7 @@ def _print_lines(console: Console, lines: Iterable[str], style: str | None = Non
 
 def _told(found: Sequence[Gain], column: str) -> Iterator[str]:
     """All differences as sentences, or, where they are many, what they come to in the main column."""
-    from rewardlab.comparison.differences import p_value_note, sentences
-    from rewardlab.comparison.in_short import in_short
+    from rewardlab.comparison.difference_text import in_short, p_value_note, sentences
 
     if len(told := sentences(found)) <= MOST_SENTENCES:
         yield from told

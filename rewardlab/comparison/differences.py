@@ -1,4 +1,4 @@
-"""Paired differences between the methods of a table, as numbers and as plain sentences; and what of a gain is new.
+"""Paired differences between the methods of a table, and what of a gain is new; ``difference_text`` says them in words.
 
 A gain of PPO under sampling has two parts. Sharpening: what greedy decoding of the start model already gives over
 sampling from it; a method that only makes the model surer of itself gains this much and no more. The rest: what the
@@ -7,28 +7,17 @@ trained model, sampled, gives over the start model decoded greedily.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from rewardlab.comparison.cells import Position
 from rewardlab.comparison.paired import Comparison, correct
 from rewardlab.comparison.statistics import Estimate, UnpairedError
 from rewardlab.comparison.table import ComparisonTable, Row, compare_rows, differing_formats
 from rewardlab.errors import InputError
-from rewardlab.intervals import SIGNIFICANT
 
 BASELINE = "SFT w. rationale"
-TESTS = (
-    "Tested: would the difference be there again with {sources}? p-values are two-sided; p-values and intervals are "
-    "corrected over all {family} comparisons together (Holm), so an interval excludes zero exactly where p < 0.05, and "
-    "better or worse is said there alone."
-)
-SOURCES = {"seeds and items": "new seeds and new test items", "items": "new test items, these seeds as given"}
-"""What an interval is over -> what is new in the test."""
-
-SMALL_P = 0.001
-"""Smaller p-values are printed as smaller than this."""
 Verdict = Literal["better", "worse", "level", "formats differ", "not compared"]
 
 
@@ -145,123 +134,6 @@ def splits(table: ComparisonTable, baseline: Row) -> list[Split]:
             split = _split(table, row, baseline, column)
             found += [split] if split is not None else []
     return found
-
-
-def sentence(gain: Gain) -> str:
-    """A difference in plain words, points being hundredths."""
-    where = f"{gain.column}, {gain.decoding} decoding"
-    if gain.comparison is None:
-        return f"{gain.method} and {gain.baseline} are not compared on {where}: {gain.reason}."
-    found, p = gain.comparison.estimate, p_text(gain.comparison.test.p_holm)
-    covered = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}, interval over {found.basis}"
-    covered += ": of these runs, not of other seeds" if found.basis == "items" else ""
-    if gain.formats is not None:
-        numbers = f"{points(found.value)} points {points_interval(found)}, {p}"
-        answered = f"{gain.method} answers in format {gain.formats[0]}, {gain.baseline} in {gain.formats[1]}"
-        return f"{answered}; the difference, not of the method alone, is {numbers}, on {where} ({covered})."
-    if gain.verdict == "level":
-        numbers = f"{points(found.value)} points {points_interval(found)}, {p}"
-        return f"{gain.method} and {gain.baseline} do not differ significantly on {where}: {numbers} ({covered})."
-    low, high = sorted((abs(found.low), abs(found.high)))
-    numbers = f"{100 * abs(found.value):.1f} points [{100 * low:.1f}, {100 * high:.1f}], {p}"
-    return f"{gain.method} is significantly {gain.verdict} than {gain.baseline} by {numbers}, on {where} ({covered})."
-
-
-def sentences(found: Sequence[Gain]) -> list[str]:
-    """All differences in plain words; what one reason keeps two methods from being compared on, in one sentence."""
-    grouped: dict[tuple[object, ...], list[Gain]] = {}
-    for number, gain in enumerate(found):
-        key = (number,) if gain.comparison is not None else (gain.method, gain.baseline, gain.reason)
-        grouped.setdefault(key, []).append(gain)
-    return [sentence(gains[0]) if len(gains) == 1 else _not_compared(gains) for gains in grouped.values()]
-
-
-def p_value_note(found: Sequence[Gain]) -> str:
-    """What the p-values of ``found`` are, in a line to stand under the sentences; empty where there is none."""
-    compared = [gain.comparison.estimate for gain in found if gain.comparison is not None]
-    sources = dict.fromkeys(SOURCES[each.basis] for each in compared)
-    return TESTS.format(family=len(compared), sources=" or ".join(sources)) if compared else ""
-
-
-def gain_row(gain: Gain) -> dict[str, Any]:
-    """A line of ``differences.csv``; values are not multiplied by 100, missing ones are None.
-
-    ``low`` and ``high`` are corrected like ``p_holm``; ``low_alone`` and ``high_alone`` are the comparison's own 95 %.
-    """
-    line: dict[str, Any] = {
-        "method": gain.method,
-        "baseline": gain.baseline,
-        "column": gain.column,
-        "decoding": gain.decoding,
-        "verdict": gain.verdict,
-        "formats": " / ".join(gain.formats) if gain.formats else None,
-        **dict.fromkeys(("difference", "low", "high", "low_alone", "high_alone", "sd", "seeds", "interval_over")),
-        **dict.fromkeys(("p_holm", "family", "effect", "effect_value", "effect_size", "won_and_lost")),
-        "sentence": sentence(gain),
-    }
-    if gain.comparison is None:
-        return line
-    found, alone, test = gain.comparison.estimate, gain.comparison.alone, gain.comparison.test
-    line |= {"difference": found.value, "low": found.low, "high": found.high, "sd": found.sd, "seeds": found.seeds}
-    line |= {"low_alone": alone.low, "high_alone": alone.high, "interval_over": found.basis}
-    line |= {"p_holm": test.p_holm, "family": test.family, "won_and_lost": _items_text(gain.comparison) or None}
-    if test.effect is not None:
-        line |= {"effect": test.effect.name, "effect_value": test.effect.value, "effect_size": test.effect.size}
-    return line
-
-
-def of_these_runs(found: Iterable[Estimate]) -> str:
-    """What stands behind a sentence about methods that no second seed speaks for; empty otherwise."""
-    return " (one seed: of these runs, not of other seeds)" if any(each.basis == "items" for each in found) else ""
-
-
-def p_text(p: float) -> str:
-    """A p-value as sentences print it.
-
-    >>> p_text(0.00012), p_text(0.0478)
-    ('p < 0.001', 'p = 0.048')
-    """
-    return f"p {p_number(p)}" if p < SMALL_P else f"p = {p_number(p)}"
-
-
-def p_number(p: float) -> str:
-    """A p-value as tables print it; never 0.050 for one that is below.
-
-    >>> p_number(0.00012), p_number(0.0478), p_number(0.04996)
-    ('< 0.001', '0.048', '0.0500')
-    """
-    if p < SMALL_P:
-        return f"< {SMALL_P}"
-    return f"{p:.3f}" if f"{p:.3f}" != "0.050" or p == SIGNIFICANT else f"{p:.4f}"
-
-
-def points(value: float) -> str:
-    """A signed difference in points.
-
-    >>> points(-0.0123)
-    '−1.2'
-    """
-    text = f"{abs(100 * value):.1f}"
-    return text if text == "0.0" else f"{'+' if value > 0 else '−'}{text}"
-
-
-def points_interval(found: Estimate) -> str:
-    """The interval of a difference, signed."""
-    return f"[{points(found.low)}, {points(found.high)}]"
-
-
-def _not_compared(gains: Sequence[Gain]) -> str:
-    """Of two methods, wherever one reason holds."""
-    columns, decodings = (list(dict.fromkeys(getattr(gain, name) for gain in gains)) for name in ("column", "decoding"))
-    where = f"{', '.join(columns)}, {' and '.join(decodings)} decoding"
-    if len(gains) != len(columns) * len(decodings):
-        where = "; ".join(f"{gain.column}, {gain.decoding} decoding" for gain in gains)
-    return f"{gains[0].method} and {gains[0].baseline} are not compared on {where}: {gains[0].reason}."
-
-
-def _items_text(comparison: Comparison) -> str:
-    """Items won and lost, seed by seed."""
-    return "; ".join(f"seed {s.seed}: {s.only_a} to {s.only_b}" for s in comparison.test.by_seed)
 
 
 def _named(table: ComparisonTable, name: str) -> list[Row]:

@@ -15,9 +15,9 @@ from statistics import fmean
 from rewardlab.comparison.cells import Position
 from rewardlab.comparison.conventions import metric_title
 from rewardlab.comparison.method_names import policies_line
+from rewardlab.comparison.numbers import interval_text, shown_value
 from rewardlab.comparison.seeds import seeds_notes
-from rewardlab.comparison.statistics import Estimate
-from rewardlab.comparison.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, marks, mean_summary, shown_value
+from rewardlab.comparison.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, marks, mean_summary
 from rewardlab.comparison.unread import unread_lines
 from rewardlab.printable import markdown_address, markdown_cell, markdown_code, markdown_text, printable
 
@@ -217,11 +217,6 @@ def _signs(table: ComparisonTable) -> set[str]:
     marked = marks(table)
     places = (place for place in table.ties | table.untested | table.other_format if marked.get(place) != "best")
     return {sign for place in places for sign in sign_of(table, place)}
-
-
-def interval_text(score: Estimate) -> str:
-    """The interval as printed, such as ``[85.1, 89.6]``."""
-    return f"[{shown_value(score.low)}, {shown_value(score.high)}]"
 
 
 def to_markdown(table: ComparisonTable) -> str:

@@ -15,11 +15,11 @@ from statistics import fmean
 import numpy as np
 
 from rewardlab.comparison.cells import CellData, Position, coded
-from rewardlab.comparison.differences import points
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, interval_text
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
+from rewardlab.comparison.numbers import interval_text, points, shown_value
 from rewardlab.comparison.runs import cells_by_seed
 from rewardlab.comparison.statistics import RESAMPLES, Estimate, SeedDraws, column_means, estimate, of_cells
-from rewardlab.comparison.table import ComparisonTable, Row, shown_value
+from rewardlab.comparison.table import ComparisonTable, Row
 from rewardlab.metrics import Floats
 
 AllShares = Mapping[tuple[int, Position], "LabelShares"]

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from rewardlab.comparison.cells import CellData, Position
 from rewardlab.comparison.conventions import averaged_columns, scored_metrics
 from rewardlab.comparison.method_names import place_of, row_names
+from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.paired import Comparison, compare_sides, correct
 from rewardlab.comparison.runs import EvalRun, MethodKey, by_method, cells_by_seed
 from rewardlab.comparison.statistics import (
@@ -164,15 +165,6 @@ def compare_rows(
     metrics = {name: table.metrics[name] for name in (table.averaged if column == AVERAGE else (column,))}
     sides = [{name: cells_by_seed(row.runs, (name, decoding)) for name in metrics} for row, decoding in (a, b)]
     return compare_sides(sides[0], sides[1], metrics, resamples)
-
-
-def shown_value(value: float) -> str:
-    """A metric as tables print it: times 100, one decimal, never ``-0.0``.
-
-    >>> shown_value(0.87449)
-    '87.4'
-    """
-    return f"{100 * value:.1f}".replace("-0.0", "0.0") if abs(value) < 0.0005 else f"{100 * value:.1f}"
 
 
 def mean_summary(row: Row, position: Position, name: str) -> float | None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from rewardlab.comparison.differences import p_text
+from rewardlab.comparison.numbers import p_text
 from rewardlab.intervals import SIGNIFICANT, Interval, interval_of, mean_interval, mean_spread
 from rewardlab.judge.contests import Contest, Verdict
 

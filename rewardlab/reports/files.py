@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rewardlab.comparison.differences import Gain, gain_row, rivals_of
+from rewardlab.comparison.difference_text import gain_row
+from rewardlab.comparison.differences import Gain, rivals_of
 from rewardlab.comparison.frames import csv_text, frame
 from rewardlab.comparison.grid import to_markdown
 from rewardlab.comparison.latex import to_latex

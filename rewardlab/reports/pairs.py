@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, markdown_grid
-from rewardlab.comparison.table import shown_value
+from rewardlab.comparison.numbers import shown_value
 
 
 def pairs_table(summaries: Mapping[Path, Mapping[str, Any]]) -> str:

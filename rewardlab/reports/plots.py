@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rewardlab.comparison.grid import Source
-from rewardlab.comparison.table import shown_value
+from rewardlab.comparison.numbers import shown_value
 from rewardlab.errors import RewardlabError
 from rewardlab.reports.charts import OTHER, Bar, Line, Panel, Picture
 from rewardlab.runs import read_json, read_jsonl

@@ -16,8 +16,9 @@ from typing import Literal
 from rewardlab.claims.claim import Claim, MeasureName
 from rewardlab.claims.findings import Finding, corrected, finding
 from rewardlab.claims.measures import Evidence
-from rewardlab.comparison.differences import of_these_runs, p_text
+from rewardlab.comparison.difference_text import of_these_runs
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
+from rewardlab.comparison.numbers import p_text
 from rewardlab.comparison.table import ComparisonTable, Row, headline
 from rewardlab.judge.verdicts import JudgedRun
 from rewardlab.printable import csv_cell

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, markdown_grid
-from rewardlab.comparison.table import shown_value
+from rewardlab.comparison.numbers import shown_value
 from rewardlab.intervals import Interval
 from rewardlab.reward_models.lambda_sweep import Row
 

@@ -14,7 +14,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
-from rewardlab.comparison.table import Mark, ranked, shown_value
+from rewardlab.comparison.numbers import shown_value
+from rewardlab.comparison.table import Mark, ranked
 from rewardlab.errors import RewardlabError
 from rewardlab.runs import read_json
 

@@ -8,22 +8,14 @@ from pathlib import Path
 
 from rewardlab.claims.findings import VERDICTS, Finding, claims_grid, family_text
 from rewardlab.comparison.budgets import budget_lines, budgets_grid
-from rewardlab.comparison.differences import (
-    Gain,
-    Split,
-    find_baseline,
-    p_value_note,
-    points,
-    points_interval,
-    splits,
-)
-from rewardlab.comparison.differences_grid import EXPLAINED, differences_grid, gain_sources
+from rewardlab.comparison.difference_text import EXPLAINED, differences_grid, gain_sources, in_short, p_value_note
+from rewardlab.comparison.differences import Gain, Split, find_baseline, splits
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, all_sources, grid, notes, sources_at
-from rewardlab.comparison.in_short import in_short
 from rewardlab.comparison.label_shares import all_label_shares, shares_grid
+from rewardlab.comparison.numbers import points, points_interval, shown_value
 from rewardlab.comparison.related import Related, method_names, trained_folder
 from rewardlab.comparison.statistics import Estimate
-from rewardlab.comparison.table import ComparisonTable, Row, headline, mean_summary, shown_value
+from rewardlab.comparison.table import ComparisonTable, Row, headline, mean_summary
 from rewardlab.errors import InputError
 from rewardlab.judge.verdicts import JudgedRun
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rewardlab.comparison.differences import p_text, points, points_interval
 from rewardlab.comparison.frames import csv_text
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, markdown_grid
+from rewardlab.comparison.numbers import p_text, points, points_interval, shown_value
 from rewardlab.comparison.runs import version_of
 from rewardlab.comparison.seeds import seeds_notes
 from rewardlab.comparison.statistics import Estimate
-from rewardlab.comparison.table import AVERAGE, Mark, ranked, shown_value
+from rewardlab.comparison.table import AVERAGE, Mark, ranked
 from rewardlab.intervals import SIGNIFICANT
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Subtitle, Table, Text, Told
 from rewardlab.reports.charts import Bar, Panel, Picture

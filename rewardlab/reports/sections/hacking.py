@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
-from rewardlab.comparison.table import shown_value
+from rewardlab.comparison.numbers import shown_value
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.hacking import Alarm, told
 from rewardlab.reports.blocks import Block, Sentences, Table, Text, Told

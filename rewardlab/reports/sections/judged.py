@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rewardlab.comparison.differences import points, points_interval
-from rewardlab.comparison.grid import Cell, Grid, Heading, Source, interval_text
+from rewardlab.comparison.grid import Cell, Grid, Heading, Source
+from rewardlab.comparison.numbers import interval_text, points, points_interval, shown_value
 from rewardlab.comparison.runs import MethodKey
 from rewardlab.comparison.statistics import Estimate
-from rewardlab.comparison.table import ComparisonTable, shown_value
+from rewardlab.comparison.table import ComparisonTable
 from rewardlab.errors import InputError
 from rewardlab.judge.verdicts import NET, JudgedRun, judged_estimate, judged_items
 from rewardlab.reports.blocks import Block, Table, Text

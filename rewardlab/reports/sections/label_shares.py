@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from rewardlab.comparison.grid import Source
 from rewardlab.comparison.label_shares import MALFORMED, AllShares, LabelShares, sources_of
-from rewardlab.comparison.table import ComparisonTable, shown_value
+from rewardlab.comparison.numbers import shown_value
+from rewardlab.comparison.table import ComparisonTable
 from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
 
 

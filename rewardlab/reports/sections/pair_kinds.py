@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from rewardlab.comparison.grid import Source, interval_text
+from rewardlab.comparison.grid import Source
+from rewardlab.comparison.numbers import interval_text, shown_value
 from rewardlab.comparison.runs import model_name
 from rewardlab.comparison.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
-from rewardlab.comparison.table import AVERAGE, shown_value
+from rewardlab.comparison.table import AVERAGE
 from rewardlab.errors import RewardlabError
 from rewardlab.metrics import Floats
 from rewardlab.pairs.files import SAMPLES_FILE

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.comparison.grid import Cell, Grid, Heading
-from rewardlab.comparison.table import shown_value
+from rewardlab.comparison.numbers import shown_value
 from rewardlab.printable import markdown_code
 from rewardlab.reports.blocks import Section, Table, Text, to_markdown
 from rewardlab.runs import write_atomic

@@ -7,8 +7,9 @@ from statistics import fmean, stdev
 
 from rewardlab.comparison.cells import CellData, Position
 from rewardlab.comparison.grid import Source, all_sources
+from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.runs import cells_by_seed
-from rewardlab.comparison.table import COSTS, ComparisonTable, Row, headline, mean_summary, shown_value
+from rewardlab.comparison.table import COSTS, ComparisonTable, Row, headline, mean_summary
 from rewardlab.reports.charts import Bar, Dot, Panel, Picture
 from rewardlab.reports.plots import KL, CurveRun, legend
 

@@ -10,10 +10,10 @@ from experiments.tools.readme_table import readme_table
 from rewardlab.claims.claim import Claim
 from rewardlab.claims.findings import Finding, findings
 from rewardlab.claims.measures import Evidence
-from rewardlab.comparison.differences import gain_row, gains, sentence, splits
+from rewardlab.comparison.difference_text import gain_row, in_short, sentence
+from rewardlab.comparison.differences import gains, splits
 from rewardlab.comparison.frames import frame
 from rewardlab.comparison.grid import to_markdown
-from rewardlab.comparison.in_short import in_short
 from rewardlab.comparison.latex import to_latex
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table

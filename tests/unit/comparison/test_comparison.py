@@ -11,20 +11,11 @@ import typer
 from typer.testing import CliRunner
 
 from rewardlab.cli.compare import compare
-from rewardlab.comparison.differences import (
-    Gain,
-    default_against,
-    find_baseline,
-    gains,
-    p_value_note,
-    points,
-    sentence,
-    sentences,
-    splits,
-)
-from rewardlab.comparison.paired import Comparison
+from rewardlab.comparison.difference_text import p_value_note, sentence, sentences
+from rewardlab.comparison.differences import Gain, default_against, find_baseline, gains, splits
+from rewardlab.comparison.numbers import points
+from rewardlab.comparison.paired import Comparison, PairedTest
 from rewardlab.comparison.runs import collect, load_eval
-from rewardlab.comparison.significance import PairedTest
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import build_table
 from rewardlab.errors import InputError

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from rewardlab.comparison.difference_text import in_short
 from rewardlab.comparison.differences import Gain
 from rewardlab.comparison.grid import Cell, Grid, Heading
-from rewardlab.comparison.in_short import in_short
-from rewardlab.comparison.paired import Comparison
-from rewardlab.comparison.significance import PairedTest
+from rewardlab.comparison.paired import Comparison, PairedTest
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.reports.blocks import Section, Sentences, Table, Told, to_markdown
 

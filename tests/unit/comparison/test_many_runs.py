@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from rewardlab.comparison.differences import gains, sentence
+from rewardlab.comparison.difference_text import sentence
+from rewardlab.comparison.differences import gains
 from rewardlab.comparison.runs import collect, load_eval
 from rewardlab.comparison.table import build_table
 from rewardlab.errors import DataError, InputError

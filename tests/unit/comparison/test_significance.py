@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from rewardlab.comparison.cells import CellData
-from rewardlab.comparison.paired import compare_sides, correct
-from rewardlab.comparison.significance import Corrected, Effect, SeedItems, effect_size, holm
+from rewardlab.comparison.paired import Corrected, Effect, SeedItems, compare_sides, correct, effect_size, holm
 from rewardlab.comparison.statistics import UnpairedError
 
 ACCURACY = {"toy": ("accuracy",)}

@@ -15,21 +15,16 @@ from rich.console import Console
 
 from experiments.tools.readme_table import main, readme_table
 from rewardlab.comparison.conventions import scored_metrics
+from rewardlab.comparison.difference_text import in_short
 from rewardlab.comparison.differences import gains
 from rewardlab.comparison.frames import frame
-from rewardlab.comparison.grid import (
-    grid,
-    interval_text,
-    markdown_grid,
-    notes,
-    to_markdown,
-)
-from rewardlab.comparison.in_short import in_short
+from rewardlab.comparison.grid import grid, markdown_grid, notes, to_markdown
 from rewardlab.comparison.latex import escape_latex, to_latex
 from rewardlab.comparison.method_names import row_names
+from rewardlab.comparison.numbers import interval_text, shown_value
 from rewardlab.comparison.runs import EvalRun, MethodKey, load_eval
 from rewardlab.comparison.statistics import Estimate
-from rewardlab.comparison.table import AVERAGE, ComparisonTable, build_table, headline, marks, shown_value
+from rewardlab.comparison.table import AVERAGE, ComparisonTable, build_table, headline, marks
 from rewardlab.comparison.terminal import spent_tables, to_rich
 from rewardlab.errors import UnknownNameError
 from rewardlab.reports.blocks import Section, Table
