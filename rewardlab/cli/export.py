@@ -16,9 +16,9 @@ from rewardlab.runs import check_outputs, read_json, stage_of
 from rewardlab.training.methods import methods
 
 if TYPE_CHECKING:
+    from rewardlab.comparison.runs import EvalRun
     from rewardlab.models.codec import Codec
     from rewardlab.pipeline.stages.shared import Policy
-    from rewardlab.reports.collect import EvalRun
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 CHECKPOINTS = ("best", "last")
@@ -171,7 +171,7 @@ def _prompt(config: RunConfig, codec: Codec) -> str:
 
 
 def _evaluations(run: Path) -> list[EvalRun]:
-    from rewardlab.reports.collect import collect
+    from rewardlab.comparison.runs import collect
 
     try:
         return collect([run]).runs

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from rewardlab.claims.claim import Claim
+from rewardlab.comparison.conventions import Convention
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import flattened
 from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.pipeline.kinds import stage_kinds, trained_kinds
 from rewardlab.reading import parse_toml, told
-from rewardlab.reports.claim import Claim
-from rewardlab.reports.conventions import Convention
 from rewardlab.section import Section
 from rewardlab.tasks import separate_tasks
 from rewardlab.training.methods import methods

@@ -140,9 +140,9 @@ def test_every_test_that_the_page_names_exists() -> None:
 
 
 def test_a_name_that_does_not_exist_is_noticed() -> None:
-    assert not exists("tests/unit/test_ppo.py::test_that_nobody_wrote")
+    assert not exists("tests/unit/training/test_ppo.py::test_that_nobody_wrote")
     assert not exists("tests/unit/test_nothing.py::test_summary")
-    assert not exists("tests/unit/test_functional_parity.py::test_kl_estimators")  # it stands in a class
+    assert not exists("tests/unit/functional/test_functional_parity.py::test_kl_estimators")  # it stands in a class
 
 
 def test_readme_sends_its_reader_here() -> None:
