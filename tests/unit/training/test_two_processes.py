@@ -118,4 +118,4 @@ def test_both_go_on_with_their_own_random_states(model: Path, tmp_path: Path) ->
 def test_fewer_prompts_than_processes_are_refused(model: Path, tmp_path: Path) -> None:
     ended = run_together(command(model, tmp_path / "runs", batch=1), 2, tmp_path)
     assert [process.code for process in ended] == [2, 2]
-    assert "ppo.batch = 1: expected at least one prompt for 2 processes" in ended[0].said
+    assert "1 prompts a step (batch / samples): expected at least one for each of 2 processes" in ended[0].said

@@ -16,7 +16,7 @@ from rewardlab.functional.groups import centred_in_groups, group_relative, leave
 from rewardlab.functional.kl import kl_unbiased
 from rewardlab.functional.ppo import mean_over_responses, mean_over_tokens, policy_loss, sum_over_constant
 
-TRL: dict[str, Any] = json.loads((Path(__file__).parent / "recorded" / "trl_groups_1_16_0.json").read_text())
+TRL: dict[str, Any] = json.loads((Path(__file__).parents[1] / "recorded" / "trl_groups_1_16_0.json").read_text())
 GIVEN = torch.tensor([[math.nan if one is None else one for one in row] for row in TRL["scores"]], dtype=torch.float64)
 IS_SCORED = ~GIVEN.isnan()
 

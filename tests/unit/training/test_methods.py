@@ -18,10 +18,10 @@ from rewardlab.pipeline.kinds import stage_kinds, trained_kinds
 from rewardlab.runs import read_jsonl
 from rewardlab.training.methods import TrainingMethod, methods
 from rewardlab.training.metrics import GLOSSARY
+from tests.support.bandit import BANDIT, RUN, Shuffled, played
 from tests.support.commands import Command
+from tests.support.interrupted import Cut, failing_in, letters, outcome
 from tests.support.training import EXAMPLES, ppo_trainer
-from tests.unit.test_checkpoint import Cut, failing_in, letters, outcome
-from tests.unit.test_learning import BANDIT, RUN, Shuffled, played
 
 ONLINE = [name for name in methods if methods.get(name).family == "online"]
 GROUPED = [name for name in ONLINE if issubclass(methods.get(name).config, GroupConfig)]
