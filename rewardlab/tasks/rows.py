@@ -127,8 +127,9 @@ def read_label(raw: object, task: Task) -> Label:
         return _read_number(raw, task)
     text = _as_text(raw)
     hub = task.hub.labels if task.hub else {}
+    spelled = {composed(label): label for label in task.labels}
     for known in (task.label_values.get(text), text, hub.get(text)):
-        if known is not None and composed(known) in (spelled := {composed(label): label for label in task.labels}):
+        if known is not None and composed(known) in spelled:
             return spelled[composed(known)]
     means = {**{label: label for label in task.labels}, **hub, **task.label_values}
     forms: tuple[Callable[[str], object], ...] = (_folded, _plain_number)
