@@ -142,7 +142,9 @@ def _all_examples(task: Task, source: AnswerSource) -> Iterator[Example]:
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rows with their places; a name without a known ending, and standard input, are JSON Lines."""
-    if path == STDIN or path.suffix.lower() not in READERS or not path.is_file():
+    if path != STDIN and not path.exists():
+        raise DataError(f"{path}: no such file")
+    if path == STDIN or path.suffix.lower() not in READERS:
         for number, line in _lines(path):
             yield (place := f"{path} line {number}"), parse_object(line, place)
         return

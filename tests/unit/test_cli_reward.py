@@ -201,7 +201,7 @@ def test_bad_rows_name_file_and_line(row: dict[str, Any] | str, message: str) ->
         (["--rm", "label"], ConfigError, "expected KIND=DIR"),
         (["--rm", "best=."], ConfigError, "expected KIND=DIR"),
         (["--rm", "label=nowhere"], ConfigError, "no such folder"),
-        (["--input", "missing.jsonl"], DataError, "missing.jsonl: cannot be read"),
+        (["--input", "missing.jsonl"], DataError, "missing.jsonl: no such file"),
         (["--input", "empty.jsonl"], DataError, "holds no rows"),
     ],
 )
