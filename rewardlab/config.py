@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from rewardlab.errors import ConfigError
 from rewardlab.presets import by_kind_of, with_presets
-from rewardlab.reading import strange_number
+from rewardlab.reading import strange_value
+from rewardlab.secret_values import credential_in
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 TINY_MODEL = "sandbox-tiny"
@@ -51,11 +52,21 @@ class Section(BaseModel):
         is_open = {key for key, kind in kinds.items() if type(None) in kind and str not in kind}
         return {key: None if key in is_open and value == "none" else value for key, value in values.items()}
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        """True would be taken for 1 where a number is expected."""
+        annotation = cls.model_fields[info.field_name].annotation if info.field_name else None
+        kinds = {annotation, *get_args(annotation)}
+        if not kinds.isdisjoint({int, float}) and any(isinstance(each, bool) for each in _parts(value)):
+            raise ValueError("expected a number, not true or false")
+        return value
+
     @field_validator("*")
     @classmethod
     def _is_stored_and_sent(cls, value: Any) -> Any:
-        """JSON has no nan and no infinity, and devices count in 64 bits."""
-        if strange := strange_number(value):
+        """JSON has no nan, no infinity and no dates, and devices count in 64 bits."""
+        if strange := strange_value(value):
             raise ValueError(strange)
         return value
 
@@ -63,6 +74,10 @@ class Section(BaseModel):
     def later(cls) -> dict[str, Any]:
         """The default of each setting that is marked :data:`LATER`."""
         return {key: field.default for key, field in cls.model_fields.items() if field.json_schema_extra == LATER}
+
+
+def _parts(value: object) -> Iterable[object]:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 class DataConfig(Section):
@@ -187,6 +202,10 @@ class AnnotateConfig(Section):
         """What settings of their own decide is not set here: answers are kept by them, and counted."""
         if taken := sorted(REQUEST_FIELDS & set(value)):
             raise ValueError(f"{', '.join(taken)} cannot be set here; annotate.* has settings of its own for that")
+        if name := credential_in(value):
+            raise ValueError(
+                f"{name} looks like a key, and would be stored with the run; a key belongs into OPENAI_API_KEY"
+            )
         return value
 
     @field_validator("base_url")
