@@ -14,7 +14,7 @@ from rewardlab.annotate.batches import _record
 from rewardlab.annotate.completion import as_annotation, read_completion
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal
-from rewardlab.annotate.retry import BadBody, is_content_filter, is_fatal
+from rewardlab.annotate.retry import BadBody, is_content_filter, is_fatal, retry_after_s
 from rewardlab.config import AnnotateConfig
 from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
@@ -242,3 +242,14 @@ class TestFurtherFields:
         monkeypatch.setenv("OPENAI_API_KEY", key)
         annotator = OpenAIAnnotator(AnnotateConfig(), Journal(tmp_path / "j.jsonl"))
         assert annotator.redacted(said) == shown
+
+
+@pytest.mark.parametrize("status", [401, 402, 404])
+def test_an_empty_account_ends_the_run_as_a_bad_key_does(status: int) -> None:
+    assert is_fatal(refusal(status, "Insufficient Balance"))
+
+
+@pytest.mark.parametrize("asked", ["Mon, 01 Jan 2024 00:00:00 +99999999999999", "9" * 400, "-5", "nan", "soon"])
+def test_a_wait_that_is_none_is_not_waited_for(asked: str) -> None:
+    response: Any = SimpleNamespace(request=None, status_code=429, headers={"retry-after": asked})
+    assert retry_after_s(openai.RateLimitError("Error code: 429", response=response, body=None)) is None
