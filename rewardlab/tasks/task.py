@@ -124,8 +124,13 @@ class Task:
         if self.numeric_range and (strange := strange_value(self.numeric_range)):
             raise ConfigError(f"task {self.name!r}: numeric_range {list(self.numeric_range)}: {strange}")
         for format, template in self.templates.items():
-            unknown = template_fields(template) - set(self.fields)
-            if unknown:
+            named = template_fields(template)
+            if not named:
+                raise ConfigError(
+                    f"task {self.name!r}: template {format} names none of its fields {', '.join(self.fields)}, so that "
+                    f"every prompt would be the same; write {{{self.fields[0]}}}, with single braces, for its text"
+                )
+            if unknown := named - set(self.fields):
                 raise ConfigError(
                     f"task {self.name!r}: template {format} names {', '.join(sorted(unknown))}, "
                     f"which is not among its fields {', '.join(self.fields)}; write {{{{ and }}}} for plain braces"
