@@ -97,7 +97,8 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
     left = {example.id for example in rest}
     pool = [example for example in _stratified(train, rng("train")) if example.id in left]
     if len(pool) < 2:
-        raise DataError(f"task {task.name}: {len(train)} training rows are left, at least {MIN_TRAIN} are needed")
+        gone = f" ({'; '.join(map(str, left_out))})" if left_out else ""
+        raise DataError(f"task {task.name}: {len(train)} training rows are left, at least {MIN_TRAIN} are needed{gone}")
     labelled = _take(pool, min(limits.labelled, max(1, int(len(pool) * LABELLED_SHARE))))
     return Parts(
         labelled=_shuffled(labelled, rng("labelled")),

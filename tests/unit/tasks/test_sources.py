@@ -251,6 +251,14 @@ def test_a_folder_needs_training_rows(tmp_path: Path) -> None:
         load_splits(MR, data_dir=data)
 
 
+def test_what_leaves_too_few_rows_is_said(tmp_path: Path) -> None:
+    data = write(tmp_path / "mr", train=map(review, range(4)), test=map(review, range(3)))
+    with pytest.raises(
+        DataError, match=r"1 training rows are left.*\(left out 3 rows of train whose text is in test\)"
+    ):
+        load_splits(MR, data_dir=data)
+
+
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "mr", train=map(review, range(3)))
     with pytest.raises(DataError, match="3 training rows are left, at least 4 are needed"):
