@@ -183,12 +183,12 @@ def _f1_by_class(table: Floats) -> Floats:
 
 
 def _ranks(values: Floats, counts: Floats) -> Floats:
-    """Mean rank of each item within each resample, less 1/2, ties shared. Shape (B, n)."""
+    """Mean rank of each item within each resample, ties shared. Shape (B, n)."""
     unique, group = np.unique(values, return_inverse=True)
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(len(unique)))
     sizes = np.add.reduceat(counts[:, order], starts, axis=1)
-    middle = np.cumsum(sizes, axis=1) - sizes / 2
+    middle = np.cumsum(sizes, axis=1) - sizes / 2 + 0.5
     return np.asarray(middle[:, group], dtype=np.float64)
 
 
