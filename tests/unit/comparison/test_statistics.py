@@ -116,6 +116,26 @@ def test_a_p_value_is_the_level_whose_interval_just_reaches_it() -> None:
     assert (spread.p_value(0.0), spread.p_value(1e6)) == (1.0, pytest.approx(1e-16, rel=1e-6))
 
 
+def test_a_value_next_to_the_number_has_a_p_value_next_to_1() -> None:
+    # 1 - 2 * 0.001 * 0.398942, the normal density at 0
+    assert Spread(items=1.0, item_df=1e9).p_value(1e-3) == pytest.approx(0.999202, abs=1e-6)
+    assert Spread(items=0.0, item_df=9).p_value(0.0) == 1.0
+
+
+def test_a_spread_of_items_has_no_part_of_seeds() -> None:
+    assert Spread(0.25, 9) == Spread(0.25, 9, seeds=0.0, seed_df=0, items_alone=0.0, smallest_p=0.0)
+
+
+def test_no_degree_of_freedom_counts_as_one() -> None:
+    assert Spread(0.25, 0).half_width(0.05) == pytest.approx(12.706205 * 0.5, abs=1e-5)
+
+
+def test_no_interval_has_a_level_as_small_as_the_smallest_p_value() -> None:
+    spread = Spread(1.0, 4, smallest_p=0.0625)
+    assert spread.half_width(0.0625) == math.inf
+    assert spread.half_width(0.0626) < 3
+
+
 def test_a_handful_of_items_that_all_agree_proves_nothing() -> None:
     """Five items won and none lost: signs alone would do that in 2 of 32 cases."""
     found = _difference({0: _cell(5, 5)}, {0: _cell(0, 5)})
