@@ -16,6 +16,7 @@ from rewardlab.config import STORING, SFTConfig
 from rewardlab.config_loading import load_config
 from rewardlab.pipeline import Pipeline, Stage
 from rewardlab.pipeline.identity import dumped, slug_of
+from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import VERSIONS
 from rewardlab.rewards.functions import load_reference
 from rewardlab.rewards.registry import find_reward
@@ -165,6 +166,10 @@ class TestSettings:
     )
     def test_a_text_as_part_of_a_name(self, text: str, slug: str) -> None:
         assert slug_of(text) == slug
+
+    def test_pipelines_may_share_the_rows_they_read(self) -> None:
+        rows = Rows()
+        assert Pipeline(pipeline().config, Path("runs"), rows).rows is rows
 
     def test_tasks_as_part_of_a_name(self) -> None:
         assert pipeline(task="agnews")._slug == "agnews"

@@ -79,7 +79,7 @@ def test_winners_are_counted_within_prompts() -> None:
 
 
 def test_every_kind_of_pair_is_counted() -> None:
-    """Each letter of a word is a pair of its own prompt: who wins under a and b, and, from the second on, gold."""
+    """One prompt a pair; numbers worked by counting the lines below."""
     pairs = {
         # what a and b say of the first answer less the second, and the closeness of the two
         "flip, a right": [(1, -1, 1.0, 0.0), (-1, 1, 0.0, 1.0), (-0.25, 0.25, -2.5, -1.5)],
