@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import rewardlab.rewards
 from rewardlab.errors import ConfigError, DataError, UnknownNameError
 from rewardlab.rewards import (
     RewardContext,
@@ -241,3 +243,9 @@ def test_references_that_are_no_rewards(reference: str, message: str) -> None:
 def test_registering_a_name_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="registered already"):
         rewards.add("rule", RewardEntry("rule", lambda context: rewards.get("length").build(context), "another"))
+
+
+def test_the_package_offers_all_that_it_imports() -> None:
+    tree = ast.parse(Path(rewardlab.rewards.__file__).read_text(encoding="utf-8"))
+    imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(rewardlab.rewards.__all__) == sorted(imported)

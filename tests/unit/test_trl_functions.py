@@ -168,6 +168,7 @@ class TestColumnsThatAreNotThere:
         assert is_trl_style(lambda prompts, **columns: columns["completions"])
         assert not is_trl_style(lambda examples, responses, **options: [])
         assert not is_trl_style(lambda prompts, responses: [])
+        assert is_trl_style(lambda prompts, completions: [])
 
 
 class TestAsynchronous:
