@@ -550,8 +550,8 @@ class TestTidy:
         gone = subprocess.Popen([sys.executable, "-c", ""])
         gone.wait()
         folder = RunFolder(tmp_path / "run", "sft", {"seed": 1})
-        folder.path.mkdir()
-        dead, alive = (folder.path / f"config.json.part-{number}" for number in (gone.pid, os.getpid()))
+        folder.open()
+        dead, alive = (folder.path / f"result.json.part-{number}" for number in (gone.pid, os.getpid()))
         other = folder.path / "metrics.part-one.jsonl"
         for path in (dead, alive, other):
             path.write_text("{")

@@ -111,10 +111,12 @@ def test_scores_that_do_not_differ_have_deviation_1() -> None:
 
 def test_a_response_without_a_score_receives_only_its_penalty() -> None:
     made, config = rollout(2, cut=[0]), PPOConfig(missing_end_penalty=3.0)
-    shaped, [rewards] = shape([None, 5.0], made, config, ScoreScale(), 0.0)
-    assert rewards.tolist() == [[0.0, -3.0], [0.0, 0.0]]
-    assert shaped == [None, Shaped(0.0, 0.0, -0.0, 0.0)]
-    assert made.chunks[0].counts.tolist() == [[False, False], [True, True]]
+    scale = ScoreScale()
+    scale.update([5.0])
+    shaping = shape([None, 5.0], made, config, scale, 0.0)
+    assert [rewards.tolist() for rewards in shaping.rewards] == [[[0.0, -3.0], [0.0, 0.0]]]
+    assert shaping.shaped == [None, Shaped(0.0, 0.0, -0.0, 0.0)]
+    assert [counts.tolist() for counts in shaping.counts] == [[[False, False], [True, True]]]
 
 
 def test_what_was_not_scored_is_no_part_of_the_mean() -> None:
