@@ -16,8 +16,8 @@ from rewardlab.config import SFTConfig
 from rewardlab.config_loading import load_config
 from rewardlab.pipeline import Pipeline, Stage
 from rewardlab.pipeline.context import dumped, slug_of
+from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.pipeline.rows import Rows
-from rewardlab.pipeline.stage import VERSIONS
 from rewardlab.rewards.functions import load_reference
 from rewardlab.rewards.registry import find_reward
 from rewardlab.runs import write_json
@@ -187,7 +187,7 @@ class TestStage:
         model, rival = step("sft"), step("rm")
         trained = step("ppo", {"model": model, "as_long_as_rm": rival}, steps=3)
         assert trained.identity == {
-            "version": VERSIONS["ppo"],
+            "version": stage_kinds()["ppo"].version,
             "settings": {"steps": 3},
             "inputs": {"model": model.fingerprint},
         }
