@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 from rewardlab.claims.claim import Claim, Unit
 from rewardlab.claims.measures import Evidence, measure
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, markdown_grid
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import p_number
 from rewardlab.comparison.paired import Corrected, holm
 from rewardlab.comparison.statistics import Estimate

@@ -18,7 +18,6 @@ from rewardlab.comparison.cells import CellData, Position
 from rewardlab.comparison.grid import Source, all_sources
 from rewardlab.comparison.label_shares import distance_draws
 from rewardlab.comparison.related import trained_folder, trained_once
-from rewardlab.comparison.runs import cells_by_seed
 from rewardlab.comparison.statistics import (
     Estimate,
     SeedDraws,
@@ -120,7 +119,7 @@ def _difference(
     better, than = _sides(claim, model, evidence)
     parts, compared = [], set()
     for column in columns_of(claim, evidence.table):
-        a, b = (cells_by_seed(row.runs, (column, claim.decoding)) for row in (better, than))
+        a, b = (row.cells.get((column, claim.decoding), {}) for row in (better, than))
         seeds = paired_seeds(a, b)
         compared.add(seeds)
         left, right = ({seed: side[seed] for seed in seeds} for side in (a, b))

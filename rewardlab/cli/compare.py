@@ -132,7 +132,7 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
 
 
 def _print_table(console: Console, table: ComparisonTable) -> None:
-    from rewardlab.comparison.grid import notes
+    from rewardlab.comparison.notes import notes
     from rewardlab.comparison.terminal import to_rich
 
     console.print(*to_rich(table, console.width), sep="\n")

@@ -17,7 +17,6 @@ import numpy as np
 from rewardlab.comparison.cells import CellData, Position, coded
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
 from rewardlab.comparison.numbers import interval_text, points, shown_value
-from rewardlab.comparison.runs import cells_by_seed
 from rewardlab.comparison.statistics import RESAMPLES, Estimate, SeedDraws, column_means, estimate, of_cells
 from rewardlab.comparison.table import ComparisonTable, Row
 from rewardlab.metrics import Floats
@@ -53,7 +52,7 @@ class LabelShares:
 
 def label_shares(row: Row, position: Position, resamples: int = RESAMPLES) -> LabelShares | None:
     """Shares of one method at one position; None where it was not measured or answers numbers."""
-    cells = cells_by_seed(row.runs, position)
+    cells = row.cells.get(position, {})
     if not cells or any(not cell.labels for cell in cells.values()):
         return None
     return LabelShares(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.comparison.cells import CellData, Position, read_cells
-from rewardlab.comparison.seeds import data_seed_of
 from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.evaluation.answers import ANSWERS_FILE, PREDICTIONS_FILE
 from rewardlab.evaluation.cost import Cost
@@ -158,12 +157,6 @@ def by_method(runs: Sequence[EvalRun]) -> dict[MethodKey, list[EvalRun]]:
     return grouped
 
 
-def cells_by_seed(runs: Sequence[EvalRun], position: Position) -> dict[int, CellData]:
-    """seed -> predictions of one method at one position; a later run replaces an earlier one of the same seed."""
-    found = {run.seed: run.cells[position] for run in runs if position in run.cells}
-    return dict(sorted(found.items()))
-
-
 def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> EvalRun:
     provenance = read_json(path / "provenance.json") if (path / "provenance.json").exists() else {}
     trained = result.get("model_run")
@@ -301,3 +294,11 @@ def _mixed_versions(runs: Sequence[EvalRun]) -> Iterator[str]:
     if len(counts) > 1:
         listed = ", ".join(f"{version} ({count} runs)" for version, count in counts.most_common())
         yield f"code versions are mixed: {listed}; evaluate again with --fresh to compare like with like"
+
+
+def data_seed_of(config: Mapping[str, Any]) -> int | None:
+    """The seed that drew a run's rows, from its ``config.json``; None where that is not stored."""
+    stored = config.get("config", {})
+    own = stored.get("data", {}).get("seed")
+    found = stored.get("seed") if own is None else own
+    return None if found is None else int(found)

@@ -95,7 +95,7 @@ def _by_model(table: ComparisonTable) -> dict[str, dict[int, str]]:
 def _only(table: ComparisonTable, names: Mapping[int, str]) -> ComparisonTable:
     """The table of some rows, by number; its marks are another table's."""
     rows = [replace(table.rows[number], name=name) for number, name in names.items()]
-    return replace(table, rows=rows, ties=frozenset(), untested=frozenset())
+    return replace(table, rows=rows, ties=frozenset(), untested=frozenset(), marks={})
 
 
 def _rows(shown: Grid, names: Mapping[int, str]) -> Grid:

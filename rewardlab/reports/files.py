@@ -9,8 +9,8 @@ from pathlib import Path
 from rewardlab.comparison.difference_text import gain_row
 from rewardlab.comparison.differences import Gain, rivals_of
 from rewardlab.comparison.frames import csv_text, frame
-from rewardlab.comparison.grid import to_markdown
 from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.markdown import to_markdown
 from rewardlab.comparison.related import method_names, related
 from rewardlab.comparison.table import ComparisonTable
 from rewardlab.judge.verdicts import load_judged

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, markdown_grid
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import shown_value
 
 

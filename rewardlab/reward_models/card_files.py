@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, markdown_grid
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.reward_models.table import TEST_SETS
 from rewardlab.runs import write_atomic, write_json

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, markdown_grid
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.intervals import Interval
 from rewardlab.reward_models.lambda_sweep import Row

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from rewardlab.comparison.paired import Corrected, holm
-from rewardlab.comparison.runs import model_name
-from rewardlab.comparison.seeds import data_seed_of
+from rewardlab.comparison.runs import data_seed_of, model_name
 from rewardlab.comparison.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.comparison.table import AVERAGE
 from rewardlab.errors import RewardlabError

@@ -10,12 +10,13 @@ from rewardlab.claims.findings import VERDICTS, Finding, claims_grid, family_tex
 from rewardlab.comparison.budgets import budget_lines, budgets_grid
 from rewardlab.comparison.difference_text import EXPLAINED, differences_grid, gain_sources, in_short, p_value_note
 from rewardlab.comparison.differences import Gain, Split, find_baseline, splits
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, all_sources, grid, notes, sources_at
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, all_sources, grid, sources_at
 from rewardlab.comparison.label_shares import all_label_shares, shares_grid
+from rewardlab.comparison.notes import notes
 from rewardlab.comparison.numbers import points, points_interval, shown_value
 from rewardlab.comparison.related import Related, method_names, trained_folder
 from rewardlab.comparison.statistics import Estimate
-from rewardlab.comparison.table import ComparisonTable, Row, headline, mean_summary
+from rewardlab.comparison.table import ComparisonTable, Row, headline
 from rewardlab.errors import InputError
 from rewardlab.judge.verdicts import JudgedRun
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
@@ -264,7 +265,7 @@ def _label_shares(table: ComparisonTable) -> list[Block]:
 
 
 def _summary_cells(row: Row, positions: Iterable[tuple[str, str]], names: Iterable[str]) -> list[Cell]:
-    found = [(mean_summary(row, position, name), position) for position in positions for name in names]
+    found = [(row.summaries.get(position, {}).get(name), position) for position in positions for name in names]
     return [
         Cell(MISSING) if value is None else Cell(shown_value(value), sources=_plain(sources_at(row, position)))
         for value, position in found

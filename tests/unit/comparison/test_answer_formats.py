@@ -13,8 +13,8 @@ from rewardlab.claims.measures import Evidence
 from rewardlab.comparison.difference_text import gain_row, in_short, sentence
 from rewardlab.comparison.differences import gains, splits
 from rewardlab.comparison.frames import frame
-from rewardlab.comparison.grid import to_markdown
 from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.markdown import to_markdown
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.pipeline.stages.evaluate import start_accuracy_of

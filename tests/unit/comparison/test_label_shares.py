@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from rewardlab.comparison.cells import CellData
-from rewardlab.comparison.grid import markdown_grid
 from rewardlab.comparison.label_shares import (
     all_label_shares,
     by_chance,
@@ -18,6 +17,7 @@ from rewardlab.comparison.label_shares import (
     shares_grid,
     total_variation,
 )
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.reports.charts import Bar

@@ -8,8 +8,8 @@ import pytest
 
 from experiments.tools.readme_table import readme_table
 from rewardlab.comparison.frames import frame
-from rewardlab.comparison.grid import to_markdown
 from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.markdown import to_markdown
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.comparison.terminal import to_rich
