@@ -14,10 +14,10 @@ from itertools import chain
 import numpy as np
 
 from rewardlab.claims.claim import Claim, MeasureName
-from rewardlab.comparison.cells import CellData, Position
+from rewardlab.comparison.evaluations import CellData, Position
 from rewardlab.comparison.grid import Source, all_sources
 from rewardlab.comparison.label_shares import distance_draws
-from rewardlab.comparison.related import trained_folder, trained_once
+from rewardlab.comparison.runs import LOGGED, LeftOut, trained_folder, trained_once
 from rewardlab.comparison.statistics import (
     Estimate,
     SeedDraws,
@@ -62,12 +62,14 @@ class Evidence:
         judged: Comparisons by a judge.
         pair_kinds: (base model, task or the average) -> share of rationale-sensitive pairs among the readable ones.
         cards: Report cards of reward models.
+        left_out: Takes a line for verdicts that are not counted.
     """
 
     table: ComparisonTable
     judged: Sequence[JudgedRun] = ()
     pair_kinds: Mapping[tuple[str, str], Measured] = field(default_factory=dict)
     cards: Cards = NO_CARDS
+    left_out: LeftOut = LOGGED
 
 
 def measure(claim: Claim, model: str, evidence: Evidence) -> Measured:
@@ -177,7 +179,7 @@ def _judged(claim: Claim, model: str, evidence: Evidence) -> Measured:
     found = [run for run in evidence.judged if run.is_between(better, than, claim.decoding)]
     if not found:
         raise UntestableError(f"no judge has compared {better.name} with {than.name}, {claim.decoding} decoding")
-    used = of_one_judge(found)
+    used = of_one_judge(found, evidence.left_out)
     net = net_estimate(used, better, columns_of(claim, evidence.table))
     return Measured(in_points(net), [Source(run.path) for run in used])
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rewardlab.comparison.differences import Gain
-    from rewardlab.comparison.runs import EvalRun
+    from rewardlab.comparison.evaluations import EvalRun
     from rewardlab.comparison.table import ComparisonTable
 
 MOST_SENTENCES = 12
@@ -160,22 +160,20 @@ def _write_table(out: Path, compared: Compared, paths: Sequence[Path]) -> list[P
 def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> Path:
     """The whole report, with the runs behind the evaluations, into the file ``html``."""
     from rewardlab.comparison.differences import rivals_of
-    from rewardlab.comparison.related import related
+    from rewardlab.comparison.runs import LeftOut, related
     from rewardlab.judge.verdicts import load_judged
-    from rewardlab.reports.left_out import listening
     from rewardlab.reports.page import write_page
     from rewardlab.reports.rivals import measure_gains
     from rewardlab.reports.sections import Report
     from rewardlab.reward_models.over_seeds import load_cards
 
     table, found, runs = compared.table, compared.found, compared.runs
-    with listening() as left_out:
-        behind, judged = related(runs, paths), load_judged(runs)
-        cards = load_cards(behind.card)
-        report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
-        report = replace(report, left_out=left_out, measures=measure_gains(table, rivals_of(found), judged))
-        with writing(html):
-            write_page(html, report)
+    left_out = LeftOut()
+    behind, judged = related(runs, paths, left_out), load_judged(runs, left_out)
+    cards, measures = load_cards(behind.card, left_out), measure_gains(table, rivals_of(found), judged, left_out)
+    report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
+    with writing(html):
+        write_page(html, replace(report, left_out=left_out, measures=measures))
     return html
 
 

@@ -15,7 +15,7 @@ from rewardlab.cli.output import echo
 from rewardlab.cli.running import counter, say
 
 if TYPE_CHECKING:
-    from rewardlab.comparison.runs import EvalRun
+    from rewardlab.comparison.evaluations import EvalRun
     from rewardlab.config import RunConfig
     from rewardlab.judge.contests import Contest, Verdict
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, all_sources
-from rewardlab.comparison.related import trained_once
+from rewardlab.comparison.runs import trained_once
 from rewardlab.comparison.table import COSTS, ComparisonTable, Row
 
 SPENT = ("updates", "tokens", "device_seconds", "prompts")

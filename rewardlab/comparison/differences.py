@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rewardlab.comparison.cells import Position
+from rewardlab.comparison.evaluations import Position
 from rewardlab.comparison.paired import Comparison, correct
 from rewardlab.comparison.statistics import Estimate, UnpairedError
 from rewardlab.comparison.table import ComparisonTable, Row, compare_rows, differing_formats

@@ -1,7 +1,7 @@
 """The comparison as a grid of printed cells, which Markdown, LaTeX, terminal and HTML then show each in its way.
 
-A value times 100, its standard deviation over seeds and its 95 % interval; the best value of a column is marked, and the
-second.
+A value times 100, its standard deviation over seeds and its 95 % interval; best and second of a
+column are marked.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from rewardlab.comparison.cells import Position
 from rewardlab.comparison.conventions import metric_title
+from rewardlab.comparison.evaluations import Position
 from rewardlab.comparison.numbers import interval_text, shown_value
 from rewardlab.comparison.table import AVERAGE, COSTS, ComparisonTable, Mark, Row
 from rewardlab.printable import printable

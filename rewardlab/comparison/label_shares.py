@@ -14,7 +14,7 @@ from statistics import fmean
 
 import numpy as np
 
-from rewardlab.comparison.cells import CellData, Position, coded
+from rewardlab.comparison.evaluations import CellData, Position, coded
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
 from rewardlab.comparison.numbers import interval_text, points, shown_value
 from rewardlab.comparison.statistics import RESAMPLES, Estimate, SeedDraws, column_means, estimate, of_cells

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rewardlab.comparison.runs import MethodKey
+from rewardlab.comparison.evaluations import MethodKey
 
 METHOD_ORDER = (
     "zero-shot",

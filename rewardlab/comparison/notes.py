@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from rewardlab.comparison.cells import Position
+from rewardlab.comparison.evaluations import MethodKey, Position
 from rewardlab.comparison.grid import OTHER_FORMAT, SIGNS, TIED, UNTESTED, is_troubled, sign_of
-from rewardlab.comparison.runs import MethodKey
 from rewardlab.comparison.table import AVERAGE, ComparisonTable, Row
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE

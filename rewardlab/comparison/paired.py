@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from rewardlab.comparison.cells import CellData, coded
+from rewardlab.comparison.evaluations import CellData, coded
 from rewardlab.comparison.statistics import (
     RESAMPLES,
     Estimate,

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rewardlab.comparison.cells import CACHED_CELLS, CellData, coded
+from rewardlab.comparison.evaluations import CACHED_CELLS, CellData, coded
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import differing_gold
 from rewardlab.intervals import SIGNIFICANT, Spread, item_seed, resample_counts

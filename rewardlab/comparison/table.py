@@ -1,6 +1,6 @@
 """The comparison as data: methods x columns x decodings, with intervals, marks and costs.
 
-Rows are ordered and named in ``method_names.py``; what is printed of the table stands in ``grid.py``, ``notes.py`` and ``frames.py``.
+Rows are ordered and named in ``method_names.py``; ``grid.py``, ``notes.py`` and ``frames.py`` say what is printed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from itertools import chain
 from statistics import fmean
 from typing import Literal, TypeVar
 
-from rewardlab.comparison.cells import CellData, Position
 from rewardlab.comparison.conventions import averaged_columns, scored_metrics
+from rewardlab.comparison.evaluations import CellData, EvalRun, MethodKey, Position, by_method
 from rewardlab.comparison.method_names import place_of, row_names
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.paired import Comparison, compare_sides, correct
-from rewardlab.comparison.runs import EvalRun, MethodKey, by_method
 from rewardlab.comparison.statistics import (
     RESAMPLES,
     Estimate,
@@ -290,3 +289,9 @@ def headline(table: ComparisonTable) -> str:
     if rows.get(AVERAGE, 0) >= 2:
         return AVERAGE
     return max(sorted(rows, key=lambda column: column != AVERAGE), key=lambda column: rows[column])
+
+
+def method_names(table: ComparisonTable) -> dict[str, str]:
+    """Name of a trained run's folder -> the row it was evaluated for; of several (last policy, best) the shortest."""
+    rows = sorted(table.rows, key=lambda row: len(row.name), reverse=True)
+    return {run.model_run.name: row.name for row in rows for run in row.runs if run.model_run is not None}

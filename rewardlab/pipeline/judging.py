@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.annotate.base import Progress, silent
-from rewardlab.comparison.runs import EvalRun
+from rewardlab.comparison.evaluations import EvalRun
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.evaluation.predict import Decoding
 from rewardlab.judge.contests import Contest, Verdict

@@ -11,8 +11,8 @@ from rewardlab.comparison.differences import Gain, rivals_of
 from rewardlab.comparison.frames import csv_text, frame
 from rewardlab.comparison.latex import to_latex
 from rewardlab.comparison.markdown import to_markdown
-from rewardlab.comparison.related import method_names, related
-from rewardlab.comparison.table import ComparisonTable
+from rewardlab.comparison.runs import related
+from rewardlab.comparison.table import ComparisonTable, method_names
 from rewardlab.judge.verdicts import load_judged
 from rewardlab.reports.charts import write_picture
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves

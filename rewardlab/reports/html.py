@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from rewardlab import __version__
 from rewardlab.comparison.grid import SIGNS, Cell, Heading, Source
-from rewardlab.comparison.related import trained_folder
+from rewardlab.comparison.runs import trained_folder
 from rewardlab.reports.blocks import Section
 from rewardlab.reports.charts import Panel, draw
 from rewardlab.reports.links import Links

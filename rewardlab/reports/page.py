@@ -11,8 +11,7 @@ from rewardlab.claims.claim import Claim
 from rewardlab.claims.findings import findings, write_claims
 from rewardlab.claims.measures import Evidence, Measured
 from rewardlab.comparison.differences import default_against, gains, rivals_of
-from rewardlab.comparison.related import Related
-from rewardlab.comparison.runs import Collected, collect
+from rewardlab.comparison.runs import Collected, LeftOut, Related, collect
 from rewardlab.comparison.statistics import RESAMPLES
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.judge.verdicts import JudgedRun, load_judged
@@ -21,7 +20,6 @@ from rewardlab.reports.blocks import Section, to_markdown
 from rewardlab.reports.charts import Picture, write_picture
 from rewardlab.reports.files import write_differences, write_tables
 from rewardlab.reports.html import to_html
-from rewardlab.reports.left_out import listening
 from rewardlab.reports.rivals import measure_gains, write_measures
 from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
 from rewardlab.reports.sections.cards import write_card_tables
@@ -104,17 +102,17 @@ def write_report(
         InputError: No evaluation could be used, and there is no card.
     """
     facts = suite or SuiteFacts("")
-    with listening() as left_out:
-        cards = load_cards(card_runs)
-        collected = _collected(list(evals), cards)
-        table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
-        found, judged = gains(table, default_against(table, facts.against)), load_judged(collected.runs)
-        claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards))
-        related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
-        more_found = measure_gains(table, rivals_of(found), judged)
-        about = (timings, command, claims, judged, facts.budget, cards, brings_runs, left_out, more_found)
-        report = Report(path, table, found, related, *about)
-        shown = _with_more(sections(report), more)
+    left_out = LeftOut()
+    cards = load_cards(card_runs, left_out)
+    collected = _collected(list(evals), cards)
+    table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
+    found, judged = gains(table, default_against(table, facts.against)), load_judged(collected.runs, left_out)
+    claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards, left_out))
+    related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
+    more_found = measure_gains(table, rivals_of(found), judged, left_out)
+    about = (timings, command, claims, judged, facts.budget, cards, brings_runs, left_out, more_found)
+    report = Report(path, table, found, related, *about)
+    shown = _with_more(sections(report), more)
     _write_tables(report, facts.about(command))
     title = facts.title or TITLE
     _write_markdown(path / "report.md", title, shown, command)
@@ -147,13 +145,15 @@ def _write_tables(report: Report, about: Mapping[str, Any]) -> None:
         write_card_tables(report.cards, report.folder, "reward_models" if report.table.rows else "table")
 
 
-def _evidence(table: ComparisonTable, judged: Sequence[JudgedRun], pair_runs: Sequence[Path], cards: Cards) -> Evidence:
-    drawn = distributions(pair_runs)
+def _evidence(
+    table: ComparisonTable, judged: Sequence[JudgedRun], pair_runs: Sequence[Path], cards: Cards, left_out: LeftOut
+) -> Evidence:
+    drawn = distributions(pair_runs, left_out)
     shares = {
         place: Measured(found, sources_of(drawn, place[0]), malformed_note(malformed_share(drawn, place)))
         for place, found in rationale_sensitive(drawn).items()
     }
-    return Evidence(table, judged, shares, cards)
+    return Evidence(table, judged, shares, cards, left_out)
 
 
 def write_page(file: Path, report: Report) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ import numpy as np
 
 from rewardlab.comparison.grid import Source
 from rewardlab.comparison.numbers import shown_value
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.errors import RewardlabError
 from rewardlab.reports.charts import OTHER, Bar, Line, Panel, Picture
 from rewardlab.runs import read_json, read_jsonl
-
-logger = logging.getLogger(__name__)
 
 SCORE, PART, GOLD, KL = "reward/score", "reward/part/", "reward/gold_accuracy", "policy/kl"
 SATURATION = "reward/lambda_saturation"
@@ -43,19 +41,20 @@ class CurveRun:
     series: Mapping[str, Mapping[int, float]]
 
 
-def load_curves(paths: Iterable[Path], names: Mapping[str, str]) -> list[CurveRun]:
-    """Read the logs of PPO runs; unreadable ones are logged and left out.
+def load_curves(paths: Iterable[Path], names: Mapping[str, str], left_out: LeftOut = LOGGED) -> list[CurveRun]:
+    """Read the logs of PPO runs; unreadable ones are left out.
 
     Args:
         paths: Run folders.
         names: Name of a run folder -> its method, where an evaluation says so.
+        left_out: Takes a line for each that cannot be read.
     """
     runs = []
     for path in paths:
         try:
             runs.append(CurveRun(path, names.get(path.name) or _method(path), _series(path / "metrics.jsonl")))
         except (RewardlabError, KeyError, TypeError, ValueError) as error:
-            logger.warning("%s: left out of the curves (%s)", path, error)
+            left_out.add(f"{path}: left out of the curves ({error})")
     return runs
 
 

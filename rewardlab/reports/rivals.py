@@ -19,6 +19,7 @@ from rewardlab.claims.measures import Evidence
 from rewardlab.comparison.difference_text import of_these_runs
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
 from rewardlab.comparison.numbers import p_text
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.table import ComparisonTable, Row, headline
 from rewardlab.judge.verdicts import JudgedRun
 from rewardlab.printable import csv_cell
@@ -85,7 +86,7 @@ class MeasureGain:
 
 
 def measure_gains(
-    table: ComparisonTable, against: Sequence[str], judged: Sequence[JudgedRun] = ()
+    table: ComparisonTable, against: Sequence[str], judged: Sequence[JudgedRun] = (), left_out: LeftOut = LOGGED
 ) -> list[MeasureGain]:
     """Every row against each of ``against`` in the main column, under every decoding; unmeasured measures are absent.
 
@@ -93,6 +94,7 @@ def measure_gains(
         table: The comparison.
         against: Names of rows; each row is compared with those of its own base model.
         judged: Comparisons by a judge.
+        left_out: Takes a line for verdicts that are not counted.
     """
     measures = [name for name in TITLES if _is_measured(name, table, judged)]
     asked = [
@@ -101,7 +103,7 @@ def measure_gains(
         for row, rival in _pairs(table, against)
         for decoding in table.decodings
     ]
-    evidence = Evidence(table, judged)
+    evidence = Evidence(table, judged, left_out=left_out)
     found = corrected([finding(claim, row.key.model, evidence) for row, _, claim in asked])
     return [MeasureGain(row, rival, each) for (row, rival, _), each in zip(asked, found, strict=True)]
 

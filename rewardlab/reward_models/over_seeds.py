@@ -8,7 +8,6 @@ them differ.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from rewardlab.comparison.evaluations import data_seed_of, model_name
 from rewardlab.comparison.paired import Corrected, holm
-from rewardlab.comparison.runs import data_seed_of, model_name
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.comparison.table import AVERAGE
 from rewardlab.errors import RewardlabError
@@ -26,8 +26,6 @@ from rewardlab.metrics import Floats
 from rewardlab.reward_models.measures import JUDGED_FILE, wins
 from rewardlab.reward_models.table import TEST_SETS, Place
 from rewardlab.runs import read_json, read_jsonl
-
-logger = logging.getLogger(__name__)
 
 BASELINES = ("label_only", "length_only")
 
@@ -70,11 +68,11 @@ class CardRun:
     tests: Mapping[Place, JudgedPairs]
     data_seed: int | None = None
 
-    def together(self, other: CardRun) -> CardRun:
+    def together(self, other: CardRun, left_out: LeftOut) -> CardRun:
         """This and the same method's card on other tasks, of the same seed."""
         for test_set, task in self.tests.keys() & other.tests.keys():
             told = f"{self.method}, seed {self.seed}, {test_set} of {task}"
-            logger.warning("%s: judged in %s and %s; the second is used", told, self.path, other.path)
+            left_out.add(f"{told}: judged in {self.path} and {other.path}; the second is used")
         judged_on = {**self.judged_on, **other.judged_on}
         return replace(self, judged_on=judged_on, tests={**self.tests, **other.tests})
 
@@ -103,11 +101,13 @@ class Cards:
     Args:
         runs: The cards.
         resamples: Bootstrap resamples of rows.
+        left_out: Takes a line for pairs that were judged twice.
     """
 
-    def __init__(self, runs: Sequence[CardRun], resamples: int = RESAMPLES) -> None:
+    def __init__(self, runs: Sequence[CardRun], resamples: int = RESAMPLES, left_out: LeftOut = LOGGED) -> None:
         self.runs = runs
         self._resamples = resamples
+        self._left_out = left_out
 
     @cached_property
     def names(self) -> dict[tuple[str, str], str]:
@@ -122,7 +122,7 @@ class Cards:
         found: dict[str, dict[int, CardRun]] = {}
         for run in self.runs:
             by_seed = found.setdefault(self._name(run), {})
-            by_seed[run.seed] = by_seed[run.seed].together(run) if run.seed in by_seed else run
+            by_seed[run.seed] = by_seed[run.seed].together(run, self._left_out) if run.seed in by_seed else run
         return {name: dict(sorted(by_seed.items())) for name, by_seed in found.items()}
 
     def folders(self, name: str) -> list[CardRun]:
@@ -223,15 +223,15 @@ class Cards:
 NO_CARDS = Cards(())
 
 
-def load_cards(paths: Iterable[Path]) -> Cards:
-    """Read cards; one that cannot be read is named in the log and left out."""
+def load_cards(paths: Iterable[Path], left_out: LeftOut = LOGGED) -> Cards:
+    """Read cards; one that cannot be read is left out."""
     runs = []
     for path in paths:
         try:
             runs.append(_load(path))
         except (RewardlabError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("%s: left out, not a finished report card (%s)", path, error)
-    return Cards(runs)
+            left_out.add(f"{path}: left out, not a finished report card ({error})")
+    return Cards(runs, left_out=left_out)
 
 
 def card_rows(cards: Cards) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab.claims.claim import Claim
-from rewardlab.comparison.runs import load_eval
+from rewardlab.comparison.evaluations import load_eval
 from rewardlab.config import RunConfig
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.predict import Decoding

@@ -14,14 +14,13 @@ from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, all_
 from rewardlab.comparison.label_shares import all_label_shares, shares_grid
 from rewardlab.comparison.notes import notes
 from rewardlab.comparison.numbers import points, points_interval, shown_value
-from rewardlab.comparison.related import Related, method_names, trained_folder
+from rewardlab.comparison.runs import LOGGED, LeftOut, Related, trained_folder
 from rewardlab.comparison.statistics import Estimate
-from rewardlab.comparison.table import ComparisonTable, Row, headline
+from rewardlab.comparison.table import ComparisonTable, Row, headline, method_names
 from rewardlab.errors import InputError
 from rewardlab.judge.verdicts import JudgedRun
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
 from rewardlab.reports.charts import Picture
-from rewardlab.reports.left_out import left_out_section
 from rewardlab.reports.links import Links
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves, saturation_picture
 from rewardlab.reports.rivals import MeasureGain, measure_blocks
@@ -40,6 +39,9 @@ SIZES = (
 )
 DIFFERENCES = "Differences between methods"
 MEASURES = "Other measures, against every rival"
+LEFT_OUT = (
+    "These were found beside the runs and could not be used as they are; the tables and pictures are without them."
+)
 Timings = Mapping[str, Sequence[tuple[Path, float]]]
 """Stage -> folder and seconds of each of its runs."""
 
@@ -75,7 +77,7 @@ class Report:
     budget: str = "updates"
     cards: Cards = NO_CARDS
     brings_runs: bool = False
-    left_out: Sequence[str] = ()
+    left_out: LeftOut = LOGGED
     measures: Sequence[MeasureGain] = ()
 
     @property
@@ -92,38 +94,33 @@ class Report:
 def sections(report: Report) -> list[Section]:
     """The whole report, in order; where nothing but reward models was measured, what concerns them.
 
-    What was left out stands behind the first section, and is only known when all are made.
+    What was left out stands behind the first section; reading for the others adds to it, so it is made last.
     """
     first, *others = _sections(report)
-    return [first, *left_out_section(report.left_out, _roots(report)), *others]
+    return [first, *_left_out(report), *others]
 
 
-def _roots(report: Report) -> list[Path]:
-    """The folders of runs that a travelling page leaves behind, the longest first."""
-    related = report.related
-    runs = [
-        *related.trained,
-        *related.rm,
-        *related.pairs,
-        *related.card,
-        *(r.path for row in report.table.rows for r in row.runs),
-    ]
-    found = (
-        {root for run in runs for root in (run.parent.parent, run.resolve().parent.parent)}
-        if report.brings_runs
-        else set()
-    )
-    return sorted((root for root in found if root.is_absolute()), key=lambda root: -len(str(root)))
+def _left_out(report: Report) -> list[Section]:
+    """What could not be used; on a page that travels, paths are told as seen from the folders of runs left behind."""
+    related, evals = report.related, [run.path for row in report.table.rows for run in row.runs]
+    runs = [*related.trained, *related.rm, *related.pairs, *related.card, *evals] if report.brings_runs else []
+    places = {root for run in runs for root in (run.parent.parent, run.resolve().parent.parent) if root.is_absolute()}
+    told = []
+    for line in report.left_out.lines:
+        for root in sorted(places, key=lambda root: -len(str(root))):
+            line = line.replace(f"{root}/", "")
+        told.append(Told(line))
+    return [Section("Left out", [Text(LEFT_OUT), Sentences(told)])] if told else []
 
 
 def _sections(report: Report) -> list[Section]:
-    pairs = Section("Pairs among samples of the SFT model", pair_blocks(report.related.pairs))
+    pairs = Section("Pairs among samples of the SFT model", pair_blocks(report.related.pairs, report.left_out))
     time = Section("Time", _timings(report.timings or {}))
     claims = [Section("Claims", _claims(report.claims))] if report.claims else []
     if not report.table.rows:
         origins = Section("How each reward model was made", [Table(card_origins(report.cards, report.links))])
         return [*claims, *card_sections(report.cards), pairs, time, origins]
-    table, curves = report.table, load_curves(report.related.trained, method_names(report.table))
+    table, curves = report.table, load_curves(report.related.trained, method_names(report.table), report.left_out)
     trained = [row.name for row in table.rows if row.key.reward]
     colours = colours_of([*trained, *(run.method for run in curves), *(row.name for row in table.rows)])
     return [
@@ -136,11 +133,11 @@ def _sections(report: Report) -> list[Section]:
         Section("Accuracy against KL", _kl(kl_picture(table, curves, colours))),
         Section("Accuracy against cost", _drawn(cost_picture(table, colours), "No method was measured.", COST)),
         Section("Answers that could not be read, and rationale quality", _quality(table)),
-        *([Section("Judged answers", judged_blocks(report.judged, report.table))] if report.judged else []),
+        *([Section("Judged answers", judged_blocks(report.judged, table, report.left_out))] if report.judged else []),
         Section("Label shares of answers", _label_shares(table)),
         Section("Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES)),
         Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
-        Section("Reward hacking", hacking_blocks(curves)),
+        Section("Reward hacking", hacking_blocks(curves, report.left_out)),
         pairs,
         *_reward_models(report),
         time,
@@ -281,11 +278,11 @@ def _reward_models(report: Report) -> list[Section]:
     """Report cards, which say more; where a reward model has none, what all were measured on after training."""
     if report.cards.runs and len(report.cards.runs) >= len(report.related.rm):
         return card_sections(report.cards)
-    return [*card_sections(report.cards), Section("Reward models", _after_training(report.related.rm))]
+    return [*card_sections(report.cards), Section("Reward models", _after_training(report.related.rm, report.left_out))]
 
 
-def _after_training(rm_runs: Iterable[Path]) -> list[Block]:
-    runs = load_reward_models(rm_runs)
+def _after_training(rm_runs: Iterable[Path], left_out: LeftOut) -> list[Block]:
+    runs = load_reward_models(rm_runs, left_out)
     if not runs:
         return [Text("No reward model was given.")]
     explained = (

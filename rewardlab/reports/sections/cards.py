@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rewardlab.comparison.evaluations import version_of
 from rewardlab.comparison.frames import csv_text
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
 from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.notes import seeds_notes
 from rewardlab.comparison.numbers import p_text, points, points_interval, shown_value
-from rewardlab.comparison.runs import version_of
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import AVERAGE, Mark, ranked
 from rewardlab.intervals import SIGNIFICANT

@@ -9,7 +9,6 @@ counted once.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from rewardlab.comparison.evaluations import model_name
 from rewardlab.comparison.grid import Source
 from rewardlab.comparison.numbers import interval_text, shown_value
-from rewardlab.comparison.runs import model_name
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.comparison.table import AVERAGE
 from rewardlab.errors import RewardlabError
@@ -30,8 +30,6 @@ from rewardlab.pairs.statistics import kind_shares
 from rewardlab.reports.blocks import Block, Sentences, Text, Told
 from rewardlab.reports.plots import PAIR_KINDS, pair_kinds_picture
 from rewardlab.runs import read_json, read_jsonl
-
-logger = logging.getLogger(__name__)
 
 Shares = Mapping[str, Any]
 Answers = Mapping[str, Sequence[Any]]
@@ -57,9 +55,9 @@ class Distribution:
     answers: Answers
 
 
-def pair_blocks(pair_runs: Iterable[Path]) -> list[Block]:
+def pair_blocks(pair_runs: Iterable[Path], left_out: LeftOut = LOGGED) -> list[Block]:
     """The picture, and a sentence a task with its interval."""
-    found = distributions(pair_runs)
+    found = distributions(pair_runs, left_out)
     named = _names(found)
     sources = {place: [_source(each) for each in parts] for place, parts in found.items()}
     pooled = {place: _pooled([each.shares for each in parts]) for place, parts in found.items()}
@@ -79,7 +77,7 @@ def pair_blocks(pair_runs: Iterable[Path]) -> list[Block]:
     return [picture, Sentences(told)]
 
 
-def distributions(pair_runs: Iterable[Path]) -> dict[Place, list[Distribution]]:
+def distributions(pair_runs: Iterable[Path], left_out: LeftOut = LOGGED) -> dict[Place, list[Distribution]]:
     """(Base model, task) -> what was sampled in each seed; of several folders of one seed the one with most pairs."""
     found: dict[Place, dict[object, Distribution]] = {}
     for path in pair_runs:
@@ -91,7 +89,7 @@ def distributions(pair_runs: Iterable[Path]) -> dict[Place, list[Distribution]]:
                 if seed not in by_seed or shared["n"] > by_seed[seed].shares["n"]:
                     by_seed[seed] = Distribution(path, seed, shared, answers.get(task, {}))
         except (RewardlabError, KeyError, TypeError, ValueError, AttributeError) as error:
-            logger.warning("%s: left out of the pair distribution (%s)", path, error)
+            left_out.add(f"{path}: left out of the pair distribution ({error})")
     return {place: list(by_seed.values()) for place, by_seed in found.items()}
 
 

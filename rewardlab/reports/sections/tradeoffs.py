@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 
-from rewardlab.comparison.cells import CellData, Position
+from rewardlab.comparison.evaluations import CellData, Position
 from rewardlab.comparison.grid import Source, all_sources
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.table import COSTS, ComparisonTable, Row, headline

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewardlab.comparison.cells import CellData
+from rewardlab.comparison.evaluations import CellData
 from rewardlab.comparison.label_shares import (
     all_label_shares,
     by_chance,

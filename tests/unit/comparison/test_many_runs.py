@@ -14,7 +14,8 @@ import pytest
 
 from rewardlab.comparison.difference_text import sentence
 from rewardlab.comparison.differences import gains
-from rewardlab.comparison.runs import collect, load_eval
+from rewardlab.comparison.evaluations import load_eval
+from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
 from rewardlab.errors import DataError, InputError
 from rewardlab.evaluation.answers import ANSWERS_FILE, PREDICTIONS_FILE, read_answers, write_answers

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from rewardlab.comparison.cells import CellData
+from rewardlab.comparison.evaluations import CellData, load_eval
 from rewardlab.comparison.paired import compare_sides
-from rewardlab.comparison.runs import load_eval
 from rewardlab.comparison.statistics import (
     Estimate,
     SeedDraws,

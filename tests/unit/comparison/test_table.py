@@ -17,6 +17,7 @@ from experiments.tools.readme_table import main, readme_table
 from rewardlab.comparison.conventions import scored_metrics
 from rewardlab.comparison.difference_text import in_short
 from rewardlab.comparison.differences import gains
+from rewardlab.comparison.evaluations import EvalRun, MethodKey, load_eval
 from rewardlab.comparison.frames import frame
 from rewardlab.comparison.grid import grid
 from rewardlab.comparison.latex import escape_latex, to_latex
@@ -24,7 +25,6 @@ from rewardlab.comparison.markdown import markdown_grid, to_markdown
 from rewardlab.comparison.method_names import row_names
 from rewardlab.comparison.notes import notes
 from rewardlab.comparison.numbers import interval_text, shown_value
-from rewardlab.comparison.runs import EvalRun, MethodKey, load_eval
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import AVERAGE, ComparisonTable, build_table, headline
 from rewardlab.comparison.terminal import spent_tables, to_rich
