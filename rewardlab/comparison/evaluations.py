@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -89,13 +89,15 @@ def read_cells(folder: Path, columns: Mapping[str, Mapping[str, Any]]) -> dict[P
 
 
 def _cell(column: str, answers: Answers, summary: Mapping[str, Any]) -> CellData:
-    scale = summary.get("numeric_range")
+    scale, labels = summary.get("numeric_range"), tuple(summary.get("labels", ()))
+    if not labels and scale is None:  # of a folder that does not store its labels: those that occur
+        labels = tuple(sorted({str(label) for label in (*answers.gold, *answers.answers) if label is not None}))
     cell = CellData(
         column=column,
         ids=_one(answers.ids),
         gold=_one(answers.gold),
         answers=answers.answers,
-        labels=tuple(summary.get("labels", ())) or _labels_seen(answers, scale),
+        labels=labels,
         numeric_range=(float(scale[0]), float(scale[1])) if scale else None,
         summary=summary,
         quality=answers.quality,
@@ -113,14 +115,6 @@ def _cell(column: str, answers: Answers, summary: Mapping[str, Any]) -> CellData
 def _one(values: Values) -> Values:
     """The first of equal tuples, so that runs on the same items hold them once and compare them at a glance."""
     return values
-
-
-def _labels_seen(answers: Answers, scale: object) -> tuple[str, ...]:
-    """Label set of a folder that does not store it; empty for numbers."""
-    if scale is not None:
-        return ()
-    seen: Iterable[Label | None] = (*answers.gold, *answers.answers)
-    return tuple(sorted({str(label) for label in seen if label is not None}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,62 +173,41 @@ def load_eval(path: Path) -> EvalRun:
         raise DataError(f"{error}; {make_anew(path)}") from error
     result = read_result(path)
     check_outputs(path, (ANSWERS_FILE,) if (path / ANSWERS_FILE).exists() else (PREDICTIONS_FILE,))
+    made = read_json(path / "provenance.json") if (path / "provenance.json").exists() else {}
     try:
-        return _build(path, config, result)
+        spent = result.get("budget") or {}
+        start_accuracy, trained = result.get("start_accuracy"), result.get("model_run")
+        return EvalRun(
+            path=path,
+            key=_key(config, result),
+            seed=int(result["seed"]),
+            cells=read_cells(path, result["columns"]),
+            cost=Cost.read(result["cost"], str(path)),
+            budget={name: str(each) if name == "prompts_order" else float(each) for name, each in spent.items()},
+            model_run=Path(trained) if trained else None,
+            version=version_of(made),
+            command=printable(str(made.get("command", ""))),
+            fingerprint=str(config.get("fingerprint", "")),
+            data_seed=data_seed_of(config),
+            start_accuracy=None if start_accuracy is None else float(start_accuracy),
+        )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not a complete evaluation ({type(error).__name__}: {error}); run it again") from error
 
 
-def by_method(runs: Sequence[EvalRun]) -> dict[MethodKey, list[EvalRun]]:
-    """Runs of each method, methods in order of appearance."""
-    grouped: dict[MethodKey, list[EvalRun]] = {}
-    for run in runs:
-        grouped.setdefault(run.key, []).append(run)
-    return grouped
-
-
-def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> EvalRun:
-    provenance = read_json(path / "provenance.json") if (path / "provenance.json").exists() else {}
-    trained = result.get("model_run")
-    return EvalRun(
-        path=path,
-        key=MethodKey(
-            method=_text(result["method"]),
-            start=_text(result["start"]),
-            reward=_text(result.get("reward") or ""),
-            shots=int(result.get("shots") or 0),
-            model=model_name(config),
-            format=str(config.get("config", {}).get("format", "")),
-            checkpoint=_checkpoint(result.get("policy") or {}),
-        ),
-        seed=int(result["seed"]),
-        cells=read_cells(path, result["columns"]),
-        cost=Cost.read(result["cost"], str(path)),
-        budget=_budget(result.get("budget") or {}),
-        model_run=Path(trained) if trained else None,
-        version=version_of(provenance),
-        command=printable(str(provenance.get("command", ""))),
-        fingerprint=str(config.get("fingerprint", "")),
-        data_seed=data_seed_of(config),
-        start_accuracy=None if result.get("start_accuracy") is None else float(result["start_accuracy"]),
+def _key(config: Mapping[str, Any], result: Mapping[str, Any]) -> MethodKey:
+    names = {"method": result["method"], "start": result["start"], "reward": result.get("reward") or ""}
+    for value in names.values():
+        if not isinstance(value, str):
+            raise TypeError(f"found {value!r:.40}, expected a name")
+    checkpoint = str((result.get("policy") or {}).get("checkpoint", ""))
+    return MethodKey(
+        **{name: printable(value) for name, value in names.items()},
+        shots=int(result.get("shots") or 0),
+        model=model_name(config),
+        format=str(config.get("config", {}).get("format", "")),
+        checkpoint="" if checkpoint == "only" else checkpoint,  # what had no rival is as good as best and as last
     )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"found {value!r:.40}, expected a name")
-    return printable(value)
-
-
-def _checkpoint(policy: Mapping[str, Any]) -> str:
-    """Which policy was evaluated; what had no rival is as good as best and as last."""
-    found = str(policy.get("checkpoint", ""))
-    return "" if found == "only" else found
-
-
-def _budget(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """What PPO spent: numbers, but for the fingerprint of the order of its prompts."""
-    return {name: str(value) if name == "prompts_order" else float(value) for name, value in stored.items()}
 
 
 def model_name(config: Mapping[str, Any]) -> str:

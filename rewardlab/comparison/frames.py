@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.comparison.evaluations import Position
-from rewardlab.comparison.statistics import Estimate, draws_of
-from rewardlab.comparison.table import AVERAGE, COSTS, SUMMARIES, ComparisonTable, Row, possible
+from rewardlab.comparison.statistics import Estimate, draws_of, possible
+from rewardlab.comparison.table import AVERAGE, COSTS, SUMMARIES, ComparisonTable, Row
 from rewardlab.printable import csv_cell
 
 if TYPE_CHECKING:

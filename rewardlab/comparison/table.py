@@ -12,21 +12,19 @@ from statistics import fmean
 from typing import Literal, TypeVar
 
 from rewardlab.comparison.conventions import averaged_columns, scored_metrics
-from rewardlab.comparison.evaluations import CellData, EvalRun, MethodKey, Position, by_method
+from rewardlab.comparison.evaluations import CellData, EvalRun, MethodKey, Position
 from rewardlab.comparison.method_names import place_of, row_names
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.paired import Comparison, compare_sides, correct
 from rewardlab.comparison.statistics import (
     RESAMPLES,
     Estimate,
-    SeedDraws,
     UnpairedError,
     draws_of,
-    estimate,
     mean_of,
+    possible,
 )
 from rewardlab.evaluation.cost import Cost
-from rewardlab.metrics import SHARES
 
 AVERAGE = "average"
 DECODINGS = ("sampled", "greedy")
@@ -122,9 +120,15 @@ def build_table(
     resamples: int = RESAMPLES,
 ) -> ComparisonTable:
     """Compare evaluations: mean over seeds with 95 % intervals; a method without an averaged column has no average."""
-    metrics = _metrics(runs, convention)
+    measured: dict[str, tuple[str, ...]] = {}
+    for run in runs:
+        for (column, _), cell in run.cells.items():
+            measured.setdefault(column, cell.metrics)
+    metrics = {column: scored_metrics(convention, each) for column, each in measured.items()}
     averaged = averaged_columns(convention, tuple(metrics))
-    grouped = by_method(runs)
+    grouped: dict[MethodKey, list[EvalRun]] = {}
+    for run in runs:
+        grouped.setdefault(run.key, []).append(run)
     order = sorted(grouped, key=lambda key: place_of(key.method))
     names = row_names(order)
     table = ComparisonTable(
@@ -168,15 +172,6 @@ def differing_formats(a: Row, b: Row) -> tuple[str, str] | None:
     """The answer formats of two rows where both are known and differ; a difference is then not of the methods alone."""
     formats = (a.key.format, b.key.format)
     return formats if all(formats) and formats[0] != formats[1] else None
-
-
-def _metrics(runs: Sequence[EvalRun], convention: str) -> dict[str, tuple[str, ...]]:
-    """Column -> its metrics, columns in order of appearance."""
-    cells: dict[str, CellData] = {}
-    for run in runs:
-        for (column, _), cell in run.cells.items():
-            cells.setdefault(column, cell)
-    return {column: scored_metrics(convention, cell.metrics) for column, cell in cells.items()}
 
 
 def _against_best(table: ComparisonTable, resamples: int) -> ComparisonTable:
@@ -271,11 +266,6 @@ def _mean_by_name(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Name -> mean over the parts that have it."""
     names = dict.fromkeys(chain(*parts))
     return {name: fmean(part[name] for part in parts if name in part) for name in names}
-
-
-def possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
-    """The interval within what the metrics can be: shares from 0, correlations from -1, to 1."""
-    return estimate(draws, 0.0 if SHARES.issuperset(metrics) else -1.0, 1.0)
 
 
 def headline(table: ComparisonTable) -> str:

@@ -27,14 +27,14 @@ BORDERS = 3
 
 def to_rich(table: ComparisonTable, width: int) -> list[RichTable]:
     """One rich table, or, where ``width`` characters are too few, parts: scores by decoding, then origins and costs."""
-    whole = grid(table)
+    whole, origins = grid(table), grid(table, with_scores=False)
+    scores = [grid(replace(table, decodings=(decoding,)), with_origins=False) for decoding in table.decodings]
     if _needed(whole, NAME_WIDTH) <= width:
         return [_laid_out(whole, width)]
-    scores = [grid(replace(table, decodings=(decoding,)), with_origins=False) for decoding in table.decodings]
     return [
         part
         for model, names in _by_model(table).items()
-        for shown in (*scores, grid(table, with_scores=False))
+        for shown in (*scores, origins)
         for part in _fitted(_rows(shown, names), width, model)
     ]
 

@@ -10,17 +10,21 @@ from typing import Any
 from rewardlab.claims.claim import Claim
 from rewardlab.claims.findings import findings, write_claims
 from rewardlab.claims.measures import Evidence, Measured
-from rewardlab.comparison.differences import default_against, gains, rivals_of
+from rewardlab.comparison.difference_text import gain_row
+from rewardlab.comparison.differences import Gain, default_against, gains, rivals_of
+from rewardlab.comparison.frames import csv_text, frame
+from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.markdown import to_markdown as table_markdown
 from rewardlab.comparison.runs import Collected, LeftOut, Related, collect
 from rewardlab.comparison.statistics import RESAMPLES
-from rewardlab.comparison.table import ComparisonTable, build_table
+from rewardlab.comparison.table import ComparisonTable, build_table, method_names
 from rewardlab.judge.verdicts import JudgedRun, load_judged
 from rewardlab.printable import markdown_code
 from rewardlab.reports.blocks import Section, to_markdown
 from rewardlab.reports.charts import Picture, write_picture
-from rewardlab.reports.files import write_differences, write_tables
 from rewardlab.reports.html import to_html
-from rewardlab.reports.rivals import measure_gains, write_measures
+from rewardlab.reports.plots import colours_of, curves_picture, load_curves
+from rewardlab.reports.rivals import measure_gains, measures_note, write_measures
 from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
 from rewardlab.reports.sections.cards import write_card_tables
 from rewardlab.reports.sections.pair_kinds import (
@@ -168,3 +172,37 @@ def _write_markdown(file: Path, title: str, shown: Sequence[Section], command: s
             if isinstance(block, Picture):
                 write_picture(block, file.parent)
     write_atomic(file, to_markdown(title, shown) + (f"\nMade by {markdown_code(command)}.\n" if command else ""))
+
+
+def write_comparison(report: Report, folder: Path) -> list[Path]:
+    """Write table.md, table.tex, table.csv, differences.csv, measures.csv; reward_curves.svg where a PPO log is found.
+
+    Args:
+        report: What to write. Without differences, differences.csv is left out; measures.csv is left out where nothing
+            but the table's numbers was measured.
+        folder: Where to; made when missing.
+    Returns:
+        The files written.
+    """
+    curves = load_curves(report.related.trained, method_names(report.table), report.left_out)
+    picture = curves_picture(curves, colours_of(run.method for run in curves))
+    tables = [*write_tables(report.table, folder), *([write_differences(report.found, folder)] if report.found else [])]
+    tables += [write_measures(report.measures, folder)] if measures_note(report.measures) else []
+    return [*tables, *([write_picture(picture, folder)] if picture is not None else [])]
+
+
+def write_tables(table: ComparisonTable, folder: Path) -> list[Path]:
+    """Write ``table.md``, ``table.tex`` and ``table.csv``; returns their paths."""
+    texts = {"table.md": table_markdown(table), "table.tex": to_latex(table), "table.csv": csv_text(frame(table))}
+    for name, text in texts.items():
+        write_atomic(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def write_differences(found: Sequence[Gain], folder: Path) -> Path:
+    """Write ``differences.csv``: one line a comparison, with interval, tests, effect size and sentence."""
+    import polars
+
+    path = folder / "differences.csv"
+    write_atomic(path, csv_text(polars.DataFrame([gain_row(gain) for gain in found], infer_schema_length=None)))
+    return path

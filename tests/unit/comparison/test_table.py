@@ -30,8 +30,8 @@ from rewardlab.comparison.table import AVERAGE, ComparisonTable, build_table, he
 from rewardlab.comparison.terminal import spent_tables, to_rich
 from rewardlab.errors import UnknownNameError
 from rewardlab.reports.blocks import Section, Table
-from rewardlab.reports.files import write_tables
 from rewardlab.reports.html import to_html
+from rewardlab.reports.page import write_tables
 from rewardlab.reports.plots import colours_of
 from rewardlab.reports.sections import Report
 from rewardlab.reports.sections.tradeoffs import cost_picture
