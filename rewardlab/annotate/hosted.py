@@ -30,9 +30,9 @@ from rewardlab.annotate.choose import endpoint
 from rewardlab.annotate.completion import as_annotation, as_ranking
 from rewardlab.annotate.endpoint import Call, Endpoint
 from rewardlab.annotate.journal import Journal
-from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs, judge_prompts
 from rewardlab.annotate.lost import Lost
 from rewardlab.annotate.money import Purse, estimate_tokens, new_spending
+from rewardlab.annotate.pairwise import Judgement, JudgeRequest, judge_pairs, judge_prompts
 from rewardlab.annotate.prompting import ranking_request, rationale_request
 from rewardlab.annotate.redirects import stay_at_origin
 from rewardlab.annotate.sampling import advice, longest_response, sampling_settings

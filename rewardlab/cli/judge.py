@@ -56,7 +56,7 @@ def judge(
 ) -> None:
     """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
     from rewardlab.judge.counts import judged_lines, tallies
-    from rewardlab.pipeline.judging import judge_runs, preview_judging
+    from rewardlab.pipeline.stages.judge import judge_runs, preview_judging
     from rewardlab.runs import read_only
 
     a, b, is_both = _one(run_a), _one(run_b), orders is Orders.BOTH
