@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rewardlab.claims.rivals import measure_gains, measures_note, told_of
 from rewardlab.comparison.conventions import metric_title
 from rewardlab.comparison.difference_text import in_short, p_value_note
 from rewardlab.comparison.differences import BASELINE, Gain, find_baseline, gains, rivals_of
@@ -37,7 +38,6 @@ from rewardlab.comparison.statistics import RESAMPLES
 from rewardlab.comparison.table import AVERAGE, ComparisonTable, Row, build_table, headline
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.judge.verdicts import load_judged
-from rewardlab.reports.rivals import measure_gains, measures_note, told_of
 from rewardlab.runs import write_atomic
 
 

@@ -150,12 +150,12 @@ def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> Non
 
 def _write(compared: Compared, paths: Sequence[Path], out: Path | None, html: Path | None) -> list[Path]:
     """The table, its differences and curves into the folder ``out``, the whole report into the file ``html``."""
+    from rewardlab.claims.rivals import measure_gains
     from rewardlab.comparison.differences import rivals_of
     from rewardlab.comparison.runs import LeftOut, related
     from rewardlab.judge.verdicts import load_judged
     from rewardlab.reports.page import write_comparison, write_page
-    from rewardlab.reports.rivals import measure_gains
-    from rewardlab.reports.sections import Report
+    from rewardlab.reports.report import Report
     from rewardlab.reward_models.over_seeds import load_cards
 
     table, found, runs, left_out = compared.table, compared.found, compared.runs, LeftOut()

@@ -22,7 +22,7 @@ from rewardlab.comparison.runs import trained_folder
 from rewardlab.reports.blocks import Section
 from rewardlab.reports.charts import Panel, draw
 from rewardlab.reports.links import Links
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 
 ASSETS = Path(__file__).parent / "assets"
 TEMPLATE = "report.html.j2"

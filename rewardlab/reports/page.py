@@ -10,6 +10,7 @@ from typing import Any
 from rewardlab.claims.claim import Claim
 from rewardlab.claims.findings import findings, write_claims
 from rewardlab.claims.measures import Evidence, Measured
+from rewardlab.claims.rivals import measure_gains, measures_note, write_measures
 from rewardlab.comparison.difference_text import gain_row
 from rewardlab.comparison.differences import Gain, default_against, gains, rivals_of
 from rewardlab.comparison.frames import csv_text, frame
@@ -24,9 +25,10 @@ from rewardlab.reports.blocks import Section, to_markdown
 from rewardlab.reports.charts import Picture, write_picture
 from rewardlab.reports.html import to_html
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves
-from rewardlab.reports.rivals import measure_gains, measures_note, write_measures
-from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
+from rewardlab.reports.report import Report, Timings
+from rewardlab.reports.sections import sections
 from rewardlab.reports.sections.cards import write_card_tables
+from rewardlab.reports.sections.differences import DIFFERENCES
 from rewardlab.reports.sections.pair_kinds import (
     distributions,
     malformed_note,

@@ -19,7 +19,7 @@ from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.pipeline.stages.evaluate import start_accuracy_of
 from rewardlab.reports.page import write_comparison, write_page
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 from tests.support.runs import answers_with, eval_folder
 
 METHODS = {"zero-shot": ("label", 40, None), "SFT": ("judgement", 60, None), "PPO": ("judgement", 80, "rule")}

@@ -21,7 +21,7 @@ from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.reports.charts import Bar
-from rewardlab.reports.sections.label_shares import shares_pictures
+from rewardlab.reports.sections.answers import shares_pictures
 from tests.support.runs import LABELS, eval_folder
 
 GOLD = ["yes"] * 5 + ["no"] * 5

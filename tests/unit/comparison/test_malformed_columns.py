@@ -14,7 +14,7 @@ from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.comparison.terminal import to_rich
 from rewardlab.reports.page import write_page
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 from tests.support.runs import answers_with, eval_folder
 
 

@@ -33,7 +33,7 @@ from rewardlab.reports.blocks import Section, Table
 from rewardlab.reports.html import to_html
 from rewardlab.reports.page import write_tables
 from rewardlab.reports.plots import colours_of
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 from rewardlab.reports.sections.tradeoffs import cost_picture
 from rewardlab.reward_models.table import load_reward_models, reward_model_grid
 from rewardlab.runs import write_json

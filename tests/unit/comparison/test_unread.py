@@ -14,7 +14,7 @@ from rewardlab.comparison.notes import LONGEST, one_line, unread_lines
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
 from rewardlab.reports.page import write_page
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 from rewardlab.runs import read_jsonl, write_jsonl
 from tests.support.runs import answers_with, eval_folder
 

@@ -16,7 +16,7 @@ from rewardlab.comparison.grid import Source
 from rewardlab.comparison.runs import Related, collect, related
 from rewardlab.comparison.table import build_table
 from rewardlab.reports.page import write_page, write_report
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 from rewardlab.reports.sections.tradeoffs import final_kl, kl_picture, quality_picture
 from rewardlab.runs import read_json, write_json
 from tests.support.browser import CHROMIUM, Browser

@@ -23,7 +23,6 @@ from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.table import ComparisonTable, Row, headline
 from rewardlab.judge.verdicts import JudgedRun
 from rewardlab.printable import csv_cell
-from rewardlab.reports.blocks import Block, Notes, Sentences, Table, Text, Told
 from rewardlab.runs import write_atomic
 
 TITLES: Mapping[MeasureName, str] = {
@@ -42,12 +41,6 @@ BETTER: Mapping[MeasureName, tuple[str, str]] = {
         "loses significantly more than it wins before a judge against",
     ),
 }
-EXPLAINED = (
-    "Points by which the method is ahead of the rival, with intervals; paired by item and seed. Rationale quality "
-    "where the task knows it; label shares: how much nearer the answered shares lie to gold's, where by chance alone "
-    "the method with more wrong answers lies further away; judged: items won less items lost. A dash: not measured on "
-    "both, or not compared, and why stands in measures.csv."
-)
 FAMILY = (
     "Rationale quality, label shares and verdicts: p-values and intervals are corrected over all {family} comparisons "
     "of these measures together (Holm), so an interval excludes 0 exactly where p < 0.05."
@@ -106,15 +99,6 @@ def measure_gains(
     evidence = Evidence(table, judged, left_out=left_out)
     found = corrected([finding(claim, row.key.model, evidence) for row, _, claim in asked])
     return [MeasureGain(row, rival, each) for (row, rival, _), each in zip(asked, found, strict=True)]
-
-
-def measure_blocks(found: Sequence[MeasureGain]) -> list[Block]:
-    """What the differences come to, sentence by sentence, and all of them in a table."""
-    if not any(each.finding.estimate is not None for each in found):
-        return [Text("Beside accuracy nothing was measured on two methods.")]
-    told = [Told(line, [source for each in gains for source in each.finding.sources]) for line, gains in told_of(found)]
-    small = Notes([EXPLAINED, measures_note(found)])
-    return [Sentences(told), Table(measures_grid(found), "Every measure, method and rival"), small]
 
 
 def measures_note(found: Sequence[MeasureGain]) -> str:
