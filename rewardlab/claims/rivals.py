@@ -97,20 +97,20 @@ def measure_gains(
         for decoding in table.decodings
     ]
     evidence = Evidence(table, judged, left_out=left_out)
-    found = corrected([finding(claim, row.key.model, evidence) for row, _, claim in asked])
-    return [MeasureGain(row, rival, each) for (row, rival, _), each in zip(asked, found, strict=True)]
+    findings = corrected([finding(claim, row.key.model, evidence) for row, _, claim in asked])
+    return [MeasureGain(row, rival, each) for (row, rival, _), each in zip(asked, findings, strict=True)]
 
 
-def measures_note(found: Sequence[MeasureGain]) -> str:
+def measures_note(gains: Sequence[MeasureGain]) -> str:
     """How many comparisons were corrected together; empty where nothing was compared."""
-    family = sum(each.finding.estimate is not None for each in found)
+    family = sum(each.finding.estimate is not None for each in gains)
     return FAMILY.format(family=family) if family else ""
 
 
-def told_of(found: Sequence[MeasureGain]) -> Iterator[tuple[str, list[MeasureGain]]]:
+def told_of(differences: Sequence[MeasureGain]) -> Iterator[tuple[str, list[MeasureGain]]]:
     """A sentence for each two methods that differ significantly in a measure, then one for those that do not."""
     grouped: dict[tuple[MeasureName, str, str, Ahead], list[MeasureGain]] = {}
-    for each in found:
+    for each in differences:
         grouped.setdefault((each.measure, each.rival.name, each.method.name, each.ahead), []).append(each)
     for (measure, rival, method, ahead), gains in grouped.items():
         if ahead in ("better", "worse"):
@@ -118,8 +118,8 @@ def told_of(found: Sequence[MeasureGain]) -> Iterator[tuple[str, list[MeasureGai
             sizes = "; ".join(f"{each.finding.size}, {_p(each)}, {each.decoding}" for each in gains)
             yield f"{method} {words} {rival} on {gains[0].finding.claim.column}: {sizes}{_of(gains)}.", gains
     for measure, title in TITLES.items():
-        for rival in dict.fromkeys(each.rival.name for each in found):
-            level = [g for g in found if (g.measure, g.rival.name, g.ahead) == (measure, rival, "level")]
+        for rival in dict.fromkeys(each.rival.name for each in differences):
+            level = [g for g in differences if (g.measure, g.rival.name, g.ahead) == (measure, rival, "level")]
             if level:
                 names = dict.fromkeys(each.method.name for each in level)
                 said = "; ".join(f"{name} ({_decodings(name, level)})" for name in names)
@@ -127,12 +127,12 @@ def told_of(found: Sequence[MeasureGain]) -> Iterator[tuple[str, list[MeasureGai
                 yield f"Not significantly different from {rival} in {where}: {said}.", level
 
 
-def measures_grid(found: Sequence[MeasureGain]) -> Grid:
+def measures_grid(gains: Sequence[MeasureGain]) -> Grid:
     """A line a method, rival and decoding; a column a measure."""
-    measures = list(dict.fromkeys(each.measure for each in found))
+    measures = list(dict.fromkeys(each.measure for each in gains))
     headings = [Heading(title, is_number=False) for title in ("method", "against", "decoding")]
     lines: dict[tuple[str, str, str], dict[MeasureName, Cell]] = {}
-    for each in found:
+    for each in gains:
         place = (each.method.name, each.rival.name, each.decoding)
         lines.setdefault(place, {})[each.measure] = Cell(each.finding.size, _p(each), sources=each.finding.sources)
     rows = [
@@ -143,12 +143,12 @@ def measures_grid(found: Sequence[MeasureGain]) -> Grid:
     return Grid([*headings, *(Heading(TITLES[measure]) for measure in measures)], rows)
 
 
-def write_measures(found: Sequence[MeasureGain], folder: Path) -> Path:
+def write_measures(gains: Sequence[MeasureGain], folder: Path) -> Path:
     """Write ``measures.csv``: a line a comparison, sizes in points, their interval corrected as ``p_holm`` is."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((*_ABOUT, *_NUMBERS))
-    for each in found:
+    for each in gains:
         size, claim = each.finding.estimate, each.finding.claim
         tested = (each.finding.p_holm, each.finding.family)
         numbers = [""] * 6 if size is None else [size.value, size.low, size.high, *tested, size.seeds]
@@ -161,12 +161,12 @@ def write_measures(found: Sequence[MeasureGain], folder: Path) -> Path:
 def _pairs(table: ComparisonTable, against: Sequence[str]) -> list[tuple[Row, Row]]:
     """(row, rival of its base model), each two rows once: seen from the other side it is the same comparison."""
     rows = {row.name: row for row in table.rows}
-    found: dict[frozenset[str], tuple[Row, Row]] = {}
+    pairs: dict[frozenset[str], tuple[Row, Row]] = {}
     for name in against:
         for row in table.rows:
             if _is_rival(row, rows[name]):
-                found.setdefault(frozenset((row.name, name)), (row, rows[name]))
-    return list(found.values())
+                pairs.setdefault(frozenset((row.name, name)), (row, rows[name]))
+    return list(pairs.values())
 
 
 def _is_measured(measure: MeasureName, table: ComparisonTable, judged: Sequence[JudgedRun]) -> bool:
@@ -187,12 +187,12 @@ def _claim(row: Row, rival: Row, column: str, decoding: str, measure: MeasureNam
     return Claim(id="", says="", column=column, decoding=decoding, measure=measure, **names)
 
 
-def _decodings(method: str, found: Sequence[MeasureGain]) -> str:
-    return " and ".join(each.decoding for each in found if each.method.name == method)
+def _decodings(method: str, gains: Sequence[MeasureGain]) -> str:
+    return " and ".join(each.decoding for each in gains if each.method.name == method)
 
 
-def _p(found: MeasureGain) -> str:
-    return "" if found.finding.p_holm is None else p_text(found.finding.p_holm)
+def _p(gain: MeasureGain) -> str:
+    return "" if gain.finding.p_holm is None else p_text(gain.finding.p_holm)
 
 
 def _of(gains: Sequence[MeasureGain]) -> str:

@@ -46,7 +46,7 @@ class Compared:
     """A comparison, and the evaluations it was made from."""
 
     table: ComparisonTable
-    found: Sequence[Gain]
+    gains: Sequence[Gain]
     runs: Sequence[EvalRun]
 
 
@@ -127,7 +127,7 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
     console = Console()
     _print_table(console, compared.table)
     _print_budgets(console, compared.table, budget)
-    _print_lines(console, _told(compared.found, headline(compared.table)))
+    _print_lines(console, _told(compared.gains, headline(compared.table)))
 
 
 def _print_table(console: Console, table: ComparisonTable) -> None:
@@ -158,7 +158,7 @@ def _write(compared: Compared, paths: Sequence[Path], out: Path | None, html: Pa
     from rewardlab.reports.report import Report
     from rewardlab.reward_models.over_seeds import load_cards
 
-    table, found, runs, left_out = compared.table, compared.found, compared.runs, LeftOut()
+    table, found, runs, left_out = compared.table, compared.gains, compared.runs, LeftOut()
     behind, judged = related(runs, paths, left_out), load_judged(runs, left_out)
     cards, measures = load_cards(behind.card, left_out), measure_gains(table, rivals_of(found), judged, left_out)
     report = Report(html.parent if html else Path(), table, found, behind, None, "rewardlab compare", judged=judged)

@@ -75,11 +75,11 @@ def read_cells(folder: Path, columns: Mapping[str, Mapping[str, Any]]) -> dict[P
     """
     if not columns:
         raise ValueError("no column was measured")
-    found = read_answers(folder)
+    stored = read_answers(folder)
     cells = {}
     for column, decodings in columns.items():
         for decoding, summary in decodings.items():
-            answers = found.get((column, decoding), Answers((), (), ()))
+            answers = stored.get((column, decoding), Answers((), (), ()))
             if len(answers.ids) != summary["n"]:
                 raise ValueError(
                     f"{column} {decoding}: {len(answers.ids)} predictions, result.json says {summary['n']}"
@@ -226,5 +226,5 @@ def data_seed_of(config: Mapping[str, Any]) -> int | None:
     """The seed that drew a run's rows, from its ``config.json``; None where that is not stored."""
     stored = config.get("config", {})
     own = stored.get("data", {}).get("seed")
-    found = stored.get("seed") if own is None else own
-    return None if found is None else int(found)
+    seed = stored.get("seed") if own is None else own
+    return None if seed is None else int(seed)

@@ -102,8 +102,8 @@ def seeds_notes(rows: Mapping[str, DataSeeds]) -> list[str]:
     Args:
         rows: Name of a method -> its seeds; methods of one seed, or of unknown rows, are passed over.
     """
-    found = {name: shared_rows(seeds) for name, seeds in rows.items()}
-    groups = {kind: [name for name, each in found.items() if each == kind] for kind in ("none", "all", "some")}
+    kinds = {name: shared_rows(seeds) for name, seeds in rows.items()}
+    groups = {kind: [name for name, each in kinds.items() if each == kind] for kind in ("none", "all", "some")}
     texts = {"none": OWN_ROWS, "all": SHARED_ROWS, "some": "Some seeds share labelled rows, prompts and label pairs."}
     told = {kind: names for kind, names in groups.items() if names}
     if len(told) < 2:
@@ -130,8 +130,8 @@ LONGEST = 80
 def unread_lines(table: ComparisonTable) -> list[str]:
     """One line for each row that has nearly nothing but malformed answers in some column under some decoding."""
     places = [(column, decoding) for column in table.metrics for decoding in table.decodings]
-    found = ((row, [place for place in places if _share(row, place) >= NEARLY_ALL]) for row in table.rows)
-    return [_line(row, unread) for row, unread in found if unread]
+    unread_places = ((row, [place for place in places if _share(row, place) >= NEARLY_ALL]) for row in table.rows)
+    return [_line(row, unread) for row, unread in unread_places if unread]
 
 
 def _line(row: Row, places: Sequence[Position]) -> str:
@@ -201,9 +201,9 @@ def policies_line(keys: Sequence[MethodKey], names: Mapping[MethodKey, str]) -> 
         keys: Its rows.
         names: What it calls them.
     """
-    found = {each: [names[key] for key in keys if key.checkpoint == each] for each in ("best", "last")}
-    if not found["last"]:
-        return f"Trained rows are {BEST_RULE}." if found["best"] else None
-    if not found["best"]:
+    rows = {each: [names[key] for key in keys if key.checkpoint == each] for each in ("best", "last")}
+    if not rows["last"]:
+        return f"Trained rows are {BEST_RULE}." if rows["best"] else None
+    if not rows["best"]:
         return "Trained rows are the policies after their last step."
-    return f"After their last step: {', '.join(found['last'])}. The other trained rows are {BEST_RULE}."
+    return f"After their last step: {', '.join(rows['last'])}. The other trained rows are {BEST_RULE}."

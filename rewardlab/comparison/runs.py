@@ -62,7 +62,7 @@ def collect(paths: Iterable[Path]) -> Collected:
     Raises:
         InputError: Not one evaluation could be used.
     """
-    found: dict[Path, EvalRun | None] = {}
+    evaluations: dict[Path, EvalRun | None] = {}
     warnings: list[str] = []
     finder = _Finder()
     for path in paths:
@@ -70,9 +70,9 @@ def collect(paths: Iterable[Path]) -> Collected:
         if not folders:
             warnings.append(f"{path}: left out, {_why_none(path)}")
         for folder in folders:
-            if (place := folder.resolve()) not in found:
-                found[place] = _loaded(folder, warnings)
-    runs = _of_one_space([run for run in found.values() if run is not None], warnings)
+            if (place := folder.resolve()) not in evaluations:
+                evaluations[place] = _loaded(folder, warnings)
+    runs = _of_one_space([run for run in evaluations.values() if run is not None], warnings)
     if not runs:
         raise InputError("; ".join(["no evaluation to compare, give run folders of `rewardlab eval`", *warnings]))
     warnings += _duplicates(runs)

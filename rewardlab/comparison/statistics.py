@@ -134,12 +134,12 @@ def measured(cells: Mapping[int, CellData], measure: Measure, resamples: int = R
     return of_cells(cells, [_measured(cell, measure, resamples) for cell in cells.values()])
 
 
-def of_cells(cells: Mapping[int, CellData], found: Sequence[tuple[float | Floats, Floats]]) -> SeedDraws:
+def of_cells(cells: Mapping[int, CellData], statistics: Sequence[tuple[float | Floats, Floats]]) -> SeedDraws:
     """A statistic of each seed's cell: its value and its resampled values (B,), in the order of ``cells``."""
     items = len({id for ids in {cell.ids for cell in cells.values()} for id in ids})
     one_item = float(np.mean([len(cell.ids) ** -2.0 for cell in cells.values()]))
-    values = np.array([float(value) for value, _ in found])
-    return SeedDraws(values, np.stack([draws for _, draws in found]), items - 1, one_item)
+    values = np.array([float(value) for value, _ in statistics])
+    return SeedDraws(values, np.stack([draws for _, draws in statistics]), items - 1, one_item)
 
 
 def column_means(

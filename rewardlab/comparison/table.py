@@ -222,18 +222,20 @@ def _row(
     scores: dict[Position, Estimate] = {}
     by_seed: dict[Position, Mapping[int, float]] = {}
     for decoding in decodings:
-        found = {column: cells[column, decoding] for column in metrics if (column, decoding) in cells}
-        draws = {column: draws_of(found[column], metrics[column], resamples) for column in found}
+        present = {column: cells[column, decoding] for column in metrics if (column, decoding) in cells}
+        draws = {column: draws_of(present[column], metrics[column], resamples) for column in present}
         scores |= {(column, decoding): possible(drawn, metrics[column]) for column, drawn in draws.items()}
         by_seed |= {
-            (name, decoding): dict(zip(found[name], drawn.values.tolist(), strict=True))
+            (name, decoding): dict(zip(present[name], drawn.values.tolist(), strict=True))
             for name, drawn in draws.items()
         }
         parts = [draws[column] for column in averaged if column in draws]
-        if len(parts) == len(averaged) > 1 and len({tuple(found[column]) for column in averaged}) == 1:
+        if len(parts) == len(averaged) > 1 and len({tuple(present[column]) for column in averaged}) == 1:
             names = tuple(chain(*(metrics[column] for column in averaged)))
             scores[AVERAGE, decoding] = possible(mean_of(parts), names)
-        summaries[AVERAGE, decoding] = _mean_by_name([summaries[name, decoding] for name in averaged if name in found])
+        summaries[AVERAGE, decoding] = _mean_by_name(
+            [summaries[name, decoding] for name in averaged if name in present]
+        )
     seeds = tuple(sorted({run.seed for run in runs}))
     # Added up over a seed's runs (one a task in single-task training), in which a shared stage counts once.
     costs = [Cost.together(run.cost for run in runs if run.seed == seed).totals() for seed in seeds]
@@ -244,11 +246,11 @@ def _row(
 
 def _cells(runs: Sequence[EvalRun]) -> dict[Position, dict[int, CellData]]:
     """Position -> seed -> predictions, seeds sorted."""
-    found: dict[Position, dict[int, CellData]] = {}
+    cells: dict[Position, dict[int, CellData]] = {}
     for run in sorted(runs, key=lambda run: run.seed):  # stable: of one seed the later run stays the later
         for position, cell in run.cells.items():
-            found.setdefault(position, {})[run.seed] = cell
-    return found
+            cells.setdefault(position, {})[run.seed] = cell
+    return cells
 
 
 def _summary(cells: Sequence[CellData]) -> dict[str, float]:

@@ -84,12 +84,12 @@ def rich_grid(shown: Grid, title: str = "", widths: Sequence[int] = (), *, pad_e
 def _by_model(table: ComparisonTable) -> dict[str, dict[int, str]]:
     """Base model -> row number -> its name among that model's rows; one model goes without its name."""
     models = dict.fromkeys(row.key.model for row in table.rows)
-    found = {}
+    by_model = {}
     for model in models:
         rows = {number: row.key for number, row in enumerate(table.rows) if row.key.model == model}
         names = row_names(list(rows.values()))
-        found[model if len(models) > 1 else ""] = {number: names[key] for number, key in rows.items()}
-    return found
+        by_model[model if len(models) > 1 else ""] = {number: names[key] for number, key in rows.items()}
+    return by_model
 
 
 def _only(table: ComparisonTable, names: Mapping[int, str]) -> ComparisonTable:

@@ -143,8 +143,8 @@ def judge_contests(
 ) -> list[Verdict]:
     """One verdict a contest; equal responses tie without a question. In one order it is drawn for each contest."""
     requests = judge_requests(contests)
-    found = iter(_asked(annotator, requests, progress, both_orders) if requests else [])
-    return [next(found) if _differs(contest) else Verdict("tie", None) for contest in contests]
+    verdicts = iter(_asked(annotator, requests, progress, both_orders) if requests else [])
+    return [next(verdicts) if _differs(contest) else Verdict("tie", None) for contest in contests]
 
 
 def judge_requests(contests: Sequence[Contest]) -> list[JudgeRequest]:
@@ -206,8 +206,8 @@ def _reply(row: Mapping[str, Any], place: str) -> tuple[Item, _Reply]:
     """One line of predictions; raises DataError for another."""
     for name, kind in _PREDICTED.items():
         if not isinstance(row.get(name), kind):
-            found = f"{row[name]!r:.40}" if name in row else "missing"
-            raise DataError(f"{place}: {name} is {found}; expected the predictions of `rewardlab eval`, run it again")
+            value = f"{row[name]!r:.40}" if name in row else "missing"
+            raise DataError(f"{place}: {name} is {value}; expected the predictions of `rewardlab eval`, run it again")
     return (row["column"], str(row["id"])), _Reply(row["response"], row.get("answer"), row["gold"])
 
 

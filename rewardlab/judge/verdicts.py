@@ -151,16 +151,16 @@ def load_judged(runs: Iterable[EvalRun], left_out: LeftOut = LOGGED) -> list[Jud
     known = {run.path.name: run for run in runs}
     roots = dict.fromkeys(run.path.parent.parent for run in known.values())
     folders = [file.parent for root in roots for file in sorted(root.glob(f"{STAGE}/*/result.json"))]
-    return [found for folder in folders if (found := _loaded(folder, known, left_out)) is not None]
+    return [judged for folder in folders if (judged := _loaded(folder, known, left_out)) is not None]
 
 
 def _by_seed(runs: Sequence[JudgedRun], worth: Mapping[str, float], column: str) -> dict[int, dict[str, float]]:
     """Seed -> item -> worth in one column; seeds without a verdict are absent."""
-    found: dict[int, dict[str, float]] = {}
+    by_seed: dict[int, dict[str, float]] = {}
     for run in runs:
         if values := run.values(worth, column):
-            found.setdefault(run.seed, {}).update(values)
-    return found
+            by_seed.setdefault(run.seed, {}).update(values)
+    return by_seed
 
 
 def _draws(column: str, by_seed: Sequence[Mapping[str, float]]) -> SeedDraws:
@@ -175,14 +175,14 @@ def _loaded(path: Path, known: Mapping[str, EvalRun], left_out: LeftOut) -> Judg
     try:
         result = read_json(path / "result.json")
         a, b = (known.get(str(result[side]["eval"])) for side in ("a", "b"))
-        found = None if a is None or b is None else _load(path, a, b, int(result["items"]))
+        judged = None if a is None or b is None else _load(path, a, b, int(result["items"]))
     except (RewardlabError, KeyError, TypeError, AttributeError) as error:
         left_out.add(f"{path}: left out, not a finished comparison by a judge ({error})")
         return None
-    if found is not None and found.a.seed != found.b.seed:
-        left_out.add(f"{path}: left out, seed {found.a.seed} was judged against seed {found.b.seed}")
+    if judged is not None and judged.a.seed != judged.b.seed:
+        left_out.add(f"{path}: left out, seed {judged.a.seed} was judged against seed {judged.b.seed}")
         return None
-    return found
+    return judged
 
 
 def _load(path: Path, a: EvalRun, b: EvalRun, items: int) -> JudgedRun:

@@ -118,8 +118,8 @@ def _anchor(title: str) -> str:
 
 def _groups(headings: Sequence[Heading]) -> list[tuple[str, int]]:
     """(group, columns) from left to right; no groups, no list."""
-    found = [(name, len(list(members))) for name, members in groupby(headings, key=lambda heading: heading.group)]
-    return found if any(name for name, _ in found) else []
+    groups = [(name, len(list(members))) for name, members in groupby(headings, key=lambda heading: heading.group)]
+    return groups if any(name for name, _ in groups) else []
 
 
 def _cell(cell: Cell, runs: Runs) -> Markup:

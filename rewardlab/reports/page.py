@@ -143,8 +143,8 @@ def _write_tables(report: Report, about: Mapping[str, Any]) -> None:
         write_claims(report.claims, report.folder, about)
     if report.table.rows:
         write_tables(report.table, report.folder)
-    if report.found:
-        write_differences(report.found, report.folder)
+    if report.gains:
+        write_differences(report.gains, report.folder)
     if report.measures:
         write_measures(report.measures, report.folder)
     if report.cards.runs:
@@ -188,7 +188,7 @@ def write_comparison(report: Report, folder: Path) -> list[Path]:
     """
     curves = load_curves(report.related.trained, method_names(report.table), report.left_out)
     picture = curves_picture(curves, colours_of(run.method for run in curves))
-    tables = [*write_tables(report.table, folder), *([write_differences(report.found, folder)] if report.found else [])]
+    tables = [*write_tables(report.table, folder), *([write_differences(report.gains, folder)] if report.gains else [])]
     tables += [write_measures(report.measures, folder)] if measures_note(report.measures) else []
     return [*tables, *([write_picture(picture, folder)] if picture is not None else [])]
 
@@ -201,10 +201,10 @@ def write_tables(table: ComparisonTable, folder: Path) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def write_differences(found: Sequence[Gain], folder: Path) -> Path:
+def write_differences(differences: Sequence[Gain], folder: Path) -> Path:
     """Write ``differences.csv``: one line a comparison, with interval, tests, effect size and sentence."""
     import polars
 
     path = folder / "differences.csv"
-    write_atomic(path, csv_text(polars.DataFrame([gain_row(gain) for gain in found], infer_schema_length=None)))
+    write_atomic(path, csv_text(polars.DataFrame([gain_row(gain) for gain in differences], infer_schema_length=None)))
     return path

@@ -102,11 +102,11 @@ def pair_kinds_picture(
     bars = [
         Bar(
             task,
-            [(float(found.get(kind, 0.0)), colour) for kind, colour in PAIR_KINDS.items()],
-            shown_value(found.get("rationale_sensitive", 0.0)),
+            [(float(shares.get(kind, 0.0)), colour) for kind, colour in PAIR_KINDS.items()],
+            shown_value(shares.get("rationale_sensitive", 0.0)),
             sources=sources.get(task, ()),
         )
-        for task, found in distributions.items()
+        for task, shares in distributions.items()
     ]
     kinds = [(kind.replace("_", "-"), colour) for kind, colour in PAIR_KINDS.items()]
     panel = Panel("kinds of pairs of samples", bars, "share of pairs, %")
@@ -131,7 +131,7 @@ def _lines(metric: str, runs: Sequence[CurveRun], colours: Mapping[str, int]) ->
     for run in runs:
         if run.series.get(metric):
             grouped.setdefault(run.method, []).append(run)
-    return [_mean_line(metric, method, found, colours[method]) for method, found in grouped.items()]
+    return [_mean_line(metric, method, runs_of_method, colours[method]) for method, runs_of_method in grouped.items()]
 
 
 def _mean_line(metric: str, method: str, runs: Sequence[CurveRun], colour: int) -> Line:

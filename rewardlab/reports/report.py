@@ -26,7 +26,7 @@ class Report:
     Attributes:
         folder: Where its page lies.
         table: The comparison.
-        found: Its paired differences.
+        gains: Its paired differences.
         related: The other runs.
         timings: Stages in the order to print them.
         command: What was typed to make it; printed under it.
@@ -41,7 +41,7 @@ class Report:
 
     folder: Path
     table: ComparisonTable
-    found: Sequence[Gain]
+    gains: Sequence[Gain]
     related: Related = field(default_factory=Related)
     timings: Timings | None = None
     command: str = ""

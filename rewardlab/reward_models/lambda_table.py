@@ -39,7 +39,7 @@ def _line(row: Row) -> list[Cell]:
     ]
 
 
-def _interval(found: Interval | None) -> Cell:
-    if found is None:
+def _interval(interval: Interval | None) -> Cell:
+    if interval is None:
         return Cell(MISSING)
-    return Cell(shown_value(found.value), f"[{shown_value(found.low)}, {shown_value(found.high)}]")
+    return Cell(shown_value(interval.value), f"[{shown_value(interval.low)}, {shown_value(interval.high)}]")

@@ -96,8 +96,8 @@ def _line(place: Place, kind: str, runs: Sequence[RewardModelRun], mark: Mark) -
 
 
 def _mean(entries: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    found = [float(entry[name]) for entry in entries if entry.get(name) is not None]
-    return fmean(found) if found else None
+    values = [float(entry[name]) for entry in entries if entry.get(name) is not None]
+    return fmean(values) if values else None
 
 
 def _shown(value: float | None) -> str:

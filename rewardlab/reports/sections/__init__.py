@@ -118,9 +118,9 @@ def _budgets(report: Report) -> list[Block]:
     return [Table(budgets_grid(report.table)), Notes([*budget_lines(report.table, report.budget), explained])]
 
 
-def _claims(found: Sequence[Finding]) -> list[Block]:
+def _claims(findings: Sequence[Finding]) -> list[Block]:
     explained = [f"{word}: {meaning}." for word, meaning in VERDICTS.items()]
-    return [Table(claims_grid(found)), Notes([line for line in (SIZES, *explained, family_text(found)) if line])]
+    return [Table(claims_grid(findings)), Notes([line for line in (SIZES, *explained, family_text(findings)) if line])]
 
 
 def _kl(picture: Picture | None) -> list[Block]:

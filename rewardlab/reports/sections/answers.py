@@ -21,15 +21,15 @@ from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
 from rewardlab.reports.sections.tradeoffs import quality_picture
 
 
-def shares_pictures(table: ComparisonTable, found: AllShares) -> list[Picture]:
+def shares_pictures(table: ComparisonTable, shares: AllShares) -> list[Picture]:
     """A picture a column under the last decoding: gold's label shares over those of each method."""
-    columns = dict.fromkeys(column for (_, (column, decoding)) in found if decoding == table.decodings[-1])
-    return [_picture(table, column, place, found) for place, column in enumerate(columns)]
+    columns = dict.fromkeys(column for (_, (column, decoding)) in shares if decoding == table.decodings[-1])
+    return [_picture(table, column, place, shares) for place, column in enumerate(columns)]
 
 
-def _picture(table: ComparisonTable, column: str, place: int, found: AllShares) -> Picture:
+def _picture(table: ComparisonTable, column: str, place: int, all_shares: AllShares) -> Picture:
     position = (column, table.decodings[-1])
-    drawn = {number: shares for (number, where), shares in found.items() if where == position}
+    drawn = {number: shares for (number, where), shares in all_shares.items() if where == position}
     colours = _colours([label for shares in drawn.values() for label in shares.answered])
     bars = [_bar("gold", next(iter(drawn.values())).gold, colours, "")]
     for number, shares in drawn.items():
@@ -55,9 +55,9 @@ def _colours(labels: Sequence[str]) -> dict[str, int]:
     return {**{label: min(place, OTHER) for place, label in enumerate(named)}, MALFORMED: OTHER}
 
 
-def _legend(found: Iterable[LabelShares], colours: Mapping[str, int]) -> list[tuple[str, int]]:
+def _legend(drawn: Iterable[LabelShares], colours: Mapping[str, int]) -> list[tuple[str, int]]:
     """Malformed stands in it only where it occurs."""
-    is_read = all(shares.answered[MALFORMED] == 0 for shares in found)
+    is_read = all(shares.answered[MALFORMED] == 0 for shares in drawn)
     return [(label, colour) for label, colour in colours.items() if label != MALFORMED or not is_read]
 
 
@@ -78,22 +78,22 @@ def quality_blocks(table: ComparisonTable) -> list[Block]:
 
 
 def label_share_blocks(table: ComparisonTable) -> list[Block]:
-    found = all_label_shares(table)
-    if not found:
+    shares = all_label_shares(table)
+    if not shares:
         return [Text("No task has a label set.")]
     explained = (
         "Does a method favour certain labels? Distance: share of answers, times 100, that would have to change for "
         "answered label shares to equal gold's (total variation); by chance: what answers without a favourite would "
         "show on as many items. Malformed answers count as a label of their own."
     )
-    return [Text(explained), Table(shares_grid(table, found)), *shares_pictures(table, found)]
+    return [Text(explained), Table(shares_grid(table, shares)), *shares_pictures(table, shares)]
 
 
 def _summary_cells(row: Row, positions: Iterable[tuple[str, str]], names: Iterable[str]) -> list[Cell]:
-    found = [(row.summaries.get(position, {}).get(name), position) for position in positions for name in names]
+    values = [(row.summaries.get(position, {}).get(name), position) for position in positions for name in names]
     return [
         Cell(MISSING) if value is None else Cell(shown_value(value), sources=_plain(sources_at(row, position)))
-        for value, position in found
+        for value, position in values
     ]
 
 

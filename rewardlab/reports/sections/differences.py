@@ -26,15 +26,15 @@ MEASURES = "Other measures, against every rival"
 
 
 def difference_blocks(report: Report) -> list[Block]:
-    if not report.found:
+    if not report.gains:
         return [Text("There is no other method to compare with.")]
     short = [
         Told(line, [source for gain in gains for source in gain_sources(gain, report.rows)])
-        for line, gains in in_short(report.found, headline(report.table))
+        for line, gains in in_short(report.gains, headline(report.table))
     ]
-    note = Text(f"Differences are paired by item and seed. {p_value_note(report.found)}".strip())
-    title = f"All {len(report.found)} comparisons, column by column, with their tests"
-    tests = Table(differences_grid(report.found, report.rows), title)
+    note = Text(f"Differences are paired by item and seed. {p_value_note(report.gains)}".strip())
+    title = f"All {len(report.gains)} comparisons, column by column, with their tests"
+    tests = Table(differences_grid(report.gains, report.rows), title)
     return [Sentences(short), tests, Notes([EXPLAINED]), note]
 
 
@@ -44,8 +44,8 @@ def sharpening_blocks(report: Report) -> list[Block]:
         baseline = find_baseline(table)
     except InputError as error:
         return [Text(f"Not available: {error}.")]
-    found = splits(table, baseline) if set(table.decodings) == {"sampled", "greedy"} else []
-    if not found:
+    gains = splits(table, baseline) if set(table.decodings) == {"sampled", "greedy"} else []
+    if not gains:
         return [Text("No method with a reward was evaluated on the baseline's items under both decodings.")]
     titles = ("method", "column", "gain, sampled", "of it sharpening", "of it more", "gain, greedy")
     headings = [Heading(title, is_number=place > 1) for place, title in enumerate(titles)]
@@ -57,7 +57,7 @@ def sharpening_blocks(report: Report) -> list[Block]:
     )
     first = headline(table)
     shown, more = (
-        [_split_cells(split, report.rows, baseline) for split in found if (split.column == first) is is_first]
+        [_split_cells(split, report.rows, baseline) for split in gains if (split.column == first) is is_first]
         for is_first in (True, False)
     )
     if not shown:
@@ -69,11 +69,11 @@ def sharpening_blocks(report: Report) -> list[Block]:
 def _split_cells(split: Split, rows: Mapping[str, Row], baseline: Row) -> list[Cell]:
     sources = [*all_sources(rows[split.method]), *all_sources(baseline)]
     numbers = (split.sampled, split.sharpening, split.rest, split.greedy)
-    return [Cell(split.method), Cell(split.column), *(_points_cell(found, sources) for found in numbers)]
+    return [Cell(split.method), Cell(split.column), *(_points_cell(size, sources) for size in numbers)]
 
 
-def _points_cell(found: Estimate, sources: Sequence[Source]) -> Cell:
-    return Cell(points(found.value), points_interval(found), sources=sources)
+def _points_cell(size: Estimate, sources: Sequence[Source]) -> Cell:
+    return Cell(points(size.value), points_interval(size), sources=sources)
 
 
 MEASURES_EXPLAINED = (
@@ -84,10 +84,10 @@ MEASURES_EXPLAINED = (
 )
 
 
-def measure_blocks(found: Sequence[MeasureGain]) -> list[Block]:
+def measure_blocks(ahead: Sequence[MeasureGain]) -> list[Block]:
     """What the differences come to, sentence by sentence, and all of them in a table."""
-    if not any(each.finding.estimate is not None for each in found):
+    if not any(each.finding.estimate is not None for each in ahead):
         return [Text("Beside accuracy nothing was measured on two methods.")]
-    told = [Told(line, [source for each in gains for source in each.finding.sources]) for line, gains in told_of(found)]
-    small = Notes([MEASURES_EXPLAINED, measures_note(found)])
-    return [Sentences(told), Table(measures_grid(found), "Every measure, method and rival"), small]
+    told = [Told(line, [source for each in gains for source in each.finding.sources]) for line, gains in told_of(ahead)]
+    small = Notes([MEASURES_EXPLAINED, measures_note(ahead)])
+    return [Sentences(told), Table(measures_grid(ahead), "Every measure, method and rival"), small]

@@ -137,12 +137,12 @@ def watch(run: CurveRun, left_out: LeftOut = LOGGED) -> Watched:
         _stored(run.path / "config.json", left_out).get("config", {}),
     )
     try:
-        found = result.get("hacking") or {}
-        alarm = Alarm(**found["alarm"]) if found.get("alarm") else None
+        hacking = result.get("hacking") or {}
+        alarm = Alarm(**hacking["alarm"]) if hacking.get("alarm") else None
         fall = Fall(**result["fall"]) if result.get("fall") else None
         doubts = [line for line in result.get("reward_models") or () if line.startswith("warning: ")]
         validation = dict(result.get("validation") or {})
-        return Watched(run, config.get("seed"), alarm, bool(found.get("judged")), validation, fall, doubts)
+        return Watched(run, config.get("seed"), alarm, bool(hacking.get("judged")), validation, fall, doubts)
     except (TypeError, ValueError, AttributeError) as error:
         left_out.add(f"{run.path}: its alarm and validation are left out, result.json is damaged ({error})")
         return Watched(run, config.get("seed"), None, False, {})
@@ -190,12 +190,12 @@ def _counts(watched: Sequence[Watched]) -> str:
     for each in watched:
         by_method.setdefault(each.run.method, []).append(each)
     counts = (
-        f"{name} {sum(each.alarm is not None for each in found)} of {sum(each.is_judged for each in found)}"
-        for name, found in by_method.items()
+        f"{name} {sum(each.alarm is not None for each in runs)} of {sum(each.is_judged for each in runs)}"
+        for name, runs in by_method.items()
     )
     falls = (
-        f"{name} {sum(each.fall is not None for each in found)} of {sum(bool(each.validation) for each in found)}"
-        for name, found in by_method.items()
+        f"{name} {sum(each.fall is not None for each in runs)} of {sum(bool(each.validation) for each in runs)}"
+        for name, runs in by_method.items()
     )
     unjudged = sum(not each.is_judged for each in watched)
     note = f" {unjudged} runs could not be judged: no gold labels, too few steps, or made before there was an alarm."
@@ -214,11 +214,13 @@ def _grid(watched: Sequence[Watched]) -> Grid:
 
 def _cells(watched: Watched) -> list[Cell]:
     silent = "none" if watched.is_judged else MISSING
-    found = watched.validation
-    values = {name: shown_value(found[name]["accuracy"]) if found else MISSING for name in ("start", "best", "last")}
-    step = str(found["best"]["step"]) if found else MISSING
+    validation = watched.validation
+    values = {
+        name: shown_value(validation[name]["accuracy"]) if validation else MISSING for name in ("start", "best", "last")
+    }
+    step = str(validation["best"]["step"]) if validation else MISSING
     alarm = str(watched.alarm.step) if watched.alarm else silent
-    fall = str(watched.fall.step) if watched.fall else ("none" if found else MISSING)
+    fall = str(watched.fall.step) if watched.fall else ("none" if validation else MISSING)
     texts = (watched.title, alarm, fall, values["start"], values["best"], step, values["last"])
     return [Cell(text, sources=[Source(watched.run.path)]) for text in texts]
 
@@ -267,8 +269,8 @@ def _stored(file: Path, left_out: LeftOut) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        found = read_json(file)
+        stored = read_json(file)
     except RewardlabError as error:
         left_out.add(f"{file.parent}: what {file.name} says is left out ({error})")
         return {}
-    return found if isinstance(found, dict) else {}
+    return stored if isinstance(stored, dict) else {}

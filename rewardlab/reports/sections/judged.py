@@ -26,9 +26,9 @@ TEXTS = ("method", "against", "decoding", "judge")
 TITLES = ("method", "against", "decoding", "win", "tie", "lose", "win minus lose", "items", "seeds", "judge")
 
 
-def judged_blocks(found: Sequence[JudgedRun], table: ComparisonTable, left_out: LeftOut = LOGGED) -> list[Block]:
+def judged_blocks(runs: Sequence[JudgedRun], table: ComparisonTable, left_out: LeftOut = LOGGED) -> list[Block]:
     """Win, tie and lose of each two methods, over seeds: bars (RLLR figure 4) and a table."""
-    contests = list(_contests(found, table, left_out))
+    contests = list(_contests(runs, table, left_out))
     rivals = dict.fromkeys(contest.against for contest in contests)
     panels = [
         Panel(f"against {rival}", bars, "share of items, %; right: win minus lose")
@@ -93,15 +93,15 @@ def _line(contest: _Contest) -> list[Cell]:
     ]
 
 
-def _share_cell(found: Estimate, runs: Sequence[JudgedRun]) -> Cell:
-    return Cell(shown_value(found.value), interval_text(found), sources=_sources(runs))
+def _share_cell(share: Estimate, runs: Sequence[JudgedRun]) -> Cell:
+    return Cell(shown_value(share.value), interval_text(share), sources=_sources(runs))
 
 
-def _contests(found: Sequence[JudgedRun], table: ComparisonTable, left_out: LeftOut) -> Iterator[_Contest]:
+def _contests(judged_runs: Sequence[JudgedRun], table: ComparisonTable, left_out: LeftOut) -> Iterator[_Contest]:
     """The comparisons of each two methods by each judge; those without a number are left out."""
     names = {row.key: row.name for row in table.rows}
     grouped: dict[tuple[MethodKey, MethodKey, str, str], list[JudgedRun]] = {}
-    for run in found:
+    for run in judged_runs:
         grouped.setdefault((run.a.key, run.b.key, run.decoding, run.judge), []).append(run)
     for (a, b, decoding, judge), runs in grouped.items():
         judged = list(dict.fromkeys(column for run in runs for column in run.columns))

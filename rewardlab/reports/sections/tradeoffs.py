@@ -93,8 +93,8 @@ def _quality_bar(row: Row, position: Position) -> Bar | None:
     value = row.summaries.get(position, {}).get("quality")
     if value is None:
         return None
-    found = [run for run in row.runs if position in run.cells]
-    sources = [Source(run.path) for run in found]
+    runs = [run for run in row.runs if position in run.cells]
+    sources = [Source(run.path) for run in runs]
     interval = _quality_interval(value, list(row.cells[position].values()))
     return Bar(row.name, [(value, 0)], shown_value(value), interval, sources)
 
