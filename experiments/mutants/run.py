@@ -36,7 +36,7 @@ from selection import ROOT, tests_of
 
 MODULES = (
     "rewardlab/functional/*.py",
-    "rewardlab/training/estimate.py",
+    "rewardlab/training/advantages.py",
     "rewardlab/training/shaping.py",
     "rewardlab/training/learner.py",
     "rewardlab/training/schedule.py",
@@ -44,7 +44,7 @@ MODULES = (
     "rewardlab/training/metrics.py",
     "rewardlab/training/budget.py",
     "rewardlab/training/validation.py",
-    "rewardlab/training/watch.py",
+    "rewardlab/training/streaks.py",
     "rewardlab/training/checkpoint.py",
     "rewardlab/rewards/*.py",
     "rewardlab/models/logprobs.py",
@@ -61,7 +61,8 @@ MODULES = (
     "rewardlab/reward_models/measures.py",
     "rewardlab/evaluation/cost.py",
     "rewardlab/pairs/statistics.py",
-    "rewardlab/pipeline/identity.py",
+    "rewardlab/pipeline/context.py",
+    "rewardlab/pipeline/kinds.py",
     "rewardlab/pipeline/stage.py",
     "rewardlab/runs.py",
 )

@@ -11,7 +11,6 @@ from rewardlab.cli.evaluated import stored_config
 from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
-from rewardlab.pipeline.kinds import trained_kinds
 from rewardlab.runs import check_outputs, read_json, stage_of
 from rewardlab.training.methods import methods
 
@@ -55,6 +54,7 @@ def export(
 
 def _policy(run: Path, config: RunConfig, asked: str | None) -> Policy:
     """The policy that is exported."""
+    from rewardlab.pipeline.kinds import trained_kinds
     from rewardlab.pipeline.stages.shared import policy_of
 
     if (stage := stage_of(run)) not in trained_kinds():

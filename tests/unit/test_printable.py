@@ -152,6 +152,15 @@ def test_a_terminal_that_lacks_characters(
     assert arguments[0] != "compare" or "模型" in Path("out/table.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("closed", "arguments", "code"), [(1, "list ppo", 0), (2, "explain nothing", 2)])
+def test_a_closed_stream_is_written_to_by_nobody(closed: int, arguments: str, code: int) -> None:
+    """As ``>&-`` closes it, and some services do."""
+    command = [sys.executable, "-m", "rewardlab", "config", *arguments.split()]
+    script = f"import os; os.close({closed}); os.execv({sys.executable!r}, {command!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def test_files_are_there_when_printing_fails(rewardlab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from rewardlab.cli import compare
 

@@ -30,6 +30,8 @@ def classified(completion: dict[str, Any]) -> Annotation:
             [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Fine."}],
             "Fine.",
         ),
+        ([{"type": "redacted_thinking", "data": "x"}, {"text": "Fine."}], "Fine."),
+        ([{"text": "hm", "thought": True}, {"text": "Fine."}], "Fine."),
         ([], ""),
         (None, ""),
     ],
@@ -43,6 +45,25 @@ def test_parts_of_text_are_joined(content: object, text: str) -> None:
 def test_content_that_is_no_text_is_no_completion(content: object) -> None:
     with pytest.raises(BadBody, match="content is no text"):
         read_completion(body(content))
+
+
+def test_a_part_that_declines_is_a_refusal() -> None:
+    found = classified(body([{"type": "refusal", "refusal": "I would rather not."}]))
+    assert (found.outcome, found.reason) == ("refused", "I would rather not.")
+
+
+@pytest.mark.parametrize("place", ["choice", "body"])
+def test_an_error_in_place_of_an_answer_is_a_failure(place: str) -> None:
+    """It would be kept as an empty answer, and never asked again."""
+    completion = body("", None)
+    (completion["choices"][0] if place == "choice" else completion)["error"] = {"code": 502, "message": "no upstream"}
+    found = classified(completion)
+    assert found.outcome == "failed"
+    assert "no upstream" in found.reason
+
+
+def test_an_answer_beside_an_error_is_one() -> None:
+    assert classified({**body("Good film."), "error": {"message": "late"}}).outcome == "answered"
 
 
 def test_parts_that_were_journalled_as_they_came_are_read_too() -> None:

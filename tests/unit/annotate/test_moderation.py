@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +14,7 @@ from rewardlab.annotate.batches import _record
 from rewardlab.annotate.completion import as_annotation, read_completion
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal
-from rewardlab.annotate.retry import BadBody, is_content_filter, is_fatal
+from rewardlab.annotate.retry import BadBody, is_content_filter, is_fatal, retry_after_s
 from rewardlab.config import AnnotateConfig
 from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
@@ -46,6 +48,13 @@ def refusal(status: int, message: str, code: str | None = None) -> openai.APISta
         (400, "The request failed because the input text may contain sensitive information.", None),
         (400, "The request failed.", "OutputTextSensitiveContentDetected"),
         (451, "The content you provided or machine outputted is blocked.", "censorship_blocked"),
+        (400, "The model response got blocked: safety", None),
+        (400, "Your prompt violates our terms of use and has been rejected", None),
+        (400, "Violated guardrail policy", None),
+        (400, "Prompt contains hate speech and was rejected", None),
+        (400, "Input contains NSFW content.", None),
+        (400, "The request was blocked by Model Armor", None),
+        (400, "该内容不合规", None),
     ],
 )
 def test_moderation_is_recognised(status: int, message: str, code: str | None) -> None:
@@ -62,6 +71,16 @@ def test_moderation_is_recognised(status: int, message: str, code: str | None) -
         (400, "Unrecognized request argument supplied: moderation"),
         (400, "content_filter is not supported with this model"),
         (401, "Incorrect API key provided"),
+        (400, "Unknown parameter: 'moderation'"),
+        (400, "Invalid property: content_filter"),
+        (400, "messages: text content blocks must be non-empty"),
+        (400, "Unexpected content block type 'thinking'"),
+        (400, "The model `omni-moderation-latest` does not exist"),
+        (400, "model unitary/toxic-bert is not found"),
+        (403, "Your account has been flagged for abuse"),
+        (403, "Your organization was temporarily blocked: it violated our terms of service"),
+        (403, "Sorry, you have been blocked. This website is using a security service"),
+        (403, "账号存在风险，请实名认证"),
         (403, "Country, region, or territory not supported"),
         (404, "The model `moderation-x` does not exist"),
         (429, "Rate limit reached; moderation is under load"),
@@ -69,6 +88,13 @@ def test_moderation_is_recognised(status: int, message: str, code: str | None) -
 )
 def test_other_refusals_are_not(status: int, message: str) -> None:
     assert not is_content_filter(refusal(status, message))
+
+
+def test_a_text_that_an_error_quotes_does_not_hide_what_it_says() -> None:
+    """As OpenRouter quotes what was flagged."""
+    response: Any = SimpleNamespace(request=None, status_code=403, headers={})
+    body = {"message": "Your input was flagged", "metadata": {"flagged_input": "An invalid argument, not supported."}}
+    assert is_content_filter(openai.PermissionDeniedError("Error code: 403", response=response, body=body))
 
 
 def test_a_prompt_that_an_error_repeats_says_nothing_about_it() -> None:
@@ -103,7 +129,17 @@ def test_bodies_of_status_200(body: dict[str, Any]) -> None:
     assert found.reason
 
 
-@pytest.mark.parametrize("body", [{"choices": []}, {"choices": [], "error": "overloaded"}, {"id": "moderation"}, None])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": []},
+        {"choices": [], "error": "overloaded"},
+        {"id": "moderation"},
+        {"error": {"code": 404, "message": "No endpoints available matching your guardrail restrictions"}},
+        {"error": {"code": "429", "message": "content moderation is under load"}},
+        None,
+    ],
+)
 def test_other_bodies_without_an_answer_are_none(body: Any) -> None:
     with pytest.raises(BadBody):
         read_completion(body)
@@ -130,7 +166,11 @@ def test_lines_of_a_batch(status: int, error: dict[str, str], finish: str) -> No
 
 
 @pytest.mark.parametrize(
-    "finish", ["sensitive", "guardrail_intervened", "content_filter", "SAFETY", "FinishReason.SAFETY"]
+    "finish",
+    [
+        *("sensitive", "guardrail_intervened", "content_filter", "content-filter", "blacklist", "guardrails"),
+        *("SAFETY", "FinishReason.SAFETY", "FINISH_REASON_SAFETY"),
+    ],
 )
 def test_answers_that_were_withheld(finish: str) -> None:
     body = {"choices": [{"message": {"content": "The fi"}, "finish_reason": finish}]}
@@ -157,6 +197,39 @@ class TestFurtherFields:
             load_config({"annotate.extra_body": {name: "x"}})
 
     @pytest.mark.parametrize(
+        ("fields", "name"),
+        [
+            ({"api_key": "a"}, "api_key"),
+            ({"headers": {"Authorization": "a"}}, "headers.Authorization"),
+            ({"sources": [{"authentication": {"type": "api_key", "key": "a"}}]}, "sources.authentication.key"),
+            ({"route": ["fast", "sk-a1b2c3d4e5f6"]}, "route"),
+            ({"from": "https://me:a@host/"}, "from"),
+        ],
+    )
+    def test_a_key_would_be_stored_and_is_refused(self, fields: dict[str, Any], name: str) -> None:
+        with pytest.raises(ConfigError, match=f"{re.escape(name)} looks like a key") as refused:
+            load_config({"annotate.extra_body": fields})
+        assert "a1b2c3" not in str(refused.value)
+        assert "'a'" not in str(refused.value)
+        assert "me:a" not in str(refused.value)
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"prompt_cache_key": "run 1"},
+            {"stop_token_ids": [2], "eos_token": "</s>", "skip_special_tokens": True},
+            {"user": "task-force", "safety_identifier": "a#b", "metadata": {"page": "https://x/y?z=1"}},
+        ],
+    )
+    def test_other_fields_are_no_keys(self, fields: dict[str, Any]) -> None:
+        assert load_config({"annotate.extra_body": fields}).annotate.extra_body == fields
+
+    @pytest.mark.parametrize("section", ["annotate.extra_body", "annotate.chat_template_arguments"])
+    def test_a_date_that_no_request_can_hold_is_refused(self, section: str) -> None:
+        with pytest.raises(ConfigError, match=f"{section}: expected a text in place of a date"):
+            load_config({section: {"since": [date(2024, 1, 2)]}})
+
+    @pytest.mark.parametrize(
         ("key", "said", "shown"),
         [
             ("e", "the error of e: Bearer e", "the error of [key]: Bearer [key]"),
@@ -169,3 +242,14 @@ class TestFurtherFields:
         monkeypatch.setenv("OPENAI_API_KEY", key)
         annotator = OpenAIAnnotator(AnnotateConfig(), Journal(tmp_path / "j.jsonl"))
         assert annotator.redacted(said) == shown
+
+
+@pytest.mark.parametrize("status", [401, 402, 404])
+def test_an_empty_account_ends_the_run_as_a_bad_key_does(status: int) -> None:
+    assert is_fatal(refusal(status, "Insufficient Balance"))
+
+
+@pytest.mark.parametrize("asked", ["Mon, 01 Jan 2024 00:00:00 +99999999999999", "9" * 400, "-5", "nan", "soon"])
+def test_a_wait_that_is_none_is_not_waited_for(asked: str) -> None:
+    response: Any = SimpleNamespace(request=None, status_code=429, headers={"retry-after": asked})
+    assert retry_after_s(openai.RateLimitError("Error code: 429", response=response, body=None)) is None

@@ -444,3 +444,57 @@ def test_a_bad_record_costs_itself_alone(
     assert [review.key for review in import_reviews(path, tool, items)] == [items[0].key, items[2].key]
     assert "in.json record 2: review of" in caplog.text
     assert "in.json record 3: not as" in caplog.text
+
+
+def studio_record(item: ReviewItem, choices: Any, text: Any = None) -> dict[str, Any]:
+    """A record with one annotation, its values in a form that Label Studio writes."""
+    results = [{"from_name": "verdict", "type": "choices", "value": {"choices": choices}}]
+    if text is not None:
+        results.append({"from_name": "edited", "type": "textarea", "value": {"text": text}})
+    return {"annotations": [{"completed_by": 1, "result": results}], "data": {"key": item.key}}
+
+
+@pytest.mark.parametrize(
+    ("choices", "text", "decision", "edited"),
+    [
+        (["edit"], "Warm praise.", "edit", "Warm praise."),
+        (["edit"], ["Warm praise.", "And funny."], "edit", "Warm praise.\nAnd funny."),
+        ("accept", None, "accept", ""),
+    ],
+)
+def test_a_text_and_a_list_of_texts_are_read_alike(
+    choices: Any, text: Any, decision: str, edited: str, items: list[ReviewItem], tmp_path: Path
+) -> None:
+    path = tmp_path / "in.json"
+    path.write_text(json.dumps([studio_record(items[0], choices, text)]))
+    (found,) = import_reviews(path, "label-studio", items)
+    assert (found.decision, found.edited) == (decision, edited)
+
+
+@pytest.mark.parametrize("choices", [["accept", "reject"], [], 3])
+def test_none_of_several_verdicts_of_one_person_is_chosen(
+    choices: Any, items: list[ReviewItem], tmp_path: Path
+) -> None:
+    path = tmp_path / "in.json"
+    path.write_text(json.dumps([studio_record(items[0], choices)]))
+    with pytest.raises(DataError, match=r"record 1: found the verdict .* expected one of accept, reject, edit"):
+        import_reviews(path, "label-studio", items)
+
+
+def test_drafts_and_discarded_responses_are_no_verdicts(items: list[ReviewItem], tmp_path: Path) -> None:
+    path = tmp_path / "in.json"
+    given = [
+        {"value": "reject", "user_id": "u1", "status": "discarded"},
+        {"value": "reject", "user_id": "u2", "status": "draft"},
+        {"value": "accept", "user_id": "u3", "status": "submitted"},
+    ]
+    rows = [{"id": items[0].key, "responses": {"verdict": given}}, {"id": items[1].key, "responses": None}]
+    path.write_text(json.dumps(rows))
+    assert [(found.decision, found.reviewer) for found in import_reviews(path, "argilla", items)] == [("accept", "u3")]
+
+
+def test_the_other_exports_of_label_studio_are_told_apart(items: list[ReviewItem], tmp_path: Path) -> None:
+    path = tmp_path / "in.json"
+    path.write_text(json.dumps([{"id": 1, "key": items[0].key, "verdict": "accept"}]))
+    with pytest.raises(DataError, match=r"it has no 'annotations'; export it as JSON \(neither JSON-MIN nor CSV\)"):
+        import_reviews(path, "label-studio", items)

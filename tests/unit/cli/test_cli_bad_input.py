@@ -134,7 +134,7 @@ class TestBadInput:
             return replace(splits, prompts=[replace(example, label=None) for example in splits.prompts])
 
         monkeypatch.setattr(rows, "load_splits", without_gold)
-        assert "8 of the 8 PPO prompts" in rewardlab("ppo", "--reward", "rule", *SMALL).problem
+        assert "8 of the 8 training prompts" in rewardlab("ppo", "--reward", "rule", *SMALL).problem
         assert rewardlab("ppo", "--reward", "label", "--dry-run", *SMALL).code == 0
 
     @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry"])

@@ -13,6 +13,7 @@ import pytest
 import typer
 
 from rewardlab.cli.main import app
+from rewardlab.training.methods import methods
 from tests.support.commands import MIXED, SMALL, Command, Outcome, written
 
 
@@ -108,7 +109,7 @@ class TestConfiguration:
         assert self.resolved(rewardlab(*arguments, *others, "--limit", "5", "--dry-run"))[section][name] == value
 
 
-STAGES = ("annotate", "pair-gen", "sft", "ppo", "eval", "rm train", "pairs stats")
+STAGES = ("annotate", "pair-gen", "sft", *methods, "eval", "rm train", "pairs stats")
 LOCAL_SUITE = """
 name = "local"
 [settings]

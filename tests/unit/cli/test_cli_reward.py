@@ -80,6 +80,30 @@ def test_id_rows_are_looked_up_in_every_split() -> None:
     ]
 
 
+def test_an_id_of_two_different_rows_is_not_looked_up() -> None:
+    folder = data_folder()
+    for split in ("train", "test"):
+        path = Path(folder) / "agnews" / f"{split}.jsonl"
+        path.write_text(path.read_text().replace(f'"{split}-', '"'))
+    with pytest.raises(DataError, match=r"line 1: id '2' is that of 2 rows of task agnews; expected label and text"):
+        invoke("score", "--task", "agnews", "--input", answers({"response": RIGHT, "id": 2}), "--data", folder)
+    path = answers({"response": RIGHT, "id": 9})  # of train alone
+    [row] = rows_of(invoke("score", "--task", "agnews", "--input", path, "--data", folder).stdout)
+    assert row["score"] == 0.0
+
+
+@pytest.mark.parametrize("name", ["answers.csv", "answers.json", "answers.tsv"])
+def test_answers_are_read_from_every_kind_of_file(name: str) -> None:
+    contents = {
+        "answers.csv": f'response,label\n"{RIGHT}",Sports\n,Sports\n',
+        "answers.tsv": f'label\tresponse\nSports\t"{RIGHT}"\nSports\t\n',
+        "answers.json": json.dumps([{"response": text, "label": "Sports"} for text in (RIGHT, "")]),
+    }
+    Path(name).write_text(contents[name])
+    found = rows_of(invoke("score", "--task", "agnews", "--input", name).stdout)
+    assert [row["score"] for row in found] == [1.0, -1.0]
+
+
 def test_bundled_and_generated_rows_can_be_looked_up() -> None:
     from rewardlab.tasks import tasks
     from rewardlab.tasks.sources import load_splits
@@ -177,7 +201,7 @@ def test_bad_rows_name_file_and_line(row: dict[str, Any] | str, message: str) ->
         (["--rm", "label"], ConfigError, "expected KIND=DIR"),
         (["--rm", "best=."], ConfigError, "expected KIND=DIR"),
         (["--rm", "label=nowhere"], ConfigError, "no such folder"),
-        (["--input", "missing.jsonl"], DataError, "missing.jsonl: cannot be read"),
+        (["--input", "missing.jsonl"], DataError, "missing.jsonl: no such file"),
         (["--input", "empty.jsonl"], DataError, "holds no rows"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,8 @@ def reward_one_late(patient: Patient, patch: pytest.MonkeyPatch) -> None:
     real = update.shape
 
     def late(*arguments: Any) -> Any:
-        shaped, rewards = real(*arguments)
-        return shaped, [table.roll(1, -1) for table in rewards]
+        shaping = real(*arguments)
+        return replace(shaping, rewards=[table.roll(1, -1) for table in shaping.rewards])
 
     patch.setattr(update, "shape", late)
 
@@ -206,8 +207,8 @@ def rounded_probabilities(patient: Patient, patch: pytest.MonkeyPatch) -> None:
 def loss_per_micro_batch(patient: Patient, patch: pytest.MonkeyPatch) -> None:
     real = learner.policy_loss
 
-    def per_chunk(logprobs: Tensor, old: Tensor, advantages: Tensor, keep: Tensor, *, clip: float, count: Any) -> Any:
-        return real(logprobs, old, advantages, keep, clip=clip, count=keep.sum())
+    def per_chunk(logprobs: Tensor, old: Tensor, advantages: Tensor, keep: Tensor, **given: Any) -> Any:
+        return real(logprobs, old, advantages, keep, **{**given, "count": keep.sum()})
 
     patch.setattr(learner, "policy_loss", per_chunk)
 

@@ -168,6 +168,34 @@ ONE: dict[str, tuple[dict[str, Any], str]] = {
         },
         f"Rain\n\n{Q}",
     ),
+    "LLMBar": ({"input": Q, "output_1": "yesterday", "output_2": "yes", "label": 2}, Q),
+    "JudgeBench": ({"question": Q, "response_A": "yesterday", "response_B": "yes", "label": "B>A"}, Q),
+    "a verdict by the column": (
+        {"prompt": Q, "response_a": "yesterday", "response_b": "yes", "preferred": "response_b"},
+        Q,
+    ),
+    "a verdict by the place": ({"prompt": Q, "response_0": "yesterday", "response_1": "yes", "chosen": 1}, Q),
+    "a verdict by the model": (
+        {"prompt": Q, "model_a": "m", "model_b": "n", "response_a": "yesterday", "response_b": "yes", "winner": "n"},
+        Q,
+    ),
+    "a label that is no verdict": (
+        {"prompt": Q, "answer_0": "yes", "answer_1": "yesterday", "score_0": "0.5", "score_1": "-0.5", "label": "wet"},
+        Q,
+    ),
+    "numbers as text": ({"prompt": Q, "response_0": "yesterday", "response_1": "yes", "better_response_id": "1"}, Q),
+    "Step-DPO": (
+        {"prompt": Q, "initial_reason_steps": "Step 1: look.", "chosen": "yes", "rejected": "yesterday", "answer": "1"},
+        f"{Q}\n\nStep 1: look.",
+    ),
+    "a context": (
+        {"question": Q, "context": "It pours.", "chosen": "yes", "rejected": "yesterday"},
+        f"{Q}\n\nIt pours.",
+    ),
+    "messages as Python prints them": (
+        {"prompt": str([user(Q)]), "chosen": str([bot("yes")]), "rejected": str([bot("yesterday")])},
+        Q,
+    ),
     "StackExchange, paired": ({"qid": 3, "question": Q, "response_j": "yes", "response_k": "yesterday"}, Q),
     "StackExchange": (
         {"question": Q, "answers": [{"text": "yesterday", "pm_score": 1}, {"text": "yes", "pm_score": 4}]},
@@ -215,6 +243,56 @@ ONE: dict[str, tuple[dict[str, Any], str]] = {
 def test_published_layouts(row: dict[str, Any], prompt: str) -> None:
     [found] = understood(row)
     assert (found.prompt, found.chosen.strip(), found.rejected.strip()) == (prompt, "yes", "yesterday")
+
+
+def test_lists_of_better_and_of_worse_responses_give_every_two() -> None:
+    found = understood({"prompt": Q, "chosen": ["a", "b"], "rejected": ["c", "d"], "num_correct": 2})
+    assert found == [Understood(Q, better, worse) for better in "ab" for worse in "cd"]
+    assert understood({"prompt": Q, "chosen": "a", "rejected": ["c"]}) == [Understood(Q, "a", "c")]
+
+
+@pytest.mark.parametrize("winner", ["tie", "tie (bothbad)", "both_bad", "Draw"])
+def test_words_of_a_tie(winner: str) -> None:
+    assert understood({"prompt": Q, "response_a": "a", "response_b": "b", "winner": winner}) == []
+
+
+def test_preferences_are_read_from_every_kind_of_file(tmp_path: Path) -> None:
+    row = {"prompt": Q, "chosen": "yes", "rejected": "no"}
+    contents = {
+        "a.csv": f'prompt,chosen,rejected\n"{Q}",yes,no\n',
+        "b.csv": f"prompt;chosen;rejected\n{Q};yes;no\n",
+        "c.tsv": f"prompt\tchosen\trejected\n{Q}\tyes\tno\n",
+        "d.ndjson": json.dumps(row),
+        "e.json": json.dumps({"data": [row]}),
+        "g.jsonl": json.dumps([row]),
+        "h.CSV": f'"sep=,"\nprompt,chosen,rejected\n"{Q}",yes,no\n',
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+        assert read_preferences(tmp_path / name) == [Preference(Q, "yes", "no")], name
+
+
+def test_arenas_table_of_texts_in_csv(tmp_path: Path) -> None:
+    cells = [json.dumps([text]).replace('"', '""') for text in (Q, "yes", "no")]
+    row = ",".join(f'"{cell}"' for cell in cells)
+    names = "prompt,response_a,response_b,winner_model_a,winner_model_b,winner_tie"
+    (tmp_path / "train.csv").write_text(f"{names}\n{row},0,1,0\n{row},0,0,1\n")
+    assert read_preferences(tmp_path / "train.csv") == [Preference(Q, "no", "yes")]
+
+
+def test_columns_with_text_that_are_not_read_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    row = {"prompt": Q, "chosen": "yes", "rejected": "no", "source": "x", "context": "It pours all day."}
+    write_jsonl(tmp_path / "rows.jsonl", [row, row])
+    with caplog.at_level(logging.WARNING):
+        read_preferences(tmp_path / "rows.jsonl")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 'rows.jsonl'}: columns with text that are not read: context"
+    ]
+
+
+def test_a_verdict_is_no_label_of_the_row(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "rows.jsonl", [{"question": Q, "response_A": "a", "response_B": "b", "label": "A>B"}])
+    assert read_preferences(tmp_path / "rows.jsonl") == [Preference(Q, "a", "b", None)]
 
 
 def test_a_list_gives_every_two_of_different_rank() -> None:
@@ -285,7 +363,7 @@ def test_short_prompts_are_not_taken_for_repeated(row: dict[str, str]) -> None:
         ),
         (
             {"prompt": Q, "response_a": "a", "response_b": "b", "winner": "neither"},
-            "winner is 'neither', expected model_a",
+            'winner is "neither", expected model_a',
         ),
         (
             {"prompt": Q, "answers": [{"answer": "a"}, {"answer": "b"}]},
@@ -296,6 +374,10 @@ def test_short_prompts_are_not_taken_for_repeated(row: dict[str, str]) -> None:
         (
             {"ask": "Which label has this mail?", "chosen": "It is spam", "rejected": "It is ham"},
             "no prompt: found ask; rename the column that holds it to prompt",
+        ),
+        (
+            {"chosen": "[{'role': 'user'}\n {'role': 'assistant'}]", "rejected": "[{'role': 'user'}\n {'role': 'x'}]"},
+            "messages as Python prints them",
         ),
         ({"chosen": "spam", "rejected": "ham"}, "do not begin with the same words"),
         ({"chosen": "蓝色天空", "rejected": "蓝色大海"}, "do not begin with the same words"),

@@ -91,8 +91,8 @@ class TestReading:
         write_json(tmp_path / "x.json", {"prompt": "q"})
         for name, said in (
             ("x.parquet", "a Parquet file"),
-            ("x.json", "expected a list of rows"),
-            ("x.csv", "unknown format"),
+            ("x.json", "expected an array of rows"),
+            ("x.xlsx", "unknown format"),
         ):
             with pytest.raises(DataError, match=said):
                 read_preferences(tmp_path / name)
@@ -162,7 +162,7 @@ class TestImport:
 @pytest.mark.parametrize("text", ["3", "null", '"prompt"', '{"prompt": "q"}'])
 def test_json_that_is_no_list_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "rows.json").write_text(text)
-    with pytest.raises(DataError, match=r"rows\.json: found .*; expected a list of rows"):
+    with pytest.raises(DataError, match=r"rows\.json: found a JSON .*, expected an array of rows"):
         read_preferences(tmp_path / "rows.json")
 
 
@@ -279,7 +279,7 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (("pairs", "import", "absent.jsonl"), "absent.jsonl: expected a readable"),
+            (("pairs", "import", "absent.jsonl"), "absent.jsonl: no such file"),
             (("pairs", "import", "in.jsonl", "--task", "mr,cola"), "names 2 tasks; pairs import reads"),
             (("pairs", "import", "in.jsonl", "--held-out", "2"), "--held-out"),
             (("pairs", "stats", "absent"), "absent: no pairs.jsonl; expected a folder made by"),

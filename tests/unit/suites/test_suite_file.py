@@ -104,7 +104,7 @@ settings = { "ppo.lr" = 1e-4 }
         ('[[method]]\nname = "PPO"\nstage = "base"', "method names: PPO more than once"),
         (
             '[[method]]\nstage = "rm"\nscope = "each"',
-            "method.0: scope belongs to methods of stage sft and ppo, found rm",
+            "method.0: scope belongs to methods that train a policy, found rm",
         ),
         ('[[method]]\nstage = "sft"\nscope = "each"\nmatch_seconds_of = "PPO"', "found sft with match_seconds_of"),
         ('[[method]]\nstage = "ppo"\nmatch_seconds_of = "PPO"', "match_seconds_of belongs to methods of stage sft"),
@@ -122,11 +122,11 @@ settings = { "ppo.lr" = 1e-4 }
         ),
         (
             '[[method]]\nstage = "base"\ngrid = { sft.lr = [1] }',
-            "grid belongs to methods of stage sft and ppo, found base",
+            "grid belongs to methods that train a policy, found base",
         ),
         (
             '[[method]]\nstage = "sft"\nmatch_seconds_of = "PPO"\ngrid = { sft.lr = [1] }',
-            "grid belongs to methods of stage sft and ppo, found sft with match_seconds_of",
+            "grid belongs to methods that train a policy, found sft with match_seconds_of",
         ),
         ('[[method]]\nname = "S"\nstage = "sft"\ngrid = { seed = [1] }', "grid of method S sets seed, but each cell"),
         ("grid_seeds = [0]", "grid_seeds: 0 is one of seeds; choose settings on seeds that are not reported"),

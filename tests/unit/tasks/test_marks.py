@@ -49,6 +49,14 @@ TAILS = [
     "\n\n答案是：positive",
     "\n\n答え：positive",
     "\n\n정답은: positive",
+    "\n\nThe most likely answer is: positive",
+    "\n\nOur answer is: positive",
+    "\n\nThe answer to the question is: positive",
+    "\n\n### Antwort\npositive",
+    "\n\n**Réponse finale**\n\npositive",
+    "\n\nRespuesta - positive",
+    "\n\n## 答案\npositive",
+    "\n\n<|begin_of_box|>positive<|end_of_box|>",
 ]
 GOOD = (
     "The reviewer calls the film warm and funny and adds that it never drags, which are all words of praise, so the "
@@ -85,6 +93,11 @@ def test_another_answer_is_a_mismatch_however_it_is_marked(tail: str) -> None:
 def test_other_words_are_no_mark(text: str) -> None:
     assert at_answer(text).answer is None
     assert at_answer(text).rationale == text
+
+
+def test_an_answer_in_json() -> None:
+    text = '{"rationale": "It is not negative, it shines.", "answer": "positive"}'
+    assert tasks.get("mr").parse(text, "rationale").value == "positive"
 
 
 def test_the_mark_that_is_asked_for_goes_before_headings() -> None:

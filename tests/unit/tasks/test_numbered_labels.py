@@ -26,6 +26,8 @@ SIGNED = [
     ("label=-1", "-1"),
     ("minus 1", "-1"),
     ("评分是-1。", "-1"),
+    ("$-1$", "-1"),
+    ("$$1$$", "1"),
     ("评分是1分", "1"),
     ("- 1", None),
     ("* 1", "1"),
@@ -73,6 +75,19 @@ def test_numbers_that_are_no_label_are_passed_over_where_there_is_no_scale() -> 
 def test_padded_numbers_and_numbers_in_words() -> None:
     assert readings(labelled("01", "02", "10"), ["01", "1", "10", "2"]) == ["01", "01", "10", "02"]
     assert readings(labelled("level 1", "level 2"), ["Level-2", "level 10", "level 1"]) == ["level 2", None, "level 1"]
+
+
+@pytest.mark.parametrize(
+    "text", ["4 von 5", "4 sur 5", "4 de 5", "4 из 5", "4 su 5", "4 av 5", "4/5", "4 out of 5", "$4/5$", "$4$"]
+)
+def test_the_end_of_the_scale_in_other_languages(text: str) -> None:
+    assert readings(labelled(*"12345", numeric_range=(1, 5)), [text]) == ["4"]
+    assert readings(labelled(numeric_range=(0, 5)), [text]) == [4.0]
+
+
+def test_two_numbers_and_sums_of_money_are_no_score() -> None:
+    texts = ["von 4 auf 5", "de 4 a 5", "4 de 10", "$4", "between $4 and $5"]
+    assert readings(labelled(numeric_range=(0, 5)), texts) == [None] * 5
 
 
 def test_numbers_below_zero_on_a_scale() -> None:

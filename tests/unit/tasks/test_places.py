@@ -13,7 +13,7 @@ from rewardlab.config_loading import load_config
 from rewardlab.errors import InputError
 from rewardlab.pipeline import Pipeline
 from rewardlab.runs import read_json, write_json
-from rewardlab.tasks import resolve_tasks, tasks
+from rewardlab.tasks import resolve_tasks, separate_tasks, tasks
 from rewardlab.tasks.places import load_tasks_of, located, named_files, spec_of
 from tests.support.commands import Command
 from tests.support.models import tiny_llama
@@ -236,3 +236,23 @@ def test_rows_of_a_task_that_nobody_declares_ask_for_its_file(rewardlab: Command
     told = rewardlab("pairs", "stats", "mine").problem
     assert told == "mine: task tickets is not known here (`rewardlab tasks`); name its file with --task"
     assert rewardlab("pairs", "stats", "mine", "--task", FILE).code == 0
+
+
+def test_a_path_with_a_comma_names_one_file(project: Path) -> None:
+    (project / "bugs,wishes").mkdir()
+    shutil.copy(project / FILE, project / "bugs,wishes/a,b.toml")
+    named = "bugs,wishes/a,b.toml"
+    assert separate_tasks(f"mr, {named},sst2") == ["mr", named, "sst2"]
+    assert separate_tasks(f"{named},{FILE}") == [named, FILE]
+    assert separate_tasks("bugs,wishes/gone.toml") == ["bugs", "wishes/gone.toml"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("tasks", "show", "{}"), ("eval", "--run", "./{}"), ("sft", "--task=mr,{}.toml")]
+)
+def test_a_name_that_no_file_can_have_is_one_line(rewardlab: Command, arguments: tuple[str, ...]) -> None:
+    done = rewardlab(*(argument.format("a" * 400) for argument in arguments))
+    assert done.code == 2
+    assert "File name too long" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert "Traceback" not in done.err

@@ -75,10 +75,45 @@ EXPECTED = Counter((row["text"], row["label"]) for row in ROWS)
         ("train.tsv", table("\t")),
         ("train.tsv", table("\t").encode("utf-16")),
         ("tickets.csv", table()),
+        ("train.jsonl", json.dumps(ROWS)),
+        ("train.jsonl", "\n" + json.dumps(ROWS, indent=1)),
+        ("train.csv", "sep=;\r\n" + table(";")),
+        ("train.csv", table().replace("\r\n", ",,\r\n") + ",,,\r\n\r\n"),
+        ("train.csv", table().encode("utf-32")),
+        ("train.csv", "".join(f"{n},{line}\r\n" for n, line in enumerate(table().splitlines())).replace("0,", ",", 1)),
+        ("train.csv", "text, label\n" + "".join(f'"{row["text"]}", "{row["label"]}"\n' for row in ROWS)),
     ],
 )
 def test_every_text_format_gives_the_same_rows(load: Any, name: str, content: str | bytes) -> None:
     assert counted(load({name: content})) == EXPECTED
+
+
+def test_a_quote_in_a_tsv_file_opens_no_cell_where_the_file_has_no_quoting(load: Any) -> None:
+    texts = ['"Who', "plain", 'he asked"', '"""', 'a "b" c', "last"]
+    rows = [{"text": text, "label": "bug"} for text in texts]
+    raw = "text\tlabel\n" + "".join(f"{text}\tbug\n" for text in texts)
+    assert counted(load({"train.tsv": raw})) == Counter((row["text"], row["label"]) for row in rows)
+
+
+def test_a_quote_in_a_tsv_file_with_quoting_opens_a_cell(load: Any) -> None:
+    quoted = "text\tlabel\n" + "".join(f'"say ""{n}""\nnow"\tbug\n' for n in range(6))
+    assert counted(load({"train.tsv": quoted})) == Counter((f'say "{n}"\nnow', "bug") for n in range(6))
+
+
+@pytest.mark.parametrize("columns", ["text,label", "label,text", "id,text,label", "text,label,more"])
+def test_a_quote_that_is_never_closed_does_not_swallow_rows(load: Any, columns: str) -> None:
+    cells = {"text": "thing {n}", "label": "bug", "id": "{n}", "more": "x"}
+    lines = [",".join(cells[name] for name in columns.split(",")).format(n=n) for n in range(12)]
+    lines[3] = lines[3].replace("thing 3", '"thing 3')
+    lines[5] = lines[5].replace("thing 5", 'thing 5"')
+    with pytest.raises(DataError, match="up to line 7: a cell holds lines that are rows of their own; close its quote"):
+        load({"train.csv": "\n".join([columns, *lines, ""])})
+
+
+def test_a_text_of_several_lines_with_commas_is_no_row(load: Any) -> None:
+    letters = [f"Dear all, {n}\nyours, bug\nps, so" for n in range(6)]
+    quoted = "text,label\n" + "".join(f'"{letter}",bug\n' for letter in letters)
+    assert counted(load({"train.csv": quoted})) == Counter((letter, "bug") for letter in letters)
 
 
 def as_dataset() -> datasets.Dataset:
@@ -117,6 +152,39 @@ def test_the_validation_file_goes_by_many_names(load: Any, name: str) -> None:
     assert {example.fields["text"] for example in load(files).validation} == {row["text"] for row in ROWS[8:10]}
 
 
+def test_two_saved_splits_of_one_name_are_refused_and_others_are_told(load: Any, tmp_path: Path) -> None:
+    rows = as_dataset()
+    halves = {"train": rows.select(range(8)), "test": rows.select(range(8, 12))}
+    datasets.DatasetDict(**halves, extra=rows).save_to_disk(tmp_path / "saved")
+    splits = load({}, LABELS + 'data = "saved"\n')
+    assert splits.origin.files == {"train": 8, "test": 4}
+    assert splits.origin.notes[0] == "files that are no split are not read: extra"
+    datasets.DatasetDict(**halves, eval=rows).save_to_disk(tmp_path / "twice")
+    with pytest.raises(DataError, match="eval, test are all rows of the split test; keep one of them"):
+        load({}, LABELS + 'data = "twice"\n')
+
+
+def test_files_that_may_hold_a_split_and_shards_that_lack_are_told(load: Any, tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    others = dict.fromkeys(["test.xlsx", "val.csv.gz", "train.log", "notes.txt"], "")
+    splits = load({"train-00000-of-00003.jsonl": lines(), **others})
+    assert splits.origin.notes[:2] == [
+        "files that are no split are not read: dev, test.xlsx, val.csv.gz",
+        "train: 1 of 3 shards are there",
+    ]
+
+
+def test_shards_whose_ids_meet_are_refused(load: Any) -> None:
+    shards = {f"train-0000{shard}-of-00002.jsonl": lines([{"id": 7, **ROWS[shard]}]) for shard in range(2)}
+    with pytest.raises(DataError, match=r"id '7' occurs twice in train-00000-of-00002\.jsonl, train-00001-of-00002"):
+        load(shards)
+
+
+@pytest.mark.parametrize("empty", [None, "", float("nan")])
+def test_an_empty_id_is_none(load: Any, empty: object) -> None:
+    assert counted(load({"train.jsonl": lines([{"id": empty, **row} for row in ROWS])})) == EXPECTED
+
+
 def test_two_files_of_one_split_are_refused_by_name(load: Any) -> None:
     with pytest.raises(DataError, match=r"dev\.jsonl, val\.csv are all rows of the split validation; keep one"):
         load({"train.jsonl": lines(), "dev.jsonl": lines(), "val.csv": table()})
@@ -132,6 +200,14 @@ def test_two_files_of_one_split_are_refused_by_name(load: Any) -> None:
         (True, 'labels = ["true", "false"]\n', "true"),
         ("cafe\u0301", 'labels = ["caf\u00e9", "bar"]\n', "caf\u00e9"),
         (2, 'labels = ["1", "2"]\n', "2"),
+        ("2.0", 'labels = ["1", "2"]\n', "2"),
+        (2, 'labels = ["1.0", "2.0"]\n', "2.0"),
+        ("1.0", '[labels]\n0 = "bug"\n1 = "praise"\n', "praise"),
+        (1, '[labels]\n1 = "0"\n2 = "1"\n', "0"),
+        (True, '[labels]\ntrue = "bug"\nfalse = "praise"\n', "bug"),
+        ("True", '[labels]\ntrue = "bug"\nfalse = "praise"\n', "bug"),
+        (False, "labels = [true, false]\n", "false"),
+        ("POSITIVE", '[labels]\nPositive = "bug"\nNegative = "praise"\n', "bug"),
     ],
 )
 def test_labels_as_other_tools_write_them(load: Any, label: Any, task: str, expected: str) -> None:
@@ -209,6 +285,10 @@ def test_a_conversation_without_an_answer_is_refused(load: Any, messages: Any, m
         ("train.csv", 'text,label\n"a,bug\n', "not a table (unexpected end of data)"),
         ("train.csv", b"text,label\ncaf\xe9,bug\n", "line 2: the byte 0xe9 is no UTF-8; save the file as UTF-8"),
         ("train.tsv", b"\xff\xfet\x00e", "not in the encoding that its first bytes announce; save the file as UTF-8"),
+        ("train.csv", 'text,label\nb,bug\n"a \\"b\\"",bug\n', "line 3: not a table"),
+        ("train.csv", "text,label,text\na,bug,b\n", "line 1: two columns are called 'text'; rename or remove one"),
+        ("train.jsonl", '{"text": "a"}'.encode("utf-16-le"), "a byte 0 at its beginning, as in UTF-16 without"),
+        ("train.jsonl", '{"text": " ", "label": "bug"}', "line 1: 'text' is blank; fill it in or leave the row out"),
         ("train.csv", "text,label\na,\n", "line 2: 'label' has no value; fill it in or leave the row out"),
         ("train.txt", "a bug", "(found mine.toml, train.txt; rows are read from .csv, .json"),
         ("train.json", '{"a": 1, "b": 2}', "found a JSON dict, expected an array of rows"),
@@ -235,7 +315,7 @@ def test_everything_that_was_left_out_or_chosen_is_counted(load: Any, caplog: py
     files = {
         "train.jsonl": lines(ROWS + more),
         "test.jsonl": lines([{"text": "held out", "label": "bug"}]),
-        "dev.jsonl": lines([{"text": "held back", "label": "praise"}, {"text": "held out", "label": "bug"}]),
+        "dev.jsonl": lines([{"text": text, "label": "praise"} for text in ("held back", "held out", "held  back")]),
         "old.csv": table(),
     }
     with caplog.at_level(logging.WARNING, "rewardlab"):
@@ -248,6 +328,7 @@ def test_everything_that_was_left_out_or_chosen_is_counted(load: Any, caplog: py
         "left out 1 rows of train whose text is in test",
         "left out 1 rows of train whose text is in validation",
         "left out 1 rows of validation whose text is in test",
+        "left out 1 rows of validation that repeat a text",
         "columns that the task does not use: source",
     ]
     assert [record.getMessage() for record in caplog.records] == [

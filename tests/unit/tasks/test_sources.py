@@ -16,6 +16,7 @@ from rewardlab.errors import DataError
 from rewardlab.tasks import hub, resolve_tasks, tasks
 from rewardlab.tasks.division import Limits, content_key, divide
 from rewardlab.tasks.sources import Splits, load_splits
+from rewardlab.tasks.task import HubSource, Task
 from rewardlab.types import Example
 from tests.support.steps import steps
 
@@ -250,6 +251,14 @@ def test_a_folder_needs_training_rows(tmp_path: Path) -> None:
         load_splits(MR, data_dir=data)
 
 
+def test_what_leaves_too_few_rows_is_said(tmp_path: Path) -> None:
+    data = write(tmp_path / "mr", train=map(review, range(4)), test=map(review, range(3)))
+    with pytest.raises(
+        DataError, match=r"1 training rows are left.*\(left out 3 rows of train whose text is in test\)"
+    ):
+        load_splits(MR, data_dir=data)
+
+
 def test_too_few_rows_are_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "mr", train=map(review, range(3)))
     with pytest.raises(DataError, match="3 training rows are left, at least 4 are needed"):
@@ -318,6 +327,17 @@ def test_hub_rows_get_our_fields_and_labels(fake_hub: dict[str, Any]) -> None:
     assert found["s30"] == "unacceptable"
     assert found["s31"] == "acceptable"
     assert len(found) == 10
+
+
+def test_a_table_of_hub_labels_comes_before_labels_that_look_the_same(fake_hub: dict[str, Any]) -> None:
+    source = HubSource("stars", None, splits={"train": "train"}, labels={"0": "1", "1": "2"})
+    prompts = dict.fromkeys(("label", "rationale", "judgement"), "{text}")
+    task = Task("hub-stars", ("text",), prompts, labels=("1", "2"), hub=source)
+    fake_hub["stars/None/train"] = [{"text": f"s{n}", "label": n % 2} for n in range(20)]
+    splits = load_splits(task, source="hub")
+    rows = [*splits.labelled, *splits.prompts]
+    assert all(row.label == str(int(row.fields["text"][1:]) % 2 + 1) for row in rows)
+    assert {row.label for row in rows} == {"1", "2"}
 
 
 def test_a_hub_error_is_one_reason_and_the_bundled_sample_serves(fake_hub: dict[str, Any]) -> None:

@@ -44,6 +44,11 @@ FORMS = {
     "huatuo": "## Thinking\n\n{t}\n\n## Final Response\n\n{a}",
     "a front end": '<details type="reasoning" done="true"><summary>4 s</summary>{t}</details>{a}',
     "fenced": "```thinking\n{t}\n```\n{a}",
+    "longcat": "<longcat_think>{t}</longcat_think>{a}",
+    "a name behind": "<think_fast>{t}</think_fast>{a}",
+    "anthropic": "<antThinking>{t}</antThinking>{a}",
+    "apriel": "Here are my reasoning steps:\n{t}\n[BEGIN FINAL RESPONSE]\n{a}\n[END FINAL RESPONSE]",
+    "ollama": "Thinking...\n{t}\n...done thinking.\n\n{a}",
     "chinese": "<思考>{t}</思考>{a}",
 }
 CUT_SHORT = ["<think>{t}", "<|channel|>analysis<|message|>{t}", "analysisWe see {t}", "[THINK]{t}", "<reasoning>\n{t}"]
@@ -102,6 +107,7 @@ def test_thoughts_that_never_end_leave_no_answer(form: str) -> None:
         "<b>positive</b>",
         "a < b, and I think b > a",
         "[reasoning] positive",
+        "<analysis_result>positive</analysis_result>",
         "```\npositive\n```",
         "## Thinking\n\nIt is positive.",
     ],

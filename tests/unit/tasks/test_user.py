@@ -157,6 +157,14 @@ def test_a_python_file_defines_a_task(tmp_path: Path) -> None:
         ),
         ('name = "t"\nfields = ["text"]\ntemplate = "{text}"\nnumeric_range = [5, 0]', ["does not rise"]),
         (
+            'name = "t"\nfields = ["text", "title"]\ntemplate = "Which?"\nlabels = ["a", "b"]',
+            ["template label shows no text of a row; write {text} or {title} where it goes"],
+        ),
+        (
+            'name = "t"\nfields = ["label"]\ntemplate = "{label}"\nlabels = ["a", "b"]',
+            ["fields: 'label' holds the answer; name its column in [columns]"],
+        ),
+        (
             'name = "mr"\nfields = ["text"]\ntemplate = "{text}"\nlabels = ["a", "b"]',
             ["task 'mr' is registered already by rewardlab itself"],
         ),
@@ -190,3 +198,12 @@ def test_a_python_file_that_cannot_be_used(tmp_path: Path, code: str, message: s
 def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}: no such file"):
         resolve_tasks(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("template", ["Ticket: {{text}}", "Which kind is it?"])
+def test_a_template_that_shows_nothing_of_a_row_is_refused(template: str, tmp_path: Path) -> None:
+    """Double braces are what other template languages write for a field."""
+    path = tmp_path / "t.toml"
+    path.write_text(f'name = "t"\nquestion = "q?"\nfields = ["text"]\nlabels = ["a", "b"]\ntemplate = "{template}"\n')
+    with pytest.raises(ConfigError, match=r"names none of its fields text.*write \{text\}, with single braces"):
+        load_task(path)

@@ -94,8 +94,8 @@ def test_every_module_has_tests_that_import_it(run: ModuleType) -> None:
 
 
 def test_the_tests_of_a_module_are_those_nearest_to_it(run: ModuleType) -> None:
-    """shaping.py is imported by test_used_scores.py, and estimate.py by the trainer, which test_ppo.py imports."""
+    """shaping.py is imported by test_used_scores.py, and advantages.py by the loop, which test_ppo.py imports."""
     assert "tests/unit/training/test_used_scores.py" in run.tests_of("rewardlab/training/shaping.py")[:2]
-    assert "tests/unit/training/test_ppo.py" in run.tests_of("rewardlab/training/estimate.py")
+    assert "tests/unit/training/test_ppo.py" in run.tests_of("rewardlab/training/advantages.py")
     assert run.tests_of("rewardlab/functional/preference.py")[0].startswith("tests/")
     assert run.tests_of("rewardlab/no_such_module.py") == []

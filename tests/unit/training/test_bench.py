@@ -46,14 +46,14 @@ def test_the_work_is_what_was_asked_for(
     model: ModelConfig, monkeypatch: pytest.MonkeyPatch, value: str, reward: str
 ) -> None:
     shapes: list[tuple[int, ...]] = []
-    original = Learner._backward
+    original = Learner._policy_loss
 
-    def spying(self: Learner, chunk: Any, *rest: Any) -> None:
+    def spying(self: Learner, chunk: Any, *rest: Any) -> Any:
         assert chunk.keep.all()
         shapes.append((*chunk.ids.shape, chunk.width))
-        original(self, chunk, *rest)
+        return original(self, chunk, *rest)
 
-    monkeypatch.setattr(Learner, "_backward", spying)
+    monkeypatch.setattr(Learner, "_policy_loss", spying)
     found = bench_ppo(model, PPOWork(**SMALL, value=value, reward=reward))
     assert shapes == [(2, 12, 7)] * (2 * 2 * 3)  # micro-batches, epochs, steps with the one left out
     assert (found["value"], found["reward"], found["dtype"]) == (value, reward, "float32")

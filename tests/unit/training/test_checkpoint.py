@@ -14,56 +14,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from rewardlab.errors import RunFolderError
 from rewardlab.runs import read_jsonl
 from rewardlab.training.interval import Interval
 from rewardlab.training.loop import OnlineTrainer
 from rewardlab.types import Example
+from tests.support.interrupted import ROWS, Cut, failing_in, letters, outcome
 from tests.support.models import tiny_llama
 from tests.support.training import EXAMPLES, ppo_trainer
 
-STEPS, EVERY, ROWS = 5, 2, 8
+STEPS, EVERY = 5, 2
 BASE = {"steps": STEPS, "checkpoint_every": EVERY, "batch": ROWS, "micro_batch": 4}
 SETTINGS: dict[str, dict[str, Any]] = {
     "adapter": {"minibatches": 2, "kl_target": 0.5, "kl_horizon": 40},
     "budget": {"max_tokens": 400},  # the learning rate follows what is spent
     "head": {"value": "head", "optimizer": "adafactor", "ppo_epochs": 2, "normalise_scores": False},
 }
-
-
-class Cut(Exception):
-    """The interruption."""
-
-
-def letters(example: Example, response: str) -> float:
-    return sum(character.isalpha() for character in response) - 0.5 * len(response)
-
-
-def failing_in(step: int) -> Callable[[Example, str], float]:
-    """The reward, raising in that step, counted from 0."""
-    calls: list[int] = []
-
-    def reward(example: Example, response: str) -> float:
-        calls.append(1)
-        if len(calls) > step * ROWS + 3:
-            raise Cut
-        return letters(example, response)
-
-    return reward
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    """Everything a run leaves behind, times left out."""
-    run = folder / "run"
-    rows = [{k: v for k, v in row.items() if not k.startswith("time/")} for row in read_jsonl(run / "metrics.jsonl")]
-    adapter = load_file(run / "adapter" / "adapter_model.safetensors")
-    return {
-        "metrics": rows,
-        "samples": list(read_jsonl(run / "samples.jsonl")),
-        "adapter": {name: tensor.numpy().tobytes() for name, tensor in adapter.items()},
-    }
 
 
 @pytest.fixture(scope="module")
