@@ -14,9 +14,7 @@ from rewardlab.cli.reward_input import AnswerRows, AnswerSource
 from rewardlab.cli.reward_score import BATCH, writer
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
-from rewardlab.intervals import Interval
-from rewardlab.rewards import ExpressionReward, build_reward, plan_reward
-from rewardlab.rewards.difference import (
+from rewardlab.evaluation.reward_difference import (
     Disagreement,
     JudgedTwice,
     RewardDifference,
@@ -24,6 +22,8 @@ from rewardlab.rewards.difference import (
     judge_twice,
     reward_difference,
 )
+from rewardlab.intervals import Interval
+from rewardlab.rewards import ExpressionReward, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.types import PairKind, Reading
 
