@@ -20,7 +20,7 @@ from rewardlab.rewards import (
     plan_reward,
     resolve_lambda,
 )
-from rewardlab.rewards.syntax import MAX_CHARACTERS
+from rewardlab.rewards.expression import MAX_CHARACTERS
 from rewardlab.types import Example, PairKind, Score, Scorer
 
 EXAMPLE = Example("agnews", "n1", {"text": "Rovers won."}, "Sports")
@@ -371,7 +371,7 @@ def test_plans_need_no_torch() -> None:
 
 
 def test_a_sum_may_be_as_deep_as_the_message_says() -> None:
-    """A sum of n parts is a tree of n levels, and the context of its last name is one more."""
-    build_reward(RewardConfig(expression=" + ".join(["rule"] * 99)))
-    with pytest.raises(ExpressionError, match="nested more than 100 deep"):
-        build_reward(RewardConfig(expression=" + ".join(["rule"] * 100)))
+    """A sum of n parts is a tree of n levels."""
+    build_reward(RewardConfig(expression=" + ".join(["rule"] * 100)))
+    with pytest.raises(ExpressionError, match="column 1: nested more than 100 deep"):
+        build_reward(RewardConfig(expression=" + ".join(["rule"] * 101)))
