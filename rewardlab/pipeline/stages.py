@@ -19,7 +19,7 @@ from rewardlab.pipeline.identity import dumped, slug_of, with_unknown
 from rewardlab.pipeline.preferences import Preferences
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.work import evaluation, tuning
-from rewardlab.rewards.plan import RewardPlan, plan_reward
+from rewardlab.rewards.plan import RewardPlan, plan_reward, refuse_groups
 from rewardlab.rewards.trl_functions import GIVEN, check_columns
 from rewardlab.tasks import GROUPS, resolve_tasks
 
@@ -42,6 +42,7 @@ class Pipeline(Preferences):
 
     def ppo(self) -> Stage:
         """PPO on the configured reward, from models of its own tasks or of ``start_task``."""
+        refuse_groups(self.reward, "ppo")
         self._check_gold()
         for task in self.tasks:
             for name, wanted in self.reward.columns.items():
