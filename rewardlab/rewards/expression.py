@@ -162,12 +162,13 @@ def parse(text: str) -> Node:
         fail(text, 1, f"expected {_OPERAND}, found nothing")
     if len(text) > MAX_CHARACTERS:
         fail(text, MAX_CHARACTERS, f"the expression is longer than {MAX_CHARACTERS} characters")
-    tree = _Parser(text).whole()
-    level = [tree]
-    for _ in range(MAX_DEPTH):
-        level = [operand for node in level for operand in node.operands]
-    if level:
-        fail(text, level[0].column, f"nested more than {MAX_DEPTH} deep")
+    try:
+        tree = _Parser(text).whole()
+    except (
+        RecursionError
+    ):  # a parenthesis takes up to ten calls of the parser, and the caller has used some of the stack
+        fail(text, 1, f"nested more than {MAX_DEPTH} deep")
+    _check_depth(text, tree)
     return tree
 
 
@@ -175,6 +176,14 @@ def fail(text: str, column: int, problem: str) -> NoReturn:
     """Raise the ExpressionError of one place in ``text``."""
     shown = text if len(text) <= 60 else f"{text[:57]}..."
     raise ExpressionError(f"reward expression {shown!r}: column {column}: {problem}")
+
+
+def _check_depth(text: str, node: Node) -> None:
+    level = [node]
+    for _ in range(MAX_DEPTH):
+        level = [operand for each in level for operand in each.operands]
+    if level:
+        fail(text, level[0].column, f"nested more than {MAX_DEPTH} deep")
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -368,5 +377,6 @@ class _Parser:
             conditions = node.operands
         for each in conditions:
             if not (isinstance(each, Operation) and each.binding <= _CONDITIONS):
+                _check_depth(self._text, each)  # writing it out takes a stack as deep as it is
                 self._fail(each, f"{each} is a number, and a condition is a comparison; write {each} > 0")
         return node

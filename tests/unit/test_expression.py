@@ -240,8 +240,16 @@ def test_errors_give_the_column(expression: str, column: int, message: str) -> N
 
 @pytest.mark.parametrize(
     "expression",
-    ["(" * 400 + "1" + ")" * 400, "-" * 900 + "1", "not " * 240 + "1", "1" + "+1" * 450, "1" * (MAX_CHARACTERS + 1)],
-    ids=["parentheses", "signs", "nots", "sum", "length"],
+    [
+        "(" * 400 + "1" + ")" * 400,
+        "-" * 900 + "1",
+        "not " * 240 + "1",
+        "1" + "+1" * 450,
+        "not 1" + "+1" * 450,
+        "1<1+1*-(" * 125,
+        "1" * (MAX_CHARACTERS + 1),
+    ],
+    ids=["parentheses", "signs", "nots", "sum", "condition", "all", "length"],
 )
 def test_monstrous_expressions_are_refused(expression: str) -> None:
     with pytest.raises(ExpressionError, match=r"deep|longer than"):
