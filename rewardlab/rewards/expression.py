@@ -41,6 +41,7 @@ class Function:
     compares: bool = False
 
 
+_GROUP = "the responses to one prompt"
 FUNCTIONS: Mapping[str, Function] = {
     "min": Function(2, None, "min(a, b, ...)", "the smallest"),
     "max": Function(2, None, "max(a, b, ...)", "the largest"),
@@ -51,15 +52,15 @@ FUNCTIONS: Mapping[str, Function] = {
     ),
     "q": Function(2, 2, "q(label, 90)", "that percentile of a reward model's scores on SFT samples"),
     "z": Function(2, 2, "z(label, 1.5)", "mean + 1.5 standard deviations of its scores on SFT samples"),
-    "gmean": Function(1, 1, "gmean(x)", "mean of x over the responses to one prompt", compares=True),
-    "gstd": Function(1, 1, "gstd(x)", "deviation of x over them (n - 1); 0 of one response", compares=True),
+    "gmean": Function(1, 1, "gmean(x)", f"mean of x over {_GROUP}", compares=True),
+    "gstd": Function(1, 1, "gstd(x)", f"standard deviation of x over {_GROUP} (n - 1); 0 for one", compares=True),
     "gz": Function(1, 1, "gz(x)", "(x - gmean(x)) / gstd(x); 0 where all are equal", compares=True),
-    "grank": Function(1, 1, "grank(x)", "rank of x among them, 0 lowest to 1 highest, ties averaged", compares=True),
-    "gmin": Function(1, 1, "gmin(x)", "the smallest x among them", compares=True),
-    "gmax": Function(1, 1, "gmax(x)", "the largest x among them", compares=True),
+    "grank": Function(1, 1, "grank(x)", f"rank of x among {_GROUP}: 0 lowest, 1 highest, ties averaged", compares=True),
+    "gmin": Function(1, 1, "gmin(x)", f"smallest x among {_GROUP}", compares=True),
+    "gmax": Function(1, 1, "gmax(x)", f"largest x among {_GROUP}", compares=True),
     "gscale": Function(
         *(2, 2, "gscale(x, by)"),
-        "x from -1 (smallest) to 1 (largest) among those of them with equal by; 0 where these have one x",
+        f"x from -1 (smallest) to 1 (largest) among {_GROUP} with an equal by; 0 where they have one x",
         compares=True,
     ),
 }

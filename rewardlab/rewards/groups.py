@@ -102,4 +102,4 @@ def _mean(x: Numbers) -> float:
 
 
 def _deviation(x: Numbers) -> float:
-    return 0.0 if min(x) == max(x) else stdev(x)
+    return 0.0 if len(x) < 2 else stdev(x)  # computed in fractions: of equal numbers it is exactly 0
