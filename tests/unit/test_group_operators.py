@@ -150,6 +150,10 @@ def test_what_no_number_holds_is_no_score(expression: str) -> None:
     assert any("too large" in each.reason for each in scores)
 
 
+def test_a_comparison_with_what_no_number_holds_is_no_score() -> None:
+    assert score("gate(gmean(label) > 0, 1, 2)", "1.7e308 1.6e308") == [None, None]
+
+
 def test_a_gate_takes_values_of_the_whole_group() -> None:
     """The mean is over all three, not over those whose branch it is."""
     assert score("gate(label > 1, gmean(label), 0)", "1 2 6") == [0.0, 3.0, 3.0]
