@@ -135,7 +135,7 @@ class TestAnnotator:
         made = pipeline(**settings)
         assert set(made.context.annotator_settings) == {"annotator", "annotator_seed", *names}
         ranks = {"oracle_weight"} if made.context.annotator["name"] == "sandbox" else set()
-        assert set(made._ranker_settings(made.config)) == {*made.context.annotator_settings, *ranks}
+        assert set(made.context.ranker_settings(made.config)) == {*made.context.annotator_settings, *ranks}
 
 
 class TestSettings:
