@@ -23,13 +23,14 @@ STAGES: Mapping[str, str] = {
     "": "all stages",
     "data": "all stages",
     "model": "all stages that load a model",
-    "lora": "sft, rm train, ppo",
+    "lora": "sft, rm train, ppo, dpo",
     "annotate": "annotate, pair-gen",
     "sft": "sft",
     "pairs": "pair-gen",
     "rm": "rm train",
-    "reward": "ppo",
+    "reward": "ppo, dpo",
     "ppo": "ppo",
+    "dpo": "dpo",
     "eval": "eval",
 }
 """Section -> the commands whose outcome its settings decide."""
