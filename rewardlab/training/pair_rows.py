@@ -23,6 +23,7 @@ from rewardlab.models.codec import Codec
 from rewardlab.models.sampler import left_pad, right_pad
 from rewardlab.models.trunk import Trunk
 from rewardlab.runs import whole_file
+from rewardlab.training.actor import Actor, Chunk
 from rewardlab.training.rm_evaluation import EncodedPair
 
 logger = logging.getLogger(__name__)
@@ -49,32 +50,8 @@ class PairRow:
 
 
 @dataclass(frozen=True, slots=True)
-class PairChunk:
-    """The pairs of one forward pass.
-
-    Attributes:
-        places: Where they stand among all pairs.
-        ids: Prompt and response tokens. Shape (2P, W + R).
-        keep: True at real tokens. Shape (2P, W + R).
-        width: W.
-    """
-
-    places: Sequence[int]
-    ids: Tensor
-    keep: Tensor
-    width: int
-
-    @property
-    def response_keep(self) -> Tensor:
-        """True at response tokens. Shape (2P, R)."""
-        return self.keep[:, self.width :]
-
-    def logprobs(self, trunk: Trunk, role: str | None) -> Tensor:
-        """Log-probability of each response token under ``role``. Shape (2P, R), nats, 0 where not kept."""
-        hidden = trunk.hidden(self.ids, self.keep, role)
-        states = hidden[:, self.width - 1 : -1][self.response_keep]  # one column to the left of each response token
-        kept = trunk.logprobs(states, self.ids[:, self.width :][self.response_keep], 1.0)
-        return kept.new_zeros(self.response_keep.shape).masked_scatter(self.response_keep, kept)
+class PairChunk(Chunk):
+    """The pairs of one forward pass; ``rows`` says where they stand among all pairs, and ``ids`` has 2P rows."""
 
     def together(self, policy: Tensor, reference: Tensor) -> PairLogprobs:
         """Whole responses, from log-probabilities per token (2P, R) under policy and reference."""
@@ -106,19 +83,19 @@ class Reference:
         self._chosen, self._rejected = chosen, rejected
 
     @classmethod
-    def kept(cls, path: Path, trunk: Trunk, trunk_sha256: str, rows: Sequence[PairRow], size: int) -> Reference:
+    def kept(cls, path: Path, actor: Actor, trunk_sha256: str, rows: Sequence[PairRow], size: int) -> Reference:
         """What an interrupted run has stored in ``path``, or else computed now and stored there.
 
         Args:
             path: A safetensors file.
-            trunk: The reference; roles are not used.
+            actor: On the trunk that is the reference.
             trunk_sha256: Hash of its weights: what another trunk made is not used.
             rows: All pairs.
             size: Pairs per forward pass.
         """
         found = cls._read(path, trunk_sha256, rows)
         if found is None:
-            found = cls._computed(trunk, rows, size)
+            found = cls._computed(actor, rows, size)
             if processes.is_main():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with whole_file(path) as part:
@@ -128,22 +105,22 @@ class Reference:
 
     def of(self, chunk: PairChunk) -> Tensor:
         """Those of a chunk. Shape (2P, R), 0 where not kept."""
-        own = [*(self._chosen[place] for place in chunk.places), *(self._rejected[place] for place in chunk.places)]
+        own = [*(self._chosen[place] for place in chunk.rows), *(self._rejected[place] for place in chunk.rows)]
         flat = torch.cat(own).to(chunk.ids.device)
         return flat.new_zeros(chunk.response_keep.shape).masked_scatter(chunk.response_keep, flat)
 
     @classmethod
     @torch.no_grad()
-    def _computed(cls, trunk: Trunk, rows: Sequence[PairRow], size: int) -> Reference:
-        chunks = list(chunks_of(trunk, rows, range(len(rows)), size))
+    def _computed(cls, actor: Actor, rows: Sequence[PairRow], size: int) -> Reference:
+        chunks = list(chunks_of(actor.trunk, rows, range(len(rows)), size))
         own = []
         for chunk in processes.share(chunks):
-            logprobs = chunk.logprobs(trunk, None).cpu()
+            logprobs = actor.policy(chunk, role=None).logprobs.cpu()
             own.append([row[keep] for row, keep in zip(logprobs, chunk.response_keep.cpu(), strict=True)])
         by_place: dict[int, tuple[Tensor, Tensor]] = {}
         for chunk, found in zip(chunks, processes.collect(own, len(chunks)), strict=True):
-            half = len(chunk.places)
-            by_place |= dict(zip(chunk.places, zip(found[:half], found[half:], strict=True), strict=True))
+            half = len(chunk.rows)
+            by_place |= dict(zip(chunk.rows, zip(found[:half], found[half:], strict=True), strict=True))
         return cls(*zip(*(by_place[place] for place in range(len(rows))), strict=True))
 
     @classmethod

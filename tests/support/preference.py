@@ -13,6 +13,7 @@ from rewardlab.config_loading import load_config
 from rewardlab.models.trunk import load_trunk
 from rewardlab.runs import RunFolder, read_jsonl
 from rewardlab.tasks.task import prompt_of
+from rewardlab.training.methods import methods
 from rewardlab.training.preference import PreferenceTrainer
 from rewardlab.training.progress import FolderRecorder, Recorder
 from rewardlab.training.rm_evaluation import PairEncoder
@@ -65,7 +66,6 @@ def preference_trainer(
     run: Mapping[str, Any] | None = None,
     *,
     recorder: Recorder | None = None,
-    flip_rate: float = 0.0,
     validation: Sequence[Example] = (),
     **dpo: Any,
 ) -> PreferenceTrainer:
@@ -80,12 +80,12 @@ def preference_trainer(
     encoded = PairEncoder(trunk.codec, config.model, EXAMPLES)(pairs)
     assert not encoded.dropped
     return PreferenceTrainer(
+        methods.get("dpo"),
         trunk,
         encoded.pairs,
         config,
         recorder or FolderRecorder(place),
         place.path,
-        flip_rate=flip_rate,
         validation=validation,
     )
 

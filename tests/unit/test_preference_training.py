@@ -12,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rewardlab.config import DPOConfig
 from rewardlab.errors import RunFolderError, TrainingError
+from rewardlab.functional.preference import PairLogprobs
+from rewardlab.preference_config import DPOConfig
 from rewardlab.runs import RunFolder, read_jsonl
 from rewardlab.training.pair_rows import PairRow, Reference, chunks_of
-from rewardlab.training.preference import GLOSSARY, pairs_of_step
+from rewardlab.training.preference import GLOSSARY, dpo_losses
 from rewardlab.training.progress import FolderRecorder
 from rewardlab.training.rm_evaluation import EncodedPair
 from rewardlab.types import Pair
@@ -71,18 +72,20 @@ def test_a_step_reports_what_its_pairs_are_worth(tmp_path: Path) -> None:
     rejected = [response_logprob(trainer, example, pair.rejected, None) for example, pair in pairs]
     trainer.train()
     first, second = metrics_of(tmp_path)
-    assert first["dpo/loss"] == pytest.approx(math.log(2), abs=1e-5)
-    assert first["dpo/chosen_logprob"] == pytest.approx(sum(chosen) / 8, abs=1e-4)
-    assert first["dpo/rejected_logprob"] == pytest.approx(sum(rejected) / 8, abs=1e-4)
-    assert first["dpo/margin"] == pytest.approx(0, abs=1e-4)
-    assert first["dpo/kl_k2"] == pytest.approx(0, abs=1e-6)
-    assert second["dpo/loss"] < first["dpo/loss"] - 0.01
-    assert second["dpo/accuracy"] > 0.9
-    assert second["dpo/kl_k2"] > 1e-4
-    moved = second["dpo/chosen_logprob"] - first["dpo/chosen_logprob"]
-    moved -= second["dpo/rejected_logprob"] - first["dpo/rejected_logprob"]
-    assert second["dpo/margin"] == pytest.approx(moved, abs=1e-4)
-    assert {name for name in first if name.startswith("dpo/")} == set(GLOSSARY)
+    assert first["preference/loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert first["preference/chosen_logprob"] == pytest.approx(sum(chosen) / 8, abs=1e-4)
+    assert first["preference/rejected_logprob"] == pytest.approx(sum(rejected) / 8, abs=1e-4)
+    assert first["preference/margin"] == pytest.approx(0, abs=1e-4)
+    assert first["preference/kl_k2"] == pytest.approx(0, abs=1e-6)
+    assert second["preference/loss"] < first["preference/loss"] - 0.01
+    assert second["preference/accuracy"] > 0.9
+    assert second["preference/kl_k2"] > 1e-4
+    moved = second["preference/chosen_logprob"] - first["preference/chosen_logprob"]
+    moved -= second["preference/rejected_logprob"] - first["preference/rejected_logprob"]
+    assert second["preference/margin"] == pytest.approx(moved, abs=1e-4)
+    assert {name for name in first if name.startswith("preference/")} == {
+        name for name in GLOSSARY if not name.startswith("time/")
+    }
 
 
 def test_the_policy_moves_and_the_trunk_does_not(tmp_path: Path) -> None:
@@ -101,12 +104,11 @@ def test_left_padding_does_not_change_log_probabilities(tmp_path: Path) -> None:
     trainer = preference_trainer(tmp_path, long_pairs(), {**LONG, "lora.targets": ["c_attn"]}, steps=1)
     (chunk,) = chunks_of(trainer.trunk, trainer.rows, range(8), 8)
     assert not bool(chunk.keep.all())
-    sums = chunk.logprobs(trainer.trunk, None).sum(-1).tolist()
+    with torch.no_grad():
+        sums = trainer.actor.policy(chunk, role=None).logprobs.sum(-1).tolist()
     pairs = list(zip(EXAMPLES, long_pairs(), strict=True))
-    expected = [response_logprob(trainer, *(pairs[place][0], pairs[place][1].chosen), None) for place in chunk.places]
-    expected += [
-        response_logprob(trainer, *(pairs[place][0], pairs[place][1].rejected), None) for place in chunk.places
-    ]
+    expected = [response_logprob(trainer, *(pairs[place][0], pairs[place][1].chosen), None) for place in chunk.rows]
+    expected += [response_logprob(trainer, *(pairs[place][0], pairs[place][1].rejected), None) for place in chunk.rows]
     assert sums == pytest.approx(expected, abs=1e-4)
 
 
@@ -121,13 +123,13 @@ def test_chunks_do_not_change_a_step(tmp_path: Path) -> None:
         assert cut == pytest.approx(whole, rel=1e-4, abs=1e-5)
 
 
-def test_each_pass_reads_every_pair_once_in_an_order_of_its_own() -> None:
-    places = [place for step in range(5) for place in pairs_of_step(10, step, 4, seed=3)]
-    first, second = places[:10], places[10:]
-    assert sorted(first) == sorted(second) == list(range(10))
+def test_each_pass_reads_every_pair_once_in_an_order_of_its_own(tmp_path: Path) -> None:
+    trainer = preference_trainer(tmp_path, PAIRS, batch=10)
+    places = [place for step in range(5) for place in trainer.places(step)]
+    first, second = places[:24], places[24:48]
+    assert sorted(first) == sorted(second) == list(range(24))
     assert first != second
-    assert pairs_of_step(10, 2, 4, seed=3) == places[8:12]
-    assert pairs_of_step(10, 0, 4, seed=4) != places[:4]
+    assert trainer.places(2) == places[20:30]
 
 
 @pytest.mark.parametrize(
@@ -139,14 +141,14 @@ def test_epochs_become_steps(tmp_path: Path, settings: dict[str, Any], steps: in
 
 
 def test_the_result_says_what_was_read(tmp_path: Path) -> None:
-    trainer = preference_trainer(tmp_path, PAIRS, steps=2, loss="robust", flip_rate=0.2, validate_every=0)
+    trainer = preference_trainer(tmp_path, PAIRS, steps=2, validate_every=0)
     result = trainer.train().to_json()
-    # a prompt of the word tokenizer is as long for every row but for what is unknown; both responses have two tokens
-    places = [place for step in range(2) for place in pairs_of_step(24, step, 8, 0)]
+    places = [*trainer.places(0), *trainer.places(1)]
+    # both responses of a pair have two tokens, a word and the end
     tokens = sum(2 * (len(trainer.trunk.codec.prompt_ids(EXAMPLES[place % 8])) + 2) for place in places)
-    assert (result["steps"], result["updates"], result["pairs"], result["tokens"]) == (2, 2, 16, tokens)
+    assert (result["steps"], result["updates"], result["pairs"], result["trained_tokens"]) == (2, 2, 16, tokens)
+    assert result["prompts"] == len({place % 8 for place in places})
     assert result["validation"] is None
-    assert result["flip_rate"] == 0.2
 
 
 def test_the_best_policy_is_kept_beside_the_last(tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ def test_a_resume_equals_the_run_without_interruption(
     result = second.train()
     assert taken == list(range((step - 1) // 2 * 2, 5))  # no stored step is repeated
     assert outcome(cut) == outcome(straight)
-    assert result.tokens == whole.tokens > 0
+    assert result.trained_tokens == whole.trained_tokens > 0
 
 
 def test_a_damaged_reference_is_computed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -202,10 +204,10 @@ def test_a_damaged_reference_is_computed_again(tmp_path: Path, caplog: pytest.Lo
 def test_the_reference_of_another_model_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     trainer = preference_trainer(tmp_path, PAIRS, steps=2)
     file = tmp_path / "reference.safetensors"
-    kept = Reference.kept(file, trainer.trunk, "one", trainer.rows, 4)
+    kept = Reference.kept(file, trainer.actor, "one", trainer.rows, 4)
     assert torch.equal(torch.cat([*kept._chosen]), load_file(file)["chosen"])
     with caplog.at_level(logging.WARNING):
-        Reference.kept(file, trainer.trunk, "other", trainer.rows, 4)
+        Reference.kept(file, trainer.actor, "other", trainer.rows, 4)
     assert "of another model" in caplog.text
 
 
@@ -245,6 +247,16 @@ def test_a_row_knows_where_its_responses_begin(tmp_path: Path) -> None:
     assert row == PairRow(prompt, codec.response_ids("good bad yes"), codec.response_ids("maybe no perhaps"))
     assert row.chosen[-1] == row.rejected[-1] == codec.eos_id
     assert row.tokens == 2 * len(prompt) + 4 + 4
+
+
+def test_robust_without_a_rate_is_not_taken_for_sigmoid(tmp_path: Path) -> None:
+    trainer = preference_trainer(tmp_path, PAIRS, steps=1, loss="robust")
+    with pytest.raises(TrainingError, match="needs a flip rate"):
+        trainer.train()
+    pairs = PairLogprobs(*(torch.full((1,), number) for number in (-1.0, -2.0, -1.5, -1.5, 2.0, 2.0)))
+    # margin 1, beta 0.1: L = ln(1 + e^-0.1) = 0.644397, L(-m) = 0.744397; (0.8 * 0.644397 - 0.2 * 0.744397) / 0.6
+    found = dpo_losses(pairs, DPOConfig(loss="robust", flip_rate=0.2))
+    assert float(found) == pytest.approx(0.611063, abs=1e-5)
 
 
 def test_a_flip_rate_needs_the_robust_loss() -> None:
