@@ -48,12 +48,14 @@ logger = logging.getLogger(__name__)
 
 PairLoss = Callable[[PairLogprobs, Any], Tensor]
 """(log-probabilities of P pairs, the method's section) -> loss of each pair, (P,): what a preference method is."""
+TIED = 1e-3
+"""Margin below which rounding decides its sign, nats."""
 REFERENCE_FILE = "reference.safetensors"
 """In the folder of checkpoints: what the reference says of all pairs."""
 GLOSSARY: Mapping[str, str] = {
     "preference/loss": "loss of a pair, mean over the step's pairs; at the start ln 2 (hinge: 1, ipo: 1 / (4 beta^2))",
     "preference/margin": "how much more the policy has raised the chosen response than the rejected one; nats",
-    "preference/accuracy": "share of the step's pairs with a positive margin; no more than chance in the first step",
+    "preference/accuracy": "share of the step's pairs with a positive margin, a margin of 0 counting one half",
     "preference/chosen_logprob": "log-probability of the chosen response under the policy, mean over pairs; nats",
     "preference/rejected_logprob": "log-probability of the rejected response under the policy, mean over pairs; nats",
     "preference/kl_k2": "half the squared log-ratio of policy and reference, mean over the response tokens of the "
@@ -74,7 +76,7 @@ class Sums:
     tokens: int = 0
     loss: float = 0.0
     margin: float = 0.0
-    right: int = 0
+    right: float = 0.0
     chosen: float = 0.0
     rejected: float = 0.0
     kl: float = 0.0
@@ -85,7 +87,8 @@ class Sums:
         self.tokens += int(pairs.chosen_tokens.sum() + pairs.rejected_tokens.sum())
         self.loss += float(losses.sum())
         self.margin += float(pairs.margin.sum())
-        self.right += int((pairs.margin > 0).sum())
+        is_tied = pairs.margin.abs() < TIED
+        self.right += float(torch.where(is_tied, 0.5, (pairs.margin > 0).float()).sum())
         self.chosen += float(pairs.chosen.sum())
         self.rejected += float(pairs.rejected.sum())
         self.kl += float(kl.sum())

@@ -83,8 +83,9 @@ def test_a_step_reports_what_its_pairs_are_worth(tmp_path: Path) -> None:
     moved = second["preference/chosen_logprob"] - first["preference/chosen_logprob"]
     moved -= second["preference/rejected_logprob"] - first["preference/rejected_logprob"]
     assert second["preference/margin"] == pytest.approx(moved, abs=1e-4)
-    assert {name for name in first if name.startswith("preference/")} == {
-        name for name in GLOSSARY if not name.startswith("time/")
+    assert first["preference/accuracy"] == 0.5
+    assert set(GLOSSARY) - {name for row in read_jsonl(tmp_path / "run" / "metrics.jsonl") for name in row} == {
+        "time/validate_s"
     }
 
 
