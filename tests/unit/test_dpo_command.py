@@ -67,7 +67,7 @@ class TestPlan:
         ("arguments", "problem"),
         [
             (["--pairs", "nowhere"], "pairs = nowhere: there is no such folder; expected label, ranked, rationale, "),
-            (["--loss", "dpo"], "dpo.loss = 'dpo'"),
+            (["--loss", "dpo"], "dpo.loss: input should be 'sigmoid', 'ipo', 'robust' or 'hinge', found 'dpo'"),
             (["--loss", "robust", "--flip-rate", "0.5"], "expected auto or a share from 0 to below 0.5"),
             (["--flip-rate", "0.1"], "flip_rate = 0.1 is for loss = robust alone, and loss = sigmoid"),
             (["--beta", "0"], "dpo.beta"),
@@ -155,6 +155,16 @@ class TestChain:
 
     def test_it_takes_a_folder_of_pairs(self, lab: Path) -> None:
         folder = only(lab, "pairs", "sandbox-sentiment-label")
-        assert cli.run(["dpo", "--pairs", str(folder), "--set=dpo.steps=1", *SMALL[:-2], SMALL[-1]]) == 0
-        config = read_json(only(lab, "dpo", folder.name[:20] + "-label-") / "config.json")["config"]
-        assert config["dpo"]["pairs"] == str(folder)
+        assert cli.run(["dpo", "--pairs", str(folder), "--format", "rationale", *SMALL]) == 0
+        run = only(lab, "dpo", folder.name)
+        assert read_json(run / "config.json")["config"]["dpo"]["pairs"] == str(folder)
+        count = len(list(read_jsonl(folder / "pairs.jsonl")))
+        assert len(list(read_jsonl(only(lab, "pairs", folder.name + "-label") / "pairs.jsonl"))) == count
+
+    def test_pairs_of_another_format_are_refused(self, lab: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        """On the command line the format is that of the pairs; a suite's settings may say otherwise."""
+        folder = only(lab, "pairs", "sandbox-sentiment-label-" + only(lab, "pairs", "label").name.split("-")[-1])
+        with pytest.raises(ConfigError, match=r"its responses have the format rationale; give --format rationale"):
+            Pipeline(load_config({"dpo.pairs": str(folder), "format": "label"}), lab / "runs").train("dpo")
+        with pytest.raises(ConfigError, match=r"holds pairs of sandbox-sentiment; give --task sandbox-sentiment"):
+            Pipeline(load_config({"dpo.pairs": str(folder), "task": "sandbox-topic"}), lab / "runs").train("dpo")

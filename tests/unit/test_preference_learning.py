@@ -58,12 +58,13 @@ def kl(trainer: PreferenceTrainer) -> float:
 
 
 def test_the_bandit_is_solved(tmp_path: Path) -> None:
+    """Words alone are compared: what falls to tokens that no pair holds, such as the end, pays nothing."""
     pairs = [pair for example in EXAMPLES for pair in ranked(example)]
-    trainer = preference_trainer(tmp_path, pairs, batch=64, micro_batch=64, epochs=40, beta=0.1)
+    trainer = preference_trainer(tmp_path, pairs, batch=64, micro_batch=64, epochs=20, beta=0.1)
     start = mean_payoff(trainer, "policy")
     trainer.train()
     assert start < 0.3
-    assert mean_payoff(trainer, "policy") > 0.9
+    assert mean_payoff(trainer, "policy") > 0.8
 
 
 def test_shuffled_preferences_teach_nothing(tmp_path: Path) -> None:
@@ -80,16 +81,15 @@ def test_shuffled_preferences_teach_nothing(tmp_path: Path) -> None:
 
 
 def test_a_large_beta_stays_at_the_reference(tmp_path: Path) -> None:
-    """The same steps under beta 0.1 go far: a loss is satisfied when beta times the margin is a few nats."""
+    """Where four in five agree the margin is ln 4 / beta: 0.069 nats under beta 20, and 2.8 under 0.5."""
     found = {}
-    for beta in (0.1, 100.0):
-        pairs = [pair for example in EXAMPLES for pair in ranked(example)]
-        trainer = preference_trainer(
-            tmp_path / str(beta), pairs, batch=64, micro_batch=64, epochs=20, lr=2e-3, beta=beta
-        )
+    for beta in (0.5, 20.0):
+        trainer = preference_trainer(tmp_path / str(beta), yes_or_no(), **{**WHOLE, "lr": 2e-3, "beta": beta})
         trainer.train()
+        margins = [raised(trainer, example, "yes") - raised(trainer, example, "no") for example in EXAMPLES]
+        assert margins == pytest.approx([math.log(4) / beta] * len(EXAMPLES), rel=0.05)
         found[beta] = kl(trainer)
-    assert found[100.0] < 0.01 < 0.1 < found[0.1]
+    assert found[20.0] < 0.001 < 0.1 < found[0.5]
 
 
 def yes_or_no() -> list[Pair]:
