@@ -17,7 +17,9 @@ from rewardlab.errors import DataError
 from rewardlab.rewards import RewardPlan
 from rewardlab.runs import parse_object
 from rewardlab.tasks import resolve_task
+from rewardlab.tasks.files import READERS, placed_rows
 from rewardlab.tasks.rows import RowProblem, read_label
+from rewardlab.tasks.tables import DELIMITERS
 from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, Example, Label
 
@@ -31,7 +33,7 @@ class AnswerSource:
 
     Attributes:
         task: A task's name or file.
-        input: JSON Lines; ``-`` is standard input.
+        input: A file with one of the endings that rows are read from; ``-`` is JSON Lines on standard input.
         format: Answer format of the responses.
         data: Folder of task data; None is the configured one.
     """
@@ -60,18 +62,16 @@ class AnswerRows:
         self._source = source
         self._needs_gold = any(plan.needs_gold for plan in plans)
         self._needs_prompt = any(plan.needs_prompt for plan in plans)
-        self._by_id: dict[str, Example] | None = None
+        self._by_id: dict[str, list[Example]] | None = None
 
     def __iter__(self) -> Iterator[tuple[Example, str]]:
-        for number, line in _lines(self._source.input):
-            place = f"{self._source.input} line {number}"
+        for place, row in _rows(self._source.input):
             self.count += 1
-            yield self._read(line, place)
+            yield self._read(row, place)
         if not self.count:
-            raise DataError(f"{self._source.input}: holds no rows; expected JSON Lines with response and (id or label)")
+            raise DataError(f"{self._source.input}: holds no rows; expected rows with response and (id or label)")
 
-    def _read(self, line: str, place: str) -> tuple[Example, str]:
-        row = parse_object(line, place)
+    def _read(self, row: Mapping[str, Any], place: str) -> tuple[Example, str]:
         response = row.get("response")
         if not isinstance(response, str):
             raise DataError(f"{place}: field 'response' is {_shown(response)}; expected the text of an answer")
@@ -102,13 +102,20 @@ class AnswerRows:
         known = self._task_rows()
         if given.id not in known:
             raise DataError(f"{place}: id {given.id!r} is not among the {len(known)} rows of task {self.task.name}")
-        found = known[given.id]
+        found, *others = known[given.id]
+        if any(other.fields != found.fields or other.label != found.label for other in others):
+            raise DataError(
+                f"{place}: id {given.id!r} is that of {1 + len(others)} rows of task {self.task.name}; "
+                f"expected label and {', '.join(self.task.fields)} beside it"
+            )
         label = given.label if given.label is not None else found.label
         return Example(found.task, found.id, found.fields, label, given.format, found.evidence)
 
-    def _task_rows(self) -> dict[str, Example]:
+    def _task_rows(self) -> dict[str, list[Example]]:
         if self._by_id is None:
-            self._by_id = {example.id: example for example in _all_examples(self.task, self._source)}
+            self._by_id = {}
+            for example in _all_examples(self.task, self._source):
+                self._by_id.setdefault(example.id, []).append(example)
         return self._by_id
 
 
@@ -131,6 +138,24 @@ def _all_examples(task: Task, source: AnswerSource) -> Iterator[Example]:
     yield from (*splits.labelled, *splits.prompts, *splits.validation)
     for rows in splits.tests.values():
         yield from rows
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Rows with their places; a name without a known ending, and standard input, are JSON Lines."""
+    if path != STDIN and not path.exists():
+        raise DataError(f"{path}: no such file")
+    if path == STDIN or path.suffix.lower() not in READERS:
+        for number, line in _lines(path):
+            yield (place := f"{path} line {number}"), parse_object(line, place)
+        return
+    for where, row in placed_rows(path, ("response",)):
+        place = f"{path} {where}"
+        if isinstance(row, str):
+            yield place, parse_object(row, place)
+        elif path.suffix.lower() in DELIMITERS and "response" in row:
+            yield place, {**row, "response": row["response"] or ""}  # an empty cell is an empty answer
+        else:
+            yield place, row
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

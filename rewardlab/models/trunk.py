@@ -48,6 +48,11 @@ class Prefill:
     last: Tensor
     cache: Any
 
+    def rows(self, index: Tensor) -> Prefill:
+        """Some rows, each as often as its index stands in ``index``; the cache is changed in place."""
+        self.cache.batch_select_indices(index)
+        return Prefill(self.last[index], self.cache)
+
 
 class Trunk:
     """A frozen causal language model with named roles.

@@ -205,12 +205,10 @@ class OnlineTrainer:
 
     def _score(self, rollout: Rollout) -> list[Score]:
         """The reward of each response; a process scores all responses to a prompt, which the reward may compare."""
-        size = rollout.group
-        first = range(0, len(rollout.samples), size)
-        rows = [row for start in processes.share(first) for row in range(start, start + size)]
-        scored = self.reward([rollout.examples[row] for row in rows], [rollout.samples[row].text for row in rows])
-        groups = [scored[start : start + size] for start in range(0, len(scored), size)]
-        scores = [score for group in processes.collect(groups, len(first)) for score in group]
+        examples = processes.share_groups(rollout.examples, rollout.group)
+        responses = processes.share_groups(rollout.responses, rollout.group)
+        own = self.reward(examples, responses)
+        scores = processes.collect_groups(own, len(rollout.samples), rollout.group)
         failed = sum(not score.is_scored for score in scores)
         if failed > self.config.max_unscored * len(scores):
             reason = next(score.reason for score in scores if not score.is_scored)

@@ -18,10 +18,9 @@ from rewardlab.training.preference import PreferenceTrainer
 from rewardlab.training.progress import FolderRecorder, Recorder
 from rewardlab.training.rm_evaluation import PairEncoder
 from rewardlab.types import Example, Pair
+from tests.support.bandit import WORDS
 from tests.support.models import tiny_llama, word_tokenizer
 from tests.support.training import EXAMPLES
-
-WORDS = ["good", "bad", "yes", "maybe", "no", "perhaps"]
 
 
 def word_pair(example: Example, chosen: str, rejected: str) -> Pair:

@@ -76,8 +76,8 @@ def check_reward(context: Context, parts: Sequence[str]) -> None:
 
 def train(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Do it."""
-    from rewardlab.evaluation.rm_doubts import reward_model_lines
     from rewardlab.models.scoring import add_scorers
+    from rewardlab.reward_models.doubts import reward_model_lines
     from rewardlab.rewards import Ledger, build_reward
     from rewardlab.training.loop import OnlineTrainer
     from rewardlab.training.progress import FolderRecorder, Several
@@ -146,7 +146,7 @@ def _gold_of_prompts(splits: Mapping[str, Splits], section: OnlineConfig, seed: 
 def _hacking(folder: Path, name: str, fall: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the alarm for reward hacking says of a run; ``judged`` is False without gold labels or with few steps."""
     from rewardlab.evaluation.hacking import can_judge, find_alarm, series_of
-    from rewardlab.reports.hacking import write_chart
+    from rewardlab.reports.sections.hacking import write_chart
     from rewardlab.rewards.ledger import LEDGER_FILE
     from rewardlab.training.decline import Fall
 
