@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rewardlab.section import Section
 from rewardlab.types import PAIR_KINDS
@@ -65,17 +65,21 @@ class DPOConfig(PreferenceConfig):
         "sigmoid", description="sigmoid: DPO; ipo: squared distance per token; robust: for flipped pairs; hinge: SLiC"
     )
     beta: float = Field(0.1, gt=0, description="pull to the reference, per nat of a pair's margin; for ipo the tau")
-    flip_rate: float | Literal["auto"] = Field(
-        "auto", description="robust: share of flipped pairs, from 0 to below 0.5; auto: from what is known of the pairs"
+    flip_rate: float | None = Field(
+        None,
+        ge=0,
+        lt=0.5,
+        description="robust: share of pairs whose preference is flipped; default, or auto: from what is known of them",
     )
+
+    @field_validator("flip_rate", mode="before")
+    @classmethod
+    def _auto_is_a_word(cls, value: object) -> object:
+        return None if value == "auto" else value
 
     @model_validator(mode="after")
     def _flips_belong_to_robust(self) -> Self:
-        if self.flip_rate == "auto":
-            return self
-        if not 0 <= self.flip_rate < 0.5:
-            raise ValueError(f"flip_rate = {self.flip_rate}: expected auto or a share from 0 to below 0.5")
-        if self.loss != "robust":
+        if self.flip_rate is not None and self.loss != "robust":
             raise ValueError(f"flip_rate = {self.flip_rate} is for loss = robust alone, and loss = {self.loss}")
         return self
 

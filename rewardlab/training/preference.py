@@ -331,10 +331,9 @@ class PreferenceTrainer:
 
 def dpo_losses(pairs: PairLogprobs, section: DPOConfig) -> Tensor:
     """The losses of DPO and its kin; raises TrainingError for ``robust`` without a rate, where it would be sigmoid."""
-    rate = section.flip_rate
-    if section.loss == "robust" and rate == "auto":
+    if section.loss == "robust" and section.flip_rate is None:
         raise TrainingError("the loss robust needs a flip rate; give a number for dpo.flip_rate")
-    return pair_losses(section.loss, pairs, beta=section.beta, flip_rate=0.0 if rate == "auto" else rate)
+    return pair_losses(section.loss, pairs, beta=section.beta, flip_rate=section.flip_rate or 0.0)
 
 
 def _micro_batch_of(name: str, config: PreferenceConfig) -> int:

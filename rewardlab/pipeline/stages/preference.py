@@ -80,7 +80,7 @@ def _own(context: Context, path: Path) -> tuple[Stage, bool]:
 
 
 def _asks_what_is_known(section: PreferenceConfig) -> bool:
-    return isinstance(section, DPOConfig) and section.loss == "robust" and section.flip_rate == "auto"
+    return isinstance(section, DPOConfig) and section.loss == "robust" and section.flip_rate is None
 
 
 def _reviews(annotated: Path) -> str:
