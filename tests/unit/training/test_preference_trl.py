@@ -41,7 +41,13 @@ def test_the_loss_of_a_trained_policy_equals_trls(tmp_path: Path, loss: Preferen
         model=policy,
         ref_model=AutoModelForCausalLM.from_pretrained(base),
         args=DPOConfig(
-            output_dir=str(tmp_path / "trl"), beta=0.3, loss_type=[loss], use_cpu=True, bf16=False, report_to="none"
+            output_dir=str(tmp_path / "trl"),
+            beta=0.3,
+            loss_type=[loss],
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+            activation_checkpointing=False,
         ),
         train_dataset=Dataset.from_list([{"prompt": "good", "chosen": "yes", "rejected": "no"}]),
         processing_class=ours.trunk.codec.tokenizer,
