@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rewardlab.comparison.budgets import budgets_grid, ppo_spent
+from rewardlab.comparison.budgets import budgets_grid, training_spent
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, grid
 from rewardlab.comparison.method_names import row_names
 from rewardlab.comparison.table import ComparisonTable
@@ -41,15 +41,15 @@ def to_rich(table: ComparisonTable, width: int) -> list[RichTable]:
 
 def spent_tables(table: ComparisonTable, width: int) -> list[RichTable]:
     """What PPO spent, whole or in parts that fit; nothing where no method of the table is PPO."""
-    if not ppo_spent(table):
+    if not training_spent(table):
         return []
-    whole = budgets_grid(table, of_ppo_alone=True)
+    whole = budgets_grid(table, of_training_alone=True)
     if _needed(whole, NAME_WIDTH) <= width:
         return [_laid_out(whole, width)]
     return [
         part
         for model, names in _by_model(table).items()
-        for part in _fitted(budgets_grid(_only(table, names), of_ppo_alone=True), width, model)
+        for part in _fitted(budgets_grid(_only(table, names), of_training_alone=True), width, model)
     ]
 
 

@@ -66,6 +66,8 @@ class OnlineResult:
         updates: Optimiser steps of the policy.
         tokens: Response tokens generated.
         responses: Responses generated.
+        forward, backward: Sequences that went through the trunk, all roles and processes together: forward with a whole
+            sequence at a time (sampling is counted in tokens), and backward.
         device_seconds: Seconds of these steps, over all devices.
         read: The prompts of these steps.
         trunk_sha256: Hash of the frozen weights, equal before and after.
@@ -77,6 +79,8 @@ class OnlineResult:
     updates: int
     tokens: int
     responses: int
+    forward: int
+    backward: int
     device_seconds: float
     read: PromptsRead
     trunk_sha256: str
@@ -85,7 +89,7 @@ class OnlineResult:
 
     def to_json(self) -> dict[str, Any]:
         """As result.json stores it."""
-        names = ("steps", "updates", "tokens", "responses", "trunk_sha256", "validation", "fall")
+        names = ("steps", "updates", "tokens", "responses", "forward", "backward", "trunk_sha256", "validation", "fall")
         own = {name: getattr(self, name) for name in names}
         return {**own, "device_seconds": round(self.device_seconds, 2), **self.read.to_json()}
 
@@ -256,6 +260,8 @@ class OnlineTrainer:
             updates=self.learner.updates,
             tokens=self.budget.tokens,
             responses=steps * self.config.prompts * self.config.samples,
+            forward=sum(processes.gather(self.trunk.rows_read)),
+            backward=sum(processes.gather(self.learner.rows_back)),
             device_seconds=self.budget.seconds,
             read=PromptsRead.of(self.examples, steps, self.config.prompts, self.run_config.seed),
             trunk_sha256=self.trunk_sha256,

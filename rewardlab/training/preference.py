@@ -118,6 +118,8 @@ class PreferenceResult:
         steps: Optimiser steps.
         pairs: Different pairs that were read.
         trained_tokens: Tokens read while gradients were recorded: prompts and both responses.
+        forward, backward: Sequences that went through the trunk, of all processes together: each pair is two, once
+            under the reference and in each step that reads it under the policy, forward and backward.
         device_seconds: Seconds of these steps and of the reference's pass, over all devices.
         read: The prompts of these pairs.
         trunk_sha256: Hash of the frozen weights, equal before and after.
@@ -128,6 +130,8 @@ class PreferenceResult:
     steps: int
     pairs: int
     trained_tokens: int
+    forward: int
+    backward: int
     device_seconds: float
     read: PromptsRead
     trunk_sha256: str
@@ -135,9 +139,9 @@ class PreferenceResult:
     fall: Mapping[str, Any] | None
 
     def to_json(self) -> dict[str, Any]:
-        """As result.json stores it."""
+        """As result.json stores it; ``tokens`` and ``responses`` are those generated, of which there are none."""
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "read"}
-        counted = {"updates": self.steps, "device_seconds": round(self.device_seconds, 2)}
+        counted = {"updates": self.steps, "device_seconds": round(self.device_seconds, 2), "tokens": 0, "responses": 0}
         return {**own, **counted, **self.read.to_json()}
 
 
@@ -321,6 +325,8 @@ class PreferenceTrainer:
             steps=self.steps,
             pairs=len({place for step in range(self.steps) for place in self.places(step)}),
             trained_tokens=self.trained_tokens,
+            forward=2 * (len(self.rows) + self.steps * self.config.batch),
+            backward=2 * self.steps * self.config.batch,
             device_seconds=self.device_seconds,
             read=PromptsRead.of(self.pairs, self.steps, self.config.batch, self.run_config.seed),
             trunk_sha256=self.trunk_sha256,

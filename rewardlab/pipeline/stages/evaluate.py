@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from rewardlab.models import Trunk
 
 
-SPENT = ("steps", "updates", "tokens", "responses", "device_seconds", "prompts", "prompts_order")
+SPENT = (
+    *("steps", "updates", "tokens", "responses", "forward", "backward", "device_seconds"),
+    *("prompts", "prompts_order"),
+)
 """What a training run spent, as its evaluation repeats it."""
 ROWS_A_BUDGET = 8
 """Rows that share a drawn response budget (``eval.least_new_tokens``): the batch of PPO-NLU's published script."""

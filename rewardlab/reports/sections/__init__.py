@@ -165,8 +165,9 @@ def _drawn(picture: Picture | None, missing: str, explained: str) -> list[Block]
 def _budgets(report: Report) -> list[Block]:
     explained = (
         "Cost of one seed, mean over seeds: gold labels read and annotator calls in all stages behind a row, and the "
-        "device seconds of all of them (of a CPU its processor time); PPO tokens are those it generated, PPO device "
-        "seconds those of its own steps."
+        "device seconds of all of them (of a CPU its processor time); tokens are those that training "
+        "generated, training device seconds those of its own steps. Sequences are those that went through the "
+        "model as a whole, forward and backward."
     )
     return [Table(budgets_grid(report.table)), Notes([*budget_lines(report.table, report.budget), explained])]
 

@@ -39,7 +39,7 @@ def test_a_budget_in_tokens_is_judged_in_tokens(tmp_path: Path, capsys: pytest.C
     claim = Claim(id="C1", says="RLLR beats RLHF", not_testable="of no interest here")
     suite = Suite(name="s", claim=(claim,), **about)  # type: ignore[arg-type]  # a dict of several types
     print_suite(suite, board, tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
-    said = "Equal budgets: all PPO rows have 100 PPO tokens, within 2 %."
+    said = "Equal budgets: all trained rows have 100 tokens generated, within 2 %."
     assert said in capsys.readouterr().out
     assert said in (tmp_path / "out" / "report.md").read_text()
 
