@@ -41,9 +41,9 @@ def word_pair(example: Example, chosen: str, rejected: str) -> Pair:
     )
 
 
-def dpo_config(model: Path, run: Mapping[str, Any] | None = None, **dpo: Any) -> RunConfig:
+def dpo_config(model: Path, run: Mapping[str, Any] | None = None, section: str = "dpo", **own: Any) -> RunConfig:
     """A configuration small enough for seconds on one core; ``run`` holds dotted keys of other sections."""
-    settings = {"batch": 8, "micro_batch": 4, "lr": 1e-2, **dpo}
+    settings = {"batch": 8, "micro_batch": 4, "lr": 1e-2, **own}
     return load_config(
         {
             "task": "sst2",
@@ -53,7 +53,7 @@ def dpo_config(model: Path, run: Mapping[str, Any] | None = None, **dpo: Any) ->
             "model.max_new_tokens": 1,
             "lora.targets": ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"],
             "init": "base",
-            **{f"dpo.{key}": value for key, value in settings.items()},
+            **{f"{section}.{key}": value for key, value in settings.items()},
             **(run or {}),
         }
     )
@@ -66,20 +66,21 @@ def preference_trainer(
     *,
     recorder: Recorder | None = None,
     validation: Sequence[Example] = (),
-    **dpo: Any,
+    method: str = "dpo",
+    **own: Any,
 ) -> PreferenceTrainer:
-    """A trainer ready to run; its run folder is ``folder / "run"``. ``run`` and ``dpo`` as in :func:`dpo_config`."""
+    """A trainer ready to run; its run folder is ``folder / "run"``. ``run`` and ``own`` as in :func:`dpo_config`."""
     model = folder / "model"
     if not model.exists():
         tiny_llama(model, word_tokenizer(WORDS))
-    config = dpo_config(model, run, **dpo)
-    place = RunFolder(folder / "run", "dpo", {"test": dpo}, config.model_dump(mode="json"))
+    config = dpo_config(model, run, method if method in RunConfig.model_fields else f"methods.{method}", **own)
+    place = RunFolder(folder / "run", method, {"test": own}, config.model_dump(mode="json"))
     place.open()
     trunk = load_trunk(config.model)
     encoded = PairEncoder(trunk.codec, config.model, EXAMPLES)(pairs)
     assert not encoded.dropped
     return PreferenceTrainer(
-        methods.get("dpo"),
+        methods.get(method),
         trunk,
         encoded.pairs,
         config,

@@ -137,6 +137,10 @@ class TestChain:
         assert row["budget"]["updates"] == 2
         assert row["cost"]["gold_labels"] == 24
 
+    def test_it_is_exported_under_its_name(self, lab: Path) -> None:
+        assert cli.run(["export", str(only(lab, "dpo", "robust")), "--to", "exported"]) == 0
+        assert "robust DPO on label pairs" in (lab / "exported" / "README.md").read_text(encoding="utf-8")
+
     def test_it_is_cached(self, lab: Path) -> None:
         before = (only(lab, "dpo", "robust") / "result.json").stat().st_mtime_ns
         assert cli.run(["dpo", "--pairs", "label", "--loss", "robust", *SMALL]) == 0

@@ -12,10 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import RunFolderError, TrainingError
 from rewardlab.functional.preference import PairLogprobs
-from rewardlab.preference_config import DPOConfig
+from rewardlab.pipeline import Pipeline
+from rewardlab.preference_config import DPOConfig, PreferenceConfig
 from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.training.methods import TrainingMethod, methods
 from rewardlab.training.pair_rows import PairRow, Reference, chunks_of
 from rewardlab.training.preference import GLOSSARY, dpo_losses
 from rewardlab.training.progress import FolderRecorder
@@ -271,3 +274,29 @@ def test_a_flip_rate_needs_the_robust_loss() -> None:
     assert DPOConfig.model_validate({"loss": "robust", "flip_rate": "auto"}).flip_rate is None
     with pytest.raises(ValueError, match=r"flip_rate\n.*less than 0\.5"):
         DPOConfig(loss="robust", flip_rate=0.5)
+
+
+class PlainConfig(PreferenceConfig):
+    """Of a method that another package brings."""
+
+    weight: float = 1.0
+
+
+def chosen_likelihood(pairs: PairLogprobs, section: PlainConfig) -> torch.Tensor:
+    """Raises chosen responses and does not look at rejected ones."""
+    return -section.weight * pairs.chosen
+
+
+def test_another_package_brings_a_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first step minus twice the mean log-probability of the chosen responses."""
+    method = TrainingMethod("plain", "Plain", "likelihood", "preference", PlainConfig, f"{__name__}:chosen_likelihood")
+    monkeypatch.setitem(methods._entries, "plain", method)
+    trainer = preference_trainer(tmp_path, PAIRS, method="plain", steps=8, weight=2.0)
+    assert method.needs == ("pairs",)
+    trainer.train()
+    rows = metrics_of(tmp_path)
+    assert rows[0]["preference/loss"] == pytest.approx(-2 * rows[0]["preference/chosen_logprob"], rel=1e-5)
+    assert rows[-1]["preference/chosen_logprob"] > rows[0]["preference/chosen_logprob"] + 0.3
+    stage = Pipeline(load_config({"init": "base", "methods.plain.pairs": "ranked"}, NO_FILE), tmp_path).train("plain")
+    assert stage.title == "Plain on ranked pairs of sandbox-sentiment"
+    assert stage.settings["method_code"] == {"plain": method.code_hash()}
