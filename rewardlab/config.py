@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rewardlab.errors import ConfigError
 from rewardlab.online_config import GRPOConfig, OnlineConfig, PPOConfig, ReinforceConfig, RLOOConfig, shared_with
+from rewardlab.preference_config import DPOConfig
 from rewardlab.presets import by_kind_of, merge, with_presets
 from rewardlab.secret_values import credential_in
 from rewardlab.section import LATER, Section
@@ -351,6 +352,7 @@ class RunConfig(Section):
     grpo: GRPOConfig = GRPOConfig()
     rloo: RLOOConfig = RLOOConfig()
     reinforce: ReinforceConfig = ReinforceConfig()
+    dpo: DPOConfig = DPOConfig()
     methods: dict[str, dict[str, Any]] = Field(
         {}, description="settings of training methods that other packages bring: a table [methods.NAME] each"
     )

@@ -33,6 +33,7 @@ STAGES: Mapping[str, str] = {
     "grpo": "grpo",
     "rloo": "rloo",
     "reinforce": "reinforce",
+    "dpo": "dpo",
     "eval": "eval",
 }
 """Section -> the commands whose outcome its settings decide."""

@@ -14,6 +14,7 @@ from rewardlab.pipeline.context import Context, dumped, slug_of
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages.annotate import annotate_stage
 from rewardlab.pipeline.stages.shared import Policy, gold_rationales, policy_of, start_trunk, warn_of_long_labels
+from rewardlab.preference_config import SAMPLED
 from rewardlab.runs import read_json, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
@@ -99,12 +100,15 @@ def method_title(config: RunConfig, trained: Stage | None) -> str:
     last = " (last policy)" if config.eval.checkpoint == "last" else ""
     if trained.kind == "sft":
         return ("SFT w. rationale" if trained.settings["rationales"] else "SFT") + last
-    reward, title = config.reward, methods.get(trained.kind).title
+    method, reward = methods.get(trained.kind), config.reward
+    if method.family == "preference":
+        section = method.section(config)
+        return f"{section.loss_title or method.title} on {section.pairs_title(reward.expression)}{last}"
     known = {"rule": "PPO-rule", "ranked": "RLHF", "label": "RLLR", "mixed": f"RLLR-mixed (λ={reward.lam})"}
     if trained.kind == "ppo" and reward.expression in known:
         return known[reward.expression] + last
     lam = "" if reward.lam is None else f" (λ={reward.lam})"
-    return f"{title} on {reward.expression}{lam if trained.kind != 'ppo' else ''}{last}"
+    return f"{method.title} on {reward.expression}{lam if trained.kind != 'ppo' else ''}{last}"
 
 
 def _start_of(trained: Stage) -> dict[str, Stage]:
@@ -130,7 +134,7 @@ def _facts(context: Context, trained: Stage | None, method: str) -> Facts:
     return Facts(
         method=method,
         start=config.start if is_after_start else "base",
-        reward=_reward_text(config) if is_after_start else None,
+        reward=_reward_text(config) if trained is not None and _reads_reward(config, trained) else None,
         model_run=str(folder.path) if folder else None,
         cost=Cost.of(results).to_json(),
         budget={name: result[name] for name in SPENT if name in result},
@@ -142,6 +146,14 @@ def start_accuracy_of(result: Mapping[str, Any]) -> float | None:
     """What a training run measured on validation rows before its first update; None where it measured nothing."""
     start = (result.get("validation") or {}).get("start") or {}
     return start.get("accuracy")
+
+
+def _reads_reward(config: RunConfig, trained: Stage) -> bool:
+    """Whether a reward stands behind a trained run: not behind SFT, nor behind pairs that nobody scored."""
+    if trained.kind == "sft":
+        return False
+    method = methods.get(trained.kind)
+    return method.family != "preference" or method.section(config).pairs == SAMPLED
 
 
 def _reward_text(config: RunConfig) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,8 @@ def online_stage(context: Context, method: TrainingMethod) -> Stage:
     method.check(config)
     if section.samples < 2:
         refuse_groups(context.reward, method.name)
-    _check_gold(context, section)
-    for task in context.tasks:
-        for name, wanted in context.reward.columns.items():
-            check_columns(name, wanted, (*GIVEN, *task.fields))
-    if processes.is_sharded():
-        raise ConfigError(
-            f"{method.title} keeps the whole trunk in every process and cannot use FSDP or DeepSpeed; launch it with a "
-            "configuration of several GPUs without them, such as experiments/accelerate/gpus.yaml"
-        )
+    check_reward(context, section.parts)
+    refuse_shards(method)
     models = {f"rm_{kind}": reward_model_stage(context.behind, kind) for kind in sorted(context.reward.pair_kinds)}
     return context.stage(
         method.name,
@@ -58,11 +51,24 @@ def online_stage(context: Context, method: TrainingMethod) -> Stage:
     )
 
 
-def _check_gold(context: Context, section: OnlineConfig) -> None:
+def refuse_shards(method: TrainingMethod) -> None:
+    """Refuse a launcher that cuts weights into pieces; raises ConfigError."""
+    if processes.is_sharded():
+        raise ConfigError(
+            f"{method.title} keeps the whole trunk in every process and cannot use FSDP or DeepSpeed; launch it with a "
+            "configuration of several GPUs without them, such as experiments/accelerate/gpus.yaml"
+        )
+
+
+def check_reward(context: Context, parts: Sequence[str]) -> None:
+    """Refuse a reward that reads columns or gold labels which the rows of these parts lack; raises InputError."""
+    for task in context.tasks:
+        for name, wanted in context.reward.columns.items():
+            check_columns(name, wanted, (*GIVEN, *task.fields))
     if not context.reward.needs_gold:
         return
     for name, split in context.splits.items():
-        rows = [example for part in section.parts for example in getattr(split, part)]
+        rows = [example for part in parts for example in getattr(split, part)]
         bare = sum(example.label is None for example in rows)
         if bare:
             raise InputError(

@@ -124,7 +124,7 @@ def test_the_command_says_which_policy_was_best_and_warns(capsys: pytest.Capture
     commands.print_watched({"validation": best, "hacking": {"judged": True, "alarm": None}, "fall": fall.to_json()})
     fallen = capsys.readouterr()
     assert fallen.err.startswith("warning: accuracy has fallen: after step 30 the policy has 83.0")
-    assert fallen.out.splitlines()[-1].startswith("the best policy is the start: no measure after a PPO step")
+    assert fallen.out.splitlines()[-1].startswith("the best policy is the start: no measure after a training step")
     assert told.err.startswith("warning: reward hacking at step 12: since step 8 the trained reward has risen")
     commands.print_watched({"validation": None, "hacking": {"judged": False, "alarm": None}})
     assert capsys.readouterr() == ("", "")
