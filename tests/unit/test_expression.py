@@ -390,3 +390,7 @@ def test_depth_is_what_is_nested_not_what_stands_side_by_side() -> None:
     with pytest.raises(ExpressionError, match="column 101: nested more than 100 deep"):
         parse("(" * 101 + "rule" + ")" * 101)
     assert len(parse(f"min({', '.join(['-rule'] * 140)})").operands) == 140
+
+
+def test_lambda_may_be_zero() -> None:
+    assert score("min(label, lam)", RAW, lam="0").score == 0.0
