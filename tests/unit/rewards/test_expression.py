@@ -20,7 +20,7 @@ from rewardlab.rewards import (
     plan_reward,
     resolve_lambda,
 )
-from rewardlab.rewards.expression import MAX_CHARACTERS
+from rewardlab.rewards.expression import MAX_CHARACTERS, parse
 from rewardlab.types import Example, PairKind, Score, Scorer
 
 EXAMPLE = Example("agnews", "n1", {"text": "Rovers won."}, "Sports")
@@ -432,3 +432,14 @@ def test_a_sum_may_be_as_deep_as_the_message_says() -> None:
     build_reward(RewardConfig(expression=" + ".join(["rule"] * 100)))
     with pytest.raises(ExpressionError, match="column 1: nested more than 100 deep"):
         build_reward(RewardConfig(expression=" + ".join(["rule"] * 101)))
+
+
+def test_depth_is_what_is_nested_not_what_stands_side_by_side() -> None:
+    assert str(parse("(" * 100 + "rule" + ")" * 100)) == "rule"
+    with pytest.raises(ExpressionError, match="column 101: nested more than 100 deep"):
+        parse("(" * 101 + "rule" + ")" * 101)
+    assert len(parse(f"min({', '.join(['-rule'] * 140)})").operands) == 140
+
+
+def test_lambda_may_be_zero() -> None:
+    assert score("min(label, lam)", RAW, lam="0").score == 0.0
