@@ -104,7 +104,7 @@ def verdict(size: Estimate, where: tuple[float, float]) -> Verdict:
     return "does not hold" if size.high <= low or size.low >= high else "undecided"
 
 
-def size_text(size: Estimate, unit: Unit, where: tuple[float, float] = (0.0, math.inf)) -> str:
+def size_text(size: Estimate, unit: Unit, where: tuple[float, float]) -> str:
     """A size with its interval; an end that would be rounded to an end of ``where``, beside which it lies, has more
     decimals.
     """
@@ -233,10 +233,8 @@ def _number(value: float, unit: Unit, decimals: int) -> str:
     >>> _number(1.84, "points", 1), _number(-0.02, "points", 1), _number(1.318, "times", 2)
     ('+1.8', '0.0', '1.32')
     """
-    text = f"{abs(value):.{decimals}f}"
-    if unit != "points":
-        return text
-    return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
+    text = f"{value:+.{decimals}f}"
+    return text.lstrip("+-") if unit != "points" or float(text) == 0 else text.replace("-", "−")
 
 
 def _stored(finding: Finding) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
     if len(seeds) < 2:
         raise UntestableError(f"seeds with both times: {len(seeds)}; the interval of a ratio needs 2")
     logs = estimate(_of_seeds([math.log(seconds[0][seed] / seconds[1][seed]) for seed in seeds]))
-    ratio = replace(logs, value=math.exp(logs.value), sd=None, lowest=0.0, is_ratio=True)
+    ratio = replace(logs, value=math.exp(logs.value), sd=None, is_ratio=True)
     return Measured(ratio.at(ratio.level), [source for row in rows for source in all_sources(row)])
 
 
@@ -204,7 +204,8 @@ def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:
     named = [row for row in rows if row.name == method] or [row for row in rows if row.key.method == method]
     if len(named) != 1:
         raise UntestableError(f"{len(named) or 'no'} rows are called {method}" + (f" with {model}" if model else ""))
-    return named[0]
+    (row,) = named
+    return row
 
 
 def _sides(claim: Claim, model: str, evidence: Evidence) -> tuple[Row, Row]:
@@ -237,7 +238,7 @@ def in_points(share: Estimate) -> Estimate:
 
 def _of_seeds(values: Sequence[float]) -> SeedDraws:
     """A statistic that seeds alone vary."""
-    return SeedDraws(np.array(values), np.repeat(np.array(values)[:, None], 2, axis=1))
+    return SeedDraws(np.array(values), np.stack([values, values], axis=1))
 
 
 def _training_seconds(row: Row) -> dict[int, float]:

@@ -131,7 +131,7 @@ def _cells(row: Row, position: Position, shares: LabelShares | None) -> list[Cel
 def _shifts(cell: CellData) -> Floats:
     """Answered less gold, one-hot. Shape (n, K + 1); the last column is malformed."""
     codes = coded(cell, "accuracy")
-    one_hot = np.eye(len(codes.labels) + 1)
+    one_hot = np.eye(len((*codes.labels, MALFORMED)))
     return np.asarray(one_hot[codes.predicted.astype(np.intp)] - one_hot[codes.gold.astype(np.intp)])
 
 

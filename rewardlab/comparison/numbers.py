@@ -37,8 +37,8 @@ def points(value: float) -> str:
     >>> points(-0.0123)
     '−1.2'
     """
-    text = f"{abs(100 * value):.1f}"
-    return text if text == "0.0" else f"{'+' if value > 0 else '−'}{text}"
+    text = f"{100 * value:+.1f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
 def points_interval(size: Estimate) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Literal
 
 import numpy as np
@@ -125,12 +125,12 @@ def holm(p_values: Sequence[float], family: int | None = None) -> list[Corrected
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
     times = [p_values[place] * (size - rank) for rank, place in enumerate(order)]
     rejected = next((rank for rank, p in enumerate(times) if p >= SIGNIFICANT), len(order))
-    corrected = [Corrected(1.0, SIGNIFICANT)] * len(order)
-    largest = 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, times[rank]))
-        corrected[place] = Corrected(largest, SIGNIFICANT / (size - min(rank, rejected)))
-    return corrected
+    largest = accumulate((min(1.0, p) for p in times), max)
+    corrected = {
+        place: Corrected(p, SIGNIFICANT / (size - min(rank, rejected)))
+        for rank, (place, p) in enumerate(zip(order, largest, strict=True))
+    }
+    return [corrected[place] for place in range(len(order))]
 
 
 def effect_size(metrics: Sequence[str], a: float, b: float) -> Effect | None:

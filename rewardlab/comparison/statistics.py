@@ -215,13 +215,13 @@ def spread_of(draws: SeedDraws) -> Spread:
     seeds, df = len(draws.values), draws.item_df
     unbiased = (df + 1) / df if 0 < df < math.inf else 1.0
     by_seed = float(draws.draws.var(axis=1, ddof=1).mean()) * unbiased
-    of_mean = float(draws.draws.mean(axis=0).var(ddof=1)) * unbiased
-    alike = min(1.0, of_mean / by_seed) if by_seed > 0 else 1.0
+    of_mean = float(draws.draws.mean(axis=0).var(ddof=1)) * unbiased  # at most by_seed: a square is convex
+    alike = of_mean / by_seed if by_seed > 0 else 1.0
     one_item = alike * draws.one_item
     smallest_p = 2.0**-df if draws.is_paired else 0.0
     if seeds == 1:
         return Spread(of_mean + one_item, df, items_alone=of_mean + one_item, smallest_p=smallest_p)
-    counted = max(0.0, (by_seed - of_mean) / (seeds - 1))
+    counted = (by_seed - of_mean) / (seeds - 1)
     shared = max(0.0, of_mean - counted) + one_item
     over_seeds = (float(draws.values.var(ddof=1)) + draws.one_item * ROUNDING) / seeds
     return Spread(shared, df, over_seeds, seeds - 1, of_mean + one_item, smallest_p)
@@ -254,11 +254,11 @@ def _cell_draws(cell: CellData, metrics: tuple[str, ...], resamples: int) -> tup
 
 def _measured(cell: CellData, measure: Measure, resamples: int) -> tuple[float, Floats]:
     counts = resample_counts(len(cell.ids), resamples, item_seed(cell.column, cell.ids, cell.gold))
-    return float(measure(cell, np.ones((1, len(cell.ids))))[0]), measure(cell, counts)
+    return measure(cell, np.ones((1, len(cell.ids)))).item(), measure(cell, counts)
 
 
 def _check_same_items(a: CellData, b: CellData, where: str) -> None:
-    if (a.ids is b.ids or a.ids == b.ids) and (a.gold is b.gold or a.gold == b.gold):
+    if (a.ids, a.gold) == (b.ids, b.gold):
         return
     only = sorted(set(a.ids) ^ set(b.ids))
     if only or len(a.ids) != len(b.ids):

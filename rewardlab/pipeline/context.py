@@ -204,8 +204,8 @@ class Context:
 
     @property
     def slug(self) -> str:
-        names = [task.name for task in self.tasks]
-        return slug_of(names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}")
+        first, *others = (task.name for task in self.tasks)
+        return slug_of(f"{first}-and-{len(others)}" if others else first)
 
 
 def with_unknown(owner: str, known: Mapping[str, str], unknown: Mapping[str, str]) -> dict[str, str]:

@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, RewardlabError, TrainingError
-from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve_lambda
+from rewardlab.rewards.calibration import resolve_lambda
 from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.evaluate import Parts, Unscored, check_bounds, finite, terms_of
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.rewards.registry import find_reward
 from rewardlab.types import Example, Reward, Score
-
-__all__ = ["ExpressionReward", "Lambda", "RewardPlan", "build_reward", "parse_lambda", "plan_reward", "resolve_lambda"]
 
 
 class ExpressionReward:

@@ -136,7 +136,7 @@ def reward_difference(rows: Sequence[JudgedTwice], *, resamples: int = 1000, see
     """
     scored = [row for row in rows if row.a is not None and row.b is not None]
     a, b = (np.array([getattr(row, side) for row in scored], dtype=np.float64) for side in "ab")
-    orders = len(scored) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0
+    orders = bool(scored) and all(np.ptp(scores) > 0 for scores in (a, b))
     groups = _groups(scored)
     return RewardDifference(
         answers=len(scored),
@@ -169,12 +169,12 @@ def _spearman(a: Floats, b: Floats, groups: Sequence[Sequence[int]], resamples: 
         METRICS["spearman"](both, draw_counts(len(groups), min(block, drawn - start), seed + start)[:, group])
         for start in range(0, drawn, block)
     ]
-    value = float(METRICS["spearman"](both, np.ones((1, len(a))))[0])
+    value = METRICS["spearman"](both, np.ones((1, len(a)))).item()
     return percentile_interval(value, np.concatenate(draws))
 
 
 def _disagreements(rows: Sequence[JudgedTwice], a: Floats, b: Floats) -> list[Disagreement]:
-    places = [(rankdata(scores) - 0.5) / max(1, len(rows)) for scores in (a, b)]
+    places = [(rankdata(scores) - 0.5) / len(rows) for scores in (a, b)]
     order = np.argsort(-np.abs(places[0] - places[1]), kind="stable")
     return [Disagreement(rows[row], float(places[0][row]), float(places[1][row])) for row in order]
 
@@ -210,8 +210,10 @@ def _gold_flips(
 ) -> Iterator[bool]:
     """Of every flipped pair that gold decides: whether a prefers the closer answer."""
     for (_, x, y), (_, first, second) in zip(pairs, signs, strict=True):
-        if x.closeness is not None and y.closeness is not None and x.closeness != y.closeness and first * second < 0:
-            yield (first > 0) == (x.closeness > y.closeness)
+        if first * second < 0 and x.closeness is not None and y.closeness is not None:
+            closer = _sign(x.closeness, y.closeness)
+            if closer:
+                yield first == closer
 
 
 def _sign(x: float | None, y: float | None) -> int:

@@ -47,15 +47,18 @@ class Unscored(Exception):
     """A part that the value depends on has no score; the message says which and why."""
 
 
-def terms_of(node: ast.expr, lam: float | None, context: RewardContext, sign: int = 1) -> Iterator[Term]:
+def terms_of(
+    node: ast.expr, lam: float | None, context: RewardContext, *, is_taken_away: bool = False
+) -> Iterator[Term]:
     """Split the top level at + and -."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-        yield from terms_of(node.left, lam, context, sign)
-        yield from terms_of(node.right, lam, context, sign if isinstance(node.op, ast.Add) else -sign)
+        yield from terms_of(node.left, lam, context, is_taken_away=is_taken_away)
+        turns = isinstance(node.op, ast.Sub)
+        yield from terms_of(node.right, lam, context, is_taken_away=is_taken_away != turns)
         return
     evaluate = _compile(node, lam, context)
     text = ast.unparse(node)
-    yield Term(text, evaluate) if sign > 0 else Term(f"-({text})", lambda parts: -evaluate(parts))
+    yield Term(f"-({text})", lambda parts: -evaluate(parts)) if is_taken_away else Term(text, evaluate)
 
 
 def check_bounds(expression: str, tree: ast.expr, lam: float | None, context: RewardContext | None) -> None:

@@ -137,17 +137,15 @@ def _keyword_kind(text: str, column: int, word: str) -> str:
 def _check_order(text: str, tokens: list[Token]) -> None:
     """Operands and operators must alternate, parentheses must match."""
     open_columns: list[int] = []
-    prefixes = 0
     previous: Token | None = None
     for token in tokens:
         wants_operand = previous is None or (previous.kind == "symbol" and previous.text != ")")
         _check_token(text, token, previous, wants_operand, len(open_columns))
-        prefixes = prefixes + 1 if wants_operand and token.text in _PREFIX else 0
         if token.text == "(":
             open_columns.append(token.column)
         elif token.text == ")":
             open_columns.pop()
-        if len(open_columns) > MAX_DEPTH or prefixes > MAX_DEPTH:
+        if len(open_columns) > MAX_DEPTH:
             fail(text, token.column, f"nested more than {MAX_DEPTH} deep")
         previous = token
     if previous is not None and previous.kind == "symbol" and previous.text != ")":
@@ -171,16 +169,14 @@ def _check_token(text: str, token: Token, previous: Token | None, wants_operand:
 
 def _tree(text: str, tokens: list[Token]) -> ast.expr:
     """Let Python's parser build the tree; references become plain identifiers of the same width meanwhile."""
-    source = [" "] * (len(text) + 2)
+    source = list(f"({' ' * len(text)})")  # the parentheses make leading blanks harmless, and columns count from 1
     for token in tokens:
         word = "_" * len(token.text) if ":" in token.text else token.text
         source[token.column : token.column + len(word)] = word
-    source[0], source[-1] = "(", ")"  # makes leading blanks harmless, and columns count from 1
     try:
         tree = ast.parse("".join(source), mode="eval").body
     except SyntaxError as error:
-        column = min(max((error.offset or 1) - 1, 1), len(text))
-        fail(text, column, f"cannot be read ({error.msg}); parentheses may help")
+        fail(text, (error.offset or 2) - 1, f"cannot be read ({error.msg}); parentheses may help")
     except (ValueError, RecursionError, MemoryError):
         fail(text, 1, f"nested more than {MAX_DEPTH} deep")
     names = {token.column: token.text for token in tokens if token.kind == "name"}
@@ -192,7 +188,7 @@ def _tree(text: str, tokens: list[Token]) -> ast.expr:
 
 def _check_nodes(text: str, tree: ast.expr) -> None:
     """Hold the tree against the white list, without recursion."""
-    waiting: list[tuple[ast.AST, int, int]] = [(tree, 1, 1)]
+    waiting: list[tuple[ast.AST, int, int]] = [(tree, 1, tree.col_offset)]
     functions: set[int] = set()
     while waiting:
         node, depth, column = waiting.pop()
