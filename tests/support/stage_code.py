@@ -29,7 +29,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "annotate": (f"{WORK}.annotate:annotate",),
     "sft": (f"{WORK}.sft:sft",),
     "samples": (f"{WORK}.samples:samples",),
-    "pairs": (f"{WORK}.pairs:pairs", "rewardlab.pairs.adopted", "rewardlab.pairs.imported"),
+    "pairs": (f"{WORK}.pairs:pairs", "rewardlab.pairs.foreign", "rewardlab.pairs.imported"),
     "rm": (f"{WORK}.reward_model:reward_model",),
     "card": (f"{WORK}.reward_model:card",),
     **{name: (f"{WORK}.train:train",) for name in methods if methods.get(name).family == "online"},
