@@ -29,7 +29,7 @@ from rewardlab.annotate.batches import Batches
 from rewardlab.annotate.completion import as_annotation, as_ranking
 from rewardlab.annotate.endpoint import Call, Endpoint
 from rewardlab.annotate.journal import Journal
-from rewardlab.annotate.lost import Lost
+from rewardlab.annotate.lost_requests import LostRequests
 from rewardlab.annotate.money import Purse, estimate_tokens, new_spending
 from rewardlab.annotate.pairwise import Judgement, JudgeRequest, judge_pairs, judge_prompts
 from rewardlab.annotate.prompting import ranking_request, rationale_request
@@ -181,7 +181,7 @@ class OpenAIAnnotator:
         self.spending.purse.counted |= new
         answered = [self.journal.get(key) or {} for key in new if key in self.journal]
         self._warn_of_others(answered)
-        for record in (*answered, *Lost(self.journal.path).of(new)):
+        for record in (*answered, *LostRequests(self.journal.path).of(new)):
             self.spending.add_earlier(record)
 
     def _ask(self, calls: Sequence[Call], known: int, what: str, progress: Progress) -> dict[str, dict[str, Any]]:

@@ -109,8 +109,8 @@ def compare_runs(
     table = build_table(
         collected.runs, convention=convention, decodings=decodings or DECODINGS, warnings=collected.warnings
     )
-    found = gains(table, default_against(table, wanted) if against is None else against)
-    return Compared(table, found, collected.runs)
+    rivals = default_against(table, wanted) if against is None else against
+    return Compared(table, gains(table, rivals), collected.runs)
 
 
 def print_comparison(compared: Compared, budget: str = "updates") -> None:
@@ -158,10 +158,11 @@ def _write(compared: Compared, paths: Sequence[Path], out: Path | None, html: Pa
     from rewardlab.reports.report import Report
     from rewardlab.reward_models.over_seeds import load_cards
 
-    table, found, runs, left_out = compared.table, compared.gains, compared.runs, LeftOut()
-    behind, judged = related(runs, paths, left_out), load_judged(runs, left_out)
-    cards, measures = load_cards(behind.card, left_out), measure_gains(table, rivals_of(found), judged, left_out)
-    report = Report(html.parent if html else Path(), table, found, behind, None, "rewardlab compare", judged=judged)
+    table, runs, left_out = compared.table, compared.runs, LeftOut()
+    rivals, behind, judged = rivals_of(compared.gains), related(runs, paths, left_out), load_judged(runs, left_out)
+    cards, measures = load_cards(behind.card, left_out), measure_gains(table, rivals, judged, left_out)
+    place = html.parent if html else Path()
+    report = Report(place, table, compared.gains, behind, None, "rewardlab compare", judged=judged)
     report = replace(report, cards=cards, left_out=left_out, measures=measures)
     written = []
     if out is not None:

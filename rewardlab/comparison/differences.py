@@ -102,9 +102,8 @@ def gains(table: ComparisonTable, against: Sequence[str] = (BASELINE,)) -> list[
     Raises:
         InputError: No method or row of such a name.
     """
-    compared = [
-        gain(table, row, base, *position) for row, base in _pairs(table, against) for position in _shared(row, base)
-    ]
+    places = [(row, base, position) for row, base in _pairs(table, against) for position in _shared(row, base)]
+    compared = [gain(table, row, base, *position) for row, base, position in places]
     corrected = iter(correct([each.comparison for each in compared if each.comparison is not None]))
     return [each if each.comparison is None else replace(each, comparison=next(corrected)) for each in compared]
 

@@ -175,15 +175,16 @@ def load_eval(path: Path) -> EvalRun:
     check_outputs(path, (ANSWERS_FILE,) if (path / ANSWERS_FILE).exists() else (PREDICTIONS_FILE,))
     made = read_json(path / "provenance.json") if (path / "provenance.json").exists() else {}
     try:
-        spent = result.get("budget") or {}
-        start_accuracy, trained = result.get("start_accuracy"), result.get("model_run")
+        spent, start_accuracy, trained = (result.get(name) for name in ("budget", "start_accuracy", "model_run"))
         return EvalRun(
             path=path,
             key=_key(config, result),
             seed=int(result["seed"]),
             cells=read_cells(path, result["columns"]),
             cost=Cost.read(result["cost"], str(path)),
-            budget={name: str(each) if name == "prompts_order" else float(each) for name, each in spent.items()},
+            budget={
+                name: str(value) if name == "prompts_order" else float(value) for name, value in (spent or {}).items()
+            },
             model_run=Path(trained) if trained else None,
             version=version_of(made),
             command=printable(str(made.get("command", ""))),

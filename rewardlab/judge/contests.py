@@ -8,7 +8,7 @@ Whoever wins in one order only has won by its place, so the two tie.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -111,30 +111,29 @@ def read_contests(
     shared = sorted(set(left) & set(right))
     if not shared:
         raise InputError(f"{a} and {b} share no test item under {decoding} decoding; evaluate both on the same data")
-    _check_gold(a, b, [(item, left[item].gold, right[item].gold) for item in shared])
-    _check_data(a, examples, [(item, left[item].gold) for item in shared])
-    return [_contest(item, examples, left[item], right[item]) for item in _drawn(shared, limit, seed)]
+    gold = [(item, left[item].gold, right[item].gold) for item in shared]
+    _check_gold(a, b, examples, gold)
+    return [
+        Contest(
+            column,
+            examples[column][id],
+            left[column, id].response,
+            right[column, id].response,
+            same_answer=left[column, id].answer is not None and left[column, id].answer == right[column, id].answer,
+        )
+        for column, id in _drawn(shared, limit, seed)
+    ]
 
 
-def _contest(item: Item, examples: Examples, a: _Reply, b: _Reply) -> Contest:
-    column, id = item
-    same_answer = a.answer is not None and a.answer == b.answer
-    return Contest(column, examples[column][id], a.response, b.response, same_answer)
-
-
-def _check_gold(a: Path, b: Path, gold: Iterable[tuple[Item, Label, Label]]) -> None:
-    """Ids of two data folders may be the same, and their items not."""
+def _check_gold(a: Path, b: Path, examples: Examples, gold: Sequence[tuple[Item, Label, Label]]) -> None:
+    """Ids of two data folders may be the same, and their items not; the text that is read is that of the data."""
     if told := differing_gold((" ".join(item), one, other) for item, one, other in gold):
         raise InputError(f"{a} and {b}: {told}; evaluate both on the same data")
-
-
-def _check_data(a: Path, examples: Examples, gold: Sequence[tuple[Item, Label]]) -> None:
-    """The text that the annotator reads is that of the data."""
     advice = "give the --data it was made from"
-    gone = [" ".join(item) for item, _ in gold if item[1] not in examples.get(item[0], {})]
+    gone = [" ".join(item) for item, *_ in gold if item[1] not in examples.get(item[0], {})]
     if gone:
         raise InputError(f"{a}: {len(gone)} of its test items are not in the data, such as {gone[0]}; {advice}")
-    if told := differing_gold((" ".join(item), label, examples[item[0]][item[1]].label) for item, label in gold):
+    if told := differing_gold((" ".join(item), label, examples[item[0]][item[1]].label) for item, label, _ in gold):
         raise InputError(f"{a} and the data: {told}; {advice}")
 
 

@@ -32,7 +32,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "pairs": (
         f"{WORK}.pairs:pairs",
         f"{WORK}.sampled_pairs:sampled_pairs",
-        "rewardlab.pairs.adopted",
+        "rewardlab.pairs.foreign",
         "rewardlab.pairs.imported",
     ),
     "rm": (f"{WORK}.reward_model:reward_model",),

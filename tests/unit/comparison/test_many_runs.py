@@ -202,7 +202,7 @@ def test_a_hundred_runs_are_compared_without_torch_and_each_file_is_read_once(tm
         "sys.addaudithook(lambda event, given: event == 'open' and opened.update([str(given[0])]));"
         "from rewardlab.comparison.runs import collect;"
         "from rewardlab.comparison.differences import default_against, gains;"
-        "from rewardlab.reports.page import write_page; from rewardlab.reports.sections import Report;"
+        "from rewardlab.reports.page import write_page; from rewardlab.reports.report import Report;"
         "from rewardlab.comparison.markdown import to_markdown; from rewardlab.comparison.table import build_table;"
         "table = build_table(collect([Path(sys.argv[1])]).runs);"
         "found = gains(table, default_against(table)); text = to_markdown(table);"

@@ -22,7 +22,7 @@ class Job:
     head: str
 
 
-class Board:
+class Scheduler:
     """The stages behind the cells of a suite, each of them once.
 
     Args:

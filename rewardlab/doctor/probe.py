@@ -1,4 +1,4 @@
-"""``Patient``: a model with a real PPO trainer on it, whose adapters can be set back or moved away from the start.
+"""``ProbeModel``: a model with a real PPO trainer on it, whose adapters can be set back or moved away from the start.
 
 Checks use the trainer's own sampler, rollout and update, so what they find holds for training. B rows of a chunk,
 R response columns.
@@ -32,7 +32,7 @@ ROWS, TOKENS = 4, 12
 DRAWS = 6
 """Responses per prompt for the law of the draws."""
 STEP = 0.05
-"""Standard deviation of what :meth:`Patient.disturb` adds; with B of that size the policy is another, and sane."""
+"""Standard deviation of what :meth:`ProbeModel.disturb` adds; with B of that size the policy is another, and sane."""
 LARGEST_DRIFT: Mapping[torch.dtype, float] = {torch.float32: 2e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """Nats by which padding may change a log-probability, by trunk dtype: its rounding, over all layers."""
 
@@ -59,7 +59,7 @@ class LastMetrics(Silent):
         self.metrics = dict(metrics)
 
 
-class Patient:
+class ProbeModel:
     """A model under examination.
 
     Args:

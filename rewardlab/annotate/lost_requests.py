@@ -17,7 +17,7 @@ from rewardlab.annotate.journal import Journal
 LOST_FILE = "lost.jsonl"
 
 
-class Lost:
+class LostRequests:
     """The lost money of one journal.
 
     Args:
