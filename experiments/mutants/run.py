@@ -61,6 +61,7 @@ MODULES = (
     "rewardlab/comparison/label_shares.py",
     "rewardlab/reward_models/measures.py",
     "rewardlab/evaluation/cost.py",
+    "rewardlab/evaluation/reward_difference.py",
     "rewardlab/pairs/statistics.py",
     "rewardlab/pipeline/context.py",
     "rewardlab/pipeline/kinds.py",

@@ -41,9 +41,9 @@ def points(value: float) -> str:
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
-def points_interval(found: Estimate) -> str:
+def points_interval(size: Estimate) -> str:
     """The interval of a difference, signed."""
-    return f"[{points(found.low)}, {points(found.high)}]"
+    return f"[{points(size.low)}, {points(size.high)}]"
 
 
 def shown_value(value: float) -> str:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from rewardlab.comparison.cells import CellData, coded
+from rewardlab.comparison.evaluations import CellData, coded
 from rewardlab.comparison.statistics import (
     RESAMPLES,
     Estimate,
@@ -194,27 +194,27 @@ def compare_sides(
     )
     names = list(chain(*metrics.values()))
     widest = 1.0 if SHARES.issuperset(names) else 2.0
-    found = estimate(left.minus(right), -widest, widest)
-    level, p = float(left.values.mean()), found.p_value()
-    effect = effect_size(names, level, level - found.value)
-    return Comparison(found, PairedTest(p, p, by_seed=_won_and_lost(sides, metrics), effect=effect))
+    difference = estimate(left.minus(right), -widest, widest)
+    level, p = float(left.values.mean()), difference.p_value()
+    effect = effect_size(names, level, level - difference.value)
+    return Comparison(difference, PairedTest(p, p, by_seed=_won_and_lost(sides, metrics), effect=effect))
 
 
-def correct(found: Sequence[Comparison], family: int | None = None) -> list[Comparison]:
+def correct(comparisons: Sequence[Comparison], family: int | None = None) -> list[Comparison]:
     """The same comparisons, p-values and intervals corrected over all of them (Holm).
 
     Args:
-        found: The comparisons.
+        comparisons: The comparisons.
         family: How many hypotheses there are where not all have a comparison here.
     """
-    size = len(found) if family is None else family
+    size = len(comparisons) if family is None else family
     return [
         replace(
             each,
             estimate=each.estimate.at(corrected.level),
             test=replace(each.test, p_holm=corrected.p, family=size),
         )
-        for each, corrected in zip(found, holm([each.test.p for each in found], size), strict=True)
+        for each, corrected in zip(comparisons, holm([each.test.p for each in comparisons], size), strict=True)
     ]
 
 

@@ -26,17 +26,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rewardlab.comparison.cells import CACHED_CELLS, CellData, coded
+from rewardlab.comparison.evaluations import CACHED_CELLS, CellData, coded
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import differing_gold
 from rewardlab.intervals import SIGNIFICANT, Spread, item_seed, resample_counts
-from rewardlab.metrics import METRICS, Floats
+from rewardlab.metrics import METRICS, SHARES, Floats
 
 Basis = Literal["items", "seeds and items"]
 RESAMPLES = 1000
 ROUNDING = 1 / 12
 """Variance of a number that is uniform over a step of 1: what counting whole items hides."""
-
 Measure = Callable[[CellData, Floats], Floats]
 """(cell, resampling counts of shape (B, n)) -> a statistic of shape (B,); a row of ones gives its plain value."""
 
@@ -135,12 +134,12 @@ def measured(cells: Mapping[int, CellData], measure: Measure, resamples: int = R
     return of_cells(cells, [_measured(cell, measure, resamples) for cell in cells.values()])
 
 
-def of_cells(cells: Mapping[int, CellData], found: Sequence[tuple[float | Floats, Floats]]) -> SeedDraws:
+def of_cells(cells: Mapping[int, CellData], statistics: Sequence[tuple[float | Floats, Floats]]) -> SeedDraws:
     """A statistic of each seed's cell: its value and its resampled values (B,), in the order of ``cells``."""
     items = len({id for ids in {cell.ids for cell in cells.values()} for id in ids})
     one_item = float(np.mean([len(cell.ids) ** -2.0 for cell in cells.values()]))
-    values = np.array([float(value) for value, _ in found])
-    return SeedDraws(values, np.stack([draws for _, draws in found]), items - 1, one_item)
+    values = np.array([float(value) for value, _ in statistics])
+    return SeedDraws(values, np.stack([draws for _, draws in statistics]), items - 1, one_item)
 
 
 def column_means(
@@ -272,3 +271,8 @@ def _check_same_items(a: CellData, b: CellData, where: str) -> None:
 def _listed(seeds: Mapping[int, CellData]) -> str:
     named = ", ".join(map(str, sorted(seeds)))
     return f"seed{'s' if len(seeds) > 1 else ''} {named}" if seeds else "none"
+
+
+def possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
+    """The interval within what the metrics can be: shares from 0, correlations from -1, to 1."""
+    return estimate(draws, 0.0 if SHARES.issuperset(metrics) else -1.0, 1.0)

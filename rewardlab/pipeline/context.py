@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rewardlab import processes
+from rewardlab.annotate.access import endpoint, local_model_config
 from rewardlab.annotate.bundled import written_tasks
-from rewardlab.annotate.choose import choose_annotator, endpoint, local_model_config
+from rewardlab.annotate.choose import choose_annotator
 from rewardlab.annotate.hosted import DEFAULT_MODEL
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.sampling import is_reasoning

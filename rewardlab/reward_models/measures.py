@@ -71,13 +71,13 @@ def margin_histogram(margins: Floats) -> dict[str, Any]:
 
 def accuracy_by_gold(margins: Floats, pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
     """:func:`accuracy` for each gold label; numbers are rounded, pairs without a label left out."""
-    found: dict[str, list[int]] = {}
+    by_label: dict[str, list[int]] = {}
     for place, pair in enumerate(pairs):
         if pair.gold_label is not None:
-            found.setdefault(_shown(pair.gold_label), []).append(place)
+            by_label.setdefault(_shown(pair.gold_label), []).append(place)
     return {
         label: accuracy(margins[places], prompt_keys([pairs[place] for place in places]))
-        for label, places in sorted(found.items())
+        for label, places in sorted(by_label.items())
     }
 
 

@@ -17,6 +17,7 @@ from rewardlab.pipeline.stages.reward_model import reward_model_stage
 from rewardlab.pipeline.stages.sft import start_input
 from rewardlab.pipeline.stages.shared import rows_of, start_trunk, warn_of_long_labels
 from rewardlab.rewards.context import RewardContext
+from rewardlab.rewards.plan import refuse_groups
 from rewardlab.rewards.trl_functions import GIVEN, check_columns
 from rewardlab.runs import ADAPTER, read_jsonl
 from rewardlab.tasks.sources import Splits
@@ -28,6 +29,8 @@ def online_stage(context: Context, method: TrainingMethod) -> Stage:
     """Training on the configured reward, from models of the run's own tasks or of ``start_task``."""
     config, section = context.config, method.section(context.config)
     method.check(config)
+    if section.samples < 2:
+        refuse_groups(context.reward, method.name)
     check_reward(context, section.parts)
     refuse_shards(method)
     models = {f"rm_{kind}": reward_model_stage(context.behind, kind) for kind in sorted(context.reward.pair_kinds)}

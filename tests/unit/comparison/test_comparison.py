@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 from rewardlab.cli.compare import compare
 from rewardlab.comparison.difference_text import gain_row, of_these_runs, p_value_note, sentence, sentences
 from rewardlab.comparison.differences import Gain, default_against, find_baseline, gains, splits
+from rewardlab.comparison.evaluations import load_eval
 from rewardlab.comparison.numbers import p_number, p_text, points
 from rewardlab.comparison.paired import Comparison, Effect, PairedTest, SeedItems
-from rewardlab.comparison.runs import collect, load_eval
+from rewardlab.comparison.runs import collect
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import build_table
 from rewardlab.errors import InputError

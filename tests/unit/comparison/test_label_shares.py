@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewardlab.comparison.cells import CellData
-from rewardlab.comparison.grid import markdown_grid
+from rewardlab.comparison.evaluations import CellData
 from rewardlab.comparison.label_shares import (
     LabelShares,
     all_label_shares,
@@ -19,11 +18,12 @@ from rewardlab.comparison.label_shares import (
     shares_grid,
     total_variation,
 )
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.reports.charts import OTHER, Bar
-from rewardlab.reports.sections.label_shares import shares_pictures
+from rewardlab.reports.sections.answers import shares_pictures
 from tests.support.runs import LABELS, eval_folder
 
 GOLD = ["yes"] * 5 + ["no"] * 5

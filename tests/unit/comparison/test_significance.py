@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rewardlab.comparison.cells import CellData
+from rewardlab.comparison.evaluations import CellData
 from rewardlab.comparison.paired import (
     Corrected,
     Effect,

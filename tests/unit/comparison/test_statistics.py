@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from rewardlab.comparison.cells import CellData
+from rewardlab.comparison.evaluations import CellData, load_eval
 from rewardlab.comparison.paired import compare_sides
-from rewardlab.comparison.runs import cells_by_seed, load_eval
 from rewardlab.comparison.statistics import (
     Estimate,
     SeedDraws,
@@ -230,7 +229,7 @@ def test_seeds_with_the_same_items_are_resampled_together(tmp_path: Path) -> Non
     folders = [
         eval_folder(tmp_path / str(seed), seed=seed, columns={"toy": both(60, 60, 100)}, ids=None) for seed in (0, 1)
     ]
-    cells = cells_by_seed([load_eval(folder) for folder in folders], ("toy", "greedy"))
+    cells = {run.seed: run.cells["toy", "greedy"] for run in map(load_eval, folders)}
     drawn = draws_of(cells, ACCURACY)
     assert (drawn.draws[0] == drawn.draws[1]).all()
 

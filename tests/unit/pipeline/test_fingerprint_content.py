@@ -16,8 +16,8 @@ from rewardlab.config import SFTConfig
 from rewardlab.config_loading import load_config
 from rewardlab.pipeline import Pipeline, Stage
 from rewardlab.pipeline.context import dumped, slug_of
+from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.pipeline.rows import Rows
-from rewardlab.pipeline.stage import VERSIONS
 from rewardlab.rewards.functions import load_reference
 from rewardlab.rewards.registry import find_reward
 from rewardlab.runs import write_json
@@ -133,18 +133,18 @@ class TestAnnotator:
         self, settings: dict[str, Any], names: set[str]
     ) -> None:
         made = pipeline(**settings)
-        assert set(made._annotator_settings) == {"annotator", "annotator_seed", *names}
-        ranks = {"oracle_weight"} if made._annotator["name"] == "sandbox" else set()
-        assert set(made._ranker_settings(made.config)) == {*made._annotator_settings, *ranks}
+        assert set(made.context.annotator_settings) == {"annotator", "annotator_seed", *names}
+        ranks = {"oracle_weight"} if made.context.annotator["name"] == "sandbox" else set()
+        assert set(made.context.ranker_settings(made.config)) == {*made.context.annotator_settings, *ranks}
 
 
 class TestSettings:
     def test_a_model_is_its_weights_its_lengths_its_adapter_and_the_seed(self) -> None:
         names = {"model", "max_prompt_tokens", "max_new_tokens", "lora", "seed"}
-        assert set(pipeline(init="base")._model) == names
+        assert set(pipeline(init="base").context.model) == names
 
     def test_rows_are_told_by_format_questions_and_content(self) -> None:
-        assert set(pipeline()._data("labelled")) == {"format", "tasks", "rows"}
+        assert set(pipeline().context.data("labelled")) == {"format", "tasks", "rows"}
 
     def test_how_often_state_is_stored_is_no_part_of_it(self) -> None:
         every = {name for name in SFTConfig.model_fields if name not in SFTConfig.later()}
@@ -173,8 +173,8 @@ class TestSettings:
         assert Pipeline(pipeline().config, Path("runs"), rows).rows is rows
 
     def test_tasks_as_part_of_a_name(self) -> None:
-        assert pipeline(task="agnews")._slug == "agnews"
-        assert pipeline(task="agnews,mr,sst2")._slug == "agnews-and-2"
+        assert pipeline(task="agnews").context.slug == "agnews"
+        assert pipeline(task="agnews,mr,sst2").context.slug == "agnews-and-2"
 
 
 def step(kind: str, inputs: dict[str, Stage] | None = None, **settings: Any) -> Stage:
@@ -187,7 +187,7 @@ class TestStage:
         model, rival = step("sft"), step("rm")
         trained = step("ppo", {"model": model, "as_long_as_rm": rival}, steps=3)
         assert trained.identity == {
-            "version": VERSIONS["ppo"],
+            "version": stage_kinds()["ppo"].version,
             "settings": {"steps": 3},
             "inputs": {"model": model.fingerprint},
         }

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from rewardlab.cli.reward import app
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.rewards import difference
-from rewardlab.rewards.difference import JudgedTwice, judge_twice, reward_difference
+from rewardlab.evaluation import reward_difference as difference
+from rewardlab.evaluation.reward_difference import JudgedTwice, judge_twice, reward_difference
 from rewardlab.types import Answer, Example, Score
 
 SPORTS, BUSINESS = "Goals.\n\n The answer is: Sports", "Much more text here.\n\n The answer is: Business"

@@ -16,6 +16,7 @@ from scipy.stats import kendalltau, rankdata
 
 from rewardlab.intervals import Interval, draw_counts, mean_interval, percentile_interval
 from rewardlab.metrics import METRICS, Coded, Floats
+from rewardlab.rewards.ledger import scored_row
 from rewardlab.types import Example, Score
 
 PAIRED_ANSWERS = 100
@@ -115,8 +116,6 @@ def judge_twice(
     examples: Sequence[Example], responses: Sequence[str], a: Sequence[Score], b: Sequence[Score]
 ) -> list[JudgedTwice]:
     """Answers beside both scores; the closeness to gold is read off the answer that either reward parsed."""
-    from rewardlab.rewards.ledger import scored_row
-
     found = []
     for example, response, first, second in zip(examples, responses, a, b, strict=True):
         row = scored_row(example, response, first if first.answer is not None else second)
