@@ -11,9 +11,9 @@ import pytest
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
+from rewardlab import intervals
 from rewardlab.cli.reward import app
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.rewards import difference
 from rewardlab.rewards.difference import JudgedTwice, judge_twice, reward_difference
 from rewardlab.types import Answer, Example, Score
 
@@ -192,13 +192,13 @@ def test_rows_whose_id_is_null_are_prompts_of_their_own() -> None:
 def test_resamples_are_drawn_in_blocks_that_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 400 numbers hold ten resamples of 40 answers: 245 are 24 blocks of ten and one of five."""
     sizes: list[int] = []
-    drawing = difference.draw_counts
+    drawing = intervals.draw_counts
 
     def watched(items: int, resamples: int, seed: int) -> Any:
         sizes.append(resamples)
         return drawing(items, resamples, seed)
 
-    monkeypatch.setattr(difference, "HELD_NUMBERS", 400)
-    monkeypatch.setattr(difference, "draw_counts", watched)
+    monkeypatch.setattr(intervals, "HELD_NUMBERS", 400)
+    monkeypatch.setattr(intervals, "draw_counts", watched)
     reward_difference([judged(str(n), float(n), float(n % 7)) for n in range(40)], resamples=245)
     assert sizes == [10] * 24 + [5]
