@@ -11,13 +11,14 @@ import json
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rewardlab.errors import ConfigError
-from rewardlab.presets import by_kind_of, with_presets
-from rewardlab.reading import strange_number
+from rewardlab.online_config import GRPOConfig, OnlineConfig, PPOConfig, ReinforceConfig, RLOOConfig, shared_with
+from rewardlab.presets import by_kind_of, merge, with_presets
+from rewardlab.section import LATER, Section
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 TINY_MODEL = "sandbox-tiny"
@@ -27,42 +28,8 @@ PACKED_MODEL = "smollm2-135m-q4"
 NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationale": 256}
 """Longest response per answer format, tokens (PPO-NLU section 5.1; RLLR's scripts)."""
 
-
-LATER: dict[str, Any] = {"later": True}
-"""Marks a setting that was added after results were stored: at its default it is no part of a stage's identity."""
-
-
-STORING = frozenset({"checkpoint_every", "checkpoint_seconds"})
-"""Settings of when a stage stores its state, which its outcome does not depend on."""
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, unknown keys forbidden; ``none`` leaves a setting open, where that is no text."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _none_is_a_word(cls, values: object) -> object:
-        """Neither TOML nor the command line can write null, which a preset's number must give way to."""
-        if not isinstance(values, Mapping):
-            return values
-        kinds = {key: get_args(field.annotation) for key, field in cls.model_fields.items()}
-        is_open = {key for key, kind in kinds.items() if type(None) in kind and str not in kind}
-        return {key: None if key in is_open and value == "none" else value for key, value in values.items()}
-
-    @field_validator("*")
-    @classmethod
-    def _is_stored_and_sent(cls, value: Any) -> Any:
-        """JSON has no nan and no infinity, and devices count in 64 bits."""
-        if strange := strange_number(value):
-            raise ValueError(strange)
-        return value
-
-    @classmethod
-    def later(cls) -> dict[str, Any]:
-        """The default of each setting that is marked :data:`LATER`."""
-        return {key: field.default for key, field in cls.model_fields.items() if field.json_schema_extra == LATER}
+ONLINE: Mapping[str, type[OnlineConfig]] = {"grpo": GRPOConfig, "rloo": RLOOConfig, "reinforce": ReinforceConfig}
+"""Methods beside PPO that sample while they train, and their sections."""
 
 
 class DataConfig(Section):
@@ -321,77 +288,6 @@ class RewardConfig(Section):
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-class PPOConfig(Section):
-    """PPO on LoRA adapters (Schulman et al. 2017; RLLR eq. 5; PPO-NLU eq. 1)."""
-
-    rows: Literal["prompts", "labelled", "all"] = Field(
-        "prompts", description="rows whose prompts it reads; labelled: those that SFT learned from; all: both"
-    )
-    steps: int | None = Field(None, ge=0, description="PPO steps; default: one pass over the prompts")
-    max_tokens: int | None = Field(None, ge=1, description="end after the step in which so many tokens are generated")
-    max_seconds: float | None = Field(None, gt=0, description="end after the step in which so many device seconds pass")
-    batch: int = Field(32, ge=1, description="prompts per step")
-    micro_batch: int = Field(8, ge=1, description="responses per forward pass with gradients")
-    minibatches: int = Field(1, ge=1, description="optimiser steps per PPO epoch")
-    ppo_epochs: int = Field(1, ge=1, description="passes over each batch of responses")
-    lr: float = Field(1e-5, gt=0, description="peak learning rate of the policy adapter")
-    value_lr: float = Field(1e-4, gt=0, description="peak learning rate of the value head and adapter")
-    optimizer: Literal["adamw", "adafactor"] = Field("adamw", description="optimiser of policy and value")
-    warmup: float = Field(0.1, ge=0, lt=1, description="warm-up, share of all steps")
-    final_lr: float = Field(0.1, ge=0, le=1, description="learning rate at the end of the cosine, share of the peak")
-    clip_ratio: float = Field(0.2, gt=0, description="clip range of the probability ratio")
-    value_clip: float = Field(0.2, gt=0, description="clip range of the value, in standard deviations of returns")
-    value_coef: float = Field(0.5, ge=0, description="weight of the value loss when policy and value share an adapter")
-    gamma: float = Field(1.0, gt=0, le=1, description="discount per token")
-    gae_lambda: float = Field(0.95, ge=0, le=1, description="GAE trace decay")
-    kl_coef: float = Field(0.05, ge=0, description="beta of the per-token KL penalty in the reward, per nat")
-    kl_target: float | None = Field(
-        None, gt=0, description="KL to the reference that beta is steered to, nats a response; default: beta is fixed"
-    )
-    kl_horizon: int = Field(10_000, ge=1, description="responses in which a steered beta moves a fifth or so at most")
-    entropy_coef: float = Field(0.0, ge=0, description="entropy bonus, reward per nat")
-    normalise_scores: bool = Field(
-        True, description="(score - running mean) / running deviation, in place of the score"
-    )
-    score_clip: float | None = Field(
-        10.0,
-        gt=0,
-        description="furthest that a score may lie from the running mean, running deviations; none: anywhere",
-    )
-    missing_end_penalty: float = Field(1.0, ge=0, description="subtracted when a response was cut at its budget")
-    whiten_advantages: bool = Field(True, description="shift and scale advantages over the batch")
-    value: Literal["head", "adapter"] = Field("adapter", description="critic: a head on the policy, or its own adapter")
-    value_init: Literal["rm", "zero"] = Field(
-        "rm", description="critic's start: a reward model the reward uses (the label RM first), or zero"
-    )
-    temperature: float = Field(1.0, gt=0, description="sampling temperature, used in every log-probability")
-    least_new_tokens: int | None = Field(
-        None,
-        ge=1,
-        description="smallest response budget: each step draws its own, up to the largest; default: always the largest",
-        json_schema_extra=LATER,
-    )
-    old_logprobs: Literal["auto", "recompute"] = Field(
-        "auto", description="auto: the sampler's own over a float32 trunk, checked in step 1; else computed once more"
-    )
-    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass: less memory")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradient norm limit")
-    checkpoint_every: int = Field(1, ge=1, description="PPO steps between checkpoints")
-    checkpoint_seconds: float | None = Field(
-        300.0, gt=0, description="seconds after which a checkpoint is stored whatever the steps; none: by steps alone"
-    )
-    validate_every: int | None = Field(
-        None, ge=0, description="PPO steps between two measures of validation accuracy; default: five a run; 0: never"
-    )
-    validation_rows: int = Field(100, ge=1, description="validation rows a task, answered greedily at each measure")
-    max_unscored: float = Field(0.2, ge=0, le=1, description="share of unscored responses above which a step fails")
-
-    @property
-    def parts(self) -> tuple[Literal["labelled", "prompts"], ...]:
-        """The parts of the data whose prompts it reads."""
-        return ("labelled", "prompts") if self.rows == "all" else (self.rows,)
-
-
 class EvalConfig(Section):
     """Evaluation of a run."""
 
@@ -447,6 +343,12 @@ class RunConfig(Section):
     rm: RMConfig = RMConfig()
     reward: RewardConfig = RewardConfig()
     ppo: PPOConfig = PPOConfig()
+    grpo: GRPOConfig = GRPOConfig()
+    rloo: RLOOConfig = RLOOConfig()
+    reinforce: ReinforceConfig = ReinforceConfig()
+    methods: dict[str, dict[str, Any]] = Field(
+        {}, description="settings of training methods that other packages bring: a table [methods.NAME] each"
+    )
     eval: EvalConfig = EvalConfig()
 
     @model_validator(mode="before")
@@ -455,7 +357,8 @@ class RunConfig(Section):
         if not isinstance(values, Mapping):
             return values
         given = {key: _as_given(value) for key, value in values.items()}
-        return with_presets(given, {key: _as_values(field.default) for key, field in cls.model_fields.items()})
+        built_in = {key: _as_values(field.default) for key, field in cls.model_fields.items()}
+        return with_presets(given, built_in, _share_ppo)
 
     @model_validator(mode="after")
     def _budgets_fit(self) -> Self:
@@ -473,6 +376,16 @@ class RunConfig(Section):
         if (update or {}).get("preset", self.preset) != self.preset:
             raise ConfigError("a copy keeps its settings whatever preset it names; build a RunConfig with that preset")
         return super().model_copy(update=update, deep=deep)
+
+    def section(self, method: str) -> Any:
+        """The section of a training method; of one that another package brings, its values as they were given."""
+        return getattr(self, method) if method in type(self).model_fields else self.methods.get(method, {})
+
+    def with_section(self, method: str, section: Section) -> Self:
+        """A copy with other settings of a training method."""
+        if method in type(self).model_fields:
+            return self.model_copy(update={method: section})
+        return self.model_copy(update={"methods": {**self.methods, method: section.model_dump(mode="json")}})
 
     @property
     def data_seed(self) -> int:
@@ -493,6 +406,15 @@ class RunConfig(Section):
     def start(self) -> str:
         """Where PPO starts: base, sft or sft-rationale."""
         return self.init or ("sft-rationale" if self.format == "rationale" else "sft")
+
+
+def _share_ppo(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of one source, with what it sets of ``[ppo]`` in the tables of the other methods that sample too."""
+    ppo = layer.get("ppo")
+    if not isinstance(ppo, Mapping):
+        return dict(layer)
+    shared = {name: shared_with(section, ppo) for name, section in ONLINE.items()}
+    return merge({name: values for name, values in shared.items() if values}, layer)
 
 
 def _as_given(value: Any) -> Any:

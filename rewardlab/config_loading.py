@@ -122,7 +122,14 @@ def _validated(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"configuration: {told(map(_problem, error.errors()), error.error_count())}") from error
+        raise ConfigError(f"configuration: {problems_of(error)}") from error
+
+
+def problems_of(error: ValidationError) -> str:
+    """What is wrong with settings, each once: what ``[ppo]`` hands on to other sections is told of ``[ppo]``."""
+    found = {item["loc"]: item for item in error.errors()}
+    own = [item for place, item in found.items() if place[:1] == ("ppo",) or ("ppo", *place[1:]) not in found]
+    return told(map(_problem, own), len(own))
 
 
 def _problem(item: ErrorDetails) -> str:

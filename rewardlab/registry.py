@@ -158,6 +158,11 @@ class Registry(Generic[T]):
         """All registered names, in registration order."""
         return list(self._entries)
 
+    def every(self) -> list[str]:
+        """The same, those of installed packages included."""
+        self._load_plugins()
+        return self.names()
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 

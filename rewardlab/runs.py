@@ -37,16 +37,8 @@ OUTPUTS = "outputs"
 """Key of ``result.json``: the files that the stage wrote, by hash and rows."""
 MARKS = frozenset({"provenance.json", "attempts.jsonl", "result.json", ".lock"})
 """Files that tell a run whose ``config.json`` is lost from a folder of somebody else's files."""
-COMMANDS = {
-    "annotate": "annotate",
-    "sft": "sft",
-    "pairs": "pair-gen",
-    "rm": "rm train",
-    "ppo": "ppo",
-    "eval": "eval",
-    "judge": "judge",
-}
-"""Stage -> the command that makes it; others are made by what needs them."""
+COMMANDS = {"pairs": "pair-gen", "rm": "rm train", "samples": "", "card": "", "validate": ""}
+"""Stage -> the command that makes it, where that has another name; empty where it is made by what needs it."""
 FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """What the system says when a disk, or the user's share of it, is full."""
 PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "openai", "polars")
@@ -407,7 +399,8 @@ def renew_output(path: Path, name: str) -> None:
 
 def make_anew(path: Path) -> str:
     """What to do about a damaged stage."""
-    command = COMMANDS.get(stage_of(path) or "")
+    stage = stage_of(path) or ""
+    command = COMMANDS.get(stage, stage)
     again = f"make it anew with `rewardlab {command} --fresh`" if command else "make it anew with --fresh"
     return f"{again}, or remove the folder {path}: the next command that needs it makes it"
 

@@ -17,19 +17,22 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from rewardlab.config import RunConfig
+from rewardlab.config import ONLINE, RunConfig
 
 STAGES: Mapping[str, str] = {
     "": "all stages",
     "data": "all stages",
     "model": "all stages that load a model",
-    "lora": "sft, rm train, ppo",
+    "lora": "sft, rm train, training methods",
     "annotate": "annotate, pair-gen",
     "sft": "sft",
     "pairs": "pair-gen",
     "rm": "rm train",
-    "reward": "ppo",
-    "ppo": "ppo",
+    "reward": "training methods that take a reward",
+    "ppo": "ppo; what the others share with it: grpo, rloo, reinforce, too",
+    "grpo": "grpo",
+    "rloo": "rloo",
+    "reinforce": "reinforce",
     "eval": "eval",
 }
 """Section -> the commands whose outcome its settings decide."""
@@ -67,8 +70,13 @@ def nearest(key: str) -> list[str]:
     (['ppo.steps'], ['ppo.steps'])
     """
     keys = [setting.key for setting in settings()]
-    same = [each for each in keys if each.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    return (same or get_close_matches(key, keys, n=3, cutoff=0.7))[:3]
+    section, _, name = key.rpartition(".")
+    same = [each for each in keys if each.rpartition(".")[2] == name]
+    alike = same or get_close_matches(key, keys, n=6, cutoff=0.7)
+    own = [each for each in alike if each.rpartition(".")[0] == section]
+    # what training methods share is given under [ppo]
+    others = [each for each in alike if each.partition(".")[0] not in ONLINE or f"ppo.{name}" not in keys]
+    return (own or others or alike)[:3]
 
 
 def as_markdown() -> str:

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from rewardlab.annotate.shipped import shipped
-from rewardlab.config import Section
 from rewardlab.errors import AnnotationError, ConfigError
 from rewardlab.reading import parse_toml, told
+from rewardlab.section import Section
 
 MILLION = 1_000_000
 BYTES_PER_TOKEN = 3

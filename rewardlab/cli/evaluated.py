@@ -27,7 +27,7 @@ def eval_stage(
 
     Args:
         request: Common options; ``--task`` may name other tasks than the run was trained on.
-        run: Folder of a finished sft or ppo run; None evaluates the base model.
+        run: Folder of a finished run of sft or a training method; None evaluates the base model.
         own: The command's own settings.
     Raises:
         RunFolderError: The folder is no finished run, or its inputs are not what they were.
@@ -54,7 +54,9 @@ def stored_config(run: Path, *, finished: bool = True) -> RunConfig:
     """The configuration a run folder was made with; raises RunFolderError when it is no (finished) run of ours."""
     if not (run / ("result.json" if finished else "config.json")).exists():
         state = "finished run" if finished else "run"
-        raise RunFolderError(f"{run}: no {state}; expected a folder made by `rewardlab sft` or `rewardlab ppo`")
+        raise RunFolderError(
+            f"{run}: no {state}; expected a folder made by `rewardlab sft`, `rewardlab ppo` or another training method"
+        )
     try:
         return RunConfig.model_validate(located(read_json(run / "config.json")["config"], run))
     except DataError as error:
@@ -85,7 +87,7 @@ def _trained(run: Path, config: RunConfig, root: Path) -> Stage:
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{run}: config.json is of another version or program; run the training again") from error
     stage = pipeline.sft(settings["rationales"]) if kind == "sft" else pipeline.goal(kind)
-    past = {name: settings[name] for name in ("reward_code", "as_long_as") if name in settings}
+    past = {name: settings[name] for name in ("reward_code", "method_code", "as_long_as") if name in settings}
     if past:  # as it was: the reward's code may have been edited since, and whose time SFT was given is over
         stage = replace(stage, settings={**stage.settings, **past})
     if stage.fingerprint != fingerprint:

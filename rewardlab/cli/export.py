@@ -11,11 +11,13 @@ from rewardlab.cli.evaluated import stored_config
 from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
+from rewardlab.pipeline.kinds import trained_kinds
 from rewardlab.runs import check_outputs, read_json, stage_of
+from rewardlab.training.methods import methods
 
 if TYPE_CHECKING:
     from rewardlab.models.codec import Codec
-    from rewardlab.pipeline.work.shared import Policy
+    from rewardlab.pipeline.stages.shared import Policy
     from rewardlab.reports.collect import EvalRun
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -24,7 +26,7 @@ CARD = "README.md"
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished sft or ppo run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run of sft or a training method.")],
     to: Annotated[Path, typer.Option("--to", metavar="DIR", help="New folder for the model.")],
     merge: Annotated[bool, typer.Option("--merge", help="Whole weights in place of an adapter.")] = False,
     checkpoint: Annotated[str | None, typer.Option(help="best or last; default: the one that eval takes.")] = None,
@@ -34,7 +36,7 @@ def export(
     runs: Annotated[Path, typer.Option(help="Where run folders live.")] = Path("runs"),
 ) -> None:
     """Store a trained policy as one adapter of its base model, or as whole weights, with a model card."""
-    from rewardlab.pipeline.work.shared import policy_of
+    from rewardlab.pipeline.stages.shared import policy_of
 
     config = stored_config(run)
     wanted = _policy(run, config, checkpoint)
@@ -53,11 +55,12 @@ def export(
 
 def _policy(run: Path, config: RunConfig, asked: str | None) -> Policy:
     """The policy that is exported."""
-    from rewardlab.pipeline.work.shared import policy_of
+    from rewardlab.pipeline.stages.shared import policy_of
 
-    if (stage := stage_of(run)) not in ("sft", "ppo"):
+    if (stage := stage_of(run)) not in trained_kinds():
         raise InputError(
-            f"{run}: a {stage} run has no policy; export takes a run of `rewardlab sft` or `rewardlab ppo`"
+            f"{run}: a {stage} run has no policy; export takes a run of `rewardlab sft` or of a training method, "
+            "such as `rewardlab ppo`"
         )
     if asked not in (None, *CHECKPOINTS):
         raise UnknownNameError("checkpoint", asked, CHECKPOINTS)
@@ -116,6 +119,13 @@ def _write(folders: list[Path], config: RunConfig, to: Path, merged_dtype: str |
     return codec
 
 
+def _method_text(kind: str, config: RunConfig) -> str:
+    """What trained the policy, as the model card says it."""
+    if kind == "sft":
+        return "Supervised fine-tuning"
+    return f"{methods.get(kind).title} on the reward `{config.reward.expression}`"
+
+
 def _write_card(
     run: Path, start: Path | None, config: RunConfig, to: Path, codec: Codec, *, checkpoint: str, is_merged: bool
 ) -> None:
@@ -123,11 +133,10 @@ def _write_card(
     from rewardlab.reports.model_card import Exported, model_card, serving
     from rewardlab.tasks import resolve_tasks
 
-    is_ppo = stage_of(run) == "ppo"
-    evaluations = _evaluations(run)
+    kind, evaluations = stage_of(run) or "", _evaluations(run)
     found = Exported(
         folder=to,
-        method=f"PPO on the reward `{config.reward.expression}`" if is_ppo else "Supervised fine-tuning",
+        method=_method_text(kind, config),
         start=f"the SFT model {start.name}" if start else "the base model",
         base=find_model(config.model.name).location,
         tasks=[task.name for task in resolve_tasks(config.task)],

@@ -24,6 +24,7 @@ from rewardlab.cli import (
     stages,
     suite,
     tasks,
+    training,
 )
 from rewardlab.cli.output import echo, replace_what_cannot_be_shown
 from rewardlab.errors import InputError, RewardlabError
@@ -47,6 +48,7 @@ rm = typer.Typer(help="Reward models.", no_args_is_help=True)
 app.add_typer(tasks.app, name="tasks")
 stages.add_to(app, rm)
 reward_models.add_to(rm)
+training.add_to(app)
 app.add_typer(rm, name="rm")
 app.add_typer(pairs.app, name="pairs")
 app.add_typer(reward.app, name="reward")

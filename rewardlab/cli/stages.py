@@ -1,10 +1,10 @@
-"""The commands that run one stage: pair-gen, sft, rm train, ppo, eval; ``annotate`` is in a module of its own."""
+"""The commands that run one stage: pair-gen, sft, rm train, eval; ``annotate`` and training methods have their own."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,24 +15,14 @@ from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.output import echo
 from rewardlab.cli.own_pairs import own_reward_model, print_accuracies
 from rewardlab.cli.running import run_goal, tracked
+from rewardlab.cli.training import Epochs, Keep, Rate, Tracker, chosen_policy
 from rewardlab.errors import InputError
-from rewardlab.runs import ADAPTER, BEST_ADAPTER
 from rewardlab.types import PairKind
 
 BalanceLength = Annotated[
     bool | None,
     typer.Option("--balance-length", help="Drop pairs until length does not tell which response is preferred."),
 ]
-Tracker = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Where metrics of training go too: tensorboard (the default where it is installed), wandb, trackio, "
-        "mlflow, none; repeatable."
-    ),
-]
-Rate = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
-Epochs = Annotated[float | None, typer.Option(help="Passes over the training rows.")]
-Keep = Annotated[int | None, typer.Option(help="Newest checkpoints kept while it trains.")]
 
 
 def add_to(app: typer.Typer, rm: typer.Typer) -> None:
@@ -40,7 +30,6 @@ def add_to(app: typer.Typer, rm: typer.Typer) -> None:
     for name, command in (
         ("pair-gen", pair_gen),
         ("sft", sft),
-        ("ppo", ppo),
         ("eval", evaluate),
     ):
         stage_command(app, name)(command)
@@ -95,7 +84,7 @@ def sft(
         config = request.config({**given, "format": "label"})
     folder = run_goal(request, config, lambda pipeline: pipeline.sft(asks_rationales), tracked(tracker))
     if folder:
-        echo(f"adapter: {_chosen(folder.result(), folder.path)}")
+        echo(f"adapter: {chosen_policy(folder.result(), folder.path)}")
 
 
 def train_reward_model(
@@ -136,42 +125,11 @@ def train_reward_model(
         print_accuracies(folder.result()["accuracy"])
 
 
-def ppo(
-    request: Request,
-    reward: Annotated[str | None, typer.Option(help="Reward expression; see `rewardlab reward list`.")] = None,
-    lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
-    r2: Annotated[str | None, typer.Option(help="Second reward model of `mixed`: ranked, rationale.")] = None,
-    steps: Annotated[int | None, typer.Option(help="PPO steps.")] = None,
-    lr: Rate = None,
-    batch: Annotated[int | None, typer.Option(help="Prompts per step.")] = None,
-    keep: Keep = None,
-    init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Published settings: rllr, ppo-nlu or ppo-nlu-code.")] = None,
-    limit: Limit = None,
-    tracker: Tracker = None,
-) -> None:
-    """Train the policy on a reward with PPO and LoRA; what is missing before it runs first."""
-    given = {
-        "reward.expression": reward,
-        "reward.lam": lam,
-        "reward.r2": r2,
-        "ppo.steps": steps,
-        "ppo.lr": lr,
-        "ppo.batch": batch,
-        "keep_checkpoints": keep,
-        "init": init,
-        "preset": preset,
-        "data.prompts": limit,
-    }
-    folder = run_goal(request, request.config(given), lambda pipeline: pipeline.ppo(), tracked(tracker))
-    if folder:
-        echo(f"policy: {_chosen(folder.result(), folder.path)}\nevaluate it: rewardlab eval --run {folder.path}")
-        _print_watched(folder.result())
-
-
 def evaluate(
     request: Request,
-    run: Annotated[Path | None, typer.Option(help="Run folder of sft or ppo; default: the base model.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder of sft or a training method; default: the base model.")
+    ] = None,
     shots: Annotated[int | None, typer.Option(help="Solved examples in front of each prompt.")] = None,
     limit: Limit = None,
 ) -> None:
@@ -185,32 +143,6 @@ def evaluate(
     folder = run_goal(request, config, choose)
     if folder:
         compare([folder.path])
-
-
-def _chosen(result: dict[str, Any], folder: Path) -> str:
-    """Where the best policy lies, and the last one where that is another."""
-    found = result.get("validation")
-    if not found:
-        return str(folder / ADAPTER)
-    best, last = found["best"], found["last"]
-    where = f"{folder / BEST_ADAPTER} (after step {best['step']}, best on validation rows: {best['accuracy']:.3f})"
-    return where if best["step"] == last["step"] else f"{where}; the last one: {folder / ADAPTER}"
-
-
-def _print_watched(result: dict[str, Any]) -> None:
-    """The alarms where they were raised, then which policy was best on validation rows."""
-    from rewardlab.evaluation.hacking import Alarm, told
-    from rewardlab.training.decline import Fall, told_best, told_fall
-
-    if alarm := result.get("hacking", {}).get("alarm"):
-        echo(f"warning: {told(Alarm(**alarm))}", err=True)
-    if fall := result.get("fall"):
-        echo(f"warning: {told_fall(Fall(**fall))}", err=True)
-    if found := result.get("validation"):
-        measures = ", ".join(f"{name} {found[name]['accuracy']:.3f}" for name in ("start", "best", "last"))
-        echo(f"validation accuracy (greedy): {measures}; best after step {found['best']['step']}")
-        if told_start := told_best(found):
-            echo(told_start)
 
 
 def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, int | None]:

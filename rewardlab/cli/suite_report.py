@@ -8,6 +8,7 @@ from pathlib import Path
 from rewardlab.annotate.money import Purse
 from rewardlab.cli.compare import compare_runs, print_comparison
 from rewardlab.cli.output import echo
+from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.reports.card_sections import card_tables
 from rewardlab.reports.cards import load_cards
 from rewardlab.reports.claim import Claim
@@ -18,8 +19,8 @@ from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell, distinct, stages_of
 from rewardlab.suites.file import Suite
 from rewardlab.suites.judging import hear, hearings
-from rewardlab.suites.plan import KINDS
 from rewardlab.suites.record import choices, write_record
+from rewardlab.training.methods import methods
 
 
 def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str, purse: Purse | None = None) -> int:
@@ -56,7 +57,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str,
     page = write_report(
         out,
         folders,
-        _folders(done, "ppo", root),
+        [path for kind in methods.every() for path in _folders(done, kind, root)],
         _folders(done, "rm", root),
         _folders(done, "pairs", root),
         times,
@@ -126,7 +127,7 @@ def stage_times(todo: Sequence[Cell], root: Path) -> dict[str, list[tuple[Path, 
     """
     times: dict[str, list[tuple[Path, float]]] = {}
     stages = distinct(stage for cell in todo for stage in (*cell.chain(), *cell.searched()))
-    for kind in KINDS:
+    for kind in stage_kinds():
         for stage in (stage for stage in stages if stage.kind == kind):
             folder = stage.folder(root)
             times.setdefault(stage.title, []).append((folder.path, float(folder.result()["stage_seconds"])))

@@ -8,8 +8,8 @@ from torch import Tensor
 from rewardlab.doctor.patient import Patient
 from rewardlab.doctor.verdict import Finding, judged, within
 from rewardlab.models.names import resolve_dtype
+from rewardlab.training.actor import POLICY, VALUE, Chunk
 from rewardlab.training.checks import RATIO_TOLERANCE
-from rewardlab.training.rollout import POLICY, VALUE, Chunk
 
 EXTRA = 5
 """Columns of padding that are added."""

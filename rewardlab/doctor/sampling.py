@@ -11,7 +11,8 @@ from transformers import GenerationConfig
 from rewardlab.doctor.patient import ROWS, TOKENS, Patient
 from rewardlab.doctor.verdict import Finding, judged, within
 from rewardlab.models.sampler import end_ids
-from rewardlab.training.rollout import POLICY, roll_out
+from rewardlab.training.actor import POLICY
+from rewardlab.training.rollout import roll_out
 
 SMALLEST_P = 1e-4
 """A sampler that draws from the model fails the test of its law once in ten thousand models."""

@@ -30,7 +30,7 @@ def reward_place(patient: Patient) -> Finding:
     rollout = patient.rollout()
     scores = [1.0 + row for row in range(len(rollout.samples))]
     plain = {"missing_end_penalty": 0.0, "normalise_scores": False, "score_clip": None}
-    _, rewards = shape(scores, rollout, patient.config.ppo.model_copy(update=plain), ScoreScale(), 0.0)
+    rewards = shape(scores, rollout, patient.config.ppo.model_copy(update=plain), ScoreScale(), 0.0).rewards
     wrong = []
     for chunk, table in zip(rollout.chunks, rewards, strict=True):
         for line, row in enumerate(chunk.rows):

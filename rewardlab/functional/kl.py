@@ -22,6 +22,23 @@ def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
     return log_ratio.exp() - 1 - log_ratio
 
 
+def kl_unbiased(logprobs: Tensor, old: Tensor, reference: Tensor) -> Tensor:
+    """k3 times the probability ratio to the policy that sampled, per token: the one to add to a loss.
+
+    Its mean over tokens that ``old`` drew is KL(policy || reference), and so is its gradient the KL's, on and off
+    policy. k3 by itself in a loss descends another divergence (PITFALLS rows 15 and 40).
+
+    Args:
+        logprobs: Under the current policy, with gradient. Any shape, nats.
+        old, reference: Under the policy that sampled and the reference; same shape.
+    Returns:
+        Same shape; 0 where all three agree.
+    Source:
+        DeepSeek-AI 2025 (DeepSeek-V3.2), section 3.1, "Unbiased KL Estimate".
+    """
+    return (logprobs - old).exp() * kl_k3(logprobs, reference)
+
+
 def entropy(logits: Tensor) -> Tensor:
     """Entropy of the distribution over the last dimension; ln V for equal logits. Shape (..., V) -> (...)."""
     logprobs = torch.log_softmax(logits.float(), -1)

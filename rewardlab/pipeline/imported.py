@@ -13,7 +13,7 @@ from rewardlab.errors import DataError, InputError
 from rewardlab.pairs.adopted import Folder, adopt_pairs, look_into
 from rewardlab.pairs.files import HELD_OUT_FILE, PAIRS_FILE
 from rewardlab.pairs.imported import Imported, ImportRequest, read_import
-from rewardlab.pipeline.identity import with_unknown
+from rewardlab.pipeline.context import with_unknown
 from rewardlab.pipeline.stage import Stage
 from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, PairKind

@@ -11,8 +11,8 @@ from rewardlab.annotate.base import Progress, silent
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.evaluation.judge import Contest, Verdict
 from rewardlab.evaluation.predict import Decoding
+from rewardlab.pipeline.pipeline import Pipeline
 from rewardlab.pipeline.rows import Rows
-from rewardlab.pipeline.stages import Pipeline
 from rewardlab.reports.collect import EvalRun
 from rewardlab.reports.judged_runs import ONE_ORDER, ORDERS, STAGE, store_verdicts
 from rewardlab.runs import RunFolder

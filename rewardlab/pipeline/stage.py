@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rewardlab.annotate.money import Purse
 from rewardlab.config import fingerprint
+from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.pipeline.rows import UNREAD
 from rewardlab.runs import RunFolder
 from rewardlab.tasks.places import named_files
@@ -20,22 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VERSIONS: Mapping[str, int] = {
-    "annotate": 5,
-    "sft": 3,
-    "samples": 2,
-    "pairs": 5,
-    "rm": 4,
-    "card": 2,
-    "ppo": 4,
-    "eval": 4,
-    "validate": 2,
-}
-"""Raised when a stage's code changes what it produces, so that old folders are not taken for new ones."""
-
-
-TOGETHER = ("sft", "rm", "ppo")
-"""Stages that all processes of a run work on; the others are left to the main one."""
 HELD_OUT = "held_out_"
 """Begins the names of inputs that a stage is measured on."""
 AS_LONG_AS = "as_long_as_"
@@ -75,7 +60,7 @@ class Stage:
     """One step.
 
     Attributes:
-        kind: annotate, sft, samples, pairs, rm, card, ppo, eval or validate.
+        kind: One of :func:`rewardlab.pipeline.kinds.stage_kinds`.
         title: What it is, for people.
         slug: Short, for its folder's name.
         settings: Everything its outcome depends on, apart from its inputs; JSON-ready.
@@ -101,7 +86,7 @@ class Stage:
         """What its fingerprint is made of; rivals that it takes its time from stand in its settings."""
         needed = {name: stage for name, stage in self.inputs.items() if not name.startswith(AS_LONG_AS)}
         return {
-            "version": VERSIONS[self.kind],
+            "version": stage_kinds()[self.kind].version,
             "settings": dict(self.settings),
             "inputs": {name: stage.fingerprint for name, stage in needed.items()},
         }

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from rewardlab.config import Section
+from rewardlab.section import Section
 
 MeasureName = Literal["accuracy", "quality", "judged", "label shift", "rm accuracy", "seconds", "pair kinds"]
 Unit = Literal["points", "times", "per cent"]

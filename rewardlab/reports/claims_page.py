@@ -16,13 +16,14 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from rewardlab.config import TINY_MODEL, Section
+from rewardlab.config import TINY_MODEL
 from rewardlab.errors import ConfigError, DataError, RewardlabError
 from rewardlab.reading import parse_toml, told
 from rewardlab.reports.claims import DIFFERS, VERDICTS
 from rewardlab.reports.differences import p_text
 from rewardlab.reports.render import Cell, Grid, Heading, markdown_grid
 from rewardlab.runs import read_json
+from rewardlab.section import Section
 
 PLACES: Mapping[str, str] = {"sandbox": "sandbox", "smollm2": "SmolLM2-135M"}
 """Where claims are measured -> the column's title."""

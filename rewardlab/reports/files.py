@@ -32,7 +32,7 @@ def write_comparison(table: ComparisonTable, found: Sequence[Gain], given: Itera
         The files written.
     """
     evals = [run for row in table.rows for run in row.runs]
-    curves = load_curves(related(evals, given).ppo, method_names(table))
+    curves = load_curves(related(evals, given).trained, method_names(table))
     picture = curves_picture(curves, colours_of(run.method for run in curves))
     measures = measure_gains(table, rivals_of(found), load_judged(evals))
     tables = [*write_tables(table, folder), *([write_differences(found, folder)] if found else [])]

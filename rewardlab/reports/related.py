@@ -1,4 +1,4 @@
-"""The other run folders behind evaluations: PPO runs, reward models, pairs, found by the fingerprints of inputs."""
+"""The other run folders behind evaluations, found by the fingerprints of inputs: training, reward models, pairs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from rewardlab.errors import RewardlabError
 from rewardlab.reports.collect import EvalRun
 from rewardlab.reports.table import ComparisonTable
 from rewardlab.runs import read_json
+from rewardlab.training.methods import methods
 
 logger = logging.getLogger(__name__)
-
-STAGES = ("ppo", "rm", "pairs", "card")
-"""As :class:`Related` lists them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Related:
     """Folders by stage, each once."""
 
-    ppo: Sequence[Path] = ()
+    trained: Sequence[Path] = ()
     rm: Sequence[Path] = ()
     pairs: Sequence[Path] = ()
     card: Sequence[Path] = ()
@@ -33,7 +31,7 @@ def related(runs: Iterable[EvalRun], given: Iterable[Path] = ()) -> Related:
 
     Args:
         runs: The evaluations.
-        given: Paths the user named; PPO runs and reward models among them count, evaluated or not.
+        given: Paths the user named; training runs and reward models among them count, evaluated or not.
     """
     waiting = [folder for run in runs for folder in (run.path, trained_folder(run)) if folder is not None]
     roots = dict.fromkeys(folder.parent.parent for folder in waiting)
@@ -45,7 +43,8 @@ def related(runs: Iterable[EvalRun], given: Iterable[Path] = ()) -> Related:
         if folder.resolve() not in stages:
             stages[folder.resolve()], inputs = _stage_and_inputs(folder)
             waiting += [known[each] for each in inputs if each in known]
-    return Related(*(sorted(path for path, kind in stages.items() if kind == stage) for stage in STAGES))
+    kinds = (tuple(methods.every()), ("rm",), ("pairs",), ("card",))
+    return Related(*(sorted(path for path, kind in stages.items() if kind in wanted) for wanted in kinds))
 
 
 def trained_folder(run: EvalRun) -> Path | None:

@@ -108,7 +108,7 @@ def _roots(report: Report) -> list[Path]:
     """The folders of runs that a travelling page leaves behind, the longest first."""
     related = report.related
     runs = [
-        *related.ppo,
+        *related.trained,
         *related.rm,
         *related.pairs,
         *related.card,
@@ -129,7 +129,7 @@ def _sections(report: Report) -> list[Section]:
     if not report.table.rows:
         origins = Section("How each reward model was made", [Table(card_origins(report.cards, report.links))])
         return [*claims, *card_sections(report.cards), pairs, time, origins]
-    table, curves = report.table, load_curves(report.related.ppo, method_names(report.table))
+    table, curves = report.table, load_curves(report.related.trained, method_names(report.table))
     trained = [row.name for row in table.rows if row.key.reward]
     colours = colours_of([*trained, *(run.method for run in curves), *(row.name for row in table.rows)])
     return [

@@ -11,15 +11,16 @@ from typing import Any, get_args
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError
+from rewardlab.pipeline.pipeline import Pipeline, check, check_goal
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stage import Stage
-from rewardlab.pipeline.stages import Pipeline, check, check_goal
 from rewardlab.rewards.plan import plan_reward
 from rewardlab.suites.file import Method, Suite
 from rewardlab.suites.grid import Try, Values, choose, combinations
 from rewardlab.tasks import resolve_tasks
 from rewardlab.tasks.task import CodePart
+from rewardlab.training.methods import methods
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Cell:
         seed: Of rows (unless ``data.seed`` is set), training and sampling.
         goals: What must be finished: evaluations, the report card of a method of stage rm, or, while ``again`` is
             there, the tries that choose its settings.
-        stage: base, sft, rm or ppo.
+        stage: base, sft, rm or a training method.
         tries: What its settings are chosen from; empty without a grid.
         chosen: The values that won; empty while they are not known.
         again: Makes the cell anew when its goals are finished and only choose its settings; None when they do more.
@@ -221,29 +222,29 @@ class _Matrix:
         return tuple(each.pipeline.validate(each.stage) for each in runs if each.stage is not None)
 
     def _trained(self, method: Method, config: RunConfig, values: Values) -> list[_Trained]:
-        """What a method trains here; ``values`` are the grid's, for the PPO that SFT is timed by."""
-        if method.stage == "ppo":
-            return self._ppo_runs(method, config)
+        """What a method trains here; ``values`` are the grid's, for the rival that SFT is timed by."""
+        if method.stage in methods:
+            return self._runs(method, config)
         if method.stage == "base":
             return [_Trained(Pipeline(config, self._root, self._rows), None)]
         rivals = self._timed_by(method, config, values)
         return [_Trained(part, part.sft(method.rationales, rivals)) for part in self._parts(method, config)]
 
-    def _ppo_runs(self, method: Method, config: RunConfig) -> list[_Trained]:
-        return [_Trained(part, part.ppo()) for part in self._parts(method, config)]
+    def _runs(self, method: Method, config: RunConfig) -> list[_Trained]:
+        return [_Trained(part, part.train(method.stage)) for part in self._parts(method, config)]
 
     def _parts(self, method: Method, config: RunConfig) -> list[Pipeline]:
         """One pipeline of all tasks, or one a task."""
         pipeline = Pipeline(config, self._root, self._rows)
-        return each_task(pipeline) if method.scope == "each" else [pipeline]
+        return each_task(pipeline, method.stage) if method.scope == "each" else [pipeline]
 
     def _timed_by(self, method: Method, config: RunConfig, values: Values) -> list[Stage]:
-        """PPO of the method whose time SFT is given, on the same tasks and model, under the same seed."""
+        """Runs of the method whose time SFT is given, on the same tasks and model, under the same seed."""
         rival = self._rival(method)
         if rival is None:
             return []
         place = {"task": config.task, "model.name": config.model.name, "seed": config.seed}
-        runs = self._ppo_runs(rival, self._config(rival, place, values))
+        runs = self._runs(rival, self._config(rival, place, values))
         return [each.stage for each in runs if each.stage is not None]
 
     def _rival(self, method: Method) -> Method | None:

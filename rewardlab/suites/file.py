@@ -10,14 +10,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from rewardlab.config import RunConfig, Section
+from rewardlab.config import RunConfig
 from rewardlab.config_loading import flattened
 from rewardlab.errors import ConfigError, UnknownNameError
-from rewardlab.pipeline.stage import VERSIONS
+from rewardlab.pipeline.kinds import stage_kinds, trained_kinds
 from rewardlab.reading import parse_toml, told
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.conventions import Convention
+from rewardlab.section import Section
 from rewardlab.tasks import separate_tasks
+from rewardlab.training.methods import methods
 from rewardlab.types import AnswerFormat, PairKind
 
 PACKAGED = Path(__file__).resolve().parent
@@ -26,8 +28,10 @@ CHECKOUT = PACKAGED.parents[1] / "experiments"
 """Where they lie beside the package, in a checkout."""
 
 
-TAKEN = frozenset({*VERSIONS, "annotations", "judge"})
+TAKEN = frozenset({*stage_kinds(), "annotations", "judge"})
 """Folders below RUNS that hold something else than a suite's report."""
+BUDGETS = {"tokens": "max_tokens", "seconds": "max_seconds"}
+"""Kind of budget -> the setting of ``[ppo]``, shared by all methods, that gives its amount."""
 LISTED = {"seed": "seeds", "task": "tasks", "model.name": "models"}
 """Configuration key -> the list of a suite that gives every cell its own value of it."""
 
@@ -57,30 +61,35 @@ class Method(Section):
     """One row of the table."""
 
     name: str | None = Field(None, description="what the table calls it; default by stage and reward")
-    stage: Literal["base", "sft", "rm", "ppo"] = Field(description="what is evaluated")
+    stage: str = Field(description="what is evaluated: base, sft, rm or a training method, such as ppo")
     rationales: bool = Field(True, description="sft: with rationales")
     kind: PairKind = Field("label", description="rm: what its pairs are made from")
     format: AnswerFormat | None = Field(None, description="answer format; default: that of the settings")
     scope: Literal["together", "each"] = Field(
         "together",
-        description="sft, ppo: one run on all tasks of a cell, or one a task; of PPO from the same SFT model",
+        description="one run on all tasks of a cell, or one a task, from the same SFT model; not for base and rm",
     )
-    match_seconds_of: str | None = Field(None, description="sft: train for as long as PPO of this method took")
+    match_seconds_of: str | None = Field(None, description="sft: train for as long as this method took")
     settings: Settings = Field(default_factory=dict, description="dotted configuration keys of this method")
     grid: Values = Field(
-        default_factory=dict, description="sft, ppo: values tried for this method, in place of the suite's [grid]"
+        default_factory=dict,
+        description="values tried for this method, in place of the suite's [grid]; not for base and rm",
     )
 
     @model_validator(mode="after")
     def _keys_fit_the_stage(self) -> Method:
-        if self.scope == "each" and (self.stage not in ("sft", "ppo") or self.match_seconds_of is not None):
+        known = ("base", "rm", *trained_kinds())
+        if self.stage not in known:
+            raise UnknownNameError("stage of a method", self.stage, known)
+        is_trained = self.stage in trained_kinds()
+        if self.scope == "each" and (not is_trained or self.match_seconds_of is not None):
             timed = " with match_seconds_of" if self.match_seconds_of is not None else ""
-            raise ValueError(f"scope belongs to methods of stage sft and ppo, found {self.stage}{timed}")
+            raise ValueError(f"scope belongs to methods that train a policy, found {self.stage}{timed}")
         if self.match_seconds_of is not None and self.stage != "sft":
             raise ValueError(f"match_seconds_of belongs to methods of stage sft, found {self.stage}")
-        if self.grid and (self.stage not in ("sft", "ppo") or self.match_seconds_of is not None):
+        if self.grid and (not is_trained or self.match_seconds_of is not None):
             timed = " with match_seconds_of" if self.match_seconds_of is not None else ""
-            raise ValueError(f"grid belongs to methods of stage sft and ppo, found {self.stage}{timed}")
+            raise ValueError(f"grid belongs to methods that train a policy, found {self.stage}{timed}")
         if self.format is not None and "format" in self.settings:
             raise ValueError("format stands beside settings and in them; keep one")
         return self
@@ -99,7 +108,7 @@ class Suite(Section):
     )
     models: tuple[str, ...] = Field((), description="values of model.name; default: that of the settings")
     budget: Literal["updates", "tokens", "seconds"] = Field(
-        "updates", description="what PPO rows are given the same number of"
+        "updates", description="what rows of training methods are given the same number of"
     )
     convention: Convention = Field("rllr", description="which metrics the report's tables show, and what they average")
     settings: Settings = Field(default_factory=dict, description="dotted configuration keys of all methods")
@@ -107,7 +116,8 @@ class Suite(Section):
         default_factory=dict, description="task -> what models trained on it answer too without having seen it"
     )
     grid: Values = Field(
-        default_factory=dict, description="dotted configuration key and the values tried for every PPO method"
+        default_factory=dict,
+        description="dotted configuration key and the values tried for every training method; none of stage sft",
     )
     grid_seeds: tuple[int, ...] = Field(
         (), description="seeds of the tries, none of seeds; default: the first of seeds"
@@ -120,8 +130,8 @@ class Suite(Section):
     claim: tuple[Claim, ...] = Field((), description="published claims that the rows say something of")
 
     def grid_of(self, method: Method) -> Mapping[str, tuple[Any, ...]]:
-        """The values tried for a method: its own, or of PPO the suite's; empty where its settings stand."""
-        return method.grid or (self.grid if method.stage == "ppo" else {})
+        """The values tried for a method: its own, or the suite's; empty for SFT, and where its settings stand."""
+        return method.grid or (self.grid if method.stage in methods else {})
 
     @property
     def tried_on(self) -> tuple[int, ...]:
@@ -206,10 +216,10 @@ def _repeated(suite: Suite) -> list[str]:
 
 
 def _unmatched(suite: Suite) -> list[str]:
-    known = [method.name for method in suite.method if method.stage == "ppo" and method.name is not None]
+    known = [method.name for method in suite.method if method.stage in methods and method.name is not None]
     asked = [method.match_seconds_of for method in suite.method if method.match_seconds_of is not None]
     return [
-        f"match_seconds_of: {name!r} is no name of a method of stage ppo; known: {', '.join(known) or 'none'}"
+        f"match_seconds_of: {name!r} is no name of a training method of the suite; known: {', '.join(known) or 'none'}"
         for name in asked
         if name not in known
     ]
@@ -255,14 +265,14 @@ def _grid_problems(suite: Suite) -> list[str]:
 
 def _budget_problems(suite: Suite) -> list[str]:
     """A budget in tokens or seconds has one amount, which no method changes; the other kind is not given."""
-    keys = {"tokens": "ppo.max_tokens", "seconds": "ppo.max_seconds"}
-    wanted = keys.get(suite.budget)
+    wanted = f"ppo.{BUDGETS[suite.budget]}" if suite.budget in BUDGETS else None
     missing = [f"budget = {suite.budget!r} needs {wanted} in [settings]"] if _lacks(suite, wanted) else []
     stray = [
-        f"{place} sets {key}, but budget = {suite.budget!r}; every PPO row has the same budget, given in [settings]"
-        for key in keys.values()
-        for place, settings in [*settings_by_place(suite, "ppo"), *grids_by_place(suite)]
-        if key in settings and (place != "[settings]" or key != wanted)
+        f"{place} sets {key}, but budget = {suite.budget!r}; every row has the same budget, given in [settings]"
+        for place, settings in [*settings_by_place(suite, of_methods=True), *grids_by_place(suite)]
+        for key in settings
+        if key.rpartition(".")[2] in BUDGETS.values()
+        if place != "[settings]" or key != wanted
     ]
     return [*missing, *stray]
 
@@ -271,10 +281,10 @@ def _lacks(suite: Suite, key: str | None) -> bool:
     return key is not None and key not in suite.settings
 
 
-def settings_by_place(suite: Suite, stage: str | None = None) -> list[tuple[str, Mapping[str, Any]]]:
-    """Where settings stand, and what stands there; of the methods of one stage, or of all."""
-    methods = [(f"method {m.name or number}", m) for number, m in enumerate(suite.method, 1)]
-    own = [(place, method.settings) for place, method in methods if stage in (None, method.stage)]
+def settings_by_place(suite: Suite, *, of_methods: bool = False) -> list[tuple[str, Mapping[str, Any]]]:
+    """Where settings stand, and what stands there; of the training methods alone, or of all rows."""
+    rows = [(f"method {m.name or number}", m) for number, m in enumerate(suite.method, 1)]
+    own = [(place, method.settings) for place, method in rows if method.stage in methods or not of_methods]
     return [("[settings]", suite.settings), *own]
 
 

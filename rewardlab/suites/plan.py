@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import Stage, asks_nothing
 from rewardlab.reports.claim import Claim
@@ -17,8 +18,6 @@ from rewardlab.suites.judging import KIND, Hearing, hearings
 if TYPE_CHECKING:
     from rewardlab.annotate.preview import Preview
 
-KINDS = ("annotate", "sft", "samples", "pairs", "rm", "card", "ppo", "validate", "eval")
-"""Of stages, in the order they are needed."""
 Number = TypeVar("Number", int, float)
 
 
@@ -88,7 +87,7 @@ def make_plan(
     """
     stages = distinct(stage for cell in todo for stage in cell.chain())
     known = Durations(root)
-    by_kind = {kind: [stage for stage in stages if stage.kind == kind] for kind in KINDS}
+    by_kind = {kind: [stage for stage in stages if stage.kind == kind] for kind in stage_kinds()}
     planned = [_row(kind, found, root, known) for kind, found in by_kind.items() if found]
     judged = hearings(claims, todo, against)
     planned += [_judge_row(judged, root, rows or Rows())] if judged else []

@@ -26,7 +26,8 @@ from rewardlab.models.scoring import make_scorer
 from rewardlab.models.shapes import random_trunk
 from rewardlab.rewards import Ledger, RewardContext, build_reward
 from rewardlab.training.flops import Passes, Sizes, peak_tflops
-from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.loop import OnlineTrainer
+from rewardlab.training.methods import methods
 from rewardlab.training.progress import Silent
 from rewardlab.types import Example
 
@@ -134,7 +135,7 @@ def load_or_make(model: ModelConfig, shape: str | None) -> Trunk:
 
 
 def _utilisation(
-    trainer: PPOTrainer, work: PPOWork, seconds: Mapping[str, float], peak: float | None
+    trainer: OnlineTrainer, work: PPOWork, seconds: Mapping[str, float], peak: float | None
 ) -> dict[str, Any]:
     """Operations of a step and of its phases, and their share of the device's peak where a phase took any time."""
     models = 2 if work.reward == "mixed" else 0
@@ -165,7 +166,7 @@ class _Phases(Silent):
         self._rows.append({name: metrics.get(f"time/{name}_s", 0.0) for name in PHASES})
 
 
-def _trainer(trunk: Trunk, model: ModelConfig, work: PPOWork, settings: Mapping[str, Any]) -> PPOTrainer:
+def _trainer(trunk: Trunk, model: ModelConfig, work: PPOWork, settings: Mapping[str, Any]) -> OnlineTrainer:
     config = _config(model, work, settings)
     number = work.batch * (work.steps + 1)
     examples = [Example(TASK, str(row), {"text": ""}, "positive", config.format) for row in range(number)]
@@ -173,7 +174,9 @@ def _trainer(trunk: Trunk, model: ModelConfig, work: PPOWork, settings: Mapping[
     trunk.codec = RandomPrompts(trunk.codec, {e.id: ids for e, ids in zip(examples, rows, strict=True)})
     reward = build_reward(config.reward, RewardContext(_scorers(trunk, config), {}, config.reward.reading))
     folder = Path(tempfile.mkdtemp(prefix="rewardlab-bench-"))
-    trainer = PPOTrainer(trunk, reward, examples, config, Silent(), Ledger(lambda name, row: None), folder)
+    trainer = OnlineTrainer(
+        methods.get("ppo"), trunk, reward, examples, config, Silent(), Ledger(lambda name, row: None), folder
+    )
     trainer.sampling = SamplingConfig(
         work.response_len, trainer.sampling.temperature, batch=work.batch, is_fixed_length=True
     )

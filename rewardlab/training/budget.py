@@ -1,4 +1,4 @@
-"""What PPO may spend and has spent, so that methods can be compared at equal budgets; and which prompts it has read.
+"""What a method may spend and has spent, for comparisons at equal budgets; and which prompts it has read.
 
 A budget ends training on a whole step. What was spent is part of a checkpoint, so that a resumed run ends where an
 uninterrupted one does: to the bit for tokens, as far as time repeats itself for seconds.
@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rewardlab import processes
-from rewardlab.config import PPOConfig, fingerprint
+from rewardlab.config import fingerprint
+from rewardlab.online_config import OnlineConfig
 from rewardlab.training.schedule import batch_of, is_limited
 from rewardlab.types import Example
 
@@ -28,7 +29,7 @@ class Budget:
         is_limited: True when there is a limit.
     """
 
-    def __init__(self, config: PPOConfig) -> None:
+    def __init__(self, config: OnlineConfig) -> None:
         self.tokens = 0
         self.seconds = 0.0
         self.is_limited = is_limited(config)

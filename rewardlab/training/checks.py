@@ -7,7 +7,8 @@ import torch
 from rewardlab import processes
 from rewardlab.errors import TrainingError
 from rewardlab.models.trunk import Trunk
-from rewardlab.training.rollout import POLICY, Actor, Rollout
+from rewardlab.training.actor import POLICY, Actor
+from rewardlab.training.rollout import Rollout
 
 RATIO_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 """How far the very first probability ratio may be from 1, by trunk dtype."""

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from rewardlab.config import ModelConfig, RunConfig
 from rewardlab.models.names import PACKAGED_GGUF, find_model, resolve_dtype
 from rewardlab.models.sizes import SHAPES
+from rewardlab.online_config import CriticConfig, OnlineConfig
 from rewardlab.runs import read_json
+from rewardlab.training.methods import methods
 
 GIB = 2**30
 FLOAT32 = 4
@@ -37,7 +39,6 @@ READS: Mapping[str, str] = {
 }
 """Linear layers of a block -> what they read; those with one word read the same tensor."""
 KNOWN_TYPES = ("llama", "mistral", "qwen2", "qwen3")
-Kind = Literal["sft", "rm", "ppo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,30 +156,31 @@ class Memory:
         )
 
 
-def estimate(kind: Kind, shape: Shape, config: RunConfig, dtype: str, *, reward_models: int = 0) -> Memory:
+def estimate(kind: str, shape: Shape, config: RunConfig, dtype: str, *, reward_models: int = 0) -> Memory:
     """Memory of one process that trains, with all rows as long as the settings allow.
 
     Args:
-        kind: The stage.
+        kind: The stage: sft, rm or a method that samples while it trains.
         shape: Of the model.
         config: All settings.
         dtype: Of the trunk: float32 or bfloat16.
-        reward_models: How many adapters score PPO's responses.
+        reward_models: How many adapters score the responses.
     """
-    is_on_sft = kind == "rm" or (kind == "ppo" and config.start != "base")
+    online = _online(kind, config)
+    is_on_sft = kind == "rm" or (online is not None and config.start != "base")
     beneath = 1 if config.model.quantization == "nf4" and is_on_sft else 0
     size = bytes_of(dtype)
     prompt, response = config.model.max_prompt_tokens, config.new_tokens
-    rows = {"sft": config.sft.micro_batch, "rm": 2 * config.rm.micro_batch, "ppo": config.ppo.micro_batch}[kind]
-    is_checkpointed = kind == "ppo" and config.ppo.gradient_checkpointing
+    rows = online.micro_batch if online else {"sft": config.sft.micro_batch, "rm": 2 * config.rm.micro_batch}[kind]
+    is_checkpointed = online is not None and online.gradient_checkpointing
     return Memory(
         trunk=trunk_bytes(shape, dtype, config.model.quantization),
-        adapters=_adapters(kind, shape, config, reward_models, beneath),
+        adapters=_adapters(online, shape, config, reward_models, beneath, has_head=kind == "rm"),
         activations=activation_bytes(
             shape, config, size, rows, prompt + response, is_checkpointed=is_checkpointed, beneath=beneath
         ),
-        logits=_update_logits(kind, shape, config, rows * response),
-        sampling=_sampling(shape, config, size, prompt, response) if kind == "ppo" else 0.0,
+        logits=0.0 if kind == "rm" else _update_logits(online, shape, rows * response),
+        sampling=_sampling(shape, min(online.batch, config.eval.batch), size, prompt, response) if online else 0.0,
     )
 
 
@@ -206,7 +208,7 @@ def memory_lines(config: RunConfig, stages: Sequence[str], reward_models: int) -
     shape = known_shape(config.model)
     if shape is None or not set(_targets(config)) <= set(READS):
         return []
-    kinds = [kind for kind in get_args(Kind) if kind in stages]
+    kinds = [kind for kind in ("sft", "rm", *methods.names()) if kind in stages]
     dtype = resolve_dtype(config.model)
     return [f"{kind}: {estimate(kind, shape, config, dtype, reward_models=reward_models).text()}" for kind in kinds]
 
@@ -271,36 +273,36 @@ def _targets(config: RunConfig) -> tuple[str, ...]:
     return config.lora.targets or ("q_proj", "v_proj")
 
 
-def _adapters(kind: Kind, shape: Shape, config: RunConfig, reward_models: int, beneath: int) -> float:
+def _online(kind: str, config: RunConfig) -> OnlineConfig | None:
+    """The section of a method that samples while it trains; None of other stages."""
+    section = methods.get(kind).section(config) if kind in methods else None
+    return section if isinstance(section, OnlineConfig) else None
+
+
+def _adapters(
+    online: OnlineConfig | None, shape: Shape, config: RunConfig, reward_models: int, beneath: int, *, has_head: bool
+) -> float:
     """Bytes of adapters and heads; a trained number has a gradient and, with AdamW, two moments."""
     adapter, head = adapter_numbers(shape, config), shape.hidden + 1
-    if kind == "sft":
-        trained = adapter
-    elif kind == "rm":
-        trained = adapter + head
-    elif config.ppo.value == "adapter":
-        trained = 2 * adapter + head
-    else:
-        trained = adapter + shape.hidden * (shape.hidden + 1) + head
-    moments = 0 if kind == "ppo" and config.ppo.optimizer == "adafactor" else 2
+    trained = adapter + (head if has_head else 0)
+    if isinstance(online, CriticConfig):
+        trained += adapter + head if online.value == "adapter" else shape.hidden * (shape.hidden + 1) + head
+    moments = 0 if online is not None and online.optimizer == "adafactor" else 2
     frozen = reward_models * (adapter + head) + beneath * adapter
     return FLOAT32 * (trained * (2 + moments) + frozen)
 
 
-def _update_logits(kind: Kind, shape: Shape, config: RunConfig, tokens: int) -> float:
-    """Bytes at the output layer: PPO makes a piece at a time in four copies, SFT all logits of its answers."""
+def _update_logits(online: OnlineConfig | None, shape: Shape, tokens: int) -> float:
+    """Bytes at the output layer: a policy's update makes a piece at a time in four copies, SFT all logits at once."""
     numbers = tokens * shape.vocab
-    if kind == "rm":
-        return 0.0
-    if kind == "sft":
+    if online is None:
         return 4.0 * FLOAT32 * numbers
-    bonus = 3.0 * FLOAT32 * numbers if config.ppo.entropy_coef > 0 else 0.0
+    bonus = 3.0 * FLOAT32 * numbers if online.entropy_coef > 0 else 0.0
     return 4.0 * FLOAT32 * min(numbers, CHUNK) + bonus
 
 
-def _sampling(shape: Shape, config: RunConfig, size: int, prompt: int, response: int) -> float:
-    """Bytes while one batch of responses is drawn: cache, widest tensors of the first pass, logits in five copies."""
-    rows = min(config.ppo.batch, config.eval.batch)
+def _sampling(shape: Shape, rows: int, size: int, prompt: int, response: int) -> float:
+    """Bytes while so many responses are drawn: cache, widest tensors of the first pass, logits in five copies."""
     first = rows * prompt * size * (3 * shape.intermediate + 2 * shape.hidden)
     logits = rows * shape.vocab * (2 * FLOAT32 + 2 * 8)  # two in float32, two in float64
     return cache_bytes(shape, size, rows, prompt + response) + max(first, logits)

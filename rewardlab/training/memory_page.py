@@ -7,14 +7,14 @@ from typing import Any
 
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.models.sizes import SHAPES
-from rewardlab.training.memory import GIB, OWN, Kind, Memory, Shape, estimate
+from rewardlab.training.memory import GIB, OWN, Memory, Shape, estimate
 
 MODELS = ("llama3.2-1b", "llama3.2-3b", "llama2-7b", "llama2-13b")
 GPUS = (24, 40, 80)
 """Memory of GPUs, GiB."""
 TRIED = (32, 16, 8, 4, 2, 1)
 """Micro-batches and batches of sampling, the largest first."""
-SUPERVISED: tuple[Kind, ...] = ("sft", "rm")
+SUPERVISED: tuple[str, ...] = ("sft", "rm")
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "bfloat16": {},
     "bfloat16, checkpointing": {"ppo.gradient_checkpointing": True},
@@ -78,13 +78,13 @@ def _ppo_row(name: str, way: str) -> list[str]:
 def _supervised_row(name: str, way: str) -> list[str]:
     """The largest ``sft.micro_batch`` and ``rm.micro_batch`` for each GPU."""
 
-    def cell(kind: Kind, gpu: int) -> str:
+    def cell(kind: str, gpu: int) -> str:
         return str(_largest(lambda size: _of(kind, name, way, {f"{kind}.micro_batch": size}).total <= gpu * GIB) or "–")
 
     return [name, way, *(cell(kind, gpu) for gpu in GPUS for kind in SUPERVISED)]
 
 
-def _of(kind: Kind, name: str, way: str, given: dict[str, int] | None = None) -> Memory:
+def _of(kind: str, name: str, way: str, given: dict[str, int] | None = None) -> Memory:
     config = load_config({"model.name": f"made/{name}", **WAYS[way], **(given or {})}, NO_FILE)
     return estimate(kind, _shape(name), config, "bfloat16", reward_models=REWARD_MODELS)
 

@@ -1,10 +1,11 @@
-"""What a PPO step reports; every name stands in ``docs/ppo.md``. B rows, R response tokens."""
+"""What a training step reports; every name stands in ``docs/ppo.md``. B rows, R response tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from rewardlab.functional.kl import kl_k3
 from rewardlab.functional.masking import masked_mean
 from rewardlab.functional.ppo import PolicyLoss, ValueLoss, explained_variance
+from rewardlab.training.advantages import Target
 from rewardlab.training.rollout import Rollout
 from rewardlab.training.shaping import mean_response_kl
 
@@ -21,7 +23,8 @@ class Averages:
     """Sums over the micro-batches of one step's update."""
 
     policy_loss: float = 0.0
-    value_loss: float = 0.0
+    value_loss: float | None = None
+    kl_loss: float | None = None
     tokens: int = 0
     clipped: int = 0
     value_clipped: int = 0
@@ -29,14 +32,21 @@ class Averages:
     updates: int = 0
     norms: dict[str, float] = field(default_factory=dict)
 
-    def add_losses(self, policy: PolicyLoss, value: ValueLoss, counts: Tensor) -> None:
-        """Take in one chunk."""
+    def add_policy(self, policy: PolicyLoss, counts: Tensor) -> None:
+        """Take in the policy's loss on one chunk."""
         self.policy_loss += float(policy.loss.detach())
-        self.value_loss += float(value.loss.detach())
         self.tokens += int(counts.sum())
         self.clipped += int(policy.clipped)
-        self.value_clipped += int(value.clipped)
         self.ratio_max = max(self.ratio_max, float(policy.ratio.max()))
+
+    def add_value(self, value: ValueLoss) -> None:
+        """Take in the critic's loss on the chunk before."""
+        self.value_loss = (self.value_loss or 0.0) + float(value.loss.detach())
+        self.value_clipped += int(value.clipped)
+
+    def add_kl(self, divergence: Tensor) -> None:
+        """Take in a chunk's share of the KL that is part of the loss."""
+        self.kl_loss = (self.kl_loss or 0.0) + float(divergence.detach())
 
     def add_norms(self, norms: Mapping[str, float]) -> None:
         """Take in one optimiser step."""
@@ -47,8 +57,9 @@ class Averages:
     @classmethod
     def of_all(cls, parts: Sequence[Averages]) -> Averages:
         """Put together what the processes saw of their chunks; all of them saw the same optimiser steps."""
-        summed = ("policy_loss", "value_loss", "tokens", "clipped", "value_clipped")
-        sums = {name: sum(getattr(part, name) for part in parts) for name in summed}
+        summed = ("policy_loss", "value_loss", "kl_loss", "tokens", "clipped", "value_clipped")
+        seen = {name: [n for part in parts if (n := getattr(part, name)) is not None] for name in summed}
+        sums: dict[str, Any] = {name: sum(numbers) if numbers else None for name, numbers in seen.items()}
         return replace(parts[0], ratio_max=max(part.ratio_max for part in parts), **sums)
 
     def means(self) -> dict[str, float]:
@@ -58,26 +69,40 @@ class Averages:
             "policy/loss": self.policy_loss / updates,
             "policy/clip_share": self.clipped / tokens,
             "policy/ratio_max": self.ratio_max,
-            "value/loss": self.value_loss / updates,
-            "value/clip_share": self.value_clipped / tokens,
+            **({} if self.kl_loss is None else {"policy/kl_loss": self.kl_loss / updates}),
+            **(
+                {}
+                if self.value_loss is None
+                else {"value/loss": self.value_loss / updates, "value/clip_share": self.value_clipped / tokens}
+            ),
             **{f"{name}/grad_norm": total / updates for name, total in self.norms.items()},
         }
 
 
 def rollout_metrics(rollout: Rollout) -> dict[str, float]:
-    """KL, entropy, lengths and the critic's fit at sampling time."""
+    """KL, entropy and lengths at sampling time."""
     chunks = rollout.chunks
-    keep, counts = _flat(c.response_keep for c in chunks), _flat(c.counts for c in chunks)
+    keep = _flat(c.response_keep for c in chunks)
     old, reference = _flat(c.old for c in chunks), _flat(c.reference for c in chunks)
-    values, returns = _flat(c.values for c in chunks), _flat(c.returns for c in chunks)
     return {
         "policy/kl": mean_response_kl(rollout),
         "policy/kl_k3": float(masked_mean(kl_k3(old, reference), keep)),
         "policy/entropy": float(masked_mean(_flat(c.entropies for c in chunks), keep)),
-        "value/mean": float(masked_mean(values, keep)),
-        "value/explained_variance": explained_variance(values, returns, counts),
         "rollout/response_tokens": fmean(len(sample.ids) for sample in rollout.samples),
         "rollout/cut_share": fmean(not sample.is_finished for sample in rollout.samples),
+    }
+
+
+def critic_metrics(rollout: Rollout, targets: Sequence[Target]) -> dict[str, float]:
+    """The critic's estimates at sampling time and how well they fit the returns; empty without a critic."""
+    values = [chunk.values for chunk in rollout.chunks if chunk.values is not None]
+    returns = [target.returns for target in targets if target.returns is not None]
+    if not values:
+        return {}
+    keep, counts = _flat(c.response_keep for c in rollout.chunks), _flat(target.counts for target in targets)
+    return {
+        "value/mean": float(masked_mean(_flat(values), keep)),
+        "value/explained_variance": explained_variance(_flat(values), _flat(returns), counts),
     }
 
 
@@ -89,6 +114,8 @@ GLOSSARY: Mapping[str, str] = {
     "policy/kl_coef": "beta in this step, when `ppo.kl_target` steers it; reward per nat",
     "policy/entropy": "entropy of the next-token distribution, mean over response tokens; nats",
     "policy/loss": "clipped objective, negated, mean over optimiser steps; near 0 with whitened advantages",
+    "policy/kl_loss": "unbiased estimate of the KL per token in the loss, where `kl` is `loss`; nats",
+    "group/even_share": "share of prompts whose responses all have the same score: the score teaches nothing there",
     "policy/clip_share": "share of tokens whose gradient the clip removed; healthy below 0.2",
     "policy/ratio_max": "largest probability ratio new / old in the step; 1 when there is one update",
     "policy/grad_norm": "norm of the policy's gradient before clipping",

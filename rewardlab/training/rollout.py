@@ -1,226 +1,154 @@
-"""Rollouts: sampled responses with everything PPO needs to know of them, in fixed micro-batches.
+"""Rollouts: sampled responses with everything that training needs to know of them, in fixed micro-batches.
 
-The same :class:`Actor` computes log-probabilities when a rollout is made and when it is trained on, over the same
-chunks with the same padding, so the first ratio is 1 (PITFALLS row 2). B rows of a chunk, P prompt columns
-(left-padded), R response columns (right-padded), H width.
+What was drawn and measured at sampling time does not change afterwards: shaping and advantages are values of their
+own. B rows of a chunk, R response columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewardlab import processes
-from rewardlab.models.heads import ScalarHead
 from rewardlab.models.sampler import Measured, Sample, SamplingConfig, left_pad, right_pad, row_key, sample
 from rewardlab.models.trunk import Trunk
+from rewardlab.training.actor import POLICY, Actor, Chunk, PolicyOutput
 from rewardlab.training.clock import Clock
 from rewardlab.types import Example
 
-POLICY, VALUE = "policy", "value"
 
-
-@dataclass(slots=True)
-class Chunk:
-    """A micro-batch of finished sequences.
+@dataclass(frozen=True, slots=True)
+class SampledChunk(Chunk):
+    """A chunk with what was measured when it was sampled.
 
     Attributes:
-        rows: Where its rows stand in the rollout.
-        ids: Prompt and response tokens. Shape (B, P + R).
-        keep: True at real tokens. Shape (B, P + R).
-        width: P.
-        old, reference: Log-probabilities of the response tokens at sampling time, under policy and reference.
-            Shape (B, R), nats, 0 where not kept.
-        values: Critic's estimates at sampling time. Shape (B, R).
+        old, reference: Log-probabilities of the response tokens under policy and reference. Shape (B, R), nats, 0
+            where not kept.
         entropies: Entropy of the distribution each token was drawn from. Shape (B, R), nats; for the log alone.
-        advantages, returns: What the update uses. Shape (B, R).
-        counts: True at response tokens that enter loss and averages: kept, and of a scored response. Shape (B, R).
+        values: Critic's estimates. Shape (B, R); None without a critic.
     """
 
-    rows: list[int]
-    ids: Tensor
-    keep: Tensor
-    width: int
-    old: Tensor = field(default_factory=lambda: torch.empty(0))
-    reference: Tensor = field(default_factory=lambda: torch.empty(0))
-    values: Tensor = field(default_factory=lambda: torch.empty(0))
-    entropies: Tensor = field(default_factory=lambda: torch.empty(0))
-    advantages: Tensor = field(default_factory=lambda: torch.empty(0))
-    returns: Tensor = field(default_factory=lambda: torch.empty(0))
-    counts: Tensor = field(default_factory=lambda: torch.empty(0))
-
-    @property
-    def measured(self) -> tuple[Tensor, ...]:
-        """What was measured at sampling time: old, reference, values, entropies; on the CPU."""
-        return tuple(tensor.cpu() for tensor in (self.old, self.reference, self.values, self.entropies))
-
-    @property
-    def response_ids(self) -> Tensor:
-        """Response tokens. Shape (B, R)."""
-        return self.ids[:, self.width :]
-
-    @property
-    def response_keep(self) -> Tensor:
-        """True at response tokens. Shape (B, R)."""
-        return self.keep[:, self.width :]
+    old: Tensor
+    reference: Tensor
+    entropies: Tensor
+    values: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One batch of responses to prompts, in the order of the prompts."""
+    """One batch of responses.
+
+    Attributes:
+        examples: The prompt of each response; responses to one prompt stand together.
+        samples: The responses.
+        chunks: The same, in micro-batches.
+        group: Responses to each prompt.
+    """
 
     examples: Sequence[Example]
     samples: Sequence[Sample]
-    chunks: Sequence[Chunk]
+    chunks: Sequence[SampledChunk]
+    group: int = 1
 
     @property
     def responses(self) -> list[str]:
         """The decoded responses."""
         return [sample.text for sample in self.samples]
 
-
-@dataclass(frozen=True, slots=True)
-class PolicyOutput:
-    """The policy on one chunk.
-
-    Attributes:
-        logprobs: Log-probability of each response token. Shape (B, R), nats, 0 where not kept.
-        states: Last hidden states that predict the N kept tokens. Shape (N, H).
-        entropies: Entropy of each of those predictions, when asked for. Shape (B, R), nats, 0 where not kept.
-    """
-
-    logprobs: Tensor
-    states: Tensor
-    entropies: Tensor | None
-
-
-class Actor:
-    """Policy, reference and critic on one trunk.
-
-    Args:
-        trunk: Carries the role ``policy``, and ``value`` when the critic has an adapter.
-        critic: ``head`` puts ``value_head`` on the policy's states, ``adapter`` uses the role ``value``.
-        temperature: Sampling temperature; divides the logits in every log-probability.
-        value_head: The head for ``critic="head"``.
-    """
-
-    def __init__(
-        self,
-        trunk: Trunk,
-        critic: Literal["head", "adapter"],
-        temperature: float,
-        value_head: ScalarHead | None = None,
-    ) -> None:
-        self.trunk = trunk
-        self.critic = critic
-        self.temperature = temperature
-        self.value_head = value_head
-
     @property
-    def critic_parameters(self) -> list[nn.Parameter]:
-        """What the critic's optimiser moves: the head on the policy, or the role ``value`` with its head."""
-        return self.trunk.roles.parameters(VALUE) if self.value_head is None else list(self.value_head.parameters())
-
-    def policy(self, chunk: Chunk, *, role: str | None = POLICY, with_entropy: bool = False) -> PolicyOutput:
-        """Log-probabilities of the chunk's response tokens under ``role``; logits only where a token is kept."""
-        states = self._response_states(chunk, role)
-        kept = self.trunk.logprobs(states, chunk.response_ids[chunk.response_keep], self.temperature)
-        spread = self.scatter(self.trunk.entropies(states, self.temperature), chunk) if with_entropy else None
-        return PolicyOutput(self.scatter(kept, chunk), states, spread)
-
-    def values(self, chunk: Chunk, policy_states: Tensor) -> Tensor:
-        """Critic's estimate before each response token. Shape (B, R).
-
-        Args:
-            chunk: The sequences.
-            policy_states: What :meth:`policy` returned, used when the critic is a head on the policy.
-        """
-        if self.critic == "head":
-            assert self.value_head is not None
-            return self.scatter(self.value_head(policy_states), chunk)
-        head = self.trunk.roles[VALUE].head
-        assert head is not None
-        return self.scatter(head(self._response_states(chunk, VALUE)), chunk)
-
-    def _response_states(self, chunk: Chunk, role: str | None) -> Tensor:
-        """States that predict the kept response tokens: one column to the left of each. Shape (N, H)."""
-        hidden = self.trunk.hidden(chunk.ids, chunk.keep, role)
-        return hidden[:, chunk.width - 1 : -1][chunk.response_keep]
-
-    @staticmethod
-    def scatter(kept: Tensor, chunk: Chunk) -> Tensor:
-        """Numbers of the kept response tokens, row by row (N,), to (B, R) with 0 elsewhere."""
-        full = kept.new_zeros(chunk.response_keep.shape)
-        return full.masked_scatter(chunk.response_keep, kept)
+    def places(self) -> list[int]:
+        """The place of each response among those to its prompt."""
+        return [row % self.group for row in range(len(self.samples))]
 
 
 def roll_out(
     actor: Actor,
-    examples: Sequence[Example],
+    prompts: Sequence[Example],
     sampling: SamplingConfig,
     micro_batch: int,
     key: Sequence[object],
     clock: Clock | None = None,
     *,
+    group: int = 1,
     trusts_sampler: bool = False,
 ) -> Rollout:
-    """Sample one response per example and take the measurements at sampling time.
+    """Sample responses to each prompt and take the measurements at sampling time.
 
-    Several processes deal out prompts and chunks among themselves; each of them gets the whole rollout, and what is
+    Several processes deal out responses and chunks among themselves; each of them gets the whole rollout, and what is
     drawn and how it is cut into chunks does not depend on their number.
 
     Args:
         actor: Policy, reference, critic.
-        examples: The prompts.
+        prompts: The prompts.
         sampling: Budget and temperature.
         micro_batch: Rows per chunk.
         key: What, beside the example, identifies the draw: seed and step.
         clock: Takes the seconds of ``generate``, ``old`` (old log-probabilities and values) and ``reference``.
+        group: Responses to each prompt.
         trusts_sampler: Take log-probabilities from the sampler where it measured them, in place of one more pass.
     """
     clock = clock or Clock(actor.trunk.device)
-    codec = actor.trunk.codec
-    prompts = [codec.prompt_ids(example) for example in examples]
-    keys = [row_key(*key, example.task, example.id, number) for number, example in enumerate(examples)]
+    examples = [example for example in prompts for _ in range(group)]
+    ids = [tokens for example in prompts for tokens in [actor.trunk.codec.prompt_ids(example)] * group]
+    keys = [
+        row_key(*key, example.task, example.id, number, *((place,) if group > 1 else ()))
+        for number, example in enumerate(prompts)
+        for place in range(group)
+    ]
     with clock.phase("generate"):
-        drawn = sample(actor.trunk, processes.share(prompts), processes.share(keys), sampling, POLICY)
-    samples = processes.collect(drawn, len(prompts))
-    chunks = list(_chunks(actor.trunk, prompts, samples, micro_batch))
+        drawn = sample(actor.trunk, processes.share(ids), processes.share(keys), sampling, POLICY)
+    samples = processes.collect(drawn, len(ids))
+    chunks = list(_chunks(actor.trunk, ids, samples, micro_batch))
+    mine = processes.share(chunks)
     with torch.no_grad(), clock.phase("old"):
-        for chunk in processes.share(chunks):
-            seen = [samples[row].measured for row in chunk.rows] if trusts_sampler else [None]
-            _measure(actor, chunk, [one for one in seen if one is not None])
+        measured = [_measure(actor, chunk, samples, trusts_sampler) for chunk in mine]
     with torch.no_grad(), clock.phase("reference"):
-        for chunk in processes.share(chunks):
-            chunk.reference = actor.policy(chunk, role=None).logprobs
-    _exchange(chunks)
-    return Rollout(examples, samples, chunks)
+        references = [actor.policy(chunk, role=None).logprobs for chunk in mine]
+    known: list[_Tensors] = [
+        (old, reference, entropies, values)
+        for (old, entropies, values), reference in zip(measured, references, strict=True)
+    ]
+    whole = [
+        SampledChunk(chunk.rows, chunk.ids, chunk.keep, chunk.width, *tensors)
+        for chunk, tensors in zip(chunks, _exchanged(known, len(chunks), actor.trunk.device), strict=True)
+    ]
+    return Rollout(examples, samples, whole, group)
 
 
-def _measure(actor: Actor, chunk: Chunk, seen: Sequence[Measured]) -> None:
+_Tensors = tuple[Tensor, Tensor, Tensor, Tensor | None]
+"""Old and reference log-probabilities, entropies and values of a chunk."""
+
+
+def _measure(
+    actor: Actor, chunk: Chunk, samples: Sequence[Sample], trusts_sampler: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Old log-probabilities, entropies and values: from what the sampler saw of every row, or by a pass."""
-    if len(seen) == len(chunk.rows):
-        columns = ((one.logprobs, one.entropies, one.states) for one in seen)
-        logprobs, entropies, states = (torch.cat(column) for column in zip(*columns, strict=True))
-        now = PolicyOutput(actor.scatter(logprobs, chunk), states, actor.scatter(entropies, chunk))
-    else:
-        now = actor.policy(chunk, with_entropy=True)
-    chunk.old = now.logprobs
-    chunk.entropies = now.entropies if now.entropies is not None else torch.zeros_like(now.logprobs)
-    chunk.values = actor.values(chunk, now.states)
+    seen = [one for row in chunk.rows if trusts_sampler and (one := samples[row].measured) is not None]
+    now = _seen(actor, chunk, seen) if len(seen) == len(chunk.rows) else actor.policy(chunk, with_entropy=True)
+    assert now.entropies is not None
+    return now.logprobs, now.entropies, None if actor.critic is None else actor.values(chunk, now.states)
 
 
-def _exchange(chunks: Sequence[Chunk]) -> None:
-    """Give every process what the others measured of their chunks."""
+def _seen(actor: Actor, chunk: Chunk, seen: Sequence[Measured]) -> PolicyOutput:
+    """What the sampler measured of each row of a chunk, as the policy's output on it."""
+    columns = ((one.logprobs, one.entropies, one.states) for one in seen)
+    logprobs, entropies, states = (torch.cat(column) for column in zip(*columns, strict=True))
+    return PolicyOutput(actor.scatter(logprobs, chunk), states, actor.scatter(entropies, chunk))
+
+
+def _exchanged(mine: Sequence[_Tensors], total: int, device: torch.device) -> Sequence[_Tensors]:
+    """What all processes measured of their chunks, in the order of the chunks."""
     if processes.count() == 1:
-        return
-    measured = processes.collect([chunk.measured for chunk in processes.share(chunks)], len(chunks))
-    for chunk, tensors in zip(chunks, measured, strict=True):
-        chunk.old, chunk.reference, chunk.values, chunk.entropies = (tensor.to(chunk.ids.device) for tensor in tensors)
+        return mine
+    return [_moved(each, device) for each in processes.collect([_moved(each, "cpu") for each in mine], total)]
+
+
+def _moved(tensors: _Tensors, device: torch.device | str) -> _Tensors:
+    old, reference, entropies, values = tensors
+    return old.to(device), reference.to(device), entropies.to(device), None if values is None else values.to(device)
 
 
 def _chunks(

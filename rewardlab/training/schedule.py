@@ -12,40 +12,43 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers.optimization import Adafactor
 
 from rewardlab import processes
-from rewardlab.config import PPOConfig
 from rewardlab.errors import ConfigError
+from rewardlab.online_config import OnlineConfig
 from rewardlab.types import Example
 
 UNBOUNDED = 10**9
 """Steps at most, where a budget or a time is what ends training."""
 
 
-def steps_of(config: PPOConfig, prompts: int) -> int:
-    """Most PPO steps of a run: as configured, as many as a budget allows, or one pass over the prompts."""
+def steps_of(config: OnlineConfig, prompts: int) -> int:
+    """Most training steps of a run: as configured, as many as a budget allows, or one pass over the prompts."""
     if config.steps is not None:
         return config.steps
-    return UNBOUNDED if is_limited(config) else math.ceil(prompts / config.batch)
+    return UNBOUNDED if is_limited(config) else math.ceil(prompts / config.prompts)
 
 
-def is_limited(config: PPOConfig) -> bool:
+def is_limited(config: OnlineConfig) -> bool:
     """Whether tokens or seconds may end a run, so that nobody can count its steps ahead."""
     return config.max_tokens is not None or config.max_seconds is not None
 
 
-def micro_batch_of(config: PPOConfig) -> int:
+def micro_batch_of(config: OnlineConfig) -> int:
     """Responses per micro-batch: few enough that every process gets one of each minibatch.
 
     Raises:
         ConfigError: There are fewer prompts than processes.
     """
-    if config.batch < processes.count():
-        raise ConfigError(f"ppo.batch = {config.batch}: expected at least one prompt for {processes.count()} processes")
+    if config.prompts < processes.count():
+        raise ConfigError(
+            f"{config.prompts} prompts a step (batch / samples): expected at least one for each of "
+            f"{processes.count()} processes"
+        )
     if processes.count() == 1:
         return config.micro_batch
     return min(config.micro_batch, max(1, config.batch // (config.minibatches * processes.count())))
 
 
-def updates_of(config: PPOConfig, steps: int, micro_batch: int) -> int:
+def updates_of(config: OnlineConfig, steps: int, micro_batch: int) -> int:
     """Optimiser steps of a run, at least 1; a step has no more minibatches than micro-batches."""
     minibatches = min(config.minibatches, math.ceil(config.batch / micro_batch))
     return max(1, steps * config.ppo_epochs * minibatches)
@@ -74,7 +77,7 @@ def _order(length: int, epoch: int, seed: int) -> list[int]:
     return _ORDERS[key]
 
 
-def make_optimizer(parameters: Sequence[nn.Parameter], config: PPOConfig, lr: float) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Sequence[nn.Parameter], config: OnlineConfig, lr: float) -> torch.optim.Optimizer:
     """AdamW without weight decay, or Adafactor with a fixed learning rate (PPO-NLU section 5.1).
 
     torch's own Adafactor multiplies the rate by the weights' root mean square, at least 1e-3 (PITFALLS row 27): LoRA's
@@ -87,7 +90,7 @@ def make_optimizer(parameters: Sequence[nn.Parameter], config: PPOConfig, lr: fl
 
 
 def make_scheduler(
-    optimizer: torch.optim.Optimizer, config: PPOConfig, total: int, spent: Callable[[], float] | None = None
+    optimizer: torch.optim.Optimizer, config: OnlineConfig, total: int, spent: Callable[[], float] | None = None
 ) -> LambdaLR:
     """Linear warm-up over a share of all optimiser steps, then a cosine down to ``final_lr`` of the peak.
 

@@ -15,10 +15,10 @@ from statistics import fmean, pstdev
 import torch
 from torch import Tensor
 
-from rewardlab.config import PPOConfig
 from rewardlab.functional.kl import kl_k1
+from rewardlab.online_config import OnlineConfig
 from rewardlab.rewards.ledger import Shaped
-from rewardlab.training.rollout import Chunk, Rollout
+from rewardlab.training.rollout import Rollout, SampledChunk
 
 ROUNDING = 1e-6
 """Share of the mean below which scores do not differ: a reward model's float32 scores of one text in two batches do."""
@@ -26,7 +26,7 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class UsedScore:
-    """What became of a score: its value in PPO, and whether ``score_clip`` moved it."""
+    """What became of a score: its value in training, and whether ``score_clip`` moved it."""
 
     value: float
     is_clipped: bool
@@ -50,14 +50,14 @@ class ScoreScale:
         spread = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else 0.0
         return spread if spread > ROUNDING * abs(self.mean) else 1.0
 
-    def used(self, score: float, config: PPOConfig) -> UsedScore:
-        """The score that PPO is given: at most ``score_clip`` deviations from the mean, and in that unit if normalised.
+    def used(self, score: float, config: OnlineConfig) -> UsedScore:
+        """The score as used: at most ``score_clip`` deviations from the mean, and in that unit if normalised.
 
         Example:
             >>> scale = ScoreScale()
             >>> scale.update([4.0, 6.0])  # mean 5, deviation 1.414
-            >>> scale.used(6.0, PPOConfig()).value == 2**-0.5
-            True
+            >>> round(scale.used(6.0, OnlineConfig()).value, 4)
+            0.7071
         """
         distance = (score - self.mean) / self.deviation
         limit = math.inf if config.score_clip is None else config.score_clip
@@ -91,7 +91,7 @@ class KLController:
         Ziegler et al. 2019, section 2.2; the error is clipped to +-0.2, as in TRL 0.7.2's ``AdaptiveKLController``.
     """
 
-    def __init__(self, config: PPOConfig) -> None:
+    def __init__(self, config: OnlineConfig) -> None:
         self.coef = config.kl_coef
         self._target = config.kl_target
         self._horizon = config.kl_horizon
@@ -120,64 +120,80 @@ class KLController:
         self.coef = state["coef"]
 
 
+@dataclass(frozen=True, slots=True)
+class Shaping:
+    """What the scores of a batch became.
+
+    Attributes:
+        rewards: Reward of each token, one (B, R) tensor per chunk; a row's rewards sum to its ``Shaped.total``.
+        counts: True at the tokens that enter loss and averages: kept, and of a scored response. One (B, R) per chunk.
+        shaped: What each response received in sum, in the rollout's order; None where it has no score.
+    """
+
+    rewards: Sequence[Tensor]
+    counts: Sequence[Tensor]
+    shaped: Sequence[Shaped | None]
+
+
 def shape(
-    scores: Sequence[float | None], rollout: Rollout, config: PPOConfig, scale: ScoreScale, kl_coef: float
-) -> tuple[list[Shaped | None], list[Tensor]]:
+    scores: Sequence[float | None], rollout: Rollout, config: OnlineConfig, scale: ScoreScale, kl_coef: float
+) -> Shaping:
     """Per-token rewards of every chunk, and what each response received in sum.
 
     The score sits on the last response token, the KL penalty on every token (RLLR eq. 5). Scores are centred on the
     running mean, divided by the running deviation and then clipped (PITFALLS row 28); the batch is part of both. Row 13
     warns of another thing, the whitening of token rewards inside one batch, and there is none. A response that was cut
-    at its budget has ``missing_end_penalty`` subtracted on top (row 10). Responses without a score move neither mean
-    nor deviation and get ``counts`` False everywhere.
+    at its budget has ``missing_end_penalty`` subtracted on top (row 10).
 
-    Returns:
-        One Shaped per response in the rollout's order (None where it was not judged), and one (B, R) tensor of
-        rewards per chunk; the row's rewards sum to ``Shaped.total``.
+    Args:
+        scores: One per response; None where it could not be judged, and no token of it counts.
+        rollout: The responses.
+        config: Normalisation, clip, penalty.
+        scale: Running mean and deviation, which the scores are part of already.
+        kl_coef: Beta of the penalty in the reward; 0 where the method has it in the loss.
     """
-    scale.update([score for score in scores if score is not None])
     shaped: list[Shaped | None] = [None] * len(scores)
-    rewards = []
+    rewards, counts = [], []
     for chunk in rollout.chunks:
         penalties = [0.0 if rollout.samples[row].is_finished else -config.missing_end_penalty for row in chunk.rows]
         raw = [scores[row] for row in chunk.rows]
         used = [None if score is None else scale.used(score, config) for score in raw]
         rewards.append(_token_rewards(chunk, used, penalties, kl_coef))
+        is_scored = torch.tensor([score is not None for score in used], device=chunk.keep.device)
+        counts.append(chunk.response_keep & is_scored[:, None])
         totals, kls = rewards[-1].double().sum(-1).tolist(), response_kls(chunk)
         for index, row in enumerate(chunk.rows):
             one = used[index]
             if one is not None:
                 parts = (totals[index], one.value, -kl_coef * kls[index], penalties[index])
                 shaped[row] = Shaped(*parts, is_clipped=one.is_clipped)
-    return shaped, rewards
+    return Shaping(rewards, counts, shaped)
 
 
 def used_score_metrics(shaped: Sequence[Shaped | None]) -> dict[str, float]:
-    """Deviation of the scores as PPO used them, and the share that was clipped; empty without a score."""
-    found = [one for one in shaped if one is not None]
-    if not found:
+    """Deviation of the scores as they were used, and the share that was clipped; empty without a score."""
+    scored = [one for one in shaped if one is not None]
+    if not scored:
         return {}
     return {
-        "reward/used_deviation": pstdev(one.score for one in found),
-        "reward/clip_share": fmean(one.is_clipped for one in found),
+        "reward/used_deviation": pstdev(one.score for one in scored),
+        "reward/clip_share": fmean(one.is_clipped for one in scored),
     }
 
 
 def _token_rewards(
-    chunk: Chunk, used: Sequence[UsedScore | None], penalties: Sequence[float], kl_coef: float
+    chunk: SampledChunk, used: Sequence[UsedScore | None], penalties: Sequence[float], kl_coef: float
 ) -> Tensor:
-    """Rewards (B, R) of one chunk; sets ``chunk.counts``."""
+    """Rewards (B, R) of one chunk."""
     keep = chunk.response_keep
     rewards = -kl_coef * kl_k1(chunk.old, chunk.reference) * keep
     rows = torch.arange(len(used), device=rewards.device)
     ends = [(score.value if score else 0.0) + penalty for score, penalty in zip(used, penalties, strict=True)]
     rewards[rows, keep.sum(-1) - 1] += torch.tensor(ends, dtype=rewards.dtype, device=rewards.device)
-    is_scored = torch.tensor([score is not None for score in used], device=keep.device)
-    chunk.counts = keep & is_scored[:, None]
     return rewards
 
 
-def response_kls(chunk: Chunk) -> list[float]:
+def response_kls(chunk: SampledChunk) -> list[float]:
     """k1 of each response, summed over its tokens, nats: what the penalty charges and the controller steers by."""
     sums: list[float] = (kl_k1(chunk.old, chunk.reference) * chunk.response_keep).double().sum(-1).tolist()
     return sums

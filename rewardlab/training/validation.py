@@ -1,8 +1,8 @@
-"""What a policy is worth on validation rows while it trains, and the best one by that measure; for PPO and for SFT.
+"""What a policy is worth on validation rows while it trains, and the best one by that measure; for every method.
 
 Answers are greedy, so nothing is drawn and training goes on as if nothing had been measured. Gold labels of
 validation rows choose among checkpoints; no update sees them. One rule for every method: the most accurate measure
-wins, of equals the earliest. What is measured before the first step (PPO's start) is a candidate too.
+wins, of equals the earliest. What is measured before the first step (the start) is a candidate too.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rewardlab import metrics, processes
-from rewardlab.config import PPOConfig
 from rewardlab.models.sampler import Sample, SamplingConfig, row_key, sample
 from rewardlab.models.trunk import Trunk
+from rewardlab.online_config import OnlineConfig
 from rewardlab.runs import BEST_ADAPTER, read_json, write_json, write_jsonl
 from rewardlab.tasks.task import parse_response, tasks
+from rewardlab.training.actor import POLICY
 from rewardlab.training.decline import Change, Fall, level_of, raises_alarm, told_fall
-from rewardlab.training.rollout import POLICY
 from rewardlab.training.schedule import UNBOUNDED, is_limited
 from rewardlab.types import Answer, Example
 
@@ -51,7 +51,7 @@ class Cadence:
     steps: int
 
     @classmethod
-    def of_ppo(cls, config: PPOConfig, steps: int) -> Cadence:
+    def of_steps(cls, config: OnlineConfig, steps: int) -> Cadence:
         """As configured, or five a run; under a budget they follow it, for nobody can count its steps ahead."""
         if config.validate_every is not None or is_limited(config):
             return cls(config.validate_every, steps)
@@ -88,7 +88,7 @@ class Measured:
     """One measure; one line of ``validation.jsonl``.
 
     Attributes:
-        step: PPO steps taken before it.
+        step: Training steps taken before it.
         accuracy: Mean over tasks.
         tasks: Task -> share of right answers; Pearson correlation where answers are numbers.
         malformed: Share of responses without an answer.

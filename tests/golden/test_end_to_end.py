@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from rewardlab.cli.reward_rescore import RescoreRequest
 from rewardlab.cli.reward_rescore import run as rescored
 from rewardlab.runs import read_json, read_jsonl
 from rewardlab.training.learner import Learner
+from rewardlab.training.methods import methods
 
 pytestmark = pytest.mark.slow
 
@@ -299,7 +300,8 @@ class TestEvaluation:
             assert any(_is_close(cell, accuracy) for cell in row.values())
 
     def test_a_run_whose_inputs_changed_is_refused(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("rewardlab.pipeline.stage.VERSIONS", _raised_versions())
+        raised = replace(methods.get("ppo"), version=methods.get("ppo").version + 1)
+        monkeypatch.setitem(methods._entries, "ppo", raised)
         assert lab.type("eval", "--run", str(lab.only("ppo").relative_to(lab.folder))) == 2
 
 
@@ -308,9 +310,3 @@ def _is_close(text: str, number: float) -> bool:
         return abs(float(text) - number) < 1e-3
     except ValueError:
         return False
-
-
-def _raised_versions() -> dict[str, int]:
-    from rewardlab.pipeline.stage import VERSIONS
-
-    return {**VERSIONS, "ppo": VERSIONS["ppo"] + 1}

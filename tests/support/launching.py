@@ -28,7 +28,7 @@ Stop = Callable[[], None]
 PRELOADED = (
     "rewardlab.cli.main",
     "rewardlab.pipeline.stages",
-    "rewardlab.training.ppo",
+    "rewardlab.training.loop",
     "rewardlab.training.reward_model",
     "rewardlab.training.sft",
     "transformers.models.llama.modeling_llama",

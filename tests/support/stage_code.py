@@ -17,29 +17,31 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from rewardlab.pipeline.stage import VERSIONS
+from rewardlab.pipeline.kinds import stage_kinds
+from rewardlab.training.methods import methods
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = ROOT / "tests" / "unit" / "recorded" / "stage_code.json"
 COMMAND = "python -m tests.support.stage_code"
-WORK = "rewardlab.pipeline.work"
+WORK = "rewardlab.pipeline.stages"
 
 ROOTS: dict[str, tuple[str, ...]] = {
-    "annotate": (f"{WORK}.supervised:annotate",),
-    "sft": (f"{WORK}.supervised:sft",),
-    "samples": (f"{WORK}.preferences:samples",),
-    "pairs": (f"{WORK}.preferences:pairs", "rewardlab.pairs.adopted", "rewardlab.pairs.imported"),
-    "rm": (f"{WORK}.preferences:reward_model",),
-    "card": (f"{WORK}.preferences:card",),
-    "ppo": (f"{WORK}.tuning:ppo",),
-    "eval": (f"{WORK}.evaluation:evaluate", "rewardlab.sandbox.quality"),
-    "validate": (f"{WORK}.evaluation:validate", "rewardlab.sandbox.quality"),
+    "annotate": (f"{WORK}.annotate:annotate",),
+    "sft": (f"{WORK}.sft:sft",),
+    "samples": (f"{WORK}.samples:samples",),
+    "pairs": (f"{WORK}.pairs:pairs", "rewardlab.pairs.adopted", "rewardlab.pairs.imported"),
+    "rm": (f"{WORK}.reward_model:reward_model",),
+    "card": (f"{WORK}.reward_model:card",),
+    **{name: (f"{WORK}.train:train",) for name in methods if methods.get(name).family == "online"},
+    "eval": (f"{WORK}.evaluate:evaluate", "rewardlab.sandbox.quality"),
+    "validate": (f"{WORK}.evaluate:validate", "rewardlab.sandbox.quality"),
 }
 """Stage -> the function that does its work, and modules that it reaches through a registry."""
 
 BOUNDS = (
     *("rewardlab.cli", "rewardlab.suites", "rewardlab.reports", "rewardlab.doctor", "rewardlab.pipeline"),
-    *("rewardlab.config", "rewardlab.config_loading", "rewardlab.presets"),  # settings
+    *("rewardlab.config", "rewardlab.config_loading", "rewardlab.presets", "rewardlab.section"),  # settings
+    *("rewardlab.online_config", "rewardlab.training.methods"),
     *("rewardlab.errors", "rewardlab.registry", "rewardlab.runs", "rewardlab.outputs", "rewardlab.processes"),
     *("rewardlab.code_identity", "rewardlab.training.progress", "rewardlab.training.trackers"),
     *("rewardlab.annotate.preview", "rewardlab.annotate.money"),
@@ -58,7 +60,7 @@ def stage_code() -> dict[str, Any]:
     hashes = {name: _hash(name) for names in stages.values() for name in names}
     return {
         "modules": dict(sorted(hashes.items())),
-        "stages": {kind: {"version": VERSIONS[kind], "modules": names} for kind, names in stages.items()},
+        "stages": {kind: {"version": stage_kinds()[kind].version, "modules": names} for kind, names in stages.items()},
     }
 
 
@@ -70,15 +72,16 @@ def complaints(recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
         old = {name: recorded["modules"].get(name) for name in before["modules"]}
         new = {name: now["modules"][name] for name in stage["modules"]}
         changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+        home = "rewardlab/training/methods.py" if kind in methods else "rewardlab/pipeline/kinds.py"
         if before["version"] != stage["version"]:
             found.append(
                 f"stage {kind}: its version was {before['version']} and is {stage['version']}; run `{COMMAND}`"
             )
         elif changed:
             found.append(
-                f"stage {kind}: its code changed ({', '.join(changed)}). Raise VERSIONS[{kind!r}] in "
-                f"rewardlab/pipeline/stage.py where its output can change, then record with `{COMMAND}`; where the "
-                "output cannot change, record alone and say why in the commit"
+                f"stage {kind}: its code changed ({', '.join(changed)}). Raise its version in {home} where its "
+                f"output can change, then record with `{COMMAND}`; where the output cannot change, record alone and "
+                "say why in the commit"
             )
     return found
 

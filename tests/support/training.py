@@ -12,7 +12,8 @@ from rewardlab.config_loading import load_config
 from rewardlab.models.trunk import Trunk, load_trunk
 from rewardlab.rewards.ledger import Ledger
 from rewardlab.runs import RunFolder
-from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.loop import OnlineTrainer
+from rewardlab.training.methods import methods
 from rewardlab.training.progress import FolderRecorder
 from rewardlab.types import Example, Reward, Score
 from tests.support.models import tiny_llama
@@ -60,16 +61,21 @@ def ppo_trainer(
     trunk: Trunk | None = None,
     run: Mapping[str, Any] | None = None,
     validation: Sequence[Example] = (),
+    method: str = "ppo",
     **ppo: Any,
-) -> PPOTrainer:
-    """A trainer ready to run; its run folder is ``folder / "run"``. ``run`` and ``ppo`` as in :func:`ppo_config`."""
+) -> OnlineTrainer:
+    """A trainer ready to run; its run folder is ``folder / "run"``. ``run`` and ``ppo`` as in :func:`ppo_config`.
+
+    What ``ppo`` gives holds for ``method``, too; what that has alone stands in ``run`` with its section.
+    """
     model = folder / "model"
     if not model.exists():
         tiny_llama(model)
     config = ppo_config(model, run, **ppo)
-    place = RunFolder(folder / "run", "ppo", {"test": ppo}, config.model_dump(mode="json"))
+    place = RunFolder(folder / "run", method, {"test": ppo}, config.model_dump(mode="json"))
     place.open()
-    return PPOTrainer(
+    return OnlineTrainer(
+        methods.get(method),
         trunk or load_trunk(config.model),
         reward if isinstance(reward, Reward) else FunctionReward(reward),
         EXAMPLES,

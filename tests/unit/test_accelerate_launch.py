@@ -79,11 +79,11 @@ def test_every_configuration_is_read_by_accelerate_and_says_whether_it_was_run(p
 @pytest.mark.parametrize("kind", ["FSDP", "DEEPSPEED"])
 def test_ppo_refuses_a_trunk_in_pieces(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = Pipeline(load_config({"init": "base"}), tmp_path)
-    pipeline.ppo()
+    pipeline.train()
     monkeypatch.setenv(f"ACCELERATE_USE_{kind}", "true")
     assert processes.is_sharded()
     with pytest.raises(ConfigError, match="cannot use FSDP or DeepSpeed"):
-        pipeline.ppo()
+        pipeline.train()
 
 
 def test_a_suite_is_refused_under_a_launcher(

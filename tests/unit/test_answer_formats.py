@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.pipeline.stages import start_accuracy_of
+from rewardlab.pipeline.stages.evaluate import start_accuracy_of
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.claim_measures import Evidence
 from rewardlab.reports.claims import Finding, findings

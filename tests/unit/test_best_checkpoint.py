@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rewardlab.cli import stages as commands
+from rewardlab.cli import training as commands
 from rewardlab.config_loading import load_config
 from rewardlab.evaluation.hacking import Alarm
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work.evaluation import _evaluated, _policy
-from rewardlab.pipeline.work.shared import policy_of, start_adapter
+from rewardlab.pipeline.stages.evaluate import _evaluated, _policy
+from rewardlab.pipeline.stages.shared import policy_of, start_adapter
 from rewardlab.reports.collect import MethodKey, collect
 from rewardlab.reports.method_names import policies_line, row_names
 from rewardlab.reports.render import notes
@@ -38,13 +38,13 @@ def pipeline(tmp_path: Path, **settings: Any) -> Pipeline:
 
 def test_only_evaluations_of_trained_runs_depend_on_it(tmp_path: Path) -> None:
     last, best = (pipeline(tmp_path, **{"eval.checkpoint": name}) for name in ("last", "best"))
-    assert last.eval(last.ppo()).fingerprint != best.eval(best.ppo()).fingerprint
-    assert last.ppo().fingerprint == best.ppo().fingerprint
+    assert last.eval(last.train()).fingerprint != best.eval(best.train()).fingerprint
+    assert last.train().fingerprint == best.train().fingerprint
     assert last.eval(last.sft(True), "x").fingerprint != best.eval(best.sft(True), "x").fingerprint
     assert last.sft(True).fingerprint == best.sft(True).fingerprint
     assert last.eval(None, "x").fingerprint == best.eval(None, "x").fingerprint
-    assert (best.method(best.ppo()), best.method(best.sft(True))) == ("PPO-rule", "SFT w. rationale")
-    assert last.method(last.ppo()) == "PPO-rule (last policy)"
+    assert (best.method(best.train()), best.method(best.sft(True))) == ("PPO-rule", "SFT w. rationale")
+    assert last.method(last.train()) == "PPO-rule (last policy)"
     assert last.method(last.sft(True)) == "SFT w. rationale (last policy)"
 
 
@@ -115,17 +115,17 @@ def test_the_policy_asked_for_is_loaded(tmp_path: Path, checkpoint: str) -> None
 def test_the_command_says_which_policy_was_best_and_warns(capsys: pytest.CaptureFixture[str]) -> None:
     measures = {name: {"step": step, "accuracy": step / 8} for name, step in (("start", 2), ("best", 6), ("last", 4))}
     alarm = Alarm(12, 8, 5, 0.1, 0.9, 0.8, 0.6, 1e-6, 22)
-    commands._print_watched({"validation": measures, "hacking": {"judged": True, "alarm": alarm.to_json()}})
+    commands.print_watched({"validation": measures, "hacking": {"judged": True, "alarm": alarm.to_json()}})
     told = capsys.readouterr()
     assert told.out == "validation accuracy (greedy): start 0.250, best 0.750, last 0.500; best after step 6\n"
     fall = Fall(30, 5, 0.915, 0.83, 20, 3, 200, 0.0002, 0.002)
     best = {**measures, "start": {"step": 0, "accuracy": 0.9}, "best": {"step": 0, "accuracy": 0.9}}
-    commands._print_watched({"validation": best, "hacking": {"judged": True, "alarm": None}, "fall": fall.to_json()})
+    commands.print_watched({"validation": best, "hacking": {"judged": True, "alarm": None}, "fall": fall.to_json()})
     fallen = capsys.readouterr()
     assert fallen.err.startswith("warning: accuracy has fallen: after step 30 the policy has 83.0")
     assert fallen.out.splitlines()[-1].startswith("the best policy is the start: no measure after a PPO step")
     assert told.err.startswith("warning: reward hacking at step 12: since step 8 the trained reward has risen")
-    commands._print_watched({"validation": None, "hacking": {"judged": False, "alarm": None}})
+    commands.print_watched({"validation": None, "hacking": {"judged": False, "alarm": None}})
     assert capsys.readouterr() == ("", "")
 
 
@@ -144,7 +144,7 @@ def test_the_command_says_which_policy_was_best_and_warns(capsys: pytest.Capture
     ],
 )
 def test_the_command_names_the_folder_of_the_best_policy(result: dict[str, Any], expected: str) -> None:
-    assert commands._chosen(result, Path("RUN")) == expected
+    assert commands.chosen_policy(result, Path("RUN")) == expected
 
 
 def test_training_and_evaluation_mean_the_same_folder() -> None:

@@ -89,6 +89,7 @@ def test_ppo_ends_after_the_step_that_spends_the_seconds(tmp_path: Path, spent: 
         "steps": 3,
         "updates": 6,
         "tokens": sum(spent),
+        "responses": 24,
         "device_seconds": 3.0,
         "prompts": 8,
         "prompts_by_task": {"sst2": 8},

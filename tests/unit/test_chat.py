@@ -188,7 +188,7 @@ def test_fingerprints_hold_what_a_prompt_shows(
 
     def prints(given: dict[str, Any]) -> list[str]:
         pipeline = Pipeline(load_config({"model.name": folder, "data.labelled": 4, **given}), tmp_path / "runs")
-        return [stage.fingerprint for stage in (pipeline.sft(rationales=True), pipeline.ppo())]
+        return [stage.fingerprint for stage in (pipeline.sft(rationales=True), pipeline.train())]
 
     pairs = zip(prints({}), prints(setting), strict=True)
     assert [before != after for before, after in pairs] == [is_another] * 2

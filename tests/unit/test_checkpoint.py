@@ -18,9 +18,8 @@ from safetensors.torch import load_file
 
 from rewardlab.errors import RunFolderError
 from rewardlab.runs import read_jsonl
-from rewardlab.training import checkpoint
 from rewardlab.training.interval import Interval
-from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.loop import OnlineTrainer
 from rewardlab.types import Example
 from tests.support.models import tiny_llama
 from tests.support.training import EXAMPLES, ppo_trainer
@@ -149,7 +148,7 @@ def test_the_time_counts_from_the_last_checkpoint() -> None:
 def test_older_checkpoints_are_dropped(tmp_path: Path, keep: int, left: list[int]) -> None:
     trainer = ppo_trainer(tmp_path, letters, run={"keep_checkpoints": keep})
     for step in (1, 2, 3, 4):
-        checkpoint.save(trainer, step)
+        trainer.store(step)
     names = [f"step-{step:06d}.pt" for step in left]
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == names
 
@@ -180,12 +179,12 @@ def test_a_reward_that_draws_numbers_goes_on_with_its_generators(model: Path, tm
     assert len(set(found[0])) == 3 * ROWS
 
 
-def with_checkpoint_of_another(model: Path, folder: Path, **changes: Any) -> PPOTrainer:
+def with_checkpoint_of_another(model: Path, folder: Path, **changes: Any) -> OnlineTrainer:
     """A trainer whose folder holds a checkpoint that was made under the usual settings; for runs built in code."""
     for name in ("first", "other"):
         (folder / name).mkdir()
     made = ppo_trainer(copied(model, folder / "first"), letters)
-    checkpoint.save(made, 1)
+    made.store(1)
     trainer = ppo_trainer(copied(model, folder / "other"), letters, **changes)
     shutil.copytree(made.folder / "checkpoints", trainer.folder / "checkpoints")
     return trainer
@@ -243,24 +242,24 @@ def test_whatever_the_steps_depend_on_is_refused_when_it_changes(model: Path, tm
 def test_other_prompts_and_another_model_are_refused(model: Path, tmp_path: Path, key: str) -> None:
     """The same prompts in another order are others."""
     trainer = with_checkpoint_of_another(model, tmp_path)
-    assert checkpoint.restore(trainer) == 1
+    assert trainer.resume() == 1
     if key == "prompts":
         trainer.examples.reverse()
     else:
         trainer.trunk_sha256 = "0" * 64
     with pytest.raises(RunFolderError, match=rf"differs in {key}\)"):
-        checkpoint.restore(trainer)
+        trainer.resume()
 
 
 def test_what_does_not_change_the_steps_may_change(model: Path, tmp_path: Path) -> None:
     trainer = with_checkpoint_of_another(model, tmp_path, run={"keep_checkpoints": 5}, checkpoint_every=2)
-    assert checkpoint.restore(trainer) == 1
+    assert trainer.resume() == 1
 
 
 def with_one_bit_flipped(whole: bytes) -> bytes:
     """Damage in the middle of a weight, which torch itself would load."""
     state = torch.load(BytesIO(whole), weights_only=True)
-    weight = next(iter(state["adapters"]["policy"].values()))
+    weight = next(iter(state["state"]["actor"]["adapters"]["policy"].values()))
     place = whole.index(weight.numpy().tobytes())
     return whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
 
@@ -284,7 +283,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     newest.write_bytes(DAMAGE[damage](newest.read_bytes()))
     trainer = ppo_trainer(folder, letters, **settings)
     with caplog.at_level(logging.WARNING):
-        assert checkpoint.restore(trainer) == 2
+        assert trainer.resume() == 2
     assert f"checkpoint {newest} cannot be used" in caplog.text
     assert {row["step"] for row in read_jsonl(folder / "run" / "samples.jsonl")} == {1, 2}
 
@@ -299,12 +298,12 @@ def test_damage_anywhere_is_named_or_harmless(
     whole = newest.read_bytes()
     trainer = ppo_trainer(folder, letters, **settings)
     ledger = (folder / "run" / "samples.jsonl").read_bytes()
-    before = torch.load(BytesIO(whole), weights_only=True)["adapters"]["policy"]
+    before = torch.load(BytesIO(whole), weights_only=True)["state"]["actor"]["adapters"]["policy"]
     used = []
     for place in random.Random(0).sample(range(len(whole)), 140) + list(range(len(whole) - 10, len(whole))):
         newest.write_bytes(whole[:place] + bytes([whole[place] ^ 0x15]) + whole[place + 1 :])
         (folder / "run" / "samples.jsonl").write_bytes(ledger)
-        used.append(checkpoint.restore(trainer))
+        used.append(trainer.resume())
         if used[-1] == 4:
             state = trainer.trunk.roles.state("policy")
             assert all(torch.equal(state[name], tensor) for name, tensor in before.items())
@@ -344,7 +343,7 @@ def test_without_a_readable_checkpoint_the_run_starts_over(
     for path in (folder / "run" / "checkpoints").iterdir():
         path.write_bytes(b"")
     trainer = ppo_trainer(folder, letters, **settings)
-    assert checkpoint.restore(trainer) == 0
+    assert trainer.resume() == 0
     assert list(read_jsonl(folder / "run" / "samples.jsonl")) == []
 
 
@@ -360,7 +359,7 @@ def test_a_resumed_run_warns_when_an_uninterrupted_one_would(
 
     A checkpoint of before streaks were stored is read as one without any.
     """
-    monkeypatch.setattr("rewardlab.training.watch.PATIENCE", 4)
+    monkeypatch.setattr("rewardlab.training.streaks.PATIENCE", 4)
     shutil.copytree(model, tmp_path / "model")
     calls: list[int] = []
 
@@ -376,7 +375,7 @@ def test_a_resumed_run_warns_when_an_uninterrupted_one_would(
     if not knows_streaks:
         stored = tmp_path / "run" / "checkpoints" / "step-000002.pt"
         state = torch.load(stored, weights_only=True)
-        del state["watch"]
+        del state["state"]["streaks"]
         torch.save(state, stored)
     ppo_trainer(tmp_path, equal, **BASE).train()
     said = [message for message in caplog.messages if "reward/deviation was 0" in message]

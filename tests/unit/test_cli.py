@@ -21,7 +21,7 @@ from tests.support.models import tiny_llama
 def trained(rewardlab: Command) -> str:
     """Folder of a PPO run that counts as finished."""
     pipeline = Pipeline(load_config({"init": "base", "data.test": 4, "data.prompts": 4}), Path("runs"))
-    folder = pipeline.ppo().folder(Path("runs"))
+    folder = pipeline.train().folder(Path("runs"))
     folder.open()
     folder.finish({})
     return str(folder.path)
@@ -72,7 +72,7 @@ class TestExitCodes:
             def broken(*given: object) -> None:
                 raise error
 
-            monkeypatch.setattr("rewardlab.pipeline.work.supervised.annotate", broken)
+            monkeypatch.setattr("rewardlab.pipeline.stages.annotate.annotate", broken)
             return rewardlab("annotate", *SMALL, *arguments)
 
         return run

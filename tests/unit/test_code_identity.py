@@ -233,7 +233,7 @@ class TestFiles:
 class TestPipelines:
     def fingerprint(self, expression: str = "mine", task: str = "agnews") -> str:
         given = {**SMALL, "init": "base", "task": task, "reward.expression": expression}
-        return Pipeline(load_config(given, NO_FILE), Path("runs")).ppo().fingerprint
+        return Pipeline(load_config(given, NO_FILE), Path("runs")).train().fingerprint
 
     def test_an_edited_cell_is_another_run(self) -> None:
         found = []
@@ -247,7 +247,7 @@ class TestPipelines:
         config = load_config({**SMALL, "init": "base", "task": "agnews", "reward.expression": "mine"}, NO_FILE)
         with caplog.at_level(logging.WARNING):
             pipeline = Pipeline(config, Path("runs"))
-            first, again = pipeline.ppo().fingerprint, pipeline.ppo().fingerprint
+            first, again = pipeline.train().fingerprint, pipeline.train().fingerprint
         assert first == again  # within one command a stage is one stage
         assert [record.getMessage() for record in caplog.records] == [
             "reward mine: LOCK in it is a _thread.lock, which has no hash; the stages that use it run anew each time"
@@ -283,7 +283,7 @@ class TestPipelines:
 
     def test_our_own_tasks_are_known_by_what_they_say(self) -> None:
         config = load_config({**SMALL, "task": "sandbox-similarity", "init": "base"}, NO_FILE)
-        assert "task_code" not in Pipeline(config, Path("runs")).ppo().settings
+        assert "task_code" not in Pipeline(config, Path("runs")).train().settings
 
     def test_the_version_of_a_plug_in_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The package has a list of words in a file of data, which nobody reads but the package itself."""

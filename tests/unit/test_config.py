@@ -14,7 +14,7 @@ from rewardlab import presets
 from rewardlab.config import PPOConfig, RMConfig, RunConfig, Section, fingerprint
 from rewardlab.config_loading import CONFIG_FILE, NO_FILE, load_config, parse_setting
 from rewardlab.errors import ConfigError
-from rewardlab.pipeline.identity import dumped
+from rewardlab.pipeline.context import dumped
 from rewardlab.presets import MODEL_PRESETS, PUBLISHED_PRESETS, RM_PRESETS
 
 HUB_MODEL = "some/model"
@@ -252,7 +252,8 @@ def test_a_later_setting_changes_no_identity_until_it_is_used(section: str, key:
 def test_all_later_settings_are_among_those() -> None:
     sections = [field.annotation for field in RunConfig.model_fields.values()]
     later = {key for kind in sections if isinstance(kind, type) and issubclass(kind, Section) for key in kind.later()}
-    assert later == {"rank_stabilised", "bias", "dropout", "least_new_tokens", "unreadable", "by_kind"}
+    first = {"rank_stabilised", "bias", "dropout", "least_new_tokens", "unreadable", "by_kind"}
+    assert later == first | {"samples", "kl", "loss_mean"}
 
 
 def test_ppo_nlu_is_as_published() -> None:

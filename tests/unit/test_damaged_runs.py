@@ -60,7 +60,7 @@ READERS: dict[str, tuple[list[str], str | None]] = {
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stages behind PPO on the mixed reward, all done, with texts in the place of weights."""
     place = tmp_path_factory.mktemp("world")
-    for stage in mixed().ppo().chain():
+    for stage in mixed().train().chain():
         folder = stage.folder(place / ROOT)
         folder.open()
         for name in OUTPUTS[stage.kind]:
@@ -137,7 +137,7 @@ def test_the_result_of_a_stage(stage: str, kind: str, capsys: pytest.CaptureFixt
 def test_the_goal_itself_when_it_is_done(stage: str, name: str) -> None:
     """The same command again does not say "done before" of a damaged folder."""
     damage(folder_of(stage) / name, "cut")
-    goal = next(each for each in mixed().ppo().chain() if each.folder(ROOT).path == folder_of(stage))
+    goal = next(each for each in mixed().train().chain() if each.folder(ROOT).path == folder_of(stage))
     with pytest.raises(RunFolderError, match=f"stage {stage} was finished: {name} has"):
         Runner(ROOT, lambda line: None).execute(goal)
 

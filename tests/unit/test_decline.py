@@ -13,9 +13,8 @@ import pytest
 from rewardlab.errors import DataError
 from rewardlab.models.sampler import Sample
 from rewardlab.runs import read_jsonl
-from rewardlab.training import checkpoint
 from rewardlab.training.decline import Change, Fall, level_of, raises_alarm, told_best, told_fall
-from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.loop import OnlineTrainer
 from rewardlab.training.validation import Cadence, Validation
 from rewardlab.types import Example
 from tests.support.models import tiny_llama
@@ -41,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("model") / "model")
 
 
-def trainer(model: Path, folder: Path, rows: Sequence[Example] = MANY, **settings: object) -> PPOTrainer:
+def trainer(model: Path, folder: Path, rows: Sequence[Example] = MANY, **settings: object) -> OnlineTrainer:
     folder.mkdir(exist_ok=True)
     if not (folder / "model").exists():
         (folder / "model").symlink_to(model)
@@ -133,7 +132,7 @@ def test_a_resumed_run_compares_with_the_same_start(
     first.validation.ensure(0)
     for step in (0, 1):
         first.step(step)
-    checkpoint.save(first, 2)
+    first.store(2)
     result = trainer(model, tmp_path, steps=4, validate_every=1).train()
     assert result.fall is not None
     assert (result.fall["step"], result.fall["worse"], result.fall["level"]) == (3, 10, 0.0025)
@@ -144,7 +143,7 @@ def test_the_alarm_itself_survives_a_resume(model: Path, tmp_path: Path, monkeyp
     first = trainer(model, tmp_path, steps=4, validate_every=1)
     first.validation.ensure(0)
     first.step(0)
-    checkpoint.save(first, 1)
+    first.store(1)
     fall = trainer(model, tmp_path, steps=4, validate_every=1).train().fall
     assert fall is not None
     assert fall["step"] == 1

@@ -42,7 +42,7 @@ def pipeline(**settings: Any) -> Pipeline:
 
 def ppo(expression: str) -> Stage:
     sys.modules.pop("kind_words", None)  # every command is a process of its own
-    return pipeline(init="base", reward__expression=expression).ppo()
+    return pipeline(init="base", reward__expression=expression).train()
 
 
 class TestRewardCode:
@@ -77,7 +77,7 @@ class TestRewardCode:
         source = Path("kind_words.py")
         source.write_text(REWARD)
         sys.modules.pop("kind_words", None)
-        trained = pipeline(task="sandbox-sentiment", init="base", reward__expression="kind_words:polite").ppo()
+        trained = pipeline(task="sandbox-sentiment", init="base", reward__expression="kind_words:polite").train()
         folder = trained.folder(Path("runs"))
         folder.open()
         write_json(folder.path / "result.json", {})

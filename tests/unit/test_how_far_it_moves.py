@@ -10,7 +10,7 @@ import pytest
 
 from rewardlab.presets import PUBLISHED_PRESETS
 from rewardlab.runs import read_jsonl
-from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.loop import OnlineTrainer
 from rewardlab.types import Example
 from tests.support.training import ppo_trainer
 
@@ -35,7 +35,7 @@ def run_of(preset: str | None, **more: Any) -> dict[str, Any]:
     return {"preset": preset, "ppo.least_new_tokens": "none", "eval.least_new_tokens": "none", **more}
 
 
-def trained(folder: Path, preset: str | None, rate: float, **settings: Any) -> PPOTrainer:
+def trained(folder: Path, preset: str | None, rate: float, **settings: Any) -> OnlineTrainer:
     folder.mkdir(exist_ok=True)
     rates = {"lr": rate, "value_lr": rate}
     trainer = ppo_trainer(folder, letters, run=run_of(preset), steps=STEPS, **{**rates, **settings})

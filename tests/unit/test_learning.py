@@ -18,7 +18,7 @@ import torch
 
 from rewardlab.presets import PUBLISHED_PRESETS
 from rewardlab.runs import read_jsonl
-from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.loop import OnlineTrainer
 from rewardlab.types import Example, Score
 from tests.support import slow
 from tests.support.models import tiny_llama, word_tokenizer
@@ -95,18 +95,18 @@ def played(folder: Path, reward: Any = payoff, run: Mapping[str, Any] = RUN, **s
     return Outcome(start, measured(trainer, "policy"), best)
 
 
-def choices(trainer: PPOTrainer, example: Example, role: str | None) -> list[float]:
+def choices(trainer: OnlineTrainer, example: Example, role: str | None) -> list[float]:
     """Probability of every word as the response."""
     ids = torch.tensor([trainer.trunk.codec.prompt_ids(example)])
     with torch.no_grad(), trainer.trunk.roles.using(role):
         return slow.softmax(trainer.trunk.model(ids).logits[0, -1].tolist())
 
 
-def payoffs(trainer: PPOTrainer, example: Example, words: int) -> list[float]:
+def payoffs(trainer: OnlineTrainer, example: Example, words: int) -> list[float]:
     return [payoff(example, trainer.trunk.codec.decode([token])) for token in range(words)]
 
 
-def judged(trainer: PPOTrainer, policies: Sequence[Sequence[float]]) -> Policy:
+def judged(trainer: OnlineTrainer, policies: Sequence[Sequence[float]]) -> Policy:
     """What one list of probabilities per prompt is worth."""
     gains, kls = [], []
     for example, policy in zip(EXAMPLES, policies, strict=True):
@@ -116,11 +116,11 @@ def judged(trainer: PPOTrainer, policies: Sequence[Sequence[float]]) -> Policy:
     return Policy(fmean(gains), fmean(kls))
 
 
-def measured(trainer: PPOTrainer, role: str) -> Policy:
+def measured(trainer: OnlineTrainer, role: str) -> Policy:
     return judged(trainer, [choices(trainer, example, role) for example in EXAMPLES])
 
 
-def optimum(trainer: PPOTrainer, beta: float) -> Policy:
+def optimum(trainer: OnlineTrainer, beta: float) -> Policy:
     """The closed form; without a penalty all weight lies on the word that pays most."""
     policies = []
     for example in EXAMPLES:

@@ -46,7 +46,7 @@ def pipeline(
 
 
 def mixed(build: Callable[..., Pipeline], **settings: Any) -> Stage:
-    return build(**MIXED, **settings).ppo()
+    return build(**MIXED, **settings).train()
 
 
 def kinds(stage: Stage) -> list[tuple[str, str]]:
@@ -84,17 +84,17 @@ class TestPlan:
             seen.add(stage.fingerprint)
 
     def test_the_rule_needs_no_reward_model(self, pipeline: Callable[..., Pipeline]) -> None:
-        assert kinds(pipeline(reward__expression="rule").ppo()) == [ANNOTATE, SFT, ("ppo", "rule")]
+        assert kinds(pipeline(reward__expression="rule").train()) == [ANNOTATE, SFT, ("ppo", "rule")]
 
     def test_a_quantile_needs_the_model_it_is_a_quantile_of(self, pipeline: Callable[..., Pipeline]) -> None:
-        goal = pipeline(reward__expression="rule + lam", reward__lam="q90").ppo()
+        goal = pipeline(reward__expression="rule + lam", reward__lam="q90").train()
         assert LABEL_RM in kinds(goal)
 
     def test_ppo_from_the_base_model_needs_nothing(self, pipeline: Callable[..., Pipeline]) -> None:
-        assert kinds(pipeline(init="base").ppo()) == [("ppo", "rule")]
+        assert kinds(pipeline(init="base").train()) == [("ppo", "rule")]
 
     def test_bare_labels_need_no_rationales(self, pipeline: Callable[..., Pipeline]) -> None:
-        goal = pipeline(format="label", reward__expression="label").ppo()
+        goal = pipeline(format="label", reward__expression="label").train()
         assert kinds(goal) == [("sft", "label"), SAMPLES, LABEL_PAIRS, LABEL_RM, ("ppo", "label")]
 
     def test_a_label_reward_model_is_measured_on_ranked_pairs_too(self, pipeline: Callable[..., Pipeline]) -> None:
@@ -131,7 +131,7 @@ class TestPlan:
 
     def test_evaluation_of_ppo_keeps_its_start(self, pipeline: Callable[..., Pipeline]) -> None:
         built = pipeline()
-        trained = built.ppo()
+        trained = built.train()
         assert built.eval(trained).inputs == {"model": trained, "start": trained.inputs["start"]}
 
     def test_several_tasks_share_one_stage(self, pipeline: Callable[..., Pipeline]) -> None:
@@ -155,7 +155,7 @@ class TestPlan:
         self, pipeline: Callable[..., Pipeline], settings: dict[str, str], message: str
     ) -> None:
         with pytest.raises(ConfigError, match=message):
-            pipeline(**settings).ppo()
+            pipeline(**settings).train()
 
     def test_rationales_need_their_format(self, pipeline: Callable[..., Pipeline]) -> None:
         with pytest.raises(ConfigError, match="--rationales needs --format rationale"):
@@ -233,13 +233,13 @@ class TestCacheKeys:
         self, pipeline: Callable[..., Pipeline], setting: str, value: float, expected: set[tuple[str, str]]
     ) -> None:
         before = mixed(pipeline)
-        after = pipeline(**{**MIXED, setting: value}).ppo()
+        after = pipeline(**{**MIXED, setting: value}).train()
         assert changed(before, after) == expected
 
     def test_with_a_data_seed_of_their_own_two_seeds_share_annotation_and_label_pairs(
         self, pipeline: Callable[..., Pipeline]
     ) -> None:
-        before, after = (pipeline(**MIXED, data__seed=0, seed=seed).ppo() for seed in (0, 1))
+        before, after = (pipeline(**MIXED, data__seed=0, seed=seed).train() for seed in (0, 1))
         assert changed(before, after) == {SFT, SAMPLES, DRAWN, LABEL_RM, RANKED_PAIRS, HELD_OUT, RANKED_RM, PPO}
 
     def test_other_weights_under_the_same_name_are_another_model(

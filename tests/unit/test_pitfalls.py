@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from rewardlab.config import LoraConfig, ModelConfig
 from rewardlab.functional.kl import kl_k1
 from rewardlab.models import SamplingConfig, Trunk, load_trunk, row_key, sample
 from rewardlab.runs import read_jsonl
-from rewardlab.training.estimate import estimate
+from rewardlab.training.advantages import gae_targets
 from rewardlab.training.rollout import roll_out
 from rewardlab.training.shaping import shape
-from rewardlab.training.watch import PATIENCE, Watch
+from rewardlab.training.streaks import PATIENCE, Streaks
 from rewardlab.types import Example
 from tests.support.models import tiny_llama, tiny_model, tiny_tokenizer
 from tests.support.training import EXAMPLES, ppo_config, ppo_trainer
@@ -58,14 +59,14 @@ def test_a_bfloat16_trunk_clips_nothing_before_its_first_update(tmp_path: Path, 
 
 def test_a_kl_that_stays_negative_draws_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """Row 5."""
-    watch = Watch()
+    watch = Streaks()
     values = [-0.1] * (PATIENCE - 1) + [0.0] + [-0.1] * (PATIENCE + 5)
     with caplog.at_level(logging.WARNING):
         for step, value in enumerate(values[: 2 * PATIENCE - 1], 1):
-            watch.look(step, {"policy/kl": value})
+            watch.add(step, {"policy/kl": value})
         assert caplog.messages == []
         for step, value in enumerate(values[2 * PATIENCE - 1 :], 2 * PATIENCE):
-            watch.look(step, {"policy/kl": value})
+            watch.add(step, {"policy/kl": value})
     [said] = caplog.messages  # once, however long it lasts
     assert said.startswith("in steps 11 to 20 policy/kl was negative: responses are not drawn")
     assert "`rewardlab doctor`" in said  # what to do
@@ -105,7 +106,7 @@ def test_an_end_token_that_also_pads_is_kept_and_carries_the_score(tmp_path: Pat
     rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 4, (0, 0))
     assert rollout.samples == drawn
     assert len({len(one.ids) for one in rollout.samples}) > 2
-    _, rewards = shape([5.0] * 8, rollout, trainer.config, trainer.scale, 0.0)
+    rewards = shape([5.0] * 8, rollout, trainer.config, trainer.scale, 0.0).rewards
     for chunk, table in zip(rollout.chunks, rewards, strict=True):
         for line, row in enumerate(chunk.rows):
             length = len(rollout.samples[row].ids)
@@ -130,8 +131,7 @@ def test_the_kl_penalty_is_k1_inside_the_reward_without_gradient(tmp_path: Path)
         parameter.data.normal_(0, 0.1)
     rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 8, (0, 0))
     [chunk] = rollout.chunks
-    _, [free] = shape([0.0] * 8, rollout, trainer.config, trainer.scale, 0.0)
-    _, [priced] = shape([0.0] * 8, rollout, trainer.config, trainer.scale, 0.3)
+    [free], [priced] = (shape([0.0] * 8, rollout, trainer.config, trainer.scale, beta).rewards for beta in (0.0, 0.3))
     assert not priced.requires_grad
     expected = -0.3 * (chunk.old - chunk.reference) * chunk.response_keep
     torch.testing.assert_close(priced - free, expected)
@@ -148,12 +148,16 @@ def test_value_clipping_knows_no_units(tmp_path: Path, unit: float, moved: float
     trainer = ppo_trainer(tmp_path, spread, **settings)
     rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 8, (0, 0))
     scores = [unit * spread(e, text) for e, text in zip(EXAMPLES, rollout.responses, strict=True)]
-    _, rewards = shape(scores, rollout, trainer.config, trainer.scale, 0.0)
-    estimate(rollout.chunks, rewards, trainer.config)
-    [chunk] = rollout.chunks
-    assert float(chunk.returns[chunk.counts].min()) > 0  # above what the critic says now, which is 0
-    chunk.values = chunk.values - moved * chunk.returns[chunk.counts].std()
-    assert trainer.learner.update(rollout.chunks, 0).means()["value/clip_share"] == pytest.approx(share)
+    trainer.scale.update(scores)
+    shaping = shape(scores, rollout, trainer.config, trainer.scale, 0.0)
+    [target] = gae_targets(rollout, shaping, trainer.config).targets
+    assert target.returns is not None
+    assert rollout.chunks[0].values is not None
+    returns = target.returns[target.counts]
+    assert float(returns.min()) > 0  # above what the critic says now, which is 0
+    chunk = replace(rollout.chunks[0], values=rollout.chunks[0].values - moved * returns.std())
+    measured = trainer.learner.update([chunk], [target], 0, 0.0).means()
+    assert measured["value/clip_share"] == pytest.approx(share)
 
 
 def test_the_reference_is_the_sft_model_and_not_the_base(tmp_path: Path) -> None:
@@ -204,7 +208,7 @@ def test_equal_scores_are_reported_and_teach_nothing(
 ) -> None:
     """Row 26: a saturated reward; critic and KL stay at zero, so nothing is left to learn from."""
     settings = {"missing_end_penalty": 0.0, "whiten_advantages": False, "steps": 1}
-    monkeypatch.setattr("rewardlab.training.watch.PATIENCE", 1)
+    monkeypatch.setattr("rewardlab.training.streaks.PATIENCE", 1)
     with caplog.at_level(logging.WARNING):
         ppo_trainer(tmp_path, lambda *_: 0.0, **settings).train()
     row = metrics(tmp_path)[0]
@@ -213,7 +217,7 @@ def test_equal_scores_are_reported_and_teach_nothing(
 
 
 def test_a_spread_of_scores_is_no_sign(caplog: pytest.LogCaptureFixture) -> None:
-    watch = Watch()
+    watch = Streaks()
     for step in range(1, 3 * PATIENCE):
-        watch.look(step, {"policy/kl": 0.0, "reward/deviation": 0.5} if step % 2 else {})
+        watch.add(step, {"policy/kl": 0.0, "reward/deviation": 0.5} if step % 2 else {})
     assert caplog.messages == []

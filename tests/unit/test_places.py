@@ -136,7 +136,7 @@ class TestConfig:
         def made(task: str, model: str) -> list[str]:
             forget()
             config = load_config({"task": task, "format": "label", "model.name": model, "data.labelled": 8})
-            goal = Pipeline(config, Path("runs")).ppo()
+            goal = Pipeline(config, Path("runs")).train()
             return [stage.folder(Path("runs")).path.name for stage in goal.chain()]
 
         here = made(FILE, "model")

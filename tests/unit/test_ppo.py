@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from statistics import fmean
@@ -23,16 +24,21 @@ from rewardlab.models.heads import ScalarHead
 from rewardlab.rewards.ledger import GLOSSARY as LEDGER_GLOSSARY
 from rewardlab.rewards.ledger import Ledger
 from rewardlab.runs import read_jsonl
-from rewardlab.training import checks, estimate, ppo
+from rewardlab.training import advantages, checks, loop
+from rewardlab.training.actor import CriticStart
+from rewardlab.training.advantages import Target
 from rewardlab.training.clock import Clock
-from rewardlab.training.metrics import GLOSSARY, Averages
-from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.loop import OnlineTrainer
+from rewardlab.training.methods import methods
+from rewardlab.training.metrics import GLOSSARY
 from rewardlab.training.progress import Silent
 from rewardlab.training.rollout import roll_out
 from rewardlab.training.shaping import KLController
 from rewardlab.types import Example, Score
 from tests.support.models import tiny_llama
 from tests.support.training import EXAMPLES, FunctionReward, ppo_config, ppo_trainer
+
+PPO = methods.get("ppo")
 
 
 def early_letters(example: Example | None, response: str) -> float:
@@ -153,14 +159,14 @@ def test_unscored_responses_have_no_part_in_the_update(tmp_path: Path) -> None:
 
     trainer = ppo_trainer(tmp_path, partly, steps=1, micro_batch=8)
     seen: list[Tensor] = []
-    original = trainer.learner._backward
+    original = trainer.learner.update
 
-    def spying(chunk: Any, *rest: Any) -> None:
-        seen.append(chunk.counts)
-        assert not chunk.advantages[~chunk.counts].any()
-        original(chunk, *rest)
+    def spying(chunks: Any, targets: Any, *rest: Any) -> Any:
+        seen.extend(target.counts for target in targets)
+        assert not any(target.advantages[~target.counts].any() for target in targets)
+        return original(chunks, targets, *rest)
 
-    trainer.learner._backward = spying  # type: ignore[method-assign]
+    trainer.learner.update = spying  # type: ignore[method-assign]
     trainer.train()
     [counts] = seen
     lengths = {row["id"]: row["score"] for row in samples(tmp_path)}
@@ -178,7 +184,7 @@ def test_the_ledgers_totals_are_what_advantages_were_computed_from(
         trained.extend(rewards.sum(-1).tolist())
         return gae(rewards, values, keep, **settings)
 
-    monkeypatch.setattr(estimate, "gae", recording)
+    monkeypatch.setattr(advantages, "gae", recording)
     ppo_trainer(tmp_path, early_letters, steps=3, kl_coef=0.5).train()
     logged = [row["total"] for row in samples(tmp_path)]
     assert len(logged) == 24
@@ -225,7 +231,7 @@ def test_beta_is_steered_by_the_kl_of_whole_responses(tmp_path: Path, monkeypatc
     """Away from the controller's clip, where k1 a token, k3 a token and k3 a response would all move beta elsewhere."""
     trainer = ppo_trainer(tmp_path, early_letters, kl_coef=0.1, kl_horizon=80)
     trainer.trunk.model.generation_config.eos_token_id = list(range(1, 20))  # so that lengths differ
-    original = ppo.roll_out
+    original = loop.roll_out
     responses: list[tuple[float, ...]] = []
 
     def with_known_ratios(*arguments: Any, **named: Any) -> Any:
@@ -233,12 +239,11 @@ def test_beta_is_steered_by_the_kl_of_whole_responses(tmp_path: Path, monkeypatc
         responses.extend(PATTERN[: len(sample.ids)] for sample in rollout.samples)
         target = fmean(map(sum, responses)) / 1.1
         trainer.kl = KLController(trainer.config.model_copy(update={"kl_target": target}))
-        for chunk in rollout.chunks:
-            ratios = torch.tensor(PATTERN)[: chunk.old.shape[1]] * chunk.response_keep
-            chunk.reference = chunk.old - ratios
-        return rollout
+        known = (torch.tensor(PATTERN)[: c.old.shape[1]] * c.response_keep for c in rollout.chunks)
+        chunks = [replace(c, reference=c.old - ratios) for c, ratios in zip(rollout.chunks, known, strict=True)]
+        return replace(rollout, chunks=chunks)
 
-    monkeypatch.setattr(ppo, "roll_out", with_known_ratios)
+    monkeypatch.setattr(loop, "roll_out", with_known_ratios)
     trainer.step(1)
 
     k3 = [[math.exp(-ratio) - 1 + ratio for ratio in response] for response in responses]
@@ -254,9 +259,9 @@ def test_advantages_are_whitened_over_the_whole_batch(tmp_path: Path) -> None:
     seen: list[Tensor] = []
     original = trainer.learner.update
 
-    def spying(chunks: Any, step: int) -> Any:
-        seen.extend(chunk.advantages[chunk.counts] for chunk in chunks)
-        return original(chunks, step)
+    def spying(chunks: Any, targets: Any, *rest: Any) -> Any:
+        seen.extend(target.advantages[target.counts] for target in targets)
+        return original(chunks, targets, *rest)
 
     trainer.learner.update = spying  # type: ignore[method-assign]
     trainer.train()
@@ -281,18 +286,18 @@ def test_published_presets_run(tmp_path: Path, preset: str, critic: str, epochs:
     short = {"ppo.least_new_tokens": 2, "eval.least_new_tokens": 2} if preset == "ppo-nlu-code" else {}
     trainer = ppo_trainer(tmp_path, early_letters, run={"preset": preset, **short}, steps=3)
     assert trainer.actor.critic == critic
-    start = [parameter.clone() for parameter in trainer.actor.critic_parameters]
+    start = [parameter.clone() for parameter in trainer.actor.parameters()["value"]]
     updates = count_updates(trainer)
     trainer.train()
     assert updates == {"policy": 3 * epochs, "value": 3 * epochs}
     # a head that starts at zero lets B move from the second update on, and A from the third
-    assert all(not torch.equal(p, q) for p, q in zip(trainer.actor.critic_parameters, start, strict=True))
+    assert all(not torch.equal(p, q) for p, q in zip(trainer.actor.parameters()["value"], start, strict=True))
     rows = metrics(tmp_path)
     assert (rows[0]["policy/ratio_max"] > 1) == (epochs > 1)
     assert all(row["policy/grad_norm"] > 0 and row["value/grad_norm"] > 0 for row in rows)
 
 
-def count_updates(trainer: PPOTrainer) -> dict[str, int]:
+def count_updates(trainer: OnlineTrainer) -> dict[str, int]:
     """Counts optimiser steps by name while the trainer runs."""
     counts = dict.fromkeys(trainer.learner.optimizers, 0)
     original = trainer.learner._optimise
@@ -328,8 +333,15 @@ def test_gradients_that_are_not_finite_stop_the_run(tmp_path: Path) -> None:
 def test_no_prompts_are_refused(tmp_path: Path) -> None:
     config = ppo_config(tiny_llama(tmp_path / "model"))
     with pytest.raises(TrainingError, match="PPO has no prompts"):
-        PPOTrainer(
-            load_trunk(config.model), FunctionReward(early_letters), [], config, Silent(), Ledger(nothing), tmp_path
+        OnlineTrainer(
+            PPO,
+            load_trunk(config.model),
+            FunctionReward(early_letters),
+            [],
+            config,
+            Silent(),
+            Ledger(nothing),
+            tmp_path,
         )
 
 
@@ -349,9 +361,9 @@ def test_the_critic_starts_from_a_reward_model_in_the_unit_of_scores(tmp_path: P
     trunk.roles.save("rm", tmp_path / "adapter")
 
     fresh = load_trunk(config.model)
-    trainer = PPOTrainer(
-        fresh, FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing), tmp_path / "run",
-        value_start=tmp_path / "adapter", value_scale=4.0, value_mean=3.0,
+    trainer = OnlineTrainer(
+        PPO, fresh, FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing), tmp_path / "run",
+        critic_start=CriticStart(tmp_path / "adapter", 4.0, 3.0),
     )  # fmt: skip
     [chunk] = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 8, (0, 0)).chunks
     with torch.no_grad():
@@ -367,9 +379,9 @@ def test_a_critic_cannot_start_from_an_adapter_without_head(tmp_path: Path) -> N
     trunk.roles.add("sft", config.lora)
     trunk.roles.save("sft", tmp_path / "adapter")
     with pytest.raises(TrainingError, match="no scalar head"):
-        PPOTrainer(
-            load_trunk(config.model), FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing),
-            tmp_path / "run", value_start=tmp_path / "adapter",
+        OnlineTrainer(
+            PPO, load_trunk(config.model), FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing),
+            tmp_path / "run", critic_start=CriticStart(tmp_path / "adapter"),
         )  # fmt: skip
 
 
@@ -378,14 +390,14 @@ def test_the_sampler_is_trusted_from_the_second_step_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, passes: list[str]
 ) -> None:
     seen: list[str] = []
-    original = ppo.roll_out
+    original = loop.roll_out
 
-    def spying(*arguments: Any, trusts_sampler: bool) -> Any:
+    def spying(*arguments: Any, trusts_sampler: bool, group: int) -> Any:
         is_measured = arguments[2].is_measured
         seen.append(("trusted" if trusts_sampler else "measured") if is_measured else "plain")
-        return original(*arguments, trusts_sampler=trusts_sampler)
+        return original(*arguments, trusts_sampler=trusts_sampler, group=group)
 
-    monkeypatch.setattr(ppo, "roll_out", spying)
+    monkeypatch.setattr(loop, "roll_out", spying)
     ppo_trainer(tmp_path, early_letters, old_logprobs=setting).train()
     assert seen == passes
 
@@ -405,7 +417,7 @@ def test_an_adapter_critic_reads_after_the_policys_activations_are_gone(
     trainer = ppo_trainer(tmp_path, early_letters, steps=1, micro_batch=8, value=critic)
     rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 8, (0, 0))
     [chunk] = rollout.chunks
-    chunk.counts, chunk.advantages, chunk.returns = chunk.response_keep, chunk.old, chunk.values
+    target = Target(chunk.old, chunk.response_keep, chunk.values)
     events: list[str] = []
     hidden, backward = trainer.trunk.hidden, Tensor.backward
 
@@ -419,7 +431,7 @@ def test_an_adapter_critic_reads_after_the_policys_activations_are_gone(
 
     monkeypatch.setattr(trainer.trunk, "hidden", reading)
     monkeypatch.setattr(Tensor, "backward", going_back)
-    trainer.learner._backward(chunk, 8, 1.0, Averages())
+    trainer.learner.update([chunk], [target], 0, 0.0)
     assert events == expected
 
 
@@ -434,13 +446,13 @@ def test_beta_follows_the_kl_of_whole_responses_to_the_reference(
     trainer = ppo_trainer(tmp_path, early_letters, kl_coef=0.1, kl_target=2.15, kl_horizon=40)
 
     def moved(*given: Any, **named: Any) -> Any:
-        rollout = roll_out(*given, **named)
+        rollout, chunks = roll_out(*given, **named), []
         for chunk in rollout.chunks:
             keep = chunk.response_keep
             sums = torch.tensor([2.0 + 0.1 * row for row in chunk.rows])
-            chunk.reference = chunk.old - keep * (sums / keep.sum(-1))[:, None]
-        return rollout
+            chunks.append(replace(chunk, reference=chunk.old - keep * (sums / keep.sum(-1))[:, None]))
+        return replace(rollout, chunks=chunks)
 
-    monkeypatch.setattr(ppo, "roll_out", moved)
+    monkeypatch.setattr(loop, "roll_out", moved)
     trainer.step(1)
     assert trainer.kl.coef == pytest.approx(0.1 * (1 + 0.2 / 2.15 * 8 / 40), rel=1e-5)

@@ -15,7 +15,7 @@ from rewardlab.config_loading import load_config
 from rewardlab.errors import InputError
 from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage, Work
-from rewardlab.pipeline.work import preferences, supervised
+from rewardlab.pipeline.stages import annotate, pairs
 from rewardlab.runs import RunFolder
 from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell
@@ -89,8 +89,8 @@ def test_both_annotating_stages_get_the_commands_purse(tmp_path: Path, monkeypat
     monkeypatch.setattr("rewardlab.annotate.stage.build_annotator", build)
     job = Work(RunFolder(tmp_path / "x", "pairs", {}), {}, Silent(), lambda what, done, total: None)
     works: list[Callable[[], object]] = [
-        lambda: supervised.annotate(job, load_config({}), {}, tmp_path),
-        lambda: preferences.pairs(job, load_config({}), "ranked", {}, tmp_path),
+        lambda: annotate.annotate(job, load_config({}), {}, tmp_path),
+        lambda: pairs.pairs(job, load_config({}), "ranked", {}, tmp_path),
     ]
     for work in works:
         with pytest.raises(Asked):

@@ -18,7 +18,7 @@ from rewardlab.evaluation.report_card import Judged, card_of, names_of, report_c
 from rewardlab.evaluation.trained_prompts import store_trained_prompts
 from rewardlab.models.scoring import load_scorers
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work import preferences
+from rewardlab.pipeline.stages import reward_model
 from rewardlab.reports.cards import load_cards
 from rewardlab.runs import RunFolder, read_json, write_json, write_jsonl
 from rewardlab.training.progress import Silent
@@ -241,7 +241,7 @@ class TestCards:
         inputs = {"model": runs / "rm" / "label", "held_out_label": pairs[0], "held_out_ranked": pairs[1]}
         place = RunFolder(tmp_path / "card-0c", "card", {"inputs": {name: path.name for name, path in inputs.items()}})
         place.open()
-        place.finish(preferences.card(Work(place, inputs, Silent(), lambda what, done, total: None), "my RM", 7))
+        place.finish(reward_model.card(Work(place, inputs, Silent(), lambda what, done, total: None), "my RM", 7))
         own = report_cards([inputs["model"]], pairs)["label"]["sets"]
         assert {name: found["tasks"] for name, found in place.result()["sets"].items()} == {
             name: found["tasks"] for name, found in own.items()

@@ -16,7 +16,8 @@ from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.pipeline.scope import each_task
-from rewardlab.pipeline.work.tuning import _gold_of_prompts
+from rewardlab.pipeline.stages.sft import _timed
+from rewardlab.pipeline.stages.train import _gold_of_prompts
 from rewardlab.reports.collect import collect
 from rewardlab.reports.table import build_table
 from rewardlab.runs import read_json
@@ -78,7 +79,7 @@ class TestScope:
 
     def test_each_task_gets_its_share_of_steps_and_budget(self, tmp_path: Path) -> None:
         """Rows one to one: 2 of 4 steps each, half the tokens, half the seconds."""
-        parts = each_task(pipeline(tmp_path, ppo__max_tokens=101, ppo__max_seconds=8.0))
+        parts = each_task(pipeline(tmp_path, ppo__max_tokens=101, ppo__max_seconds=8.0), "ppo")
         found = [(part.config.ppo.steps, part.config.ppo.max_tokens, part.config.ppo.max_seconds) for part in parts]
         assert found == [(2, 50, 4.0)] * 2
 
@@ -87,15 +88,15 @@ class TestScope:
         assert of_kind(together, "ppo")[0].fingerprint == of_kind(each, "ppo")[0].fingerprint
 
     def test_learned_rewards_are_those_of_all_tasks_too(self, tmp_path: Path) -> None:
-        one = each_task(pipeline(tmp_path, reward__expression="label"))[0].ppo()
-        both = pipeline(tmp_path, reward__expression="label").ppo()
+        one = each_task(pipeline(tmp_path, reward__expression="label"), "ppo")[0].train()
+        both = pipeline(tmp_path, reward__expression="label").train()
         assert one.inputs["rm_label"].fingerprint == both.inputs["rm_label"].fingerprint
 
 
 class TestRows:
     def test_ppo_on_the_labelled_rows_depends_on_them_and_not_on_the_prompts(self, tmp_path: Path) -> None:
         def print_of(**settings: Any) -> str:
-            return pipeline(tmp_path, init="base", ppo__rows="labelled", **settings).ppo().fingerprint
+            return pipeline(tmp_path, init="base", ppo__rows="labelled", **settings).train().fingerprint
 
         assert print_of(data__prompts=9) == print_of()
         assert print_of(data__labelled=9) != print_of()
@@ -111,8 +112,8 @@ class TestRows:
         built = pipeline(tmp_path, ppo__rows="all")
         pools = {"labelled/sandbox-sentiment": 16, "labelled/sandbox-topic": 16}
         pools |= {"prompts/sandbox-sentiment": 24, "prompts/sandbox-topic": 24}
-        assert _gold_of_prompts(built.splits, built.config, 10) == pools
-        assert sum(_gold_of_prompts(built.splits, built.config, 1).values()) == 8
+        assert _gold_of_prompts(built.splits, built.config.ppo, 0, 10) == pools
+        assert sum(_gold_of_prompts(built.splits, built.config.ppo, 0, 1).values()) == 8
 
     def test_sft_can_be_trained_a_task_at_a_time(self, tmp_path: Path) -> None:
         alone = Suite(name="a", settings=SMALL, method=[{"name": "SFT-ST", "stage": "sft", "scope": "each"}])
@@ -126,13 +127,13 @@ class TestRows:
 class TestTime:
     def test_whose_time_it_is_given_is_part_of_what_it_is(self, tmp_path: Path) -> None:
         built = pipeline(tmp_path)
-        plain, long = built.sft(True), built.sft(True, [built.ppo()])
-        other = built.sft(True, [pipeline(tmp_path, ppo__lr=0.5).ppo()])
+        plain, long = built.sft(True), built.sft(True, [built.train()])
+        other = built.sft(True, [pipeline(tmp_path, ppo__lr=0.5).train()])
         assert len({plain.fingerprint, long.fingerprint, other.fingerprint}) == 3
 
     def test_ppo_runs_before_and_is_not_paid_for(self, tmp_path: Path) -> None:
         built = pipeline(tmp_path)
-        long = built.sft(True, [built.ppo()])
+        long = built.sft(True, [built.train()])
         assert [stage.kind for stage in long.chain()] == ["annotate", "sft", "ppo", "sft"]
         assert [stage.kind for stage in long.chain(measuring=False)] == ["annotate", "sft"]
 
@@ -152,7 +153,7 @@ class TestTime:
     def test_a_rival_that_took_no_time_is_refused(self, tmp_path: Path) -> None:
         built = pipeline(tmp_path)
         with pytest.raises(ConfigError, match="SFT cannot take as long as PPO on rule"):
-            built._timed([built.ppo()], [])
+            _timed(built.context, [built.train()], [])
 
 
 LIMITS: list[float] = []

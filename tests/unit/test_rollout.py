@@ -17,9 +17,10 @@ from rewardlab.config import LoraConfig, ModelConfig, PPOConfig
 from rewardlab.functional.ppo import PolicyLoss, ValueLoss
 from rewardlab.models import Sample, SamplingConfig, load_trunk
 from rewardlab.models.heads import ScalarHead
-from rewardlab.training.estimate import estimate
-from rewardlab.training.metrics import GLOSSARY, Averages, rollout_metrics
-from rewardlab.training.rollout import Actor, Chunk, Rollout, roll_out
+from rewardlab.training.actor import Actor, Chunk
+from rewardlab.training.advantages import Target, gae_targets
+from rewardlab.training.metrics import GLOSSARY, Averages, critic_metrics, rollout_metrics
+from rewardlab.training.rollout import Rollout, SampledChunk, roll_out
 from rewardlab.training.shaping import KLController, ScoreScale, mean_response_kl, shape
 from tests.support import slow
 from tests.support.models import tiny_model
@@ -179,8 +180,8 @@ def hand_made(
     def table(lines: Sequence[Sequence[float]]) -> Tensor:
         return torch.tensor([[*line, *[0.0] * (width - len(line))] for line in lines])
 
-    chunk = Chunk(rows, torch.zeros_like(keep, dtype=torch.long), keep, 1, table(old), table(reference))
-    chunk.values, chunk.entropies = table(old) * 0 + 2, table(old) * 0 + 1
+    ids, ones = torch.zeros_like(keep, dtype=torch.long), table(old) * 0 + 1
+    chunk = SampledChunk(rows, ids, keep, 1, table(old), table(reference), ones, 2 * ones)
     samples = [Sample((1,) * len(old[rows[row]]), "", finished[row]) for row in range(len(old))]
     return Rollout(EXAMPLES[: len(old)], samples, [chunk])
 
@@ -192,11 +193,14 @@ PLAIN = {"normalise_scores": False, "kl_coef": 0.1, "missing_end_penalty": 0.75}
 
 def shaped_by(scores: Sequence[float | None], rollout: Rollout = ROLLOUT, **config: Any) -> Any:
     settings = PPOConfig(**{**PLAIN, **config})
-    return shape(scores, rollout, settings, ScoreScale(), settings.kl_coef)
+    scale = ScoreScale()
+    scale.update([score for score in scores if score is not None])
+    return shape(scores, rollout, settings, scale, settings.kl_coef)
 
 
 def test_the_score_sits_on_the_last_token_and_the_penalty_on_every_one() -> None:
-    shaped, [rewards] = shaped_by([2.0, 3.0])
+    shaping = shaped_by([2.0, 3.0])
+    shaped, [rewards] = shaping.shaped, shaping.rewards
     # row 0 (line 1): cut, 2 - 0.75 = 1.25 on its third token; KL: 0, -0.2, +0.2
     # row 1 (line 0): 3 on its second token; KL: -0.05, +0.1; the third token is padding
     expected = torch.tensor([[-0.05, 3.1, 0.0], [0.0, -0.2, 1.45]])
@@ -209,30 +213,31 @@ def test_the_score_sits_on_the_last_token_and_the_penalty_on_every_one() -> None
 
 
 def test_totals_are_the_sums_of_what_the_tokens_receive() -> None:
-    shaped, [rewards] = shaped_by([0.3, -7.0], kl_coef=0.3)
+    shaping = shaped_by([0.3, -7.0], kl_coef=0.3)
+    shaped, [rewards] = shaping.shaped, shaping.rewards
     for line, row in enumerate(ROLLOUT.chunks[0].rows):
         assert shaped[row].total == pytest.approx(float(rewards[line].sum()), abs=1e-6)
         shaped[row].check("test")
 
 
 def test_the_missing_end_penalty_subtracts_from_the_score() -> None:
-    with_penalty, _ = shaped_by([5.0, 5.0], missing_end_penalty=2.0)
-    without, _ = shaped_by([5.0, 5.0], missing_end_penalty=0.0)
+    with_penalty = shaped_by([5.0, 5.0], missing_end_penalty=2.0).shaped
+    without = shaped_by([5.0, 5.0], missing_end_penalty=0.0).shaped
     assert with_penalty[0].total - without[0].total == pytest.approx(-2.0, abs=1e-6)
     assert with_penalty[1].total == without[1].total
 
 
 def test_unscored_rows_count_nowhere() -> None:
-    shaped, _ = shaped_by([None, 3.0])
-    assert shaped[0] is None
-    assert shaped[1].total == pytest.approx(3.05, abs=1e-6)
-    assert ROLLOUT.chunks[0].counts.tolist() == [[True, True, False], [False] * 3]
+    shaping = shaped_by([None, 3.0])
+    assert shaping.shaped[0] is None
+    assert shaping.shaped[1].total == pytest.approx(3.05, abs=1e-6)
+    assert [each.tolist() for each in shaping.counts] == [[[True, True, False], [False] * 3]]
 
 
-def test_unscored_rows_stay_out_of_the_scale() -> None:
-    scale = ScoreScale()
-    shape([None, 3.0], ROLLOUT, PPOConfig(), scale, 0.05)
-    assert (scale.count, scale.mean) == (1, 3.0)
+def test_unscored_rows_stay_out_of_the_scale(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, lambda example, response: None if example.id == "row-0" else 3.0)
+    trainer.step(0)
+    assert (trainer.scale.count, trainer.scale.mean) == (7, 3.0)
 
 
 def test_the_kl_of_a_batch_is_summed_over_tokens_and_averaged_over_responses() -> None:
@@ -307,10 +312,11 @@ def gradients(folder: Path, micro_batch: int, value: str) -> dict[str, Tensor]:
         parameter.data.normal_(0, 0.1, generator=generator)
     rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, micro_batch, (0, 0))
     scores = [float(number % 3) if number != 2 else None for number in range(len(EXAMPLES))]
-    _, rewards = shape(scores, rollout, trainer.config, trainer.scale, trainer.kl.coef)
-    estimate(rollout.chunks, rewards, trainer.config)
+    trainer.scale.update([score for score in scores if score is not None])
+    shaping = shape(scores, rollout, trainer.config, trainer.scale, trainer.kl.coef)
+    targets = gae_targets(rollout, shaping, trainer.config).targets
     trainer.learner._optimise = lambda name: 0.0  # type: ignore[method-assign]
-    trainer.learner.update(rollout.chunks, 0)
+    trainer.learner.update(rollout.chunks, targets, 0, 0.0)
     return {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
 
 
@@ -319,9 +325,8 @@ def gradients(folder: Path, micro_batch: int, value: str) -> dict[str, Tensor]:
 
 def test_rollout_metrics_by_hand() -> None:
     chunk = ROLLOUT.chunks[0]
-    chunk.counts = chunk.response_keep
-    chunk.returns = torch.tensor([[2.0, 2.0, 9.0], [2.0, 2.0, 5.0]])
-    found = rollout_metrics(ROLLOUT)
+    target = Target(chunk.old, chunk.response_keep, torch.tensor([[2.0, 2.0, 9.0], [2.0, 2.0, 5.0]]))
+    found = rollout_metrics(ROLLOUT) | critic_metrics(ROLLOUT, [target])
     k3 = [math.exp(-0.5) - 0.5, math.exp(1) - 2, 0.0, math.exp(-2) + 1, math.exp(2) - 3]  # q/p - 1 - log(q/p)
     assert found["policy/kl"] == pytest.approx((0.5 - 1 + 0 + 2 - 2) / 2, abs=1e-6)  # per response
     assert found["policy/kl_k3"] == pytest.approx(sum(k3) / 5, abs=1e-6)
@@ -340,7 +345,8 @@ def test_averages_by_hand() -> None:
     ratio = torch.tensor([[1.0, 1.3], [0.9, 1.0]])
     for clipped in (1, 2):
         policy = PolicyLoss(torch.tensor(0.5 * clipped), ratio, torch.tensor(clipped))
-        averages.add_losses(policy, ValueLoss(torch.tensor(2.0), torch.tensor(3)), counts)
+        averages.add_policy(policy, counts)
+        averages.add_value(ValueLoss(torch.tensor(2.0), torch.tensor(3)))
         averages.add_norms({"policy": 1.0 * clipped, "value": 5.0})
     found = averages.means()
     assert found == {

@@ -10,8 +10,8 @@ import pytest
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
+from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.rows import Rows
-from rewardlab.pipeline.stages import Pipeline
 from rewardlab.tasks import tasks
 from rewardlab.tasks.division import content_key
 from rewardlab.tasks.sources import Splits

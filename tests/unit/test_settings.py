@@ -32,7 +32,7 @@ def test_ranges_and_words_are_those_that_are_checked() -> None:
     assert listed["ppo.optimizer"].values == "adamw, adafactor"
     assert listed["lora.targets"].values == "list of text"
     assert (listed["ppo.whiten_advantages"].default, listed["ppo.steps"].default) == ("true", "")
-    assert listed["ppo.steps"].stages == "ppo"
+    assert listed["grpo.steps"].stages == "grpo"
 
 
 def test_the_page_is_made_from_the_list() -> None:

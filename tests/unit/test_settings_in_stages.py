@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rewardlab import models
-from rewardlab.config import RunConfig
+from rewardlab.config import PPOConfig, RunConfig
 from rewardlab.models import Sample
-from rewardlab.pipeline.work import evaluation, tuning
+from rewardlab.pipeline.stages import evaluate, train
 from rewardlab.rewards.context import RewardContext
 from rewardlab.types import Example
 
@@ -31,7 +32,7 @@ def asked_budgets(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[int]
     monkeypatch.setattr(models, "sample", sample)
     config = RunConfig.model_validate({"format": "judgement", "model": {"name": "x", "max_new_tokens": 32}, **settings})
     job, questions = SimpleNamespace(report=lambda *_: None), SimpleNamespace(ids=lambda _: [1])
-    generate = evaluation._generator(job, config, "x", None, None, questions)  # type: ignore[arg-type]
+    generate = evaluate._generator(job, config, "x", None, None, questions)  # type: ignore[arg-type]
     assert [one.text for one in generate(EXAMPLES, "sampled")] == ["x"] * 80
     return seen
 
@@ -50,19 +51,22 @@ def test_without_the_setting_all_rows_have_the_whole_budget(monkeypatch: pytest.
 
 
 def test_a_guess_is_made_where_it_is_asked_for() -> None:
-    assert evaluation._guess(RunConfig()) is None
-    guess = evaluation._guess(RunConfig.model_validate({"eval": {"unreadable": "random"}, "seed": 3}))
+    assert evaluate._guess(RunConfig()) is None
+    guess = evaluate._guess(RunConfig.model_validate({"eval": {"unreadable": "random"}, "seed": 3}))
     assert guess is not None
     assert guess(EXAMPLES[0], "greedy") in ("negative", "positive")
 
 
 def test_a_critic_speaks_the_unit_of_its_reward_models_scores() -> None:
     """4, 6 and 8 on SFT samples: mean 6, population deviation sqrt(8 / 3)."""
-    context = RewardContext(sft_scores={"label": [4.0, 6.0, 8.0]})
-    assert tuning._unit_of_scores(context, "label") == pytest.approx({"value_scale": 1.632993, "value_mean": 6.0})
-    assert tuning._unit_of_scores(context, None) == {}
+    context, folders = RewardContext(sft_scores={"label": [4.0, 6.0, 8.0]}), {"label": Path("rm")}
+    start = train._critic_start(PPOConfig(), folders, context)
+    assert (start.scale, start.mean) == pytest.approx((1.632993, 6.0))
+    raw = train._critic_start(PPOConfig(normalise_scores=False), folders, context)
+    assert (raw.scale, raw.mean) == (1.0, 0.0)
 
 
 def test_equal_scores_leave_the_scale() -> None:
-    found = tuning._unit_of_scores(RewardContext(sft_scores={"label": [2.0, 2.0]}), "label")
-    assert found == {"value_scale": 1.0, "value_mean": 2.0}
+    context = RewardContext(sft_scores={"label": [2.0, 2.0]})
+    start = train._critic_start(PPOConfig(), {"label": Path("rm")}, context)
+    assert (start.scale, start.mean) == (1.0, 2.0)

@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from rewardlab.pipeline.stage import VERSIONS
+from rewardlab.pipeline.kinds import stage_kinds
 from tests.support import stage_code
 from tests.support.stage_code import ROOTS, complaints, normalised
 
@@ -24,19 +24,19 @@ def test_the_code_of_every_stage_is_what_was_recorded() -> None:
 
 
 def test_every_stage_is_watched() -> None:
-    assert set(ROOTS) == set(VERSIONS)
+    assert set(ROOTS) == set(stage_kinds())
 
 
 @pytest.mark.parametrize(
     ("kind", "inside", "outside"),
     [
-        ("annotate", "rewardlab.annotate.claims", "rewardlab.training.ppo"),
+        ("annotate", "rewardlab.annotate.claims", "rewardlab.training.loop"),
         ("annotate", "rewardlab.sandbox.oracle", "rewardlab.functional.gae"),
-        ("sft", "rewardlab.training.sft", "rewardlab.training.ppo"),
+        ("sft", "rewardlab.training.sft", "rewardlab.training.loop"),
         ("samples", "rewardlab.models.sampler", "rewardlab.training.reward_model"),
-        ("pairs", "rewardlab.pairs.label_sensitive", "rewardlab.training.ppo"),
-        ("rm", "rewardlab.training.rm_evaluation", "rewardlab.training.ppo"),
-        ("card", "rewardlab.evaluation.pair_measures", "rewardlab.training.ppo"),
+        ("pairs", "rewardlab.pairs.label_sensitive", "rewardlab.training.loop"),
+        ("rm", "rewardlab.training.rm_evaluation", "rewardlab.training.loop"),
+        ("card", "rewardlab.evaluation.pair_measures", "rewardlab.training.loop"),
         ("ppo", "rewardlab.rewards.evaluate", "rewardlab.training.sft"),
         ("ppo", "rewardlab.training.shaping", "rewardlab.reports.charts"),
         ("eval", "rewardlab.sandbox.quality", "rewardlab.annotate.oracle"),
@@ -56,7 +56,7 @@ def test_changed_code_asks_for_a_version_and_a_raised_version_for_the_record() -
     recorded = {"modules": modules, "stages": stages}
     assert complaints(recorded, recorded) == []
     [line] = complaints(recorded, {"modules": {**modules, "b": "2"}, "stages": stages})
-    assert line.startswith("stage sft: its code changed (b). Raise VERSIONS['sft'] in rewardlab/pipeline/stage.py")
+    assert line.startswith("stage sft: its code changed (b). Raise its version in rewardlab/pipeline/kinds.py")
     assert "python -m tests.support.stage_code" in line
     both = complaints(recorded, {"modules": {**modules, "a": "2"}, "stages": stages})
     assert [line[:9] for line in both] == ["stage sft", "stage ppo"]

@@ -18,7 +18,7 @@ from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.pipeline import rows
 from rewardlab.pipeline.stage import Stage, Work
-from rewardlab.pipeline.work import evaluation
+from rewardlab.pipeline.stages import evaluate
 from rewardlab.rewards.registry import RewardEntry, find_reward, rewards
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.file import Method, Suite
@@ -316,11 +316,11 @@ class TestGrid:
             labels = [str(example.label) for example in examples[:3]] + ["what?"]
             return [SimpleNamespace(text=label, finished=True) for label in labels]
 
-        monkeypatch.setattr(evaluation, "_generator", lambda *arguments: answer)
+        monkeypatch.setattr(evaluate, "_generator", lambda *arguments: answer)
         trunk = SimpleNamespace(codec=None, context=None)
-        monkeypatch.setattr(evaluation, "_evaluated", lambda *arguments: (trunk, None))
+        monkeypatch.setattr(evaluate, "_evaluated", lambda *arguments: (trunk, None))
         splits = {"sandbox-sentiment": cast(Splits, SimpleNamespace(validation=validation))}
-        result = evaluation.validate(cast(Work, SimpleNamespace(inputs={})), load_config({"format": "label"}), splits)
+        result = evaluate.validate(cast(Work, SimpleNamespace(inputs={})), load_config({"format": "label"}), splits)
         assert asked == [(example.id, "greedy") for example in validation]
         assert result["scores"] == {"sandbox-sentiment": 0.75}
 

@@ -15,7 +15,7 @@ from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
 from rewardlab.errors import AnnotationError
 from rewardlab.pipeline.judging import _folder
-from rewardlab.pipeline.stage import AS_LONG_AS, VERSIONS, Stage
+from rewardlab.pipeline.stage import AS_LONG_AS, Stage
 from rewardlab.reports.claim import Claim
 from rewardlab.reports.suite import suite_sections
 from rewardlab.runs import RunFolder
@@ -23,7 +23,7 @@ from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.durations import Durations, measured
 from rewardlab.suites.file import Method, Suite
 from rewardlab.suites.judging import Hearing, hearings
-from rewardlab.suites.plan import KINDS, make_plan
+from rewardlab.suites.plan import make_plan
 from tests.support.fake_suite import FakeSuite
 
 JUDGED = Claim(id="C12", says="PPO wins", better="PPO", than="SFT", measure="judged")
@@ -57,9 +57,6 @@ class TestOrder:
         base = replace(made.cell("A", 0), goals=(made.stage("eval", "base"),))
         kinds = [row.kind for row in make_plan([base, made.cell("B", 0)], tmp_path).rows]
         assert kinds == ["sft", "pairs", "ppo", "eval"]
-
-    def test_every_kind_of_stage_has_its_place(self) -> None:
-        assert set(KINDS) == set(VERSIONS)
 
 
 class TestSeconds:

@@ -132,7 +132,7 @@ class TestColumnsThatAreNotThere:
         assert plan_reward(RewardConfig(expression="solved + length")).columns == {"solved": ("solution",)}
         config = load_config({"task": "sandbox-sentiment", "reward.expression": "solved + length"})
         with pytest.raises(ConfigError, match="reward 'solved' wants the column 'solution'; the columns are prompts"):
-            Pipeline(config, tmp_path).ppo()
+            Pipeline(config, tmp_path).train()
 
     @pytest.mark.usefixtures("registered")
     def test_errors_inside_say_what_there_was(self) -> None:

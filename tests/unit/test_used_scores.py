@@ -15,10 +15,10 @@ from rewardlab.config import PPOConfig
 from rewardlab.models.sampler import Sample
 from rewardlab.rewards.ledger import Shaped
 from rewardlab.runs import read_jsonl
-from rewardlab.training.estimate import estimate
-from rewardlab.training.rollout import Chunk, Rollout
+from rewardlab.training.advantages import gae_targets
+from rewardlab.training.rollout import Rollout, SampledChunk
 from rewardlab.training.shaping import ScoreScale, shape, used_score_metrics
-from rewardlab.training.watch import PATIENCE, Watch
+from rewardlab.training.streaks import PATIENCE, Streaks
 from rewardlab.types import Example
 from tests.support.training import ppo_trainer
 
@@ -31,14 +31,16 @@ def rollout(responses: int, cut: Sequence[int] = ()) -> Rollout:
     keep = torch.ones(responses, ONE_TOKEN + 2, dtype=torch.bool)
     nothing = torch.zeros(responses, 2)
     ids = torch.zeros_like(keep, dtype=torch.long)
-    chunk = Chunk(list(range(responses)), ids, keep, ONE_TOKEN, nothing, nothing, nothing.clone())
+    chunk = SampledChunk(list(range(responses)), ids, keep, ONE_TOKEN, nothing, nothing, nothing, nothing.clone())
     return Rollout([], [Sample((1, 2), "x", row not in cut) for row in range(responses)], [chunk])
 
 
 def used(scores: Sequence[float | None], scale: ScoreScale | None = None, **settings: object) -> list[float | None]:
     """The scores as PPO uses them."""
     config = PPOConfig.model_validate({"missing_end_penalty": 0.0, **settings})
-    shaped, _ = shape(scores, rollout(len(scores)), config, scale or ScoreScale(), 0.0)
+    scale = scale or ScoreScale()
+    scale.update([score for score in scores if score is not None])
+    shaped = shape(scores, rollout(len(scores)), config, scale, 0.0).shaped
     return [None if one is None else one.score for one in shaped]
 
 
@@ -70,9 +72,9 @@ def test_responses_of_different_scores_have_different_advantages(
     """They used to be divided by the deviation and clipped at 10, which made all of these one number."""
     made = rollout(4)
     config = PPOConfig.model_validate({"missing_end_penalty": 0.0, **settings})
-    _, rewards = shape(scores, made, config, ScoreScale(), 0.0)
-    estimate(made.chunks, rewards, config)
-    last = made.chunks[0].advantages[:, -1].tolist()
+    scale = ScoreScale()
+    scale.update(scores)
+    last = gae_targets(made, shape(scores, made, config, scale, 0.0), config).targets[0].advantages[:, -1].tolist()
     order = sorted(range(4), key=scores.__getitem__)
     assert sorted(range(4), key=last.__getitem__) == order
     assert min(last[high] - last[low] for low, high in pairwise(order)) > 0.1
@@ -125,7 +127,10 @@ class TestClip:
 
     def test_the_penalty_of_a_cut_response_is_subtracted_after_it(self) -> None:
         config = PPOConfig(score_clip=1.0, missing_end_penalty=3.0)
-        shaped, [rewards] = shape(self.SCORES, rollout(5, cut=[0, 4]), config, ScoreScale(), 0.0)
+        scale = ScoreScale()
+        scale.update(self.SCORES)
+        shaping = shape(self.SCORES, rollout(5, cut=[0, 4]), config, scale, 0.0)
+        shaped, [rewards] = shaping.shaped, shaping.rewards
         assert rewards[:, -1].tolist() == pytest.approx([-0.447214 - 3, *[-0.447214] * 3, 1.0 - 3], abs=1e-5)
         assert shaped[4] == Shaped(-2.0, 1.0, -0.0, -3.0, is_clipped=True)
 
@@ -165,16 +170,16 @@ def seen(raw: float, as_used: float) -> Mapping[str, float]:
 
 class TestWarning:
     def test_it_is_not_repeated_after_good_steps_or_a_resume(self, caplog: pytest.LogCaptureFixture) -> None:
-        watch = Watch()
+        watch = Streaks()
         for step, metrics in enumerate([seen(0.3, 1.0), seen(0.3, 0.0), seen(0.3, 1.0), seen(0.3, 0.0)], 1):
-            watch.look(step, metrics)
-        resumed = Watch()
+            watch.add(step, metrics)
+        resumed = Streaks()
         resumed.restore(watch.state())
-        resumed.look(5, seen(0.3, 0.0))
+        resumed.add(5, seen(0.3, 0.0))
         assert [message[:39] for message in caplog.messages] == ["in steps 2 to 2 reward/used_deviation w"]
 
     def test_a_reward_that_tells_nothing_apart_is_another_matter(self, caplog: pytest.LogCaptureFixture) -> None:
-        watch = Watch()
+        watch = Streaks()
         for step in range(1, PATIENCE + 1):
-            watch.look(step, seen(0.0, 0.0))
+            watch.add(step, seen(0.0, 0.0))
         assert [message[:33] for message in caplog.messages] == ["in steps 1 to 10 reward/deviation"]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from rewardlab.models.sampler import Sample, sample
 from rewardlab.runs import read_jsonl
 from rewardlab.training import validation
-from rewardlab.training.ppo import PPOTrainer
+from rewardlab.training.loop import OnlineTrainer
 from rewardlab.training.validation import Validation
 from rewardlab.types import Example
 from tests.support.models import tiny_llama
@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("model") / "model")
 
 
-def trainer(model: Path, folder: Path, **settings: Any) -> PPOTrainer:
+def trainer(model: Path, folder: Path, **settings: Any) -> OnlineTrainer:
     folder.mkdir(exist_ok=True)
     if not (folder / "model").exists():
         (folder / "model").symlink_to(model)

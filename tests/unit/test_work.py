@@ -12,13 +12,15 @@ import pytest
 from rewardlab.config_loading import load_config
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work import preferences, supervised, tuning
-from rewardlab.pipeline.work.preferences import _drawn_answers, _sampled_rows
-from rewardlab.pipeline.work.tuning import _critic_kind
+from rewardlab.pipeline.stages import reward_model, sft, train
+from rewardlab.pipeline.stages.pairs import _drawn_answers
+from rewardlab.pipeline.stages.samples import sampled_rows
+from rewardlab.rewards.context import RewardContext
 from rewardlab.runs import RunFolder, write_json, write_jsonl
 from rewardlab.tasks.sources import Origin, Splits
 from rewardlab.training.budget import PromptsRead
-from rewardlab.training.ppo import PPOResult, PPOTrainer
+from rewardlab.training.loop import OnlineResult, OnlineTrainer
+from rewardlab.training.methods import methods
 from rewardlab.training.progress import Silent
 from rewardlab.training.rm_evaluation import SampledAnswer
 from rewardlab.types import Example
@@ -40,7 +42,9 @@ HERE = Origin("local", "here", "0")
 def test_every_learned_reward_gives_the_critic_a_start(
     kinds: tuple[str, ...], ppo: dict[str, str], expected: str | None
 ) -> None:
-    assert _critic_kind(load_config(ppo), {kind: Path(kind) for kind in kinds}) == expected
+    context = RewardContext(sft_scores={kind: [0.0, 1.0] for kind in kinds})
+    start = train._critic_start(load_config(ppo).ppo, {kind: Path(kind) for kind in kinds}, context)
+    assert (start and start.folder) == (expected and Path(expected) / "adapter")
 
 
 def row(number: int, part: str) -> Example:
@@ -68,7 +72,7 @@ def test_reward_models_read_the_samples_that_were_drawn_once(tmp_path: Path, mon
     monkeypatch.setattr("rewardlab.models.load_trunk", None, raising=False)
     inputs = {name: tmp_path / name for name in ("samples", "pairs")}
     job = Work(RunFolder(tmp_path / "rm", "rm", {}), inputs, Silent(), lambda what, done, total: None)
-    preferences.reward_model(job, config, "label", splits)
+    reward_model.reward_model(job, config, "label", splits)
     assert asked["samples"] == [
         SampledAnswer(validation[0], ("0a", "0b", "0c")),
         SampledAnswer(validation[1], ("1a", "1b", "1c")),
@@ -78,7 +82,7 @@ def test_reward_models_read_the_samples_that_were_drawn_once(tmp_path: Path, mon
     measured = {"step": 10, "accuracy": 0.5}
     write_json(tmp_path / "start" / "result.json", {"steps": 20, "validation": {"best": measured, "last": measured}})
     job = Work(job.folder, {**inputs, "start": tmp_path / "start"}, Silent(), lambda what, done, total: None)
-    preferences.reward_model(job, config, "label", splits)
+    reward_model.reward_model(job, config, "label", splits)
     assert asked["adapter"] == tmp_path / "start" / "adapter-best"
 
 
@@ -97,8 +101,8 @@ def test_pairs_are_made_of_the_answers_that_were_drawn_before(tmp_path: Path) ->
 def test_sampled_are_the_rows_that_pairs_are_made_of(tmp_path: Path) -> None:
     config = load_config({"pairs.held_out": 2, "pairs.limit": 1})
     splits = {"sst2": Splits([row(n, "l") for n in range(3)], [], [row(n, "v") for n in range(3)], {}, HERE)}
-    assert [example.id for example in _sampled_rows(config, splits, "validation")] == ["v-0", "v-1"]
-    assert [example.id for example in _sampled_rows(config, splits, "labelled")] == ["l-0"]
+    assert [example.id for example in sampled_rows(config, splits, "validation")] == ["v-0", "v-1"]
+    assert [example.id for example in sampled_rows(config, splits, "labelled")] == ["l-0"]
 
 
 def test_sft_is_measured_on_as_many_validation_rows_of_each_task_as_asked_for(
@@ -114,7 +118,7 @@ def test_sft_is_measured_on_as_many_validation_rows_of_each_task_as_asked_for(
     splits = {"sst2": Splits([row(0, "l")], [row(0, "p")], [row(n, "v") for n in range(3)], {}, HERE)}
     job = Work(RunFolder(tmp_path / "sft", "sft", {}), {}, Silent(), lambda what, done, total: None)
     for rows, expected in ((2, ["v-0", "v-1"]), (0, [])):
-        supervised.sft(job, load_config({"sft.validation_rows": rows}), splits)
+        sft.sft(job, load_config({"sft.validation_rows": rows}), splits)
         assert asked == {"rows": ["l-0"], "validation": expected}
 
 
@@ -131,18 +135,18 @@ def test_what_reward_models_can_judge_is_said_before_ppo_begins_and_stored(
     write_json(tmp_path / "rm" / "result.json", {"kind": "label", "accuracy": {"held_out_label": {"sst2": cell}}})
     said: list[str] = []
 
-    def train(trainer: object) -> PPOResult:
+    def trained(trainer: object) -> OnlineResult:
         said.append("begins")
-        return PPOResult(1, 1, 1, 0.0, PromptsRead.of([row(0, "p")], 1, 1, 0), "", None, None)
+        return OnlineResult(1, 1, 1, 1, 0.0, PromptsRead.of([row(0, "p")], 1, 1, 0), "", None, None)
 
     reward = SimpleNamespace(name="label", needs_gold=False, lam=None)
-    monkeypatch.setattr(tuning, "start_trunk", lambda *given: None)
+    monkeypatch.setattr(train, "start_trunk", lambda *given: None)
     monkeypatch.setattr(
         "rewardlab.models.scoring.add_scorers", lambda *given: SimpleNamespace(scorers={}, sft_scores={})
     )
     monkeypatch.setattr("rewardlab.rewards.build_reward", lambda *given: reward)
-    monkeypatch.setattr(PPOTrainer, "__init__", lambda *given, **named: None)
-    monkeypatch.setattr(PPOTrainer, "train", train)
+    monkeypatch.setattr(OnlineTrainer, "__init__", lambda *given, **named: None)
+    monkeypatch.setattr(OnlineTrainer, "train", trained)
     splits = {"sst2": Splits([], [row(0, "p")], [row(0, "v")], {}, HERE)}
     job = Work(
         RunFolder(tmp_path / "ppo", "ppo", {}),
@@ -152,7 +156,7 @@ def test_what_reward_models_can_judge_is_said_before_ppo_begins_and_stored(
         say=said.append,
     )
     config = load_config({"reward.expression": "label", "ppo.normalise_scores": False})
-    result = tuning.ppo(job, config, splits)
+    result = train.train(job, methods.get("ppo"), config, splits)
     assert [line.strip() for line in said] == [*result["reward_models"], "begins"]
     assert result["reward_models"][0].startswith("label RM, sst2: 50.0 % [40.0, 60.0] of 100 held-out label pairs")
     assert [line.startswith("warning: ") for line in result["reward_models"]] == [False, True, True]

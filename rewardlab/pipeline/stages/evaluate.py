@@ -1,4 +1,4 @@
-"""What the stages ``eval`` and ``validate`` do."""
+"""Stages ``eval`` and ``validate``: answers of a trained policy or the base model to test or validation rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
-from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.work.shared import Policy, gold_rationales, policy_of, start_trunk, warn_of_long_labels
+from rewardlab.evaluation.cost import Cost
+from rewardlab.pipeline.context import Context, dumped, slug_of
+from rewardlab.pipeline.stage import Stage, Work
+from rewardlab.pipeline.stages.annotate import annotate_stage
+from rewardlab.pipeline.stages.shared import Policy, gold_rationales, policy_of, start_trunk, warn_of_long_labels
 from rewardlab.runs import read_json, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
+from rewardlab.training.methods import methods
 from rewardlab.types import Example
 
 if TYPE_CHECKING:
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from rewardlab.models import Trunk
 
 
+SPENT = ("steps", "updates", "tokens", "responses", "device_seconds", "prompts", "prompts_order")
+"""What a training run spent, as its evaluation repeats it."""
 ROWS_A_BUDGET = 8
 """Rows that share a drawn response budget (``eval.least_new_tokens``): the batch of PPO-NLU's published script."""
 
@@ -31,8 +37,9 @@ ROWS_A_BUDGET = 8
 class Facts:
     """What a row of a table says of its method, beside the measurements.
 
-    ``budget`` is what PPO spent: steps, updates, tokens, device_seconds, prompts and the fingerprint of their order.
-    ``start_accuracy`` is PPO's own before its first update, greedy on validation rows; None where it was not measured.
+    ``budget`` is what training spent, of :data:`SPENT`.
+    ``start_accuracy`` is the policy's own before its first update, greedy on validation rows; None where it was not
+    measured.
     """
 
     method: str
@@ -44,8 +51,103 @@ class Facts:
     start_accuracy: float | None = None
 
 
+def eval_stage(context: Context, trained: Stage | None, method: str | None = None) -> Stage:
+    """Evaluation of a trained stage, or of the base model when there is none."""
+    config, shots = context.config, context.config.eval.shots
+    rows = context.data("tests", "labelled") if shots else context.data("tests")
+    inputs = {"model": trained, **_start_of(trained)} if trained else {}
+    if shots and config.format == "rationale":
+        inputs["annotate"] = annotate_stage(context)
+    name = method or method_title(config, trained)
+    # which checkpoint is no setting of the base model, and how many rows are generated together is none of a policy's
+    asked = dumped(config.eval, without=("batch",) if trained else ("batch", "checkpoint"))
+    return context.stage(
+        "eval",
+        f"evaluate {name} on {context.names}",
+        f"{context.slug}-{slug_of(name)}",
+        {**rows, **context.task_code("quality"), **context.model, "eval": asked, "method": name},
+        inputs,
+        lambda job: evaluate(job, config, context.splits, _facts(context, trained, name)),
+    )
+
+
+def validate_stage(context: Context, trained: Stage) -> Stage:
+    """Greedy answers of a trained stage to the validation rows, for choosing settings; reads no test row."""
+    config = context.config
+    return context.stage(
+        "validate",
+        f"validate {trained.title}",
+        trained.slug,
+        {
+            **context.data("validation"),
+            **context.task_code("quality"),
+            **context.model,
+            "eval": dumped(config.eval, without=("batch", "shots")),
+        },
+        {"model": trained, **_start_of(trained)},
+        lambda job: validate(job, config, context.splits),
+    )
+
+
+def method_title(config: RunConfig, trained: Stage | None) -> str:
+    """The name a table gives to what was trained (SPEC section 5)."""
+    if trained is None:
+        return "zero-shot" if config.eval.shots == 0 else f"{config.eval.shots}-shot"
+    last = " (last policy)" if config.eval.checkpoint == "last" else ""
+    if trained.kind == "sft":
+        return ("SFT w. rationale" if trained.settings["rationales"] else "SFT") + last
+    reward, title = config.reward, methods.get(trained.kind).title
+    known = {"rule": "PPO-rule", "ranked": "RLHF", "label": "RLLR", "mixed": f"RLLR-mixed (λ={reward.lam})"}
+    if trained.kind == "ppo" and reward.expression in known:
+        return known[reward.expression] + last
+    lam = "" if reward.lam is None else f" (λ={reward.lam})"
+    return f"{title} on {reward.expression}{lam if trained.kind != 'ppo' else ''}{last}"
+
+
+def _start_of(trained: Stage) -> dict[str, Stage]:
+    """The model that a trained stage started from, as an input."""
+    return {"start": trained.inputs["start"]} if "start" in trained.inputs else {}
+
+
+def _facts(context: Context, trained: Stage | None, method: str) -> Facts:
+    """What the evaluation's row says of the method behind it."""
+    config, chain = context.config, trained.chain(measuring=False) if trained else []
+    results = context.results(chain)
+    if shots := config.eval.shots:
+        asks = config.format == "rationale" and not any(stage.kind == "annotate" for stage in chain)
+        shown = {f"labelled/{task.name}": shots for task in context.tasks}
+        results[f"shots-{context.slug}"] = {
+            "gold": shown,
+            "annotator_calls": shots * len(shown) if asks else 0,
+            "stage_device_seconds": 0.0,
+        }
+    folder = trained.folder(context.root) if trained else None
+    is_after_start = trained is not None and trained.kind != "sft"
+    result = folder.result() if folder and is_after_start else {}
+    return Facts(
+        method=method,
+        start=config.start if is_after_start else "base",
+        reward=_reward_text(config) if is_after_start else None,
+        model_run=str(folder.path) if folder else None,
+        cost=Cost.of(results).to_json(),
+        budget={name: result[name] for name in SPENT if name in result},
+        start_accuracy=start_accuracy_of(result),
+    )
+
+
+def start_accuracy_of(result: Mapping[str, Any]) -> float | None:
+    """What a training run measured on validation rows before its first update; None where it measured nothing."""
+    start = (result.get("validation") or {}).get("start") or {}
+    return start.get("accuracy")
+
+
+def _reward_text(config: RunConfig) -> str:
+    reward = config.reward
+    return reward.expression if reward.lam is None else f"{reward.expression}, λ={reward.lam}, r2={reward.r2}"
+
+
 def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: Facts) -> dict[str, Any]:
-    """Stage ``eval``."""
+    """Do it."""
     from rewardlab.evaluation.answers import PREDICTIONS_FILE, write_answers
     from rewardlab.evaluation.asking import Questions
     from rewardlab.evaluation.predict import evaluate as measure
@@ -68,7 +170,7 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
 
 
 def validate(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
-    """Stage ``validate``: greedy answers to the validation rows, and the main metric of each task."""
+    """Greedy answers to the validation rows, and the main metric of each task."""
     from rewardlab.evaluation.asking import Questions
     from rewardlab.evaluation.predict import evaluate as measure
 
@@ -120,7 +222,7 @@ def _guess(config: RunConfig) -> Guess | None:
 def _evaluated(config: RunConfig, inputs: Mapping[str, Path]) -> tuple[Trunk, str | None]:
     """The model that is evaluated and the role it answers in."""
     from rewardlab.models import load_trunk
-    from rewardlab.training.rollout import POLICY
+    from rewardlab.training.actor import POLICY
 
     if "model" not in inputs:
         return load_trunk(config.model), None

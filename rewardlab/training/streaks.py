@@ -65,13 +65,13 @@ SIGNS = (
 )
 
 
-class Watch:
+class Streaks:
     """Counts how long each sign has lasted and warns once per streak."""
 
     def __init__(self) -> None:
         self._streaks = dict.fromkeys((sign.metric for sign in SIGNS), 0)
 
-    def look(self, step: int, metrics: Mapping[str, float]) -> None:
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
         """Take in one step; a metric that is missing ends its streak."""
         for sign in SIGNS:
             is_wrong = sign.metric in metrics and sign.is_wrong(metrics)

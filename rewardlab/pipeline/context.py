@@ -1,4 +1,4 @@
-"""What the stages of one configuration have in common: tasks, rows, and the settings that make their identities.
+"""``Context``: tasks and rows of one configuration, and the settings that make the identities of its stages.
 
 Nothing here imports torch before a stage runs, so a plan is printed at once.
 """
@@ -6,7 +6,7 @@ Nothing here imports torch before a stage runs, so a plan is printed at once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,18 @@ from rewardlab.annotate.hosted import DEFAULT_MODEL
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.sampling import is_reasoning
 from rewardlab.annotate.written import written_version
-from rewardlab.config import STORING, RunConfig, fingerprint
+from rewardlab.code_identity import code_hashes
+from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError
 from rewardlab.models.names import model_identity
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import Stage, Work, asks_nothing
+from rewardlab.rewards.plan import RewardPlan, plan_reward
+from rewardlab.section import STORING
 from rewardlab.tasks import resolve_tasks
 from rewardlab.tasks.sources import PartName, Splits
 from rewardlab.tasks.task import CodePart, Task
+from rewardlab.training.methods import TrainingMethod
 
 if TYPE_CHECKING:
     from rewardlab.annotate.preview import Preview
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Identities:
+class Context:
     """Tasks and rows of a configuration, and what its stages depend on.
 
     Args:
@@ -60,7 +64,36 @@ class Identities:
         config = self.config
         return {task.name: self.rows.splits(task, config.rows, config.format) for task in self.tasks}
 
-    def _stage(
+    @cached_property
+    def reward(self) -> RewardPlan:
+        """What the reward expression needs; bad expressions are found here."""
+        return plan_reward(self.config.reward)
+
+    @cached_property
+    def reward_code(self) -> dict[str, str]:
+        """Reward -> hash of its code, of rewards that are not rewardlab's own."""
+        return with_unknown("reward", self.reward.code, self.reward.unknown_code)
+
+    @staticmethod
+    def method_code(method: TrainingMethod) -> dict[str, str]:
+        """Hash of the code behind a method that another package brings; empty for rewardlab's own."""
+        known, unknown = code_hashes({method.name: method.code_hash})
+        return with_unknown("training method", known, unknown)
+
+    @cached_property
+    def behind(self) -> Context:
+        """The configuration of the models that a policy starts from and is rewarded by."""
+        if self.config.start_task is None:
+            return self
+        config = self.config.model_copy(update={"task": self.config.start_task, "start_task": None})
+        return Context(config, self.root, self.rows)
+
+    def results(self, chain: Sequence[Stage]) -> dict[str, dict[str, Any]]:
+        """Fingerprint -> result of each finished stage."""
+        folders = {stage.fingerprint: stage.folder(self.root) for stage in chain}
+        return {name: folder.result() for name, folder in folders.items() if folder.is_done}
+
+    def stage(
         self,
         kind: str,
         title: str,
@@ -73,7 +106,7 @@ class Identities:
         stored = self.config.model_dump(mode="json")
         return Stage(kind, title, slug, settings, inputs, run, config=stored, preview=preview)
 
-    def _data(self, *parts: PartName) -> dict[str, Any]:
+    def data(self, *parts: PartName) -> dict[str, Any]:
         """The rows that a stage reads and the questions, by content; refused where a task has test rows only."""
         lacking = [task.name for task in self.tasks if not task.trainable] if set(parts) - {"tests"} else []
         if lacking:
@@ -86,10 +119,10 @@ class Identities:
             "format": format,
             "tasks": {task.name: fingerprint(task.to_json()) for task in self.tasks},
             "rows": {task.name: self.rows.sha256(task, data, format, parts) for task in self.tasks},
-            **self._task_code(),
+            **self.task_code(),
         }
 
-    def _task_code(self, *parts: CodePart) -> dict[str, dict[str, dict[str, str]]]:
+    def task_code(self, *parts: CodePart) -> dict[str, dict[str, dict[str, str]]]:
         """The setting ``task_code``: hashes of what tasks bring as code; absent when none does."""
         if parts not in self._task_codes:
             found = {task.name: with_unknown(f"task {task.name}", *task.code_hashes(*parts)) for task in self.tasks}
@@ -97,7 +130,7 @@ class Identities:
         return {"task_code": self._task_codes[parts]} if self._task_codes[parts] else {}
 
     @cached_property
-    def _model(self) -> dict[str, Any]:
+    def model(self) -> dict[str, Any]:
         """Base weights, tokens, adapters and seed."""
         model = self.config.model
         return {
@@ -108,12 +141,12 @@ class Identities:
             "seed": self.config.seed,
         }
 
-    def _data_seeded(self) -> RunConfig:
+    def data_seeded(self) -> RunConfig:
         """The configuration for stages that depend on rows and their seed alone; runs that share those share them."""
         return self.config.model_copy(update={"seed": self.config.data_seed})
 
     @cached_property
-    def _annotator(self) -> dict[str, str]:
+    def annotator(self) -> dict[str, str]:
         choice = choose_annotator(
             self.config.annotate,
             self.config.model,
@@ -123,27 +156,27 @@ class Identities:
         )
         return {"name": choice.name, "reason": choice.reason}
 
-    def _ranker_settings(self, config: RunConfig) -> dict[str, Any]:
+    def ranker_settings(self, config: RunConfig) -> dict[str, Any]:
         """The annotator of rankings."""
-        weight = {"oracle_weight": config.annotate.oracle_weight} if self._annotator["name"] == "sandbox" else {}
-        return {**self._annotator_settings, **weight}
+        weight = {"oracle_weight": config.annotate.oracle_weight} if self.annotator["name"] == "sandbox" else {}
+        return {**self.annotator_settings, **weight}
 
     @property
-    def _annotator_settings(self) -> dict[str, Any]:
+    def annotator_settings(self) -> dict[str, Any]:
         """The annotator of rationales."""
         section = self.config.annotate
         settings: dict[str, Any] = {
-            "annotator": self._annotator["name"],
+            "annotator": self.annotator["name"],
             "annotator_seed": self.config.data_seed,
         }
-        if self._annotator["name"] == "sandbox":
+        if self.annotator["name"] == "sandbox":
             return settings | {
                 "refusal_rate": section.refusal_rate,
                 "mismatch_rate": section.mismatch_rate,
             }
-        if self._annotator["name"] == "bundled":
+        if self.annotator["name"] == "bundled":
             return settings | {"written": written_version()}
-        if self._annotator["name"] == "template":
+        if self.annotator["name"] == "template":
             return settings
         return settings | {
             "prompts": prompt_versions(),
@@ -157,7 +190,7 @@ class Identities:
     def _annotator_model(self) -> dict[str, Any]:
         """Who answers: the weights of a local model, a hosted one by its name and where it is asked."""
         section, model = self.config.annotate, self.config.model
-        if self._annotator["name"] == "local":
+        if self.annotator["name"] == "local":
             return {"annotator_model": model_identity(local_model_config(section, model))}
         hosted = {"annotator_model": section.model, "endpoint": endpoint(section)}
         if is_reasoning(section, section.model or DEFAULT_MODEL):
@@ -165,11 +198,11 @@ class Identities:
         return hosted
 
     @property
-    def _names(self) -> str:
+    def names(self) -> str:
         return ", ".join(task.name for task in self.tasks)
 
     @property
-    def _slug(self) -> str:
+    def slug(self) -> str:
         names = [task.name for task in self.tasks]
         return slug_of(names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}")
 

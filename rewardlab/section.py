@@ -1,0 +1,45 @@
+"""``Section``: the base of all sections of a configuration, and the marks that a setting can carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from rewardlab.reading import strange_number
+
+LATER: dict[str, Any] = {"later": True}
+"""Marks a setting that was added after results were stored: at its default it is no part of a stage's identity."""
+
+STORING = frozenset({"checkpoint_every", "checkpoint_seconds"})
+"""Settings of when a stage stores its state, which its outcome does not depend on."""
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys forbidden; ``none`` leaves a setting open, where that is no text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_a_word(cls, values: object) -> object:
+        """Neither TOML nor the command line can write null, which a preset's number must give way to."""
+        if not isinstance(values, Mapping):
+            return values
+        kinds = {key: get_args(field.annotation) for key, field in cls.model_fields.items()}
+        is_open = {key for key, kind in kinds.items() if type(None) in kind and str not in kind}
+        return {key: None if key in is_open and value == "none" else value for key, value in values.items()}
+
+    @field_validator("*")
+    @classmethod
+    def _is_stored_and_sent(cls, value: Any) -> Any:
+        """JSON has no nan and no infinity, and devices count in 64 bits."""
+        if strange := strange_number(value):
+            raise ValueError(strange)
+        return value
+
+    @classmethod
+    def later(cls) -> dict[str, Any]:
+        """The default of each setting that is marked :data:`LATER`."""
+        return {key: field.default for key, field in cls.model_fields.items() if field.json_schema_extra == LATER}
