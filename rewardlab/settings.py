@@ -33,6 +33,7 @@ STAGES: Mapping[str, str] = {
     "grpo": "grpo",
     "rloo": "rloo",
     "reinforce": "reinforce",
+    "raft": "raft",
     "eval": "eval",
 }
 """Section -> the commands whose outcome its settings decide."""

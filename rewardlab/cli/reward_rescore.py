@@ -84,7 +84,7 @@ def run(request: RescoreRequest) -> Outcome:
     if request.lam is not None and all(each is None or each.lam is None for each in (new, old)):
         raise ConfigError(f"--lambda {request.lam} is given, but {new.expression!r} does not use it; leave it out")
     folders = {**(stored.folders if stored else {}), **request.folders}
-    sft_scores = {kind: read_sft_scores(folder) for kind, folder in folders.items()}
+    sft_scores: dict[str, list[float]] = {kind: read_sft_scores(folder) for kind, folder in folders.items()}
     fresh = ["rule"] if stored and new.reading != stored.reward.reading else []
     try:
         rescored = rescore(rows, new, sft_scores, fresh)

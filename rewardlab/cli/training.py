@@ -29,8 +29,10 @@ Keep = Annotated[int | None, typer.Option(help="Newest checkpoints kept while it
 
 def add_to(app: typer.Typer) -> None:
     """Put a command for each registered method on the main application, and the list of them."""
+    commands = {"online": online_command, "samples": samples_command}
     for name in methods.every():
-        stage_command(app, name)(online_command(methods.get(name)))
+        method = methods.get(name)
+        stage_command(app, name)(commands[method.family](method))
     app.command("methods")(list_methods)
 
 
@@ -79,16 +81,55 @@ def online_command(method: TrainingMethod) -> Callable[..., None]:
             "preset": preset,
             "data.prompts": limit,
         }
-        folder = run_goal(
-            request, request.config(given), lambda pipeline: pipeline.train(method.name), tracked(tracker)
-        )
-        if folder:
-            echo(f"policy: {chosen_policy(folder.result(), folder.path)}")
-            echo(f"evaluate it: rewardlab eval --run {folder.path}")
-            print_watched(folder.result())
+        _run(request, method, given, tracker)
 
     train.__doc__ = f"Train the policy on a reward with {method.title} and LoRA; what is missing before it runs first."
     return train
+
+
+def samples_command(method: TrainingMethod) -> Callable[..., None]:
+    """The command of a method that learns from its own best samples."""
+    section = section_key(method)
+
+    def train(
+        request: Request,
+        reward: Annotated[str | None, typer.Option(help="Reward expression; see `rewardlab reward list`.")] = None,
+        lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
+        r2: Annotated[str | None, typer.Option(help="Second reward model of `mixed`: ranked, rationale.")] = None,
+        rounds: Annotated[int | None, typer.Option(help="Rounds of sampling, choosing and fine-tuning.")] = None,
+        samples: Annotated[int | None, typer.Option(help="Responses to each prompt of a round.")] = None,
+        threshold: Annotated[float | None, typer.Option(help="Score that a response must exceed.")] = None,
+        lr: Rate = None,
+        batch: Annotated[int | None, typer.Option(help="Responses per optimiser step.")] = None,
+        epochs: Epochs = None,
+        keep: Keep = None,
+        init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="Prompts a task.")] = None,
+        tracker: Tracker = None,
+    ) -> None:
+        own = {"rounds": rounds, "samples": samples, "threshold": threshold, "lr": lr, "batch": batch, "epochs": epochs}
+        given = {
+            "reward.expression": reward,
+            "reward.lam": lam,
+            "reward.r2": r2,
+            **{f"{section}.{key}": value for key, value in own.items()},
+            "keep_checkpoints": keep,
+            "init": init,
+            "data.prompts": limit,
+        }
+        _run(request, method, given, tracker)
+
+    train.__doc__ = f"Train the policy on its own best responses by a reward ({method.title}) with LoRA."
+    return train
+
+
+def _run(request: Request, method: TrainingMethod, given: dict[str, Any], tracker: list[str] | None) -> None:
+    """Train, and say where the policy is and what was noticed on the way."""
+    folder = run_goal(request, request.config(given), lambda pipeline: pipeline.train(method.name), tracked(tracker))
+    if folder:
+        echo(f"policy: {chosen_policy(folder.result(), folder.path)}")
+        echo(f"evaluate it: rewardlab eval --run {folder.path}")
+        print_watched(folder.result())
 
 
 def chosen_policy(result: dict[str, Any], folder: Path) -> str:

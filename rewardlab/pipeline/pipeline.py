@@ -17,6 +17,7 @@ from rewardlab.pipeline.stage import SampledPart, Stage
 from rewardlab.pipeline.stages.annotate import annotate_stage
 from rewardlab.pipeline.stages.evaluate import eval_stage, method_title, validate_stage
 from rewardlab.pipeline.stages.pairs import pairs_stage
+from rewardlab.pipeline.stages.raft import raft_stage
 from rewardlab.pipeline.stages.reward_model import card_stage, reward_model_of, reward_model_stage
 from rewardlab.pipeline.stages.samples import samples_stage
 from rewardlab.pipeline.stages.sft import sft_stage
@@ -82,7 +83,8 @@ class Pipeline:
 
     def train(self, method: str = "ppo") -> Stage:
         """A training method on the configured reward; raises UnknownNameError for one that is not registered."""
-        return online_stage(self.context, methods.get(method))
+        found = methods.get(method)
+        return (raft_stage if found.family == "samples" else online_stage)(self.context, found)
 
     def eval(self, trained: Stage | None, method: str | None = None) -> Stage:
         """Evaluation of a trained stage, or of the base model when there is none."""

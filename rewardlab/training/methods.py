@@ -28,6 +28,7 @@ from rewardlab.online_config import (
     check_groups,
     shared_with,
 )
+from rewardlab.raft_config import RaftConfig
 from rewardlab.registry import Registry
 from rewardlab.section import Section
 
@@ -46,7 +47,8 @@ class TrainingMethod:
         summary: One line for ``rewardlab methods``.
         family: Which frame trains it.
         config: Class of its section.
-        code: ``module:function`` behind it: of the family ``online`` its ``training.advantages.Estimator``.
+        code: ``module:function`` behind it: of the family ``online`` its ``training.advantages.Estimator``, of
+            ``samples`` its trainer, called as :class:`rewardlab.training.raft.RaftTrainer`.
         version: Raised when its code changes what it produces, so that old runs are not taken for new ones.
     """
 
@@ -144,6 +146,14 @@ for _method in (
         "online",
         ReinforceConfig,
         "rewardlab.training.advantages:reinforce_targets",
+    ),
+    TrainingMethod(
+        "raft",
+        "RAFT",
+        "rejection sampling: SFT on the best of its own responses to each prompt, in rounds",
+        "samples",
+        RaftConfig,
+        "rewardlab.training.raft:RaftTrainer",
     ),
 ):
     methods.add(_method.name, _method)

@@ -33,6 +33,8 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "rm": (f"{WORK}.reward_model:reward_model",),
     "card": (f"{WORK}.reward_model:card",),
     **{name: (f"{WORK}.train:train",) for name in methods if methods.get(name).family == "online"},
+    "raft": (f"{WORK}.raft:raft", "rewardlab.training.raft"),
+    "scored": (f"{WORK}.scored:scored",),
     "eval": (f"{WORK}.evaluate:evaluate", "rewardlab.sandbox.quality"),
     "validate": (f"{WORK}.evaluate:validate", "rewardlab.sandbox.quality"),
 }
@@ -41,7 +43,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
 BOUNDS = (
     *("rewardlab.cli", "rewardlab.suites", "rewardlab.reports", "rewardlab.doctor", "rewardlab.pipeline"),
     *("rewardlab.config", "rewardlab.config_loading", "rewardlab.presets", "rewardlab.section"),  # settings
-    *("rewardlab.online_config", "rewardlab.training.methods"),
+    *("rewardlab.online_config", "rewardlab.raft_config", "rewardlab.training.methods"),
     *("rewardlab.errors", "rewardlab.registry", "rewardlab.runs", "rewardlab.outputs", "rewardlab.processes"),
     *("rewardlab.code_identity", "rewardlab.training.progress", "rewardlab.training.trackers"),
     *("rewardlab.annotate.preview", "rewardlab.annotate.money"),
