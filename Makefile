@@ -27,7 +27,7 @@ results: $(STAMP)
 	$(BIN)/rewardlab suite run experiments/claims-sandbox.toml --jobs 2 --out experiments/results/claims-sandbox
 
 claims: $(STAMP)
-	$(BIN)/python -m rewardlab.reports.claims_page experiments/claims/claims.toml experiments/results/*/claims.json > claims.part
+	$(BIN)/python -m experiments.tools.claims_page experiments/claims/claims.toml experiments/results/*/claims.json > claims.part
 	mv claims.part experiments/claims/README.md
 
 check: $(STAMP)

@@ -19,6 +19,7 @@ from rewardlab.errors import ConfigError
 from rewardlab.online_config import GRPOConfig, OnlineConfig, PPOConfig, ReinforceConfig, RLOOConfig, shared_with
 from rewardlab.presets import by_kind_of, merge, with_presets
 from rewardlab.raft_config import RaftConfig
+from rewardlab.secret_values import credential_in
 from rewardlab.section import LATER, Section
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
@@ -155,6 +156,10 @@ class AnnotateConfig(Section):
         """What settings of their own decide is not set here: answers are kept by them, and counted."""
         if taken := sorted(REQUEST_FIELDS & set(value)):
             raise ValueError(f"{', '.join(taken)} cannot be set here; annotate.* has settings of its own for that")
+        if name := credential_in(value):
+            raise ValueError(
+                f"{name} looks like a key, and would be stored with the run; a key belongs into OPENAI_API_KEY"
+            )
         return value
 
     @field_validator("base_url")

@@ -6,7 +6,6 @@ them. All problems are reported at once.
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,15 +18,9 @@ from rewardlab.config import RunConfig
 from rewardlab.errors import ConfigError
 from rewardlab.presets import merge
 from rewardlab.reading import MAX_DEPTH, parse_toml, told
+from rewardlab.secret_values import SECRET, SECRET_NAME
 from rewardlab.settings import nearest
 
-_SECRET = re.compile(
-    r"(?<=//)[^/'\"]*(?=@)|(?<=[?#])[^'\"]+(?=['\"])"
-    r"|\b(?:sk|pk|rk|hf|gsk|xai|ghp|glpat)[-_][\w-]{4,}|\bAIza[\w-]{8,}|\beyJ[\w-]{8,}[\w.-]*|(?<=Bearer )[^\s'\"]+"
-)
-"""Parts of a web address that may be somebody's key, and what keys of well-known services look like."""
-_SECRET_NAME = re.compile(r"(?i)key|secret|token(?!s)|passw|pwd|credential|auth")
-"""Names of settings whose text may be somebody's key, known or not."""
 LONGEST_SHOWN = 200
 """Characters of a value that an error quotes."""
 CONFIG_FILE = "rewardlab.toml"
@@ -92,7 +85,7 @@ def _read_toml(file: Path | None) -> dict[str, Any]:
     if file is NO_FILE:
         return {}
     path = file or Path(CONFIG_FILE)
-    if file is None and not path.exists():
+    if file is None and not path.exists() and not path.is_symlink():
         return {}
     try:
         return parse_toml(path.read_text(encoding="utf-8-sig"))
@@ -147,7 +140,7 @@ def _problem(item: ErrorDetails) -> str:
 
 def _shown(key: str, value: Any) -> str:
     """A value as an error quotes it, without what may be somebody's key: by the name of the setting or by its form."""
-    return _SECRET.sub("...", repr(_masked(key, value)))[:LONGEST_SHOWN]
+    return SECRET.sub("...", repr(_masked(key, value)))[:LONGEST_SHOWN]
 
 
 def _masked(key: str, value: Any) -> Any:
@@ -156,4 +149,4 @@ def _masked(key: str, value: Any) -> Any:
         return {name: _masked(str(name), each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_masked(key, each) for each in value]
-    return "..." if isinstance(value, str) and _SECRET_NAME.search(key) else value
+    return "..." if isinstance(value, str) and SECRET_NAME.search(key) else value

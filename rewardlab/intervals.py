@@ -9,8 +9,8 @@ about n - 1 for items. Satterthwaite's approximation (one t, whose degrees of fr
 too little where a seed variance is small by chance: with two or three seeds its intervals cover 86 to 92 %
 (``experiments/LOG.md``, 2026-11-29).
 
-Two methods are compared on the same resamples by handing both the same counts (``reports/statistics.py``); what counts
-and metrics are stands in ``metrics.py``. Letters: n test items, S seeds, B resamples.
+Two methods are compared on the same resamples by handing both the same counts (``comparison/statistics.py``); what
+counts and metrics are stands in ``metrics.py``. Letters: n test items, S seeds, B resamples.
 """
 
 from __future__ import annotations

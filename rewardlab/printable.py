@@ -2,7 +2,7 @@
 
 A name may hold whatever a file or an argument can hold: escape sequences that move the cursor, marks that turn the
 direction of reading, line breaks, markup, a spreadsheet's formula. HTML is escaped by its template, LaTeX in
-``reports/latex.py``.
+``comparison/latex.py``.
 """
 
 from __future__ import annotations

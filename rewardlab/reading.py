@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable
+from datetime import date, time
 from itertools import islice
 from typing import Any
 
@@ -99,11 +100,17 @@ def mended(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if half_character(text) else text
 
 
-def strange_number(value: object) -> str | None:
-    """Why no file or device could take a number that stands in a value, however deep; None where all can be taken."""
+def strange_value(value: object) -> str | None:
+    """Why no file or device could take what stands in a value, however deep; None where all can be taken.
+
+    >>> strange_value({"since": [date(2024, 7, 26)]}), strange_value(date(2024, 7, 26))
+    ('expected a text in place of a date or time: write it in quotes', None)
+    """
     waiting = [value]
     while waiting:
         each = waiting.pop()
+        if isinstance(each, date | time) and each is not value:
+            return "expected a text in place of a date or time: write it in quotes"
         if isinstance(each, dict | list | tuple):
             waiting.extend(each.values() if isinstance(each, dict) else each)
         elif isinstance(each, float) and not abs(each) < float("inf"):

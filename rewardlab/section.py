@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 
-from rewardlab.reading import strange_number
+from rewardlab.reading import strange_value
 
 LATER: dict[str, Any] = {"later": True}
 """Marks a setting that was added after results were stored: at its default it is no part of a stage's identity."""
@@ -31,11 +31,22 @@ class Section(BaseModel):
         is_open = {key for key, kind in kinds.items() if type(None) in kind and str not in kind}
         return {key: None if key in is_open and value == "none" else value for key, value in values.items()}
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth(cls, value: Any, info: ValidationInfo) -> Any:
+        """True would be taken for 1 where a number is expected."""
+        annotation = cls.model_fields[info.field_name].annotation if info.field_name else None
+        kinds = {annotation, *get_args(annotation)}
+        parts = value if isinstance(value, list | tuple) else (value,)
+        if not kinds.isdisjoint({int, float}) and any(isinstance(each, bool) for each in parts):
+            raise ValueError("expected a number, not true or false")
+        return value
+
     @field_validator("*")
     @classmethod
     def _is_stored_and_sent(cls, value: Any) -> Any:
-        """JSON has no nan and no infinity, and devices count in 64 bits."""
-        if strange := strange_number(value):
+        """JSON has no nan, no infinity and no dates, and devices count in 64 bits."""
+        if strange := strange_value(value):
             raise ValueError(strange)
         return value
 

@@ -118,9 +118,9 @@ def parsing() -> Iterator[tuple[str, str, float]]:
 
 def comparing(folder: Path, runs: int) -> Iterator[tuple[str, str, float]]:
     """A table and its comparisons, from so many seeds to four times as many."""
-    from rewardlab.reports.collect import collect
-    from rewardlab.reports.differences import default_against, gains
-    from rewardlab.reports.table import build_table
+    from rewardlab.comparison.differences import default_against, gains
+    from rewardlab.comparison.runs import collect
+    from rewardlab.comparison.table import build_table
     from tests.support.runs import LABELS, eval_folder
 
     rng = random.Random(0)

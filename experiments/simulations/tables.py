@@ -24,10 +24,10 @@ from itertools import product
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from rewardlab.comparison.paired import holm
+from rewardlab.comparison.statistics import Estimate, SeedDraws, estimate
 from rewardlab.intervals import resample_counts
 from rewardlab.metrics import Floats
-from rewardlab.reports.significance import holm
-from rewardlab.reports.statistics import Estimate, SeedDraws, estimate
 
 METHODS = 8
 LEVEL = 0.8

@@ -22,6 +22,8 @@ _DONE = frozenset({"stop", "stop_sequence", "end_turn", "eos", "eos_token", "com
 _CUT_SHORT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 """Why an answer ended, in the words of OpenAI and of servers and proxies that pass on those of others; small letters.
 Those for a withheld answer stand in ``moderation``. An answer that ended for any other reason is none."""
+_THOUGHTS = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_content", "reasoning.text"})
+"""Kinds of parts that hold what a model thought, in the words of Anthropic, Mistral, Bedrock and OpenRouter."""
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _CUT = "cut at the token limit; raise annotate.max_new_tokens"
 _CUT_BEFORE = (
@@ -65,9 +67,11 @@ def read_completion(body: Any) -> dict[str, Any]:
     text = content_text(content)
     if text is None:
         raise BadBody(f"the message's content is no text: {str(content)[:80]!r}")
-    read = {"text": text, "finish": finish, "refusal": refusal}
-    if reason := _broken_off(finish):
-        said = choice.get("error")
+    read = {"text": text, "finish": finish, "refusal": refusal or _declined(content)}
+    said = choice.get("error") or body.get("error")
+    if reason := _broken_off(finish) or (
+        "" if text or not said else f"there is an error in place of an answer: {said}"
+    ):
         read = {"text": "", "finish": "content_filter" if says_withheld(said) else "failed", "error": reason}
     return {**read, "prompt_tokens": used.prompt, "response_tokens": used.response}
 
@@ -87,11 +91,21 @@ def content_text(content: object) -> str | None:
 
 
 def _part_text(part: object) -> str | None:
-    kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind in ("thinking", "reasoning"):
+    """The text of a part: "" for a thought and a refusal; None for anything else, such as an image."""
+    if not isinstance(part, Mapping):
+        return None
+    kind = part.get("type", "text")
+    if kind in _THOUGHTS or kind == "refusal" or part.get("thought") is True:
         return ""
-    text = part.get("text") if isinstance(part, Mapping) and kind in ("text", "output_text") else None
+    text = part.get("text") if kind in ("text", "output_text") else None
     return text if isinstance(text, str) else None
+
+
+def _declined(content: object) -> str | None:
+    """What the parts of a content say that decline the request."""
+    parts = content if isinstance(content, list) else []
+    said = [part.get("refusal") for part in parts if isinstance(part, Mapping) and part.get("type") == "refusal"]
+    return " ".join(str(each or "declined") for each in said) or None
 
 
 def _broken_off(finish: object) -> str:

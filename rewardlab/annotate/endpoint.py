@@ -255,8 +255,8 @@ class Endpoint:
         elif is_fatal(error):
             self._stop(
                 AnnotationError(
-                    f"the endpoint refused the annotator's requests ({reason}); check OPENAI_API_KEY, annotate.model "
-                    f"and annotate.base_url. {KEPT}"
+                    f"the endpoint refused the annotator's requests ({reason}); check OPENAI_API_KEY, its account, "
+                    f"annotate.model and annotate.base_url. {KEPT}"
                 )
             )
         if is_content_filter(error):

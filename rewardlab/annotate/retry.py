@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tenacity import AsyncRetrying, RetryCallState
 
 RETRIED = frozenset({408, 409, 429})
-FATAL = frozenset({401, 403, 404})
+FATAL = frozenset({401, 402, 403, 404})
 MODERATING = frozenset({400, 403, 406, 422, 451})
 """Statuses with which endpoints refuse a text, if they say that it is the text."""
 LONGEST_WAIT_S = 120.0
@@ -152,5 +152,5 @@ def retry_after_s(error: BaseException | None) -> float | None:
 def _until(date: str) -> float | None:
     try:
         return max(0.0, parsedate_to_datetime(date).timestamp() - time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None

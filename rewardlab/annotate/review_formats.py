@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import Any, Literal
 
-from rewardlab.annotate.review import Decision, Review, ReviewItem, latest
+from rewardlab.annotate.review import DECISIONS, Decision, Review, ReviewItem, latest
 from rewardlab.errors import DataError, InputError
 from rewardlab.reading import parse_json
 from rewardlab.runs import write_atomic, writing
@@ -84,6 +84,12 @@ def import_reviews(path: Path, tool: Tool, items: Sequence[ReviewItem]) -> list[
     return found
 
 
+_GIVEN = (None, "submitted")
+"""Argilla's states of a response that counts; a draft and a discarded one do not."""
+_FORMATS: Mapping[Tool, str] = {
+    "argilla": "export it with dataset.records.to_json",
+    "label-studio": "export it as JSON (neither JSON-MIN nor CSV)",
+}
 Verdict = tuple[str, Decision, str, str]
 """Fields of a :class:`Review`, as a file has them."""
 
@@ -104,8 +110,10 @@ def _verdicts(
                 faults.append(str(error))
     except DataError as error:
         faults.append(str(error))
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        faults.append(f"not as {tool} writes it ({error!r}); export it as JSON")
+    except KeyError as error:
+        faults.append(f"not as {tool} writes it: it has no {error}; {_FORMATS[tool]}")
+    except (TypeError, IndexError, AttributeError) as error:
+        faults.append(f"not as {tool} writes it ({error!r}); {_FORMATS[tool]}")
     return found, faults
 
 
@@ -131,9 +139,10 @@ def _argilla_responses(reviews: Sequence[Review]) -> dict[str, Any]:
 
 
 def _argilla_verdicts(row: Mapping[str, Any]) -> Iterator[Verdict]:
-    answers = row["responses"].get(VERDICT) or []
+    responses = row["responses"] or {}
+    answers = [answer for answer in responses.get(VERDICT) or [] if answer.get("status") in _GIVEN]
     decisions = {answer.get("user_id") or "": answer["value"] for answer in answers}
-    words = {answer.get("user_id") or "": answer["value"] for answer in row["responses"].get(EDITED) or []}
+    words = {answer.get("user_id") or "": answer["value"] for answer in responses.get(EDITED) or []}
     names = {_user_id(name): name for name in _named(row.get("metadata", {}))}
     for user, decision in decisions.items():
         edited = words.get(user, "") if decision == "edit" else ""
@@ -189,9 +198,26 @@ def _label_studio_verdicts(row: Mapping[str, Any]) -> Iterator[Verdict]:
     for reviewer, annotation in last.items():
         values = {result["from_name"]: result["value"] for result in annotation["result"]}
         if VERDICT in values:
-            decision = values[VERDICT]["choices"][0]
-            edited = values[EDITED]["text"][0] if decision == "edit" and EDITED in values else ""
+            decision = _one_verdict(values[VERDICT]["choices"])
+            edited = _words(values[EDITED]["text"]) if decision == "edit" and EDITED in values else ""
             yield row["data"]["key"], decision, edited, reviewer
+
+
+def _one_verdict(chosen: object) -> Any:
+    """The verdict in what was chosen, which the tool writes as a text or as a list of texts."""
+    verdicts = [chosen] if isinstance(chosen, str) else chosen
+    if not isinstance(verdicts, list) or len(verdicts) != 1:
+        raise DataError(f"found the verdict {chosen!r}, expected one of {', '.join(DECISIONS)}")
+    return verdicts[0]
+
+
+def _words(texts: object) -> str:
+    """What was typed, which the tool writes as a text or as a list of texts, one for each submission."""
+    if isinstance(texts, list) and all(isinstance(text, str) for text in texts):
+        return "\n".join(texts)
+    if not isinstance(texts, str):
+        raise DataError(f"found {texts!r} as the text of an edit, expected a text")
+    return texts
 
 
 def _annotated_by(annotation: Mapping[str, Any], names: Mapping[str, str]) -> str:

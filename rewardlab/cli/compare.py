@@ -18,9 +18,9 @@ from rewardlab.runs import writing
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rewardlab.reports.collect import EvalRun
-    from rewardlab.reports.differences import Gain
-    from rewardlab.reports.table import ComparisonTable
+    from rewardlab.comparison.differences import Gain
+    from rewardlab.comparison.runs import EvalRun
+    from rewardlab.comparison.table import ComparisonTable
 
 MOST_SENTENCES = 12
 """More sentences than these are told in short."""
@@ -94,7 +94,7 @@ def compare_runs(
     """The table of the evaluations behind ``paths``, and the differences.
 
     Args:
-        paths: As :func:`~rewardlab.reports.collect.collect` takes them.
+        paths: As :func:`~rewardlab.comparison.runs.collect` takes them.
         convention: ``rllr`` or ``ppo-nlu``.
         decodings: To show; None is both.
         against: Methods to compare all others with; None is what is ``wanted``.
@@ -102,9 +102,9 @@ def compare_runs(
     Raises:
         InputError: No evaluation could be used, or none is of a method in ``against``.
     """
-    from rewardlab.reports.collect import collect
-    from rewardlab.reports.differences import default_against, gains
-    from rewardlab.reports.table import DECODINGS, build_table
+    from rewardlab.comparison.differences import default_against, gains
+    from rewardlab.comparison.runs import collect
+    from rewardlab.comparison.table import DECODINGS, build_table
 
     collected = collect(paths)
     table = build_table(
@@ -123,7 +123,7 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
     """
     from rich.console import Console
 
-    from rewardlab.reports.tradeoffs import headline
+    from rewardlab.comparison.table import headline
 
     console = Console()
     _print_table(console, compared.table)
@@ -132,8 +132,8 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
 
 
 def _print_table(console: Console, table: ComparisonTable) -> None:
-    from rewardlab.reports.render import notes
-    from rewardlab.reports.terminal import to_rich
+    from rewardlab.comparison.grid import notes
+    from rewardlab.comparison.terminal import to_rich
 
     console.print(*to_rich(table, console.width), sep="\n")
     _print_lines(console, notes(table), style="dim")
@@ -141,8 +141,8 @@ def _print_table(console: Console, table: ComparisonTable) -> None:
 
 def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> None:
     """What PPO spent, where a method of the table is PPO."""
-    from rewardlab.reports.budgets import budget_lines
-    from rewardlab.reports.terminal import spent_tables
+    from rewardlab.comparison.budgets import budget_lines
+    from rewardlab.comparison.terminal import spent_tables
 
     if shown := spent_tables(table, console.width):
         console.print(*shown, sep="\n")
@@ -159,14 +159,14 @@ def _write_table(out: Path, compared: Compared, paths: Sequence[Path]) -> list[P
 
 def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> Path:
     """The whole report, with the runs behind the evaluations, into the file ``html``."""
-    from rewardlab.reports.cards import load_cards
-    from rewardlab.reports.differences import rivals_of
-    from rewardlab.reports.judged_runs import load_judged
+    from rewardlab.comparison.differences import rivals_of
+    from rewardlab.comparison.related import related
+    from rewardlab.judge.verdicts import load_judged
     from rewardlab.reports.left_out import listening
-    from rewardlab.reports.measures import measure_gains
     from rewardlab.reports.page import write_page
-    from rewardlab.reports.related import related
+    from rewardlab.reports.rivals import measure_gains
     from rewardlab.reports.sections import Report
+    from rewardlab.reward_models.over_seeds import load_cards
 
     table, found, runs = compared.table, compared.found, compared.runs
     with listening() as left_out:
@@ -186,8 +186,7 @@ def _print_lines(console: Console, lines: Iterable[str], style: str | None = Non
 
 def _told(found: Sequence[Gain], column: str) -> Iterator[str]:
     """All differences as sentences, or, where they are many, what they come to in the main column."""
-    from rewardlab.reports.differences import p_value_note, sentences
-    from rewardlab.reports.in_short import in_short
+    from rewardlab.comparison.difference_text import in_short, p_value_note, sentences
 
     if len(told := sentences(found)) <= MOST_SENTENCES:
         yield from told

@@ -11,14 +11,13 @@ from rewardlab.cli.evaluated import stored_config
 from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
-from rewardlab.pipeline.kinds import trained_kinds
 from rewardlab.runs import check_outputs, read_json, stage_of
 from rewardlab.training.methods import methods
 
 if TYPE_CHECKING:
+    from rewardlab.comparison.runs import EvalRun
     from rewardlab.models.codec import Codec
     from rewardlab.pipeline.stages.shared import Policy
-    from rewardlab.reports.collect import EvalRun
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 CHECKPOINTS = ("best", "last")
@@ -55,6 +54,7 @@ def export(
 
 def _policy(run: Path, config: RunConfig, asked: str | None) -> Policy:
     """The policy that is exported."""
+    from rewardlab.pipeline.kinds import trained_kinds
     from rewardlab.pipeline.stages.shared import policy_of
 
     if (stage := stage_of(run)) not in trained_kinds():
@@ -171,7 +171,7 @@ def _prompt(config: RunConfig, codec: Codec) -> str:
 
 
 def _evaluations(run: Path) -> list[EvalRun]:
-    from rewardlab.reports.collect import collect
+    from rewardlab.comparison.runs import collect
 
     try:
         return collect([run]).runs

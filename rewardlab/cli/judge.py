@@ -15,9 +15,9 @@ from rewardlab.cli.output import echo
 from rewardlab.cli.running import counter, say
 
 if TYPE_CHECKING:
+    from rewardlab.comparison.runs import EvalRun
     from rewardlab.config import RunConfig
-    from rewardlab.evaluation.judge import Contest, Verdict
-    from rewardlab.reports.collect import EvalRun
+    from rewardlab.judge.contests import Contest, Verdict
 
 
 class OneDecoding(StrEnum):
@@ -55,8 +55,8 @@ def judge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price the requests, ask nobody.")] = False,
 ) -> None:
     """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
+    from rewardlab.judge.counts import judged_lines, tallies
     from rewardlab.pipeline.judging import judge_runs, preview_judging
-    from rewardlab.reports.judged import judged_lines, tallies
     from rewardlab.runs import read_only
 
     a, b, is_both = _one(run_a), _one(run_b), orders is Orders.BOTH
@@ -109,8 +109,8 @@ def _write(path: Path, contests: Sequence[Contest], verdicts: Sequence[Verdict])
 
 def _one(path: Path) -> EvalRun:
     """The evaluation that ``path`` stands for; raises InputError for none or several."""
+    from rewardlab.comparison.runs import collect
     from rewardlab.errors import InputError
-    from rewardlab.reports.collect import collect
 
     found = collect([path]).runs
     if len(found) > 1:

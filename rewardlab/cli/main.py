@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -29,6 +30,7 @@ from rewardlab.cli import (
 from rewardlab.cli.output import echo, replace_what_cannot_be_shown
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.logs import show_log
+from rewardlab.printable import printable
 from rewardlab.reading import half_character
 from rewardlab.runs import is_disk_full
 
@@ -79,6 +81,12 @@ def root(
         os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
 
 
+_UNUSABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP})
+"""What is wrong with a path that somebody gave, or with its rights."""
+LONGEST_PLACE = 200
+"""Characters of such a path that are shown."""
+
+
 def main() -> None:
     """Console script."""
     replace_what_cannot_be_shown()
@@ -108,8 +116,14 @@ def _outcome(arguments: list[str]) -> int:
         echo(f"error: {processes.label()}{text}", err=True)
         return error.exit_code
     except OSError as error:
-        if not is_disk_full(error) or "--debug" in arguments:
+        if "--debug" in arguments or not (is_disk_full(error) or error.errno in _UNUSABLE):
             raise
+        if error.errno in _UNUSABLE:
+            place = printable(str(error.filename or "a file"))[:LONGEST_PLACE]
+            echo(
+                f"error: {place}: cannot be used ({error.strerror}); give another path, or change its rights", err=True
+            )
+            return InputError.exit_code
         where = f"{error.filename}: " if error.filename else ""
         echo(f"error: {where}the disk is full; finished runs are whole. Make room and run the command again", err=True)
         return InputError.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from rewardlab.printable import printable_lines
@@ -18,7 +19,10 @@ def echo(text: str = "", *, err: bool = False) -> None:
 
 
 def replace_what_cannot_be_shown() -> None:
-    """From now on a character that the encoding of a stream lacks is printed as ``?``."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    """From now on a character that the encoding of a stream lacks is printed as ``?``, and nothing to a closed one."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by who started the command (``>&-``), as some services do
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the process lives
+        elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -60,7 +60,7 @@ def stats(
 
 def import_(
     request: Request,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Preferences: .jsonl, .json or .parquet.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Preferences: .jsonl, .json, .csv, .tsv or .parquet.")],
     kind: Annotated[PairKind, typer.Option(help="What the pairs are taken for: label, ranked, rationale.")] = "ranked",
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the prompts to hold out.")] = 0.1,
     balance_length: Annotated[

@@ -20,7 +20,9 @@ from rewardlab.rewards import RewardPlan
 from rewardlab.rewards.ledger import LEDGER_FILE
 from rewardlab.runs import parse_object
 from rewardlab.tasks import resolve_task, resolve_tasks
+from rewardlab.tasks.files import READERS, placed_rows
 from rewardlab.tasks.rows import RowProblem, read_label
+from rewardlab.tasks.tables import DELIMITERS
 from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, Example, Label
 
@@ -34,7 +36,7 @@ class AnswerSource:
 
     Attributes:
         task: A task's name or file.
-        input: JSON Lines; ``-`` is standard input.
+        input: A file with one of the endings that rows are read from; ``-`` is JSON Lines on standard input.
         format: Answer format of the responses.
         data: Folder of task data; None is the configured one.
         run: A run whose ledger is read; it says task, format and data itself. None: there is none.
@@ -79,18 +81,16 @@ class AnswerRows:
         self._source = source
         self._needs_gold = any(plan.needs_gold for plan in plans)
         self._needs_prompt = any(plan.needs_prompt for plan in plans)
-        self._by_id: dict[str, dict[str, Example]] = {}
+        self._by_id: dict[str, dict[str, list[Example]]] = {}
 
     def __iter__(self) -> Iterator[tuple[Example, str]]:
-        for number, line in _lines(self._source.input):
-            place = f"{self._source.input} line {number}"
+        for place, row in _rows(self._source.input):
             self.count += 1
-            yield self._read(line, place)
+            yield self._read(row, place)
         if not self.count:
-            raise DataError(f"{self._source.input}: holds no rows; expected JSON Lines with response and (id or label)")
+            raise DataError(f"{self._source.input}: holds no rows; expected rows with response and (id or label)")
 
-    def _read(self, line: str, place: str) -> tuple[Example, str]:
-        row = parse_object(line, place)
+    def _read(self, row: Mapping[str, Any], place: str) -> tuple[Example, str]:
         response = row.get("response")
         if not isinstance(response, str):
             raise DataError(f"{place}: field 'response' is {_shown(response)}; expected the text of an answer")
@@ -125,15 +125,22 @@ class AnswerRows:
         known = self._task_rows(self.tasks[given.task])
         if given.id not in known:
             raise DataError(f"{place}: id {given.id!r} is not among the {len(known)} rows of task {given.task}")
-        found = known[given.id]
+        found, *others = known[given.id]
+        if any(other.fields != found.fields or other.label != found.label for other in others):
+            raise DataError(
+                f"{place}: id {given.id!r} is that of {1 + len(others)} rows of task {given.task}; "
+                f"expected label and {', '.join(self.tasks[given.task].fields)} beside it"
+            )
         label = given.label if given.label is not None else found.label
         return Example(found.task, found.id, found.fields, label, given.format, found.evidence)
 
-    def _task_rows(self, task: Task) -> dict[str, Example]:
+    def _task_rows(self, task: Task) -> dict[str, list[Example]]:
         if task.name not in self._by_id:
             run = self._source.run
             config = load_config() if run is None else stored_config(run, finished=False)
-            self._by_id[task.name] = {example.id: example for example in _all_examples(task, self._source, config)}
+            rows = self._by_id.setdefault(task.name, {})
+            for example in _all_examples(task, self._source, config):
+                rows.setdefault(example.id, []).append(example)
         return self._by_id[task.name]
 
 
@@ -162,6 +169,24 @@ def _all_examples(task: Task, source: AnswerSource, config: RunConfig) -> Iterat
     yield from (*splits.labelled, *splits.prompts, *splits.validation)
     for rows in splits.tests.values():
         yield from rows
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Rows with their places; a name without a known ending, and standard input, are JSON Lines."""
+    if path != STDIN and not path.exists():
+        raise DataError(f"{path}: no such file")
+    if path == STDIN or path.suffix.lower() not in READERS:
+        for number, line in _lines(path):
+            yield (place := f"{path} line {number}"), parse_object(line, place)
+        return
+    for where, row in placed_rows(path, ("response",)):
+        place = f"{path} {where}"
+        if isinstance(row, str):
+            yield place, parse_object(row, place)
+        elif path.suffix.lower() in DELIMITERS and "response" in row:
+            yield place, {**row, "response": row["response"] or ""}  # an empty cell is an empty answer
+        else:
+            yield place, row
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

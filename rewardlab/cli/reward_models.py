@@ -35,8 +35,8 @@ def report(
     if not models:
         raise InputError("rm report: no reward model given; name folders made by `rewardlab rm train`")
     _check_trained(*models)
-    from rewardlab.evaluation.report_card import report_cards
-    from rewardlab.reports.report_card import accuracy_table, calibration_table, write_each
+    from rewardlab.reward_models.card import report_cards
+    from rewardlab.reward_models.card_files import accuracy_table, calibration_table, write_each
     from rewardlab.runs import writing
 
     cards, place = report_cards(models, pairs or []), out or models[0] / "report"
@@ -61,7 +61,7 @@ def calibrate(
     _check_trained(model)
     from rewardlab.models.scoring import load_scorers
     from rewardlab.models.stored import SFT_SCORES_FILE, read_sft_scores
-    from rewardlab.reports.lambda_sweep import calibration_table
+    from rewardlab.reward_models.lambda_table import calibration_table
     from rewardlab.runs import read_json, renew_output
     from rewardlab.training.rm_evaluation import store_sft_scores
 
@@ -89,8 +89,8 @@ def sweep(
     _check_trained(model, r2)
     for text in lam.split(","):
         parse_lambda(text)
-    from rewardlab.evaluation import lambda_sweep
-    from rewardlab.reports.lambda_sweep import sweep_table
+    from rewardlab.reward_models import lambda_sweep
+    from rewardlab.reward_models.lambda_table import sweep_table
 
     scored, context = lambda_sweep.score_samples(model, r2)
     echo(sweep_table(lambda_sweep.sweep(scored, lambda_sweep.resolved(lam.split(","), context))))

@@ -20,7 +20,7 @@ from rewardlab.suites.own_code import own_code
 from rewardlab.suites.plan import Plan, PlanRow, make_plan
 
 if TYPE_CHECKING:
-    from rewardlab.reports.render import Grid
+    from rewardlab.comparison.grid import Grid
 
 UNKNOWN = "unknown"
 ROUGHLY = "~"
@@ -31,7 +31,7 @@ def print_plan(suite: Suite, todo: Sequence[Cell], root: Path, rows: Rows, *, to
     """The plan as a table, and what stands behind it."""
     from rich.console import Console
 
-    from rewardlab.reports.terminal import rich_grid
+    from rewardlab.comparison.terminal import rich_grid
 
     plan = make_plan(todo, root, suite.claim, rows, suite.against)
     console = Console(stderr=to_stderr)
@@ -84,8 +84,8 @@ def print_missing_rows(rows: Rows) -> None:
 
 
 def _grid(plan: Plan) -> Grid:
-    from rewardlab.reports.render import Cell as Shown
-    from rewardlab.reports.render import Grid, Heading
+    from rewardlab.comparison.grid import Cell as Shown
+    from rewardlab.comparison.grid import Grid, Heading
 
     titles = ("stages", "finished", "to run", "seconds", "requests", "USD at most")
     headings = [Heading(title, is_number=place > 0) for place, title in enumerate(titles)]

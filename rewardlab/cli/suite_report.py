@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rewardlab.annotate.money import Purse
+from rewardlab.claims.claim import Claim
 from rewardlab.cli.compare import compare_runs, print_comparison
 from rewardlab.cli.output import echo
 from rewardlab.pipeline.kinds import stage_kinds
-from rewardlab.reports.card_sections import card_tables
-from rewardlab.reports.cards import load_cards
-from rewardlab.reports.claim import Claim
 from rewardlab.reports.links import Links
 from rewardlab.reports.page import SuiteFacts, write_report
-from rewardlab.reports.suite import Choice, suite_sections, write_choices
+from rewardlab.reports.sections.cards import card_tables
+from rewardlab.reports.sections.suite import Choice, suite_sections, write_choices
+from rewardlab.reward_models.over_seeds import load_cards
 from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell, distinct, stages_of
 from rewardlab.suites.file import Suite

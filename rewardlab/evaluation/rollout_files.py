@@ -28,9 +28,10 @@ from rewardlab.rewards.ledger import scored_row
 from rewardlab.rewards.rescoring import StoredResponse
 from rewardlab.rewards.syntax import RESERVED
 from rewardlab.runs import parse_object, read_jsonl
-from rewardlab.tasks.files import DELIMITERS, READERS, placed_rows, row_files
+from rewardlab.tasks.files import READERS, placed_rows, row_files
 from rewardlab.tasks.places import is_known
 from rewardlab.tasks.rows import RowProblem, read_label
+from rewardlab.tasks.tables import DELIMITERS
 from rewardlab.tasks.task import tasks
 from rewardlab.types import AnswerFormat, Example, Label, Score
 

@@ -11,7 +11,8 @@ columns                                                sets that have them
 ``input.messages``, ``preferred_output``, ...          OpenAI's preference fine-tuning
 two responses and which is better                      SHP (``labels``), PKU-SafeRLHF (``better_response_id``),
                                                        HelpSteer 2 and 3, AlpacaFarm, WebGPT, Chatbot Arena,
-                                                       summarize_from_feedback (``choice``)
+                                                       summarize_from_feedback (``choice``), LLMBar, JudgeBench
+lists as ``chosen`` and ``rejected``                   RewardBench 2, RM-Bench: every two of them
 a list of responses with ranks or scores               Nectar, UltraFeedback, StackExchange, distilabel:
                                                        every two of different rank are one preference
 ====================================================== ==========================================================
@@ -22,6 +23,7 @@ one response with a rating (HelpSteer 1) or a thumb (KTO), which are no preferen
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping
@@ -61,6 +63,12 @@ _UNPAIRED = ("completion", "response", "output")
 _TEXT_OF = ("answer", "response", "text", "content", "completion", "output", "value")
 _SCORE_OF = ("overall_score", "score", "pm_score", "rating", "reward", "fine-grained_score")
 _SCORES = ("ratings", "scores", "rewards", "ranks")
+_VERDICTS = ("winner", "preference", "preferred", "better", "verdict", "chosen")
+"""Columns that may say which of two responses is better, by its name or its place."""
+_TIES = re.compile(r"(?:tie|both|draw|equal|same)\b.{0,40}|both_?bad|a=b")
+_ASKS, _TELLS = ("instruction", "question", "query"), ("input", "context", "passage")
+"""Columns of a request, and of the text it is about where that stands apart."""
+_PYTHON_MESSAGE = re.compile(r"\s{0,9}\[\{'(?:role|content|from|value)':")
 _BORDER = re.compile(r"[.!?:](?=\s)|[。！？：]|\n")
 _MIN_REPEATED = 3
 """Words of a prompt that is taken for repeated when both responses begin with it."""
@@ -94,24 +102,58 @@ def _responses(row: Mapping[str, Any]) -> list[tuple[object, object]]:
     named = list(zip(CHOSEN, REJECTED, strict=True))
     for chosen, rejected in named:
         if row.get(chosen) and row.get(rejected):
-            return [(row[chosen], row[rejected])]
-    if names := next((two for two in named if two[0] in row or two[1] in row), None):
-        missing = " and ".join(name for name in names if not row.get(name))
+            return [(a, b) for a in _alternatives(row[chosen]) for b in _alternatives(row[rejected])]
+    if (pair := _two(row)) is not None:
+        better = _better(row, *pair)
+        names = pair if better > 0 else pair[::-1]
+        return [(row[names[0]], row[names[1]])] if better else []
+    if half := next((two for two in named if two[0] in row or two[1] in row), None):
+        missing = " and ".join(name for name in half if not row.get(name))
         raise ValueError(f"{missing} missing or empty, found {_columns(row)}")
-    for first, second in TWO:
-        if row.get(first) and row.get(second):
-            better = _better(row, first, second)
-            names = (first, second) if better > 0 else (second, first)
-            return [(row[names[0]], row[names[1]])] if better else []
-    if isinstance(row.get("summaries"), list) and row.get("choice") in (0, 1):
-        texts = [_text_of(summary) for summary in row["summaries"]]
-        return [(texts[row["choice"]], texts[1 - row["choice"]])]
+    if isinstance(row.get("summaries"), list) and "choice" in row:
+        texts, choice = [_text_of(summary) for summary in row["summaries"]], _choice(row, "choice", (0, 1))
+        return [(texts[choice], texts[1 - choice])]
     for name in RANKED:
         if isinstance(row.get(name), list):
             return _ranked(row, name)
     if isinstance(output := row.get("output"), list) and len(output) == 2:
         return [(output[0], output[1])]
     raise ValueError(_no_layout(row))
+
+
+def own_label(row: Mapping[str, Any]) -> object:
+    """A row's own ``label``, unless it says which of two responses is better."""
+    label, two = row.get("label"), _two(row)
+    if label is None or two is None:
+        return label
+    try:
+        _winner(row, "label", *two)
+    except ValueError:
+        return label
+    return None
+
+
+def unread(row: Mapping[str, Any]) -> list[str]:
+    """Columns of a row that hold text or messages and are not read."""
+    prompt = next((each for each in PROMPTS if row.get(each)), None)
+    read = {*CHOSEN, *REJECTED, *SYSTEMS, *RANKED, "summaries", "history", "output", "initial_reason_steps", prompt}
+    read |= {name for two in TWO for name in two} | (set(_TELLS) if prompt in _ASKS else set())
+    return [name for name, value in row.items() if name not in read and _is_long(value)]
+
+
+def _alternatives(value: object) -> list[object]:
+    """The responses of one side: several texts in a list, else the one."""
+    is_several = isinstance(value, list) and value and all(isinstance(each, str) for each in value)
+    return list(value) if is_several and isinstance(value, list) else [value]
+
+
+def _two(row: Mapping[str, Any]) -> tuple[str, str] | None:
+    return next((two for two in TWO if row.get(two[0]) and row.get(two[1])), None)
+
+
+def _verdict(row: Mapping[str, Any]) -> str | None:
+    """The column that says which response is better by a name or a place."""
+    return next((name for name in _VERDICTS if isinstance(row.get(name), str | int | float)), None)
 
 
 def _arena(row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -145,40 +187,54 @@ def _no_layout(row: Mapping[str, Any]) -> str:
 def _better(row: Mapping[str, Any], first: str, second: str) -> float:
     """Above 0 where the first response is better, below 0 where the second is, 0 for a tie."""
     if "labels" in row and first == "human_ref_A":
-        return {1: 1.0, 0: -1.0}[_choice(row, "labels", (0, 1))]
+        return 2.0 * _choice(row, "labels", (0, 1)) - 1.0
     for name in ("better_response_id", "choice"):
         if name in row:
             return 1.0 - 2.0 * _choice(row, name, (0, 1))
-    if isinstance(row.get("preference"), int):
-        return 3.0 - 2.0 * _choice(row, "preference", (1, 2))
     for name in ("preference_strength", "overall_preference"):
-        if isinstance(row.get(name), int | float):
-            return -float(row[name])
-    if isinstance(row.get("winner"), str):
-        return _winner(str(row["winner"]), first, second)
+        if (strength := _as_number(row.get(name))) is not None:
+            return -strength
     if "winner_model_a" in row and "winner_model_b" in row:
-        return float(row["winner_model_a"]) - float(row["winner_model_b"])
-    scores = [row.get(name.replace(name.rpartition("_")[0], "score")) for name in (first, second)]
-    if all(isinstance(score, int | float) for score in scores):
-        return float(scores[0] or 0) - float(scores[1] or 0)
+        return _number(row["winner_model_a"]) - _number(row["winner_model_b"])
+    if verdict := _verdict(row):
+        return _winner(row, verdict, first, second)
+    scores = [_as_number(row.get(name.replace(name.rpartition("_")[0], "score"))) for name in (first, second)]
+    if scores[0] is not None and scores[1] is not None:
+        return scores[0] - scores[1]
+    if isinstance(row.get("label"), str | int | float):
+        return _winner(row, "label", first, second)
     raise ValueError(f"{first} and {second} without a column that says which is better, found {_columns(row)}")
 
 
 def _choice(row: Mapping[str, Any], name: str, allowed: tuple[int, int]) -> int:
-    if row[name] not in allowed or isinstance(row[name], float):
+    number = _as_number(row[name])
+    if number not in allowed:
         raise ValueError(f"{name} is {shown(row[name])}, expected {allowed[0]} or {allowed[1]}")
-    return int(row[name])
+    return int(number)
 
 
-def _winner(winner: str, first: str, second: str) -> float:
-    said = winner.lower().strip()
-    for score, name in ((1.0, first), (-1.0, second)):
-        end = name.rpartition("_")[2].lower()
-        if said in (name.lower(), end, f"model_{end}"):
+def _winner(row: Mapping[str, Any], column: str, first: str, second: str) -> float:
+    """As :func:`_better`, of a column that names a response, its place (1 or 2, a or b), its model, or both ("A>B")."""
+    number = _as_number(row[column])
+    said = f"{number:g}" if number is not None else str(row[column]).lower().strip().replace(">>", ">")
+    ends = [_end(first), _end(second)]
+    if column == "preference" and said in ("1", "2"):
+        ends = ["1", "2"]
+    for score, name, end, other in ((1.0, first, ends[0], ends[1]), (-1.0, second, ends[1], ends[0])):
+        models = {str(row.get(f"model_{each}")).lower().strip() for each in (end, other)}
+        named = {name.lower(), end, f"{end}>{other}", f"{other}<{end}"}
+        named |= {f"{what}_{end}" for what in ("model", "response", "answer", "output", "assistant")}
+        if said in named or (len(models) == 2 and said == str(row.get(f"model_{end}")).lower().strip()):
             return score
-    if said.startswith("tie") or said in ("both", "draw", "equal"):
+    if _TIES.fullmatch(said):
         return 0.0
-    raise ValueError(f"winner is {winner[:40]!r}, expected model_a, model_b or tie")
+    expected = f"{first}, {second}" if column != "winner" else "model_a, model_b"
+    raise ValueError(f"{column} is {shown(row[column])}, expected {expected} or tie")
+
+
+def _end(name: str) -> str:
+    """What tells a response's column from the other's: ``a`` of ``response_a``, ``1`` of ``response1``."""
+    return name.lower()[-1]
 
 
 def _ranked(row: Mapping[str, Any], name: str) -> list[tuple[object, object]]:
@@ -206,6 +262,16 @@ def _score(response: object) -> float:
     return _number(response[name])
 
 
+def _as_number(value: object) -> float | None:
+    """A number, also one that a table holds as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
 def _number(value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]  # what is no number raises
@@ -227,8 +293,10 @@ def _prompt(row: Mapping[str, Any]) -> object:
     """The prompt as a text or turns, None where the row has none of its own."""
     name = next((each for each in PROMPTS if row.get(each)), None)
     value = row[name] if name else None
-    if name == "instruction" and isinstance(value, str) and isinstance(row.get("input"), str) and row["input"].strip():
-        value = f"{value}\n\n{row['input']}"
+    if isinstance(value, str):
+        told = [row.get(each) for each in _TELLS] if name in _ASKS else []
+        parts = [value, *told, row.get("initial_reason_steps")]
+        value = "\n\n".join(part for part in parts if isinstance(part, str) and part.strip())
     if name == "info" or (name == "question" and isinstance(value, Mapping)):
         value = _described(value)
     if isinstance(value, list) and value and all(isinstance(each, Mapping) and "input" in each for each in value):
@@ -300,10 +368,12 @@ def _side(value: object) -> str | list[Turn]:
 
 
 def _unpacked(text: str) -> object:
-    """Messages that a table stores as JSON; any other text as it is."""
+    """Messages that a table stores as JSON, or as Python writes lists; any other text as it is."""
     try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+        value = ast.literal_eval(text.strip()) if text.lstrip().startswith("[{'") else json.loads(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        if _PYTHON_MESSAGE.match(text):
+            raise ValueError(f"messages as Python prints them, which cannot be read back: {shown(text)}") from error
         return text
     is_messages = isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value)
     return value if is_messages else text

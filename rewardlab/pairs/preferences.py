@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.pairs.layouts import understood
-from rewardlab.runs import read_json, read_jsonl, write_json, write_jsonl, writing
+from rewardlab.pairs.layouts import own_label, understood, unread
+from rewardlab.reading import parse_json
+from rewardlab.runs import write_json, write_jsonl, writing
+from rewardlab.tasks.files import READERS, placed_rows
+from rewardlab.tasks.rows import some
 from rewardlab.types import Pair
 
 COLUMNS = ("prompt", "chosen", "rejected")
@@ -40,7 +43,7 @@ class Preference:
 
 
 def read_preferences(path: Path) -> list[Preference]:
-    """Read a ``.jsonl``, ``.json`` (a list of rows) or ``.parquet`` file.
+    """Read a file of preferences: JSON Lines, a JSON array, CSV, TSV, Parquet, or a folder of ``save_to_disk``.
 
     Raises:
         DataError: It cannot be read, or rows are not preferences: the first one is named, the others are counted.
@@ -48,11 +51,13 @@ def read_preferences(path: Path) -> list[Preference]:
     found: list[Preference] = []
     problems: list[str] = []
     ties = 0
+    not_read: dict[str, None] = {}
     for place, row in _rows(path):
         try:
             read = _preferences(row, place)
             found += read
             ties += not read
+            not_read |= dict.fromkeys(unread(row)) if isinstance(row, Mapping) else {}
         except ValueError as error:
             problems.append(f"{path} {place}: {error}")
     if problems:
@@ -60,6 +65,8 @@ def read_preferences(path: Path) -> list[Preference]:
         raise DataError(f"{problems[0]}{more}; expected {', '.join(COLUMNS)}: each a text or a list of messages")
     if ties:
         logger.warning("%s: %d rows of responses that tie give no preference", path, ties)
+    if not_read:
+        logger.warning("%s: columns with text that are not read: %s", path, some(list(not_read)))
     return found
 
 
@@ -96,40 +103,23 @@ def _write_parquet(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     pl.DataFrame(rows, schema_overrides=None if rows else dict.fromkeys(COLUMNS, pl.String)).write_parquet(path)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(place, row) of each row."""
-    if path.suffix == ".parquet":
-        rows: Any = _read_parquet(path)
-    elif path.suffix == ".json":
-        rows = _read_list(path)
-    elif path.suffix == ".jsonl":
-        rows = read_jsonl(path)
-    else:
-        raise DataError(f"{path}: unknown format {path.suffix!r}; expected .jsonl, .json or .parquet")
-    for number, row in enumerate(rows, 1):
-        yield f"row {number}", row
-
-
-def _read_list(path: Path) -> list[Any]:
-    rows = read_json(path)
-    if not isinstance(rows, list):
-        raise DataError(f"{path}: found {rows!r:.40}; expected a list of rows")
-    return rows
-
-
-def _read_parquet(path: Path) -> Iterator[Mapping[str, Any]]:
-    import polars as pl
-
-    try:
-        return pl.read_parquet(path).iter_rows(named=True)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path}: expected a Parquet file: {' '.join(str(error).split())}") from error
+def _rows(path: Path) -> Iterator[tuple[str, object]]:
+    """(place, row) of each row, of any file that rows of a task are read from."""
+    if not path.is_dir() and path.suffix.lower() not in READERS:
+        raise DataError(f"{path}: unknown format {path.suffix!r}; expected {', '.join(READERS)}")
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    for number, (place, row) in enumerate(placed_rows(path, ()), 1):
+        try:
+            yield f"row {number}", parse_json(row) if isinstance(row, str) else row
+        except ValueError as error:
+            raise DataError(f"{path} {place}: not valid JSON ({error}); expected one JSON object a line") from error
 
 
 def _preferences(row: object, place: str) -> list[Preference]:
     if not isinstance(row, Mapping):
         raise ValueError(f"found {type(row).__name__}")
-    label = row.get("label")
+    label = own_label(row)
     return [Preference(each.prompt, each.chosen, each.rejected, label, place) for each in understood(row)]
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.annotate.base import Progress, silent
+from rewardlab.comparison.runs import EvalRun
 from rewardlab.config import RunConfig, fingerprint
-from rewardlab.evaluation.judge import Contest, Verdict
 from rewardlab.evaluation.predict import Decoding
+from rewardlab.judge.contests import Contest, Verdict
+from rewardlab.judge.verdicts import ONE_ORDER, ORDERS, STAGE, store_verdicts
 from rewardlab.pipeline.pipeline import Pipeline
 from rewardlab.pipeline.rows import Rows
-from rewardlab.reports.collect import EvalRun
-from rewardlab.reports.judged_runs import ONE_ORDER, ORDERS, STAGE, store_verdicts
 from rewardlab.runs import RunFolder
 from rewardlab.tasks.places import named_files
 from rewardlab.tasks.sources import Splits
@@ -66,7 +66,7 @@ def judge_runs(
     """
     from rewardlab.annotate import build_annotator
     from rewardlab.annotate.completion import check_failed
-    from rewardlab.evaluation.judge import judge_contests
+    from rewardlab.judge.contests import judge_contests
 
     splits = Pipeline(config, root).splits
     contests, name = _court(a, b, config, splits, decoding, limit, say, both_orders)
@@ -92,7 +92,7 @@ def preview_judging(
 ) -> Preview | None:
     """What :func:`judge_runs` would ask of a hosted annotator; None when the annotator is free."""
     from rewardlab.annotate.preview import preview_judgements
-    from rewardlab.evaluation.judge import judge_requests
+    from rewardlab.judge.contests import judge_requests
 
     splits = Pipeline(config, root).splits
     contests, _ = _court(a, b, config, splits, decoding, limit, say, both_orders)
@@ -114,7 +114,7 @@ def _court(
     """What is judged, and by whom."""
     from rewardlab.annotate import choose_annotator
     from rewardlab.annotate.bundled import written_tasks
-    from rewardlab.evaluation.judge import read_contests
+    from rewardlab.judge.contests import read_contests
 
     tests = {column: {row.id: row for row in rows} for split in splits.values() for column, rows in split.tests.items()}
     contests = read_contests(a.path, b.path, tests, decoding, limit=limit, seed=config.data.test_seed)

@@ -29,7 +29,7 @@ class StageKind:
 BEFORE: Mapping[str, StageKind] = {
     "annotate": StageKind(5, asks_model=False),
     "sft": StageKind(3, is_shared=True),
-    "samples": StageKind(2),
+    "samples": StageKind(3),
     "pairs": StageKind(5, asks_model=False),
     "rm": StageKind(4, is_shared=True),
     "card": StageKind(2),

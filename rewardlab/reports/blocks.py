@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rewardlab.comparison.grid import Grid, Source, markdown_grid
 from rewardlab.printable import markdown_text, printable
 from rewardlab.reports.charts import Picture
-from rewardlab.reports.render import Grid, Source, markdown_grid
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from rewardlab.comparison.grid import Source
 from rewardlab.reports.markers import SIZE, caps, crowded, marker
-from rewardlab.reports.render import Source
 from rewardlab.reports.scales import Scale, axis_range, number_text, ticks
 from rewardlab.runs import write_atomic
 

@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rewardlab.comparison.difference_text import gain_row
+from rewardlab.comparison.differences import Gain, rivals_of
+from rewardlab.comparison.frames import csv_text, frame
+from rewardlab.comparison.grid import to_markdown
+from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.related import method_names, related
+from rewardlab.comparison.table import ComparisonTable
+from rewardlab.judge.verdicts import load_judged
 from rewardlab.reports.charts import write_picture
-from rewardlab.reports.differences import Gain, gain_row, rivals_of
-from rewardlab.reports.frames import csv_text, frame
-from rewardlab.reports.judged_runs import load_judged
-from rewardlab.reports.latex import to_latex
-from rewardlab.reports.measures import measure_gains, measures_note, write_measures
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves
-from rewardlab.reports.related import method_names, related
-from rewardlab.reports.render import to_markdown
-from rewardlab.reports.table import ComparisonTable
+from rewardlab.reports.rivals import measure_gains, measures_note, write_measures
 from rewardlab.runs import write_atomic
 
 

@@ -17,11 +17,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from rewardlab import __version__
+from rewardlab.comparison.grid import SIGNS, Cell, Heading, Source
+from rewardlab.comparison.related import trained_folder
 from rewardlab.reports.blocks import Section
 from rewardlab.reports.charts import Panel, draw
 from rewardlab.reports.links import Links
-from rewardlab.reports.related import trained_folder
-from rewardlab.reports.render import SIGNS, Cell, Heading, Source
 from rewardlab.reports.sections import Report
 
 ASSETS = Path(__file__).parent / "assets"

@@ -19,6 +19,16 @@ EXPLAINED = (
 )
 
 
+READERS = (
+    "rewardlab.comparison",
+    "rewardlab.judge",
+    "rewardlab.reward_models",
+    "rewardlab.claims",
+    "rewardlab.reports",
+)
+"""Packages that read runs for a report."""
+
+
 class _Keeper(logging.Handler):
     def __init__(self, lines: list[str]) -> None:
         super().__init__(logging.WARNING)
@@ -34,12 +44,14 @@ class _Keeper(logging.Handler):
 def listening() -> Iterator[list[str]]:
     """Around the making of a report; the list holds each warning once, in order, as soon as it is given."""
     lines: list[str] = []
-    keeper, logger = _Keeper(lines), logging.getLogger("rewardlab.reports")
-    logger.addHandler(keeper)
+    keeper, loggers = _Keeper(lines), [logging.getLogger(name) for name in READERS]
+    for logger in loggers:
+        logger.addHandler(keeper)
     try:
         yield lines
     finally:
-        logger.removeHandler(keeper)
+        for logger in loggers:
+            logger.removeHandler(keeper)
 
 
 def left_out_section(lines: Sequence[str], roots: Iterable[Path] = ()) -> list[Section]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from rewardlab.comparison.runs import BROUGHT
 from rewardlab.evaluation.answers import ANSWERS_FILE
 from rewardlab.runs import relative_path, write_atomic
 
-BROUGHT = "run-files"
-"""Folder of the copies, beside the page."""
 FILES = ("config.json", "result.json", ANSWERS_FILE)
 """What is copied of a run; of an evaluation its answers too, without texts, so that the tables can be made anew."""
 

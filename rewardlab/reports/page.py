@@ -7,32 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardlab.claims.claim import Claim
+from rewardlab.claims.findings import findings, write_claims
+from rewardlab.claims.measures import Evidence, Measured
+from rewardlab.comparison.differences import default_against, gains, rivals_of
+from rewardlab.comparison.related import Related
+from rewardlab.comparison.runs import Collected, collect
+from rewardlab.comparison.statistics import RESAMPLES
+from rewardlab.comparison.table import ComparisonTable, build_table
+from rewardlab.judge.verdicts import JudgedRun, load_judged
 from rewardlab.printable import markdown_code
 from rewardlab.reports.blocks import Section, to_markdown
-from rewardlab.reports.card_sections import write_card_tables
-from rewardlab.reports.cards import Cards, load_cards
 from rewardlab.reports.charts import Picture, write_picture
-from rewardlab.reports.claim import Claim
-from rewardlab.reports.claim_measures import Evidence, Measured
-from rewardlab.reports.claims import findings, write_claims
-from rewardlab.reports.collect import Collected, collect
-from rewardlab.reports.differences import default_against, gains, rivals_of
 from rewardlab.reports.files import write_differences, write_tables
 from rewardlab.reports.html import to_html
-from rewardlab.reports.judged_runs import JudgedRun, load_judged
 from rewardlab.reports.left_out import listening
-from rewardlab.reports.measures import measure_gains, write_measures
-from rewardlab.reports.pair_kinds import (
+from rewardlab.reports.rivals import measure_gains, write_measures
+from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
+from rewardlab.reports.sections.cards import write_card_tables
+from rewardlab.reports.sections.pair_kinds import (
     distributions,
     malformed_note,
     malformed_share,
     rationale_sensitive,
     sources_of,
 )
-from rewardlab.reports.related import Related
-from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
-from rewardlab.reports.statistics import RESAMPLES
-from rewardlab.reports.table import ComparisonTable, build_table
+from rewardlab.reward_models.over_seeds import Cards, load_cards
 from rewardlab.runs import write_atomic
 
 TITLE = "Which reward was better"
@@ -88,7 +88,7 @@ def write_report(
 
     Args:
         path: Folder of the report; made when missing.
-        evals: Evaluation folders, or what else :func:`~rewardlab.reports.collect.collect` takes.
+        evals: Evaluation folders, or what else :func:`~rewardlab.comparison.runs.collect` takes.
         ppo_runs, rm_runs, pair_runs, card_runs: Folders of those stages; unreadable ones are left out, and named on the
             page.
         timings: Stage -> folder and seconds of each run, in the order to print them.

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rewardlab.reports.render import MISSING, Cell, Grid, Heading, markdown_grid
-from rewardlab.reports.table import shown_value
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, markdown_grid
+from rewardlab.comparison.numbers import shown_value
 
 
 def pairs_table(summaries: Mapping[Path, Mapping[str, Any]]) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rewardlab.comparison.grid import Source
+from rewardlab.comparison.numbers import shown_value
 from rewardlab.errors import RewardlabError
 from rewardlab.reports.charts import OTHER, Bar, Line, Panel, Picture
-from rewardlab.reports.render import Source
-from rewardlab.reports.table import shown_value
 from rewardlab.runs import read_json, read_jsonl
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """The sandbox: a generated language with known truth, its annotator, and a tiny model that speaks it.
 
-Importing it registers the three sandbox tasks. Nothing here imports torch; ``pretrain`` does.
+Importing it registers the three sandbox tasks. Nothing here imports torch. The model was trained by
+``experiments/tools/pretrain.py``.
 """
 
 from __future__ import annotations

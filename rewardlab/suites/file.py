@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from rewardlab.claims.claim import Claim
+from rewardlab.comparison.conventions import Convention
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import flattened
 from rewardlab.errors import ConfigError, UnknownNameError
 from rewardlab.pipeline.kinds import stage_kinds, trained_kinds
 from rewardlab.reading import parse_toml, told
-from rewardlab.reports.claim import Claim
-from rewardlab.reports.conventions import Convention
 from rewardlab.section import Section
 from rewardlab.tasks import separate_tasks
 from rewardlab.training.methods import methods
@@ -76,11 +76,16 @@ class Method(Section):
         description="values tried for this method, in place of the suite's [grid]; not for base and rm",
     )
 
+    @field_validator("stage")
+    @classmethod
+    def _is_a_stage(cls, value: str) -> str:
+        known = ("base", "rm", *trained_kinds())
+        if value not in known:
+            raise ValueError(str(UnknownNameError("stage of a method", value, known)))
+        return value
+
     @model_validator(mode="after")
     def _keys_fit_the_stage(self) -> Method:
-        known = ("base", "rm", *trained_kinds())
-        if self.stage not in known:
-            raise UnknownNameError("stage of a method", self.stage, known)
         is_trained = self.stage in trained_kinds()
         if self.scope == "each" and (not is_trained or self.match_seconds_of is not None):
             timed = " with match_seconds_of" if self.match_seconds_of is not None else ""

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rewardlab.claims.claim import Claim
+from rewardlab.comparison.runs import load_eval
 from rewardlab.config import RunConfig
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.predict import Decoding
 from rewardlab.pipeline.judging import has_judge, is_judged, judge_runs, preview_before_answers
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import Stage
-from rewardlab.reports.claim import Claim
-from rewardlab.reports.collect import load_eval
 from rewardlab.suites.cells import Cell
 from rewardlab.tasks import separate_tasks
 

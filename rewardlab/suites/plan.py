@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from rewardlab.claims.claim import Claim
 from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import Stage, asks_nothing
-from rewardlab.reports.claim import Claim
 from rewardlab.suites.cells import Cell, distinct
 from rewardlab.suites.durations import Duration, Durations, measured, total
 from rewardlab.suites.judging import KIND, Hearing, hearings

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.reports.links import Links
-from rewardlab.reports.suite import Choice
+from rewardlab.reports.sections.suite import Choice
 from rewardlab.runs import write_json
 from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell

@@ -64,8 +64,23 @@ def separate_tasks(spec: str) -> list[str]:
     >>> separate_tasks("mr, sst2,mr")
     ['mr', 'sst2']
     """
-    parts = [part.strip() for part in spec.split(",") if part.strip()]
+    parts = _parts(spec)
     return list(dict.fromkeys(name for part in parts for name in GROUPS.get(part, (part,))))
+
+
+def _parts(spec: str) -> list[str]:
+    """The names between commas; a task file whose path has commas is one of them where it exists."""
+    pieces, found = spec.split(","), []
+    while pieces:
+        longest = range(len(pieces), 1, -1)
+        count = next((count for count in longest if _is_task_file(",".join(pieces[:count]).strip())), 1)
+        found.append(",".join(pieces[:count]).strip())
+        del pieces[:count]
+    return [part for part in found if part]
+
+
+def _is_task_file(part: str) -> bool:
+    return part.endswith(TASK_FILES) and os.path.isfile(os.path.expanduser(part))  # False too for a name too long
 
 
 def resolve_task(spec: str, purpose: str) -> Task:

@@ -81,6 +81,11 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
     left_out, cuts = _left_out(files, tests, validation), []
     train = _without(files.get("train", ()), [*_flat(tests), *validation])
     rest = _stratified(train, test_rng("train"))
+    cuts += [
+        f"no rows of {split} for the test {column}"
+        for column, split in task.test_splits.items()
+        if not files.get(split)
+    ]
     if tests and not any(files.get(split) for split in _test_files(task).values()):
         cuts.append(f"no test file: the {len(_flat(tests))} rows of validation are the test")
     if not tests:
@@ -92,7 +97,8 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
     left = {example.id for example in rest}
     pool = [example for example in _stratified(train, rng("train")) if example.id in left]
     if len(pool) < 2:
-        raise DataError(f"task {task.name}: {len(train)} training rows are left, at least {MIN_TRAIN} are needed")
+        gone = f" ({'; '.join(map(str, left_out))})" if left_out else ""
+        raise DataError(f"task {task.name}: {len(train)} training rows are left, at least {MIN_TRAIN} are needed{gone}")
     labelled = _take(pool, min(limits.labelled, max(1, int(len(pool) * LABELLED_SHARE))))
     return Parts(
         labelled=_shuffled(labelled, rng("labelled")),
@@ -169,8 +175,14 @@ def _left_out(
             ] += 1
         else:
             labels[key] = example.label
-    if files.get("test"):
-        counts["validation whose text is in test"] = sum(content_key(e) in in_test for e in files.get("validation", ()))
+    if tests and validation:
+        validation_keys = Counter(content_key(example) for example in files.get("validation", ()))
+        counts["validation whose text is in test"] = sum(
+            validation_keys[key] for key in validation_keys if key in in_test
+        )
+        counts["validation that repeat a text"] = sum(
+            count - 1 for key, count in validation_keys.items() if key not in in_test
+        )
     return [f"left out {count} rows of {what}" for what, count in counts.items() if count]
 
 

@@ -6,18 +6,18 @@ placed rows; whether a row fits the task is decided in ``rows.py``.
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import DataError
 from rewardlab.reading import parse_json
+from rewardlab.tasks.encodings import open_text, wrong_byte
+from rewardlab.tasks.tables import read_table
 
 Placed = tuple[str, str | Mapping[str, Any]]
 """(place in its file, row); the row is JSON text or a mapping."""
@@ -36,12 +36,30 @@ SPLIT_NAMES: Mapping[str, str] = {
 }
 """File names and the split that each stands for, as ``datasets`` reads a repository's files."""
 
-DELIMITERS: Mapping[str, str] = {".csv": ",;\t|", ".tsv": "\t"}
-"""What may separate the cells of a table; a CSV file uses the first whose header has all columns of the task."""
-LONGEST_CELL = 1 << 24
-"""Most characters of one cell of a CSV file."""
-ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+SAVED_SPLITS = "dataset_dict.json"
+"""File by which a folder of ``DatasetDict.save_to_disk`` is known."""
+_SHARD = re.compile(r"-\d{5}-of-(\d{5})$")
+
+
+UNREAD_ENDINGS = frozenset(
+    (
+        ".txt",
+        ".xlsx",
+        ".xls",
+        ".ods",
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".zip",
+        ".arrow",
+        ".feather",
+        ".tab",
+        ".xml",
+        ".pkl",
+    )
+)
+"""Endings of files that may hold rows and are not read; one with the name of a split is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +68,39 @@ class FoundFiles:
 
     Attributes:
         splits: Split name -> its files; shards of one split stand together, in order.
-        ignored: Files with rows that no split is read from.
+        notes: What is not read although it may hold rows, a sentence each.
     """
 
     splits: Mapping[str, Sequence[Path]]
-    ignored: Sequence[Path]
+    notes: Sequence[str] = ()
 
 
 def row_files(folder: Path) -> list[Path]:
     """What rows can be read from in a folder, sorted: files by their ending, and folders of ``save_to_disk``."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in READERS or _is_saved(path))
+    is_saved = (folder / SAVED_SPLITS).is_file()
+    return sorted(
+        path for path in folder.iterdir() if _is_saved(path) or (path.suffix.lower() in READERS and not is_saved)
+    )
 
 
 def find_files(folder: Path, wanted: Sequence[str]) -> FoundFiles:
     """Which file of a folder is which split.
 
-    A file is a split's by its name (``wanted``, or one of :data:`SPLIT_NAMES`), without ending and shard number. A
-    folder with one file of any other name is all train.
+    A file is a split's by its name (``wanted``, or one of :data:`SPLIT_NAMES`), without ending and shard number; so
+    are the splits of a ``DatasetDict`` that ``datasets`` saved. A folder with one file of any other name is all train.
 
     Args:
-        folder: With files of rows.
+        folder: With files of rows, or saved by ``datasets``.
         wanted: Split names that the task uses beside train, validation and test.
     Raises:
         DataError: Two files are one split, such as dev.jsonl beside validation.csv.
     """
+    if _is_saved(folder):
+        return FoundFiles({"train": [folder]})
     files = row_files(folder)
     splits: dict[str, list[Path]] = {}
     for path in files:
-        stem = _SHARD.sub("", path.name if path.is_dir() else path.stem)
-        split = stem if stem in wanted else SPLIT_NAMES.get(stem.lower())
-        if split:
+        if split := _split_of(path, wanted):
             splits.setdefault(split, []).append(path)
     if not splits and len(files) == 1:
         splits = {"train": files}
@@ -88,14 +109,37 @@ def find_files(folder: Path, wanted: Sequence[str]) -> FoundFiles:
             named = ", ".join(path.name for path in paths)
             raise DataError(f"{folder}: {named} are all rows of the split {split}; keep one of them")
     used = {path for paths in splits.values() for path in paths}
-    return FoundFiles(splits, [path for path in files if path not in used])
+    unread = [path for path in sorted(folder.iterdir()) if _may_have_rows(path) and _split_of(path, wanted)]
+    ignored = ", ".join(path.name for path in [*files, *unread] if path not in used)
+    notes = [f"files that are no split are not read: {ignored}"] if ignored else []
+    return FoundFiles(splits, [*notes, *_lacking_shards(used)])
+
+
+def _split_of(path: Path, wanted: Sequence[str]) -> str | None:
+    name = path.name if path.is_dir() else path.stem
+    if path.suffix.lower() in UNREAD_ENDINGS:
+        name = name.partition(".")[0]  # test.csv.gz
+    stem = _SHARD.sub("", name)
+    return stem if stem in wanted else SPLIT_NAMES.get(stem.lower())
+
+
+def _may_have_rows(path: Path) -> bool:
+    """True for what is no file of rows to us, and may be one to others: a spreadsheet, an archive, a folder."""
+    return path.suffix.lower() in UNREAD_ENDINGS or (path.is_dir() and not _is_saved(path))
+
+
+def _lacking_shards(paths: Iterable[Path]) -> list[str]:
+    """How many shards are not there, of the number that their names tell."""
+    shards = Counter(
+        (_SHARD.sub("", path.stem), int(found[1])) for path in paths if (found := _SHARD.search(path.stem))
+    )
+    return [f"{name}: {count} of {of} shards are there" for (name, of), count in sorted(shards.items()) if count != of]
 
 
 def saved_splits(folder: Path) -> dict[str, Path] | None:
-    """The splits of a folder that ``datasets`` saved: a ``DatasetDict``'s, or one ``Dataset`` as train; else None."""
-    if (folder / "dataset_dict.json").is_file():
-        names = [path.name for path in sorted(folder.iterdir()) if _is_saved(path)]
-        return {SPLIT_NAMES.get(name.lower(), name): folder / name for name in names}
+    """The splits of a folder that ``datasets`` saved, by their own names; one ``Dataset`` is train; else None."""
+    if (folder / SAVED_SPLITS).is_file():
+        return {path.name: path for path in row_files(folder)}
     return {"train": folder} if _is_saved(folder) else None
 
 
@@ -112,39 +156,24 @@ def placed_rows(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
         reader = _read_saved if path.is_dir() else READERS[path.suffix.lower()]
         yield from reader(path, columns)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}{_place_of_the_first_wrong_byte(path)}; save the file as UTF-8") from error
+        raise DataError(f"{path}{wrong_byte(path)}; save the file as UTF-8") from error
     except (OSError, UnicodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); expected a text file in UTF-8") from error
-
-
-def _place_of_the_first_wrong_byte(path: Path) -> str:
-    """`` line N: ...`` of a text file that is not UTF-8; the file is read again, line by line."""
-    with path.open("rb") as file:
-        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            return ": not in the encoding that its first bytes announce"
-        file.seek(0)
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                return f" line {number}: the byte 0x{line[error.start]:02x} is no UTF-8"
-    return ": no UTF-8"
 
 
 def _is_saved(path: Path) -> bool:
     return path.is_dir() and (path / "state.json").is_file() and (path / "dataset_info.json").is_file()
 
 
-def _open(path: Path) -> io.TextIOWrapper:
-    """Text of a file in UTF-8, or in UTF-16 where a byte order mark says so (spreadsheets' "Unicode text")."""
-    with path.open("rb") as file:
-        start = file.read(3)
-    encoding = next((name for mark, name in ENCODINGS.items() if start.startswith(mark)), "utf-8")
-    return path.open(encoding=encoding, newline="")
-
-
 def _json_lines(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
-    with _open(path) as file:
+    """A row a line; an array under this ending is read as one."""
+    with open_text(path) as file:
+        first = next((line for line in file if line.strip()), "")
+    return _json(path, columns) if first.lstrip("\ufeff \t").startswith("[") else _lines(path)
+
+
+def _lines(path: Path) -> Iterator[Placed]:
+    with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 yield f"line {number}", line
@@ -152,12 +181,12 @@ def _json_lines(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
 
 def _json(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
     """An array of objects, an object that holds one array of them, or JSON Lines under another ending."""
-    with _open(path) as file:
+    with open_text(path) as file:
         text = file.read()
     try:
         value = parse_json(text)
     except json.JSONDecodeError:
-        yield from _json_lines(path, columns)
+        yield from _lines(path)
         return
     except ValueError as error:
         raise DataError(f"{path}: {error}; expected an array of rows, or JSON Lines") from error
@@ -166,30 +195,6 @@ def _json(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
         raise DataError(f"{path}: found a JSON {type(value).__name__}, expected an array of rows, or JSON Lines")
     for number, row in enumerate(arrays[0], start=1):
         yield f"row {number}", row if isinstance(row, dict) else json.dumps(row)
-
-
-def _table(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
-    """A table with a header line; empty cells are missing values."""
-    csv.field_size_limit(LONGEST_CELL)
-    with _open(path) as file:
-        header_line = file.readline()
-        delimiters = DELIMITERS[path.suffix.lower()]
-        delimiter = next((mark for mark in delimiters if _has(header_line, mark, columns)), delimiters[0])
-        file.seek(0)
-        table = csv.DictReader(file, delimiter=delimiter, restkey="", strict=True)
-        try:
-            for row in table:
-                place = f"line {table.line_num}"
-                if row.get(""):
-                    raise DataError(f"{path} {place}: more cells than the header names; quote cells with {delimiter!r}")
-                yield place, {name: cell or None for name, cell in row.items() if name}
-        except csv.Error as error:
-            raise DataError(f"{path} line {table.line_num}: not a table ({error}); expected {path.suffix}") from error
-
-
-def _has(header: str, delimiter: str, columns: Sequence[str]) -> bool:
-    named = next(csv.reader([header.lstrip("\ufeff")], delimiter=delimiter), [])
-    return {name.casefold() for name in columns} <= {name.strip().casefold() for name in named}
 
 
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[Placed]:
@@ -232,8 +237,8 @@ READERS: Mapping[str, Callable[[Path, Sequence[str]], Iterator[Placed]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,
-    ".csv": _table,
-    ".tsv": _table,
+    ".csv": read_table,
+    ".tsv": read_table,
     ".parquet": _parquet,
 }
 """Ending of a file -> what reads it."""

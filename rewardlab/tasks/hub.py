@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rewardlab.errors import DataError
-from rewardlab.tasks.files import saved_splits
+from rewardlab.tasks.files import SPLIT_NAMES, saved_splits
+from rewardlab.tasks.folders import read_place
 from rewardlab.tasks.rows import Reading, SourceMissing, read_rows, to_examples
 from rewardlab.tasks.task import HubSource, Task
 from rewardlab.types import AnswerFormat
@@ -48,13 +49,16 @@ def load_hub(task: Task, format: AnswerFormat) -> dict[str, Reading]:
 
 def _load_local(task: Task, source: HubSource, format: AnswerFormat) -> dict[str, Reading]:
     """A folder in place of a data set's id: one of ``save_to_disk``, or files that ``datasets`` can load."""
-    saved = saved_splits(Path(source.path))
+    folder = Path(source.path)
+    saved = saved_splits(folder)
     if saved is None:
         return {ours: _load_split(task, source, theirs, format) for ours, theirs in source.splits.items()}
-    wanted = source.splits or {split: split for split in saved}
-    if lacking := [theirs for theirs in wanted.values() if theirs not in saved]:
+    if not source.splits:
+        return dict(read_place(folder, task, format))
+    known = {SPLIT_NAMES.get(name.lower(), name): path for name, path in saved.items()} | saved
+    if lacking := [theirs for theirs in source.splits.values() if theirs not in known]:
         raise DataError(f"{source.path}: no split {', '.join(lacking)}, found {', '.join(saved)}")
-    return {ours: read_rows(saved[theirs], task, format) for ours, theirs in wanted.items()}
+    return {ours: read_rows(known[theirs], task, format) for ours, theirs in source.splits.items()}
 
 
 @functools.cache
@@ -117,5 +121,14 @@ def _load_split(task: Task, source: HubSource, split: str, format: AnswerFormat)
             f"{where}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         ) from error
     name = source.path.replace("/", "-")
-    placed = ((f"row {number}", {**row, "id": f"{name}-{split}-{number:06d}"}) for number, row in enumerate(rows))
+    label = source.fields.get("label", "label")
+    placed = (
+        (f"row {number}", {**row, label: _known(row.get(label), source), "id": f"{name}-{split}-{number:06d}"})
+        for number, row in enumerate(rows)
+    )
     return to_examples(placed, where, task, format)
+
+
+def _known(value: object, source: HubSource) -> object:
+    """A hub's value by its table: there it comes first, whatever the task's own labels are (0 = "1", 1 = "2")."""
+    return source.labels.get(str(value), value)

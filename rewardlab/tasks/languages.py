@@ -78,7 +78,8 @@ LANGUAGES: Mapping[str, Language] = {
     "es": Language(
         refusal="lo siento, disculpa, no puedo, como modelo de lenguaje, como ia",
         far="nunca, jamás, sin ser, tampoco, ni, no es, no son, no era, no fue, no está, no parece, no sería, "
-        "no estuvo, no resulta, no creo que, no se, no hay",
+        "no estuvo, no resulta, no creo, no me parece, no considero, no lo, "
+        "no la, no diría, no se, no hay, nada, en absoluto",
         near="no, sin, ningún, ninguna, lejos de, en vez de, en lugar de",
         verbs="es, era, fue, parece, sería, está",
         denials="falso, falsa, incorrecto, incorrecta, erróneo",
@@ -88,7 +89,7 @@ LANGUAGES: Mapping[str, Language] = {
     "it": Language(
         refusal="mi dispiace, mi scuso, non posso, come modello linguistico",
         far="mai, né, senza essere, nemmeno, neppure, non è, non sono, non era, non sembra, non risulta, non si, "
-        "non credo, non penso",
+        "non credo, non penso, non mi sembra, per niente, per nulla",
         near="non, senza, nessun, nessuna, invece di, anziché, lontano da, tutt'altro che",
         verbs="è, era, sembra, sarebbe",
         denials="falso, falsa, sbagliato, sbagliata, errato, errata",
@@ -96,7 +97,7 @@ LANGUAGES: Mapping[str, Language] = {
     ),
     "pt": Language(
         refusal="desculpe, sinto muito, lamento, não posso, como modelo de linguagem",
-        far="não, sem ser, nunca, jamais, tampouco, nem",
+        far="não, sem ser, nunca, jamais, tampouco, nem, nada",
         near="sem, nenhum, nenhuma, longe de, em vez de",
         verbs="é, era, foi, parece, seria",
         denials="falso, falsa, incorreto, incorreta, errado, errada",

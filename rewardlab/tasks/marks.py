@@ -7,6 +7,8 @@
 ``### Answer`` and X below  ``**Final answer:** X``        at the beginning of a line, read where the forms above
 ``2. Answer - X``  ``<answer>X``  ``\\boxed{X}``            stand nowhere; without a colon only if ``X`` is marked
 ``The answer is **X**``                                    and ends the text
+``### Antwort`` and X below  ``Respuesta - X``             the same headings in the task's languages
+``{"answer": "X"}``  ``<|begin_of_box|>X``                 where none of the above stands
 ========================================================== ===================================================
 
 What leads in to the mark on its line ("So,", "- ", "### ", "Based on this,") belongs to neither side.
@@ -29,12 +31,17 @@ _GAP = rf"[{_DECORATION}]{{1,9}}"
 _COLON = rf"[{_DECORATION}]{{0,9}}[:\uff1a]"
 _FRONT = 60
 """Characters in front of "answer" in which "the final" stands."""
-_THE = re.compile(rf"(?<!\w)(?:the|my){_GAP}(?:(?:final|correct|right|best){_GAP})?$")
-_ANSWER = re.compile(rf"answer{_GAP}(?:is|was|must{_GAP}be|should{_GAP}be|would{_GAP}be){_COLON}")
+_THE = re.compile(
+    rf"(?<!\w)(?:the|my|our){_GAP}(?:(?:final|correct|right|best|only|most{_GAP}likely|most{_GAP}appropriate){_GAP})?$"
+)
+_ANSWER = re.compile(
+    rf"answer{_GAP}(?:(?:to|for){_GAP}(?:the|this){_GAP}\w{{1,20}}{_GAP})?(?:is|was|must{_GAP}be|should{_GAP}be|would{_GAP}be){_COLON}"
+)
 _HEADING = re.compile(
     r"^[^\w\n]{0,20}(?:\d{1,2}[.)][^\w\n]{0,9})?(?:(?:the|my) )?(?:(?:final|correct|right|best|short)[ *_]{1,3})?"
     r"answer(?:[*_`\"' \t]{0,9}(?:[:\uff1a=\u2192]|->|[-\u2013\u2014](?=\s))|[*_`\"'# \t]{0,9}$)"
-    r"|<\s{0,3}(?:final_?)?answer\s{0,3}>|\\boxed(?=\{)"
+    r"|<\s{0,3}(?:final_?)?answer\s{0,3}>|\\boxed(?=\{)|<\|begin_of_box\|>"
+    r"|(?<=[{,\s])[\"'](?:final[ _])?answer[\"']\s{0,3}:"
     r"|(?<!\w)answer is(?=\s{1,3}[*_`\"'“«]{1,3}[^\n]{1,80}[*_`\"'”»]{1,3}[.!]?\s{0,9}\Z)",
     re.MULTILINE,
 )
@@ -86,7 +93,9 @@ def at_answer(response: str, languages: tuple[str, ...] | None = None, *, first:
     """
     response = composed(response)
     small = _small(response)
-    marks = sorted([*_english(small), *_of_languages(small, languages)]) or _headings(small)
+    marks = sorted([*_english(small), *_of_languages(small, languages)]) or sorted(
+        [*_headings(small), *_headings_of_languages(small, languages)]
+    )
     if first and marks and not _english(small) and not _in_front(response, marks[0][0]).strip():
         response, marks = response[marks[0][1] :], []  # "Answer:" above everything is a title
     if not marks:
@@ -133,9 +142,20 @@ def _of_languages(small: str, languages: tuple[str, ...] | None) -> list[Span]:
 
 
 def _headings(small: str) -> list[Span]:
-    if "answer" not in small and "boxed" not in small:
+    if not any(word in small for word in ("answer", "boxed", "begin_of_box")):
         return []
     return [match.span() for match in _HEADING.finditer(small)]
+
+
+def _headings_of_languages(small: str, languages: tuple[str, ...] | None) -> list[Span]:
+    if not any(word in small for word in _announcing(languages, plain=small.isascii())):
+        return []
+    found: list[Span] = []
+    for code in LANGUAGES if languages is None else languages:
+        words, pattern = _headed(code)
+        if any(word in small for word in words):
+            found += [match.span() for match in pattern.finditer(small)]
+    return found
 
 
 def _in_front(response: str, end: int) -> str:
@@ -174,3 +194,18 @@ def _announced(code: str) -> tuple[tuple[str, ...], re.Pattern[str]]:
     others = "|".join(_GAP.join(map(re.escape, phrase.split())) for phrase in phrases)
     words = tuple({max(phrase.split(), key=len) for phrase in phrases})
     return words, re.compile(rf"(?<![^\W{NO_SPACES}])(?:{others}){_COLON}")
+
+
+@cache
+def _headed(code: str) -> tuple[tuple[str, ...], re.Pattern[str]]:
+    """The headings of an answer in a language, as those in English: a line of its own, or with a dash behind."""
+    phrases = sorted(map(_small, split_words(LANGUAGES[code].answer)), key=len, reverse=True) if code != "en" else []
+    if not phrases:
+        return (), re.compile("(?!)")
+    words = tuple({max(phrase.split(), key=len) for phrase in phrases})
+    others = "|".join(map(re.escape, phrases))
+    return words, re.compile(
+        rf"^[^\w\n]{{0,20}}(?:\d{{1,2}}[.)][^\w\n]{{0,9}})?(?:{others})"
+        rf"(?:[*_`\"' \t]{{0,9}}(?:[=\u2192]|->|[-\u2013\u2014](?=\s))|[*_`\"'# \t]{{0,9}}$)",
+        re.MULTILINE,
+    )

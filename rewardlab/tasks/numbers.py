@@ -13,13 +13,17 @@ MAX_NUMBERS = 50
 """Numbers after this many are not looked at: the answer is malformed long before."""
 
 _UNIT = re.compile(r"(?<=[0-9])(?:[- ]?(?:stars?|points?)\b|[★⭐])")
-_OUT_OF = re.compile(r"(?<=[0-9]) ?(?:/|out of|of) ?(?=[0-9])")
+_OUT_OF = re.compile(
+    r"(?<=[0-9])(?: ?/ ?| ?(?:out of|of) ?| (?:von|sur|sobre|de|em|di|su|van|uit|af|av|z|из|із) )(?=[0-9])"
+)
+"""Between a number and the end of its scale, in a dozen languages: "4 von 5", "4 sur 5"."""
 _CHUNK = re.compile(r"(?<!\S)[^\s0-9]*[0-9]\S*")
 _NUMBER = re.compile(
     r"(?P<value>[-+]?(?:[0-9]{1,6}(?:\.[0-9]{0,17})?|\.[0-9]{1,17}))(?:/(?P<scale>[0-9]{1,6}(?:\.[0-9]{1,6})?))?"
 )
 _PLAIN = re.compile(r"-?[0-9]{1,6}(?:\.[0-9]{1,17})?")
 _MINUS = re.compile(r"(?<!\w)(?:minus|moins|menos|meno|минус) ?(?=\.?[0-9])|(?:マイナス|负|負) ?(?=\.?[0-9])")
+_IN_DOLLARS = re.compile(r"\$\$?\s?([-+\u2212\u2013]?[0-9.]{1,20}(?:/[0-9]{1,6})?)\s?\$\$?")
 _WITHOUT_SPACES = re.compile(rf"[{NO_SPACES}]+")
 
 
@@ -39,8 +43,17 @@ def clean_numbers(text: str) -> str:
 
     Scripts without spaces are set apart (``评分是4分``), and ``minus 2`` becomes ``-2``.
     """
-    narrowed = minus_signs(clean(dashes_marked(visible(text))))
+    narrowed = minus_signs(clean(dashes_marked(without_dollars(visible(text)))))
     return _OUT_OF.sub("/", _UNIT.sub("", _WITHOUT_SPACES.sub(r" \g<0> ", narrowed)))
+
+
+def without_dollars(text: str) -> str:
+    """The text with numbers that LaTeX sets as formulas in plain; a sum of dollars stays one.
+
+    >>> without_dollars("it is $-1$, not $5")
+    'it is -1, not $5'
+    """
+    return _IN_DOLLARS.sub(r"\1", text) if "$" in text else text
 
 
 def minus_signs(text: str) -> str:

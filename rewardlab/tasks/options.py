@@ -36,7 +36,7 @@ _CUE = re.compile(
     r"(?:option|choice|choose|chose|answer|label|letter|category|class|item|alternative|candidate|statement|grade"
     r"|select|pick|pick(?:ed|s)|selected|chosen|antwort|réponse|respuesta|risposta|resposta|opción|opção|opzione|svar|"
     r"antwoord|вариант|ответ|选项|選項|答案|选择|選擇|選択肢|答え|정답|답)"
-    r"(?:\s{1,3}(?:is|was|would be|should be|must be|ist|lautet|est|es|è|é)|是|为|為|は)?[^\w]{0,9}$",
+    r"(?:\s{1,3}(?:is|was|would be|should be|must be|ist|lautet|est|es|è|é)|是|为|為|は|은|는|이|가)?[^\w]{0,9}$",
     re.IGNORECASE,
 )
 _OPENED, _CLOSED = re.compile(r"[(\[{\"'“‘«<>*_`$（【「『]$"), re.compile(r"[)\]}\"'”’»<>*_`$）】」』]")
@@ -88,6 +88,8 @@ def marked_options(text: str, marks_of: Iterable[tuple[str, str]]) -> str:
 def _stands(found: re.Match[str], label: str) -> bool:
     text, start, end = found.string, found.start(), found.end()
     before, after = text[max(0, start - WINDOW) : start], text[end : end + WINDOW]
+    if after.startswith(("+", "#")):
+        return False  # another grade, or a name such as C++
     if _LINE_START.search(before) and _alone(after):
         return True
     if is_common_word(label):
@@ -122,4 +124,5 @@ def _is_option(letter: str, label: str, before: str, after: str) -> bool:
 
 
 def _goes_on(after: str, letter: str) -> bool:
-    return bool(_GOES_ON.match(after)) or letter.lower() not in _ALWAYS_WORDS
+    is_touched = re.match(f"[{NO_SPACES}]", after) is not None  # 정답은 A입니다
+    return is_touched or bool(_GOES_ON.match(after)) or letter.lower() not in _ALWAYS_WORDS

@@ -27,8 +27,8 @@ Which labels are read (lenient)
 Which numbers are read (lenient); strict takes digits, a decimal point, and a minus where the scale has one
     ====================================== ===================================================================
     ``3.75``  ``3.750``  ``+2``  ``.5``    read
-    ``4.``  ``"4"``  ``**4**``  ``(4)``    read: punctuation around a number is no part of it
-    ``4/5``  ``4 / 5``  ``4 out of 5``     read as 4 where the scale ends at 5; ``8/10`` and ``1/2`` are refused
+    ``4.``  ``"4"``  ``**4**``  ``$4$``    read: punctuation around a number is no part of it
+    ``4/5``  ``4 out of 5``  ``4 von 5``   read as 4 where the scale ends at 5; ``8/10`` and ``1/2`` are refused
     ``4 stars``  ``4-star``  ``- 4``       read as 4 (a unit; a bullet)
     ``3.5 (3.5)``                          read: the same number twice
     ``-1``  ``-0.5``  ``6``  ``100``       refused: out of range (``-0`` is 0); ``minus 1`` is ``-1``

@@ -6,9 +6,11 @@ another name, a label in another case) is told in the reading's notes.
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ MAX_PROBLEMS = 5
 """Problems of one file that a message spells out; the rest are counted."""
 MAX_NAMED = 5
 """Columns or labels that a note names; the rest are counted."""
+_NUMBER = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 MESSAGES = "messages"
 """Column of a conversation: turns with role and content, the answer last."""
 
@@ -105,14 +108,17 @@ def to_examples(rows: Iterable[Placed], where: str, task: Task, format: AnswerFo
         raise DataError(f"{where} {'; '.join(problems[:MAX_PROBLEMS])}{more}. Fix the rows (task {task.name})")
     file = Path(where).name
     notes = _renamed(file, renamed) + _respelled(file, respelled)
+    if not examples:
+        notes += (f"{file} holds no rows",)
     return Reading(list(examples.values()), notes, tuple(sorted(unused)), {file: len(examples)})
 
 
 def read_label(raw: object, task: Task) -> Label:
     """A gold label as the task spells it.
 
-    Labels match as they are, by the task's table of other values (``[labels]`` of a task file, ``hub.labels``), or
-    without regard to case, outer blanks and the form of accents, where that leaves one label.
+    Labels match by the table of the task's file (``[labels]``: 1 = "0"), as they are, by the hub's table, or, where
+    that leaves one label, without regard to case, outer blanks and the form of accents, or as the same number
+    ("1.0", as tables write whole numbers beside gaps).
 
     Raises:
         RowProblem: It is none of the task's labels, or a number outside its range.
@@ -120,13 +126,17 @@ def read_label(raw: object, task: Task) -> Label:
     if task.is_numeric:
         return _read_number(raw, task)
     text = _as_text(raw)
+    hub = task.hub.labels if task.hub else {}
     spelled = {composed(label): label for label in task.labels}
-    for known in (text, *(table[text] for table in _tables(task) if text in table)):
-        if composed(known) in spelled:
+    for known in (task.label_values.get(text), text, hub.get(text)):
+        if known is not None and composed(known) in spelled:
             return spelled[composed(known)]
-    alike = [label for label in task.labels if _folded(label) == _folded(text)]
-    if len(alike) == 1:
-        return alike[0]
+    means = {**{label: label for label in task.labels}, **hub, **task.label_values}
+    forms: tuple[Callable[[str], object], ...] = (_folded, _plain_number)
+    for form in forms:
+        alike = {label for value, label in means.items() if form(value) == form(text) is not None}
+        if len(alike) == 1 and not alike.isdisjoint(task.labels):
+            return alike.pop()
     how = f"; for numbered labels write [labels] with {text} = ... in the task file" if text.isdigit() else ""
     raise RowProblem(f"label {raw!r:.60} is not one of {some(task.labels)}{how}")
 
@@ -155,8 +165,10 @@ def _example(data: Mapping[str, Any], default_id: str, task: Task, format: Answe
     for name in task.fields:
         if not isinstance(found[name], str):
             raise RowProblem(f"field {name!r} is {found[name]!r:.60}, expected a text")
-    name = default_id if data.get("id") is None else str(data["id"])
     fields = {column: found[column] for column in task.fields}
+    if not any(text.strip() for text in fields.values()):
+        raise RowProblem(f"{', '.join(map(repr, fields))} is blank; fill it in or leave the row out")
+    name = default_id if data.get("id") in (None, "") or data["id"] != data["id"] else str(data["id"])  # NaN is no id
     return Example(task.name, name, fields, read_label(found["label"], task), format)
 
 
@@ -257,9 +269,15 @@ def _parsed(line: str) -> Mapping[str, Any]:
 
 def _as_text(raw: object) -> str:
     """A label as text: whole numbers without a decimal point, as tables lose their integers to gaps."""
+    if isinstance(raw, bool):
+        return json.dumps(raw)
     if isinstance(raw, float) and raw.is_integer():
         raw = int(raw)
     return "" if raw is None else str(raw)
+
+
+def _plain_number(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text.strip()) else None
 
 
 def _folded(text: str) -> str:
@@ -267,8 +285,8 @@ def _folded(text: str) -> str:
 
 
 def _number(raw: object) -> float | None:
-    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
-        return None
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str) or (isinstance(raw, str) and "_" in raw):
+        return None  # Python reads 1_000 as a number
     try:
         return float(raw)
     except (ValueError, OverflowError):

@@ -11,14 +11,15 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
 from rewardlab.errors import DataError
 from rewardlab.tasks.division import Limits, Parts, divide
-from rewardlab.tasks.files import READERS, find_files, row_files, saved_splits
+from rewardlab.tasks.files import READERS, row_files, saved_splits
+from rewardlab.tasks.folders import read_place
 from rewardlab.tasks.hub import load_hub
 from rewardlab.tasks.rows import Reading, RowsMissing, SourceMissing, read_rows, some
 from rewardlab.tasks.task import Generator, Task, with_format
@@ -168,7 +169,7 @@ def _load(kind: Stored, task: Task, data_dir: Path | None, format: AnswerFormat)
             raise SourceMissing("no sample comes with rewardlab")
         return f"rewardlab/tasks/bundled/{path.name}", {"train": read_rows(path, task, format)}
     place = _local_folder(task, data_dir)
-    return str(place), _read_local(place, task, format)
+    return str(place), read_place(place, task, format)
 
 
 def _local_folder(task: Task, data_dir: Path | None) -> Path:
@@ -198,34 +199,6 @@ def _no_rows(places: Sequence[Path]) -> str:
 
 def _has_rows(folder: Path) -> bool:
     return folder.is_dir() and (saved_splits(folder) is not None or bool(row_files(folder)))
-
-
-def _read_local(place: Path, task: Task, format: AnswerFormat) -> Files:
-    """Rows by split name, from one file, a folder of files, or a folder that ``datasets`` saved."""
-    if place.is_file():
-        return {"train": read_rows(place, task, format)}
-    if saved := saved_splits(place):
-        return {split: read_rows(path, task, format) for split, path in saved.items()}
-    found = find_files(place, list(task.test_splits.values()))
-    if "train" not in found.splits and (task.trainable or not found.splits):
-        names = ", ".join(path.name for path in row_files(place))
-        raise DataError(f"{place}: no train.jsonl, found {names}; name the file of the training rows train")
-    readings = {
-        split: _joined([read_rows(path, task, format) for path in paths]) for split, paths in found.splits.items()
-    }
-    if not found.ignored:
-        return readings
-    ignored = f"files that are no split are not read: {', '.join(path.name for path in found.ignored)}"
-    first, *_ = readings
-    return {**readings, first: replace(readings[first], notes=(ignored, *readings[first].notes))}
-
-
-def _joined(readings: Sequence[Reading]) -> Reading:
-    """The shards of one split as one."""
-    examples = [example for reading in readings for example in reading.examples]
-    notes = tuple(note for reading in readings for note in reading.notes)
-    unused = tuple(column for reading in readings for column in reading.unused)
-    return Reading(examples, notes, unused, {name: count for r in readings for name, count in r.files.items()})
 
 
 def _generated(task: Task, limits: Limits, seed: int, test_seed: int, format: AnswerFormat) -> Splits:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from rewardlab.code_identity import code_hash, code_hashes
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.reading import strange_number
+from rewardlab.reading import strange_value
 from rewardlab.registry import Registry
 from rewardlab.tasks.languages import LANGUAGES
 from rewardlab.tasks.parsing import ANSWER_MARK as ANSWER_MARK
@@ -121,11 +121,16 @@ class Task:
                 f"task {self.name!r}: languages {', '.join(map(repr, unknown_codes))} not known; "
                 f"expected some of {', '.join(LANGUAGES)}"
             )
-        if self.numeric_range and (strange := strange_number(self.numeric_range)):
+        if self.numeric_range and (strange := strange_value(self.numeric_range)):
             raise ConfigError(f"task {self.name!r}: numeric_range {list(self.numeric_range)}: {strange}")
         for format, template in self.templates.items():
-            unknown = template_fields(template) - set(self.fields)
-            if unknown:
+            named = template_fields(template)
+            if not named:
+                raise ConfigError(
+                    f"task {self.name!r}: template {format} names none of its fields {', '.join(self.fields)}, so that "
+                    f"every prompt would be the same; write {{{self.fields[0]}}}, with single braces, for its text"
+                )
+            if unknown := named - set(self.fields):
                 raise ConfigError(
                     f"task {self.name!r}: template {format} names {', '.join(sorted(unknown))}, "
                     f"which is not among its fields {', '.join(self.fields)}; write {{{{ and }}}} for plain braces"

@@ -12,6 +12,7 @@
 ``<|im_start|>think…<|im_start|>answer``                 s1
 ``<details type="reasoning">``, a fenced ``thinking``    chat front ends
 ``Here is my thought process:``  ``## Thinking``         Granite, HuatuoGPT
+``[BEGIN FINAL RESPONSE]``  ``Thinking...``              Apriel, Ollama's output
 ======================================================= =====================================================
 
 A closing tag alone ends thoughts that began with the text (the chat template wrote the opening tag). An opening tag
@@ -31,14 +32,14 @@ NAMES = (
 
 _LESS, _MORE = r"(?:<|＜|&lt;)", r"(?:>|＞|&gt;)"
 _PARTS = ["think", "thought", "reason", "reflect", "analysis", "scratch", "monologue", "cot", "deliberat", "思", "推理"]
-_PARTS += ["<|", "|>", "unused"]
+_PARTS += ["<|", "|>", "unused", "[begin final", "[end final"]
 """One of these is in every text with thoughts, in small letters; most texts are through with them."""
 _QUOTES = tuple("\"'`“”‘’«»")
 _TAG = re.compile(
     "|".join(
         [
-            rf"{_LESS}\s{{0,3}}(?P<tag_end>/?)\s{{0,3}}(?:[a-z]{{1,12}}:)?(?P<edge>(?:begin|start|end)_(?:of_)?)?"
-            rf"(?:{NAMES})(?:\s[^<>＜＞]{{0,200}}?)?\s{{0,3}}(?P<empty>/?){_MORE}",
+            rf"{_LESS}\s{{0,3}}(?P<tag_end>/?)\s{{0,3}}(?:[a-z]{{1,12}}:|(?:longcat|ant|o1)_?)?"
+            rf"(?P<edge>(?:begin|start|end)_(?:of_)?)?(?:{NAMES})(?:(?<=think)_\w{{1,60}})?(?:\s[^<>＜＞]{{0,200}}?)?\s{{0,3}}(?P<empty>/?){_MORE}",
             r"\[(?P<square_end>/?)\s{0,3}(?:think(?:ing)?|thoughts?)\s{0,3}\]",
             r"◁\s{0,3}(?P<kimi_end>/?)\s{0,3}think(?:ing)?\s{0,3}▷",
             rf"<[|｜](?P<bar_end>/|end[_▁ ](?:of[_▁ ])?)?(?:(?:begin|start)[_▁ ](?:of[_▁ ])?)?(?:{NAMES})"
@@ -49,10 +50,11 @@ _TAG = re.compile(
             r"|^```(?:think(?:ing)?|thoughts?|reasoning)[ \t]{0,9}$)",
             r"(?P<closes><channel\|>|<unused95>|\[unused17\]|<\|inner_suffix\|>)",
             r"(?P<speaks><\|channel\|>\s{0,3}final[^<>\n]{0,100}<\|message\|>|<\|im_start\|>\s{0,3}answer\b"
-            r"|<\|(?:START_RESPONSE|begin_of_solution)\|>)",
+            r"|<\|(?:START_RESPONSE|begin_of_solution)\|>|\[begin final response\])",
             r"(?P<may_close></details>|^```[ \t]{0,9}$"
             r"|<\s{0,3}(?:final_)?(?:answer|response|output|solution|conclusion)\s{0,3}>)",
-            r"(?P<token><\|(?:end|return|im_end|eot_id|endoftext|end_of_text|END_RESPONSE|end_of_solution|message)\|>"
+            r"(?P<token>\[end final response\]"
+            r"|<\|(?:end|return|im_end|eot_id|endoftext|end_of_text|END_RESPONSE|end_of_solution|message)\|>"
             r"|<\|start\|>(?:assistant)?)",
         ]
     ),
@@ -60,6 +62,10 @@ _TAG = re.compile(
 )
 _LEAD_INS = (
     (re.compile(r"\s{0,9}analysis(?=[A-Z])"), re.compile(r"assistant\s{0,3}final")),
+    (
+        re.compile(r"\s{0,9}thinking\s?(?:\.{3}|…)[ \t]{0,9}\n", re.IGNORECASE),
+        re.compile(r"^(?:\.{3}|…)\s?done thinking\.?", re.IGNORECASE | re.MULTILINE),
+    ),
     (
         re.compile(r"\W{0,9}here(?:'s|’s| is) my (?:thought process|thinking|reasoning)\s?:", re.IGNORECASE),
         re.compile(r"here(?:'s|’s| is) my (?:final )?(?:response|answer)\s?:", re.IGNORECASE),

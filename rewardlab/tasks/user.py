@@ -6,6 +6,7 @@ The TOML keys are the fields of :class:`TaskFile`. All problems of a file are re
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from rewardlab.metrics import METRICS, POSITIVE_LABEL
 from rewardlab.reading import parse_toml, told
 from rewardlab.registry import Place
 from rewardlab.tasks.parsing import AnswerParser
-from rewardlab.tasks.task import HubSource, Task, tasks
+from rewardlab.tasks.task import HubSource, Task, tasks, template_fields
 from rewardlab.tasks.templates import in_every_format, judgement_template, one_of, templates
 from rewardlab.tasks.text import composed
 from rewardlab.types import ANSWER_FORMATS, AnswerFormat
@@ -69,6 +70,8 @@ class TaskFile(BaseModel):
     @classmethod
     def _composed(cls, value: Any) -> Any:
         """Texts of any depth composed, so that a label is the same one as a key and as a value."""
+        if isinstance(value, bool):
+            return json.dumps(value)  # labels = [true, false], as rows in JSON have them
         if isinstance(value, str):
             return composed(value)
         if isinstance(value, list):
@@ -161,6 +164,9 @@ def _file_problems(file: TaskFile) -> list[str]:
         problems.append("neither labels nor numeric_range; give labels = [...] or numeric_range = [0, 5]")
     if len(file.label_set) == 1 or len(set(file.label_set)) < len(file.label_set):
         problems.append(f"labels {list(file.label_set)} are not at least two different ones")
+    problems += [
+        f"fields: {name!r} holds the answer; name its column in [columns]" for name in file.fields if name == "label"
+    ]
     problems += [f"columns: {name!r} is no field" for name in file.columns if name not in (*file.fields, "label")]
     tables: dict[str, Iterable[str]] = {"aliases": file.aliases}
     tables |= {f"words.{format}": words for format, words in file.words.items()}
@@ -210,6 +216,12 @@ def _problems(task: Task) -> list[str]:
         problems.append(f"numeric_range {list(task.numeric_range)} does not rise")
     if task.data is not None and not task.data.exists():
         problems.append(f"data {task.data}: no such folder or file")
+    named = " or ".join(f"{{{name}}}" for name in task.fields)
+    problems += [
+        f"template {format} shows no text of a row; write {named} where it goes"
+        for format, template in task.templates.items()
+        if template_fields(template).isdisjoint(task.fields)
+    ]
     for format in ANSWER_FORMATS:
         try:
             AnswerParser(task, format)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rewardlab.errors import ConfigError
 from rewardlab.tasks.denials import denials
-from rewardlab.tasks.numbers import minus_signs
+from rewardlab.tasks.numbers import minus_signs, without_dollars
 from rewardlab.tasks.options import is_common_word, is_letter, marked_options
 from rewardlab.tasks.text import (
     BULLET,
@@ -20,6 +20,7 @@ from rewardlab.tasks.text import (
     clean_words,
     composed,
     dashes_marked,
+    fold,
     is_mark,
     marks,
     visible,
@@ -43,6 +44,8 @@ _NUMBER = (
 )
 """A number by itself: not ``1.5.2``, ``1/2``, ``1st``, ``v1``, ``10%``."""
 _SIGNS = frozenset("+-#=<>^~@%$")
+_INSIDE_WORDS = frozenset({"是", "有", *map(fold, ("네", "예", "응"))})
+"""Labels of one character that other words end in or are followed by: "答案是否", "하네". They begin a word."""
 _OPTION_MARKS = range(0xE100, 0xF000)
 _SIGN_MARKS = range(0xE000, 0xE100)
 
@@ -95,7 +98,8 @@ class Vocabulary:
 
     def clean(self, text: str) -> str:
         """The text as :meth:`find` reads it."""
-        text = marked_options(visible(text).translate(self._signs), self._options)
+        text = without_dollars(visible(text)) if self._numbers else visible(text)
+        text = marked_options(text.translate(self._signs), self._options)
         if self._is_signed:
             text = dashes_marked(text)
         return minus_signs(clean_words(text)) if self._numbers else clean_words(text)
@@ -164,6 +168,8 @@ class Vocabulary:
         before, after = text[max(0, match.start() - 1) : match.start()], text[match.end() : match.end() + 1]
         if is_mark(after) or (is_mark(before) and match[0][0].isalpha()) or (after and re.match(f"[{marks()}]", after)):
             return None  # a part of another word, or another letter
+        if key in _INSIDE_WORDS and before and re.match(f"[{NO_SPACES}]", before):
+            return None  # a copula, or a syllable of another word
         label = self._readings[key]
         if label is not None and (whole := self._cut_off(key, text[match.end() :])):
             return Finding(None, *match.span(), f"the text ends inside {whole!r}")

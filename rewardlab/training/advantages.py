@@ -69,14 +69,21 @@ def gae_targets(rollout: Rollout, shaping: Shaping, config: PPOConfig) -> Estima
 
 
 def grpo_targets(rollout: Rollout, shaping: Shaping, config: GRPOConfig) -> Estimated:
-    """GRPO and Dr. GRPO: scores centred, and scaled, within the responses to each prompt."""
+    """GRPO and Dr. GRPO: scores centred, and scaled, within the responses to each prompt.
+
+    The deviation is that of the scores; a KL penalty in the reward, centred in the group, is added after the division,
+    so that nearly equal scores do not blow it up.
+    """
     scores, is_scored = _group_scores(rollout, shaping.shaped)
-    return _in_groups(group_relative(scores, is_scored, scales=config.variant == "grpo"), rollout, shaping, config)
+    own = group_relative(scores, is_scored, scales=config.variant == "grpo")
+    return _in_groups(own, centred_in_groups(_group_kls(rollout, shaping.shaped), is_scored), rollout, shaping, config)
 
 
 def rloo_targets(rollout: Rollout, shaping: Shaping, config: RLOOConfig) -> Estimated:
     """RLOO: scores less the mean of the other responses to the prompt; nothing is whitened after it."""
-    return _in_groups(leave_one_out(*_group_scores(rollout, shaping.shaped)), rollout, shaping, config)
+    scores, is_scored = _group_scores(rollout, shaping.shaped)
+    penalty = leave_one_out(_group_kls(rollout, shaping.shaped), is_scored).values
+    return _in_groups(leave_one_out(scores, is_scored), penalty, rollout, shaping, config)
 
 
 def reinforce_targets(rollout: Rollout, shaping: Shaping, config: ReinforceConfig) -> Estimated:
@@ -116,15 +123,17 @@ def _group_scores(rollout: Rollout, shaped: Sequence[Shaped | None]) -> tuple[Te
     return scores.view(-1, rollout.group), is_scored.view(-1, rollout.group)
 
 
-def _in_groups(own: GroupAdvantages, rollout: Rollout, shaping: Shaping, config: GroupConfig) -> Estimated:
-    """One advantage for all tokens of a response: that of its score, and its share of a KL penalty in the reward.
+def _group_kls(rollout: Rollout, shaped: Sequence[Shaped | None]) -> Tensor:
+    """What the KL penalty in the reward took from each response (P, G), float64; 0 where the KL is in the loss."""
+    kls = torch.tensor([0.0 if one is None else one.kl for one in shaped], dtype=torch.float64)
+    return kls.view(-1, rollout.group)
 
-    The deviation of a group is that of its scores; the penalty, centred in the group, is added after the division, so
-    that nearly equal scores do not blow it up.
-    """
-    kls = torch.tensor([0.0 if one is None else one.kl for one in shaping.shaped], dtype=torch.float64)
-    is_scored = torch.tensor([one is not None for one in shaping.shaped]).view_as(own.values)
-    values = (own.values + centred_in_groups(kls.view_as(own.values), is_scored)).flatten()
+
+def _in_groups(
+    own: GroupAdvantages, penalty: Tensor, rollout: Rollout, shaping: Shaping, config: GroupConfig
+) -> Estimated:
+    """One advantage for all tokens of a response: that of its score, and its share of the KL penalty (P, G)."""
+    values = (own.values + penalty).flatten()
     is_left_out = own.is_even[:, None].expand_as(own.values).flatten() & (config.even_groups == "leave")
     targets = []
     for chunk, counts in zip(rollout.chunks, shaping.counts, strict=True):

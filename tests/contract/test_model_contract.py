@@ -1,6 +1,6 @@
 """One contract for every architecture: the checks of ``rewardlab doctor`` on tiny random models, built in code.
 
-Each check has a fault that it finds, in ``tests/unit/test_doctor.py``.
+Each check has a fault that it finds, in ``tests/unit/doctor/test_doctor.py``.
 """
 
 from __future__ import annotations

@@ -65,9 +65,9 @@ class Everything:
         return [Score(n, {"label": n}, {"label": n}, answer) for n, answer in zip(numbers, answers, strict=True)]
 
 
-def logged(folder: Path) -> Mapping[str, float]:
-    settings = {"steps": 1, "kl_target": 6.0, "batch": 16}
-    trainer = ppo_trainer(folder, Everything(), run={"model.max_new_tokens": 3}, validation=EXAMPLES[:1], **settings)
+def logged(folder: Path, method: str) -> Mapping[str, float]:
+    run, settings = {"model.max_new_tokens": 3}, {"steps": 1, "kl_target": 6.0, "batch": 16}
+    trainer = ppo_trainer(folder, Everything(), run=run, validation=EXAMPLES[:1], method=method, **settings)
     trainer.lam = 2.0
     trainer.examples = [*EXAMPLES, *(replace(NUMBER, id=f"n{number}") for number in range(8))]
     trainer.train()
@@ -91,7 +91,7 @@ class TestFormulas:
 
     def test_every_public_function_of_the_arithmetic_is_there(self) -> None:
         named = {quoted(row[2])[0] for row in rows("Formulas")}
-        for module in ("kl", "gae", "ppo", "preference"):
+        for module in ("kl", "gae", "groups", "ppo", "preference"):
             tree = ast.parse((ROOT / "rewardlab" / "functional" / f"{module}.py").read_text(encoding="utf-8"))
             public = {node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
             assert {f"rewardlab.functional.{module}.{name}" for name in public} <= named
@@ -112,7 +112,9 @@ class TestMetrics:
         assert [quoted(row[0])[0] for row in rows("Metrics")] == [*LEDGER_GLOSSARY, *GLOSSARY]
 
     def test_the_table_is_what_a_step_logs(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        found = {general(name) for name in logged(tmp_path_factory.mktemp("run"))} - {"step"}
+        methods = ("ppo", "grpo")  # a critic, and groups with the KL in the loss
+        names = {name for method in methods for name in logged(tmp_path_factory.mktemp(method), method)}
+        found = {general(name) for name in names} - {"step"}
         assert found == {quoted(row[0])[0] for row in rows("Metrics")}
 
     @pytest.mark.parametrize("row", rows("Metrics"), ids=lambda row: row[0].strip("`"))
@@ -140,9 +142,9 @@ def test_every_test_that_the_page_names_exists() -> None:
 
 
 def test_a_name_that_does_not_exist_is_noticed() -> None:
-    assert not exists("tests/unit/test_ppo.py::test_that_nobody_wrote")
+    assert not exists("tests/unit/training/test_ppo.py::test_that_nobody_wrote")
     assert not exists("tests/unit/test_nothing.py::test_summary")
-    assert not exists("tests/unit/test_functional_parity.py::test_kl_estimators")  # it stands in a class
+    assert not exists("tests/unit/functional/test_functional_parity.py::test_kl_estimators")  # it stands in a class
 
 
 def test_readme_sends_its_reader_here() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.reports.readme_table import BLOCK, MODULE, main, parsed, readme_block, with_block
+from experiments.tools.readme_table import BLOCK, MODULE, main, parsed, readme_block, with_block
 from tests.support.runs import answers_with, eval_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,7 @@ class TestBlocks:
     def test_a_block_is_made_in_its_place_with_its_sentences(self, runs: Path) -> None:
         text = self.made(runs)
         assert text.startswith(
-            "# Mine\n\nWords.\n\n<!-- results, made by: python -m rewardlab.reports.readme_table runs"
+            "# Mine\n\nWords.\n\n<!-- results, made by: python -m experiments.tools.readme_table runs"
         )
         assert text.endswith("<!-- end of results -->\n\nMore words.\n")
         assert "\nold\n" not in text

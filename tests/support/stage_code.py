@@ -42,6 +42,8 @@ ROOTS: dict[str, tuple[str, ...]] = {
 
 BOUNDS = (
     *("rewardlab.cli", "rewardlab.suites", "rewardlab.reports", "rewardlab.doctor", "rewardlab.pipeline"),
+    *("rewardlab.claims", "rewardlab.judge", "rewardlab.comparison"),
+    *("rewardlab.reward_models.card_files", "rewardlab.reward_models.table"),  # tables of what a card measured
     *("rewardlab.config", "rewardlab.config_loading", "rewardlab.presets", "rewardlab.section"),  # settings
     *("rewardlab.online_config", "rewardlab.raft_config", "rewardlab.training.methods"),
     *("rewardlab.errors", "rewardlab.registry", "rewardlab.runs", "rewardlab.outputs", "rewardlab.processes"),

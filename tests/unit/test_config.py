@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -425,3 +426,16 @@ def test_where_ppo_starts(overrides: dict[str, Any], start: str) -> None:
 def test_a_stored_configuration_is_read_back_as_it_was() -> None:
     config = load_config({"lora.targets": ["q_proj"], "data.dir": "somewhere", "preset": "ppo-nlu"})
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize("key", ["seed", "ppo.steps", "sft.lr", "sft.seconds", "rm.epochs"])
+def test_true_is_no_number(key: str) -> None:
+    """It would be taken for 1."""
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)}: expected a number, not true or false, found True"):
+        load_config({key: True})
+
+
+def test_a_file_that_its_link_does_not_lead_to_is_not_passed_over() -> None:
+    Path(CONFIG_FILE).symlink_to("moved.toml")
+    with pytest.raises(ConfigError, match=rf"{re.escape(CONFIG_FILE)}: cannot be read"):
+        load_config()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.comparison.grid import Cell, Grid, Heading, markdown_grid
+from rewardlab.comparison.latex import to_latex
 from rewardlab.printable import csv_cell, markdown_cell, markdown_code, markdown_text, printable, printable_lines
-from rewardlab.reports.latex import to_latex
-from rewardlab.reports.render import Cell, Grid, Heading, markdown_grid
 from tests.support.commands import Command
 from tests.support.runs import both, eval_folder
 
@@ -113,7 +113,7 @@ class TestATableOfAHostileMethod:
 def test_terminal_headings_and_titles_are_no_markup() -> None:
     from rich.console import Console
 
-    from rewardlab.reports.terminal import rich_grid
+    from rewardlab.comparison.terminal import rich_grid
 
     shown = Grid([Heading("[/b] toy", is_number=False)], [[Cell("[red]x[/red]")]])
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
@@ -151,6 +151,15 @@ def test_a_terminal_that_lacks_characters(
     assert arguments[0] != "compare" or "模型" in Path("out/table.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("closed", "arguments", "code"), [(1, "list ppo", 0), (2, "explain nothing", 2)])
+def test_a_closed_stream_is_written_to_by_nobody(closed: int, arguments: str, code: int) -> None:
+    """As ``>&-`` closes it, and some services do."""
+    command = [sys.executable, "-m", "rewardlab", "config", *arguments.split()]
+    script = f"import os; os.close({closed}); os.execv({sys.executable!r}, {command!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def test_files_are_there_when_printing_fails(rewardlab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     from rewardlab.cli import compare
 
@@ -168,8 +177,8 @@ def test_files_are_there_when_printing_fails(rewardlab: Command, monkeypatch: py
 
 
 def test_a_comment_in_latex_stays_one(rewardlab: Command) -> None:
-    from rewardlab.reports.collect import collect
-    from rewardlab.reports.table import build_table
+    from rewardlab.comparison.runs import collect
+    from rewardlab.comparison.table import build_table
 
     eval_folder(Path("A"), method="A", columns={"toy": both(8, 9, 10)})
     table = replace(build_table(collect([Path("A")]).runs), warnings=("left out\n\\input{secrets}",))

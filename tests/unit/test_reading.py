@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tomllib
+from datetime import date, datetime, time
 
 import pytest
 
-from rewardlab.reading import half_character, mended, parse_json, parse_toml, strange_number, told
+from rewardlab.reading import half_character, mended, parse_json, parse_toml, strange_value, told
 
 
 class TestToml:
@@ -76,12 +77,19 @@ def test_halves_of_characters_are_found_and_mended() -> None:
     assert mended("é") == "é"
 
 
-def test_strange_numbers_are_found_however_deep() -> None:
-    assert strange_number({"a": [1, (2.5, {"b": 2**63 - 1})]}) is None
-    assert strange_number({"a": [1, (2.5, {"b": float("nan")})]}) == "expected a finite number"
-    assert strange_number([float("-inf")]) == "expected a finite number"
-    assert strange_number((0, 10**400)) == "expected a number of fewer than 64 bits"
-    assert strange_number(-(2**63)) == "expected a number of fewer than 64 bits"
+def test_strange_values_are_found_however_deep() -> None:
+    assert strange_value({"a": [1, (2.5, {"b": 2**63 - 1})]}) is None
+    assert strange_value({"a": [1, (2.5, {"b": float("nan")})]}) == "expected a finite number"
+    assert strange_value([float("-inf")]) == "expected a finite number"
+    assert strange_value((0, 10**400)) == "expected a number of fewer than 64 bits"
+    assert strange_value(-(2**63)) == "expected a number of fewer than 64 bits"
+
+
+@pytest.mark.parametrize("moment", [date(2024, 1, 2), datetime(2024, 1, 2, 3), time(3)])
+def test_a_moment_inside_a_table_is_strange(moment: date | time) -> None:
+    """TOML has dates, a request and a run's files have none; a setting that is a date is read as one."""
+    assert "write it in quotes" in str(strange_value({"a": [{"b": moment}]}))
+    assert strange_value(moment) is None
 
 
 def test_many_problems_are_counted_and_not_worked_out() -> None:

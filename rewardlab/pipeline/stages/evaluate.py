@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from rewardlab.models import Trunk
 
 
-SPENT = ("steps", "updates", "tokens", "responses", "device_seconds", "prompts", "prompts_order")
+SPENT = (
+    *("steps", "updates", "tokens", "responses", "forward", "backward", "device_seconds"),
+    *("prompts", "prompts_order"),
+)
 """What a training run spent, as its evaluation repeats it."""
 ROWS_A_BUDGET = 8
 """Rows that share a drawn response budget (``eval.least_new_tokens``): the batch of PPO-NLU's published script."""
@@ -224,14 +227,11 @@ def _evaluate_best(job: Work, config: RunConfig, splits: Mapping[str, Splits], f
 
     rows, candidates = rows_to_answer(splits), read_candidates(job.inputs["scored"])
     places = [best_of(own) for own in candidates]
-    chosen = [own[place[0] if place else 0] for own, place in zip(candidates, places, strict=True)]
-    answers = {
-        (example.task, example.id): GeneratedText(best.text, best.is_finished)
-        for example, best in zip(rows, chosen, strict=True)
-    }
+    chosen = [own[best[0] if best else 0] for own, best in zip(candidates, places, strict=True)]
+    answers = iter(GeneratedText(best.text, best.is_finished) for best in chosen)
 
     def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
-        return [answers[example.task, example.id] for example in examples]
+        return [next(answers) for _ in examples]  # the columns are read in the order in which they were answered
 
     columns = {column: found for split in splits.values() for column, found in split.tests.items()}
     found = measure(columns, generate, bootstrap=config.eval.bootstrap, decodings=("sampled",), guess=_guess(config))

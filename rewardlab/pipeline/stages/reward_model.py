@@ -98,9 +98,9 @@ def _default_weight(config: RunConfig) -> RunConfig:
 
 def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Do it."""
-    from rewardlab.evaluation.trained_prompts import store_trained_prompts
     from rewardlab.pairs.files import read_pairs
     from rewardlab.pairs.sampled import SAMPLED_FILE, read_sampled
+    from rewardlab.reward_models.trained_prompts import store_trained_prompts
     from rewardlab.training.reward_model import train_reward_model
     from rewardlab.training.rm_evaluation import SampledAnswer
     from rewardlab.training.stored_samples import write_samples
@@ -124,9 +124,9 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
 
 def card(job: Work, method: str, seed: int) -> dict[str, Any]:
     """Write report.json, report.md and report.png, and what became of each pair."""
-    from rewardlab.evaluation.pair_measures import JUDGED_FILE
-    from rewardlab.evaluation.report_card import judged_card
-    from rewardlab.reports.report_card import write_cards
+    from rewardlab.reward_models.card import judged_card
+    from rewardlab.reward_models.card_files import write_cards
+    from rewardlab.reward_models.measures import JUDGED_FILE
 
     folders = [path for name, path in job.inputs.items() if name.startswith(HELD_OUT)]
     found, judged = judged_card(job.inputs["model"], folders)

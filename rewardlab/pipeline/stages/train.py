@@ -153,8 +153,8 @@ class Judges:
 
 def judges_of(job: Work, config: RunConfig, trunk: Trunk, batch: int) -> Judges:
     """Build the configured reward, its reward models on the trunk; says what they can judge."""
-    from rewardlab.evaluation.rm_doubts import reward_model_lines
     from rewardlab.models.scoring import add_scorers
+    from rewardlab.reward_models.doubts import reward_model_lines
     from rewardlab.rewards import build_reward
 
     folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
@@ -203,7 +203,7 @@ def gold_of_prompts(
 def _hacking(folder: Path, name: str, fall: Mapping[str, Any] | None) -> dict[str, Any]:
     """What the alarm for reward hacking says of a run; ``judged`` is False without gold labels or with few steps."""
     from rewardlab.evaluation.hacking import can_judge, find_alarm, series_of
-    from rewardlab.reports.hacking import write_chart
+    from rewardlab.reports.sections.hacking import write_chart
     from rewardlab.rewards.ledger import LEDGER_FILE
     from rewardlab.training.decline import Fall
 

@@ -1,0 +1,283 @@
+"""What claims compare, measured from runs: a difference, a ratio or a share, each with its 95 % interval.
+
+Every measure gives a statistic per seed on all items and on resamples of them, or per seed alone, so that
+``statistics.estimate`` makes all intervals. S seeds, B resamples, n items.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+import numpy as np
+
+from rewardlab.claims.claim import Claim, MeasureName
+from rewardlab.comparison.cells import CellData, Position
+from rewardlab.comparison.grid import Source, all_sources
+from rewardlab.comparison.label_shares import distance_draws
+from rewardlab.comparison.related import trained_folder, trained_once
+from rewardlab.comparison.runs import cells_by_seed
+from rewardlab.comparison.statistics import (
+    Estimate,
+    SeedDraws,
+    draws_of,
+    estimate,
+    mean_of,
+    measured,
+    paired_seeds,
+)
+from rewardlab.comparison.table import AVERAGE, ComparisonTable, Row, differing_formats
+from rewardlab.errors import InputError, RunFolderError
+from rewardlab.evaluation.answers import PREDICTIONS_FILE, read_predictions
+from rewardlab.evaluation.cost import device_seconds
+from rewardlab.judge.verdicts import JudgedRun, net_estimate, of_one_judge
+from rewardlab.metrics import SHARES, Floats
+from rewardlab.reward_models.over_seeds import NO_CARDS, Cards
+from rewardlab.runs import read_json
+
+Cells = Mapping[int, CellData]
+"""Seed -> cell."""
+
+
+class UntestableError(InputError):
+    """A claim that the runs say nothing of; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A size, the runs behind it, and what a reader must know to read it."""
+
+    estimate: Estimate
+    sources: Sequence[Source] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What claims are measured on.
+
+    Attributes:
+        table: The comparison; without rows for a suite of reward models alone.
+        judged: Comparisons by a judge.
+        pair_kinds: (base model, task or the average) -> share of rationale-sensitive pairs among the readable ones.
+        cards: Report cards of reward models.
+    """
+
+    table: ComparisonTable
+    judged: Sequence[JudgedRun] = ()
+    pair_kinds: Mapping[tuple[str, str], Measured] = field(default_factory=dict)
+    cards: Cards = NO_CARDS
+
+
+def measure(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    """The size of a claim for one base model.
+
+    Raises:
+        UntestableError, UnpairedError: It cannot be measured on these runs, and why.
+    """
+    if claim.not_testable:
+        raise UntestableError(claim.not_testable)
+    return MEASURES[claim.measure](claim, model, evidence)
+
+
+def _accuracy(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    metrics = evidence.table.metrics
+    used = chain(*(metrics[column] for column in columns_of(claim, evidence.table)))
+    widest = 1.0 if SHARES.issuperset(used) else 2.0
+    return _difference(claim, model, evidence, lambda column, cells, _: draws_of(cells, metrics[column]), widest)
+
+
+def _label_shift(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    """How much nearer the better method's label shares lie to gold's."""
+
+    def nearness(column: str, cells: Cells, _: Row) -> SeedDraws:
+        if any(not cell.labels for cell in cells.values()):
+            raise UntestableError(f"{column} has numbers, no labels")
+        drawn = distance_draws(cells)
+        return replace(drawn, values=-drawn.values, draws=-drawn.draws)
+
+    return _difference(claim, model, evidence, nearness)
+
+
+def _quality(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    def quality(column: str, cells: Cells, row: Row) -> SeedDraws:
+        known = {cell: _qualities(row, cell, (column, claim.decoding)) for cell in cells.values()}
+        return measured(cells, lambda cell, counts: _weighted(known[cell], counts))
+
+    return _difference(claim, model, evidence, quality)
+
+
+def _difference(
+    claim: Claim,
+    model: str,
+    evidence: Evidence,
+    draws: Callable[[str, Cells, Row], SeedDraws],
+    widest: float = 1.0,
+) -> Measured:
+    """Better minus than in the claim's column, in points; it lies within ``widest`` of 0."""
+    better, than = _sides(claim, model, evidence)
+    parts, compared = [], set()
+    for column in columns_of(claim, evidence.table):
+        a, b = (cells_by_seed(row.runs, (column, claim.decoding)) for row in (better, than))
+        seeds = paired_seeds(a, b)
+        compared.add(seeds)
+        left, right = ({seed: side[seed] for seed in seeds} for side in (a, b))
+        parts.append(draws(column, left, better).minus(draws(column, right, than)))
+    if len(compared) > 1:
+        raise UntestableError(f"{better.name} and {than.name} share other seeds in other columns")
+    found = estimate(mean_of(parts), -widest, widest)
+    return Measured(in_points(found), [*all_sources(better), *all_sources(than)])
+
+
+def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    """Training time of the one over that of the other; Student's t on the logarithms of the seeds' ratios."""
+    rows = _sides(claim, model, evidence)
+    seconds = [_training_seconds(row) for row in rows]
+    seeds = sorted(set(seconds[0]) & set(seconds[1]))
+    if len(seeds) < 2:
+        raise UntestableError(f"seeds with both times: {len(seeds)}; the interval of a ratio needs 2")
+    logs = estimate(_of_seeds([math.log(seconds[0][seed] / seconds[1][seed]) for seed in seeds]))
+    ratio = replace(logs, value=math.exp(logs.value), sd=None, lowest=0.0, is_ratio=True)
+    return Measured(ratio.at(ratio.level), [source for row in rows for source in all_sources(row)])
+
+
+def _pair_kinds(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    """Share of rationale-sensitive pairs among the readable samples of the SFT model, in per cent."""
+    found = {column: share for (base, column), share in evidence.pair_kinds.items() if base == model}
+    if claim.column not in found:
+        raise UntestableError(_without_share(claim.column, list(found)))
+    share = found[claim.column]
+    return replace(share, estimate=in_points(share.estimate))
+
+
+def _without_share(column: str, known: Sequence[str]) -> str:
+    there = ", ".join(known)
+    if there and column == AVERAGE:
+        return f"the share has no average over {there}; it takes two tasks or more, sampled in the same seeds"
+    return f"no pairs were sampled from an SFT model for {column}; there are {there or 'none'}"
+
+
+def _rank_accuracy(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    """How much more of the pairs of one test set the better reward model ranks right, in points."""
+    cards = evidence.cards
+    if unknown := [name for name in claim.methods if (name, model) not in cards.names]:
+        raise UntestableError(f"{unknown[0]} has no report card" + (f" with {model}" if model else ""))
+    better, than = (cards.names[name, model] for name in claim.methods)
+    found = cards.difference(better, than, claim.test_set, claim.column)
+    if found.estimate is None:
+        raise UntestableError(found.reason)
+    sources = [Source(run.path) for name in (better, than) for run in cards.folders(name)]
+    return Measured(in_points(found.estimate), sources)
+
+
+def _judged(claim: Claim, model: str, evidence: Evidence) -> Measured:
+    """Items won less items lost before a judge."""
+    better, than = _sides(claim, model, evidence)
+    found = [run for run in evidence.judged if run.is_between(better, than, claim.decoding)]
+    if not found:
+        raise UntestableError(f"no judge has compared {better.name} with {than.name}, {claim.decoding} decoding")
+    used = of_one_judge(found)
+    net = net_estimate(used, better, columns_of(claim, evidence.table))
+    return Measured(in_points(net), [Source(run.path) for run in used])
+
+
+MEASURES: Mapping[MeasureName, Callable[[Claim, str, Evidence], Measured]] = {
+    "accuracy": _accuracy,
+    "quality": _quality,
+    "judged": _judged,
+    "label shift": _label_shift,
+    "seconds": _seconds,
+    "pair kinds": _pair_kinds,
+    "rm accuracy": _rank_accuracy,
+}
+
+
+def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:
+    """The row of a method with a base model; raises UntestableError for none or several.
+
+    ``method`` may be a row's own name, which tells two rows of one method apart.
+    """
+    rows = [row for row in table.rows if row.key.model == model]
+    found = [row for row in rows if row.name == method] or [row for row in rows if row.key.method == method]
+    if len(found) != 1:
+        raise UntestableError(f"{len(found) or 'no'} rows are called {method}" + (f" with {model}" if model else ""))
+    return found[0]
+
+
+def _sides(claim: Claim, model: str, evidence: Evidence) -> tuple[Row, Row]:
+    """The rows of both methods; raises UntestableError where their answers are of different formats."""
+    better, than = (find_row(evidence.table, name, model) for name in claim.methods)
+    formats = differing_formats(better, than)
+    if formats and not claim.across_formats:
+        told = f"{better.name} answers in {formats[0]}, {than.name} in {formats[1]}"
+        raise UntestableError(f"formats differ ({told})")
+    return better, than
+
+
+def columns_of(claim: Claim, table: ComparisonTable) -> list[str]:
+    """The columns that a claim is about; raises UntestableError when the table lacks one."""
+    if claim.column == AVERAGE:
+        if not table.averaged:
+            raise UntestableError(f"no column counts in the average of convention {table.convention}")
+        return list(table.averaged)
+    if claim.column not in table.metrics:
+        raise UntestableError(f"no column {claim.column}; there are {', '.join(table.metrics)}")
+    return [claim.column]
+
+
+def in_points(found: Estimate) -> Estimate:
+    """Times 100."""
+    scaled = {name: 100 * getattr(found, name) for name in ("value", "low", "high", "lowest", "highest")}
+    spread = None if found.spread is None else found.spread.times(100)
+    return replace(found, **scaled, sd=None if found.sd is None else 100 * found.sd, spread=spread)
+
+
+def _of_seeds(values: Sequence[float]) -> SeedDraws:
+    """A statistic that seeds alone vary."""
+    return SeedDraws(np.array(values), np.repeat(np.array(values)[:, None], 2, axis=1))
+
+
+def _training_seconds(row: Row) -> dict[int, float]:
+    """Seed -> seconds that its trained stages took themselves, without what they started from."""
+    seconds: dict[int, float] = {}
+    for run in trained_once(row.runs):
+        folder = trained_folder(run)
+        if folder is None:
+            raise UntestableError(f"{row.name}: its trained runs are not there to read times from")
+        try:
+            took = device_seconds(read_json(folder / "result.json"), str(folder))
+        except RunFolderError as error:
+            raise UntestableError(str(error)) from error
+        seconds[run.seed] = seconds.get(run.seed, 0.0) + took
+    if not all(seconds.values()):
+        raise UntestableError(f"{row.name}: a trained run has no time")
+    return seconds
+
+
+def _qualities(row: Row, cell: CellData, position: Position) -> Floats:
+    """Rationale quality of each item of a cell, NaN where the answer has none. Shape (n,)."""
+    stored = cell.quality
+    if stored is None:
+        known = _qualities_of_predictions(row, cell, position)
+        stored = tuple(known.get(id) for id in cell.ids)
+    found = np.array([np.nan if value is None else value for value in stored], dtype=np.float64)
+    if np.isnan(found).all():
+        raise UntestableError(f"{row.name}: no rationale quality is known in {position[0]}")
+    return found
+
+
+def _qualities_of_predictions(row: Row, cell: CellData, position: Position) -> dict[str, float | None]:
+    """Id -> quality, of a folder that does not have it beside its answers; empty where texts were not brought along."""
+    folder = next(run.path for run in row.runs if run.cells.get(position) is cell)
+    if not (folder / PREDICTIONS_FILE).exists():
+        return {}
+    lines = (line for line in read_predictions(folder) if (line["column"], line["decoding"]) == position)
+    return {str(line["id"]): line["quality"] for line in lines}
+
+
+def _weighted(values: Floats, counts: Floats) -> Floats:
+    """Mean of the values that are there, under counts of shape (B, n). Shape (B,)."""
+    is_there = ~np.isnan(values)
+    return np.asarray((counts @ np.where(is_there, values, 0.0)) / (counts @ is_there), dtype=np.float64)

@@ -1,0 +1,130 @@
+"""What each method was given beside its accuracy: labels, calls, time, and what training spent; and who got more.
+
+The table is the same in the terminal and in reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, all_sources
+from rewardlab.comparison.related import trained_once
+from rewardlab.comparison.table import COSTS, ComparisonTable, Row
+
+SPENT = ("updates", "tokens", "forward", "backward", "device_seconds", "prompts", "responses")
+"""What training spent, as evaluations store it."""
+TITLES: Mapping[str, str] = {
+    "gold_labels": "gold labels",
+    "annotator_calls": "annotator calls",
+    "seconds": "device seconds in all",
+    "updates": "updates",
+    "tokens": "tokens generated",
+    "forward": "sequences forward",
+    "backward": "sequences backward",
+    "device_seconds": "training device seconds",
+    "prompts": "prompts",
+    "responses": "responses",
+}
+UNEQUAL = 0.02
+"""Budgets that differ by less than this share are called equal: a step ends only after the budget does."""
+BUDGETS: Mapping[str, str] = {"updates": "updates", "tokens": "tokens", "seconds": "device_seconds"}
+"""A suite's budget -> what it is counted in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What training of one row spent.
+
+    Attributes:
+        amounts: Each of :data:`SPENT`, mean over seeds.
+        orders: Seed -> fingerprints of the prompts in the order they were read, one a trained run.
+    """
+
+    row: Row
+    amounts: Mapping[str, float]
+    orders: Mapping[int, tuple[str, ...]]
+
+
+def training_spent(table: ComparisonTable) -> list[Spent]:
+    """The rows that say what their training spent."""
+    return [spent for row in table.rows if (spent := _spent(row)) is not None]
+
+
+def budgets_grid(table: ComparisonTable, *, of_training_alone: bool = False) -> Grid:
+    """A line a method; the last column says whether training read the first such row's prompts, in its order.
+
+    Args:
+        table: The comparison.
+        of_training_alone: Only rows that say what their training spent, beside a table that has the other costs.
+    """
+    found = {id(spent.row): spent for spent in training_spent(table)}
+    names = (*(() if of_training_alone else COSTS), *(SPENT if found else ()))
+    headings = [Heading("method", is_number=False), *(Heading(TITLES[name]) for name in names)]
+    headings += [Heading("same prompts", is_number=False)] if found else []
+    first = next(iter(found.values()), None)
+    rows = []
+    for row in [row for row in table.rows if id(row) in found] if of_training_alone else table.rows:
+        spent = found.get(id(row))
+        amounts = {**row.cost, **(spent.amounts if spent else {})}
+        cells = [
+            Cell(f"{amounts[name]:.0f}" if name in amounts else MISSING, sources=all_sources(row)) for name in names
+        ]
+        same = [Cell(_same_text(spent, first))] if found else []
+        rows.append([Cell(row.name), *cells, *same])
+    return Grid(headings, rows)
+
+
+def budget_lines(table: ComparisonTable, budget: str = "updates") -> list[str]:
+    """Whether trained rows were given the same, named where they were not.
+
+    Args:
+        table: The comparison.
+        budget: ``updates``, ``tokens`` or ``seconds``: what they were meant to be equal in.
+    """
+    found = training_spent(table)
+    if len(found) < 2:
+        return []
+    return [_amount_line(found, BUDGETS[budget]), *_prompt_lines(found)]
+
+
+def _spent(row: Row) -> Spent | None:
+    if not all(run.budget for run in row.runs):
+        return None
+    runs = trained_once(row.runs)
+    by_seed = {seed: [run.budget for run in runs if run.seed == seed] for seed in row.seeds}
+    amounts = {
+        name: fmean(sum(float(each[name]) for each in budgets) for budgets in by_seed.values())
+        for name in SPENT
+        if all(name in each for budgets in by_seed.values() for each in budgets)
+    }
+    orders = {seed: tuple(str(each.get("prompts_order", "")) for each in found) for seed, found in by_seed.items()}
+    return Spent(row, amounts, orders)
+
+
+def _same_text(spent: Spent | None, first: Spent | None) -> str:
+    if spent is None or first is None:
+        return MISSING
+    return "yes" if _same_prompts(spent, first) else "no"
+
+
+def _same_prompts(a: Spent, b: Spent) -> bool:
+    """True when the seeds that both have read the same prompts in the same order."""
+    common = set(a.orders) & set(b.orders)
+    return bool(common) and all(a.orders[seed] == b.orders[seed] for seed in common)
+
+
+def _amount_line(found: Sequence[Spent], name: str) -> str:
+    amounts = [each.amounts[name] for each in found]
+    if max(amounts) - min(amounts) <= UNEQUAL * max(amounts):
+        return f"Equal budgets: all trained rows have {amounts[0]:.0f} {TITLES[name]}, within {100 * UNEQUAL:.0f} %."
+    listed = ", ".join(f"{each.row.name} {amount:.0f}" for each, amount in zip(found, amounts, strict=True))
+    return f"Budgets differ in {TITLES[name]}: {listed}."
+
+
+def _prompt_lines(found: Sequence[Spent]) -> list[str]:
+    others = [each.row.name for each in found[1:] if not _same_prompts(each, found[0])]
+    if not others:
+        return ["All trained rows read the same prompts in the same order."]
+    return [f"Other prompts, or another order, than {found[0].row.name}: {', '.join(others)}."]

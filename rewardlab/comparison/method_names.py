@@ -1,0 +1,71 @@
+"""In which order tables have their methods, and what they call them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rewardlab.comparison.runs import MethodKey
+
+METHOD_ORDER = (
+    "zero-shot",
+    "few-shot",
+    "5-shot",
+    "sft",
+    "sft w. rationale",
+    "rlhf",
+    "rllr",
+    "rllr-mixed",
+    "rule",
+    "ppo",
+)
+"""Rows stand in this order, by the longest of these that their name begins with (SPEC section 5)."""
+
+POLICIES: Mapping[str, str] = {"best": "best on validation", "last": "last policy", "": "the only policy"}
+"""Which policy of a run was evaluated -> how a row's name says so."""
+BEST_RULE = (
+    "the policies with the best greedy accuracy on validation rows, of equals the earliest; "
+    "SFT of one epoch has only one"
+)
+
+
+def place_of(method: str) -> int:
+    """Where a method stands in the table; unknown ones come last, in their own order."""
+    fitting = [prefix for prefix in METHOD_ORDER if method.lower().startswith(prefix)]
+    return METHOD_ORDER.index(max(fitting, key=len)) if fitting else len(METHOD_ORDER)
+
+
+def row_names(keys: Sequence[MethodKey]) -> dict[MethodKey, str]:
+    """A name of its own for every method: model where there are several, and what else sets namesakes apart."""
+    shown = ["model"] if len({key.model for key in keys}) > 1 else []
+    names = {}
+    for key in keys:
+        namesakes = [other for other in keys if (other.method, other.model) == (key.method, key.model)]
+        apart = [
+            part
+            for part in ("start", "reward", "shots", "format", "checkpoint")
+            if len({getattr(k, part) for k in namesakes}) > 1
+        ]
+        details = [_detail(key, part) for part in (*shown, *apart)]
+        names[key] = f"{key.method} ({', '.join(details)})" if details else key.method
+    return names
+
+
+def _detail(key: MethodKey, part: str) -> str:
+    if part == "checkpoint":
+        return POLICIES[key.checkpoint]
+    return f"{key.shots} shots" if part == "shots" else str(getattr(key, part)) or f"no {part}"
+
+
+def policies_line(keys: Sequence[MethodKey], names: Mapping[MethodKey, str]) -> str | None:
+    """Which policies of trained runs a table shows; None where no row says so.
+
+    Args:
+        keys: Its rows.
+        names: What it calls them.
+    """
+    found = {each: [names[key] for key in keys if key.checkpoint == each] for each in ("best", "last")}
+    if not found["last"]:
+        return f"Trained rows are {BEST_RULE}." if found["best"] else None
+    if not found["best"]:
+        return "Trained rows are the policies after their last step."
+    return f"After their last step: {', '.join(found['last'])}. The other trained rows are {BEST_RULE}."

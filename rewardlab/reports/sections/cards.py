@@ -1,0 +1,220 @@
+"""The sections of a report that come from report cards: accuracy on every set of pairs, and who ranks them better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rewardlab.comparison.frames import csv_text
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, markdown_grid
+from rewardlab.comparison.numbers import p_text, points, points_interval, shown_value
+from rewardlab.comparison.runs import version_of
+from rewardlab.comparison.seeds import seeds_notes
+from rewardlab.comparison.statistics import Estimate
+from rewardlab.comparison.table import AVERAGE, Mark, ranked
+from rewardlab.intervals import SIGNIFICANT
+from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Subtitle, Table, Text, Told
+from rewardlab.reports.charts import Bar, Panel, Picture
+from rewardlab.reports.links import Links
+from rewardlab.reward_models.over_seeds import (
+    BASELINES,
+    CardRun,
+    Cards,
+    Difference,
+    card_rows,
+    corrected,
+    difference_rows,
+)
+from rewardlab.reward_models.table import TEST_SETS
+from rewardlab.runs import read_json, write_atomic
+
+EXPLAINED = (
+    "Share of pairs in which the better response scores higher, times 100 (ties count half), with its 95 % interval; "
+    "best bold, second underlined. Label-only and length-only scorers see nothing but the printed answer, or how long "
+    "the responses are; they are fitted on training pairs of the set's own kind. Pairs: mean over seeds."
+)
+COMPARED = (
+    "Differences in points, paired by row and seed. p-values and intervals are corrected over all {family} differences "
+    "together (Holm), so an interval excludes zero exactly where p < 0.05."
+)
+
+
+def card_sections(cards: Cards) -> list[Section]:
+    """Accuracy and differences; none without a card."""
+    if not cards.runs:
+        return []
+    drawn = accuracy_picture(cards)
+    tables: list[Block] = []
+    for test_set in cards.sets:
+        tables += [Subtitle(_capital(TEST_SETS[test_set])), Table(accuracy_grid(cards, test_set))]
+    return [
+        Section("Reward models on held-out pairs", [Text(_explained(cards)), *tables, *([drawn] if drawn else [])]),
+        Section("Which reward model ranks better", _differences(cards)),
+    ]
+
+
+def _explained(cards: Cards) -> str:
+    """How to read the tables, and what their seeds vary."""
+    data_seeds = {name: {seed: run.data_seed for seed, run in runs.items()} for name, runs in cards.methods.items()}
+    return " ".join([EXPLAINED, *seeds_notes(data_seeds)])
+
+
+def differences_of(cards: Cards) -> list[Difference]:
+    """Every label RM against its rivals, on every set and in every column, corrected over all of them."""
+    return corrected(
+        [
+            cards.difference(better, than, test_set, column)
+            for better, than in cards.rivals()
+            for column in cards.columns
+            for test_set in cards.sets
+        ]
+    )
+
+
+def card_tables(cards: Cards) -> str:
+    """What a terminal shows: a table a set, in Markdown."""
+    tables = [f"{_capital(TEST_SETS[each])}\n\n{markdown_grid(accuracy_grid(cards, each))}" for each in cards.sets]
+    return "\n\n".join(tables)
+
+
+def write_card_tables(cards: Cards, folder: Path, name: str) -> None:
+    """Write ``name``.csv and reward_model_differences.csv; values are not multiplied by 100."""
+    import polars
+
+    lines = polars.DataFrame(list(card_rows(cards)), infer_schema_length=None)
+    differences = polars.DataFrame(list(difference_rows(differences_of(cards))), infer_schema_length=None)
+    write_atomic(folder / f"{name}.csv", csv_text(lines))
+    write_atomic(folder / "reward_model_differences.csv", csv_text(differences))
+
+
+def card_origins(cards: Cards, links: Links) -> Grid:
+    """Where each card lies, and how it was made."""
+    titles = ("reward model", "seed", "report card", "fingerprint", "code", "command")
+    return Grid(
+        [Heading(title, is_number=title == "seed") for title in titles],
+        [_origin(name, run, links) for name in cards.methods for run in cards.folders(name)],
+    )
+
+
+def _origin(name: str, run: CardRun, links: Links) -> list[Cell]:
+    file = run.path / "provenance.json"
+    provenance = read_json(file) if file.exists() else {}
+    return [
+        Cell(name),
+        Cell(str(run.seed)),
+        Cell(run.path.name, href=links.to(run.path)),
+        Cell(run.path.name.rsplit("-", 1)[-1], is_code=True),
+        Cell(version_of(provenance)),
+        Cell(str(provenance.get("command", MISSING)), is_code=True),
+    ]
+
+
+def accuracy_grid(cards: Cards, test_set: str) -> Grid:
+    """One line a reward model: accuracy per task and over all, beside the two baselines."""
+    titles = ["reward model", *cards.columns, "label-only", "length-only", "pairs", "seeds"]
+    headings = [Heading(title, is_number=place > 0) for place, title in enumerate(titles)]
+    found = {column: _accuracies(cards, test_set, column) for column in cards.columns}
+    judged = [name for name in cards.methods if any(each[name] for each in found.values())]
+    cells = {column: _accuracy_cells(each) for column, each in found.items()}
+    return Grid(headings, [_line(cards, test_set, name, [each[name] for each in cells.values()]) for name in judged])
+
+
+def _line(cards: Cards, test_set: str, name: str, cells: Sequence[Cell]) -> list[Cell]:
+    known = [cards.baseline(name, test_set, baseline) for baseline in BASELINES]
+    return [
+        Cell(name, sources=_sources(cards, name)),
+        *cells,
+        *(Cell(MISSING if value is None else shown_value(value)) for value in known),
+        Cell(f"{cards.pair_count(name, test_set):.0f}"),
+        Cell(str(len(cards.methods[name]))),
+    ]
+
+
+def accuracy_picture(cards: Cards) -> Picture | None:
+    """A panel a set, a bar a reward model, over all tasks; None where no set has a number over all tasks."""
+    panels = [panel for test_set in cards.sets if (panel := _panel(cards, test_set)).marks]
+    alt = "Accuracy of each reward model on each set of pairs"
+    return Picture("reward_models", alt, panels, []) if panels else None
+
+
+def _panel(cards: Cards, test_set: str) -> Panel:
+    column = _headline(cards)
+    bars = [
+        Bar(name, [(each.value, 0)], shown_value(each.value), (each.low, each.high), _sources(cards, name))
+        for name, each in _accuracies(cards, test_set, column).items()
+        if each is not None
+    ]
+    return Panel(TEST_SETS[test_set], bars, f"{column}, pairs ranked right, %")
+
+
+def sentence(found: Difference) -> str:
+    """A difference in plain words."""
+    where = f"{TEST_SETS[found.test_set]}, {found.column}"
+    if found.estimate is None:
+        return f"{found.better} and {found.than} are not compared on {where}: {found.reason}."
+    value = found.estimate
+    verdict = "differ significantly" if found.p_holm < SIGNIFICANT else "do not differ significantly"
+    seeds = f"{value.seeds} seed{'s' if value.seeds > 1 else ''}, interval over {value.basis}"
+    numbers = f"{points(value.value)} points {points_interval(value)}, {p_text(found.p_holm)}"
+    return f"{found.better} and {found.than} {verdict} on {where}: {numbers} ({seeds})."
+
+
+def _differences(cards: Cards) -> list[Block]:
+    found = differences_of(cards)
+    if not found:
+        return [Text("No label RM was judged on the same pairs as a reward model of another kind.")]
+    first = [each for each in found if each.column == _headline(cards) and each.test_set == cards.sets[0]]
+    told = [Told(sentence(each), _both(cards, each)) for each in first]
+    note = COMPARED.format(family=sum(each.estimate is not None for each in found))
+    return [Sentences(told), Table(_difference_grid(cards, found)), Notes([note])]
+
+
+def _difference_grid(cards: Cards, found: Sequence[Difference]) -> Grid:
+    """One line two reward models and a column, a column a set."""
+    headings = [Heading(title, is_number=False) for title in ("difference", "column")]
+    headings += [Heading(TEST_SETS[name]) for name in cards.sets]
+    lines: dict[tuple[str, str, str], list[Cell]] = {}
+    for each in found:
+        lines.setdefault((each.better, each.than, each.column), []).append(_points_cell(cards, each))
+    return Grid(
+        headings,
+        [[Cell(f"{better} − {than}"), Cell(column), *cells] for (better, than, column), cells in lines.items()],
+    )
+
+
+def _points_cell(cards: Cards, found: Difference) -> Cell:
+    if found.estimate is None:
+        return Cell(MISSING, found.reason)
+    return Cell(points(found.estimate.value), points_interval(found.estimate), sources=_both(cards, found))
+
+
+def _both(cards: Cards, found: Difference) -> list[Source]:
+    return [*_sources(cards, found.better), *_sources(cards, found.than)]
+
+
+def _sources(cards: Cards, method: str) -> list[Source]:
+    return [Source(run.path) for run in cards.folders(method)]
+
+
+def _headline(cards: Cards) -> str:
+    """The column that stands for all of them."""
+    return AVERAGE if AVERAGE in cards.columns else cards.columns[0]
+
+
+def _accuracies(cards: Cards, test_set: str, column: str) -> dict[str, Estimate | None]:
+    return {name: cards.accuracy(name, test_set, column) for name in cards.methods}
+
+
+def _accuracy_cells(found: Mapping[str, Estimate | None]) -> dict[str, Cell]:
+    """A column; best and second by the value as shown, unless there is nothing to compare."""
+    marks = ranked({name: each.value for name, each in found.items() if each is not None})
+    return {name: Cell(MISSING) if each is None else _cell(each, marks.get(name, "")) for name, each in found.items()}
+
+
+def _cell(found: Estimate, mark: Mark) -> Cell:
+    spread = "" if found.sd is None else f" ± {shown_value(found.sd)}"
+    return Cell(shown_value(found.value), f"[{shown_value(found.low)}, {shown_value(found.high)}]", mark, spread)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,157 @@
+"""The suites that describe the papers' runs: as published, and planned where there are neither weights nor data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rewardlab.cli import main as cli
+from rewardlab.cli.suite_plan import UNNAMED
+from rewardlab.config_loading import load_config
+from rewardlab.suites.file import Suite, load_suite
+from rewardlab.tasks import GROUPS, separate_tasks
+
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
+RLLR, PPO_NLU = (EXPERIMENTS / f"{name}-llama2.toml" for name in ("rllr", "ppo-nlu"))
+SUPERGLUE, UNSEEN = (EXPERIMENTS / f"ppo-nlu-{name}-llama2.toml" for name in ("superglue", "unseen"))
+MODELS = EXPERIMENTS / "ppo-nlu-models.toml"
+PAPERS = (RLLR, PPO_NLU, SUPERGLUE, UNSEEN, MODELS)
+LLAMA = "meta-llama/Llama-2-7b-chat-hf"
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder without network, data and cache; the annotator's key is there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REWARDLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.delenv("REWARDLAB_DATA", raising=False)
+    for module in ("rewardlab.tasks.hub", "rewardlab.models.names"):
+        monkeypatch.setattr(f"{module}.offline_reason", lambda: "no route to the hub")
+
+
+def planned(path: Path, *options: str) -> int:
+    return cli.run(["suite", "run", str(path), "--runs", "runs", "--dry-run", *options])
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+def test_the_plan_stands_without_weights_and_rows(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every cell, and a line for each model and one for all rows that a run would lack; nothing is written."""
+    assert planned(path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    suite = load_suite(path)
+    goals = [line for line in lines if line.startswith("[to run]")]
+    assert all(any(f"] {method.name}, " in line for line in goals) for method in suite.method)
+    assert {line.split(": ")[-1] for line in goals} == {UNNAMED}
+    *models, rows = [line for line in lines if line.startswith("the plan stands")]
+    assert [name in line for name, line in zip(suite.models or [LLAMA], models, strict=True)] == [True] * len(models)
+    assert "no route to the hub" in rows
+    assert not Path("runs").exists()
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_plan_over_the_bundled_sample_names_its_folders(capsys: pytest.CaptureFixture[str]) -> None:
+    assert planned(RLLR, "--source", "bundled") == 0
+    lines = capsys.readouterr().out.splitlines()
+    goals = [line for line in lines if line.startswith("[to run]")]
+    assert goals
+    assert all("runs/eval/" in line for line in goals)
+    (missing,) = [line for line in lines if line.startswith("the plan stands")]
+    assert LLAMA in missing
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize("path", [RLLR, PPO_NLU], ids=lambda path: path.stem)
+def test_a_run_without_weights_is_refused(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["suite", "run", str(path), "--runs", "runs", "--source", "bundled"]) == 2
+    assert f"model '{LLAMA}'" in capfd.readouterr().err
+
+
+def settings(suite: Suite, name: str) -> dict[str, Any]:
+    """The resolved configuration of a method."""
+    method = next(method for method in suite.method if method.name == name)
+    own = {} if method.format is None else {"format": method.format}
+    return load_config({**suite.settings, **method.settings, **own}).model_dump()
+
+
+def picked(found: dict[str, Any], section: str, *names: str) -> tuple[Any, ...]:
+    return tuple(found[section][name] for name in names)
+
+
+def test_rllr_is_as_published() -> None:
+    """Table 3 and the scripts for LLaMA2-7B: rates, batches, epochs, lambda 3.9; 5 000 rows a task, 1 000 tests."""
+    suite = load_suite(RLLR)
+    plain, rationale = settings(suite, "SFT"), settings(suite, "SFT w. rationale")
+    assert picked(plain, "sft", "lr", "batch", "epochs") == (2e-5, 128, 20)
+    assert picked(rationale, "sft", "lr", "batch", "epochs") == (2e-4, 128, 10)
+    assert (plain["format"], rationale["format"]) == ("label", "rationale")
+    assert picked(rationale, "lora", "rank", "alpha", "targets") == (16, 32, ("q_proj", "v_proj"))
+    assert picked(rationale, "data", "labelled", "prompts", "test") == (5000, 5000, 1000)
+    mixed = settings(suite, "RLLR-mixed, λ = 3.9")
+    assert picked(mixed, "reward", "expression", "lam", "r2") == ("mixed", "3.9", "ranked")
+    assert picked(mixed, "ppo", "lr", "batch", "ppo_epochs", "steps") == (5e-6, 16, 1, None)
+    assert picked(mixed, "ppo", "value", "value_init", "normalise_scores", "temperature") == ("adapter", "rm", True, 1)
+    assert (mixed["rm"]["preset"], mixed["model"]["max_new_tokens"]) == ("rllr", 256)
+    assert {settings(suite, name)["task"] for name in ("RLHF", "RLLR")} == {"rllr8"}
+
+
+def test_ppo_nlu_is_as_published() -> None:
+    """Section 5.1: Adafactor, 9e-6, four PPO epochs, batch by a grid of four on validation, SFT in batches of 24."""
+    suite = load_suite(PPO_NLU)
+    assert suite.convention == "ppo-nlu"
+    assert set(separate_tasks(suite.settings["task"])) == set(GROUPS["glue"])
+    assert suite.unseen == {"rte": "axb"}
+    assert dict(suite.grid) == {"ppo.batch": (4, 8, 12, 16)}
+    found = settings(suite, "PPO-ST")
+    assert picked(found, "ppo", "optimizer", "lr", "ppo_epochs", "kl_coef", "value") == (
+        "adafactor",
+        9e-6,
+        4,
+        0,
+        "head",
+    )
+    assert picked(found, "ppo", "warmup", "final_lr", "rows") == (0.1, 0.1, "all")
+    assert (found["format"], found["init"], found["model"]["max_new_tokens"]) == ("judgement", "base", 32)
+    assert found["reward"]["expression"] == "rule"
+    assert picked(settings(suite, "SFT-MT"), "sft", "batch", "rows") == (24, "all")
+    assert [method.scope for method in suite.method if method.name in ("SFT-ST", "PPO-ST")] == ["each", "each"]
+    assert settings(suite, "few-shot (5)")["eval"]["shots"] == 5
+
+
+def test_superglue_is_as_published() -> None:
+    """Table 3: prompting and single-task PPO on every task but ReCoRD, AX by the model of RTE, the batch by task."""
+    suite = load_suite(SUPERGLUE)
+    assert set(suite.tasks) == set(GROUPS["superglue"])
+    assert [method.name for method in suite.method] == ["zero-shot", "few-shot (5)", "PPO-ST"]
+    assert suite.unseen == {"rte": "axb,axg"}
+    assert (suite.convention, dict(suite.grid)) == ("ppo-nlu", {"ppo.batch": (4, 8, 12, 16)})
+    assert suite.settings["model.max_prompt_tokens"] == 1536
+    own, glue = (settings(load_suite(path), "PPO-ST") for path in (SUPERGLUE, PPO_NLU))
+    names = ("optimizer", "lr", "ppo_epochs", "kl_coef", "value", "warmup", "final_lr", "rows")
+    assert picked(own, "ppo", *names) == picked(glue, "ppo", *names)
+
+
+@pytest.mark.parametrize(
+    ("path", "tasks", "models"),
+    [(UNSEEN, ("sst2", "mnli"), 2), (MODELS, ("stsb", "copa"), 3)],
+    ids=["table 2", "table 4"],
+)
+def test_the_smaller_tables_have_the_settings_of_superglue(path: Path, tasks: tuple[str, ...], models: int) -> None:
+    suite, base = load_suite(path), load_suite(SUPERGLUE)
+    assert (suite.tasks, len(suite.models), suite.models[0]) == (tasks, models, LLAMA)
+    assert ({**suite.settings, "model.name": LLAMA}, suite.grid) == (base.settings, base.grid)
+    assert [method for method in suite.method if method not in base.method] == []
+    assert not {claim.says for claim in suite.claim} & {claim.says for claim in base.claim}
+
+
+def test_published_sizes_are_differences_of_the_printed_averages() -> None:
+    """Tables 1 and 3: PPO-ST 84.8, SFT-ST 78.5, zero-shot 46.1, few-shot 58.7; 78.3, 49.5 and 49.8."""
+    sizes = {
+        path: [claim.published for claim in load_suite(path).claim if claim.id in ("C1", "C2")]
+        for path in (PPO_NLU, SUPERGLUE)
+    }
+    assert sizes[PPO_NLU] == [f"{84.8 - other:+.1f}" for other in (78.5, 46.1, 58.7)]
+    assert sizes[SUPERGLUE] == [f"{78.3 - other:+.1f}" for other in (49.5, 49.8)]
