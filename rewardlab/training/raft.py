@@ -74,6 +74,8 @@ class RaftResult:
         steps: Rounds.
         updates: Optimiser steps of all rounds.
         tokens, responses: Generated in all rounds.
+        forward, backward: Sequences that went through the trunk, all roles and processes together: forward with a whole
+            sequence at a time (sampling is counted in tokens), and backward.
         learned: Responses that were learned from.
         skipped: Prompts, over all rounds, without a response to learn from.
         device_seconds: Seconds of sampling, scoring, learning and measuring, over all devices.
@@ -87,6 +89,8 @@ class RaftResult:
     updates: int
     tokens: int
     responses: int
+    forward: int
+    backward: int
     learned: int
     skipped: int
     device_seconds: float
@@ -115,6 +119,7 @@ class Round:
         responses, unfinished, tokens: Responses sampled, those that were cut, and tokens of all.
         skipped: Prompts without a response to learn from.
         unscored: Responses that could not be judged.
+        backward: Responses that were learned from, once for each time.
         losses, norms: Of the optimiser steps taken.
     """
 
@@ -127,6 +132,7 @@ class Round:
     tokens: int = 0
     skipped: int = 0
     unscored: int = 0
+    backward: int = 0
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
 
@@ -144,7 +150,7 @@ class Round:
 
     def totals(self) -> dict[str, int]:
         """What adds up over rounds."""
-        counts = {"updates": len(self.losses), "learned": len(self.kept)}
+        counts = {"updates": len(self.losses), "learned": len(self.kept), "backward": self.backward}
         return {**counts, "tokens": self.tokens, "responses": self.responses, "skipped": self.skipped}
 
 
@@ -279,7 +285,9 @@ class RaftTrainer:
         rows = [(self.trunk.codec.prompt_ids(prompts[place]), response) for place, *response in self.round.kept]
         while len(self.round.losses) < self._updates:
             with clock.phase("update"):
-                loss, norm = self.fitting.step([rows[number] for number in self._batch(len(self.round.losses))])
+                batch = [rows[number] for number in self._batch(len(self.round.losses))]
+                loss, norm = self.fitting.step(batch)
+            self.round.backward += len(batch)
             self.round.losses.append(loss)
             self.round.norms.append(norm)
             if len(self.round.losses) % self.config.checkpoint_every == 0:
@@ -322,6 +330,7 @@ class RaftTrainer:
         fall, rounds = self.validation.fall, self.round.number
         return RaftResult(
             steps=rounds,
+            forward=sum(processes.gather(self.trunk.rows_read)) + self.totals["backward"],
             device_seconds=self.seconds,
             read=PromptsRead.of(self.examples, rounds, self.prompts, self.run_config.seed),
             trunk_sha256=self.trunk_sha256,
@@ -346,6 +355,7 @@ class RaftTrainer:
             "validation": self.validation.state(),
             "totals": self.totals,
             "seconds": self.seconds,
+            "rows_read": processes.gather(self.trunk.rows_read),
             "random": processes.gather(random_state.capture()),
         }
         self.checkpoints.save(self.stored, self._identity(), state)
@@ -367,7 +377,9 @@ class RaftTrainer:
             self.fitting = _Fitting(self.trunk, self.config, self._updates)
             self.fitting.restore(state["fitting"])
         self.validation.restore(state["validation"])
-        random_state.restore(state["random"][processes.rank() % len(state["random"])])
+        rank = processes.rank() % len(state["random"])
+        self.trunk.rows_read = state["rows_read"][rank]
+        random_state.restore(state["random"][rank])
         logger.info("resuming in round %d", self.round.number + 1)
         return True
 

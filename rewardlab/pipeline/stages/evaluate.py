@@ -16,7 +16,7 @@ from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages.annotate import annotate_stage
 from rewardlab.pipeline.stages.scored import read_candidates, rows_to_answer, scored_stage
 from rewardlab.pipeline.stages.shared import Policy, evaluated_model, gold_rationales, policy_of, warn_of_long_labels
-from rewardlab.runs import write_jsonl
+from rewardlab.runs import read_result, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
 from rewardlab.training.methods import methods
@@ -243,7 +243,12 @@ def _evaluate_best(job: Work, config: RunConfig, splits: Mapping[str, Splits], f
         "seed": config.seed,
         "columns": found.columns,
         "shots": 0,
-        "best_of": {"samples": config.eval.best_of, "rows": len(rows), "unscored": sum(not each for each in places)},
+        "best_of": {
+            "samples": config.eval.best_of,
+            "rows": len(rows),
+            "unscored": sum(not each for each in places),
+            "tokens": read_result(job.inputs["scored"])["tokens"],
+        },
         "policy": None if policy is None else policy.to_json(),
     }
 

@@ -127,7 +127,8 @@ def test_the_answer_with_the_best_score_counts(rewardlab: Command) -> None:
     assert {row["decoding"] for row in predictions} == {"sampled"}
     result = read_json(only("eval") / "result.json")
     assert (result["method"], result["reward"]) == ("zero-shot, best of 3, rule", "best of 3 by rule")
-    assert result["best_of"] == {"samples": 3, "rows": 6, "unscored": 0}
+    tokens = sum(sum(row["tokens"]) for row in read_jsonl(scored / "drawn.jsonl"))
+    assert result["best_of"] == {"samples": 3, "rows": 6, "unscored": 0, "tokens": tokens}
     # the rule reads a gold label of each test row, which nothing else has read
     assert (result["cost"]["gold_labels"], result["cost"]["annotator_calls"]) == (6, 0)
     assert result["cost"]["seconds"] >= 0

@@ -114,6 +114,8 @@ def test_it_learns_what_scores_best(tmp_path: Path) -> None:
     assert start < 0.3
     assert payoff(made) > 0.9
     assert (result.steps, result.responses) == (3, 3 * 64 * len(EXAMPLES))
+    assert result.backward == 8 * result.learned  # epochs
+    assert result.forward == result.backward  # no reward model has read anything
 
 
 def test_shuffled_scores_teach_nothing(tmp_path: Path) -> None:
