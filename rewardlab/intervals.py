@@ -81,15 +81,12 @@ class Spread:
         if level <= self.smallest_p:
             return math.inf
         by_item = _quantile(self.item_df, level)
-        by_seed = _quantile(self.seed_df, level) if self.seed_df else 0.0
-        both = by_seed**2 * self.seeds + by_item**2 * self.items
+        both = _quantile(self.seed_df, level) ** 2 * self.seeds + by_item**2 * self.items
         return math.sqrt(max(both, by_item**2 * self.items_alone))
 
     def p_value(self, distance: float) -> float:
         """Two-sided p-value of a value ``distance`` away: the level whose interval just reaches it."""
         low, high = math.log(SMALLEST_P), 0.0
-        if distance <= 0:
-            return 1.0
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
             low, high = (middle, high) if self.half_width(math.exp(middle)) >= distance else (low, middle)

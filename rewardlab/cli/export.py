@@ -15,7 +15,7 @@ from rewardlab.runs import check_outputs, read_json, stage_of
 from rewardlab.training.methods import methods
 
 if TYPE_CHECKING:
-    from rewardlab.comparison.runs import EvalRun
+    from rewardlab.comparison.evaluations import EvalRun
     from rewardlab.models.codec import Codec
     from rewardlab.pipeline.stages.shared import Policy
 

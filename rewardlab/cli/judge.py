@@ -15,7 +15,7 @@ from rewardlab.cli.output import echo
 from rewardlab.cli.running import counter, say
 
 if TYPE_CHECKING:
-    from rewardlab.comparison.runs import EvalRun
+    from rewardlab.comparison.evaluations import EvalRun
     from rewardlab.config import RunConfig
     from rewardlab.judge.contests import Contest, Verdict
 
@@ -56,7 +56,7 @@ def judge(
 ) -> None:
     """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
     from rewardlab.judge.counts import judged_lines, tallies
-    from rewardlab.pipeline.judging import judge_runs, preview_judging
+    from rewardlab.pipeline.stages.judge import judge_runs, preview_judging
     from rewardlab.runs import read_only
 
     a, b, is_both = _one(run_a), _one(run_b), orders is Orders.BOTH

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from rewardlab.cli.reward_rescore import Outcome
 from rewardlab.evaluation.rescored import Agreement, Bucket, RescoredReport, Swaps
+from rewardlab.evaluation.reward_difference import Disagreement
 from rewardlab.intervals import Interval
-from rewardlab.rewards.difference import Disagreement
 
 QUOTED = 60
 """Characters of a response that the page quotes, from its end, where the answer stands."""

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,6 +28,8 @@ from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, Example, Label
 
 ALL_ROWS = 1_000_000_000
+BATCH = 512
+"""Answers that are held in memory and scored at a time."""
 STDIN = Path("-")
 
 
@@ -81,6 +84,7 @@ class AnswerRows:
         self._source = source
         self._needs_gold = any(plan.needs_gold for plan in plans)
         self._needs_prompt = any(plan.needs_prompt for plan in plans)
+        self._groups = next((plan.expression for plan in plans if plan.needs_groups), None)
         self._by_id: dict[str, dict[str, list[Example]]] = {}
 
     def __iter__(self) -> Iterator[tuple[Example, str]]:
@@ -90,10 +94,21 @@ class AnswerRows:
         if not self.count:
             raise DataError(f"{self._source.input}: holds no rows; expected rows with response and (id or label)")
 
+    def batches(self) -> Iterator[tuple[list[Example], list[str]]]:
+        """Examples and responses to score together: all of them where a reward compares the responses to one prompt."""
+        waiting = iter(self)
+        while batch := list(islice(waiting, BATCH if self._groups is None else None)):
+            yield [example for example, _ in batch], [response for _, response in batch]
+
     def _read(self, row: Mapping[str, Any], place: str) -> tuple[Example, str]:
         response = row.get("response")
         if not isinstance(response, str):
             raise DataError(f"{place}: field 'response' is {_shown(response)}; expected the text of an answer")
+        if self._groups is not None and row.get("id") is None:
+            raise DataError(
+                f"{place}: has no 'id', and reward {self._groups!r} compares the responses to one prompt; expected the "
+                "id of the prompt"
+            )
         example = self._given(row, place)
         return (example if self._suffices(example) else self._looked_up(row, example, place)), response
 

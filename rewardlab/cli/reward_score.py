@@ -1,16 +1,15 @@
 """``rewardlab reward score``: read answers, score them in batches, write rows, sum up.
 
-Rows stream through, so memory holds one batch.
+Rows stream through, so memory holds one batch, or all rows where a reward compares the responses to one prompt.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ from rewardlab.rewards import RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.ledger import scored_row, summary
 from rewardlab.runs import atomic_file
-from rewardlab.types import Example, PairKind, Reward
-
-BATCH = 512
+from rewardlab.types import PairKind, Reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +54,8 @@ def score_file(request: ScoreRequest) -> str:
     return _paragraph(plan, ", ".join(rows.tasks), rows.count, means)
 
 
-def _scored(
-    rows: Iterable[tuple[Example, str]], reward: Reward, write: Callable[[str], object]
-) -> Iterator[dict[str, Any]]:
-    waiting = iter(rows)
-    while batch := list(islice(waiting, BATCH)):
-        examples, responses = [example for example, _ in batch], [response for _, response in batch]
+def _scored(rows: AnswerRows, reward: Reward, write: Callable[[str], object]) -> Iterator[dict[str, Any]]:
+    for examples, responses in rows.batches():
         for example, response, score in zip(examples, responses, reward(examples, responses), strict=True):
             row = scored_row(example, response, score)
             write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -18,7 +18,7 @@ from rewardlab.reward_models.over_seeds import load_cards
 from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell, distinct, stages_of
 from rewardlab.suites.file import Suite
-from rewardlab.suites.judging import hear, hearings
+from rewardlab.suites.judged import judge_cells, judged_cells
 from rewardlab.suites.record import choices, write_record
 from rewardlab.training.methods import methods
 
@@ -105,7 +105,7 @@ def judge_claims(
 ) -> list[tuple[str, str]]:
     """Have the answers judged that a claim compares by a judge, and against every rival; returns what could not be
     judged, and why."""
-    heard = [(each.title, hear(each, root, purse)) for each in hearings(claims, done, against)]
+    heard = [(each.title, judge_cells(each, root, purse)) for each in judged_cells(claims, done, against)]
     problems = [(title, why) for title, why in heard if why is not None]
     for title, why in problems:
         echo(f"{title}: {why}", err=True)

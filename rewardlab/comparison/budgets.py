@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, all_sources
-from rewardlab.comparison.related import trained_once
+from rewardlab.comparison.runs import trained_once
 from rewardlab.comparison.table import COSTS, ComparisonTable, Row
 
 SPENT = ("updates", "tokens", "forward", "backward", "device_seconds", "prompts", "responses")
@@ -59,19 +59,19 @@ def budgets_grid(table: ComparisonTable, *, of_training_alone: bool = False) -> 
         table: The comparison.
         of_training_alone: Only rows that say what their training spent, beside a table that has the other costs.
     """
-    found = {id(spent.row): spent for spent in training_spent(table)}
-    names = (*(() if of_training_alone else COSTS), *(SPENT if found else ()))
+    spent_by_row = {id(spent.row): spent for spent in training_spent(table)}
+    names = (*(() if of_training_alone else COSTS), *(SPENT if spent_by_row else ()))
     headings = [Heading("method", is_number=False), *(Heading(TITLES[name]) for name in names)]
-    headings += [Heading("same prompts", is_number=False)] if found else []
-    first = next(iter(found.values()), None)
+    headings += [Heading("same prompts", is_number=False)] if spent_by_row else []
+    first = next(iter(spent_by_row.values()), None)
     rows = []
-    for row in [row for row in table.rows if id(row) in found] if of_training_alone else table.rows:
-        spent = found.get(id(row))
+    for row in [row for row in table.rows if id(row) in spent_by_row] if of_training_alone else table.rows:
+        spent = spent_by_row.get(id(row))
         amounts = {**row.cost, **(spent.amounts if spent else {})}
         cells = [
             Cell(f"{amounts[name]:.0f}" if name in amounts else MISSING, sources=all_sources(row)) for name in names
         ]
-        same = [Cell(_same_text(spent, first))] if found else []
+        same = [Cell(_same_text(spent, first))] if spent_by_row else []
         rows.append([Cell(row.name), *cells, *same])
     return Grid(headings, rows)
 
@@ -83,10 +83,10 @@ def budget_lines(table: ComparisonTable, budget: str = "updates") -> list[str]:
         table: The comparison.
         budget: ``updates``, ``tokens`` or ``seconds``: what they were meant to be equal in.
     """
-    found = training_spent(table)
-    if len(found) < 2:
+    spent = training_spent(table)
+    if len(spent) < 2:
         return []
-    return [_amount_line(found, BUDGETS[budget]), *_prompt_lines(found)]
+    return [_amount_line(spent, BUDGETS[budget]), *_prompt_lines(spent)]
 
 
 def _spent(row: Row) -> Spent | None:
@@ -99,7 +99,10 @@ def _spent(row: Row) -> Spent | None:
         for name in SPENT
         if all(name in each for budgets in by_seed.values() for each in budgets)
     }
-    orders = {seed: tuple(str(each.get("prompts_order", "")) for each in found) for seed, found in by_seed.items()}
+    orders = {
+        seed: tuple(str(each.get("prompts_order", "")) for each in budgets_of_seed)
+        for seed, budgets_of_seed in by_seed.items()
+    }
     return Spent(row, amounts, orders)
 
 
@@ -115,16 +118,16 @@ def _same_prompts(a: Spent, b: Spent) -> bool:
     return bool(common) and all(a.orders[seed] == b.orders[seed] for seed in common)
 
 
-def _amount_line(found: Sequence[Spent], name: str) -> str:
-    amounts = [each.amounts[name] for each in found]
+def _amount_line(spent: Sequence[Spent], name: str) -> str:
+    amounts = [each.amounts[name] for each in spent]
     if max(amounts) - min(amounts) <= UNEQUAL * max(amounts):
         return f"Equal budgets: all trained rows have {amounts[0]:.0f} {TITLES[name]}, within {100 * UNEQUAL:.0f} %."
-    listed = ", ".join(f"{each.row.name} {amount:.0f}" for each, amount in zip(found, amounts, strict=True))
+    listed = ", ".join(f"{each.row.name} {amount:.0f}" for each, amount in zip(spent, amounts, strict=True))
     return f"Budgets differ in {TITLES[name]}: {listed}."
 
 
-def _prompt_lines(found: Sequence[Spent]) -> list[str]:
-    others = [each.row.name for each in found[1:] if not _same_prompts(each, found[0])]
+def _prompt_lines(spent: Sequence[Spent]) -> list[str]:
+    others = [each.row.name for each in spent[1:] if not _same_prompts(each, spent[0])]
     if not others:
         return ["All trained rows read the same prompts in the same order."]
-    return [f"Other prompts, or another order, than {found[0].row.name}: {', '.join(others)}."]
+    return [f"Other prompts, or another order, than {spent[0].row.name}: {', '.join(others)}."]

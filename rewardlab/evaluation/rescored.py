@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from rewardlab.evaluation.reward_difference import Disagreement, JudgedTwice, reward_difference
 from rewardlab.intervals import Interval, grouped_draws, interval_of, item_spread
 from rewardlab.metrics import METRICS, Coded, Floats, Metric, auc
 from rewardlab.rewards.calibration import CAPPED
-from rewardlab.rewards.difference import Disagreement, JudgedTwice, reward_difference
 from rewardlab.rewards.rescoring import Rescored, StoredResponse
 
 BUCKETS = 10

@@ -24,9 +24,9 @@ from typing import Any
 
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.pairs.turns import as_turns, written_out
+from rewardlab.rewards.expression import RESERVED
 from rewardlab.rewards.ledger import scored_row
 from rewardlab.rewards.rescoring import StoredResponse
-from rewardlab.rewards.syntax import RESERVED
 from rewardlab.runs import parse_object, read_jsonl
 from rewardlab.tasks.files import READERS, placed_rows, row_files
 from rewardlab.tasks.places import is_known

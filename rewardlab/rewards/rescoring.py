@@ -14,9 +14,8 @@ from itertools import groupby
 
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.rewards.algebra import ExpressionReward
 from rewardlab.rewards.context import RewardContext
-from rewardlab.rewards.plan import RewardPlan, plan_reward
+from rewardlab.rewards.plan import ExpressionReward, RewardPlan, plan_reward
 from rewardlab.rewards.registry import RewardEntry, find_reward, rewards
 from rewardlab.tasks.places import is_known
 from rewardlab.types import Example, Label, Reward, Score

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -66,15 +67,9 @@ def batch_of(examples: Sequence[Example], step: int, batch: int, seed: int) -> l
     return taken
 
 
-_ORDERS: dict[tuple[int, int, int], list[int]] = {}
-
-
+@lru_cache(maxsize=1)
 def _order(length: int, epoch: int, seed: int) -> list[int]:
-    key = (length, epoch, seed)
-    if key not in _ORDERS:
-        _ORDERS.clear()
-        _ORDERS[key] = random.Random(f"order {seed} {epoch}").sample(range(length), length)
-    return _ORDERS[key]
+    return random.Random(f"order {seed} {epoch}").sample(range(length), length)
 
 
 def make_optimizer(parameters: Sequence[nn.Parameter], config: OnlineConfig, lr: float) -> torch.optim.Optimizer:

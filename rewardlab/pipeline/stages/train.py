@@ -17,8 +17,8 @@ from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages.reward_model import reward_model_stage
 from rewardlab.pipeline.stages.sft import start_input
 from rewardlab.pipeline.stages.shared import rows_of, start_trunk, warn_of_long_labels
-from rewardlab.rewards.algebra import ExpressionReward
 from rewardlab.rewards.context import RewardContext
+from rewardlab.rewards.plan import ExpressionReward, refuse_groups
 from rewardlab.rewards.trl_functions import GIVEN, check_columns
 from rewardlab.runs import ADAPTER, read_jsonl
 from rewardlab.tasks.sources import Splits
@@ -51,6 +51,8 @@ def online_stage(context: Context, method: TrainingMethod, work: Train | None = 
     """
     config, section = context.config, method.section(context.config)
     method.check(config)
+    if section.samples < 2:
+        refuse_groups(context.reward, method.name)
     _check_gold(context, section)
     for task in context.tasks:
         for name, wanted in context.reward.columns.items():

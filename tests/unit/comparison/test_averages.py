@@ -13,8 +13,8 @@ from rewardlab.claims.claim import Claim
 from rewardlab.claims.measures import Evidence, UntestableError, columns_of, measure
 from rewardlab.cli.suite_report import print_suite
 from rewardlab.comparison.conventions import averaged_columns
-from rewardlab.comparison.grid import notes
-from rewardlab.comparison.runs import EvalRun, load_eval
+from rewardlab.comparison.evaluations import EvalRun, load_eval
+from rewardlab.comparison.notes import notes
 from rewardlab.comparison.table import AVERAGE, build_table, compare_rows
 from rewardlab.errors import UnknownNameError
 from rewardlab.runs import read_json, write_json

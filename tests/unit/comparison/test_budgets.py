@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rewardlab.comparison.budgets import budget_lines, budgets_grid, training_spent
-from rewardlab.comparison.grid import markdown_grid
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from tests.support.runs import both, eval_folder

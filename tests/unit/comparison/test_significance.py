@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rewardlab.comparison.cells import CellData
-from rewardlab.comparison.paired import Corrected, Effect, SeedItems, compare_sides, correct, effect_size, holm
+from rewardlab.comparison.evaluations import CellData
+from rewardlab.comparison.paired import (
+    Corrected,
+    Effect,
+    PairedTest,
+    SeedItems,
+    compare_sides,
+    correct,
+    effect_size,
+    holm,
+)
 from rewardlab.comparison.statistics import UnpairedError
 
 ACCURACY = {"toy": ("accuracy",)}
@@ -35,6 +44,11 @@ def test_holm_by_hand() -> None:
     assert [each.p for each in holm([0.4, 0.7])] == pytest.approx([0.8, 0.8])
     assert holm([0.6, 0.9]) == [Corrected(1.0, 0.025)] * 2
     assert holm([]) == []
+    # a corrected p of just 0.05 is not below it: the procedure stops at the first
+    assert holm([0.025, 0.5]) == [Corrected(0.05, 0.025), Corrected(0.5, 0.025)]
+    assert not PairedTest(p=0.05, p_holm=0.05).is_significant
+    assert PairedTest(p=0.02, p_holm=0.049).is_significant
+    assert PairedTest(p=0.02, p_holm=0.02).family == 1
 
 
 def test_hypotheses_without_a_p_value_count_all_the_same() -> None:

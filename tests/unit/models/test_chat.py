@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rewardlab.annotate.choose import local_model_config
+from rewardlab.annotate.access import local_model_config
 from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.local import LocalAnnotator
 from rewardlab.cli import main as cli

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from rewardlab.claims.measures import Evidence
+from rewardlab.claims.rivals import MeasureGain, measure_gains, told_of
 from rewardlab.comparison.differences import gains as differences
+from rewardlab.comparison.differences import rivals_of
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.judge.verdicts import load_judged
-from rewardlab.reports.files import write_comparison
-from rewardlab.reports.page import SuiteFacts, write_report
-from rewardlab.reports.rivals import MeasureGain, measure_blocks, measure_gains, told_of
+from rewardlab.reports.page import SuiteFacts, write_comparison, write_report
+from rewardlab.reports.report import Report
+from rewardlab.reports.sections.differences import measure_blocks
 from rewardlab.runs import write_json, write_jsonl
 from tests.support.runs import answers_with, eval_folder
 
@@ -193,7 +195,9 @@ def test_a_report_compares_with_the_rivals_of_its_suite_and_leaves_a_file(tmp_pa
 
 def test_what_compare_leaves_holds_them_too(table: ComparisonTable, tmp_path: Path) -> None:
     found = differences(table, ["SFT w. rationale"])
-    files = {file.name for file in write_comparison(table, found, [], tmp_path / "out")}
+    measured = measure_gains(table, rivals_of(found), load_judged([run for row in table.rows for run in row.runs]))
+    report = Report(tmp_path / "out", table, found, measures=measured)
+    files = {file.name for file in write_comparison(report, tmp_path / "out")}
     assert {"differences.csv", "measures.csv"} <= files
     with (tmp_path / "out" / "measures.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rewardlab.cli import training as commands
-from rewardlab.comparison.grid import notes
-from rewardlab.comparison.method_names import policies_line, row_names
-from rewardlab.comparison.runs import MethodKey, collect
+from rewardlab.comparison.evaluations import MethodKey
+from rewardlab.comparison.method_names import row_names
+from rewardlab.comparison.notes import notes, policies_line
+from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
 from rewardlab.config_loading import load_config
 from rewardlab.evaluation.hacking import Alarm

@@ -17,6 +17,7 @@ from scipy.stats import kendalltau, rankdata
 
 from rewardlab.intervals import Interval, grouped_draws, mean_interval, percentile_interval
 from rewardlab.metrics import METRICS, Coded, Floats
+from rewardlab.rewards.ledger import scored_row
 from rewardlab.types import Example, Score
 
 PAIRED_ANSWERS = 100
@@ -111,8 +112,6 @@ def judge_twice(
     examples: Sequence[Example], responses: Sequence[str], a: Sequence[Score], b: Sequence[Score]
 ) -> list[JudgedTwice]:
     """Answers beside both scores; the closeness to gold is read off the answer that either reward parsed."""
-    from rewardlab.rewards.ledger import scored_row
-
     found = []
     for example, response, first, second in zip(examples, responses, a, b, strict=True):
         row = scored_row(example, response, first if first.answer is not None else second)
@@ -132,7 +131,7 @@ def reward_difference(rows: Sequence[JudgedTwice], *, resamples: int = 1000, see
     """
     scored = [row for row in rows if row.a is not None and row.b is not None]
     a, b = (np.array([getattr(row, side) for row in scored], dtype=np.float64) for side in "ab")
-    orders = len(scored) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0
+    orders = bool(scored) and all(np.ptp(scores) > 0 for scores in (a, b))
     prompts, groups = [(row.example.task, row.example.id) for row in scored], _groups(scored)
     return RewardDifference(
         answers=len(scored),
@@ -157,12 +156,12 @@ def _spearman(a: Floats, b: Floats, prompts: Sequence[object], resamples: int, s
     """Spearman's correlation; a resample draws prompts, with all their answers."""
     both = Coded(a, b)
     draws = grouped_draws(partial(METRICS["spearman"], both), prompts, resamples=resamples, seed=seed)
-    value = float(METRICS["spearman"](both, np.ones((1, len(a))))[0])
+    value = METRICS["spearman"](both, np.ones((1, len(a)))).item()
     return percentile_interval(value, draws)
 
 
 def _disagreements(rows: Sequence[JudgedTwice], a: Floats, b: Floats) -> list[Disagreement]:
-    places = [(rankdata(scores) - 0.5) / max(1, len(rows)) for scores in (a, b)]
+    places = [(rankdata(scores) - 0.5) / len(rows) for scores in (a, b)]
     order = np.argsort(-np.abs(places[0] - places[1]), kind="stable")
     return [Disagreement(rows[row], float(places[0][row]), float(places[1][row])) for row in order]
 
@@ -198,8 +197,10 @@ def _gold_flips(
 ) -> Iterator[bool]:
     """Of every flipped pair that gold decides: whether a prefers the closer answer."""
     for (_, x, y), (_, first, second) in zip(pairs, signs, strict=True):
-        if x.closeness is not None and y.closeness is not None and x.closeness != y.closeness and first * second < 0:
-            yield (first > 0) == (x.closeness > y.closeness)
+        if first * second < 0 and x.closeness is not None and y.closeness is not None:
+            closer = _sign(x.closeness, y.closeness)
+            if closer:
+                yield first == closer
 
 
 def _sign(x: float | None, y: float | None) -> int:

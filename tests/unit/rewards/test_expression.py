@@ -20,7 +20,7 @@ from rewardlab.rewards import (
     plan_reward,
     resolve_lambda,
 )
-from rewardlab.rewards.syntax import MAX_CHARACTERS
+from rewardlab.rewards.expression import MAX_CHARACTERS
 from rewardlab.types import Example, PairKind, Score, Scorer
 
 EXAMPLE = Example("agnews", "n1", {"text": "Rovers won."}, "Sports")
@@ -76,6 +76,9 @@ RAW = {"label": 3.0, "ranked": 0.5, "rationale": -2.0}
         ("rule * z(ranked, -1)", -1.0),
         ("rule - 0.1 * length", 0.994),
         ("  rule\n  + 1 ", 2.0),
+        ("rule + (0 < label < 2) + (4 < label < 5)", 1.0),  # a chain holds where each link does
+        ("rule + q(label, 0)", 1.0),
+        ("rule + z(label, 0)", 3.0),  # the mean of 0 to 4
         (".5e1 * rule", 5.0),
     ],
 )
@@ -222,6 +225,16 @@ def test_a_wrong_number_of_scores_is_an_error() -> None:
         ("not -rule", 5, "write -rule > 0"),
         ("clip(rule, 5, 1)", 12, "the lowest value 5 of clip lies above the highest, 1; swap them"),
         ("1 + clip(rule, -1, 1 - 3)", 16, "the lowest value -1 of clip lies above the highest, -2"),
+        ("clip(rule, 1, 2, 3)", 1, "clip has 4 arguments; expected clip(x, lowest, highest)"),
+        ("gate(rule > 0, 1)", 1, "gate has 2 arguments; expected gate(condition, if_true, if_false)"),
+        ("gate(rule > 0, 1, 2, 3)", 1, "gate has 4 arguments"),
+        ("max(rule)", 1, "max has 1 arguments; expected max(a, b, ...)"),
+        ("rule + q(label)", 8, "q has 1 arguments; expected q(label, 90)"),
+        ("rule + q(label, 90, 1)", 8, "q has 3 arguments"),
+        ("rule + z(label)", 8, "z has 1 arguments; expected z(label, 1.5)"),
+        ("rule + z(label, 1, 1)", 8, "z has 3 arguments"),
+        ("rule + z(label, +1)", 17, "the second argument of z is a number"),
+        ("rule + q(label, -1)", 17, "a number from 0 to 100"),
         ("3 + 2", 1, "names no reward"),
         ("gate(3 > 2, 1, 0)", 1, "names no reward"),
         ("q(label, 90)", 1, "names no reward"),
@@ -240,12 +253,45 @@ def test_errors_give_the_column(expression: str, column: int, message: str) -> N
 
 @pytest.mark.parametrize(
     "expression",
-    ["(" * 400 + "1" + ")" * 400, "-" * 900 + "1", "not " * 240 + "1", "1" + "+1" * 450, "1" * (MAX_CHARACTERS + 1)],
-    ids=["parentheses", "signs", "nots", "sum", "length"],
+    [
+        "(" * 400 + "1" + ")" * 400,
+        "-" * 900 + "1",
+        "not " * 240 + "1",
+        "1" + "+1" * 450,
+        "not 1" + "+1" * 450,
+        "1<1+1*-(" * 125,
+        "1" * (MAX_CHARACTERS + 1),
+    ],
+    ids=["parentheses", "signs", "nots", "sum", "condition", "all", "length"],
 )
 def test_monstrous_expressions_are_refused(expression: str) -> None:
     with pytest.raises(ExpressionError, match=r"deep|longer than"):
         plan_reward(RewardConfig(expression=expression))
+
+
+def test_how_long_an_expression_may_be() -> None:
+    assert plan_reward(RewardConfig(expression="rule" + " " * 996)).names == ("rule",)
+    with pytest.raises(ExpressionError, match=r"column 1000: .* longer than 1000 characters"):
+        plan_reward(RewardConfig(expression="rule" + " " * 997))
+
+
+@pytest.mark.parametrize(("before", "after", "most"), [("(", ")", 100), ("-", "", 99)])
+def test_how_deep_an_expression_may_be(before: str, after: str, most: int) -> None:
+    """100 parentheses, or 100 nodes of the tree: 99 signs and the name."""
+    assert abs(score(before * most + "rule" + after * most).score or 0.0) == 1.0
+    deeper = most + 1
+    with pytest.raises(ExpressionError, match="nested more than 100 deep"):
+        plan_reward(RewardConfig(expression=before * deeper + "rule" + after * deeper))
+
+
+def test_long_expressions_are_cut_in_messages() -> None:
+    whole, longer = "rule + " + "x" * 53, "rule + " + "x" * 54
+    with pytest.raises(ExpressionError) as caught:
+        plan_reward(RewardConfig(expression=whole))
+    assert str(caught.value).startswith(f"reward expression '{whole}': column 8: ")
+    with pytest.raises(ExpressionError) as caught:
+        plan_reward(RewardConfig(expression=longer))
+    assert str(caught.value).startswith(f"reward expression '{whole[:57]}...': column 8: ")
 
 
 def test_a_sum_of_ninety_terms_is_fine() -> None:
@@ -300,6 +346,17 @@ def test_lambda_without_mixed_and_mixed_without_lambda() -> None:
         plan_reward(RewardConfig(expression="rule + mixed"))
     with pytest.raises(ConfigError, match="expected a number"):
         plan_reward(RewardConfig(expression="mixed", lam="five"))
+
+
+def test_a_lambda_just_at_the_highest_scores_may_bind(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="rewardlab"):
+        resolve_lambda(Lambda("raw", 4.0), RewardContext(sft_scores={"label": [4.0, 4.0]}))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("expression", "needs_prompt"), [("rule + length", False), ("rule + label", True)])
+def test_a_plan_needs_the_prompt_where_a_part_does(expression: str, needs_prompt: bool) -> None:
+    assert plan_reward(RewardConfig(expression=expression)).needs_prompt is needs_prompt
 
 
 @pytest.mark.parametrize(
@@ -371,7 +428,7 @@ def test_plans_need_no_torch() -> None:
 
 
 def test_a_sum_may_be_as_deep_as_the_message_says() -> None:
-    """A sum of n parts is a tree of n levels, and the context of its last name is one more."""
-    build_reward(RewardConfig(expression=" + ".join(["rule"] * 99)))
-    with pytest.raises(ExpressionError, match="nested more than 100 deep"):
-        build_reward(RewardConfig(expression=" + ".join(["rule"] * 100)))
+    """A sum of n parts is a tree of n levels."""
+    build_reward(RewardConfig(expression=" + ".join(["rule"] * 100)))
+    with pytest.raises(ExpressionError, match="column 1: nested more than 100 deep"):
+        build_reward(RewardConfig(expression=" + ".join(["rule"] * 101)))

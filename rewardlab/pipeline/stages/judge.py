@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.annotate.base import Progress, silent
-from rewardlab.comparison.runs import EvalRun
+from rewardlab.comparison.evaluations import EvalRun
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.evaluation.predict import Decoding
 from rewardlab.judge.contests import Contest, Verdict
 from rewardlab.judge.verdicts import ONE_ORDER, ORDERS, STAGE, store_verdicts
-from rewardlab.pipeline.pipeline import Pipeline
+from rewardlab.pipeline.context import Context
 from rewardlab.pipeline.rows import Rows
 from rewardlab.runs import RunFolder
 from rewardlab.tasks.places import named_files
@@ -68,7 +68,7 @@ def judge_runs(
     from rewardlab.annotate.completion import check_failed
     from rewardlab.judge.contests import judge_contests
 
-    splits = Pipeline(config, root).splits
+    splits = Context(config, root).splits
     contests, name = _court(a, b, config, splits, decoding, limit, say, both_orders)
     rows = {task: split.labelled for task, split in splits.items()}
     asked = build_annotator(name, config, root / "annotations", rows, purse)
@@ -94,7 +94,7 @@ def preview_judging(
     from rewardlab.annotate.preview import preview_judgements
     from rewardlab.judge.contests import judge_requests
 
-    splits = Pipeline(config, root).splits
+    splits = Context(config, root).splits
     contests, _ = _court(a, b, config, splits, decoding, limit, say, both_orders)
     return preview_judgements(
         config, judge_requests(contests), list(splits), root / "annotations", both_orders=both_orders
@@ -128,7 +128,7 @@ def preview_before_answers(config: RunConfig, root: Path, rows: Rows) -> Preview
     """What judging all test rows would ask of a hosted annotator at most; None when the annotator is free."""
     from rewardlab.annotate.preview import preview_unknown_judgements
 
-    splits = Pipeline(config, root, rows).splits
+    splits = Context(config, root, rows).splits
     tests = [row for split in splits.values() for part in split.tests.values() for row in part]
     return preview_unknown_judgements(config, tests, list(splits), root / "annotations")
 
@@ -178,7 +178,7 @@ def _folder(
 
 def _who_reads(config: RunConfig, annotator: AnnotatorName) -> dict[str, Any]:
     """Of an annotator that reads the prompt: the prompt's version, the model, and where a hosted one is asked."""
-    from rewardlab.annotate.choose import endpoint, local_model_config
+    from rewardlab.annotate.access import endpoint, local_model_config
     from rewardlab.annotate.hosted import DEFAULT_MODEL
     from rewardlab.annotate.prompting import prompt_versions
     from rewardlab.models.names import model_identity

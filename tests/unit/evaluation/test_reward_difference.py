@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from rewardlab import intervals
 from rewardlab.cli.reward import app
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.rewards.difference import JudgedTwice, judge_twice, reward_difference
+from rewardlab.evaluation.reward_difference import JudgedTwice, judge_twice, reward_difference
 from rewardlab.types import Answer, Example, Score
 
 SPORTS, BUSINESS = "Goals.\n\n The answer is: Sports", "Much more text here.\n\n The answer is: Business"
@@ -78,9 +78,36 @@ def test_winners_are_counted_within_prompts() -> None:
     assert (winners.flips_with_gold, winners.a_right) == (2, 1)
 
 
+def test_every_kind_of_pair_is_counted() -> None:
+    """One prompt a pair; numbers worked by counting the lines below."""
+    pairs = {
+        # what a and b say of the first answer less the second, and the closeness of the two
+        "flip, a right": [(1, -1, 1.0, 0.0), (-1, 1, 0.0, 1.0), (-0.25, 0.25, -2.5, -1.5)],
+        "flip, b right": [(-1, 1, 1.0, 0.0)],
+        "flip, gold silent": [(-1, 1, 1.0, 1.0), (-1, 1, None, 1.0), (-1, 1, 1.0, None)],
+        "alike": [(-1, -1, 1.0, 0.0), (1, 1, 1.0, 0.0), (2, 1, 0.0, 1.0), (1, 1, None, None)],
+        "tied by a": [(0, 1, 1.0, 0.0), (0, -1, 0.0, 1.0)],
+        "tied by b": [(1, 0, 1.0, 0.0), (-1, 0, 1.0, 0.0), (-1, 0, None, None)],
+        "tied by both": [(0, 0, 1.0, 0.0), (0, 0, None, None)],
+    }
+    rows = []
+    for kind, found in pairs.items():
+        for number, (a, b, first, second) in enumerate(found):
+            rows += [judged(f"{kind} {number}", 10 + a, 10 + b, first), judged(f"{kind} {number}", 10, 10, second)]
+    winners = reward_difference(rows).winners
+    assert (winners.prompts, winners.same, winners.flipped) == (18, 4, 7)
+    assert (winners.one_ties, winners.both_tie, winners.left_out) == (5, 2, 0)
+    assert winners.flip_share is not None
+    assert winners.flip_share.value == pytest.approx(7 / 11)
+    assert (winners.flips_with_gold, winners.a_right) == (4, 3)
+
+
 def test_prompts_with_very_many_answers_are_cut_and_counted() -> None:
     winners = reward_difference([judged("one", n, -n) for n in range(103)]).winners
     assert (winners.flipped, winners.left_out) == (100 * 99 // 2, 3)
+    sizes = {"one": 101, "other": 102, "few": 2}
+    rows = [judged(prompt, n, -n) for prompt, size in sizes.items() for n in range(size)]
+    assert reward_difference(rows, resamples=20).winners.left_out == 1 + 2
 
 
 def test_unscored_answers_are_counted_and_left_out() -> None:
@@ -88,6 +115,16 @@ def test_unscored_answers_are_counted_and_left_out() -> None:
     assert (found.answers, found.unscored_a, found.unscored_b) == (1, 2, 2)
     assert found.spearman is None
     assert found.kendall is None
+    more = reward_difference([judged("1", None, 1), *(judged("1", n, None) for n in range(3)), judged("1", 1, 1)])
+    assert (more.answers, more.unscored_a, more.unscored_b) == (1, 1, 3)
+
+
+def test_scores_that_differ_by_little_have_an_order() -> None:
+    found = reward_difference([judged("1", 0.1, 0.3), judged("2", 0.2, 0.4)], resamples=20)
+    assert found.spearman is not None
+    assert (found.spearman.value, found.kendall) == (pytest.approx(1.0), pytest.approx(1.0))
+    flat = reward_difference([judged("1", 0.1, 0.3), judged("2", 0.2, 0.3)])
+    assert (flat.spearman, flat.kendall) == (None, None)
 
 
 def test_a_constant_reward_has_no_order() -> None:
@@ -189,16 +226,55 @@ def test_rows_whose_id_is_null_are_prompts_of_their_own() -> None:
     assert [json.loads(line)["id"] for line in Path("rows.jsonl").read_text().splitlines()] == ["row 1", "row 2"]
 
 
-def test_resamples_are_drawn_in_blocks_that_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 400 numbers hold ten resamples of 40 answers: 245 are 24 blocks of ten and one of five."""
-    sizes: list[int] = []
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Resamples and seed of each block that is drawn for a rank correlation."""
+    blocks: list[tuple[int, int]] = []
     drawing = intervals.draw_counts
 
     def watched(items: int, resamples: int, seed: int) -> Any:
-        sizes.append(resamples)
+        blocks.append((resamples, seed))
         return drawing(items, resamples, seed)
 
-    monkeypatch.setattr(intervals, "HELD_NUMBERS", 400)
     monkeypatch.setattr(intervals, "draw_counts", watched)
-    reward_difference([judged(str(n), float(n), float(n % 7)) for n in range(40)], resamples=245)
-    assert sizes == [10] * 24 + [5]
+    return blocks
+
+
+FORTY = [judged(str(n), float(n), float(n % 7)) for n in range(40)]
+
+
+def test_resamples_are_drawn_in_blocks_that_add_up(
+    monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[int, int]]
+) -> None:
+    """Blocks of 400 numbers hold ten resamples of 40 answers: 245 are 24 blocks of ten and one of five."""
+    monkeypatch.setattr(intervals, "HELD_NUMBERS", 400)
+    reward_difference(FORTY, resamples=245, seed=3)
+    assert drawn == [*((10, 3 + 10 * block) for block in range(24)), (5, 243)]
+
+
+def test_a_thousand_resamples_of_few_answers_are_one_block(drawn: list[tuple[int, int]]) -> None:
+    reward_difference(FORTY)
+    assert drawn == [(1000, 0)]
+
+
+def test_blocks_hold_a_resample_at_least(monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[int, int]]) -> None:
+    monkeypatch.setattr(intervals, "HELD_NUMBERS", 39)
+    reward_difference(FORTY, resamples=3)
+    assert drawn == [(1, 0), (1, 1), (1, 2)]
+
+
+@pytest.mark.parametrize(("numbers", "resamples"), [(40 * 150, 150), (40 * 50, 100)])
+def test_many_answers_are_resampled_less_often(
+    numbers: int, resamples: int, monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[int, int]]
+) -> None:
+    """As often as the numbers allow, and no less than 100 times."""
+    monkeypatch.setattr(intervals, "DRAWN_NUMBERS", numbers)
+    reward_difference(FORTY)
+    assert drawn == [(resamples, 0)]
+
+
+def test_the_answer_of_the_first_reward_goes_before_that_of_the_second() -> None:
+    example = Example("agnews", "1", {}, "Sports")
+    wrong, right = Score(0.0, answer=Answer("Business")), Score(1.0, answer=Answer("Sports"))
+    assert judge_twice([example], [""], [wrong], [right])[0].closeness == 0.0
+    assert judge_twice([example], [""], [right], [wrong])[0].closeness == 1.0

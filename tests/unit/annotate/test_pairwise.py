@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from rewardlab.annotate.base import Annotation
-from rewardlab.annotate.judging import JudgeRequest, judge_pairs, parse_verdict
+from rewardlab.annotate.pairwise import JudgeRequest, judge_pairs, parse_verdict
 from rewardlab.types import Example
 from tests.support.steps import steps
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab.claims.claim import Claim
-from rewardlab.comparison.runs import load_eval
+from rewardlab.comparison.evaluations import load_eval
 from rewardlab.config import RunConfig
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.predict import Decoding
-from rewardlab.pipeline.judging import has_judge, is_judged, judge_runs, preview_before_answers
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import Stage
+from rewardlab.pipeline.stages.judge import has_judge, is_judged, judge_runs, preview_before_answers
 from rewardlab.suites.cells import Cell
 from rewardlab.tasks import separate_tasks
 
@@ -31,7 +31,7 @@ KIND = "judge"
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
+class JudgedCells:
     """Two cells of one seed whose answers are judged side by side."""
 
     cell: Cell
@@ -74,7 +74,7 @@ class Hearing:
         return [preview_before_answers(config, root, rows) for config in self.missing(root)]
 
 
-def hearings(claims: Sequence[Claim], todo: Sequence[Cell], against: Sequence[str] = ()) -> list[Hearing]:
+def judged_cells(claims: Sequence[Claim], todo: Sequence[Cell], against: Sequence[str] = ()) -> list[JudgedCells]:
     """All that claims ask for and a judge is there for, each once; cells without one are left out.
 
     Args:
@@ -85,31 +85,31 @@ def hearings(claims: Sequence[Claim], todo: Sequence[Cell], against: Sequence[st
     asked = [claim for claim in claims if claim.measure == "judged" and not claim.not_testable]
     pairs = [(claim.better, claim.than, claim.decoding) for claim in asked]
     pairs += [(claim.better, rival, claim.decoding) for claim in asked for rival in against]
-    found: dict[tuple[frozenset[str], str], Hearing] = {}
+    found: dict[tuple[frozenset[str], str], JudgedCells] = {}
     for better, than, decoding in pairs:
         for cell in (cell for cell in todo if cell.method == better):
             for rival in (rival for rival in todo if rival.method == than and rival is not cell):
                 if _place(cell) == _place(rival):
                     sides = frozenset((cell.title, rival.title))
-                    found.setdefault((sides, decoding), Hearing(cell, rival, decoding))
+                    found.setdefault((sides, decoding), JudgedCells(cell, rival, decoding))
     return [each for each in found.values() if has_judge(each.cell.config)]
 
 
-def hear(hearing: Hearing, root: Path, purse: Purse | None = None) -> str | None:
+def judge_cells(judged: JudgedCells, root: Path, purse: Purse | None = None) -> str | None:
     """Judge all evaluations of the one with those of the other that answered a task in common.
 
     Args:
-        hearing: The two cells.
+        judged: The two cells.
         root: Where run folders live.
         purse: What the command spends, which pays for a hosted judge; None is what each judgement spends.
     Returns:
         None, or what could not be judged and why.
     """
     problems = []
-    for a, b in hearing.sides:
+    for a, b in judged.sides:
         paths = [stage.folder(root).path for stage in (a, b)]
         try:
-            judge_runs(load_eval(paths[0]), load_eval(paths[1]), _config(a), root, hearing.decoding, purse=purse)
+            judge_runs(load_eval(paths[0]), load_eval(paths[1]), _config(a), root, judged.decoding, purse=purse)
         except RewardlabError as error:
             problems.append(" ".join(str(error).splitlines()))
     return "; ".join(dict.fromkeys(problems)) or None

@@ -19,10 +19,10 @@ from rewardlab.claims.measures import Evidence
 from rewardlab.comparison.difference_text import of_these_runs
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
 from rewardlab.comparison.numbers import p_text
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.table import ComparisonTable, Row, headline
 from rewardlab.judge.verdicts import JudgedRun
 from rewardlab.printable import csv_cell
-from rewardlab.reports.blocks import Block, Notes, Sentences, Table, Text, Told
 from rewardlab.runs import write_atomic
 
 TITLES: Mapping[MeasureName, str] = {
@@ -41,12 +41,6 @@ BETTER: Mapping[MeasureName, tuple[str, str]] = {
         "loses significantly more than it wins before a judge against",
     ),
 }
-EXPLAINED = (
-    "Points by which the method is ahead of the rival, with intervals; paired by item and seed. Rationale quality "
-    "where the task knows it; label shares: how much nearer the answered shares lie to gold's, where by chance alone "
-    "the method with more wrong answers lies further away; judged: items won less items lost. A dash: not measured on "
-    "both, or not compared, and why stands in measures.csv."
-)
 FAMILY = (
     "Rationale quality, label shares and verdicts: p-values and intervals are corrected over all {family} comparisons "
     "of these measures together (Holm), so an interval excludes 0 exactly where p < 0.05."
@@ -85,7 +79,7 @@ class MeasureGain:
 
 
 def measure_gains(
-    table: ComparisonTable, against: Sequence[str], judged: Sequence[JudgedRun] = ()
+    table: ComparisonTable, against: Sequence[str], judged: Sequence[JudgedRun] = (), left_out: LeftOut = LOGGED
 ) -> list[MeasureGain]:
     """Every row against each of ``against`` in the main column, under every decoding; unmeasured measures are absent.
 
@@ -93,6 +87,7 @@ def measure_gains(
         table: The comparison.
         against: Names of rows; each row is compared with those of its own base model.
         judged: Comparisons by a judge.
+        left_out: Takes a line for verdicts that are not counted.
     """
     measures = [name for name in TITLES if _is_measured(name, table, judged)]
     asked = [
@@ -101,30 +96,21 @@ def measure_gains(
         for row, rival in _pairs(table, against)
         for decoding in table.decodings
     ]
-    evidence = Evidence(table, judged)
-    found = corrected([finding(claim, row.key.model, evidence) for row, _, claim in asked])
-    return [MeasureGain(row, rival, each) for (row, rival, _), each in zip(asked, found, strict=True)]
+    evidence = Evidence(table, judged, left_out=left_out)
+    findings = corrected([finding(claim, row.key.model, evidence) for row, _, claim in asked])
+    return [MeasureGain(row, rival, each) for (row, rival, _), each in zip(asked, findings, strict=True)]
 
 
-def measure_blocks(found: Sequence[MeasureGain]) -> list[Block]:
-    """What the differences come to, sentence by sentence, and all of them in a table."""
-    if not any(each.finding.estimate is not None for each in found):
-        return [Text("Beside accuracy nothing was measured on two methods.")]
-    told = [Told(line, [source for each in gains for source in each.finding.sources]) for line, gains in told_of(found)]
-    small = Notes([EXPLAINED, measures_note(found)])
-    return [Sentences(told), Table(measures_grid(found), "Every measure, method and rival"), small]
-
-
-def measures_note(found: Sequence[MeasureGain]) -> str:
+def measures_note(gains: Sequence[MeasureGain]) -> str:
     """How many comparisons were corrected together; empty where nothing was compared."""
-    family = sum(each.finding.estimate is not None for each in found)
+    family = sum(each.finding.estimate is not None for each in gains)
     return FAMILY.format(family=family) if family else ""
 
 
-def told_of(found: Sequence[MeasureGain]) -> Iterator[tuple[str, list[MeasureGain]]]:
+def told_of(differences: Sequence[MeasureGain]) -> Iterator[tuple[str, list[MeasureGain]]]:
     """A sentence for each two methods that differ significantly in a measure, then one for those that do not."""
     grouped: dict[tuple[MeasureName, str, str, Ahead], list[MeasureGain]] = {}
-    for each in found:
+    for each in differences:
         grouped.setdefault((each.measure, each.rival.name, each.method.name, each.ahead), []).append(each)
     for (measure, rival, method, ahead), gains in grouped.items():
         if ahead in ("better", "worse"):
@@ -132,8 +118,8 @@ def told_of(found: Sequence[MeasureGain]) -> Iterator[tuple[str, list[MeasureGai
             sizes = "; ".join(f"{each.finding.size}, {_p(each)}, {each.decoding}" for each in gains)
             yield f"{method} {words} {rival} on {gains[0].finding.claim.column}: {sizes}{_of(gains)}.", gains
     for measure, title in TITLES.items():
-        for rival in dict.fromkeys(each.rival.name for each in found):
-            level = [g for g in found if (g.measure, g.rival.name, g.ahead) == (measure, rival, "level")]
+        for rival in dict.fromkeys(each.rival.name for each in differences):
+            level = [g for g in differences if (g.measure, g.rival.name, g.ahead) == (measure, rival, "level")]
             if level:
                 names = dict.fromkeys(each.method.name for each in level)
                 said = "; ".join(f"{name} ({_decodings(name, level)})" for name in names)
@@ -141,12 +127,12 @@ def told_of(found: Sequence[MeasureGain]) -> Iterator[tuple[str, list[MeasureGai
                 yield f"Not significantly different from {rival} in {where}: {said}.", level
 
 
-def measures_grid(found: Sequence[MeasureGain]) -> Grid:
+def measures_grid(gains: Sequence[MeasureGain]) -> Grid:
     """A line a method, rival and decoding; a column a measure."""
-    measures = list(dict.fromkeys(each.measure for each in found))
+    measures = list(dict.fromkeys(each.measure for each in gains))
     headings = [Heading(title, is_number=False) for title in ("method", "against", "decoding")]
     lines: dict[tuple[str, str, str], dict[MeasureName, Cell]] = {}
-    for each in found:
+    for each in gains:
         place = (each.method.name, each.rival.name, each.decoding)
         lines.setdefault(place, {})[each.measure] = Cell(each.finding.size, _p(each), sources=each.finding.sources)
     rows = [
@@ -157,12 +143,12 @@ def measures_grid(found: Sequence[MeasureGain]) -> Grid:
     return Grid([*headings, *(Heading(TITLES[measure]) for measure in measures)], rows)
 
 
-def write_measures(found: Sequence[MeasureGain], folder: Path) -> Path:
+def write_measures(gains: Sequence[MeasureGain], folder: Path) -> Path:
     """Write ``measures.csv``: a line a comparison, sizes in points, their interval corrected as ``p_holm`` is."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow((*_ABOUT, *_NUMBERS))
-    for each in found:
+    for each in gains:
         size, claim = each.finding.estimate, each.finding.claim
         tested = (each.finding.p_holm, each.finding.family)
         numbers = [""] * 6 if size is None else [size.value, size.low, size.high, *tested, size.seeds]
@@ -175,12 +161,12 @@ def write_measures(found: Sequence[MeasureGain], folder: Path) -> Path:
 def _pairs(table: ComparisonTable, against: Sequence[str]) -> list[tuple[Row, Row]]:
     """(row, rival of its base model), each two rows once: seen from the other side it is the same comparison."""
     rows = {row.name: row for row in table.rows}
-    found: dict[frozenset[str], tuple[Row, Row]] = {}
+    pairs: dict[frozenset[str], tuple[Row, Row]] = {}
     for name in against:
         for row in table.rows:
             if _is_rival(row, rows[name]):
-                found.setdefault(frozenset((row.name, name)), (row, rows[name]))
-    return list(found.values())
+                pairs.setdefault(frozenset((row.name, name)), (row, rows[name]))
+    return list(pairs.values())
 
 
 def _is_measured(measure: MeasureName, table: ComparisonTable, judged: Sequence[JudgedRun]) -> bool:
@@ -201,12 +187,12 @@ def _claim(row: Row, rival: Row, column: str, decoding: str, measure: MeasureNam
     return Claim(id="", says="", column=column, decoding=decoding, measure=measure, **names)
 
 
-def _decodings(method: str, found: Sequence[MeasureGain]) -> str:
-    return " and ".join(each.decoding for each in found if each.method.name == method)
+def _decodings(method: str, gains: Sequence[MeasureGain]) -> str:
+    return " and ".join(each.decoding for each in gains if each.method.name == method)
 
 
-def _p(found: MeasureGain) -> str:
-    return "" if found.finding.p_holm is None else p_text(found.finding.p_holm)
+def _p(gain: MeasureGain) -> str:
+    return "" if gain.finding.p_holm is None else p_text(gain.finding.p_holm)
 
 
 def _of(gains: Sequence[MeasureGain]) -> str:
