@@ -131,3 +131,9 @@ def test_steps_are_scored_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_quantiles_without_stored_scores_are_refused() -> None:
     with pytest.raises(ConfigError, match="the label reward model has no stored scores"):
         rescore([row(label=1.0, ranked=1.0)], RewardConfig(expression="mixed", lam="q50"))
+
+
+def test_group_operators_compare_the_responses_to_one_prompt_in_one_step() -> None:
+    rows = [row(1, "a", rule=1.0), row(1, "b", rule=5.0), row(1, "a", rule=0.0), row(2, "a", rule=7.0)]
+    # means of (1, a) is 0.5, of (1, b) 5, of (2, a) 7
+    assert scores(rows, "rule - gmean(rule)") == [0.5, 0.0, -0.5, 0.0]
