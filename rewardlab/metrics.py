@@ -109,6 +109,24 @@ def spearman(coded: Coded, counts: Floats) -> Floats:
     return _correlation(_ranks(coded.gold, counts), _ranks(coded.predicted, counts), counts)
 
 
+def auc(scores: Coded, counts: Floats) -> Floats:
+    """Share of (right, wrong) answers of which the right one scores higher, ties counting half; 0.5 is chance.
+
+    Args:
+        scores: ``gold`` is 1 for a right answer and 0 for a wrong one, ``predicted`` its score.
+        counts: Shape (B, n).
+    Returns:
+        Shape (B,); NaN for a resample of right, or of wrong, answers alone.
+    Source:
+        Mann & Whitney 1947: the rank sum of the right answers, less its smallest, over the number of such pairs.
+    """
+    right = counts @ scores.gold
+    wrong = counts.sum(axis=1) - right
+    rank_sum = (counts * _ranks(scores.predicted, counts)) @ scores.gold
+    pairs = right * wrong
+    return np.where(pairs > 0, (rank_sum - right * (right + 1) / 2) / np.where(pairs > 0, pairs, 1.0), np.nan)
+
+
 METRICS: Mapping[str, Metric] = {
     "accuracy": accuracy,
     "f1": f1,

@@ -39,7 +39,7 @@ OUTPUTS = "outputs"
 """Key of ``result.json``: the files that the stage wrote, by hash and rows."""
 MARKS = frozenset({"provenance.json", "attempts.jsonl", "result.json", ".lock"})
 """Files that tell a run whose ``config.json`` is lost from a folder of somebody else's files."""
-COMMANDS = {"pairs": "pair-gen", "rm": "rm train", "samples": "", "card": "", "validate": ""}
+COMMANDS = {"pairs": "pair-gen", "rm": "rm train", "samples": "", "card": "", "scored": "", "validate": ""}
 """Stage -> the command that makes it, where that has another name; empty where it is made by what needs it."""
 FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """What the system says when a disk, or the user's share of it, is full."""

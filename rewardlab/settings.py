@@ -34,6 +34,7 @@ STAGES: Mapping[str, str] = {
     "rloo": "rloo",
     "reinforce": "reinforce",
     "dpo": "dpo",
+    "raft": "raft",
     "eval": "eval",
 }
 """Section -> the commands whose outcome its settings decide."""

@@ -20,7 +20,6 @@ from rewardlab.rewards import RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.ledger import scored_row, summary
 from rewardlab.runs import atomic_file
-from rewardlab.tasks.task import Task
 from rewardlab.types import PairKind, Reward
 
 
@@ -41,7 +40,7 @@ class ScoreRequest:
     folders: Mapping[PairKind, Path] = field(default_factory=dict)
 
 
-def run(request: ScoreRequest) -> str:
+def score_file(request: ScoreRequest) -> str:
     """Score a file; returns the summary.
 
     Raises:
@@ -52,7 +51,7 @@ def run(request: ScoreRequest) -> str:
     reward = build_reward(request.reward, reward_context([plan], request.folders, request.reward.reading))
     with writer(request.output) as write:
         means = summary(_scored(rows, reward, write), reward.lam)
-    return _paragraph(plan, rows.task, rows.count, means)
+    return _paragraph(plan, ", ".join(rows.tasks), rows.count, means)
 
 
 def _scored(rows: AnswerRows, reward: Reward, write: Callable[[str], object]) -> Iterator[dict[str, Any]]:
@@ -76,10 +75,10 @@ def writer(path: Path | None) -> Iterator[Callable[[str], object]]:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror}); choose another file") from error
 
 
-def _paragraph(plan: RewardPlan, task: Task, count: int, means: Mapping[str, float]) -> str:
+def _paragraph(plan: RewardPlan, tasks: str, count: int, means: Mapping[str, float]) -> str:
     mean = f"mean score {means['reward/score']:.4f}" if "reward/score" in means else "no score"
     facts = [
-        f"{count} responses of {task.name} scored by {plan.expression}: {mean}",
+        f"{count} responses of {tasks} scored by {plan.expression}: {mean}",
         f"{means['reward/unscored']:.1%} unscored",
         f"{means['reward/malformed']:.1%} malformed",
     ]

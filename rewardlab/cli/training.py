@@ -30,10 +30,10 @@ Keep = Annotated[int | None, typer.Option(help="Newest checkpoints kept while it
 
 def add_to(app: typer.Typer) -> None:
     """Put a command for each registered method on the main application, and the list of them."""
+    commands = {"online": online_command, "preference": preference_command, "samples": samples_command}
     for name in methods.every():
         method = methods.get(name)
-        command = preference_command if method.family == "preference" else online_command
-        stage_command(app, name)(command(method))
+        stage_command(app, name)(commands[method.family](method))
     app.command("methods")(list_methods)
 
 
@@ -134,6 +134,42 @@ def preference_command(method: TrainingMethod) -> Callable[..., None]:
         run_training(request, config, method, tracker)
 
     train.__doc__ = f"Train the policy on preference pairs with {method.title} and LoRA; what is missing runs first."
+    return train
+
+
+def samples_command(method: TrainingMethod) -> Callable[..., None]:
+    """The command of a method that learns from its own best samples."""
+    section = section_key(method)
+
+    def train(
+        request: Request,
+        reward: Annotated[str | None, typer.Option(help="Reward expression; see `rewardlab reward list`.")] = None,
+        lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
+        r2: Annotated[str | None, typer.Option(help="Second reward model of `mixed`: ranked, rationale.")] = None,
+        rounds: Annotated[int | None, typer.Option(help="Rounds of sampling, choosing and fine-tuning.")] = None,
+        samples: Annotated[int | None, typer.Option(help="Responses to each prompt of a round.")] = None,
+        threshold: Annotated[float | None, typer.Option(help="Score that a response must exceed.")] = None,
+        lr: Rate = None,
+        batch: Annotated[int | None, typer.Option(help="Responses per optimiser step.")] = None,
+        epochs: Epochs = None,
+        keep: Keep = None,
+        init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="Prompts a task.")] = None,
+        tracker: Tracker = None,
+    ) -> None:
+        own = {"rounds": rounds, "samples": samples, "threshold": threshold, "lr": lr, "batch": batch, "epochs": epochs}
+        given = {
+            "reward.expression": reward,
+            "reward.lam": lam,
+            "reward.r2": r2,
+            **{f"{section}.{key}": value for key, value in own.items()},
+            "keep_checkpoints": keep,
+            "init": init,
+            "data.prompts": limit,
+        }
+        run_training(request, request.config(given), method, tracker)
+
+    train.__doc__ = f"Train the policy on its own best responses by a reward ({method.title}) with LoRA."
     return train
 
 

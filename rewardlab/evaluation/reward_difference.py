@@ -9,23 +9,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 from scipy.stats import kendalltau, rankdata
 
-from rewardlab.intervals import Interval, draw_counts, mean_interval, percentile_interval
+from rewardlab.intervals import Interval, grouped_draws, mean_interval, percentile_interval
 from rewardlab.metrics import METRICS, Coded, Floats
 from rewardlab.rewards.ledger import scored_row
 from rewardlab.types import Example, Score
 
 PAIRED_ANSWERS = 100
 """Answers of one prompt that are paired with each other; those behind them are left out, and counted."""
-DRAWN_NUMBERS = 20_000_000
-"""Answers times resamples that an interval may draw; with many answers fewer resamples do."""
-FEWEST_RESAMPLES = 100
-HELD_NUMBERS = 2_000_000
-"""Answers times resamples that are held in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +132,12 @@ def reward_difference(rows: Sequence[JudgedTwice], *, resamples: int = 1000, see
     scored = [row for row in rows if row.a is not None and row.b is not None]
     a, b = (np.array([getattr(row, side) for row in scored], dtype=np.float64) for side in "ab")
     orders = bool(scored) and all(np.ptp(scores) > 0 for scores in (a, b))
-    groups = _groups(scored)
+    prompts, groups = [(row.example.task, row.example.id) for row in scored], _groups(scored)
     return RewardDifference(
         answers=len(scored),
         unscored_a=sum(row.a is None for row in rows),
         unscored_b=sum(row.b is None for row in rows),
-        spearman=_spearman(a, b, groups, resamples, seed) if orders else None,
+        spearman=_spearman(a, b, prompts, resamples, seed) if orders else None,
         kendall=float(kendalltau(a, b).statistic) if orders else None,
         winners=_winners(scored, groups, resamples, seed),
         disagreements=_disagreements(scored, a, b),
@@ -156,20 +152,12 @@ def _groups(rows: Iterable[JudgedTwice]) -> list[list[int]]:
     return list(found.values())
 
 
-def _spearman(a: Floats, b: Floats, groups: Sequence[Sequence[int]], resamples: int, seed: int) -> Interval:
+def _spearman(a: Floats, b: Floats, prompts: Sequence[object], resamples: int, seed: int) -> Interval:
     """Spearman's correlation; a resample draws prompts, with all their answers."""
     both = Coded(a, b)
-    group = np.empty(len(a), dtype=np.intp)
-    for number, places in enumerate(groups):
-        group[list(places)] = number
-    drawn = min(resamples, max(FEWEST_RESAMPLES, DRAWN_NUMBERS // len(a)))
-    block = max(1, HELD_NUMBERS // len(a))
-    draws = [
-        METRICS["spearman"](both, draw_counts(len(groups), min(block, drawn - start), seed + start)[:, group])
-        for start in range(0, drawn, block)
-    ]
+    draws = grouped_draws(partial(METRICS["spearman"], both), prompts, resamples=resamples, seed=seed)
     value = METRICS["spearman"](both, np.ones((1, len(a)))).item()
-    return percentile_interval(value, np.concatenate(draws))
+    return percentile_interval(value, draws)
 
 
 def _disagreements(rows: Sequence[JudgedTwice], a: Floats, b: Floats) -> list[Disagreement]:

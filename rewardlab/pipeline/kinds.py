@@ -35,7 +35,7 @@ BEFORE: Mapping[str, StageKind] = {
     "card": StageKind(2),
 }
 """What training methods build on, in the order in which it is made."""
-AFTER: Mapping[str, StageKind] = {"validate": StageKind(2), "eval": StageKind(4)}
+AFTER: Mapping[str, StageKind] = {"scored": StageKind(1), "validate": StageKind(2), "eval": StageKind(4)}
 """What measures them."""
 
 

@@ -29,6 +29,7 @@ from rewardlab.online_config import (
     shared_with,
 )
 from rewardlab.preference_config import DPOConfig
+from rewardlab.raft_config import RaftConfig
 from rewardlab.registry import Registry
 from rewardlab.section import Section
 
@@ -48,7 +49,8 @@ class TrainingMethod:
         family: Which frame trains it.
         config: Class of its section.
         code: ``module:function`` behind it: of the family ``online`` its ``training.advantages.Estimator``, of
-            ``preference`` its ``training.preference.PairLoss``.
+            ``preference`` its ``training.preference.PairLoss``, of
+            ``samples`` its trainer, called as :class:`rewardlab.training.raft.RaftTrainer`.
         version: Raised when its code changes what it produces, so that old runs are not taken for new ones.
     """
 
@@ -154,6 +156,14 @@ for _method in (
         "preference",
         DPOConfig,
         "rewardlab.training.preference:dpo_losses",
+    ),
+    TrainingMethod(
+        "raft",
+        "RAFT",
+        "rejection sampling: SFT on the best of its own responses to each prompt, in rounds",
+        "samples",
+        RaftConfig,
+        "rewardlab.training.raft:RaftTrainer",
     ),
 ):
     methods.add(_method.name, _method)

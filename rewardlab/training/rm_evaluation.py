@@ -17,7 +17,8 @@ from rewardlab.config import NEW_TOKENS, ModelConfig, RunConfig
 from rewardlab.errors import DataError
 from rewardlab.intervals import mean_interval
 from rewardlab.models import Codec, Trunk
-from rewardlab.models.scoring import SFT_SCORES_FILE, score_rows
+from rewardlab.models.scoring import score_rows
+from rewardlab.models.stored import SFT_SCORES_FILE
 from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.pairs.statistics import baselines
 from rewardlab.runs import write_json

@@ -11,9 +11,9 @@ import pytest
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
+from rewardlab import intervals
 from rewardlab.cli.reward import app
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.evaluation import reward_difference as difference
 from rewardlab.evaluation.reward_difference import JudgedTwice, judge_twice, reward_difference
 from rewardlab.types import Answer, Example, Score
 
@@ -230,13 +230,13 @@ def test_rows_whose_id_is_null_are_prompts_of_their_own() -> None:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Resamples and seed of each block that is drawn for a rank correlation."""
     blocks: list[tuple[int, int]] = []
-    drawing = difference.draw_counts
+    drawing = intervals.draw_counts
 
     def watched(items: int, resamples: int, seed: int) -> Any:
         blocks.append((resamples, seed))
         return drawing(items, resamples, seed)
 
-    monkeypatch.setattr(difference, "draw_counts", watched)
+    monkeypatch.setattr(intervals, "draw_counts", watched)
     return blocks
 
 
@@ -247,7 +247,7 @@ def test_resamples_are_drawn_in_blocks_that_add_up(
     monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[int, int]]
 ) -> None:
     """Blocks of 400 numbers hold ten resamples of 40 answers: 245 are 24 blocks of ten and one of five."""
-    monkeypatch.setattr(difference, "HELD_NUMBERS", 400)
+    monkeypatch.setattr(intervals, "HELD_NUMBERS", 400)
     reward_difference(FORTY, resamples=245, seed=3)
     assert drawn == [*((10, 3 + 10 * block) for block in range(24)), (5, 243)]
 
@@ -258,7 +258,7 @@ def test_a_thousand_resamples_of_few_answers_are_one_block(drawn: list[tuple[int
 
 
 def test_blocks_hold_a_resample_at_least(monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[int, int]]) -> None:
-    monkeypatch.setattr(difference, "HELD_NUMBERS", 39)
+    monkeypatch.setattr(intervals, "HELD_NUMBERS", 39)
     reward_difference(FORTY, resamples=3)
     assert drawn == [(1, 0), (1, 1), (1, 2)]
 
@@ -268,7 +268,7 @@ def test_many_answers_are_resampled_less_often(
     numbers: int, resamples: int, monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[int, int]]
 ) -> None:
     """As often as the numbers allow, and no less than 100 times."""
-    monkeypatch.setattr(difference, "DRAWN_NUMBERS", numbers)
+    monkeypatch.setattr(intervals, "DRAWN_NUMBERS", numbers)
     reward_difference(FORTY)
     assert drawn == [(resamples, 0)]
 

@@ -19,7 +19,7 @@ from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stages.sft import _timed
-from rewardlab.pipeline.stages.train import _gold_of_prompts
+from rewardlab.pipeline.stages.train import gold_of_prompts
 from rewardlab.runs import read_json
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.file import Suite
@@ -112,8 +112,8 @@ class TestRows:
         built = pipeline(tmp_path, ppo__rows="all")
         pools = {"labelled/sandbox-sentiment": 16, "labelled/sandbox-topic": 16}
         pools |= {"prompts/sandbox-sentiment": 24, "prompts/sandbox-topic": 24}
-        assert _gold_of_prompts(built.splits, built.config.ppo, 0, 10) == pools
-        assert sum(_gold_of_prompts(built.splits, built.config.ppo, 0, 1).values()) == 8
+        assert gold_of_prompts(built.splits, built.config.ppo, 0, 10, built.config.ppo.prompts) == pools
+        assert sum(gold_of_prompts(built.splits, built.config.ppo, 0, 1, built.config.ppo.prompts).values()) == 8
 
     def test_sft_can_be_trained_a_task_at_a_time(self, tmp_path: Path) -> None:
         alone = Suite(name="a", settings=SMALL, method=[{"name": "SFT-ST", "stage": "sft", "scope": "each"}])

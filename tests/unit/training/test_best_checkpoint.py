@@ -19,8 +19,8 @@ from rewardlab.config_loading import load_config
 from rewardlab.evaluation.hacking import Alarm
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.stages.evaluate import _evaluated, _policy
-from rewardlab.pipeline.stages.shared import policy_of, start_adapter
+from rewardlab.pipeline.stages.evaluate import _policy
+from rewardlab.pipeline.stages.shared import evaluated_model, policy_of, start_adapter
 from rewardlab.runs import BEST_ADAPTER, RunFolder, read_json, write_json
 from rewardlab.training import validation
 from rewardlab.training.decline import Fall
@@ -107,7 +107,7 @@ def test_the_policy_asked_for_is_loaded(tmp_path: Path, checkpoint: str) -> None
     config = trainer.run_config.model_copy(
         update={"eval": trainer.run_config.eval.model_copy(update={"checkpoint": checkpoint})}
     )
-    trunk, role = _evaluated(config, {"model": run})
+    trunk, role = evaluated_model(config, {"model": run})
     assert role is not None
     is_marked = all(bool((weight == 0.25).all()) for weight in trunk.roles.state(role).values())
     assert is_marked == (checkpoint == "best")
