@@ -176,7 +176,9 @@ def estimate(kind: str, shape: Shape, config: RunConfig, dtype: str, *, reward_m
     of_training: Any = {"sft": config.sft, "rm": config.rm}[kind] if section is None else section
     reads_pairs = kind == "rm" or isinstance(section, PreferenceConfig)
     rows = of_training.micro_batch * (2 if reads_pairs else 1)
-    is_checkpointed = section is not None and section.gradient_checkpointing
+    is_checkpointed = getattr(section, "gradient_checkpointing", False)
+    drawn = config.eval.batch if kind in methods and methods.get(kind).family != "preference" else 0
+    drawn = min(drawn, online.batch) if online else drawn
     return Memory(
         trunk=trunk_bytes(shape, dtype, config.model.quantization),
         adapters=_adapters(online, shape, config, reward_models, beneath, has_head=kind == "rm"),
@@ -184,7 +186,7 @@ def estimate(kind: str, shape: Shape, config: RunConfig, dtype: str, *, reward_m
             shape, config, size, rows, prompt + response, is_checkpointed=is_checkpointed, beneath=beneath
         ),
         logits=0.0 if kind == "rm" else _update_logits(section, shape, rows * response),
-        sampling=_sampling(shape, min(online.batch, config.eval.batch), size, prompt, response) if online else 0.0,
+        sampling=_sampling(shape, drawn, size, prompt, response) if drawn else 0.0,
     )
 
 
