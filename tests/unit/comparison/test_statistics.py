@@ -21,6 +21,7 @@ from rewardlab.comparison.statistics import (
     estimate,
     mean_of,
     paired_seeds,
+    possible,
     row_draws,
     spread_of,
 )
@@ -380,3 +381,13 @@ def test_a_mean_over_rows_weighs_each_row_by_what_stands_in_it() -> None:
 def test_an_estimate_is_stored_with_what_its_interval_covers() -> None:
     stored = Estimate(0.3, 0.1, 0.5, 0.02, 2, "items", level=0.01).stored()
     assert stored == {"value": 0.3, "low": 0.1, "high": 0.5, "sd": 0.02, "seeds": 2, "basis": "items", "level": 0.01}
+
+
+def test_an_interval_ends_where_the_metric_does() -> None:
+    """59 of 60 right in each of two seeds: without an end the interval would go on above 1."""
+    draws = draws_of({0: _cell(59, 60), 1: _cell(59, 60)}, ACCURACY)
+    assert estimate(draws).high > 1.0
+    assert possible(draws, ("accuracy",)).high == 1.0
+    low = draws_of({0: _cell(1, 60), 1: _cell(1, 60)}, ACCURACY)
+    assert possible(low, ("accuracy",)).low == 0.0
+    assert possible(low, ("accuracy", "matthews")).low < 0.0

@@ -250,6 +250,8 @@ def test_ppo_refuses_before_anything_runs(tmp_path: Path) -> None:
         ("gz()", 1, "gz has 0 arguments; expected gz(x)"),
         ("1 + gmean(rule, label)", 5, "gmean has 2 arguments; expected gmean(x)"),
         ("gscale(rule)", 1, "gscale has 1 arguments; expected gscale(x, by)"),
+        ("gscale(rule, rule, 1)", 1, "gscale has 3 arguments; expected gscale(x, by)"),
+        ("gz(rule, 1)", 1, "gz has 2 arguments; expected gz(x)"),
         ("rule + grank", 8, "grank is a function; write grank(x)"),
         ("gate(gz(rule), 1, 0)", 6, "gz(rule) is a number, and a condition is a comparison; write gz(rule) > 0"),
         ("gz(3)", 1, "names no reward"),

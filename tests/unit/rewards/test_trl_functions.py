@@ -74,6 +74,12 @@ class TestConversations:
 
         assert scored(lambda completions, **_: [len(said(each)) for each in completions], ["abc"]) == [3.0]
 
+    def test_a_function_that_looks_at_roles_alone_reads_turns(self) -> None:
+        def answered(completions, **_):  # type: ignore[no-untyped-def]
+            return [float(each[-1]["role"] == "assistant") for each in completions]
+
+        assert scored(answered, ["abc"]) == [1.0]
+
     def test_annotations_come_before_what_the_code_names(self) -> None:
         def turns(completions: list[list[dict[str, str]]], **_: Any) -> list[float]:
             return [float(isinstance(each, list)) for each in completions]

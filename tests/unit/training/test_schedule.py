@@ -119,7 +119,7 @@ def test_every_process_gets_a_micro_batch_of_each_minibatch(
 
 def test_fewer_prompts_than_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rewardlab.processes.count", lambda: 3)
-    with pytest.raises(ConfigError, match=r"ppo\.batch = 2: expected at least one prompt for 3 processes"):
+    with pytest.raises(ConfigError, match=r"2 prompts a step .*expected at least one for each of 3 processes"):
         micro_batch_of(PPOConfig(batch=2))
 
 
@@ -187,6 +187,29 @@ def test_a_step_is_as_long_as_the_rate_whatever_the_weights_and_the_gradient(
         parameter.grad = torch.full(shape, gradient, dtype=torch.float64)
         optimizer.step()
         torch.testing.assert_close(parameter.data, torch.full(shape, start - 0.25 * steps, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("adamw", [[0.5, 0.5], [0.5, 0.5]]),  # each gradient by its own size
+        # mean squares: rows 25 and 1, columns 1 and 25, all 13, so v = [[25, 625], [1, 25]] / 13
+        ("adafactor", None),
+    ],
+)
+def test_the_optimiser_is_the_one_that_is_named(name: str, expected: list[list[float]] | None) -> None:
+    """Gradients of 1 and 7: Adam divides each by itself, Adafactor by what rows and columns have in common."""
+    parameter = torch.nn.Parameter(torch.zeros(2, 2, dtype=torch.float64))
+    optimizer = make_optimizer([parameter], PPOConfig(optimizer=name), 0.5)
+    parameter.grad = torch.tensor([[1.0, 7.0], [1.0, 1.0]], dtype=torch.float64)
+    optimizer.step()
+    moved = -parameter.data
+    if expected is not None:
+        torch.testing.assert_close(moved, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-6)
+        return
+    update = parameter.grad / (torch.tensor([[25.0, 625.0], [1.0, 25.0]], dtype=torch.float64) / 13).sqrt()
+    update /= update.square().mean().sqrt().clamp(min=1.0)  # its clip at a root mean square of 1
+    torch.testing.assert_close(moved, 0.5 * update, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
