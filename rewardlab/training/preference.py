@@ -251,14 +251,17 @@ class PreferenceTrainer:
         """Accumulate the gradient of one chunk's share of the step's mean loss."""
         policy, reference = self.actor.policy(chunk).logprobs, self.reference.of(chunk)
         if is_first:
-            self._check_start(policy.detach(), reference)
+            self._check_start(chunk, policy.detach())
         pairs = chunk.together(policy, reference)
         losses = self.losses(pairs, self.config)
         (losses.sum() / count).backward()  # type: ignore[no-untyped-call]  # torch leaves backward untyped
         with torch.no_grad():
             sums.add(losses, pairs, kl_k2(policy, reference))
 
-    def _check_start(self, policy: Tensor, reference: Tensor) -> None:
+    def _check_start(self, chunk: PairChunk, policy: Tensor) -> None:
+        """Before the first update both are the same; on one chunk, for in bfloat16 padding moves what is kept."""
+        with torch.no_grad():
+            reference = self.actor.policy(chunk, role=None).logprobs
         drift = float((policy - reference).abs().max())
         if drift > RATIO_TOLERANCE.get(self.trunk.dtype, 5e-2):
             raise TrainingError(
