@@ -179,6 +179,9 @@ def run_training(request: Request, config: RunConfig, method: TrainingMethod, tr
     if folder:
         echo(f"policy: {chosen_policy(folder.result(), folder.path)}")
         echo(f"evaluate it: rewardlab eval --run {folder.path}")
+        if responses := folder.result().get("responses"):
+            spent = f"{folder.result()['prompts']} prompts, {folder.result()['tokens']} tokens generated"
+            echo(f"{responses} responses to {spent}")
         print_watched(folder.result())
 
 
