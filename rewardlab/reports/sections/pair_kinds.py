@@ -174,8 +174,9 @@ def _model_and_seed(path: Path) -> tuple[str, object]:
 
 
 def _shares(path: Path) -> dict[str, Shares]:
-    """Task -> share of each kind and ``n``."""
-    stored = read_json(path / "manifest.json")["distribution"]
+    """Task -> share of each kind and ``n``; empty for pairs that were imported, or chosen by a reward."""
+    manifest = read_json(path / "manifest.json")
+    stored = manifest.get("distribution", {}) if manifest["kind"] else {}
     return {task: {name: float(shares[name]) for name in (*PAIR_KINDS, "n")} for task, shares in stored.items()}
 
 
