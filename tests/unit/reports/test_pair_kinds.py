@@ -49,7 +49,7 @@ def test_a_manifest_that_is_none_is_named_and_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, shares: object
 ) -> None:
     good, bad = (pairs_folder(tmp_path / name, "toy", 0.5, 100) for name in ("good", "bad"))
-    write_json(bad / "manifest.json", {"distribution": {"toy": shares}})
+    write_json(bad / "manifest.json", {"kind": "ranked", "distribution": {"toy": shares}})
     assert sentences([bad, good]) == ["toy: 50.0 % rationale-sensitive of 100 pairs"]
     assert f"{bad}: left out of the pair distribution" in caplog.text
 
