@@ -19,7 +19,7 @@ from rewardlab.metrics import METRICS, POSITIVE_LABEL
 from rewardlab.reading import parse_toml, told
 from rewardlab.registry import Place
 from rewardlab.tasks.parsing import AnswerParser
-from rewardlab.tasks.task import HubSource, Task, tasks, template_fields
+from rewardlab.tasks.task import HubSource, Task, tasks
 from rewardlab.tasks.templates import in_every_format, judgement_template, one_of, templates
 from rewardlab.tasks.text import composed
 from rewardlab.types import ANSWER_FORMATS, AnswerFormat
@@ -216,12 +216,6 @@ def _problems(task: Task) -> list[str]:
         problems.append(f"numeric_range {list(task.numeric_range)} does not rise")
     if task.data is not None and not task.data.exists():
         problems.append(f"data {task.data}: no such folder or file")
-    named = " or ".join(f"{{{name}}}" for name in task.fields)
-    problems += [
-        f"template {format} shows no text of a row; write {named} where it goes"
-        for format, template in task.templates.items()
-        if template_fields(template).isdisjoint(task.fields)
-    ]
     for format in ANSWER_FORMATS:
         try:
             AnswerParser(task, format)

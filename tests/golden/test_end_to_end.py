@@ -228,11 +228,11 @@ def test_an_interrupted_run_goes_on_to_the_same_end(lab: Lab, monkeypatch: pytes
     real: Callable[..., Any] = Learner.update
     steps: list[int] = []
 
-    def update(self: Learner, chunks: Any, step: int) -> Any:
+    def update(self: Learner, chunks: Any, targets: Any, step: int, kl_coef: float) -> Any:
         steps.append(step + 1)
         if steps == [1, 2, 3, 4]:
             raise KeyboardInterrupt
-        return real(self, chunks, step)
+        return real(self, chunks, targets, step, kl_coef)
 
     monkeypatch.setattr(Learner, "update", update)
     assert lab.type(*COMMAND, "--out", "stopped") == 130

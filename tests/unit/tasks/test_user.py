@@ -157,10 +157,6 @@ def test_a_python_file_defines_a_task(tmp_path: Path) -> None:
         ),
         ('name = "t"\nfields = ["text"]\ntemplate = "{text}"\nnumeric_range = [5, 0]', ["does not rise"]),
         (
-            'name = "t"\nfields = ["text", "title"]\ntemplate = "Which?"\nlabels = ["a", "b"]',
-            ["template label shows no text of a row; write {text} or {title} where it goes"],
-        ),
-        (
             'name = "t"\nfields = ["label"]\ntemplate = "{label}"\nlabels = ["a", "b"]',
             ["fields: 'label' holds the answer; name its column in [columns]"],
         ),
