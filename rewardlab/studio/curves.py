@@ -125,7 +125,7 @@ def alarms_of(run: StudioRun, tables: Tables) -> list[tuple[str, int, str]]:
 def notes_of(run: StudioRun) -> list[str]:
     """What the run says of its reward models, and which policy was the best."""
     try:
-        lines = [str(line).removeprefix("warning: ") for line in run.result.get("reward_models") or ()]
+        lines = [str(line) for line in run.result.get("reward_models") or ()]
         best = told_best(run.result["validation"]) if run.result.get("fall") and run.result.get("validation") else None
     except (TypeError, AttributeError, KeyError):
         return []

@@ -217,7 +217,7 @@ def _run(
         fingerprint=str(stored["fingerprint"]),
         method=str(result.get("method") or settings.get("method") or _method(kind, config, settings)),
         reward=_reward(kind, config, settings, result),
-        task=str(config.get("task") or ", ".join(settings.get("tasks") or {})),
+        task=", ".join(str(config["task"]).split(",") if config.get("task") else settings.get("tasks") or {}),
         model=str((config.get("model") or {}).get("name", "")),
         seed=seed if isinstance(seed, int) else None,
         status=status,

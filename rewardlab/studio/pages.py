@@ -14,7 +14,7 @@ from rewardlab.studio.curves import alarms_of, curves_of, notes_of
 from rewardlab.studio.index import RunIndex, StudioRun, children, evaluations, parents
 from rewardlab.studio.one_sample import PromptFinder, amounts_of, reading_of, same_prompt
 from rewardlab.studio.side_by_side import CHANGES, differences, is_comparable, item_by_item
-from rewardlab.studio.tables import PART, SHAPED, TERM, Query, Tables, select, values_of
+from rewardlab.studio.tables import PART, TERM, Query, Tables, select, values_of
 from rewardlab.studio.verdicts import PAIR_FILES, Pairs
 from rewardlab.training.methods import methods
 
@@ -282,9 +282,10 @@ def query_of(asked: Values) -> Query:
 
 
 def columns_of(frame: pl.DataFrame) -> list[str]:
-    """Columns of a table of samples, in the order in which they are shown."""
-    amounts = [name for prefix in (PART, TERM, SHAPED) for name in frame.columns if name.startswith(prefix)]
-    return [name for name in (*COLUMNS, *amounts, "score", "total") if name in frame.columns]
+    """Columns of a table of samples, in the order in which they are shown; ``sample`` where a prompt has several."""
+    amounts = [name for prefix in (PART, TERM) for name in frame.columns if name.startswith(prefix)]
+    shown = [name for name in (*COLUMNS, *amounts, "score", "total") if name in frame.columns]
+    return [name for name in shown if name != "sample" or frame["sample"].max() != 0]
 
 
 def _matches(run: StudioRun, asked: Values) -> bool:

@@ -52,7 +52,7 @@ def number(value: object) -> str:
         return MISSING
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return number_text(value) if isinstance(value, float) else str(value)
+    return number_text(value + 0.0) if isinstance(value, float) else str(value)  # -0.0 + 0.0 is 0.0
 
 
 def percent(value: float | None) -> str:
@@ -109,3 +109,4 @@ def as_json(value: object) -> str:
 
 ENVIRONMENT.filters.update(number=number, percent=percent, heading=heading, cut=cut, cost=cost_text, moment=moment)
 ENVIRONMENT.filters.update(plain=str, as_json=as_json)
+ENVIRONMENT.tests.update(warning=lambda line: str(line).startswith("warning: "))
