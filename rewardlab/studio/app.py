@@ -95,7 +95,9 @@ def build_app(studio: Studio, hosts: Sequence[str] = LOOPBACK) -> Starlette:
     routes.append(Route("/assets/{name}", _asset))
     handlers: dict[Any, Any] = {RewardlabError: failed, HTTPException: failed}
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))]
-    return Starlette(routes=routes, exception_handlers=handlers, middleware=middleware)
+    app = Starlette(routes=routes, exception_handlers=handlers, middleware=middleware)
+    app.router.redirect_slashes = False  # an address that is not there is not there under another spelling either
+    return app
 
 
 def asset_file(name: str) -> Path:

@@ -140,7 +140,6 @@ class Studio:
             "rivals": [each for each in runs.values() if each.kind == "eval" and each.key != key],
             "samples": 0 if frame is None else frame.height,
             "pair_files": [name for name in PAIR_FILES if (run.path / name).is_file()],
-            "has_scores": frame is not None and any(name.startswith(PART) for name in frame.columns),
         }
         return Shown("run.html.j2", values, run.status == "running")
 
