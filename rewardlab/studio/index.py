@@ -17,7 +17,7 @@ from rewardlab.comparison.runs import BELOW
 from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.pipeline.attempts import ATTEMPTS_FILE, BEAT_S, HEARTBEAT_FILE
 from rewardlab.pipeline.kinds import trained_kinds
-from rewardlab.runs import read_json, read_jsonl, relative_path
+from rewardlab.runs import read_json, read_jsonl
 from rewardlab.training.methods import methods
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class RunIndex:
         """Key -> run, the latest first."""
         found: dict[str, tuple[State, StudioRun]] = {}
         for folder in sorted(_folders(self.root)):
-            key = folder.name if folder == self.root else relative_path(folder, self.root)
+            key = folder.name if folder == self.root else folder.relative_to(self.root).as_posix()
             state = _state(folder)
             known = self._known.get(key)
             found[key] = known if known and known[0] == state else (state, read_run(folder, key))
