@@ -66,7 +66,7 @@ def _at(tree: Any, key: str) -> str:
     parts = key.split(".")
     for end in range(len(parts), 0, -1):
         name = ".".join(parts[:end])
-        if isinstance(tree, Mapping) and name in tree:
+        if isinstance(tree, Mapping) and tree.get(name) is not None:
             return str(tree[name]) if end == len(parts) else _at(tree[name], ".".join(parts[end:]))
     return ABSENT
 
