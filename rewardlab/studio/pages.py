@@ -161,7 +161,7 @@ class Studio:
             "has_gold": "correct" in frame.columns,
             "asked": {name: value for name, value in asked.items() if value},
         }
-        return Shown("samples.html.j2", values, run.status == "running")
+        return Shown("samples.html.j2", values)
 
     def sample(self, key: str, row: int) -> Shown:
         """One sample, read again by the task's parser."""

@@ -33,8 +33,8 @@ from rewardlab.training.stored_samples import STORED_FILE
 
 SAMPLED_FILE = "sampled.jsonl"
 METRICS_FILE = "metrics.jsonl"
-KEPT = 8
-"""Files that are kept in memory, the latest used."""
+KEPT_BYTES = 400_000_000
+"""Size of the tables that are kept in memory, the latest used; one is kept whatever its size."""
 TEXTS = ("task", "id", "answer", "strict", "gold", "reason", "response", "column", "decoding", "prompt")
 """Columns that are texts whatever a file holds: labels may be numbers."""
 RESPONSES: Mapping[str, Any] = {
@@ -155,9 +155,15 @@ class Tables:
                 self.scans += 1
                 kept = self._kept[file] = (state, _read(file, read))
             self._kept.move_to_end(file)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
+            self._make_room()
         return kept[1]
+
+    def _make_room(self) -> None:
+        sizes = {file: frame.estimated_size() for file, (_, frame) in self._kept.items()}
+        for file in list(self._kept)[:-1]:
+            if sum(sizes.values()) <= KEPT_BYTES:
+                return
+            del self._kept[file], sizes[file]
 
 
 def _read(file: Path, read: Callable[[bytes], pl.DataFrame]) -> pl.DataFrame:

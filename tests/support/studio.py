@@ -117,5 +117,5 @@ def links(page: str) -> list[str]:
 
 def text_of(page: str) -> str:
     """The words of a page, as a reader sees them."""
-    body = page.partition("<body>")[2]
+    body = page.partition("<body")[2].partition(">")[2]
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", body)).split())

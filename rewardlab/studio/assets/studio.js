@@ -23,3 +23,12 @@ document.addEventListener("change", (event) => {
   else ticked.splice(ticked.indexOf(event.target), 1);
   if (ticked.length > 2) ticked.shift().checked = false;
 });
+// A page of a running run loads again, but not under somebody who types, chooses or selects; without scripts a
+// meta element does it.
+const seconds = Number(document.body.dataset.refresh);
+if (seconds) {
+  setInterval(() => {
+    const busy = typing(document.activeElement) || ticked.length || String(document.getSelection());
+    if (!busy && !document.hidden) location.reload();
+  }, 1000 * seconds);
+}

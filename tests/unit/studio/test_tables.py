@@ -96,16 +96,21 @@ def test_many_questions_read_a_file_once_and_a_change_reads_it_again(folder: Pat
     assert (tables.scans, frame.height) == (2, 4)
 
 
-def test_old_tables_make_room(tmp_path: Path) -> None:
+def test_what_was_not_used_lately_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = Tables()
-    folders = [tmp_path / str(number) for number in range(9)]
+    folders = [tmp_path / name for name in "abc"]
     for each in folders:
         write_jsonl(each / "samples.jsonl", ROWS)
-        tables.samples(each)
-    tables.samples(folders[8])
-    assert tables.scans == 9
-    tables.samples(folders[0])
-    assert tables.scans == 10  # eight are kept
+    first = tables.samples(folders[0])
+    assert first is not None
+    monkeypatch.setattr("rewardlab.studio.tables.KEPT_BYTES", 2 * first.estimated_size())
+    for place, scans in ((1, 2), (0, 2), (2, 3), (0, 3), (1, 4)):  # the third puts out b, which a was used after
+        tables.samples(folders[place])
+        assert tables.scans == scans
+    monkeypatch.setattr("rewardlab.studio.tables.KEPT_BYTES", 0)
+    for scans in (5, 5):  # the one in use is kept
+        tables.samples(folders[2])
+        assert tables.scans == scans
 
 
 def test_numbers_as_labels_are_texts(tmp_path: Path) -> None:
