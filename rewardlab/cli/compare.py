@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rewardlab.comparison.differences import Gain
-    from rewardlab.comparison.runs import EvalRun
+    from rewardlab.comparison.evaluations import EvalRun
     from rewardlab.comparison.table import ComparisonTable
 
 MOST_SENTENCES = 12
@@ -46,7 +46,7 @@ class Compared:
     """A comparison, and the evaluations it was made from."""
 
     table: ComparisonTable
-    found: Sequence[Gain]
+    gains: Sequence[Gain]
     runs: Sequence[EvalRun]
 
 
@@ -76,8 +76,7 @@ def compare(
         raise InputError("compare: no runs given; name evaluation folders, or a folder of runs such as runs/")
     decodings = None if decoding is DecodingChoice.BOTH else (decoding.value,)
     compared = compare_runs(paths, convention=convention.value, decodings=decodings, against=against)
-    written = _write_table(out, compared, paths) if out is not None else []
-    written += [_write_page(html, compared, paths)] if html is not None else []
+    written = _write(compared, paths, out, html) if out or html else []
     print_comparison(compared)
     if written:
         echo(f"written: {', '.join(map(str, written))}")
@@ -110,8 +109,8 @@ def compare_runs(
     table = build_table(
         collected.runs, convention=convention, decodings=decodings or DECODINGS, warnings=collected.warnings
     )
-    found = gains(table, default_against(table, wanted) if against is None else against)
-    return Compared(table, found, collected.runs)
+    rivals = default_against(table, wanted) if against is None else against
+    return Compared(table, gains(table, rivals), collected.runs)
 
 
 def print_comparison(compared: Compared, budget: str = "updates") -> None:
@@ -128,11 +127,11 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
     console = Console()
     _print_table(console, compared.table)
     _print_budgets(console, compared.table, budget)
-    _print_lines(console, _told(compared.found, headline(compared.table)))
+    _print_lines(console, _told(compared.gains, headline(compared.table)))
 
 
 def _print_table(console: Console, table: ComparisonTable) -> None:
-    from rewardlab.comparison.grid import notes
+    from rewardlab.comparison.notes import notes
     from rewardlab.comparison.terminal import to_rich
 
     console.print(*to_rich(table, console.width), sep="\n")
@@ -149,34 +148,30 @@ def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> Non
         _print_lines(console, budget_lines(table, budget), style="dim")
 
 
-def _write_table(out: Path, compared: Compared, paths: Sequence[Path]) -> list[Path]:
-    """The table, its differences and its curves into the folder ``out``; returns the files."""
-    from rewardlab.reports.files import write_comparison
-
-    with writing(out):
-        return write_comparison(compared.table, compared.found, paths, out)
-
-
-def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> Path:
-    """The whole report, with the runs behind the evaluations, into the file ``html``."""
+def _write(compared: Compared, paths: Sequence[Path], out: Path | None, html: Path | None) -> list[Path]:
+    """The table, its differences and curves into the folder ``out``, the whole report into the file ``html``."""
+    from rewardlab.claims.rivals import measure_gains
     from rewardlab.comparison.differences import rivals_of
-    from rewardlab.comparison.related import related
+    from rewardlab.comparison.runs import LeftOut, related
     from rewardlab.judge.verdicts import load_judged
-    from rewardlab.reports.left_out import listening
-    from rewardlab.reports.page import write_page
-    from rewardlab.reports.rivals import measure_gains
-    from rewardlab.reports.sections import Report
+    from rewardlab.reports.page import write_comparison, write_page
+    from rewardlab.reports.report import Report
     from rewardlab.reward_models.over_seeds import load_cards
 
-    table, found, runs = compared.table, compared.found, compared.runs
-    with listening() as left_out:
-        behind, judged = related(runs, paths), load_judged(runs)
-        cards = load_cards(behind.card)
-        report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
-        report = replace(report, left_out=left_out, measures=measure_gains(table, rivals_of(found), judged))
+    table, runs, left_out = compared.table, compared.runs, LeftOut()
+    rivals, behind, judged = rivals_of(compared.gains), related(runs, paths, left_out), load_judged(runs, left_out)
+    cards, measures = load_cards(behind.card, left_out), measure_gains(table, rivals, judged, left_out)
+    place = html.parent if html else Path()
+    report = Report(place, table, compared.gains, behind, None, "rewardlab compare", judged=judged)
+    report = replace(report, cards=cards, left_out=left_out, measures=measures)
+    written = []
+    if out is not None:
+        with writing(out):
+            written += write_comparison(report, out)
+    if html is not None:
         with writing(html):
-            write_page(html, report)
-    return html
+            written.append(write_page(html, report))
+    return written
 
 
 def _print_lines(console: Console, lines: Iterable[str], style: str | None = None) -> None:

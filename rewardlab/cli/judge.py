@@ -15,7 +15,7 @@ from rewardlab.cli.output import echo
 from rewardlab.cli.running import counter, say
 
 if TYPE_CHECKING:
-    from rewardlab.comparison.runs import EvalRun
+    from rewardlab.comparison.evaluations import EvalRun
     from rewardlab.config import RunConfig
     from rewardlab.judge.contests import Contest, Verdict
 
@@ -56,7 +56,7 @@ def judge(
 ) -> None:
     """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
     from rewardlab.judge.counts import judged_lines, tallies
-    from rewardlab.pipeline.judging import judge_runs, preview_judging
+    from rewardlab.pipeline.stages.judge import judge_runs, preview_judging
     from rewardlab.runs import read_only
 
     a, b, is_both = _one(run_a), _one(run_b), orders is Orders.BOTH
@@ -67,14 +67,15 @@ def judge(
             preview = preview_judging(a, b, config, runs, decoding.value, limit, say, both_orders=is_both)
         echo(preview.text if preview else "free of charge")
         return
-    found = judge_runs(a, b, config, runs, decoding.value, limit, say, counter("judge"), both_orders=is_both)
+    judged = judge_runs(a, b, config, runs, decoding.value, limit, say, counter("judge"), both_orders=is_both)
     if out is not None:
-        _write(out, found.contests, found.verdicts)
-    for line in judged_lines(*_names(a, b), tallies(found.contests, found.verdicts)):
+        _write(out, judged.contests, judged.verdicts)
+    names, counted = _names(a, b), tallies(judged.contests, judged.verdicts)
+    for line in judged_lines(*names, counted):
         echo(line)
-    if bill := _bill(found.spent):
+    if bill := _bill(judged.spent):
         say(bill)
-    say(f"verdicts: {found.path}")
+    say(f"verdicts: {judged.path}")
 
 
 def _bill(spent: Mapping[str, Any]) -> str:
@@ -112,11 +113,11 @@ def _one(path: Path) -> EvalRun:
     from rewardlab.comparison.runs import collect
     from rewardlab.errors import InputError
 
-    found = collect([path]).runs
-    if len(found) > 1:
-        listed = ", ".join(run.path.name for run in found[:3])
-        raise InputError(f"{path}: stands for {len(found)} evaluations ({listed}, ...); name one of them")
-    return found[0]
+    evaluations = collect([path]).runs
+    if len(evaluations) > 1:
+        listed = ", ".join(run.path.name for run in evaluations[:3])
+        raise InputError(f"{path}: stands for {len(evaluations)} evaluations ({listed}, ...); name one of them")
+    return evaluations[0]
 
 
 def _config(run: EvalRun, given: dict[str, Any], settings: list[str]) -> RunConfig:
@@ -124,9 +125,9 @@ def _config(run: EvalRun, given: dict[str, Any], settings: list[str]) -> RunConf
     from rewardlab.cli.evaluated import stored_config
     from rewardlab.config_loading import NO_FILE, load_config, parse_setting
 
+    stored = stored_config(run.path)
     own = {key: value for key, value in given.items() if value is not None}
-    settings_given = dict(parse_setting(text) for text in settings)
-    return load_config({**own, **settings_given}, NO_FILE, stored=stored_config(run.path))
+    return load_config({**own, **dict(map(parse_setting, settings))}, NO_FILE, stored=stored)
 
 
 def _names(a: EvalRun, b: EvalRun) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""``rewardlab rm train --pairs``: which configuration and stage somebody's own pairs ask for, and what came out."""
+"""Somebody's own pairs (``--pairs DIR``): which configuration and stage they ask for, and what came out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rewardlab.types import PairKind
 
 if TYPE_CHECKING:
     from rewardlab.pipeline import Pipeline, Stage
+    from rewardlab.pipeline.imported import OwnPairs
 
 
 def own_reward_model(
@@ -29,17 +30,29 @@ def own_reward_model(
     Raises:
         InputError: The pairs cannot be trained on.
     """
+    own, found = _of_run(request, request.config(given), path, kind, held_out)
+    return request.config({**given, **found}), lambda pipeline: pipeline.reward_model_of(own)
+
+
+def own_pairs_settings(request: Request, config: RunConfig, path: Path) -> dict[str, Any]:
+    """Format, start and tasks of a run on somebody's own folder of pairs, as :func:`own_reward_model` takes them."""
+    return _of_run(request, config, path, None, 0.0)[1] if path.is_dir() else {}
+
+
+def _of_run(
+    request: Request, config: RunConfig, path: Path, kind: PairKind | None, held_out: float
+) -> tuple[OwnPairs, dict[str, Any]]:
+    """The pairs, and the settings that a run on them has from them."""
     from rewardlab.pipeline.imported import own_pairs
     from rewardlab.tasks import resolve_tasks
     from rewardlab.tasks.places import spec_of
 
-    config = request.config(given)
     asked = resolve_tasks(config.task) if request.given["task"] else []
     own = own_pairs(path, config, kind=kind, held_out=held_out, asked=asked)
-    found = {"format": own.format, "init": None if own.tasks else "base"}
+    found: dict[str, Any] = {"format": own.format, "init": None if own.tasks else "base"}
     if not asked:
         found["task"] = ",".join(map(spec_of, own.tasks)) or None
-    return request.config({**given, **found}), lambda pipeline: pipeline.reward_model_of(own)
+    return own, found
 
 
 def print_accuracies(accuracy: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
