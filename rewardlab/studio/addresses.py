@@ -41,6 +41,9 @@ class Addresses(Protocol):
     def difference(self, left: str, right: str) -> str | None:
         """Settings in which two runs differ."""
 
+    def expression(self, key: str) -> str | None:
+        """Another reward on a run's samples."""
+
     def pairs(self, key: str, file: str, asked: Mapping[str, str] | None = None) -> str | None:
         """Pairs, one at a time."""
 
@@ -83,6 +86,10 @@ class Live:
     def difference(self, left: str, right: str) -> str:
         """``/difference``."""
         return f"/difference?{urlencode([('run', left), ('run', right)])}"
+
+    def expression(self, key: str) -> str:
+        """``/expression/KEY``."""
+        return f"/expression/{quote(key)}"
 
     def pairs(self, key: str, file: str, asked: Mapping[str, str] | None = None) -> str:
         """``/pairs/FILE/KEY``."""
@@ -137,6 +144,10 @@ class Static:
 
     def difference(self, left: str, right: str) -> str | None:
         """Not exported."""
+        return None
+
+    def expression(self, key: str) -> str | None:
+        """Needs a server."""
         return None
 
     def pairs(self, key: str, file: str, asked: Mapping[str, str] | None = None) -> str | None:

@@ -82,6 +82,9 @@ def build_app(studio: Studio, hosts: Sequence[str] = LOOPBACK) -> Starlette:
             request.path_params["key"], request.path_params["row"]
         ),
         "/prompt/{key:path}": partial(_prompt, studio),
+        "/expression/{key:path}": lambda request: studio.expression(
+            request.path_params["key"], dict(request.query_params)
+        ),
         "/difference": lambda request: studio.difference(request.query_params.getlist("run")),
         "/side": lambda request: studio.side(
             studio.evaluated(request.query_params.getlist("run")), dict(request.query_params)

@@ -9,8 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from rewardlab.errors import InputError
+from rewardlab.errors import InputError, RewardlabError
 from rewardlab.studio.curves import alarms_of, curves_of, notes_of
+from rewardlab.studio.expression import RESAMPLES, can_be_tried, names_of, samples_of, stored_reward, try_expression
 from rewardlab.studio.index import RunIndex, StudioRun, children, evaluations, parents
 from rewardlab.studio.one_sample import PromptFinder, amounts_of, reading_of, same_prompt
 from rewardlab.studio.side_by_side import CHANGES, differences, is_comparable, item_by_item
@@ -140,6 +141,7 @@ class Studio:
             "rivals": [each for each in runs.values() if each.kind == "eval" and each.key != key],
             "samples": 0 if frame is None else frame.height,
             "pair_files": [name for name in PAIR_FILES if (run.path / name).is_file()],
+            "has_scores": can_be_tried(run, frame),
         }
         return Shown("run.html.j2", values, run.status == "running")
 
@@ -225,6 +227,35 @@ class Studio:
         }
         return Shown("side.html.j2", values)
 
+    def expression(self, key: str, asked: Values) -> Shown:
+        """Another reward on a run's samples; what is wrong with an expression stands beside it."""
+        runs = self.index.runs()
+        run, frame = self._samples(key, runs)
+        if not can_be_tried(run, frame):
+            raise MissingPageError(f"{key}: holds no scored samples; expected a run of a training method that samples")
+        samples, own = samples_of(run, frame), stored_reward(run)
+        models = {name.removeprefix("rm_"): model for name, _, model in parents(run, runs) if model is not None}
+        known = {kind: model for kind, model in models.items() if model.kind == "rm"}
+        expression, lam = asked.get("reward", "").strip(), asked.get("lambda", "").strip()
+        tried, problem = None, ""
+        try:
+            if expression:
+                tried = try_expression(run, samples, expression, lam, known, runs_code=self.runs_code)
+        except RewardlabError as error:
+            problem = str(error)
+        values = {
+            "run": run,
+            "own": own,
+            "samples": samples,
+            "parts": names_of(samples),
+            "expression": expression or own.expression,
+            "lam": lam,
+            "tried": tried,
+            "problem": problem,
+            "resamples": RESAMPLES,
+        }
+        return Shown("expression.html.j2", values)
+
     def pairs(self, key: str, file: str, asked: Values) -> Shown:
         """One pair to judge, and what was said of all so far."""
         run = self.run(key)
@@ -251,8 +282,8 @@ class Studio:
         except InputError as error:
             raise MissingPageError(str(error)) from error
 
-    def _samples(self, key: str) -> tuple[StudioRun, pl.DataFrame]:
-        run = self.run(key)
+    def _samples(self, key: str, runs: Mapping[str, StudioRun] | None = None) -> tuple[StudioRun, pl.DataFrame]:
+        run = self.run(key, runs)
         frame = self.tables.samples(run.path)
         if frame is None or frame.is_empty():
             raise MissingPageError(f"{key}: holds no samples")

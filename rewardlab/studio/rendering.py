@@ -102,11 +102,23 @@ def moment(text: str) -> str:
     return text[:16].replace("T", " ")
 
 
+def short(text: str) -> str:
+    """A number that a setting holds, as tables print it; another text as it is.
+
+    >>> short("1.768655687570572"), short("q75")
+    ('1.769', 'q75')
+    """
+    try:
+        return number(float(text))
+    except ValueError:
+        return text
+
+
 def as_json(value: object) -> str:
     """JSON on several lines, to be escaped as any other text."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
 ENVIRONMENT.filters.update(number=number, percent=percent, heading=heading, cut=cut, cost=cost_text, moment=moment)
-ENVIRONMENT.filters.update(plain=str, as_json=as_json)
+ENVIRONMENT.filters.update(plain=str, as_json=as_json, short=short)
 ENVIRONMENT.tests.update(warning=lambda line: str(line).startswith("warning: "))

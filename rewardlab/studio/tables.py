@@ -237,12 +237,12 @@ def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 READERS: Mapping[str, Callable[[bytes], pl.DataFrame]] = {
-    LEDGER_FILE: _ledger,
     PREDICTIONS_FILE: _predictions,
+    LEDGER_FILE: _ledger,
     SAMPLED_FILE: _responses,
     STORED_FILE: _responses,
 }
-"""Files with responses; a folder has one of them."""
+"""Files with responses; of an evaluation that chose among scored responses, what it chose comes first."""
 
 
 def select(frame: pl.DataFrame, query: Query) -> Page:

@@ -57,7 +57,7 @@ def test_every_page_that_a_page_leads_to_is_there(root: Path) -> None:
         seen.add(address)
         waiting += [each for each in links(answer.text) if each.startswith("/") and each not in seen | set(waiting)]
     kinds = {re.split(r"[/?]", address)[1] for address in seen}
-    assert kinds >= {"", "run", "samples", "sample", "prompt", "side", "difference", "pairs", "assets"}
+    assert kinds >= {"", "run", "samples", "sample", "prompt", "side", "difference", "expression", "pairs", "assets"}
 
 
 def test_pages_ask_nobody_else(root: Path) -> None:
@@ -258,7 +258,8 @@ def test_no_page_imports_torch(root: Path) -> None:
         "import sys\nfrom pathlib import Path\nfrom tests.support.studio import client_of, studio_of, links\n"
         "client = client_of(studio_of(Path(sys.argv[1])))\n"
         "for address in ('/', '/run/ppo/toy-p1', '/samples/ppo/toy-p1', '/sample/0/ppo/toy-p1',\n"
-        "                '/side?run=eval/SFT-e1&run=eval/PPO-e2', '/pairs/pairs.jsonl/pairs/toy-q1'):\n"
+        "                '/side?run=eval/SFT-e1&run=eval/PPO-e2', '/expression/ppo/toy-p1?reward=rule',\n"
+        "                '/pairs/pairs.jsonl/pairs/toy-q1'):\n"
         "    assert client.get(address).status_code == 200, address\n"
         "print(sorted({'torch', 'transformers', 'matplotlib'} & set(sys.modules)))\n"
     )

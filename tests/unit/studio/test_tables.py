@@ -130,6 +130,13 @@ def test_several_responses_a_row_become_a_row_each(tmp_path: Path) -> None:
     assert frame.select("row", "id", "sample", "response").rows() == [(0, "a", 0, "x"), (1, "a", 1, "y")]
 
 
+def test_an_evaluation_that_chose_among_scored_responses_shows_what_it_chose(folder: Path) -> None:
+    write_jsonl(folder / "predictions.jsonl", [prediction("x", "positive")])
+    frame = Tables().samples(folder)
+    assert frame is not None
+    assert frame["id"].to_list() == ["x"]
+
+
 def test_ranked_samples_have_their_places_and_unranked_ones_none(tmp_path: Path) -> None:
     ranked = {"task": "t", "id": "a", "responses": ["x", "y"], "labels": ["no", None], "places": [2, 1]}
     failed = {"task": "t", "id": "b", "responses": ["z", "z"], "labels": ["no", "no"], "places": []}
