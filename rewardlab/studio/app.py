@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -48,59 +47,88 @@ def build_app(studio: Studio, hosts: Sequence[str] = LOOPBACK) -> Starlette:
         studio: What it shows.
         hosts: Names that it answers to; ``*`` is any.
     """
-    token = secrets.token_urlsafe(16)
-    to = Live()
-
-    def answer(shown: Shown, status: int = 200) -> HTMLResponse:
-        common = {"root": str(studio.index.root), "token": token}
-        return HTMLResponse(render(shown, to, common), status, HEADERS)
-
-    def page(show: Callable[[Request], Shown]) -> Callable[[Request], Response]:
-        def endpoint(request: Request) -> Response:
-            return answer(show(request))
-
-        return endpoint
-
-    async def verdict(request: Request) -> Response:
-        form = await _form(request)
-        if not secrets.compare_digest(form.get("token", "").encode(), token.encode()):
-            raise HTTPException(403, "the verdict was not stored: this page is older than the studio; load it again")
-        key, file, row = (request.path_params[name] for name in ("key", "file", "row"))
-        next_row = await run_in_threadpool(_store, studio, key, file, row, form)
-        asked = {"row": next_row, "reviewer": form.get("reviewer", "")}
-        return RedirectResponse(f"{to.pairs(key, file)}?{urlencode(asked)}", 303)
-
-    def failed(request: Request, error: Exception) -> Response:
-        status, title, message = _problem(error)
-        return answer(Shown("problem.html.j2", {"title": title, "message": message}), status)
-
-    shown: Mapping[str, Callable[[Request], Shown]] = {
-        "/": lambda request: studio.home(dict(request.query_params)),
-        "/run/{key:path}": lambda request: studio.one_run(request.path_params["key"]),
-        "/samples/{key:path}": lambda request: studio.samples(request.path_params["key"], dict(request.query_params)),
-        "/sample/{row:int}/{key:path}": lambda request: studio.sample(
-            request.path_params["key"], request.path_params["row"]
-        ),
-        "/prompt/{key:path}": partial(_prompt, studio),
-        "/expression/{key:path}": lambda request: studio.expression(
-            request.path_params["key"], dict(request.query_params)
-        ),
-        "/difference": lambda request: studio.difference(request.query_params.getlist("run")),
-        "/side": lambda request: studio.side(
-            studio.evaluated(request.query_params.getlist("run")), dict(request.query_params)
-        ),
-        "/pairs/{file}/{key:path}": lambda request: studio.pairs(
-            request.path_params["key"], request.path_params["file"], dict(request.query_params)
-        ),
-    }
-    routes = [Route(path, page(show)) for path, show in shown.items()]
-    routes.append(Route("/verdict/{file}/{row:int}/{key:path}", verdict, methods=["POST"]))
+    server = _Server(studio, secrets.token_urlsafe(16))
+    routes = [Route(path, server.page(show)) for path, show in _shown(studio).items()]
+    routes.append(Route("/verdict/{file}/{row:int}/{key:path}", server.verdict, methods=["POST"]))
     routes.append(Route("/assets/{name}", _asset))
-    handlers: dict[Any, Any] = {RewardlabError: failed, HTTPException: failed}
+    handlers: dict[Any, Any] = {RewardlabError: server.failed, HTTPException: server.failed}
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))]
     app = Starlette(routes=routes, exception_handlers=handlers, middleware=middleware)
     app.router.redirect_slashes = False  # an address that is not there is not there under another spelling either
     return app
+
+
+def _shown(studio: Studio) -> Mapping[str, Callable[[Request], Shown]]:
+    """Address -> what it shows."""
+    return {
+        "/": lambda request: studio.home(_asked(request)),
+        "/run/{key:path}": lambda request: studio.one_run(_key(request)),
+        "/samples/{key:path}": lambda request: studio.samples(_key(request), _asked(request)),
+        "/sample/{row:int}/{key:path}": lambda request: studio.sample(_key(request), request.path_params["row"]),
+        "/prompt/{key:path}": lambda request: studio.prompt(
+            _key(request), request.query_params.get("task", ""), request.query_params.get("id", "")
+        ),
+        "/expression/{key:path}": lambda request: studio.expression(_key(request), _asked(request)),
+        "/difference": lambda request: studio.difference(_two(request)),
+        "/side": lambda request: studio.side(studio.evaluated(_two(request)), _asked(request)),
+        "/pairs/{file}/{key:path}": lambda request: studio.pairs(
+            _key(request), request.path_params["file"], _asked(request)
+        ),
+    }
+
+
+def _key(request: Request) -> str:
+    return str(request.path_params["key"])
+
+
+def _asked(request: Request) -> dict[str, str]:
+    return dict(request.query_params)
+
+
+def _two(request: Request) -> list[str]:
+    """The runs of an address that shows two."""
+    return request.query_params.getlist("run")
+
+
+class _Server:
+    """Answers to requests.
+
+    Args:
+        studio: What is shown.
+        token: Stands in every form; a verdict without it comes from elsewhere.
+    """
+
+    def __init__(self, studio: Studio, token: str) -> None:
+        self._studio = studio
+        self._token = token
+        self._to = Live()
+
+    def page(self, show: Callable[[Request], Shown]) -> Callable[[Request], Response]:
+        """An endpoint; Starlette runs it in a thread, so that a large file holds up nobody else."""
+
+        def endpoint(request: Request) -> Response:
+            return self._answer(show(request))
+
+        return endpoint
+
+    async def verdict(self, request: Request) -> Response:
+        """Store a verdict on a pair, then lead to the next one."""
+        form = await _form(request)
+        if not secrets.compare_digest(form.get("token", "").encode(), self._token.encode()):
+            raise HTTPException(403, "the verdict was not stored: this page is older than the studio; load it again")
+        file, row = request.path_params["file"], request.path_params["row"]
+        next_row = await run_in_threadpool(_store, self._studio, _key(request), file, row, form)
+        asked = {"row": str(next_row), "reviewer": form.get("reviewer", "")}
+        return RedirectResponse(self._to.pairs(_key(request), file, asked), 303)
+
+    def failed(self, request: Request, error: Exception) -> Response:
+        """A page that says what is wrong."""
+        status, title, message = _problem(error)
+        return self._answer(Shown("problem.html.j2", {"title": title, "message": message}), status)
+
+    def _answer(self, shown: Shown, status: int = 200) -> HTMLResponse:
+        common = {"root": str(self._studio.index.root), "token": self._token}
+        return HTMLResponse(render(shown, self._to, common), status, HEADERS)
 
 
 def asset_file(name: str) -> Path:
@@ -114,11 +142,6 @@ def _asset(request: Request) -> Response:
     if name not in ASSETS:
         raise HTTPException(404, "no such file")
     return FileResponse(asset_file(name), headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"})
-
-
-def _prompt(studio: Studio, request: Request) -> Shown:
-    asked = request.query_params
-    return studio.prompt(request.path_params["key"], asked.get("task", ""), asked.get("id", ""))
 
 
 def _store(studio: Studio, key: str, file: str, row: int, form: Mapping[str, str]) -> int:

@@ -17,9 +17,9 @@ from rewardlab.models.stored import read_sft_scores
 from rewardlab.rewards.plan import plan_reward
 from rewardlab.rewards.rescoring import StoredResponse, lent_parts, rescore, stored_parts
 from rewardlab.studio.index import StudioRun
-from rewardlab.studio.one_sample import names_code
+from rewardlab.studio.one_sample import load_tasks
 from rewardlab.studio.tables import PART
-from rewardlab.tasks.places import is_known, load_tasks_of
+from rewardlab.tasks.places import is_known
 from rewardlab.tasks.task import tasks
 from rewardlab.training.methods import methods
 from rewardlab.types import ANSWER_FORMATS, AnswerFormat, Example, Label
@@ -87,16 +87,29 @@ def can_be_tried(run: StudioRun, frame: pl.DataFrame | None) -> bool:
     return run.kind in methods.every() and frame is not None and {"step", "score", "response"} <= set(frame.columns)
 
 
-def samples_of(run: StudioRun, frame: pl.DataFrame) -> Samples:
-    """The responses of a ledger, at most :data:`MOST`."""
+def samples_of(run: StudioRun, frame: pl.DataFrame, *, runs_code: bool = False) -> Samples:
+    """The responses of a ledger, at most :data:`MOST`.
+
+    Args:
+        run: The run.
+        frame: Its ledger.
+        runs_code: Its task may be read from a Python file.
+    Raises:
+        InputError: Its task file is not to be found, or cannot be used.
+    """
+    load_tasks(run, frame["task"].unique().to_list(), runs_code=runs_code)
     steps = frame["step"].unique().sort().to_list()
     a_step = max(1, frame.height // len(steps))
     count = min(len(steps), max(1, MOST // a_step))
     chosen = [steps[number * len(steps) // count] for number in range(count)]
-    rows = frame.filter(pl.col("step").is_in(chosen)).sort("step", "row").to_dicts()
+    kept = frame.filter(pl.col("step").is_in(chosen)).sort("step", "row")
     stored = (run.config.get("config") or {}).get("format")
-    answer_format: AnswerFormat = next((each for each in ANSWER_FORMATS if each == stored), "rationale")
-    return Samples([_stored(row, answer_format) for row in rows], [row["row"] for row in rows], count, len(steps))
+    form: AnswerFormat = next((each for each in ANSWER_FORMATS if each == stored), "rationale")
+    parts = {name.removeprefix(PART): name for name in frame.columns if name.startswith(PART)}
+    labelled = zip(kept.iter_rows(named=True), _labels(kept), strict=True)
+    return Samples(
+        [_stored(row, parts, label, form) for row, label in labelled], kept["row"].to_list(), count, len(steps)
+    )
 
 
 def try_expression(
@@ -123,8 +136,6 @@ def try_expression(
     """
     if ":" in expression and not runs_code:
         raise ConfigError(f"{expression!r} names a Python callable; start the studio with --own-code to execute it")
-    if runs_code or not names_code(run):
-        load_tasks_of(run.path, {row.example.task for row in samples.rows})
     own = stored_reward(run)
     before = [row.score for row in samples.rows]
     sft_scores = {kind: read_sft_scores(model.path) for kind, model in reward_models.items()}
@@ -158,13 +169,23 @@ def _config(own: RewardConfig, expression: str, lam: str, rows: Sequence[StoredR
     return bare
 
 
-def _stored(row: Mapping[str, object], answer_format: AnswerFormat) -> StoredResponse:
-    task, correct = str(row["task"]), row.get("correct")
+def _stored(
+    row: Mapping[str, object], parts: Mapping[str, str], label: Label | None, form: AnswerFormat
+) -> StoredResponse:
+    """A row of the table as a stored response.
+
+    Args:
+        row: The row.
+        parts: Part -> its column.
+        label: Its gold label, as its task has it.
+        form: Answer format.
+    """
+    correct = row.get("correct")
     return StoredResponse(
         step=int(str(row["step"])),
-        example=Example(task, str(row["id"]), {}, _label(row.get("gold"), task), answer_format),
+        example=Example(str(row["task"]), str(row["id"]), {}, label, form),
         response=str(row["response"]),
-        parts={name.removeprefix(PART): _number(value) for name, value in row.items() if name.startswith(PART)},
+        parts={name: _number(row[column]) for name, column in parts.items()},
         score=_number(row.get("score")),
         correct=None if correct is None else float(bool(correct)),
         error=_number(row.get("error")),
@@ -173,11 +194,13 @@ def _stored(row: Mapping[str, object], answer_format: AnswerFormat) -> StoredRes
     )
 
 
-def _label(gold: object, task: str) -> Label | None:
-    """A gold label as its task has it; tables hold all of them as texts."""
-    if gold is None:
-        return None
-    return float(str(gold)) if is_known(task) and tasks.get(task).is_numeric else str(gold)
+def _labels(frame: pl.DataFrame) -> list[Label | None]:
+    """Gold labels as their tasks have them; tables hold all of them as texts."""
+    if "gold" not in frame.columns:
+        return [None] * frame.height
+    numeric = {name for name in frame["task"].unique() if is_known(name) and tasks.get(name).is_numeric}
+    pairs = frame.select("task", "gold").iter_rows()
+    return [float(gold) if gold is not None and task in numeric else gold for task, gold in pairs]
 
 
 def _number(value: object) -> float | None:

@@ -131,7 +131,7 @@ class RunIndex:
 
 def parents(run: StudioRun, runs: Mapping[str, StudioRun]) -> list[tuple[str, str, StudioRun | None]]:
     """(name of the input, its fingerprint, its run), None where that does not lie in the folder."""
-    by_mark = {each.fingerprint: each for each in runs.values()}
+    by_mark = {each.fingerprint: each for each in reversed(list(runs.values()))}  # of copies the latest
     return [(name, mark, by_mark.get(mark)) for name, mark in run.inputs.items()]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -105,14 +105,23 @@ def names_code(run: StudioRun) -> bool:
     return any(part.strip().endswith(".py") for spec in named for part in spec.split(","))
 
 
+def load_tasks(run: StudioRun, names: Collection[str], *, runs_code: bool = False) -> None:
+    """Make the tasks of a run's rows known, as far as that executes nothing or may.
+
+    Raises:
+        InputError: A task file is not to be found, or cannot be used.
+    """
+    if runs_code or not names_code(run):
+        load_tasks_of(run.path, names)
+
+
 def reading_of(run: StudioRun, row: Mapping[str, Any], *, runs_code: bool = False) -> Answer | None:
     """What the task's parser reads in a response now; None where the task is not known here."""
     task = str(row.get("task") or "")
     stored = (run.config.get("config") or {}).get("format")
     answer_format: AnswerFormat = next((each for each in ANSWER_FORMATS if each == stored), "rationale")
     try:
-        if runs_code or not names_code(run):
-            load_tasks_of(run.path, {task})
+        load_tasks(run, {task}, runs_code=runs_code)
         return tasks.get(task).parser(answer_format).parse(str(row.get("response") or ""))
     except (RewardlabError, KeyError, ValueError) as error:
         logger.warning("%s: task %s cannot be read (%s)", run.path, task, error)

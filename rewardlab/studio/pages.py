@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from rewardlab.errors import InputError, RewardlabError
+from rewardlab.evaluation.answers import PREDICTIONS_FILE
 from rewardlab.studio.curves import alarms_of, curves_of, notes_of
 from rewardlab.studio.expression import RESAMPLES, can_be_tried, names_of, samples_of, stored_reward, try_expression
 from rewardlab.studio.index import RunIndex, StudioRun, children, evaluations, parents
@@ -129,7 +130,8 @@ class Studio:
         run = self.run(key, runs)
         frame = self.tables.samples(run.path) if not run.problem else None
         curves = curves_of(run, self.tables) if not run.problem else []
-        evaluated = [] if run.kind == "eval" else evaluations(run, runs)
+        answered = [each for each in runs.values() if (each.path / PREDICTIONS_FILE).is_file()]
+        evaluated = [] if run.kind == "eval" else [each for each in evaluations(run, runs) if each in answered]
         values = {
             "run": run,
             "alarms": alarms_of(run, self.tables),
@@ -138,7 +140,7 @@ class Studio:
             "parents": parents(run, runs),
             "children": children(run, runs),
             "evaluations": evaluated,
-            "rivals": [each for each in runs.values() if each.kind == "eval" and each.key != key],
+            "rivals": [each for each in answered if each is not run] if run in answered else [],
             "samples": 0 if frame is None else frame.height,
             "pair_files": [name for name in PAIR_FILES if (run.path / name).is_file()],
             "has_scores": can_be_tried(run, frame),
@@ -233,7 +235,7 @@ class Studio:
         run, frame = self._samples(key, runs)
         if not can_be_tried(run, frame):
             raise MissingPageError(f"{key}: holds no scored samples; expected a run of a training method that samples")
-        samples, own = samples_of(run, frame), stored_reward(run)
+        samples, own = samples_of(run, frame, runs_code=self.runs_code), stored_reward(run)
         models = {name.removeprefix("rm_"): model for name, _, model in parents(run, runs) if model is not None}
         known = {kind: model for kind, model in models.items() if model.kind == "rm"}
         expression, lam = asked.get("reward", "").strip(), asked.get("lambda", "").strip()

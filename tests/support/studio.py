@@ -44,7 +44,9 @@ def stage_folder(
     return folder
 
 
-def ledger_row(step: int, id: str, answer: str | None, gold: str = "positive", **other: Any) -> dict[str, Any]:
+def ledger_row(
+    step: int, id: str, answer: str | float | None, gold: str | float = "positive", **other: Any
+) -> dict[str, Any]:
     """A line of a ledger of the sandbox's sentiment task; the score is 1 for a right answer, else 0."""
     score = float(answer == gold)
     row = {

@@ -69,6 +69,29 @@ def test_a_rule_that_nobody_stored_is_computed_from_gold_labels(root: Path) -> N
     assert "old new right 1 4 1.500 0.500 50.0" in told
 
 
+def test_numbers_are_compared_by_their_distance(root: Path) -> None:
+    """Gold 3 on 0-5, answers 3, 2 and 0: the rule gives 2.5, 1.5 and -0.5, mean 7/6; the old score is its opposite."""
+    rows = [
+        ledger_row(
+            1,
+            name,
+            answer,
+            task="sandbox-similarity",
+            gold=3.0,
+            correct=None,
+            error=3.0 - answer,
+            response=f"So.\n\n The answer is: {answer}",
+            score=-answer,
+            parts={"label": 0.0},
+        )
+        for name, answer in (("a", 3.0), ("b", 2.0), ("c", 0.0))
+    ]
+    ppo_run(root, rows, "numeric-n1")
+    told = text_of(client_of(studio_of(root)).get("/expression/ppo/numeric-n1", params={"reward": "rule"}).text)
+    assert re.search(r"sandbox-similarity Spearman 3 -1\.000 \[[^]]*\] 1\.000", told)
+    assert "1 3 -1.667 1.167" in told
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [

@@ -86,6 +86,15 @@ def test_parents_and_children_by_fingerprint(tmp_path: Path) -> None:
     assert evaluations(runs["sft/start-s1"], runs) == []  # it was the start of what was evaluated, not evaluated itself
 
 
+def test_of_two_copies_of_a_run_the_latest_is_the_parent(tmp_path: Path) -> None:
+    for name, day in (("a-s1", 1), ("b-s1", 2), ("c-s1", 1)):
+        stage_folder(tmp_path, "sft", name, started=f"2026-01-0{day}T00:00:00+00:00")
+    ppo_run(tmp_path, [], "toy-p1", inputs={"start": "s1"})
+    runs = RunIndex(tmp_path).runs()
+    ((_, _, parent),) = parents(runs["ppo/toy-p1"], runs)
+    assert parent is runs["sft/b-s1"]
+
+
 def test_a_trained_run_is_called_as_its_evaluation_calls_it(tmp_path: Path) -> None:
     ppo_run(tmp_path, [], "toy-p1")
     ppo_run(tmp_path, [], "toy-p2")

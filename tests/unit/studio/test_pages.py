@@ -98,6 +98,16 @@ def test_a_run_says_where_it_came_from_and_what_came_from_it(root: Path) -> None
     assert "/run/eval/PPO-e2" in links(after)
 
 
+def test_an_evaluation_without_texts_is_not_offered_for_reading(root: Path) -> None:
+    """A report brings evaluations along without their predictions."""
+    (root / "eval" / "PPO-e2" / "predictions.jsonl").unlink()
+    client = client_of(studio_of(root))
+    trained, own, other = (client.get(f"/run/{key}").text for key in ("ppo/toy-p1", "eval/PPO-e2", "eval/SFT-e1"))
+    assert "/samples/eval/PPO-e2" not in links(trained)
+    assert 'action="/side"' not in own
+    assert 'action="/side"' not in other
+
+
 def test_a_run_shows_a_chart_of_each_quantity_and_its_alarm(root: Path) -> None:
     alarm = {"step": 12, "since": 8, "window": 5, "reward_before": 0.1, "reward_after": 0.9, "gold_before": 0.8}
     alarm |= {"gold_after": 0.4, "p_value": 1e-6, "tests": 12}
