@@ -97,7 +97,9 @@ def item_by_item(left: pl.DataFrame, right: pl.DataFrame, column: str = "", deco
 
 
 def _chosen(frame: pl.DataFrame, column: str, decoding: str) -> pl.DataFrame:
-    known = frame.select(*ITEM, "row", "gold", "answer", "correct", "response")
+    known = frame.select(
+        *ITEM, "row", "gold", "answer", "correct", "response", pl.col("^prompt$")
+    )  # where there is one
     if column:
         known = known.filter(pl.col("column") == column)
     return known.filter(pl.col("decoding") == decoding) if decoding else known

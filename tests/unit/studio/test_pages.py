@@ -165,6 +165,7 @@ def test_two_evaluations_item_by_item(root: Path) -> None:
     told = text_of(page)
     for words in ("better with B: 1", "worse with B: 1", "both right: 0", "both wrong: 0", "A alone has 1 items"):
         assert words in told
+    assert "Is a good?" in told
     better = client.get("/side?run=sft/toy-s1&run=ppo/toy-p1&change=better").text  # trained runs: their evaluations
     assert re.findall(r"sandbox-sentiment <code>(\w)</code>", better) == ["b"]
 
