@@ -46,6 +46,7 @@ class ReviewItem:
         text: The rationale, also where the filter dropped it.
         kept: True when the filter kept it.
         good: The filter's probability of a good rationale; None where it was not asked.
+        rejected: Of a pair: the response that ``text`` was preferred to; None of a rationale.
     """
 
     key: str
@@ -56,6 +57,7 @@ class ReviewItem:
     text: str
     kept: bool
     good: float | None
+    rejected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,8 @@ def store_review(folder: Path, item: ReviewItem, review: Review) -> None:
     """Append a verdict, with what it is about; it is on disk when this returns. A torn last line is ended first."""
     folder.mkdir(parents=True, exist_ok=True)
     about = {"task": item.task, "id": item.id, "label": item.label, "text": item.text, "kept": item.kept}
+    if item.rejected is not None:
+        about["rejected"] = item.rejected
     with (folder / REVIEWS_FILE).open("ab+") as file:
         if _is_torn(file):
             file.write(b"\n")

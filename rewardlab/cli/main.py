@@ -23,6 +23,7 @@ from rewardlab.cli import (
     reward,
     reward_models,
     stages,
+    studio,
     suite,
     tasks,
     training,
@@ -57,6 +58,7 @@ app.add_typer(reward.app, name="reward")
 app.add_typer(suite.app, name="suite")
 app.add_typer(bench.app, name="bench")
 app.add_typer(config.app, name="config")
+app.add_typer(studio.app, name="studio")
 app.command("compare")(compare.compare)
 app.command("judge")(judge.judge)
 app.command("doctor")(doctor.doctor)

@@ -26,6 +26,8 @@ PACKAGE_DATA = (
     "annotations/prompts/judge.jinja",
     "annotations/filter/rows.jsonl",
     *(f"reports/assets/{name}" for name in ("report.html.j2", "report.css", "report.js", "chart.css")),
+    *(f"studio/assets/{name}" for name in ("studio.css", "studio.js")),
+    "studio/templates/base.html.j2",
     "suites/demo.toml",
     "suites/claims-sandbox.toml",
     *(f"annotations/{task}/{kind}.jsonl" for task in BUNDLED if task != "cola" for kind in ("rationales", "rankings")),

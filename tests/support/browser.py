@@ -82,13 +82,23 @@ class Browser:
 
     def open(self, page: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Show a file, and wait until it is loaded."""
+        self.visit(page.resolve().as_uri(), width=width, height=height, dark=dark)
+
+    def visit(self, address: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Show an address, and wait until it is loaded."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         self._loaded = False
-        self.ask("Page.navigate", url=page.resolve().as_uri())
-        while not self._loaded:
-            self._note(self._next())
+        self.ask("Page.navigate", url=address)
+        self._wait()
+
+    def press(self, key: str) -> None:
+        """Press a key that leads to another page, and wait until that is loaded."""
+        self._loaded = False
+        self.ask("Input.dispatchKeyEvent", type="keyDown", key=key)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", key=key)
+        self._wait()
 
     def run(self, script: str) -> Any:
         """Value of a JavaScript expression."""
@@ -101,6 +111,10 @@ class Browser:
         found = self.ask("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))
         return path
+
+    def _wait(self) -> None:
+        while not self._loaded:
+            self._note(self._next())
 
     def _next(self) -> dict[str, Any]:
         until = time.monotonic() + TIMEOUT_S
