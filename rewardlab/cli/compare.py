@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,14 +12,13 @@ import typer
 from rewardlab.cli.output import echo
 from rewardlab.errors import InputError
 from rewardlab.printable import printable
-from rewardlab.runs import writing
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rewardlab.comparison.differences import Gain
-    from rewardlab.comparison.runs import EvalRun
     from rewardlab.comparison.table import ComparisonTable
+    from rewardlab.lab.compared import Compared
 
 MOST_SENTENCES = 12
 """More sentences than these are told in short."""
@@ -39,15 +37,6 @@ class DecodingChoice(StrEnum):
     BOTH = "both"
     SAMPLED = "sampled"
     GREEDY = "greedy"
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A comparison, and the evaluations it was made from."""
-
-    table: ComparisonTable
-    found: Sequence[Gain]
-    runs: Sequence[EvalRun]
 
 
 def compare(
@@ -74,44 +63,15 @@ def compare(
     """Compare methods: one table with 95 % intervals, best bold, second underlined; differences as sentences."""
     if not paths:
         raise InputError("compare: no runs given; name evaluation folders, or a folder of runs such as runs/")
+    from rewardlab.lab.compared import compare_runs
+
     decodings = None if decoding is DecodingChoice.BOTH else (decoding.value,)
     compared = compare_runs(paths, convention=convention.value, decodings=decodings, against=against)
-    written = _write_table(out, compared, paths) if out is not None else []
-    written += [_write_page(html, compared, paths)] if html is not None else []
+    written = compared.write(out) if out is not None else []
+    written += [compared.html(html)] if html is not None else []
     print_comparison(compared)
     if written:
         echo(f"written: {', '.join(map(str, written))}")
-
-
-def compare_runs(
-    paths: Sequence[Path],
-    *,
-    convention: str,
-    decodings: Sequence[str] | None = None,
-    against: Sequence[str] | None = None,
-    wanted: Sequence[str] = (),
-) -> Compared:
-    """The table of the evaluations behind ``paths``, and the differences.
-
-    Args:
-        paths: As :func:`~rewardlab.comparison.runs.collect` takes them.
-        convention: ``rllr`` or ``ppo-nlu``.
-        decodings: To show; None is both.
-        against: Methods to compare all others with; None is what is ``wanted``.
-        wanted: The same, as far as there are rows of them; none is the usual one.
-    Raises:
-        InputError: No evaluation could be used, or none is of a method in ``against``.
-    """
-    from rewardlab.comparison.differences import default_against, gains
-    from rewardlab.comparison.runs import collect
-    from rewardlab.comparison.table import DECODINGS, build_table
-
-    collected = collect(paths)
-    table = build_table(
-        collected.runs, convention=convention, decodings=decodings or DECODINGS, warnings=collected.warnings
-    )
-    found = gains(table, default_against(table, wanted) if against is None else against)
-    return Compared(table, found, collected.runs)
 
 
 def print_comparison(compared: Compared, budget: str = "updates") -> None:
@@ -128,7 +88,7 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
     console = Console()
     _print_table(console, compared.table)
     _print_budgets(console, compared.table, budget)
-    _print_lines(console, _told(compared.found, headline(compared.table)))
+    _print_lines(console, _told(compared.gains, headline(compared.table)))
 
 
 def _print_table(console: Console, table: ComparisonTable) -> None:
@@ -147,36 +107,6 @@ def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> Non
     if shown := spent_tables(table, console.width):
         console.print(*shown, sep="\n")
         _print_lines(console, budget_lines(table, budget), style="dim")
-
-
-def _write_table(out: Path, compared: Compared, paths: Sequence[Path]) -> list[Path]:
-    """The table, its differences and its curves into the folder ``out``; returns the files."""
-    from rewardlab.reports.files import write_comparison
-
-    with writing(out):
-        return write_comparison(compared.table, compared.found, paths, out)
-
-
-def _write_page(html: Path, compared: Compared, paths: Sequence[Path]) -> Path:
-    """The whole report, with the runs behind the evaluations, into the file ``html``."""
-    from rewardlab.comparison.differences import rivals_of
-    from rewardlab.comparison.related import related
-    from rewardlab.judge.verdicts import load_judged
-    from rewardlab.reports.left_out import listening
-    from rewardlab.reports.page import write_page
-    from rewardlab.reports.rivals import measure_gains
-    from rewardlab.reports.sections import Report
-    from rewardlab.reward_models.over_seeds import load_cards
-
-    table, found, runs = compared.table, compared.found, compared.runs
-    with listening() as left_out:
-        behind, judged = related(runs, paths), load_judged(runs)
-        cards = load_cards(behind.card)
-        report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
-        report = replace(report, left_out=left_out, measures=measure_gains(table, rivals_of(found), judged))
-        with writing(html):
-            write_page(html, report)
-    return html
 
 
 def _print_lines(console: Console, lines: Iterable[str], style: str | None = None) -> None:

@@ -11,7 +11,7 @@ import typer
 from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.output import echo
 from rewardlab.cli.running import run_goal, tracked
-from rewardlab.config import RunConfig
+from rewardlab.lab.goals import training_goal
 from rewardlab.runs import ADAPTER, BEST_ADAPTER
 from rewardlab.training.methods import TrainingMethod, methods
 
@@ -39,17 +39,12 @@ def list_methods() -> None:
     for name in methods.every():
         method = methods.get(name)
         echo(f"{name:11} {method.title}: {method.summary}")
-        echo(f"{'':11} needs: {', '.join(method.needs)}; settings: `rewardlab config list {section_key(method)}`")
-
-
-def section_key(method: TrainingMethod) -> str:
-    """Where the settings of a method stand: in a section of its name, or below ``methods``."""
-    return method.name if method.name in RunConfig.model_fields else f"methods.{method.name}"
+        echo(f"{'':11} needs: {', '.join(method.needs)}; settings: `rewardlab config list {method.section_key}`")
 
 
 def online_command(method: TrainingMethod) -> Callable[..., None]:
     """The command of a method that samples while it trains."""
-    section = section_key(method)
+    section = method.section_key
 
     def train(
         request: Request,
@@ -79,9 +74,7 @@ def online_command(method: TrainingMethod) -> Callable[..., None]:
             "preset": preset,
             "data.prompts": limit,
         }
-        folder = run_goal(
-            request, request.config(given), lambda pipeline: pipeline.train(method.name), tracked(tracker)
-        )
+        folder = run_goal(request, *training_goal(request.asked, method.name, given), tracked(tracker))
         if folder:
             echo(f"policy: {chosen_policy(folder.result(), folder.path)}")
             echo(f"evaluate it: rewardlab eval --run {folder.path}")

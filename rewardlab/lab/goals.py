@@ -1,0 +1,93 @@
+"""Which configuration and which stage a command, or a method of :class:`~rewardlab.lab.lab.Lab`, asks for.
+
+Both build their stages here and nowhere else, so that what one of them made the other finds again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rewardlab.config import RunConfig
+from rewardlab.lab.asked import Asked
+from rewardlab.types import PairKind
+
+if TYPE_CHECKING:
+    from rewardlab.lab.execution import Choose
+
+Settings = Mapping[str, Any]
+"""Dotted key -> value; None leaves it out."""
+
+
+class Goal(NamedTuple):
+    """What is wanted: a configuration, and which of its stages."""
+
+    config: RunConfig
+    choose: Choose
+
+
+def annotate_goal(asked: Asked, own: Settings) -> Goal:
+    """Rationales for the right and a wrong label of each labelled row."""
+    return Goal(asked.config(own), lambda pipeline: pipeline.annotate())
+
+
+def pairs_goal(asked: Asked, kind: PairKind, own: Settings, limit: int | None = None) -> Goal:
+    """Preference pairs of one kind; of ``limit`` rows a task."""
+    return Goal(asked.config({**own, **_pair_limits(kind, limit)}), lambda pipeline: pipeline.pairs(kind))
+
+
+def sft_goal(asked: Asked, rationales: bool | None, own: Settings) -> Goal:
+    """Supervised fine-tuning.
+
+    Args:
+        asked: What was given.
+        rationales: Answer with a rationale first; None: as the answer format says. Without rationales the format is the
+            bare label, unless one was named.
+        own: The settings of this stage.
+    """
+    config = asked.config(own)
+    asks_rationales = config.format == "rationale" if rationales is None else rationales
+    if not asks_rationales and asked.given.get("format") is None and config.format == "rationale":
+        config = asked.config({**own, "format": "label"})
+    return Goal(config, lambda pipeline: pipeline.sft(asks_rationales))
+
+
+def reward_model_goal(asked: Asked, kind: PairKind, own: Settings, limit: int | None = None) -> Goal:
+    """A reward model of pairs of one kind, made of ``limit`` rows a task."""
+    return Goal(asked.config({**own, **_pair_limits(kind, limit)}), lambda pipeline: pipeline.reward_model(kind))
+
+
+def own_reward_model_goal(asked: Asked, path: Path, kind: PairKind | None, held_out: float, own: Settings) -> Goal:
+    """A reward model of somebody's own pairs; their tasks and format are those of the run.
+
+    Args:
+        asked: What was given; its task says whose answers a file of preferences holds.
+        path: Folder of pairs, or file of preferences.
+        kind: As asked for, or None.
+        held_out: Share of the prompts to hold out where none is.
+        own: The settings of this stage.
+    Raises:
+        InputError: The pairs cannot be trained on.
+    """
+    from rewardlab.pipeline.imported import own_pairs
+    from rewardlab.tasks import resolve_tasks
+    from rewardlab.tasks.places import spec_of
+
+    config = asked.config(own)
+    tasks = resolve_tasks(config.task) if asked.given.get("task") else []
+    pairs = own_pairs(path, config, kind=kind, held_out=held_out, asked=tasks)
+    found = {"format": pairs.format, "init": None if pairs.tasks else "base"}
+    if not tasks:
+        found["task"] = ",".join(map(spec_of, pairs.tasks)) or None
+    return Goal(asked.config({**own, **found}), lambda pipeline: pipeline.reward_model_of(pairs))
+
+
+def training_goal(asked: Asked, method: str, own: Settings) -> Goal:
+    """A policy, trained with a registered method."""
+    return Goal(asked.config(own), lambda pipeline: pipeline.train(method))
+
+
+def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, int | None]:
+    """Label pairs need rationales for their own rows only; ranked ones come from the SFT model, whatever it saw."""
+    return {"pairs.limit": limit, "annotate.limit": limit if kind == "label" else None}
