@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from rewardlab.errors import InputError
+from rewardlab.errors import InputError, UnknownNameError
 from rewardlab.lab.finished import Run
 from rewardlab.runs import writing
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Convention = Literal["rllr", "ppo-nlu"]
 """Which published rule makes a column's number."""
+CONVENTIONS = get_args(Convention)
+DECODINGS = ("sampled", "greedy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def compare(
         convention: Pearson and accuracy (``rllr``), or Spearman, F1 and averages without WNLI and AX (``ppo-nlu``).
         decoding: ``sampled`` or ``greedy``; default: both.
     Raises:
-        InputError: No run is given or could be used, or none is of a method in ``against``.
+        InputError: No run is given or could be used, none is of a method in ``against``, or a name is unknown.
 
     Example:
         >>> import rewardlab as rl
@@ -130,6 +132,9 @@ def compare(
     paths = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
     rivals = [against] if isinstance(against, str) else against
     decodings = [decoding] if isinstance(decoding, str) else decoding
+    for kind, named, there in (("decoding", decodings or (), DECODINGS), ("convention", (convention,), CONVENTIONS)):
+        if unknown := [name for name in named if name not in there]:
+            raise UnknownNameError(kind, unknown[0], there)
     return compare_runs(paths, convention=convention, decodings=decodings, against=rivals)
 
 
@@ -154,7 +159,7 @@ def compare_runs(
     """
     from rewardlab.comparison.differences import default_against, gains
     from rewardlab.comparison.runs import collect
-    from rewardlab.comparison.table import DECODINGS, build_table
+    from rewardlab.comparison.table import build_table
 
     collected = collect(paths)
     table = build_table(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewardlab.config import RunConfig
-from rewardlab.lab.asked import Asked
+from rewardlab.lab.asked import Asked, known
 from rewardlab.types import PairKind
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def own_reward_model_goal(asked: Asked, path: Path, kind: PairKind | None, held_
     found = {"format": pairs.format, "init": None if pairs.tasks else "base"}
     if not tasks:
         found["task"] = ",".join(map(spec_of, pairs.tasks)) or None
-    return Goal(asked.config({**own, **found}), lambda pipeline: pipeline.reward_model_of(pairs))
+    return Goal(asked.config({**own, **known(found)}), lambda pipeline: pipeline.reward_model_of(pairs))
 
 
 def training_goal(asked: Asked, method: str, own: Settings) -> Goal:
@@ -88,6 +88,6 @@ def training_goal(asked: Asked, method: str, own: Settings) -> Goal:
     return Goal(asked.config(own), lambda pipeline: pipeline.train(method))
 
 
-def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, int | None]:
+def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, Any]:
     """Label pairs need rationales for their own rows only; ranked ones come from the SFT model, whatever it saw."""
-    return {"pairs.limit": limit, "annotate.limit": limit if kind == "label" else None}
+    return known({"pairs.limit": limit, "annotate.limit": limit if kind == "label" else None})

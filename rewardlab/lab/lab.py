@@ -116,12 +116,12 @@ class Lab:
 
     def annotate(self, *, limit: int | None = None, **settings: Any) -> Run:
         """Write rationales for the right and a wrong label of each labelled row, ``limit`` of a task."""
-        own = {**_settings("annotate", settings), "annotate.limit": limit}
+        own = {**_settings("annotate", settings), **known({"annotate.limit": limit})}
         return self._run(goals.annotate_goal(self._asked, own))
 
     def sft(self, rationales: bool | None = None, *, limit: int | None = None, **settings: Any) -> Run:
         """Fine-tune on the labelled rows; ``rationales=False`` answers with the bare label. Settings: ``[sft]``."""
-        own = {**_settings("sft", settings), "data.labelled": limit}
+        own = {**_settings("sft", settings), **known({"data.labelled": limit})}
         return self._run(goals.sft_goal(self._asked, rationales, own))
 
     def pairs(self, kind: PairKind = "label", *, limit: int | None = None, **settings: Any) -> Run:
@@ -216,7 +216,8 @@ class Lab:
         Raises:
             RunFolderError: The folder is no finished run, or its inputs are not what they were.
         """
-        own = {**_settings("eval", settings), "task": _text(task), "eval.shots": shots, "data.test": limit}
+        named = {"task": _text(task), "eval.shots": shots, "data.test": limit}
+        own = {**_settings("eval", settings), **known(named)}
         if run is None:
             return self._run(evaluation_goal(self._asked, None, own))
         folder = folder_of(run)
@@ -271,7 +272,7 @@ class Lab:
         from rewardlab.pipeline.judging import judge_runs
 
         one, other = (one_evaluation(self._evaluated(run)) for run in (a, b))
-        config = judging_config(one, {**_settings("annotate", settings), "annotate.annotator": annotator})
+        config = judging_config(one, {**_settings("annotate", settings), **known({"annotate.annotator": annotator})})
         told, count = (say_nothing, _uncounted) if self.quiet else (say, counter("judge"))
         found = judge_runs(one, other, config, self.runs, decoding, limit, told, count, both_orders=both_orders)
         return Verdicts(one, other, found)
@@ -298,7 +299,7 @@ class Lab:
     ) -> Goal:
         section = methods.get(method).section_key
         expression = None if reward is None else expression_of(reward)
-        own = {**_settings(section, settings), "reward.expression": expression, "data.prompts": limit}
+        own = {**_settings(section, settings), **known({"reward.expression": expression, "data.prompts": limit})}
         return goals.training_goal(self._asked, method, own)
 
     def _evaluated(self, run: Run | Path | str) -> Path:

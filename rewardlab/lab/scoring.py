@@ -11,6 +11,8 @@ from rewardlab.errors import ConfigError, DataError
 from rewardlab.lab.own_reward import expression_of
 from rewardlab.rewards import RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
+from rewardlab.rewards.registry import find_reward
+from rewardlab.rewards.trl_functions import is_trl_style
 from rewardlab.tasks import resolve_task
 from rewardlab.tasks.rows import RowProblem, read_label
 from rewardlab.tasks.task import Task
@@ -118,6 +120,12 @@ def _label(task: Task, place: int, value: Label | None) -> Label | None:
         raise DataError(f"labels[{place}]: {problem}; task {task.name}") from problem
 
 
+def _is_of_trl(name: str) -> bool:
+    """True for a function in TRL's form, which is given prompts."""
+    code = find_reward(name).code
+    return callable(code) and is_trl_style(code)
+
+
 def _check(
     plan: RewardPlan, rows: Sequence[Example], responses: Sequence[str], *, has_fields: bool, has_both: bool
 ) -> None:
@@ -126,7 +134,7 @@ def _check(
         raise ConfigError("score: labels and examples are both given; examples have their labels, leave labels out")
     if len(rows) != len(responses):
         raise DataError(f"score: {len(rows)} examples for {len(responses)} responses; expected one each")
-    if plan.pair_kinds and not has_fields:
+    if (plan.pair_kinds or any(map(_is_of_trl, plan.names))) and not has_fields:
         raise DataError(
             f"reward {plan.expression!r} reads prompts; give examples=, as lab.rows('test') has them, not labels alone"
         )
