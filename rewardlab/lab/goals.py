@@ -15,6 +15,7 @@ from rewardlab.types import PairKind
 
 if TYPE_CHECKING:
     from rewardlab.lab.execution import Choose
+    from rewardlab.pipeline import Stage
 
 Settings = Mapping[str, Any]
 """Dotted key -> value; None leaves it out."""
@@ -81,6 +82,30 @@ def own_reward_model_goal(asked: Asked, path: Path, kind: PairKind | None, held_
     if not tasks:
         found["task"] = ",".join(map(spec_of, pairs.tasks)) or None
     return Goal(asked.config({**own, **known(found)}), lambda pipeline: pipeline.reward_model_of(pairs))
+
+
+def import_goal(
+    asked: Asked, file: Path, kind: PairKind, held_out: float, balance_length: bool
+) -> tuple[RunConfig, Stage]:
+    """Preference data of others as pairs, checked; the task, where one was given, reads its answers.
+
+    Args:
+        asked: What was given.
+        file: Preferences: .jsonl, .json, .csv, .tsv or .parquet.
+        kind: What the pairs are taken for.
+        held_out: Share of the prompts to hold out.
+        balance_length: Drop pairs until length does not tell which one is preferred.
+    Raises:
+        InputError: The file cannot be read, or a row of it is no preference.
+    """
+    from rewardlab.pairs.imported import ImportRequest, read_import
+    from rewardlab.pipeline.imported import import_stage
+    from rewardlab.tasks import resolve_task
+
+    config = asked.config()
+    task = resolve_task(config.task, "pairs import") if asked.given.get("task") else None
+    wanted = ImportRequest(file, kind, config.format, task, held_out, balance_length, config.seed)
+    return config, import_stage(read_import(wanted), config)
 
 
 def training_goal(asked: Asked, method: str, own: Settings) -> Goal:

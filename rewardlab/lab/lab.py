@@ -128,6 +128,13 @@ class Lab:
         """Make preference pairs: label, ranked or rationale. Settings: ``[pairs]``."""
         return self._run(goals.pairs_goal(self._asked, kind, _settings("pairs", settings), limit))
 
+    def import_pairs(
+        self, file: Path | str, kind: PairKind = "ranked", *, held_out: float = 0.1, balance_length: bool = False
+    ) -> Run:
+        """Import preference data (prompt, chosen, rejected); arguments and errors as of ``rewardlab pairs import``."""
+        _, stage = goals.import_goal(self._asked, Path(file), kind, held_out, balance_length)
+        return Run(make_runner(self.runs, quiet=self.quiet).execute(stage).path)
+
     def reward_model(
         self,
         kind: PairKind | None = None,

@@ -15,6 +15,7 @@ import pytest
 import rewardlab as rl
 from rewardlab.cli import main as cli
 from rewardlab.rewards import rewards
+from rewardlab.runs import write_jsonl
 from tests.support.commands import Command
 
 SMALL = {
@@ -139,6 +140,15 @@ def test_bad_input_is_one_line_and_writes_nothing(rewardlab: Command, call: Any,
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
     assert list(Path().iterdir()) == []
+
+
+def test_imported_pairs_lie_where_the_command_puts_them(rewardlab: Command) -> None:
+    rows = [{"prompt": f"{number}?", "chosen": "a long one", "rejected": "no"} for number in range(20)]
+    write_jsonl(Path("liked.jsonl"), rows)
+    run = rl.Lab("runs", quiet=True).import_pairs("liked.jsonl", held_out=0.2)
+    assert len(run.rows("pairs.jsonl")) + len(run.rows("held_out.jsonl")) == 20
+    done = rewardlab("pairs", "import", "liked.jsonl", "--held-out", "0.2")
+    assert f"done before, {run.folder}\n" in done.err
 
 
 @pytest.fixture(scope="module")
