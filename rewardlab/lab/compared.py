@@ -35,9 +35,11 @@ class Compared:
         paths: What was named to find them.
 
     Example:
-        >>> import rewardlab as rl
-        >>> rl.Compared.frame.__doc__.split(":")[0]
-        'One line a method, decoding, column and measured metric'
+        >>> import tempfile, rewardlab as rl
+        >>> lab = rl.Lab(tempfile.mkdtemp(), task="sandbox-topic", format="label", quiet=True)
+        >>> compared = lab.compare(lab.evaluate(limit=8))
+        >>> compared.frame().select("method", "decoding", "metric").rows()
+        [('zero-shot', 'sampled', 'accuracy'), ('zero-shot', 'greedy', 'accuracy')]
     """
 
     table: ComparisonTable

@@ -41,6 +41,11 @@ class Run:
         ... except rl.RewardlabError as error:
         ...     print(error)
         runs/ppo/no-such-run: no finished run; give a folder below runs/ that holds a result.json
+        >>> import tempfile
+        >>> lab = rl.Lab(tempfile.mkdtemp(), task="sandbox-topic", format="label", quiet=True)
+        >>> run = lab.evaluate(limit=8)
+        >>> run.stage, run.predictions["decoding"].unique(maintain_order=True).to_list()
+        ('eval', ['sampled', 'greedy'])
     """
 
     def __init__(self, folder: Path | str) -> None:
