@@ -14,8 +14,10 @@ import pytest
 
 import rewardlab as rl
 from rewardlab.cli import main as cli
+from rewardlab.online_config import GRPOConfig
 from rewardlab.rewards import rewards
 from rewardlab.runs import write_jsonl
+from rewardlab.training.methods import TrainingMethod, methods
 from tests.support.commands import Command
 
 SMALL = {
@@ -73,6 +75,18 @@ class TestPlan:
         assert rl.Lab(task="sandbox-topic", seed=1).config.seed == 1
         Path("other.toml").write_text("seed = 8\n")
         assert rl.Lab(task="sandbox-topic", config="other.toml").config.seed == 8
+
+
+def test_a_method_of_another_package_takes_its_own_settings(
+    rewardlab: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(methods, "_entries", dict(methods._entries))
+    code = "rewardlab.training.advantages:grpo_targets"
+    methods.add("toy", TrainingMethod("toy", "Toy", "a copy of GRPO", "online", GRPOConfig, code))
+    plans = [small().plan("rule", method="toy", **named) for named in ({"samples": 8}, {"methods.toy.samples": 8}, {})]
+    folders = [str(plan["folder"][-1]) for plan in plans]
+    assert folders[0] == folders[1] != folders[2]
+    assert Path(folders[0]).parent == Path("runs/toy")
 
 
 FUNCTION = '''
