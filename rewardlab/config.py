@@ -17,7 +17,9 @@ from pydantic import Field, field_validator, model_validator
 
 from rewardlab.errors import ConfigError
 from rewardlab.online_config import GRPOConfig, OnlineConfig, PPOConfig, ReinforceConfig, RLOOConfig, shared_with
+from rewardlab.preference_config import DPOConfig
 from rewardlab.presets import by_kind_of, merge, with_presets
+from rewardlab.raft_config import RaftConfig
 from rewardlab.secret_values import credential_in
 from rewardlab.section import LATER, Section
 from rewardlab.types import AnswerFormat, PairKind, Reading
@@ -316,6 +318,16 @@ class EvalConfig(Section):
         "PPO-NLU's code",
         json_schema_extra=LATER,
     )
+    best_of: int | None = Field(
+        None,
+        ge=2,
+        description="sample so many responses to each test row and answer with the one that scores best",
+        json_schema_extra=LATER,
+    )
+    best_of_reward: str | None = Field(
+        None, description="reward expression that best_of chooses by", json_schema_extra=LATER
+    )
+    best_of_lam: str | None = Field(None, description="lambda of that expression", json_schema_extra=LATER)
 
 
 class RunConfig(Section):
@@ -351,6 +363,8 @@ class RunConfig(Section):
     grpo: GRPOConfig = GRPOConfig()
     rloo: RLOOConfig = RLOOConfig()
     reinforce: ReinforceConfig = ReinforceConfig()
+    dpo: DPOConfig = DPOConfig()
+    raft: RaftConfig = RaftConfig()
     methods: dict[str, dict[str, Any]] = Field(
         {}, description="settings of training methods that other packages bring: a table [methods.NAME] each"
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -34,6 +34,11 @@ SMALLEST_P = 1e-16
 """Smaller p-values are not told apart."""
 BISECTIONS = 60
 """Halvings of the logarithm of a p-value, which leave it exact to about 1e-16 of itself."""
+DRAWN_NUMBERS = 20_000_000
+"""Observations times resamples that :func:`grouped_draws` may draw; with many observations fewer resamples do."""
+FEWEST_RESAMPLES = 100
+HELD_NUMBERS = 2_000_000
+"""Observations times resamples that it holds in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +81,12 @@ class Spread:
         if level <= self.smallest_p:
             return math.inf
         by_item = _quantile(self.item_df, level)
-        by_seed = _quantile(self.seed_df, level) if self.seed_df else 0.0
-        both = by_seed**2 * self.seeds + by_item**2 * self.items
+        both = _quantile(self.seed_df, level) ** 2 * self.seeds + by_item**2 * self.items
         return math.sqrt(max(both, by_item**2 * self.items_alone))
 
     def p_value(self, distance: float) -> float:
         """Two-sided p-value of a value ``distance`` away: the level whose interval just reaches it."""
         low, high = math.log(SMALLEST_P), 0.0
-        if distance <= 0:
-            return 1.0
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
             low, high = (middle, high) if self.half_width(math.exp(middle)) >= distance else (low, middle)
@@ -119,6 +121,26 @@ def draw_counts(items: int, resamples: int, seed: int) -> Floats:
     drawn = np.random.default_rng(seed).integers(0, items, size=(resamples, items))
     flat = (drawn + np.arange(resamples)[:, None] * items).ravel()
     return np.bincount(flat, minlength=resamples * items).reshape(resamples, items).astype(np.float64)
+
+
+def grouped_draws(
+    statistic: Callable[[Floats], Floats], groups: Sequence[object], *, resamples: int = 1000, seed: int = 0
+) -> Floats:
+    """A statistic on bootstrap samples of whole groups, such as all answers of a prompt. Shape (B,).
+
+    Args:
+        statistic: Counts of the n observations, shape (b, n), to values, shape (b,). It is called on blocks of B.
+        groups: Group of each observation; those of equal group are drawn together.
+        resamples, seed: B at most, and what draws them: the same arguments draw the same groups, so that the draws of
+            two statistics pair.
+    """
+    order = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    index = np.array([order[group] for group in groups], dtype=np.intp)
+    drawn = min(resamples, max(FEWEST_RESAMPLES, DRAWN_NUMBERS // len(index)))
+    block = max(1, HELD_NUMBERS // len(index))
+    starts = range(0, drawn, block)
+    counts = (draw_counts(len(order), min(block, drawn - start), seed + start)[:, index] for start in starts)
+    return np.concatenate([statistic(each) for each in counts])
 
 
 @lru_cache(maxsize=1024)

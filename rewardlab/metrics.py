@@ -84,7 +84,7 @@ def f1(coded: Coded, counts: Floats) -> Floats:
 def macro_f1(coded: Coded, counts: Floats) -> Floats:
     """Mean F1 over the labels that occur, as gold or as answer, in the (re)sample."""
     table = _confusion(coded, counts)
-    occurs = (table.sum(axis=2) + table[:, :, :-1].sum(axis=1)) > 0
+    occurs = table.any(axis=2) | table[:, :, :-1].any(axis=1)
     return np.asarray((_f1_by_class(table) * occurs).sum(axis=1) / occurs.sum(axis=1), dtype=np.float64)
 
 
@@ -96,7 +96,7 @@ def matthews(coded: Coded, counts: Floats) -> Floats:
     gold, predicted = table.sum(axis=2), table.sum(axis=1)
     both = right * total - (gold * predicted[:, :-1]).sum(axis=1)
     spread = (total**2 - (gold**2).sum(axis=1)) * (total**2 - (predicted**2).sum(axis=1))
-    return _ratio(both, np.sqrt(np.maximum(spread, 0.0)))
+    return _ratio(both, np.sqrt(spread))
 
 
 def pearson(coded: Coded, counts: Floats) -> Floats:
@@ -107,6 +107,24 @@ def pearson(coded: Coded, counts: Floats) -> Floats:
 def spearman(coded: Coded, counts: Floats) -> Floats:
     """Spearman correlation, ties sharing their mean rank; 0 when either is constant."""
     return _correlation(_ranks(coded.gold, counts), _ranks(coded.predicted, counts), counts)
+
+
+def auc(scores: Coded, counts: Floats) -> Floats:
+    """Share of (right, wrong) answers of which the right one scores higher, ties counting half; 0.5 is chance.
+
+    Args:
+        scores: ``gold`` is 1 for a right answer and 0 for a wrong one, ``predicted`` its score.
+        counts: Shape (B, n).
+    Returns:
+        Shape (B,); NaN for a resample of right, or of wrong, answers alone.
+    Source:
+        Mann & Whitney 1947: the rank sum of the right answers, less its smallest, over the number of such pairs.
+    """
+    right = counts @ scores.gold
+    wrong = counts.sum(axis=1) - right
+    rank_sum = (counts * _ranks(scores.predicted, counts)) @ scores.gold
+    pairs = right * wrong
+    return np.where(pairs > 0, (rank_sum - right * (right + 1) / 2) / np.where(pairs > 0, pairs, 1.0), np.nan)
 
 
 METRICS: Mapping[str, Metric] = {
@@ -145,7 +163,7 @@ def score_predictions(metric: str, gold: Sequence[Label], answers: Sequence[Labe
 
 def measure(metric: str, coded: Coded) -> float:
     """One metric over all items of ``coded``."""
-    return float(METRICS[metric](coded, np.ones((1, len(coded.gold))))[0])
+    return float(METRICS[metric](coded, np.ones(len(coded.gold))[None]).item())
 
 
 def _as_numbers(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], space: AnswerSpace) -> Coded:
@@ -172,9 +190,8 @@ def _confusion(coded: Coded, counts: Floats) -> Floats:
     """Resampled confusion tables. Shape (B, K gold, K + 1 answered); the last column is malformed."""
     labels = len(coded.labels)
     cell = (coded.gold * (labels + 1) + coded.predicted).astype(np.intp)
-    one_hot = np.zeros((len(cell), labels * (labels + 1)))
-    one_hot[np.arange(len(cell)), cell] = 1.0
-    return np.asarray(counts @ one_hot, dtype=np.float64).reshape(-1, labels, labels + 1)
+    is_in = cell[:, None] == np.arange(labels * (labels + 1))
+    return np.asarray(counts @ is_in, dtype=np.float64).reshape(-1, labels, labels + 1)
 
 
 def _f1_by_class(table: Floats) -> Floats:
@@ -204,5 +221,4 @@ def _correlation(x: Floats, y: Floats, counts: Floats) -> Floats:
 
 def _ratio(top: Floats, bottom: Floats) -> Floats:
     """``top / bottom``, and 0 where ``bottom`` is 0 up to rounding."""
-    usable = bottom > 1e-12
-    return np.where(usable, top / np.where(usable, bottom, 1.0), 0.0)
+    return np.divide(top, bottom, out=np.zeros_like(top), where=~np.isclose(bottom, 0.0, atol=1e-12))

@@ -26,6 +26,8 @@ MODEL_PRESETS: Mapping[str, Mapping[str, Any]] = {
             "value_lr": 3e-3,
             "kl_coef": 0.05,
         },
+        "dpo": {"lr": 3e-3, "batch": 64, "micro_batch": 32},
+        "raft": {"lr": 2e-3, "batch": 64, "micro_batch": 64, "prompts": 240},
         "eval": {"batch": 250},
     },
 }

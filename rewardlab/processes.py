@@ -61,6 +61,22 @@ def share(items: Sequence[T]) -> Sequence[T]:
     return items[rank() :: count()]
 
 
+def share_groups(items: Sequence[T], size: int) -> list[T]:
+    """As :func:`share`, of groups of ``size`` items that stay together.
+
+    >>> share_groups("aabb", 2)  # one process
+    ['a', 'a', 'b', 'b']
+    """
+    firsts = share(range(0, len(items), size))
+    return [item for first in firsts for item in items[first : first + size]]
+
+
+def collect_groups(part: Sequence[T], total: int, size: int) -> list[T]:
+    """Undo :func:`share_groups`: the results of all processes in the order of the ``total`` items."""
+    groups = [part[first : first + size] for first in range(0, len(part), size)]
+    return [item for group in collect(groups, -(-total // size)) for item in group]
+
+
 def collect(part: Sequence[T], total: int) -> list[T]:
     """Undo :func:`share`: the results of all processes in the order of the ``total`` items that were dealt."""
     whole: list[Any] = [None] * total

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -119,6 +120,19 @@ class Registry(Generic[T]):
         self._places[name] = place
         self._plugins.pop(name, None)
         return value
+
+    @contextmanager
+    def lent(self, entries: Mapping[str, T]) -> Iterator[None]:
+        """Inside the block names that are not registered stand for these entries."""
+        if not entries.keys() <= self._entries.keys():
+            self._load_plugins()
+        added = [name for name in entries if name not in self._entries]
+        self._entries.update({name: entries[name] for name in added})
+        try:
+            yield
+        finally:
+            for name in added:
+                self._entries.pop(name, None)
 
     def place(self, name: str) -> Place | None:
         """Where an entry was written; None for one of an installed package."""

@@ -33,11 +33,13 @@ CHECKPOINTS = "checkpoints"
 """Folder inside a run folder: what an interrupted stage goes on from."""
 ADAPTER, BEST_ADAPTER = "adapter", "adapter-best"
 """Folders of a trained run: what the last step left, and the best policy on validation rows."""
+PART = ".part-"
+"""Between a file's name and the number of the process that is writing it."""
 OUTPUTS = "outputs"
 """Key of ``result.json``: the files that the stage wrote, by hash and rows."""
 MARKS = frozenset({"provenance.json", "attempts.jsonl", "result.json", ".lock"})
 """Files that tell a run whose ``config.json`` is lost from a folder of somebody else's files."""
-COMMANDS = {"pairs": "pair-gen", "rm": "rm train", "samples": "", "card": "", "validate": ""}
+COMMANDS = {"pairs": "pair-gen", "rm": "rm train", "samples": "", "card": "", "scored": "", "validate": ""}
 """Stage -> the command that makes it, where that has another name; empty where it is made by what needs it."""
 FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """What the system says when a disk, or the user's share of it, is full."""
@@ -99,7 +101,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     What was written is removed when the block fails.
     """
-    part = path.with_name(f"{path.name}.part-{os.getpid()}")
+    part = path.with_name(f"{path.name}{PART}{os.getpid()}")
     try:
         yield part
         with part.open("rb") as file:
@@ -306,6 +308,7 @@ class RunFolder:
         if not processes.is_main():
             return
         self.check()
+        self.tidy()
         stored: dict[str, Any] = {"stage": self.stage, "fingerprint": self.fingerprint, "identity": self.identity}
         places = {name: relative_path(Path(name).expanduser(), self.path) for name in self.files}
         if places:
@@ -325,6 +328,16 @@ class RunFolder:
             return
         write_json(self.result_path, {**result, OUTPUTS: describe_outputs(self.path)})
         shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed left behind: parts of files, and checkpoints of a finished stage."""
+        if not processes.is_main() or not self.path.is_dir():
+            return
+        for part in self.path.glob(f"*{PART}*"):
+            if not _is_running(part.name.rpartition(PART)[2]):
+                part.unlink(missing_ok=True)
+        if self.is_done:
+            shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     def result(self) -> dict[str, Any]:
         """What :meth:`finish` was given; raises RunFolderError when it cannot be read."""
@@ -411,6 +424,19 @@ def _is_no_object(path: Path) -> bool:
         return not isinstance(read_json(path), dict)
     except DataError:
         return True
+
+
+def _is_running(process: str) -> bool:
+    """Whether there is a process of that number; True for a text that is no number, which is left alone."""
+    if not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def differing_keys(left: Any, right: Any, prefix: str = "") -> Iterator[str]:

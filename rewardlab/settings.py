@@ -33,6 +33,8 @@ STAGES: Mapping[str, str] = {
     "grpo": "grpo",
     "rloo": "rloo",
     "reinforce": "reinforce",
+    "dpo": "dpo",
+    "raft": "raft",
     "eval": "eval",
 }
 """Section -> the commands whose outcome its settings decide."""
@@ -67,7 +69,7 @@ def nearest(key: str) -> list[str]:
     """The keys that a mistyped one may have meant: alike as a whole, or of that name in another section.
 
     >>> nearest("ppo.step"), nearest("steps")
-    (['ppo.steps'], ['ppo.steps'])
+    (['ppo.steps'], ['ppo.steps', 'dpo.steps'])
     """
     keys = [setting.key for setting in settings()]
     section, _, name = key.rpartition(".")

@@ -103,7 +103,7 @@ def reading(folder: Path, rows: int) -> Iterator[tuple[str, str, float]]:
 
 def parsing() -> Iterator[tuple[str, str, float]]:
     """Readers of free text, from 100 KB to 1 MB, the worst shape of each."""
-    from rewardlab.annotate.judging import parse_verdict
+    from rewardlab.annotate.pairwise import parse_verdict
     from rewardlab.annotate.ranking import parse_ranking
     from rewardlab.tasks import resolve_tasks
 

@@ -12,6 +12,7 @@ import ast
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 COMPARE: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
@@ -102,9 +103,14 @@ def _replaced(source: str, node: Any, changed: str) -> str | None:
     end = sum(map(len, lines[: node.end_lineno - 1])) + node.end_col_offset
     text = (source.encode()[:start] + changed.encode() + source.encode()[end:]).decode()
     try:
-        return None if ast.dump(ast.parse(text)) == ast.dump(ast.parse(source)) else text
+        return None if ast.dump(ast.parse(text)) == _dumped(source) else text
     except SyntaxError:
         return None
+
+
+@lru_cache(maxsize=1)
+def _dumped(source: str) -> str:
+    return ast.dump(ast.parse(source))
 
 
 def _changes(tree: ast.AST) -> Iterator[tuple[Any, str]]:

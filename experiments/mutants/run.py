@@ -4,7 +4,7 @@
 and, at the end, a diff of each that lived. Another seed draws another sample. Nothing is changed in place: each job
 has a copy of the tree. A mutant is killed when a test fails that passes without it, or when the tests take longer
 than ``--timeout`` seconds; tests marked ``slow`` are left out. Which changes there are stands in ``operators.py``,
-which tests are run in ``selection.py``.
+which of them nothing can tell from the code in ``equivalent.toml``, which tests are run in ``selection.py``.
 
 mutmut wants a run of the whole suite before it begins, draws no sample, and mutates texts.
 """
@@ -31,7 +31,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from operators import Mutant, mutants  # beside this file
+from equivalent import told_apart  # beside this file
+from operators import Mutant, mutants
 from selection import ROOT, tests_of
 
 MODULES = (
@@ -60,6 +61,7 @@ MODULES = (
     "rewardlab/comparison/label_shares.py",
     "rewardlab/reward_models/measures.py",
     "rewardlab/evaluation/cost.py",
+    "rewardlab/evaluation/reward_difference.py",
     "rewardlab/pairs/statistics.py",
     "rewardlab/pipeline/context.py",
     "rewardlab/pipeline/kinds.py",
@@ -90,11 +92,16 @@ class Verdict:
     seconds: float
 
 
-def drawn(sample: int, seed: int, only: str = "*") -> list[Mutant]:
-    """A sample of all mutants, each as likely as any other; the same for the same seed and code."""
+def every_mutant(only: str = "*") -> list[Mutant]:
+    """All mutants of the modules whose names match."""
     paths = sorted({path for pattern in MODULES for path in ROOT.glob(pattern)})
     names = [name for path in paths if fnmatch(name := path.relative_to(ROOT).as_posix(), f"*{only}*")]
-    every = [mutant for name in names for mutant in mutants(name, (ROOT / name).read_text(encoding="utf-8"))]
+    return [mutant for name in names for mutant in mutants(name, (ROOT / name).read_text(encoding="utf-8"))]
+
+
+def drawn(sample: int, seed: int, only: str = "*") -> list[Mutant]:
+    """A sample of all that tests could kill, each as likely as any other; the same for the same seed and code."""
+    every = told_apart(every_mutant(only))
     return random.Random(seed).sample(every, min(sample, len(every)))
 
 

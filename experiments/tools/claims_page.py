@@ -17,7 +17,8 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator
 
 from rewardlab.claims.findings import DIFFERS, VERDICTS
-from rewardlab.comparison.grid import Cell, Grid, Heading, markdown_grid
+from rewardlab.comparison.grid import Cell, Grid, Heading
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import p_text
 from rewardlab.config import TINY_MODEL
 from rewardlab.errors import ConfigError, DataError, RewardlabError

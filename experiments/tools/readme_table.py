@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rewardlab.claims.rivals import measure_gains, measures_note, told_of
 from rewardlab.comparison.conventions import metric_title
 from rewardlab.comparison.difference_text import in_short, p_value_note
 from rewardlab.comparison.differences import BASELINE, Gain, find_baseline, gains, rivals_of
@@ -26,18 +27,17 @@ from rewardlab.comparison.grid import (
     Grid,
     Heading,
     is_troubled,
-    markdown_grid,
-    notes,
     score_cell,
     sign_of,
 )
+from rewardlab.comparison.markdown import markdown_grid
+from rewardlab.comparison.notes import notes
 from rewardlab.comparison.numbers import points, points_interval, shown_value
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.statistics import RESAMPLES
-from rewardlab.comparison.table import AVERAGE, ComparisonTable, Row, build_table, headline, marks, summary_at
+from rewardlab.comparison.table import AVERAGE, ComparisonTable, Row, build_table, headline
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.judge.verdicts import load_judged
-from rewardlab.reports.rivals import measure_gains, measures_note, told_of
 from rewardlab.runs import write_atomic
 
 
@@ -119,16 +119,15 @@ def _column(table: ComparisonTable, column: str, baseline: Row, told: Mapping[tu
         headings += [Heading(decoding), Heading(f"{decoding}, over {baseline.name}")]
         headings += [Heading(f"{decoding}, {title}") for title in trouble.values()]
     headings += [Heading("gold labels"), Heading("annotator calls")]
-    marked = marks(table)
     rows = []
     for number, row in enumerate(table.rows):
         cells = [Cell(row.name)]
         for decoding in table.decodings:
             place = (number, (column, decoding))
-            value = score_cell(row, place[1], marked.get(place, ""), sign_of(table, place))
+            value = score_cell(row, place[1], table.marks.get(place, ""), sign_of(table, place))
             cells += [replace(value, spread="")]
             cells += [_difference(told.get((row.name, column, decoding)))]
-            cells += [_share(summary_at(table, row, place[1], name)) for name in trouble]
+            cells += [_share(row.summaries.get(place[1], {}).get(name)) for name in trouble]
         rows.append([*cells, *(Cell(f"{row.cost[name]:.0f}") for name in ("gold_labels", "annotator_calls"))])
     return markdown_grid(Grid(headings, rows))
 

@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit, urlunsplit
 
+from rewardlab.annotate.access import local_model
 from rewardlab.annotate.base import Annotator
 from rewardlab.annotate.journal import Journal
-from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig, RunConfig, may_hold_secret
-from rewardlab.errors import ConfigError, InputError
+from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig, RunConfig
+from rewardlab.errors import InputError
 from rewardlab.types import Example
 
 if TYPE_CHECKING:
@@ -61,47 +61,6 @@ def choose_annotator(
             f"({choice.reason}); add --annotator openai, or leave --batch"
         )
     return choice
-
-
-def local_model(config: AnnotateConfig, model: ModelConfig) -> str:
-    """The model of the local annotator; raises ConfigError when only the embedded one is configured."""
-    name = config.model or model.name
-    if name == TINY_MODEL:
-        raise ConfigError(
-            f"--annotator local: {TINY_MODEL} speaks the sandbox language and follows no instructions; "
-            "give annotate.model (a hub id, a folder, smollm2-135m-q4), or --annotator bundled, template or sandbox"
-        )
-    return name
-
-
-def local_model_config(config: AnnotateConfig, model: ModelConfig) -> ModelConfig:
-    """The model section of the local annotator; one with a model of its own has a chat template of its own."""
-    name = local_model(config, model)
-    if name == model.name:
-        return model
-    own = {"chat_template_arguments": config.chat_template_arguments}
-    return model.model_copy(update={"name": name, **own, "chat_template_suffix": config.chat_template_suffix})
-
-
-def endpoint(config: AnnotateConfig) -> str | None:
-    """Where a hosted annotator is asked; None is the SDK's own default.
-
-    Raises:
-        ConfigError: It is no web address, or has a user, a password or a query.
-    """
-    url = config.base_url or os.environ.get("OPENAI_BASE_URL", "").strip()
-    if not url:
-        return None
-    origin = "annotate.base_url" if config.base_url else "$OPENAI_BASE_URL"
-    if may_hold_secret(url):
-        raise ConfigError(f"{origin}: has a user, a password or a query; put the key into OPENAI_API_KEY")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{origin}: {url!r} is no web address; expected one such as http://127.0.0.1:8000/v1")
-    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
 
 
 def build_annotator(
@@ -155,7 +114,7 @@ def _choice(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str], wr
 
 
 def _best(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str], written: Collection[str]) -> Choice:
-    from rewardlab.annotate.hosted import KEY_VARIABLE
+    from rewardlab.annotate.access import KEY_VARIABLE
 
     if _all_sandbox(tasks):
         return Choice("sandbox", "the sandbox's oracle knows the truth about its own tasks")
@@ -172,7 +131,7 @@ def _best(config: AnnotateConfig, model: ModelConfig, tasks: Sequence[str], writ
 
 
 def _check_key() -> None:
-    from rewardlab.annotate.hosted import api_key
+    from rewardlab.annotate.access import api_key
 
     api_key()
 

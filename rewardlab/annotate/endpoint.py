@@ -19,7 +19,7 @@ from rewardlab.annotate.completion import Usage, read_completion, read_usage
 from rewardlab.annotate.event_loop import run_to_end
 from rewardlab.annotate.journal import Journal, JournalWriter
 from rewardlab.annotate.limits import Breaker, RateLimits
-from rewardlab.annotate.lost import Lost
+from rewardlab.annotate.lost_requests import LostRequests
 from rewardlab.annotate.money import BudgetError, Spending, booked_tokens, estimated
 from rewardlab.annotate.retry import (
     BadBody,
@@ -95,7 +95,7 @@ class Endpoint:
         self.failed: dict[str, dict[str, Any]] = {}
         self._retry = RetryPolicy(config.attempts, config.backoff_s)
         self._breaker = Breaker(config.breaker)
-        self._lost = Lost(journal.path)
+        self._lost = LostRequests(journal.path)
         self._reason: Exception | None = None
         self._done = 0
 

@@ -10,12 +10,12 @@ stands in ``endpoint.py``, the provider's batch endpoints in ``batches.py``.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from rewardlab.annotate.access import api_key, endpoint
 from rewardlab.annotate.base import (
     Annotation,
     Progress,
@@ -26,25 +26,22 @@ from rewardlab.annotate.base import (
     silent,
 )
 from rewardlab.annotate.batches import Batches
-from rewardlab.annotate.choose import endpoint
 from rewardlab.annotate.completion import as_annotation, as_ranking
 from rewardlab.annotate.endpoint import Call, Endpoint
 from rewardlab.annotate.journal import Journal
-from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs, judge_prompts
-from rewardlab.annotate.lost import Lost
+from rewardlab.annotate.lost_requests import LostRequests
 from rewardlab.annotate.money import Purse, estimate_tokens, new_spending
+from rewardlab.annotate.pairwise import Judgement, JudgeRequest, judge_pairs, judge_prompts
 from rewardlab.annotate.prompting import ranking_request, rationale_request
 from rewardlab.annotate.redirects import stay_at_origin
 from rewardlab.annotate.sampling import advice, longest_response, sampling_settings
 from rewardlab.config import AnnotateConfig
-from rewardlab.errors import InputError
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 logger = logging.getLogger(__name__)
 
-KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_ENDPOINT = "https://api.openai.com/v1"
 """The SDK's own."""
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -184,7 +181,7 @@ class OpenAIAnnotator:
         self.spending.purse.counted |= new
         answered = [self.journal.get(key) or {} for key in new if key in self.journal]
         self._warn_of_others(answered)
-        for record in (*answered, *Lost(self.journal.path).of(new)):
+        for record in (*answered, *LostRequests(self.journal.path).of(new)):
             self.spending.add_earlier(record)
 
     def _ask(self, calls: Sequence[Call], known: int, what: str, progress: Progress) -> dict[str, dict[str, Any]]:
@@ -223,14 +220,3 @@ def _advised(call: Call, failed: dict[str, Any]) -> dict[str, Any]:
     """The record of a failure, with the key to set where one would have helped."""
     what_to_do = advice(failed["error"], call.body)
     return {**failed, "error": f"{failed['error']}; {what_to_do}"} if what_to_do else failed
-
-
-def api_key() -> str:
-    """The key from the environment; raises InputError with the alternatives when there is none."""
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not key:
-        raise InputError(
-            f"--annotator openai: {KEY_VARIABLE} is not set; export it (any text will do for a local endpoint), "
-            "or choose --annotator local, template or sandbox"
-        )
-    return key

@@ -16,8 +16,8 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewardlab.annotate.access import local_model_config
 from rewardlab.annotate.base import Annotation, Progress, Ranking, RankingRequest, RationaleRequest, request_key, silent
-from rewardlab.annotate.choose import local_model_config
 from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.pairwise import places_from_margins

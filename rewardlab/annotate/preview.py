@@ -11,7 +11,7 @@ from rewardlab.annotate.choose import choose_annotator
 from rewardlab.annotate.endpoint import Call
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal
-from rewardlab.annotate.judging import JudgeRequest
+from rewardlab.annotate.pairwise import JudgeRequest
 from rewardlab.annotate.stage import assignments
 from rewardlab.config import RunConfig
 from rewardlab.tasks.sources import Splits

@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 from rewardlab.claims.claim import Claim, Unit
 from rewardlab.claims.measures import Evidence, measure
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, markdown_grid
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import p_number
 from rewardlab.comparison.paired import Corrected, holm
 from rewardlab.comparison.statistics import Estimate
@@ -95,22 +96,22 @@ class Finding:
         return MISSING if self.estimate is None else size_text(self.estimate, self.claim.unit, self.claim.range)
 
 
-def verdict(found: Estimate, where: tuple[float, float]) -> Verdict:
+def verdict(size: Estimate, where: tuple[float, float]) -> Verdict:
     """The word for an interval against the range that a claim names, both in the same unit."""
     low, high = where
-    if low < found.low and found.high < high:
+    if low < size.low and size.high < high:
         return "holds"
-    return "does not hold" if found.high <= low or found.low >= high else "undecided"
+    return "does not hold" if size.high <= low or size.low >= high else "undecided"
 
 
-def size_text(found: Estimate, unit: Unit, where: tuple[float, float] = (0.0, math.inf)) -> str:
+def size_text(size: Estimate, unit: Unit, where: tuple[float, float]) -> str:
     """A size with its interval; an end that would be rounded to an end of ``where``, beside which it lies, has more
     decimals.
     """
-    ends = [(end, bound) for end in (found.low, found.high) for bound in where]
+    ends = [(end, bound) for end in (size.low, size.high) for bound in where]
     decimals = 2 if unit == "times" else 1
     more = next((each for each in (decimals, decimals + 1) if not _hides(ends, each)), decimals + 2)
-    shown = [_number(each, unit, more) for each in (found.value, found.low, found.high)]
+    shown = [_number(each, unit, more) for each in (size.value, size.low, size.high)]
     return f"{shown[0]} {'%' if unit == 'per cent' else unit} [{shown[1]}, {shown[2]}]"
 
 
@@ -134,11 +135,11 @@ def finding(claim: Claim, model: str, evidence: Evidence) -> Finding:
     return Finding(claim, model, measured.estimate, sources=measured.sources, note=measured.note)
 
 
-def corrected(found: Sequence[Finding]) -> list[Finding]:
+def corrected(findings: Sequence[Finding]) -> list[Finding]:
     """The same findings, their p-values and intervals corrected over all that have a size (Holm)."""
-    p_values = [_p_value(each.estimate, each.claim) for each in found if each.estimate is not None]
+    p_values = [_p_value(each.estimate, each.claim) for each in findings if each.estimate is not None]
     steps = iter(holm(p_values))
-    return [each if each.estimate is None else _at(each, next(steps), len(p_values)) for each in found]
+    return [each if each.estimate is None else _at(each, next(steps), len(p_values)) for each in findings]
 
 
 def _p_value(size: Estimate, claim: Claim) -> float:
@@ -146,44 +147,44 @@ def _p_value(size: Estimate, claim: Claim) -> float:
     return max(size.p_value(end) for end in claim.range if math.isfinite(end))
 
 
-def _at(found: Finding, step: Corrected, family: int) -> Finding:
-    widened = None if found.estimate is None else found.estimate.at(step.level)
-    return replace(found, estimate=widened, p_holm=step.p, family=family)
+def _at(finding: Finding, step: Corrected, family: int) -> Finding:
+    widened = None if finding.estimate is None else finding.estimate.at(step.level)
+    return replace(finding, estimate=widened, p_holm=step.p, family=family)
 
 
-def family_text(found: Sequence[Finding]) -> str:
+def family_text(findings: Sequence[Finding]) -> str:
     """How many claims were tested together, and what that does to p and intervals; empty where none was."""
-    family = sum(each.estimate is not None for each in found)
+    family = sum(each.estimate is not None for each in findings)
     return FAMILY.format(family=family) if family else ""
 
 
-def claims_grid(found: Sequence[Finding]) -> Grid:
+def claims_grid(findings: Sequence[Finding]) -> Grid:
     """A line a claim: what it says, its published size, the measured one, the verdict."""
-    models = len({each.model for each in found}) > 1
+    models = len({each.model for each in findings}) > 1
     tested = ["verdict", "measured", "p", "seeds"]
     titles = ["claim", "says", *(["model"] if models else []), *tested, "published", "compared"]
     headings = [Heading(title, is_number=title in ("p", "seeds")) for title in titles]
-    return Grid(headings, [_line(each, models) for each in found])
+    return Grid(headings, [_line(each, models) for each in findings])
 
 
-def write_claims(found: Sequence[Finding], folder: Path, about: Mapping[str, Any]) -> list[Path]:
+def write_claims(findings: Sequence[Finding], folder: Path, about: Mapping[str, Any]) -> list[Path]:
     """Write ``claims.md`` and ``claims.json``; ``about`` names the suite, its title and its command."""
-    explained = f"{EXPLAINED} {family_text(found)}".strip()
-    text = f"# Claims: {about['title'] or about['suite']}\n\n{explained}\n\n{markdown_grid(claims_grid(found))}\n"
+    explained = f"{EXPLAINED} {family_text(findings)}".strip()
+    text = f"# Claims: {about['title'] or about['suite']}\n\n{explained}\n\n{markdown_grid(claims_grid(findings))}\n"
     write_atomic(folder / "claims.md", text)
-    write_json(folder / "claims.json", {**about, "claims": [_stored(each) for each in found]})
+    write_json(folder / "claims.json", {**about, "claims": [_stored(each) for each in findings]})
     return [folder / "claims.md", folder / "claims.json"]
 
 
-def _line(found: Finding, with_model: bool) -> list[Cell]:
-    claim, size = found.claim, found.estimate
+def _line(finding: Finding, with_model: bool) -> list[Cell]:
+    claim, size = finding.claim, finding.estimate
     return [
         Cell(claim.id),
         Cell(claim.says),
-        *([Cell(found.model)] if with_model else []),
-        Cell(found.told, mark="best" if found.verdict == "holds" else ""),
-        Cell(found.size, sources=found.sources),
-        Cell(MISSING if found.p_holm is None else p_number(found.p_holm)),
+        *([Cell(finding.model)] if with_model else []),
+        Cell(finding.told, mark="best" if finding.verdict == "holds" else ""),
+        Cell(finding.size, sources=finding.sources),
+        Cell(MISSING if finding.p_holm is None else p_number(finding.p_holm)),
         Cell(MISSING if size is None else seeds_text(size)),
         Cell(_true_minus(claim.published) or MISSING),
         Cell(compared_text(claim)),
@@ -209,9 +210,9 @@ def _where(claim: Claim) -> str:
     return f"{claim.column}, {claim.decoding}" if is_decoded else claim.column
 
 
-def seeds_text(found: Estimate) -> str:
+def seeds_text(size: Estimate) -> str:
     """How many seeds, and whether the interval covers items only."""
-    return f"{found.seeds}" if found.basis == "seeds and items" else f"{found.seeds}, items only"
+    return f"{size.seeds}" if size.basis == "seeds and items" else f"{size.seeds}, items only"
 
 
 def _range_text(low: float, high: float) -> str:
@@ -232,26 +233,24 @@ def _number(value: float, unit: Unit, decimals: int) -> str:
     >>> _number(1.84, "points", 1), _number(-0.02, "points", 1), _number(1.318, "times", 2)
     ('+1.8', '0.0', '1.32')
     """
-    text = f"{abs(value):.{decimals}f}"
-    if unit != "points":
-        return text
-    return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
+    text = f"{value:+.{decimals}f}"
+    return text.lstrip("+-") if unit != "points" or float(text) == 0 else text.replace("-", "−")
 
 
-def _stored(found: Finding) -> dict[str, Any]:
+def _stored(finding: Finding) -> dict[str, Any]:
     """As ``claims.json`` holds it; numbers are in the claim's unit."""
-    size = None if found.estimate is None else found.estimate.stored()
+    size = None if finding.estimate is None else finding.estimate.stored()
     return {
-        **found.claim.model_dump(mode="json"),
-        "unit": found.claim.unit,
-        "model": found.model,
-        "compared": compared_text(found.claim),
+        **finding.claim.model_dump(mode="json"),
+        "unit": finding.claim.unit,
+        "model": finding.model,
+        "compared": compared_text(finding.claim),
         "size": size,
-        "text": found.size,
-        "verdict": found.verdict,
-        "p_holm": found.p_holm,
-        "family": found.family,
-        "differs": found.differs,
-        "reason": found.reason,
-        "note": found.note,
+        "text": finding.size,
+        "verdict": finding.verdict,
+        "p_holm": finding.p_holm,
+        "family": finding.family,
+        "differs": finding.differs,
+        "reason": finding.reason,
+        "note": finding.note,
     }

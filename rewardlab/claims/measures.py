@@ -14,11 +14,10 @@ from itertools import chain
 import numpy as np
 
 from rewardlab.claims.claim import Claim, MeasureName
-from rewardlab.comparison.cells import CellData, Position
+from rewardlab.comparison.evaluations import CellData, Position
 from rewardlab.comparison.grid import Source, all_sources
 from rewardlab.comparison.label_shares import distance_draws
-from rewardlab.comparison.related import trained_folder, trained_once
-from rewardlab.comparison.runs import cells_by_seed
+from rewardlab.comparison.runs import LOGGED, LeftOut, trained_folder, trained_once
 from rewardlab.comparison.statistics import (
     Estimate,
     SeedDraws,
@@ -63,12 +62,14 @@ class Evidence:
         judged: Comparisons by a judge.
         pair_kinds: (base model, task or the average) -> share of rationale-sensitive pairs among the readable ones.
         cards: Report cards of reward models.
+        left_out: Takes a line for verdicts that are not counted.
     """
 
     table: ComparisonTable
     judged: Sequence[JudgedRun] = ()
     pair_kinds: Mapping[tuple[str, str], Measured] = field(default_factory=dict)
     cards: Cards = NO_CARDS
+    left_out: LeftOut = LOGGED
 
 
 def measure(claim: Claim, model: str, evidence: Evidence) -> Measured:
@@ -120,15 +121,15 @@ def _difference(
     better, than = _sides(claim, model, evidence)
     parts, compared = [], set()
     for column in columns_of(claim, evidence.table):
-        a, b = (cells_by_seed(row.runs, (column, claim.decoding)) for row in (better, than))
+        a, b = (row.cells.get((column, claim.decoding), {}) for row in (better, than))
         seeds = paired_seeds(a, b)
         compared.add(seeds)
         left, right = ({seed: side[seed] for seed in seeds} for side in (a, b))
         parts.append(draws(column, left, better).minus(draws(column, right, than)))
     if len(compared) > 1:
         raise UntestableError(f"{better.name} and {than.name} share other seeds in other columns")
-    found = estimate(mean_of(parts), -widest, widest)
-    return Measured(in_points(found), [*all_sources(better), *all_sources(than)])
+    difference = estimate(mean_of(parts), -widest, widest)
+    return Measured(in_points(difference), [*all_sources(better), *all_sources(than)])
 
 
 def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
@@ -139,16 +140,16 @@ def _seconds(claim: Claim, model: str, evidence: Evidence) -> Measured:
     if len(seeds) < 2:
         raise UntestableError(f"seeds with both times: {len(seeds)}; the interval of a ratio needs 2")
     logs = estimate(_of_seeds([math.log(seconds[0][seed] / seconds[1][seed]) for seed in seeds]))
-    ratio = replace(logs, value=math.exp(logs.value), sd=None, lowest=0.0, is_ratio=True)
+    ratio = replace(logs, value=math.exp(logs.value), sd=None, is_ratio=True)
     return Measured(ratio.at(ratio.level), [source for row in rows for source in all_sources(row)])
 
 
 def _pair_kinds(claim: Claim, model: str, evidence: Evidence) -> Measured:
     """Share of rationale-sensitive pairs among the readable samples of the SFT model, in per cent."""
-    found = {column: share for (base, column), share in evidence.pair_kinds.items() if base == model}
-    if claim.column not in found:
-        raise UntestableError(_without_share(claim.column, list(found)))
-    share = found[claim.column]
+    shares = {column: share for (base, column), share in evidence.pair_kinds.items() if base == model}
+    if claim.column not in shares:
+        raise UntestableError(_without_share(claim.column, list(shares)))
+    share = shares[claim.column]
     return replace(share, estimate=in_points(share.estimate))
 
 
@@ -165,20 +166,20 @@ def _rank_accuracy(claim: Claim, model: str, evidence: Evidence) -> Measured:
     if unknown := [name for name in claim.methods if (name, model) not in cards.names]:
         raise UntestableError(f"{unknown[0]} has no report card" + (f" with {model}" if model else ""))
     better, than = (cards.names[name, model] for name in claim.methods)
-    found = cards.difference(better, than, claim.test_set, claim.column)
-    if found.estimate is None:
-        raise UntestableError(found.reason)
+    difference = cards.difference(better, than, claim.test_set, claim.column)
+    if difference.estimate is None:
+        raise UntestableError(difference.reason)
     sources = [Source(run.path) for name in (better, than) for run in cards.folders(name)]
-    return Measured(in_points(found.estimate), sources)
+    return Measured(in_points(difference.estimate), sources)
 
 
 def _judged(claim: Claim, model: str, evidence: Evidence) -> Measured:
     """Items won less items lost before a judge."""
     better, than = _sides(claim, model, evidence)
-    found = [run for run in evidence.judged if run.is_between(better, than, claim.decoding)]
-    if not found:
+    judged = [run for run in evidence.judged if run.is_between(better, than, claim.decoding)]
+    if not judged:
         raise UntestableError(f"no judge has compared {better.name} with {than.name}, {claim.decoding} decoding")
-    used = of_one_judge(found)
+    used = of_one_judge(judged, evidence.left_out)
     net = net_estimate(used, better, columns_of(claim, evidence.table))
     return Measured(in_points(net), [Source(run.path) for run in used])
 
@@ -200,10 +201,11 @@ def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:
     ``method`` may be a row's own name, which tells two rows of one method apart.
     """
     rows = [row for row in table.rows if row.key.model == model]
-    found = [row for row in rows if row.name == method] or [row for row in rows if row.key.method == method]
-    if len(found) != 1:
-        raise UntestableError(f"{len(found) or 'no'} rows are called {method}" + (f" with {model}" if model else ""))
-    return found[0]
+    named = [row for row in rows if row.name == method] or [row for row in rows if row.key.method == method]
+    if len(named) != 1:
+        raise UntestableError(f"{len(named) or 'no'} rows are called {method}" + (f" with {model}" if model else ""))
+    (row,) = named
+    return row
 
 
 def _sides(claim: Claim, model: str, evidence: Evidence) -> tuple[Row, Row]:
@@ -227,16 +229,16 @@ def columns_of(claim: Claim, table: ComparisonTable) -> list[str]:
     return [claim.column]
 
 
-def in_points(found: Estimate) -> Estimate:
+def in_points(share: Estimate) -> Estimate:
     """Times 100."""
-    scaled = {name: 100 * getattr(found, name) for name in ("value", "low", "high", "lowest", "highest")}
-    spread = None if found.spread is None else found.spread.times(100)
-    return replace(found, **scaled, sd=None if found.sd is None else 100 * found.sd, spread=spread)
+    scaled = {name: 100 * getattr(share, name) for name in ("value", "low", "high", "lowest", "highest")}
+    spread = None if share.spread is None else share.spread.times(100)
+    return replace(share, **scaled, sd=None if share.sd is None else 100 * share.sd, spread=spread)
 
 
 def _of_seeds(values: Sequence[float]) -> SeedDraws:
     """A statistic that seeds alone vary."""
-    return SeedDraws(np.array(values), np.repeat(np.array(values)[:, None], 2, axis=1))
+    return SeedDraws(np.array(values), np.stack([values, values], axis=1))
 
 
 def _training_seconds(row: Row) -> dict[int, float]:
@@ -262,10 +264,10 @@ def _qualities(row: Row, cell: CellData, position: Position) -> Floats:
     if stored is None:
         known = _qualities_of_predictions(row, cell, position)
         stored = tuple(known.get(id) for id in cell.ids)
-    found = np.array([np.nan if value is None else value for value in stored], dtype=np.float64)
-    if np.isnan(found).all():
+    qualities = np.array([np.nan if value is None else value for value in stored], dtype=np.float64)
+    if np.isnan(qualities).all():
         raise UntestableError(f"{row.name}: no rationale quality is known in {position[0]}")
-    return found
+    return qualities
 
 
 def _qualities_of_predictions(row: Row, cell: CellData, position: Position) -> dict[str, float | None]:

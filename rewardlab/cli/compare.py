@@ -67,8 +67,7 @@ def compare(
 
     decodings = None if decoding is DecodingChoice.BOTH else (decoding.value,)
     compared = compare_runs(paths, convention=convention.value, decodings=decodings, against=against)
-    written = compared.write(out) if out is not None else []
-    written += [compared.html(html)] if html is not None else []
+    written = compared.write(out, html=html) if out or html else []
     print_comparison(compared)
     if written:
         echo(f"written: {', '.join(map(str, written))}")
@@ -92,7 +91,7 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
 
 
 def _print_table(console: Console, table: ComparisonTable) -> None:
-    from rewardlab.comparison.grid import notes
+    from rewardlab.comparison.notes import notes
     from rewardlab.comparison.terminal import to_rich
 
     console.print(*to_rich(table, console.width), sep="\n")

@@ -55,7 +55,7 @@ def judge(
     """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
     from rewardlab.config_loading import parse_setting
     from rewardlab.lab.judged import Verdicts, judging_config, one_evaluation
-    from rewardlab.pipeline.judging import judge_runs, preview_judging
+    from rewardlab.pipeline.stages.judge import judge_runs, preview_judging
     from rewardlab.runs import read_only
 
     a, b, is_both = one_evaluation(run_a), one_evaluation(run_b), orders is Orders.BOTH

@@ -1,4 +1,6 @@
-"""``rewardlab``: parse, call, print, exit code. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+"""``rewardlab``: parse, call, print, exit code. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted;
+``reward audit``: 3 alarm.
+"""
 
 from __future__ import annotations
 

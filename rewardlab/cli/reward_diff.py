@@ -6,17 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from rewardlab.cli.reward_input import AnswerRows, AnswerSource
-from rewardlab.cli.reward_score import BATCH, writer
+from rewardlab.cli.reward_score import writer
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
-from rewardlab.intervals import Interval
-from rewardlab.rewards import ExpressionReward, build_reward, plan_reward
-from rewardlab.rewards.difference import (
+from rewardlab.evaluation.reward_difference import (
     Disagreement,
     JudgedTwice,
     RewardDifference,
@@ -24,6 +21,8 @@ from rewardlab.rewards.difference import (
     judge_twice,
     reward_difference,
 )
+from rewardlab.intervals import Interval
+from rewardlab.rewards import ExpressionReward, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.types import PairKind, Reading
 
@@ -81,9 +80,7 @@ def run(request: DiffRequest) -> str:
 
 def _judged(answers: AnswerRows, a: ExpressionReward, b: ExpressionReward) -> list[JudgedTwice]:
     judged: list[JudgedTwice] = []
-    waiting = iter(answers)
-    while batch := list(islice(waiting, BATCH)):
-        examples, responses = [example for example, _ in batch], [response for _, response in batch]
+    for examples, responses in answers.batches():
         judged += judge_twice(examples, responses, a(examples, responses), b(examples, responses))
     return judged
 

@@ -59,7 +59,8 @@ def calibrate(
 
     check_samples(model)
     _check_trained(model)
-    from rewardlab.models.scoring import SFT_SCORES_FILE, load_scorers, read_sft_scores
+    from rewardlab.models.scoring import load_scorers
+    from rewardlab.models.stored import SFT_SCORES_FILE, read_sft_scores
     from rewardlab.reward_models.lambda_table import calibration_table
     from rewardlab.runs import read_json, renew_output
     from rewardlab.training.rm_evaluation import store_sft_scores

@@ -1,16 +1,15 @@
 """``rewardlab reward score``: read answers, score them in batches, write rows, sum up.
 
-Rows stream through, so memory holds one batch.
+Rows stream through, so memory holds one batch, or all rows where a reward compares the responses to one prompt.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,7 @@ from rewardlab.rewards import RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.ledger import scored_row, summary
 from rewardlab.runs import atomic_file
-from rewardlab.tasks.task import Task
-from rewardlab.types import Example, PairKind, Reward
-
-BATCH = 512
+from rewardlab.types import PairKind, Reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +40,7 @@ class ScoreRequest:
     folders: Mapping[PairKind, Path] = field(default_factory=dict)
 
 
-def run(request: ScoreRequest) -> str:
+def score_file(request: ScoreRequest) -> str:
     """Score a file; returns the summary.
 
     Raises:
@@ -55,15 +51,11 @@ def run(request: ScoreRequest) -> str:
     reward = build_reward(request.reward, reward_context([plan], request.folders, request.reward.reading))
     with writer(request.output) as write:
         means = summary(_scored(rows, reward, write), reward.lam)
-    return _paragraph(plan, rows.task, rows.count, means)
+    return _paragraph(plan, ", ".join(rows.tasks), rows.count, means)
 
 
-def _scored(
-    rows: Iterable[tuple[Example, str]], reward: Reward, write: Callable[[str], object]
-) -> Iterator[dict[str, Any]]:
-    waiting = iter(rows)
-    while batch := list(islice(waiting, BATCH)):
-        examples, responses = [example for example, _ in batch], [response for _, response in batch]
+def _scored(rows: AnswerRows, reward: Reward, write: Callable[[str], object]) -> Iterator[dict[str, Any]]:
+    for examples, responses in rows.batches():
         for example, response, score in zip(examples, responses, reward(examples, responses), strict=True):
             row = scored_row(example, response, score)
             write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -83,10 +75,10 @@ def writer(path: Path | None) -> Iterator[Callable[[str], object]]:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror}); choose another file") from error
 
 
-def _paragraph(plan: RewardPlan, task: Task, count: int, means: Mapping[str, float]) -> str:
+def _paragraph(plan: RewardPlan, tasks: str, count: int, means: Mapping[str, float]) -> str:
     mean = f"mean score {means['reward/score']:.4f}" if "reward/score" in means else "no score"
     facts = [
-        f"{count} responses of {task.name} scored by {plan.expression}: {mean}",
+        f"{count} responses of {tasks} scored by {plan.expression}: {mean}",
         f"{means['reward/unscored']:.1%} unscored",
         f"{means['reward/malformed']:.1%} malformed",
     ]

@@ -6,23 +6,24 @@ from collections.abc import Mapping
 
 from rewardlab.errors import UnknownNameError
 from rewardlab.rewards import RewardEntry, find_reward, rewards
+from rewardlab.rewards.expression import FUNCTIONS
 from rewardlab.rewards.plan import LAMBDA_HELP, MIXED
-from rewardlab.rewards.syntax import FUNCTIONS
 
 LANGUAGE: Mapping[str, str] = {
     "mixed": f"{MIXED.format(r2='r2')} (RLLR eq. 4); needs {LAMBDA_HELP}",
     "lam": f"lambda as a number: {LAMBDA_HELP}",
     "r2": "the reward model that --r2 names (default: ranked)",
-    "min": f"{FUNCTIONS['min'][2]}: the smallest",
-    "max": f"{FUNCTIONS['max'][2]}: the largest",
-    "clip": f"{FUNCTIONS['clip'][2]}: x, held between the two",
-    "gate": f"{FUNCTIONS['gate'][2]}: one of two values; the condition is a comparison, as in gate(rule > 0, 1, 0)",
-    "q": f"{FUNCTIONS['q'][2]}: that percentile of a reward model's scores on SFT samples",
-    "z": f"{FUNCTIONS['z'][2]}: mean + 1.5 standard deviations of its scores on SFT samples",
+    **{name: f"{function.form}: {function.meaning}" for name, function in FUNCTIONS.items()},
 }
 """Words of the expression language that are no rewards."""
 
-EXAMPLES = ("rule", "mixed", "min(label, 5) + 0.3 * rationale + rule", "gate(rule > 0, ranked, -1) - 0.1 * length")
+EXAMPLES = (
+    "rule",
+    "mixed",
+    "min(label, 5) + 0.3 * rationale + rule",
+    "gate(rule > 0, ranked, -1) - 0.1 * length",
+    "gz(rule) + gz(rationale)",
+)
 
 
 def overview() -> str:
@@ -32,7 +33,10 @@ def overview() -> str:
     lines = ["Rewards"]
     lines += [f"  {name:<{width}}{text}" for name, text in entries.items()]
     lines += ["", "In expressions, with + - * / ( ) < <= > >= == != and or not"]
-    lines += [f"  {name:<{width}}{text}" for name, text in LANGUAGE.items()]
+    compared = {name: text for name, text in LANGUAGE.items() if name in FUNCTIONS and FUNCTIONS[name].compares}
+    lines += [f"  {name:<{width}}{text}" for name, text in LANGUAGE.items() if name not in compared]
+    lines += ["", "Comparing the responses to one prompt, for methods that sample several"]
+    lines += [f"  {name:<{width}}{text}" for name, text in compared.items()]
     lines += ["", "Your own: package.module:callable, in quotes with the rest of the expression", "", "Examples"]
     lines += [f"  --reward {example!r}" for example in EXAMPLES]
     return "\n".join(lines)

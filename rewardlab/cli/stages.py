@@ -128,12 +128,20 @@ def evaluate(
         Path | None, typer.Option(help="Run folder of sft or a training method; default: the base model.")
     ] = None,
     shots: Annotated[int | None, typer.Option(help="Solved examples in front of each prompt.")] = None,
+    best_of: Annotated[
+        int | None, typer.Option(min=2, help="Sample so many answers to each row, take the one with the best reward.")
+    ] = None,
+    reward: Annotated[str | None, typer.Option(help="Reward expression that --best-of chooses by.")] = None,
+    lam: Annotated[str | None, typer.Option("--lambda", help="Lambda of that expression: 5, q90 or 1.5z.")] = None,
     limit: Limit = None,
 ) -> None:
-    """Measure a trained run, or the base model, with sampled and greedy decoding."""
+    """Measure a trained run, or the base model, with sampled and greedy decoding, or the best of several answers."""
     from rewardlab.lab.stored import evaluation_goal, root_of
 
-    own = {"eval.shots": shots, "data.test": limit}
+    if best_of is None and (reward or lam) is not None:
+        raise InputError("--reward chooses among several answers; give --best-of N, such as --best-of 8, too")
+    chosen = {"eval.best_of": best_of, "eval.best_of_reward": reward, "eval.best_of_lam": lam}
+    own = {"eval.shots": shots, **chosen, "data.test": limit}
     if run is not None:
         request = replace(request, root=root_of(run, request.root))
     folder = run_goal(request, *evaluation_goal(request.asked, run, own))

@@ -19,7 +19,7 @@ from rewardlab.runs import make_folder, read_only
 
 if TYPE_CHECKING:
     from rewardlab.pipeline.runner import Runner
-    from rewardlab.suites.board import Board
+    from rewardlab.suites.scheduler import Scheduler
 
 app = typer.Typer(help="Run a suite of methods, tasks, models and seeds.", no_args_is_help=True)
 
@@ -62,10 +62,10 @@ def run(
     from rewardlab.cli.suite_report import print_failures, print_suite
     from rewardlab.lab.execution import make_runner
     from rewardlab.pipeline.rows import Rows
-    from rewardlab.suites.board import Board
     from rewardlab.suites.cells import cells
     from rewardlab.suites.file import load_suite
     from rewardlab.suites.filter import select
+    from rewardlab.suites.scheduler import Scheduler
     from rewardlab.suites.worker import worker_command
 
     if processes.count() > 1:
@@ -85,15 +85,15 @@ def run(
     place = out or runs / report_name(suite.name, filter or [])
     if report:
         make_folder(place)
-    board = Board(todo, runs)
+    scheduler = Scheduler(todo, runs)
     runner = make_runner(runs)
-    _build(board, runner, worker_command(file, runs, source, sys.argv[1:]), jobs)
+    _build(scheduler, runner, worker_command(file, runs, source, sys.argv[1:]), jobs)
     problems = 0
     if report:
-        problems = print_suite(suite, board, runs, place, report_command(file, filter or [], source), runner.purse)
-    if board.failures():
-        print_failures(board)
-    if problems or board.failures():
+        problems = print_suite(suite, scheduler, runs, place, report_command(file, filter or [], source), runner.purse)
+    if scheduler.failures():
+        print_failures(scheduler)
+    if problems or scheduler.failures():
         raise typer.Exit(1)
 
 
@@ -130,13 +130,13 @@ def report_command(file: Path, filters: Sequence[str], source: str | None) -> st
     return shlex.join(["rewardlab", "suite", "run", file.as_posix(), *given])
 
 
-def _build(board: Board, runner: Runner, worker: list[str], jobs: int) -> None:
+def _build(scheduler: Scheduler, runner: Runner, worker: list[str], jobs: int) -> None:
     from rewardlab.lab.execution import say
     from rewardlab.suites.run import build_here, build_in_workers
 
     if jobs == 1:
-        build_here(board, runner, say)
+        build_here(scheduler, runner, say)
     else:
-        build_in_workers(board, jobs, worker, say)
-        for stage in board.done():
+        build_in_workers(scheduler, jobs, worker, say)
+        for stage in scheduler.done():
             runner.count(stage)

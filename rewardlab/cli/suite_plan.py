@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rewardlab.annotate.hosted import api_key
+from rewardlab.annotate.access import api_key
 from rewardlab.cli.output import echo
 from rewardlab.config_loading import CONFIG_FILE
 from rewardlab.errors import InputError, ModelError

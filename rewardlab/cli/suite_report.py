@@ -16,20 +16,22 @@ from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.reports.sections.cards import card_tables
 from rewardlab.reports.sections.suite import Choice, suite_sections, write_choices
 from rewardlab.reward_models.over_seeds import load_cards
-from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell, distinct, stages_of
 from rewardlab.suites.file import Suite
-from rewardlab.suites.judging import hear, hearings
+from rewardlab.suites.judged import judge_cells, judged_cells
 from rewardlab.suites.record import choices, write_record
+from rewardlab.suites.scheduler import Scheduler
 from rewardlab.training.methods import methods
 
 
-def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str, purse: Purse | None = None) -> int:
+def print_suite(
+    suite: Suite, scheduler: Scheduler, root: Path, out: Path, command: str, purse: Purse | None = None
+) -> int:
     """Write record and report into ``out``, then print the time of each stage and the table of the finished cells.
 
     Args:
         suite: What was run.
-        board: Its cells.
+        scheduler: Its cells.
         root: Where run folders live.
         out: Folder of the report; outside ``root`` it gets copies of what is small in the runs that it links to.
         command: What makes the report; printed under it.
@@ -39,8 +41,8 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str,
     """
     links = Links(out, brings=not out.resolve().is_relative_to(root.resolve()))
     links.clear()
-    write_record(out, suite, board, root, links)
-    done, found = board.finished(), choices(board.cells, root)
+    write_record(out, suite, scheduler, root, links)
+    done, found = scheduler.finished(), choices(scheduler.cells, root)
     times = stage_times(done, root)
     if suite.only_grid:
         if found:
@@ -65,7 +67,7 @@ def print_suite(suite: Suite, board: Board, root: Path, out: Path, command: str,
         card_runs=cards,
         convention=suite.convention,
         command=command,
-        more=suite_sections([(cell.title, why) for cell, why in board.failures()], found, unjudged),
+        more=suite_sections([(cell.title, why) for cell, why in scheduler.failures()], found, unjudged),
         suite=_facts(suite, done),
         brings_runs=links.brings,
     )
@@ -106,17 +108,17 @@ def judge_claims(
 ) -> list[tuple[str, str]]:
     """Have the answers judged that a claim compares by a judge, and against every rival; returns what could not be
     judged, and why."""
-    heard = [(each.title, hear(each, root, purse)) for each in hearings(claims, done, against)]
+    heard = [(each.title, judge_cells(each, root, purse)) for each in judged_cells(claims, done, against)]
     problems = [(title, why) for title, why in heard if why is not None]
     for title, why in problems:
         echo(f"{title}: {why}", err=True)
     return problems
 
 
-def print_failures(board: Board) -> None:
+def print_failures(scheduler: Scheduler) -> None:
     """One line a missing cell, on standard error."""
-    failures = board.failures()
-    echo(f"{len(failures)} of {len(board.cells)} cells are missing:", err=True)
+    failures = scheduler.failures()
+    echo(f"{len(failures)} of {len(scheduler.cells)} cells are missing:", err=True)
     for cell, why in failures:
         echo(f"  {cell.title}: {why}", err=True)
 

@@ -29,8 +29,10 @@ Keep = Annotated[int | None, typer.Option(help="Newest checkpoints kept while it
 
 def add_to(app: typer.Typer) -> None:
     """Put a command for each registered method on the main application, and the list of them."""
+    commands = {"online": online_command, "preference": preference_command, "samples": samples_command}
     for name in methods.every():
-        stage_command(app, name)(online_command(methods.get(name)))
+        method = methods.get(name)
+        stage_command(app, name)(commands[method.family](method))
     app.command("methods")(list_methods)
 
 
@@ -74,14 +76,104 @@ def online_command(method: TrainingMethod) -> Callable[..., None]:
             "preset": preset,
             "data.prompts": limit,
         }
-        folder = run_goal(request, *training_goal(request.asked, method.name, given), tracked(tracker))
-        if folder:
-            echo(f"policy: {chosen_policy(folder.result(), folder.path)}")
-            echo(f"evaluate it: rewardlab eval --run {folder.path}")
-            print_watched(folder.result())
+        run_training(request, given, method, tracker)
 
     train.__doc__ = f"Train the policy on a reward with {method.title} and LoRA; what is missing before it runs first."
     return train
+
+
+def preference_command(method: TrainingMethod) -> Callable[..., None]:
+    """The command of a method that learns from preference pairs."""
+    section = method.section_key
+
+    def train(
+        request: Request,
+        pairs: Annotated[
+            str | None,
+            typer.Option(
+                metavar="KIND or DIR",
+                help="label (the default), ranked, rationale; sampled: the start's own answers, best against worst by "
+                "--reward; or a folder of pairs.",
+            ),
+        ] = None,
+        loss: Annotated[str | None, typer.Option(help="sigmoid (the default), ipo, robust or hinge.")] = None,
+        beta: Annotated[float | None, typer.Option(help="Pull to the reference; for ipo the tau.")] = None,
+        flip_rate: Annotated[
+            str | None, typer.Option(help="With --loss robust: share of flipped pairs, or auto (the default).")
+        ] = None,
+        reward: Annotated[str | None, typer.Option(help="With --pairs sampled: reward expression.")] = None,
+        lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
+        steps: Annotated[int | None, typer.Option(help="Optimiser steps; default: --epochs over the pairs.")] = None,
+        epochs: Annotated[float | None, typer.Option(help="Passes over the pairs.")] = None,
+        lr: Rate = None,
+        batch: Annotated[int | None, typer.Option(help="Pairs per optimiser step.")] = None,
+        keep: Keep = None,
+        init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="Labelled rows a task that pairs are made from.")] = None,
+        tracker: Tracker = None,
+    ) -> None:
+        own = {"pairs": pairs, "loss": loss, "beta": beta, "flip_rate": flip_rate}
+        own |= {"steps": steps, "epochs": epochs, "lr": lr, "batch": batch}
+        given = {
+            **{f"{section}.{key}": value for key, value in own.items()},
+            "reward.expression": reward,
+            "reward.lam": lam,
+            "keep_checkpoints": keep,
+            "init": init,
+            "pairs.limit": limit,
+        }
+        run_training(request, given, method, tracker)
+
+    train.__doc__ = f"Train the policy on preference pairs with {method.title} and LoRA; what is missing runs first."
+    return train
+
+
+def samples_command(method: TrainingMethod) -> Callable[..., None]:
+    """The command of a method that learns from its own best samples."""
+    section = method.section_key
+
+    def train(
+        request: Request,
+        reward: Annotated[str | None, typer.Option(help="Reward expression; see `rewardlab reward list`.")] = None,
+        lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
+        r2: Annotated[str | None, typer.Option(help="Second reward model of `mixed`: ranked, rationale.")] = None,
+        rounds: Annotated[int | None, typer.Option(help="Rounds of sampling, choosing and fine-tuning.")] = None,
+        samples: Annotated[int | None, typer.Option(help="Responses to each prompt of a round.")] = None,
+        threshold: Annotated[float | None, typer.Option(help="Score that a response must exceed.")] = None,
+        lr: Rate = None,
+        batch: Annotated[int | None, typer.Option(help="Responses per optimiser step.")] = None,
+        epochs: Epochs = None,
+        keep: Keep = None,
+        init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="Prompts a task.")] = None,
+        tracker: Tracker = None,
+    ) -> None:
+        own = {"rounds": rounds, "samples": samples, "threshold": threshold, "lr": lr, "batch": batch, "epochs": epochs}
+        given = {
+            "reward.expression": reward,
+            "reward.lam": lam,
+            "reward.r2": r2,
+            **{f"{section}.{key}": value for key, value in own.items()},
+            "keep_checkpoints": keep,
+            "init": init,
+            "data.prompts": limit,
+        }
+        run_training(request, given, method, tracker)
+
+    train.__doc__ = f"Train the policy on its own best responses by a reward ({method.title}) with LoRA."
+    return train
+
+
+def run_training(request: Request, given: dict[str, Any], method: TrainingMethod, tracker: list[str] | None) -> None:
+    """Run a training method, then say where the policy lies and how it fared."""
+    folder = run_goal(request, *training_goal(request.asked, method.name, given), tracked(tracker))
+    if folder:
+        echo(f"policy: {chosen_policy(folder.result(), folder.path)}")
+        echo(f"evaluate it: rewardlab eval --run {folder.path}")
+        if responses := folder.result().get("responses"):
+            spent = f"{folder.result()['prompts']} prompts, {folder.result()['tokens']} tokens generated"
+            echo(f"{responses} responses to {spent}")
+        print_watched(folder.result())
 
 
 def chosen_policy(result: dict[str, Any], folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""What each method was given beside its accuracy: labels, calls, time, and what PPO spent; and who got more.
+"""What each method was given beside its accuracy: labels, calls, time, and what training spent; and who got more.
 
 The table is the same in the terminal and in reports.
 """
@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, all_sources
-from rewardlab.comparison.related import trained_once
+from rewardlab.comparison.runs import trained_once
 from rewardlab.comparison.table import COSTS, ComparisonTable, Row
 
-SPENT = ("updates", "tokens", "device_seconds", "prompts")
-"""What PPO spent, as evaluations store it."""
+SPENT = ("updates", "tokens", "forward", "backward", "device_seconds", "prompts", "responses")
+"""What training spent, as evaluations store it."""
 TITLES: Mapping[str, str] = {
     "gold_labels": "gold labels",
     "annotator_calls": "annotator calls",
     "seconds": "device seconds in all",
-    "updates": "PPO updates",
-    "tokens": "PPO tokens",
-    "device_seconds": "PPO device seconds",
-    "prompts": "PPO prompts",
+    "updates": "updates",
+    "tokens": "tokens generated",
+    "forward": "sequences forward",
+    "backward": "sequences backward",
+    "device_seconds": "training device seconds",
+    "prompts": "prompts",
+    "responses": "responses",
 }
 UNEQUAL = 0.02
 """Budgets that differ by less than this share are called equal: a step ends only after the budget does."""
@@ -32,7 +35,7 @@ BUDGETS: Mapping[str, str] = {"updates": "updates", "tokens": "tokens", "seconds
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What PPO of one row spent.
+    """What training of one row spent.
 
     Attributes:
         amounts: Each of :data:`SPENT`, mean over seeds.
@@ -44,46 +47,46 @@ class Spent:
     orders: Mapping[int, tuple[str, ...]]
 
 
-def ppo_spent(table: ComparisonTable) -> list[Spent]:
-    """The rows that say what their PPO spent."""
+def training_spent(table: ComparisonTable) -> list[Spent]:
+    """The rows that say what their training spent."""
     return [spent for row in table.rows if (spent := _spent(row)) is not None]
 
 
-def budgets_grid(table: ComparisonTable, *, of_ppo_alone: bool = False) -> Grid:
-    """A line a method; the last column says whether PPO read the first PPO row's prompts, in its order.
+def budgets_grid(table: ComparisonTable, *, of_training_alone: bool = False) -> Grid:
+    """A line a method; the last column says whether training read the first such row's prompts, in its order.
 
     Args:
         table: The comparison.
-        of_ppo_alone: Only the rows of PPO and what it spent, beside a table that has the other costs.
+        of_training_alone: Only rows that say what their training spent, beside a table that has the other costs.
     """
-    found = {id(spent.row): spent for spent in ppo_spent(table)}
-    names = (*(() if of_ppo_alone else COSTS), *(SPENT if found else ()))
+    spent_by_row = {id(spent.row): spent for spent in training_spent(table)}
+    names = (*(() if of_training_alone else COSTS), *(SPENT if spent_by_row else ()))
     headings = [Heading("method", is_number=False), *(Heading(TITLES[name]) for name in names)]
-    headings += [Heading("same prompts", is_number=False)] if found else []
-    first = next(iter(found.values()), None)
+    headings += [Heading("same prompts", is_number=False)] if spent_by_row else []
+    first = next(iter(spent_by_row.values()), None)
     rows = []
-    for row in [row for row in table.rows if id(row) in found] if of_ppo_alone else table.rows:
-        spent = found.get(id(row))
+    for row in [row for row in table.rows if id(row) in spent_by_row] if of_training_alone else table.rows:
+        spent = spent_by_row.get(id(row))
         amounts = {**row.cost, **(spent.amounts if spent else {})}
         cells = [
             Cell(f"{amounts[name]:.0f}" if name in amounts else MISSING, sources=all_sources(row)) for name in names
         ]
-        same = [Cell(_same_text(spent, first))] if found else []
+        same = [Cell(_same_text(spent, first))] if spent_by_row else []
         rows.append([Cell(row.name), *cells, *same])
     return Grid(headings, rows)
 
 
 def budget_lines(table: ComparisonTable, budget: str = "updates") -> list[str]:
-    """Whether PPO rows were given the same, named where they were not.
+    """Whether trained rows were given the same, named where they were not.
 
     Args:
         table: The comparison.
         budget: ``updates``, ``tokens`` or ``seconds``: what they were meant to be equal in.
     """
-    found = ppo_spent(table)
-    if len(found) < 2:
+    spent = training_spent(table)
+    if len(spent) < 2:
         return []
-    return [_amount_line(found, BUDGETS[budget]), *_prompt_lines(found)]
+    return [_amount_line(spent, BUDGETS[budget]), *_prompt_lines(spent)]
 
 
 def _spent(row: Row) -> Spent | None:
@@ -92,9 +95,14 @@ def _spent(row: Row) -> Spent | None:
     runs = trained_once(row.runs)
     by_seed = {seed: [run.budget for run in runs if run.seed == seed] for seed in row.seeds}
     amounts = {
-        name: fmean(sum(float(each.get(name, 0)) for each in budgets) for budgets in by_seed.values()) for name in SPENT
+        name: fmean(sum(float(each[name]) for each in budgets) for budgets in by_seed.values())
+        for name in SPENT
+        if all(name in each for budgets in by_seed.values() for each in budgets)
     }
-    orders = {seed: tuple(str(each.get("prompts_order", "")) for each in found) for seed, found in by_seed.items()}
+    orders = {
+        seed: tuple(str(each.get("prompts_order", "")) for each in budgets_of_seed)
+        for seed, budgets_of_seed in by_seed.items()
+    }
     return Spent(row, amounts, orders)
 
 
@@ -110,16 +118,16 @@ def _same_prompts(a: Spent, b: Spent) -> bool:
     return bool(common) and all(a.orders[seed] == b.orders[seed] for seed in common)
 
 
-def _amount_line(found: Sequence[Spent], name: str) -> str:
-    amounts = [each.amounts[name] for each in found]
+def _amount_line(spent: Sequence[Spent], name: str) -> str:
+    amounts = [each.amounts[name] for each in spent]
     if max(amounts) - min(amounts) <= UNEQUAL * max(amounts):
-        return f"Equal budgets: all PPO rows have {amounts[0]:.0f} {TITLES[name]}, within {100 * UNEQUAL:.0f} %."
-    listed = ", ".join(f"{each.row.name} {amount:.0f}" for each, amount in zip(found, amounts, strict=True))
+        return f"Equal budgets: all trained rows have {amounts[0]:.0f} {TITLES[name]}, within {100 * UNEQUAL:.0f} %."
+    listed = ", ".join(f"{each.row.name} {amount:.0f}" for each, amount in zip(spent, amounts, strict=True))
     return f"Budgets differ in {TITLES[name]}: {listed}."
 
 
-def _prompt_lines(found: Sequence[Spent]) -> list[str]:
-    others = [each.row.name for each in found[1:] if not _same_prompts(each, found[0])]
+def _prompt_lines(spent: Sequence[Spent]) -> list[str]:
+    others = [each.row.name for each in spent[1:] if not _same_prompts(each, spent[0])]
     if not others:
-        return ["All PPO rows read the same prompts in the same order."]
-    return [f"Other prompts, or another order, than {found[0].row.name}: {', '.join(others)}."]
+        return ["All trained rows read the same prompts in the same order."]
+    return [f"Other prompts, or another order, than {spent[0].row.name}: {', '.join(others)}."]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rewardlab.comparison.cells import Position
+from rewardlab.comparison.evaluations import Position
 from rewardlab.comparison.paired import Comparison, correct
 from rewardlab.comparison.statistics import Estimate, UnpairedError
 from rewardlab.comparison.table import ComparisonTable, Row, compare_rows, differing_formats
@@ -89,8 +89,8 @@ def default_against(table: ComparisonTable, wanted: Sequence[str] = ()) -> list[
     if len(table.rows) < 2:
         return []
     names = {name.lower() for row in table.rows for name in (row.name, row.key.method)}
-    if found := [name for name in wanted if name.lower() in names]:
-        return found
+    if named := [name for name in wanted if name.lower() in names]:
+        return named
     return [BASELINE if any(row.key.method == BASELINE for row in table.rows) else table.rows[0].name]
 
 
@@ -103,52 +103,53 @@ def gains(table: ComparisonTable, against: Sequence[str] = (BASELINE,)) -> list[
     Raises:
         InputError: No method or row of such a name.
     """
-    found = [
-        gain(table, row, base, *position) for row, base in _pairs(table, against) for position in _shared(row, base)
-    ]
-    corrected = iter(correct([each.comparison for each in found if each.comparison is not None]))
-    return [each if each.comparison is None else replace(each, comparison=next(corrected)) for each in found]
+    places = [(row, base, position) for row, base in _pairs(table, against) for position in _shared(row, base)]
+    compared = [gain(table, row, base, *position) for row, base, position in places]
+    corrected = iter(correct([each.comparison for each in compared if each.comparison is not None]))
+    return [each if each.comparison is None else replace(each, comparison=next(corrected)) for each in compared]
 
 
-def rivals_of(found: Sequence[Gain]) -> list[str]:
+def rivals_of(gains: Sequence[Gain]) -> list[str]:
     """Names of the rows that others are compared with."""
-    return list(dict.fromkeys(each.baseline for each in found))
+    return list(dict.fromkeys(each.baseline for each in gains))
 
 
 def gain(table: ComparisonTable, row: Row, baseline: Row, column: str, decoding: str) -> Gain:
     """One paired difference, not corrected; where the two cannot be paired, the reason."""
     try:
-        found = compare_rows(table, (row, decoding), (baseline, decoding), column)
+        comparison = compare_rows(table, (row, decoding), (baseline, decoding), column)
     except UnpairedError as error:
         return Gain(row.name, column, decoding, None, str(error), baseline.name)
-    return Gain(row.name, column, decoding, found, baseline=baseline.name, formats=differing_formats(row, baseline))
+    return Gain(
+        row.name, column, decoding, comparison, baseline=baseline.name, formats=differing_formats(row, baseline)
+    )
 
 
 def splits(table: ComparisonTable, baseline: Row) -> list[Split]:
     """Every gain of a method with a reward, split; columns that cannot be paired are left out, and methods that answer
     in another format than the baseline.
     """
-    found = []
+    split_gains = []
     for row in table.rows:
         is_of_interest = row.key.reward and row is not baseline and differing_formats(row, baseline) is None
         for column in table.columns if is_of_interest else ():
             split = _split(table, row, baseline, column)
-            found += [split] if split is not None else []
-    return found
+            split_gains += [split] if split is not None else []
+    return split_gains
 
 
 def _named(table: ComparisonTable, name: str) -> list[Row]:
     """The row of that name, or the rows of that method."""
     wanted = name.lower()
     exact = [row for row in table.rows if row.name.lower() == wanted]
-    found = exact or [row for row in table.rows if row.key.method.lower() == wanted]
-    if not found:  # "SFT" for "SFT w. rationale", as long as no other method begins so
+    rows = exact or [row for row in table.rows if row.key.method.lower() == wanted]
+    if not rows:  # "SFT" for "SFT w. rationale", as long as no other method begins so
         begun = [row for row in table.rows if row.key.method.lower().startswith(f"{wanted} ")]
-        found = begun if len({row.key.method for row in begun}) == 1 else []
-    if not found:
+        rows = begun if len({row.key.method for row in begun}) == 1 else []
+    if not rows:
         known = ", ".join(dict.fromkeys(row.name for row in table.rows))
         raise InputError(f"no method {name!r} among the runs to compare against; found: {known}")
-    return found
+    return rows
 
 
 def _pairs(table: ComparisonTable, against: Sequence[str]) -> Iterator[tuple[Row, Row]]:

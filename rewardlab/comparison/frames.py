@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rewardlab.comparison.cells import Position
-from rewardlab.comparison.runs import cells_by_seed
-from rewardlab.comparison.statistics import Estimate, draws_of
-from rewardlab.comparison.table import AVERAGE, COSTS, ComparisonTable, Row, possible, summary_at
+from rewardlab.comparison.evaluations import Position
+from rewardlab.comparison.statistics import Estimate, draws_of, possible
+from rewardlab.comparison.table import AVERAGE, COSTS, SUMMARIES, ComparisonTable, Row
 from rewardlab.printable import csv_cell
 
 if TYPE_CHECKING:
     import polars
-
-SUMMARIES = ("malformed", "strict_malformed", "unfinished", "quality")
-"""What an evaluation stores of a cell beside its metrics."""
 
 
 def frame(table: ComparisonTable) -> polars.DataFrame:
@@ -39,7 +35,7 @@ def _lines(table: ComparisonTable, row: Row, position: Position) -> list[dict[st
         return []
     if position[0] == AVERAGE:
         return [_line(table, row, position, "mean", row.scores[position])]
-    cells = cells_by_seed(row.runs, position)
+    cells = row.cells[position]
     measured = next(iter(cells.values())).metrics
     return [_line(table, row, position, name, possible(draws_of(cells, (name,)), (name,))) for name in measured]
 
@@ -67,7 +63,7 @@ def _line(table: ComparisonTable, row: Row, position: Position, metric: str, sco
         "sd": score.sd,
         "seeds": score.seeds,
         "interval_over": score.basis,
-        **{name: summary_at(table, row, position, name) for name in SUMMARIES},
+        **{name: row.summaries[position].get(name) for name in SUMMARIES},
         "start_accuracy": row.start_accuracy,
         **{name: row.cost[name] for name in COSTS},
     }

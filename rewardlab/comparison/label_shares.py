@@ -14,10 +14,9 @@ from statistics import fmean
 
 import numpy as np
 
-from rewardlab.comparison.cells import CellData, Position, coded
+from rewardlab.comparison.evaluations import CellData, Position, coded
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
 from rewardlab.comparison.numbers import interval_text, points, shown_value
-from rewardlab.comparison.runs import cells_by_seed
 from rewardlab.comparison.statistics import RESAMPLES, Estimate, SeedDraws, column_means, estimate, of_cells
 from rewardlab.comparison.table import ComparisonTable, Row
 from rewardlab.metrics import Floats
@@ -53,7 +52,7 @@ class LabelShares:
 
 def label_shares(row: Row, position: Position, resamples: int = RESAMPLES) -> LabelShares | None:
     """Shares of one method at one position; None where it was not measured or answers numbers."""
-    cells = cells_by_seed(row.runs, position)
+    cells = row.cells.get(position, {})
     if not cells or any(not cell.labels for cell in cells.values()):
         return None
     return LabelShares(
@@ -67,8 +66,8 @@ def label_shares(row: Row, position: Position, resamples: int = RESAMPLES) -> La
 def distance_draws(cells: Mapping[int, CellData], resamples: int = RESAMPLES) -> SeedDraws:
     """Total variation in each seed's cell; resamples lie further from gold than all items do and are moved back."""
     shifts = column_means(cells, _shifts, resamples)
-    found = [(total_variation(shift), total_variation(drawn)) for shift, drawn in shifts]
-    return of_cells(cells, [(value, draws + (value - draws.mean())) for value, draws in found])
+    distances = [(total_variation(shift), total_variation(drawn)) for shift, drawn in shifts]
+    return of_cells(cells, [(value, draws + (value - draws.mean())) for value, draws in distances])
 
 
 def total_variation(shifts: Floats) -> Floats:
@@ -89,31 +88,31 @@ def by_chance(cell: CellData) -> float:
 def all_label_shares(table: ComparisonTable) -> AllShares:
     """Label shares of every method in every column with labels, under every decoding."""
     places = ((number, position) for position in table.positions for number in range(len(table.rows)))
-    found = {place: label_shares(table.rows[place[0]], place[1]) for place in places}
-    return {place: shares for place, shares in found.items() if shares is not None}
+    shares_at = {place: label_shares(table.rows[place[0]], place[1]) for place in places}
+    return {place: shares for place, shares in shares_at.items() if shares is not None}
 
 
-def shares_grid(table: ComparisonTable, found: AllShares) -> Grid:
+def shares_grid(table: ComparisonTable, shares: AllShares) -> Grid:
     """A line a column and method: distance, what chance gives, and the label furthest from gold."""
     titles = ("distance", "by chance", "furthest label")
     headings = [Heading("column", is_number=False), Heading("method", is_number=False)]
     headings += [
         Heading(title, decoding, is_number=title != titles[2]) for decoding in table.decodings for title in titles
     ]
-    return Grid(headings, [_line(table, column, number, found) for column, number in _places(found)])
+    return Grid(headings, [_line(table, column, number, shares) for column, number in _places(shares)])
 
 
-def _places(found: AllShares) -> list[tuple[str, int]]:
+def _places(shares: AllShares) -> list[tuple[str, int]]:
     """(column, row number), columns outside."""
-    return list(dict.fromkeys((column, number) for number, (column, _) in found))
+    return list(dict.fromkeys((column, number) for number, (column, _) in shares))
 
 
-def _line(table: ComparisonTable, column: str, number: int, found: AllShares) -> list[Cell]:
+def _line(table: ComparisonTable, column: str, number: int, shares: AllShares) -> list[Cell]:
     row = table.rows[number]
     cells = [
         cell
         for decoding in table.decodings
-        for cell in _cells(row, (column, decoding), found.get((number, (column, decoding))))
+        for cell in _cells(row, (column, decoding), shares.get((number, (column, decoding))))
     ]
     return [Cell(column), Cell(row.name), *cells]
 
@@ -132,7 +131,7 @@ def _cells(row: Row, position: Position, shares: LabelShares | None) -> list[Cel
 def _shifts(cell: CellData) -> Floats:
     """Answered less gold, one-hot. Shape (n, K + 1); the last column is malformed."""
     codes = coded(cell, "accuracy")
-    one_hot = np.eye(len(codes.labels) + 1)
+    one_hot = np.eye(len((*codes.labels, MALFORMED)))
     return np.asarray(one_hot[codes.predicted.astype(np.intp)] - one_hot[codes.gold.astype(np.intp)])
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from rewardlab.comparison.grid import Cell, Grid, Heading, grid, notes
+from rewardlab.comparison.grid import Cell, Grid, Heading, grid
+from rewardlab.comparison.notes import notes
 from rewardlab.comparison.table import ComparisonTable
 from rewardlab.printable import printable
 

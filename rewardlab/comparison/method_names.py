@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rewardlab.comparison.runs import MethodKey
+from rewardlab.comparison.evaluations import MethodKey
 
 METHOD_ORDER = (
     "zero-shot",
@@ -22,10 +22,6 @@ METHOD_ORDER = (
 
 POLICIES: Mapping[str, str] = {"best": "best on validation", "last": "last policy", "": "the only policy"}
 """Which policy of a run was evaluated -> how a row's name says so."""
-BEST_RULE = (
-    "the policies with the best greedy accuracy on validation rows, of equals the earliest; "
-    "SFT of one epoch has only one"
-)
 
 
 def place_of(method: str) -> int:
@@ -54,18 +50,3 @@ def _detail(key: MethodKey, part: str) -> str:
     if part == "checkpoint":
         return POLICIES[key.checkpoint]
     return f"{key.shots} shots" if part == "shots" else str(getattr(key, part)) or f"no {part}"
-
-
-def policies_line(keys: Sequence[MethodKey], names: Mapping[MethodKey, str]) -> str | None:
-    """Which policies of trained runs a table shows; None where no row says so.
-
-    Args:
-        keys: Its rows.
-        names: What it calls them.
-    """
-    found = {each: [names[key] for key in keys if key.checkpoint == each] for each in ("best", "last")}
-    if not found["last"]:
-        return f"Trained rows are {BEST_RULE}." if found["best"] else None
-    if not found["best"]:
-        return "Trained rows are the policies after their last step."
-    return f"After their last step: {', '.join(found['last'])}. The other trained rows are {BEST_RULE}."

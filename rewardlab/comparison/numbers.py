@@ -37,13 +37,13 @@ def points(value: float) -> str:
     >>> points(-0.0123)
     '−1.2'
     """
-    text = f"{abs(100 * value):.1f}"
-    return text if text == "0.0" else f"{'+' if value > 0 else '−'}{text}"
+    text = f"{100 * value:+.1f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
-def points_interval(found: Estimate) -> str:
+def points_interval(size: Estimate) -> str:
     """The interval of a difference, signed."""
-    return f"[{points(found.low)}, {points(found.high)}]"
+    return f"[{points(size.low)}, {points(size.high)}]"
 
 
 def shown_value(value: float) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Literal
 
 import numpy as np
 
-from rewardlab.comparison.cells import CellData, coded
+from rewardlab.comparison.evaluations import CellData, coded
 from rewardlab.comparison.statistics import (
     RESAMPLES,
     Estimate,
@@ -125,12 +125,12 @@ def holm(p_values: Sequence[float], family: int | None = None) -> list[Corrected
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
     times = [p_values[place] * (size - rank) for rank, place in enumerate(order)]
     rejected = next((rank for rank, p in enumerate(times) if p >= SIGNIFICANT), len(order))
-    corrected = [Corrected(1.0, SIGNIFICANT)] * len(order)
-    largest = 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, times[rank]))
-        corrected[place] = Corrected(largest, SIGNIFICANT / (size - min(rank, rejected)))
-    return corrected
+    largest = accumulate((min(1.0, p) for p in times), max)
+    corrected = {
+        place: Corrected(p, SIGNIFICANT / (size - min(rank, rejected)))
+        for rank, (place, p) in enumerate(zip(order, largest, strict=True))
+    }
+    return [corrected[place] for place in range(len(order))]
 
 
 def effect_size(metrics: Sequence[str], a: float, b: float) -> Effect | None:
@@ -194,27 +194,27 @@ def compare_sides(
     )
     names = list(chain(*metrics.values()))
     widest = 1.0 if SHARES.issuperset(names) else 2.0
-    found = estimate(left.minus(right), -widest, widest)
-    level, p = float(left.values.mean()), found.p_value()
-    effect = effect_size(names, level, level - found.value)
-    return Comparison(found, PairedTest(p, p, by_seed=_won_and_lost(sides, metrics), effect=effect))
+    difference = estimate(left.minus(right), -widest, widest)
+    level, p = float(left.values.mean()), difference.p_value()
+    effect = effect_size(names, level, level - difference.value)
+    return Comparison(difference, PairedTest(p, p, by_seed=_won_and_lost(sides, metrics), effect=effect))
 
 
-def correct(found: Sequence[Comparison], family: int | None = None) -> list[Comparison]:
+def correct(comparisons: Sequence[Comparison], family: int | None = None) -> list[Comparison]:
     """The same comparisons, p-values and intervals corrected over all of them (Holm).
 
     Args:
-        found: The comparisons.
+        comparisons: The comparisons.
         family: How many hypotheses there are where not all have a comparison here.
     """
-    size = len(found) if family is None else family
+    size = len(comparisons) if family is None else family
     return [
         replace(
             each,
             estimate=each.estimate.at(corrected.level),
             test=replace(each.test, p_holm=corrected.p, family=size),
         )
-        for each, corrected in zip(found, holm([each.test.p for each in found], size), strict=True)
+        for each, corrected in zip(comparisons, holm([each.test.p for each in comparisons], size), strict=True)
     ]
 
 

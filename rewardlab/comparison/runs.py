@@ -1,4 +1,4 @@
-"""Evaluations read back from run folders: which there are, what they hold, and which cannot be used.
+"""The run folders behind a comparison: the evaluations, what these were made from, and what could not be used.
 
 An evaluation folder is named itself, found through the run it evaluated (``model_run`` in its result), or found
 below a folder of runs. A damaged folder is named and left out; it never stops the others.
@@ -6,19 +6,19 @@ below a folder of runs. A damaged folder is named and left out; it never stops t
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from rewardlab.comparison.cells import CellData, Position, read_cells
-from rewardlab.comparison.seeds import data_seed_of
-from rewardlab.errors import DataError, InputError, RewardlabError
-from rewardlab.evaluation.answers import ANSWERS_FILE, PREDICTIONS_FILE
-from rewardlab.evaluation.cost import Cost
-from rewardlab.printable import printable
-from rewardlab.runs import check_outputs, make_anew, read_json, read_result, stage_of
+from rewardlab.comparison.evaluations import CellData, EvalRun, MethodKey, Position, load_eval
+from rewardlab.errors import InputError, RewardlabError
+from rewardlab.evaluation.answers import PREDICTIONS_FILE
+from rewardlab.runs import read_json, stage_of
+from rewardlab.training.methods import methods
+
+logger = logging.getLogger(__name__)
 
 BROUGHT = "run-files"
 """Folder of the copies of runs that a report brings along, beside its page."""
@@ -26,52 +26,26 @@ BELOW = ("*/config.json", "*/*/config.json", f"{BROUGHT}/*/*/config.json")
 """Where runs lie in a folder of runs, and in a report that brings them along."""
 
 
-@dataclass(frozen=True, slots=True)
-class MethodKey:
-    """What makes two evaluations rows of one method: they may then differ in seed and in task only.
+class LeftOut:
+    """The one list of what lay beside the runs and could not be used, and why; each line once, logged as it comes.
 
-    ``format`` is the answer format; empty in folders that do not store it. ``checkpoint`` is which policy of a trained
-    run was evaluated, ``best`` or ``last``; empty where there is one only, or where an older evaluation does not say.
+    Args:
+        is_kept: False for a list that stays empty, where the log is enough.
     """
 
-    method: str
-    start: str
-    reward: str = ""
-    shots: int = 0
-    model: str = ""
-    format: str = ""
-    checkpoint: str = ""
+    def __init__(self, *, is_kept: bool = True) -> None:
+        self.lines: list[str] = []
+        self._is_kept = is_kept
+
+    def add(self, line: str) -> None:
+        """Note one more; a line that is there already is passed over."""
+        if line not in self.lines:
+            logger.warning("%s", line)
+            self.lines += [line] if self._is_kept else []
 
 
-@dataclass(frozen=True, eq=False)
-class EvalRun:
-    """One evaluation folder.
-
-    Attributes:
-        path: The folder.
-        key: Its method; ``seed`` tells its runs apart.
-        cells: (column, decoding) -> predictions.
-        cost: What its method consumed, by stage.
-        budget: What PPO spent: steps, updates, tokens, device_seconds, prompts and their order; empty without PPO.
-        model_run: Folder of the trained run, or None.
-        version: Package version and commit that made it.
-        command, fingerprint: How it was made.
-        data_seed: That drew its labelled rows, prompts and pairs; None where the folder does not store it.
-        start_accuracy: Of a PPO run: greedy, on validation rows, before its first update; None where it is not stored.
-    """
-
-    path: Path
-    key: MethodKey
-    seed: int
-    cells: Mapping[Position, CellData]
-    cost: Cost
-    budget: Mapping[str, Any]
-    model_run: Path | None
-    version: str
-    command: str
-    fingerprint: str
-    data_seed: int | None = None
-    start_accuracy: float | None = None
+LOGGED = LeftOut(is_kept=False)
+"""For who keeps no list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +62,7 @@ def collect(paths: Iterable[Path]) -> Collected:
     Raises:
         InputError: Not one evaluation could be used.
     """
-    found: dict[Path, EvalRun | None] = {}
+    evaluations: dict[Path, EvalRun | None] = {}
     warnings: list[str] = []
     finder = _Finder()
     for path in paths:
@@ -96,9 +70,9 @@ def collect(paths: Iterable[Path]) -> Collected:
         if not folders:
             warnings.append(f"{path}: left out, {_why_none(path)}")
         for folder in folders:
-            if (place := folder.resolve()) not in found:
-                found[place] = _loaded(folder, warnings)
-    runs = _of_one_space([run for run in found.values() if run is not None], warnings)
+            if (place := folder.resolve()) not in evaluations:
+                evaluations[place] = _loaded(folder, warnings)
+    runs = _of_one_space([run for run in evaluations.values() if run is not None], warnings)
     if not runs:
         raise InputError("; ".join(["no evaluation to compare, give run folders of `rewardlab eval`", *warnings]))
     warnings += _duplicates(runs)
@@ -134,78 +108,6 @@ class _Finder:
             self._trained[folder] = _trained_run(folder)
         trained = self._trained[folder]
         return trained is not None and same_run(trained, run)
-
-
-def load_eval(path: Path) -> EvalRun:
-    """Read one evaluation folder; raises DataError or RunFolderError that names what is missing, broken or changed."""
-    try:
-        config = read_json(path / "config.json")
-    except DataError as error:
-        raise DataError(f"{error}; {make_anew(path)}") from error
-    result = read_result(path)
-    check_outputs(path, (ANSWERS_FILE,) if (path / ANSWERS_FILE).exists() else (PREDICTIONS_FILE,))
-    try:
-        return _build(path, config, result)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not a complete evaluation ({type(error).__name__}: {error}); run it again") from error
-
-
-def by_method(runs: Sequence[EvalRun]) -> dict[MethodKey, list[EvalRun]]:
-    """Runs of each method, methods in order of appearance."""
-    grouped: dict[MethodKey, list[EvalRun]] = {}
-    for run in runs:
-        grouped.setdefault(run.key, []).append(run)
-    return grouped
-
-
-def cells_by_seed(runs: Sequence[EvalRun], position: Position) -> dict[int, CellData]:
-    """seed -> predictions of one method at one position; a later run replaces an earlier one of the same seed."""
-    found = {run.seed: run.cells[position] for run in runs if position in run.cells}
-    return dict(sorted(found.items()))
-
-
-def _build(path: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> EvalRun:
-    provenance = read_json(path / "provenance.json") if (path / "provenance.json").exists() else {}
-    trained = result.get("model_run")
-    return EvalRun(
-        path=path,
-        key=MethodKey(
-            method=_text(result["method"]),
-            start=_text(result["start"]),
-            reward=_text(result.get("reward") or ""),
-            shots=int(result.get("shots") or 0),
-            model=model_name(config),
-            format=str(config.get("config", {}).get("format", "")),
-            checkpoint=_checkpoint(result.get("policy") or {}),
-        ),
-        seed=int(result["seed"]),
-        cells=read_cells(path, result["columns"]),
-        cost=Cost.read(result["cost"], str(path)),
-        budget=_budget(result.get("budget") or {}),
-        model_run=Path(trained) if trained else None,
-        version=version_of(provenance),
-        command=printable(str(provenance.get("command", ""))),
-        fingerprint=str(config.get("fingerprint", "")),
-        data_seed=data_seed_of(config),
-        start_accuracy=None if result.get("start_accuracy") is None else float(result["start_accuracy"]),
-    )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"found {value!r:.40}, expected a name")
-    return printable(value)
-
-
-def _checkpoint(policy: Mapping[str, Any]) -> str:
-    """Which policy was evaluated; what had no rival is as good as best and as last."""
-    found = str(policy.get("checkpoint", ""))
-    return "" if found == "only" else found
-
-
-def _budget(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """What PPO spent: numbers, but for the fingerprint of the order of its prompts."""
-    return {name: str(value) if name == "prompts_order" else float(value) for name, value in stored.items()}
 
 
 def _loaded(folder: Path, warnings: list[str]) -> EvalRun | None:
@@ -263,18 +165,6 @@ def _why_none(path: Path) -> str:
     return "it holds no evaluation"
 
 
-def model_name(config: Mapping[str, Any]) -> str:
-    """Name of the base model; empty in folders that do not store their configuration."""
-    return printable(str(config.get("config", {}).get("model", {}).get("name", "")))
-
-
-def version_of(provenance: Mapping[str, Any]) -> str:
-    """Package version and commit in a run's provenance."""
-    package = provenance.get("packages", {}).get("rewardlab", "unknown version")
-    commit = (provenance.get("commit") or "")[:9]
-    return " ".join(part for part in (package, commit, "modified" if provenance.get("dirty") else "") if part)
-
-
 def _duplicates(runs: Sequence[EvalRun]) -> Iterator[str]:
     """One line for each two folders that measured a cell twice."""
     seen: dict[tuple[MethodKey, int, Position], Path] = {}
@@ -301,3 +191,70 @@ def _mixed_versions(runs: Sequence[EvalRun]) -> Iterator[str]:
     if len(counts) > 1:
         listed = ", ".join(f"{version} ({count} runs)" for version, count in counts.most_common())
         yield f"code versions are mixed: {listed}; evaluate again with --fresh to compare like with like"
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """Folders by stage, each once."""
+
+    trained: Sequence[Path] = ()
+    rm: Sequence[Path] = ()
+    pairs: Sequence[Path] = ()
+    card: Sequence[Path] = ()
+
+
+def related(runs: Iterable[EvalRun], given: Iterable[Path] = (), left_out: LeftOut = LOGGED) -> Related:
+    """What the evaluations were made from, as far as it lies in their folders of runs.
+
+    Args:
+        runs: The evaluations.
+        given: Paths the user named; training runs and reward models among them count, evaluated or not.
+        left_out: Takes a line for each folder that cannot be read.
+    """
+    waiting = [folder for run in runs for folder in (run.path, trained_folder(run)) if folder is not None]
+    roots = dict.fromkeys(folder.parent.parent for folder in waiting)
+    known = {path.name.rsplit("-", 1)[-1]: path for root in roots for path in sorted(root.glob("*/*-*"))}
+    waiting += [path for path in given if (path / "config.json").exists()]
+    stages: dict[Path, str] = {}
+    while waiting:
+        folder = waiting.pop()
+        if folder.resolve() not in stages:
+            stages[folder.resolve()], inputs = _stage_and_inputs(folder, left_out)
+            waiting += [known[each] for each in inputs if each in known]
+    kinds = (tuple(methods.every()), ("rm",), ("pairs",), ("card",))
+    return Related(*(sorted(path for path, kind in stages.items() if kind in wanted) for wanted in kinds))
+
+
+def trained_folder(run: EvalRun) -> Path | None:
+    """The trained run of an evaluation: as stored, or beside the evaluation when the runs were moved."""
+    if run.model_run is None:
+        return None
+    beside = run.path.parent.parent / run.model_run.parent.name / run.model_run.name
+    places = (beside, run.path.parent / run.model_run.name, run.model_run)
+    return next((place for place in places if place != run.path and (place / "config.json").exists()), None)
+
+
+def trained_once(runs: Iterable[EvalRun]) -> list[EvalRun]:
+    """One evaluation of each trained run and seed, so that what its training took counts once.
+
+    A trained run goes by its name and its folder's, which it keeps when all runs are moved; an evaluation that names
+    none stands for itself.
+    """
+    return list({(run.seed, _trained_name(run)): run for run in runs}.values())
+
+
+def _trained_name(run: EvalRun) -> tuple[str, ...]:
+    return run.path.parts if run.model_run is None else run.model_run.parts[-2:]
+
+
+def _stage_and_inputs(folder: Path, left_out: LeftOut) -> tuple[str, list[str]]:
+    """Stage and input fingerprints of a folder; neither when it cannot be read."""
+    try:
+        stored = read_json(folder / "config.json")
+        inputs: Mapping[str, str] = stored["identity"].get("inputs", {})
+        return str(stored["stage"]), [str(each) for each in inputs.values()]
+    except RewardlabError as error:
+        left_out.add(f"{folder}: left out, with what it was made from ({error})")
+        return "", []
+    except (KeyError, TypeError, AttributeError):  # no run of a stage
+        return "", []

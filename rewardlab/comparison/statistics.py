@@ -26,17 +26,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rewardlab.comparison.cells import CACHED_CELLS, CellData, coded
+from rewardlab.comparison.evaluations import CACHED_CELLS, CellData, coded
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import differing_gold
 from rewardlab.intervals import SIGNIFICANT, Spread, item_seed, resample_counts
-from rewardlab.metrics import METRICS, Floats
+from rewardlab.metrics import METRICS, SHARES, Floats
 
 Basis = Literal["items", "seeds and items"]
 RESAMPLES = 1000
 ROUNDING = 1 / 12
 """Variance of a number that is uniform over a step of 1: what counting whole items hides."""
-
 Measure = Callable[[CellData, Floats], Floats]
 """(cell, resampling counts of shape (B, n)) -> a statistic of shape (B,); a row of ones gives its plain value."""
 
@@ -135,12 +134,12 @@ def measured(cells: Mapping[int, CellData], measure: Measure, resamples: int = R
     return of_cells(cells, [_measured(cell, measure, resamples) for cell in cells.values()])
 
 
-def of_cells(cells: Mapping[int, CellData], found: Sequence[tuple[float | Floats, Floats]]) -> SeedDraws:
+def of_cells(cells: Mapping[int, CellData], statistics: Sequence[tuple[float | Floats, Floats]]) -> SeedDraws:
     """A statistic of each seed's cell: its value and its resampled values (B,), in the order of ``cells``."""
     items = len({id for ids in {cell.ids for cell in cells.values()} for id in ids})
     one_item = float(np.mean([len(cell.ids) ** -2.0 for cell in cells.values()]))
-    values = np.array([float(value) for value, _ in found])
-    return SeedDraws(values, np.stack([draws for _, draws in found]), items - 1, one_item)
+    values = np.array([float(value) for value, _ in statistics])
+    return SeedDraws(values, np.stack([draws for _, draws in statistics]), items - 1, one_item)
 
 
 def column_means(
@@ -216,13 +215,13 @@ def spread_of(draws: SeedDraws) -> Spread:
     seeds, df = len(draws.values), draws.item_df
     unbiased = (df + 1) / df if 0 < df < math.inf else 1.0
     by_seed = float(draws.draws.var(axis=1, ddof=1).mean()) * unbiased
-    of_mean = float(draws.draws.mean(axis=0).var(ddof=1)) * unbiased
-    alike = min(1.0, of_mean / by_seed) if by_seed > 0 else 1.0
+    of_mean = float(draws.draws.mean(axis=0).var(ddof=1)) * unbiased  # at most by_seed: a square is convex
+    alike = of_mean / by_seed if by_seed > 0 else 1.0
     one_item = alike * draws.one_item
     smallest_p = 2.0**-df if draws.is_paired else 0.0
     if seeds == 1:
         return Spread(of_mean + one_item, df, items_alone=of_mean + one_item, smallest_p=smallest_p)
-    counted = max(0.0, (by_seed - of_mean) / (seeds - 1))
+    counted = (by_seed - of_mean) / (seeds - 1)
     shared = max(0.0, of_mean - counted) + one_item
     over_seeds = (float(draws.values.var(ddof=1)) + draws.one_item * ROUNDING) / seeds
     return Spread(shared, df, over_seeds, seeds - 1, of_mean + one_item, smallest_p)
@@ -255,11 +254,11 @@ def _cell_draws(cell: CellData, metrics: tuple[str, ...], resamples: int) -> tup
 
 def _measured(cell: CellData, measure: Measure, resamples: int) -> tuple[float, Floats]:
     counts = resample_counts(len(cell.ids), resamples, item_seed(cell.column, cell.ids, cell.gold))
-    return float(measure(cell, np.ones((1, len(cell.ids))))[0]), measure(cell, counts)
+    return measure(cell, np.ones((1, len(cell.ids)))).item(), measure(cell, counts)
 
 
 def _check_same_items(a: CellData, b: CellData, where: str) -> None:
-    if (a.ids is b.ids or a.ids == b.ids) and (a.gold is b.gold or a.gold == b.gold):
+    if (a.ids, a.gold) == (b.ids, b.gold):
         return
     only = sorted(set(a.ids) ^ set(b.ids))
     if only or len(a.ids) != len(b.ids):
@@ -272,3 +271,8 @@ def _check_same_items(a: CellData, b: CellData, where: str) -> None:
 def _listed(seeds: Mapping[int, CellData]) -> str:
     named = ", ".join(map(str, sorted(seeds)))
     return f"seed{'s' if len(seeds) > 1 else ''} {named}" if seeds else "none"
+
+
+def possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
+    """The interval within what the metrics can be: shares from 0, correlations from -1, to 1."""
+    return estimate(draws, 0.0 if SHARES.issuperset(metrics) else -1.0, 1.0)

@@ -1,6 +1,6 @@
 """The comparison as data: methods x columns x decodings, with intervals, marks and costs.
 
-Rows are ordered and named in ``method_names.py``; what prints the table is in ``grid.py`` and ``frames.py``.
+Rows are ordered and named in ``method_names.py``; ``grid.py``, ``notes.py`` and ``frames.py`` say what is printed.
 """
 
 from __future__ import annotations
@@ -11,27 +11,26 @@ from itertools import chain
 from statistics import fmean
 from typing import Literal, TypeVar
 
-from rewardlab.comparison.cells import CellData, Position
 from rewardlab.comparison.conventions import averaged_columns, scored_metrics
+from rewardlab.comparison.evaluations import CellData, EvalRun, MethodKey, Position
 from rewardlab.comparison.method_names import place_of, row_names
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.paired import Comparison, compare_sides, correct
-from rewardlab.comparison.runs import EvalRun, MethodKey, by_method, cells_by_seed
 from rewardlab.comparison.statistics import (
     RESAMPLES,
     Estimate,
-    SeedDraws,
     UnpairedError,
     draws_of,
-    estimate,
     mean_of,
+    possible,
 )
 from rewardlab.evaluation.cost import Cost
-from rewardlab.metrics import SHARES
 
 AVERAGE = "average"
 DECODINGS = ("sampled", "greedy")
 COSTS = ("gold_labels", "annotator_calls", "seconds")
+SUMMARIES = ("malformed", "strict_malformed", "unfinished", "quality")
+"""What an evaluation stores of a cell beside its metrics."""
 Mark = Literal["", "best", "second"]
 Rival = TypeVar("Rival")
 
@@ -47,6 +46,9 @@ class Row:
         cost: Gold labels, annotator calls and seconds of one seed, mean over seeds.
         seeds: Its seeds.
         runs: The evaluations it was made from.
+        cells: (column, decoding) -> seed -> predictions; of two folders of a seed, those of the later one.
+        summaries: (column, decoding) -> name -> what evaluations store beside metrics (:data:`SUMMARIES`), mean over
+            seeds, and of the average over the columns that count in it; a name that no seed has is absent.
         by_seed: (column, decoding) -> seed -> that seed's number; not for the average.
         start_accuracy: Of PPO, before its first update: greedy on validation rows, mean over runs; None without one.
     """
@@ -57,7 +59,9 @@ class Row:
     cost: Mapping[str, float]
     seeds: tuple[int, ...]
     runs: Sequence[EvalRun]
-    by_seed: Mapping[Position, Mapping[int, float]] = field(default_factory=dict)
+    cells: Mapping[Position, Mapping[int, CellData]]
+    summaries: Mapping[Position, Mapping[str, float]]
+    by_seed: Mapping[Position, Mapping[int, float]]
     start_accuracy: float | None = None
 
 
@@ -77,6 +81,8 @@ class ComparisonTable:
         untested: (row number, position) of values that cannot be compared with the best one there: other seeds, or
             other test items.
         other_format: (row number, position) of values in another answer format than the best one there.
+        marks: (row number, position) -> best or second, by the value as shown; equal values share their mark. A row
+            whose answers could not be read is not ranked: its number is what a metric gives for nothing.
     """
 
     columns: tuple[str, ...]
@@ -88,6 +94,7 @@ class ComparisonTable:
     ties: frozenset[tuple[int, Position]] = frozenset()
     untested: frozenset[tuple[int, Position]] = frozenset()
     other_format: frozenset[tuple[int, Position]] = frozenset()
+    marks: Mapping[tuple[int, Position], Mark] = field(default_factory=dict)
 
     @property
     def averaged(self) -> tuple[str, ...]:
@@ -113,9 +120,15 @@ def build_table(
     resamples: int = RESAMPLES,
 ) -> ComparisonTable:
     """Compare evaluations: mean over seeds with 95 % intervals; a method without an averaged column has no average."""
-    metrics = _metrics(runs, convention)
+    measured: dict[str, tuple[str, ...]] = {}
+    for run in runs:
+        for (column, _), cell in run.cells.items():
+            measured.setdefault(column, cell.metrics)
+    metrics = {column: scored_metrics(convention, each) for column, each in measured.items()}
     averaged = averaged_columns(convention, tuple(metrics))
-    grouped = by_method(runs)
+    grouped: dict[MethodKey, list[EvalRun]] = {}
+    for run in runs:
+        grouped.setdefault(run.key, []).append(run)
     order = sorted(grouped, key=lambda key: place_of(key.method))
     names = row_names(order)
     table = ComparisonTable(
@@ -127,18 +140,6 @@ def build_table(
         warnings=tuple(warnings),
     )
     return _against_best(table, resamples)
-
-
-def marks(table: ComparisonTable) -> dict[tuple[int, Position], Mark]:
-    """(row number, position) -> best or second, by the value as shown; equal values share their mark.
-
-    A method whose answers could not be read is not ranked: its number is what a metric gives for nothing.
-    """
-    return {
-        (number, position): mark
-        for position in table.positions
-        for number, mark in ranked(_values(table, position)).items()
-    }
 
 
 def ranked(values: Mapping[Rival, float]) -> dict[Rival, Mark]:
@@ -163,25 +164,8 @@ def compare_rows(
 ) -> Comparison:
     """(row, decoding) a minus b in one column or in the average, not corrected; raises UnpairedError."""
     metrics = {name: table.metrics[name] for name in (table.averaged if column == AVERAGE else (column,))}
-    sides = [{name: cells_by_seed(row.runs, (name, decoding)) for name in metrics} for row, decoding in (a, b)]
+    sides = [{name: row.cells.get((name, decoding), {}) for name in metrics} for row, decoding in (a, b)]
     return compare_sides(sides[0], sides[1], metrics, resamples)
-
-
-def mean_summary(row: Row, position: Position, name: str) -> float | None:
-    """Mean over seeds of ``malformed``, ``strict_malformed`` or ``quality`` at one position; None without one."""
-    found = [cell.summary.get(name) for cell in cells_by_seed(row.runs, position).values()]
-    values = [value["value"] if isinstance(value, Mapping) else value for value in found if value is not None]
-    return fmean(values) if values else None
-
-
-def summary_at(table: ComparisonTable, row: Row, position: Position, name: str) -> float | None:
-    """As :func:`mean_summary`; at the average, the mean over the columns that count in it and have one."""
-    column, decoding = position
-    if column != AVERAGE:
-        return mean_summary(row, position, name)
-    found = [mean_summary(row, (each, decoding), name) for each in table.averaged]
-    known = [value for value in found if value is not None]
-    return fmean(known) if known else None
 
 
 def differing_formats(a: Row, b: Row) -> tuple[str, str] | None:
@@ -190,55 +174,38 @@ def differing_formats(a: Row, b: Row) -> tuple[str, str] | None:
     return formats if all(formats) and formats[0] != formats[1] else None
 
 
-def _metrics(runs: Sequence[EvalRun], convention: str) -> dict[str, tuple[str, ...]]:
-    """Column -> its metrics, columns in order of appearance."""
-    cells: dict[str, CellData] = {}
-    for run in runs:
-        for (column, _), cell in run.cells.items():
-            cells.setdefault(column, cell)
-    return {column: scored_metrics(convention, cell.metrics) for column, cell in cells.items()}
-
-
 def _against_best(table: ComparisonTable, resamples: int) -> ComparisonTable:
-    """The table with its ties, and with what cannot be compared with the best, or is of another answer format."""
-    found: dict[tuple[int, Position], Comparison | None] = {}
-    other: set[tuple[int, Position]] = set()
+    """The table with its marks and ties, and with what cannot be compared with the best, or is of another format."""
+    tested: dict[tuple[int, Position], Comparison] = {}
+    untested, other_format = set(), set()
+    marks: dict[tuple[int, Position], Mark] = {}
     pairs = 0
     for position in table.positions:
-        values = _values(table, position)
+        values = {
+            number: row.scores[position].value
+            for number, row in enumerate(table.rows)
+            if position in row.scores and row.summaries.get(position, {}).get("malformed") != 1.0
+        }
+        marks |= {(number, position): mark for number, mark in ranked(values).items()}
         if "best" not in ranked(values).values():
             continue
         best = max(values, key=lambda number: values[number])
         pairs += len(values) * (len(values) - 1) // 2
-        for number in values:
-            if number != best:
-                found[number, position] = _to_best(table, best, number, position, resamples)
-                other |= {(number, position)} if differing_formats(table.rows[number], table.rows[best]) else set()
-    tested = {place: compared for place, compared in found.items() if compared is not None}
+        column, decoding = position
+        for number, other in enumerate(table.rows):
+            first = table.rows[best]
+            if number == best or number not in values:
+                continue
+            try:
+                tested[number, position] = compare_rows(table, (first, decoding), (other, decoding), column, resamples)
+            except UnpairedError:
+                untested.add((number, position))
+            if differing_formats(other, first):
+                other_format.add((number, position))
     corrected = zip(tested, correct(list(tested.values()), pairs), strict=True)
     ties = frozenset(place for place, compared in corrected if not compared.test.is_significant)
-    untested = frozenset(found.keys() - tested.keys())
-    return replace(table, ties=ties, untested=untested, other_format=frozenset(other))
-
-
-def _values(table: ComparisonTable, position: Position) -> dict[int, float]:
-    """Row number -> value at one position, of the rows with at least one answer that could be read."""
-    scored = {number: row for number, row in enumerate(table.rows) if position in row.scores}
-    return {
-        number: row.scores[position].value
-        for number, row in scored.items()
-        if mean_summary(row, position, "malformed") != 1.0
-    }
-
-
-def _to_best(table: ComparisonTable, best: int, number: int, position: Position, resamples: int) -> Comparison | None:
-    """The best row minus another; None where they cannot be paired."""
-    column, decoding = position
-    try:
-        sides = [(table.rows[place], decoding) for place in (best, number)]
-        return compare_rows(table, sides[0], sides[1], column, resamples)
-    except UnpairedError:
-        return None
+    aside = (frozenset(untested), frozenset(other_format))
+    return replace(table, marks=marks, ties=ties, untested=aside[0], other_format=aside[1])
 
 
 def _row(
@@ -250,34 +217,57 @@ def _row(
     decodings: Sequence[str],
     resamples: int,
 ) -> Row:
+    cells = _cells(runs)
+    summaries = {position: _summary(list(by_seed.values())) for position, by_seed in cells.items()}
     scores: dict[Position, Estimate] = {}
     by_seed: dict[Position, Mapping[int, float]] = {}
     for decoding in decodings:
-        found = {column: cells_by_seed(runs, (column, decoding)) for column in metrics}
-        draws = {column: draws_of(cells, metrics[column], resamples) for column, cells in found.items() if cells}
+        present = {column: cells[column, decoding] for column in metrics if (column, decoding) in cells}
+        draws = {column: draws_of(present[column], metrics[column], resamples) for column in present}
         scores |= {(column, decoding): possible(drawn, metrics[column]) for column, drawn in draws.items()}
         by_seed |= {
-            (name, decoding): dict(zip(found[name], drawn.values.tolist(), strict=True))
+            (name, decoding): dict(zip(present[name], drawn.values.tolist(), strict=True))
             for name, drawn in draws.items()
         }
         parts = [draws[column] for column in averaged if column in draws]
-        if len(parts) == len(averaged) > 1 and len({tuple(found[column]) for column in averaged}) == 1:
+        if len(parts) == len(averaged) > 1 and len({tuple(present[column]) for column in averaged}) == 1:
             names = tuple(chain(*(metrics[column] for column in averaged)))
             scores[AVERAGE, decoding] = possible(mean_of(parts), names)
+        summaries[AVERAGE, decoding] = _mean_by_name(
+            [summaries[name, decoding] for name in averaged if name in present]
+        )
     seeds = tuple(sorted({run.seed for run in runs}))
+    # Added up over a seed's runs (one a task in single-task training), in which a shared stage counts once.
+    costs = [Cost.together(run.cost for run in runs if run.seed == seed).totals() for seed in seeds]
+    cost = {name: fmean(each[name] for each in costs) for name in COSTS}
     starts = [run.start_accuracy for run in runs if run.start_accuracy is not None]
-    return Row(key, name, scores, _cost(runs, seeds), seeds, runs, by_seed, fmean(starts) if starts else None)
+    return Row(key, name, scores, cost, seeds, runs, cells, summaries, by_seed, fmean(starts) if starts else None)
 
 
-def possible(draws: SeedDraws, metrics: Sequence[str]) -> Estimate:
-    """The interval within what the metrics can be: shares from 0, correlations from -1, to 1."""
-    return estimate(draws, 0.0 if SHARES.issuperset(metrics) else -1.0, 1.0)
+def _cells(runs: Sequence[EvalRun]) -> dict[Position, dict[int, CellData]]:
+    """Position -> seed -> predictions, seeds sorted."""
+    cells: dict[Position, dict[int, CellData]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):  # stable: of one seed the later run stays the later
+        for position, cell in run.cells.items():
+            cells.setdefault(position, {})[run.seed] = cell
+    return cells
 
 
-def _cost(runs: Sequence[EvalRun], seeds: Sequence[int]) -> dict[str, float]:
-    """Added up over a seed's runs (one a task in single-task training), shared stages once; mean over seeds."""
-    totals = [Cost.together(run.cost for run in runs if run.seed == seed).totals() for seed in seeds]
-    return {name: fmean(total[name] for total in totals) for name in COSTS}
+def _summary(cells: Sequence[CellData]) -> dict[str, float]:
+    """Mean over seeds of what evaluations store beside metrics; quality comes with an interval of its own."""
+    stored = [[(name, cell.summary.get(name)) for name in SUMMARIES] for cell in cells]
+    return _mean_by_name(
+        [
+            {name: value["value"] if isinstance(value, Mapping) else value for name, value in each if value is not None}
+            for each in stored
+        ]
+    )
+
+
+def _mean_by_name(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Name -> mean over the parts that have it."""
+    names = dict.fromkeys(chain(*parts))
+    return {name: fmean(part[name] for part in parts if name in part) for name in names}
 
 
 def headline(table: ComparisonTable) -> str:
@@ -291,3 +281,9 @@ def headline(table: ComparisonTable) -> str:
     if rows.get(AVERAGE, 0) >= 2:
         return AVERAGE
     return max(sorted(rows, key=lambda column: column != AVERAGE), key=lambda column: rows[column])
+
+
+def method_names(table: ComparisonTable) -> dict[str, str]:
+    """Name of a trained run's folder -> the row it was evaluated for; of several (last policy, best) the shortest."""
+    rows = sorted(table.rows, key=lambda row: len(row.name), reverse=True)
+    return {run.model_run.name: row.name for row in rows for run in row.runs if run.model_run is not None}

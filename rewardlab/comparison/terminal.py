@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rewardlab.comparison.budgets import budgets_grid, ppo_spent
+from rewardlab.comparison.budgets import budgets_grid, training_spent
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, grid
 from rewardlab.comparison.method_names import row_names
 from rewardlab.comparison.table import ComparisonTable
@@ -27,29 +27,29 @@ BORDERS = 3
 
 def to_rich(table: ComparisonTable, width: int) -> list[RichTable]:
     """One rich table, or, where ``width`` characters are too few, parts: scores by decoding, then origins and costs."""
-    whole = grid(table)
+    whole, origins = grid(table), grid(table, with_scores=False)
+    scores = [grid(replace(table, decodings=(decoding,)), with_origins=False) for decoding in table.decodings]
     if _needed(whole, NAME_WIDTH) <= width:
         return [_laid_out(whole, width)]
-    scores = [grid(replace(table, decodings=(decoding,)), with_origins=False) for decoding in table.decodings]
     return [
         part
         for model, names in _by_model(table).items()
-        for shown in (*scores, grid(table, with_scores=False))
+        for shown in (*scores, origins)
         for part in _fitted(_rows(shown, names), width, model)
     ]
 
 
 def spent_tables(table: ComparisonTable, width: int) -> list[RichTable]:
     """What PPO spent, whole or in parts that fit; nothing where no method of the table is PPO."""
-    if not ppo_spent(table):
+    if not training_spent(table):
         return []
-    whole = budgets_grid(table, of_ppo_alone=True)
+    whole = budgets_grid(table, of_training_alone=True)
     if _needed(whole, NAME_WIDTH) <= width:
         return [_laid_out(whole, width)]
     return [
         part
         for model, names in _by_model(table).items()
-        for part in _fitted(budgets_grid(_only(table, names), of_ppo_alone=True), width, model)
+        for part in _fitted(budgets_grid(_only(table, names), of_training_alone=True), width, model)
     ]
 
 
@@ -84,18 +84,18 @@ def rich_grid(shown: Grid, title: str = "", widths: Sequence[int] = (), *, pad_e
 def _by_model(table: ComparisonTable) -> dict[str, dict[int, str]]:
     """Base model -> row number -> its name among that model's rows; one model goes without its name."""
     models = dict.fromkeys(row.key.model for row in table.rows)
-    found = {}
+    by_model = {}
     for model in models:
         rows = {number: row.key for number, row in enumerate(table.rows) if row.key.model == model}
         names = row_names(list(rows.values()))
-        found[model if len(models) > 1 else ""] = {number: names[key] for number, key in rows.items()}
-    return found
+        by_model[model if len(models) > 1 else ""] = {number: names[key] for number, key in rows.items()}
+    return by_model
 
 
 def _only(table: ComparisonTable, names: Mapping[int, str]) -> ComparisonTable:
     """The table of some rows, by number; its marks are another table's."""
     rows = [replace(table.rows[number], name=name) for number, name in names.items()]
-    return replace(table, rows=rows, ties=frozenset(), untested=frozenset())
+    return replace(table, rows=rows, ties=frozenset(), untested=frozenset(), marks={})
 
 
 def _rows(shown: Grid, names: Mapping[int, str]) -> Grid:

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from rewardlab.config import RunConfig
 from rewardlab.doctor import forward, sampling, tokens, update
-from rewardlab.doctor.patient import Patient
+from rewardlab.doctor.probe import ProbeModel
 from rewardlab.doctor.verdict import Check, Finding, Verdict
 from rewardlab.errors import RewardlabError
 from rewardlab.models.trunk import Trunk, load_trunk
@@ -138,12 +138,12 @@ CHECKS: tuple[Check, ...] = (
 )
 
 
-def examine(patient: Patient) -> Iterator[Verdict]:
+def examine(probe: ProbeModel) -> Iterator[Verdict]:
     """One verdict per check, as they are reached; a check that stops with an error has failed."""
     for check in CHECKS:
         begin = time.perf_counter()
         try:
-            finding = check.run(patient)
+            finding = check.run(probe)
         except Exception as error:  # of whatever kind: the model under examination may be faulty in any way
             finding = Finding("failed", _reason(error))
         yield Verdict(check, finding, time.perf_counter() - begin)
@@ -164,7 +164,7 @@ def examine_model(config: RunConfig, report: Callable[[Verdict], None]) -> list[
     verdicts = []
     with TemporaryDirectory() as folder:
         trunk: Trunk = load_trunk(config.model)
-        for verdict in examine(Patient(trunk, config, Path(folder))):
+        for verdict in examine(ProbeModel(trunk, config, Path(folder))):
             report(verdict)
             verdicts.append(verdict)
     return verdicts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewardlab.doctor.patient import Patient
+from rewardlab.doctor.probe import ProbeModel
 from rewardlab.doctor.verdict import Finding, judged
 from rewardlab.models.chat import without_thoughts
 from rewardlab.models.sampler import declared_ends, end_ids
@@ -11,27 +11,27 @@ TEXTS = ("The film is dull, so the review is negative.\n\n The answer is: negati
 """Responses of every answer format."""
 
 
-def end_token(patient: Patient) -> Finding:
+def end_token(probe: ProbeModel) -> Finding:
     """Encoded responses end with the token at which the model itself stops, and it has a row for it."""
-    trunk = patient.trunk
+    trunk = probe.trunk
     last, ends = trunk.codec.response_ids(TEXTS[0])[-1], end_ids(trunk)
     declared = declared_ends(trunk)
-    is_fine = last < _rows(patient) and (last in declared or not declared)
-    return judged(is_fine, f"responses end with {_named(patient, last)}; generation stops at {sorted(ends)}")
+    is_fine = last < _rows(probe) and (last in declared or not declared)
+    return judged(is_fine, f"responses end with {_named(probe, last)}; generation stops at {sorted(ends)}")
 
 
-def padding_token(patient: Patient) -> Finding:
+def padding_token(probe: ProbeModel) -> Finding:
     """Padding is never the token that ends a response (PITFALLS row 7), and the model has a row for it."""
-    codec = patient.trunk.codec
-    is_fine = codec.pad_id != codec.eos_id and 0 <= codec.pad_id < _rows(patient)
+    codec = probe.trunk.codec
+    is_fine = codec.pad_id != codec.eos_id and 0 <= codec.pad_id < _rows(probe)
     own = codec.tokenizer.pad_token_id
     note = "" if own == codec.pad_id else f", in place of the tokenizer's {own}"
-    return judged(is_fine, f"pads with {_named(patient, codec.pad_id)}{note}")
+    return judged(is_fine, f"pads with {_named(probe, codec.pad_id)}{note}")
 
 
-def chat_template(patient: Patient) -> Finding:
+def chat_template(probe: ProbeModel) -> Finding:
     """The assistant's turn ends with a token that stops the sampler, and begins where our prompts end."""
-    codec = patient.trunk.codec
+    codec = probe.trunk.codec
     chat = codec.chat
     if chat is None:
         return Finding("skipped", "no chat template; prompt and response are joined by an empty line")
@@ -40,29 +40,29 @@ def chat_template(patient: Patient) -> Finding:
     follows = codec.tokenizer(behind, add_special_tokens=False).input_ids[:1]
     if without_thoughts(start) != without_thoughts(chat.prompt(question)):
         return judged(False, "a rendered conversation does not begin as the prompt with a generation prompt does")
-    said = _named(patient, follows[0]) if follows else "nothing"
-    return judged(bool(follows) and follows[0] in end_ids(patient.trunk), f"behind the assistant's turn stands {said}")
+    said = _named(probe, follows[0]) if follows else "nothing"
+    return judged(bool(follows) and follows[0] in end_ids(probe.trunk), f"behind the assistant's turn stands {said}")
 
 
-def one_beginning(patient: Patient) -> Finding:
+def one_beginning(probe: ProbeModel) -> Finding:
     """A prompt begins with at most one beginning-of-sequence token."""
-    begin = patient.trunk.codec.tokenizer.bos_token_id
+    begin = probe.trunk.codec.tokenizer.bos_token_id
     if begin is None:
         return Finding("skipped", "the tokenizer has no beginning-of-sequence token")
-    heads = [prompt[:2].count(begin) for prompt in patient.prompts]
-    return judged(max(heads) <= 1, f"{max(heads)} of the first two tokens of a prompt are {_named(patient, begin)}")
+    heads = [prompt[:2].count(begin) for prompt in probe.prompts]
+    return judged(max(heads) <= 1, f"{max(heads)} of the first two tokens of a prompt are {_named(probe, begin)}")
 
 
-def round_trip(patient: Patient) -> Finding:
+def round_trip(probe: ProbeModel) -> Finding:
     """Text survives encoding and decoding, so parsers read what was written."""
-    codec = patient.trunk.codec
+    codec = probe.trunk.codec
     changed = [text for text in TEXTS if codec.decode(codec.response_ids(text)).strip() != text.strip()]
     return judged(not changed, f"changed: {changed[0]!r}" if changed else f"{len(TEXTS)} responses come back unchanged")
 
 
-def _rows(patient: Patient) -> int:
-    return int(patient.trunk.model.get_input_embeddings().num_embeddings)
+def _rows(probe: ProbeModel) -> int:
+    return int(probe.trunk.model.get_input_embeddings().num_embeddings)
 
 
-def _named(patient: Patient, token: int) -> str:
-    return f"{patient.trunk.codec.tokenizer.convert_ids_to_tokens(token)!r} ({token})"
+def _named(probe: ProbeModel, token: int) -> str:
+    return f"{probe.trunk.codec.tokenizer.convert_ids_to_tokens(token)!r} ({token})"

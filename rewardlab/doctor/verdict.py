@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from rewardlab.doctor.patient import Patient
+    from rewardlab.doctor.probe import ProbeModel
 
 Outcome = Literal["passed", "failed", "skipped"]
 
@@ -33,13 +33,13 @@ class Check:
         name: Short name, unique.
         claim: What holds when it passes.
         advice: What to do when it fails.
-        run: Measures; may leave the trained tensors of the patient in any state.
+        run: Measures; may leave the trained tensors of the model in any state.
     """
 
     name: str
     claim: str
     advice: str
-    run: Callable[[Patient], Finding]
+    run: Callable[[ProbeModel], Finding]
 
 
 @dataclass(frozen=True, slots=True)

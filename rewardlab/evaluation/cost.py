@@ -25,9 +25,9 @@ class StageCost:
         seconds: Device seconds it took, over all attempts: of a CPU processor time, else by the clock.
     """
 
-    gold: Mapping[str, int] = field(default_factory=dict)
-    calls: int = 0
-    seconds: float = 0.0
+    gold: Mapping[str, int]
+    calls: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Cost:
         pools: dict[str, int] = {}
         for stage in self.stages.values():
             for pool, count in stage.gold.items():
-                pools[pool] = max(pools.get(pool, 0), count)
+                pools[pool] = max(pools.get(pool, count), count)
         return pools
 
     @property

@@ -14,7 +14,7 @@ def positions_from_keep(keep: Tensor) -> Tensor:
     >>> positions_from_keep(torch.tensor([[False, True, True]]))
     tensor([[0, 0, 1]])
     """
-    return (keep.long().cumsum(-1) - 1).clamp(min=0)
+    return (keep.long().cumsum(1) - 1).clamp(min=0)
 
 
 def masked_mean(values: Tensor, keep: Tensor) -> Tensor:
@@ -28,11 +28,9 @@ def masked_mean(values: Tensor, keep: Tensor) -> Tensor:
 
 
 def masked_variance(values: Tensor, keep: Tensor) -> Tensor:
-    """Unbiased variance over kept positions, a scalar; 0 for a single one."""
-    _check(values, keep)
-    count = keep.sum()
+    """Unbiased variance over kept positions, a scalar; 0 for a single one. Raises as :func:`masked_mean` does."""
     centred = (values - masked_mean(values, keep)) * keep
-    return centred.square().sum() / (count - 1).clamp(min=1)
+    return centred.square().sum() / (keep.sum() - 1).clamp(min=1)
 
 
 def whiten(values: Tensor, keep: Tensor, *, shift: bool = True, epsilon: float = 1e-8) -> Tensor:

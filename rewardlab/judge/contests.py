@@ -8,14 +8,14 @@ Whoever wins in one order only has won by its place, so the two tie.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from rewardlab.annotate.base import Annotation, Annotator, Progress, Ranking, RankingRequest, silent
-from rewardlab.annotate.judging import Judgement, JudgeRequest, Winner, is_swapped, parse_verdict
+from rewardlab.annotate.base import Annotator, Progress, Ranking, RankingRequest, silent
+from rewardlab.annotate.pairwise import Judgement, JudgeRequest, Winner, is_swapped, parse_verdict
 from rewardlab.errors import DataError, InputError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE, differing_gold, read_predictions
 from rewardlab.evaluation.predict import Decoding
@@ -33,6 +33,7 @@ _PREDICTED: Mapping[str, type | UnionType] = {
     "gold": str | float | int,
 }
 """What is read of a line of predictions."""
+SIDES: Mapping[Winner, Literal["a", "b", "tie"]] = {"first": "a", "second": "b", "tie": "tie"}
 _SWAPPED: Mapping[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
 
 
@@ -110,30 +111,29 @@ def read_contests(
     shared = sorted(set(left) & set(right))
     if not shared:
         raise InputError(f"{a} and {b} share no test item under {decoding} decoding; evaluate both on the same data")
-    _check_gold(a, b, [(item, left[item].gold, right[item].gold) for item in shared])
-    _check_data(a, examples, [(item, left[item].gold) for item in shared])
-    return [_contest(item, examples, left[item], right[item]) for item in _drawn(shared, limit, seed)]
+    gold = [(item, left[item].gold, right[item].gold) for item in shared]
+    _check_gold(a, b, examples, gold)
+    return [
+        Contest(
+            column,
+            examples[column][id],
+            left[column, id].response,
+            right[column, id].response,
+            same_answer=left[column, id].answer is not None and left[column, id].answer == right[column, id].answer,
+        )
+        for column, id in _drawn(shared, limit, seed)
+    ]
 
 
-def _contest(item: Item, examples: Examples, a: _Reply, b: _Reply) -> Contest:
-    column, id = item
-    same_answer = a.answer is not None and a.answer == b.answer
-    return Contest(column, examples[column][id], a.response, b.response, same_answer)
-
-
-def _check_gold(a: Path, b: Path, gold: Iterable[tuple[Item, Label, Label]]) -> None:
-    """Ids of two data folders may be the same, and their items not."""
+def _check_gold(a: Path, b: Path, examples: Examples, gold: Sequence[tuple[Item, Label, Label]]) -> None:
+    """Ids of two data folders may be the same, and their items not; the text that is read is that of the data."""
     if told := differing_gold((" ".join(item), one, other) for item, one, other in gold):
         raise InputError(f"{a} and {b}: {told}; evaluate both on the same data")
-
-
-def _check_data(a: Path, examples: Examples, gold: Sequence[tuple[Item, Label]]) -> None:
-    """The text that the annotator reads is that of the data."""
     advice = "give the --data it was made from"
-    gone = [" ".join(item) for item, _ in gold if item[1] not in examples.get(item[0], {})]
+    gone = [" ".join(item) for item, *_ in gold if item[1] not in examples.get(item[0], {})]
     if gone:
         raise InputError(f"{a}: {len(gone)} of its test items are not in the data, such as {gone[0]}; {advice}")
-    if told := differing_gold((" ".join(item), label, examples[item[0]][item[1]].label) for item, label in gold):
+    if told := differing_gold((" ".join(item), label, examples[item[0]][item[1]].label) for item, label, _ in gold):
         raise InputError(f"{a} and the data: {told}; {advice}")
 
 
@@ -142,8 +142,8 @@ def judge_contests(
 ) -> list[Verdict]:
     """One verdict a contest; equal responses tie without a question. In one order it is drawn for each contest."""
     requests = judge_requests(contests)
-    found = iter(_asked(annotator, requests, progress, both_orders) if requests else [])
-    return [next(found) if _differs(contest) else Verdict("tie", None) for contest in contests]
+    verdicts = iter(_asked(annotator, requests, progress, both_orders) if requests else [])
+    return [next(verdicts) if _differs(contest) else Verdict("tie", None) for contest in contests]
 
 
 def judge_requests(contests: Sequence[Contest]) -> list[JudgeRequest]:
@@ -161,66 +161,38 @@ def _asked(
     if isinstance(annotator, Judge):
         judged = annotator.judge_many(requests, progress, both_orders=both_orders)
         return [_of_judgement(each, both_orders) for each in judged]
-    if both_orders:
-        return _ranked(annotator, requests, progress)
-    return _ranked_once(annotator, requests, progress)
+    turns = [(False, True) if both_orders else (is_swapped(request),) for request in requests]
+    orders = [
+        RankingRequest(each.example, (each.second, each.first) if is_turned else (each.first, each.second))
+        for each, turned in zip(requests, turns, strict=True)
+        for is_turned in turned
+    ]
+    rankings = iter(annotator.rank_many(orders, progress))
+    return [_of_rankings([(next(rankings), is_turned) for is_turned in turned]) for turned in turns]
 
 
 def _of_judgement(judgement: Judgement, both_orders: bool) -> Verdict:
     """A tie in both orders is one verdict given twice, or two that differ."""
     if judgement.winner is None:
-        return Verdict(None, None, judgement.outcome, _detail(judgement.annotations))
+        detail = next((each.reason for each in judgement.annotations if each.outcome != "answered"), "")
+        return Verdict(None, None, judgement.outcome, detail)
     if not both_orders:
-        return Verdict(_side(judgement.winner), None)
+        return Verdict(SIDES[judgement.winner], None)
     said = {parse_verdict(annotation.text) for annotation in judgement.annotations}
-    return Verdict(_side(judgement.winner), judgement.winner != "tie" or said == {"tie"})
+    return Verdict(SIDES[judgement.winner], judgement.winner != "tie" or said == {"tie"})
 
 
-def _detail(annotations: Sequence[Annotation]) -> str:
-    return next((each.reason for each in annotations if each.outcome != "answered"), "")
-
-
-def _ranked(annotator: Annotator, requests: Sequence[JudgeRequest], progress: Progress) -> list[Verdict]:
-    """Both orders of every request in one call."""
-    orders = [RankingRequest(r.example, pair) for r in requests for pair in ((r.first, r.second), (r.second, r.first))]
-    rankings = annotator.rank_many(orders, progress)
-    return [_of_rankings(*pair) for pair in zip(rankings[::2], rankings[1::2], strict=True)]
-
-
-def _ranked_once(annotator: Annotator, requests: Sequence[JudgeRequest], progress: Progress) -> list[Verdict]:
-    """The drawn order of every request."""
-    swapped = [is_swapped(request) for request in requests]
-    orders = [
-        RankingRequest(r.example, (r.second, r.first) if turned else (r.first, r.second))
-        for r, turned in zip(requests, swapped, strict=True)
-    ]
-    rankings = annotator.rank_many(orders, progress)
-    return [_of_ranking(*each) for each in zip(rankings, swapped, strict=True)]
-
-
-def _of_ranking(ranking: Ranking, turned: bool) -> Verdict:
-    if not ranking.places:
-        return Verdict(None, None, ranking.outcome, ranking.annotation.reason)
-    winner = _winner(ranking)
-    return Verdict(_side(_SWAPPED[winner] if turned else winner), None)
-
-
-def _of_rankings(forward: Ranking, backward: Ranking) -> Verdict:
-    if not forward.places or not backward.places:
-        broken = backward if forward.places else forward
-        return Verdict(None, None, broken.outcome, broken.annotation.reason)
-    first, second = _winner(forward), _SWAPPED[_winner(backward)]
-    return Verdict(_side(first if first == second else "tie"), first == second)
-
-
-def _winner(ranking: Ranking) -> Winner:
-    first, second = ranking.places
-    return "tie" if first == second else "first" if first < second else "second"
-
-
-def _side(winner: Winner) -> Literal["a", "b", "tie"]:
-    sides: Mapping[Winner, Literal["a", "b", "tie"]] = {"first": "a", "second": "b", "tie": "tie"}
-    return sides[winner]
+def _of_rankings(rankings: Sequence[tuple[Ranking, bool]]) -> Verdict:
+    """Of one ranking or of both orders, each with whether the second response was shown first."""
+    winners: list[Winner] = []
+    for ranking, is_turned in rankings:
+        if not ranking.places:
+            return Verdict(None, None, ranking.outcome, ranking.annotation.reason)
+        first, second = ranking.places
+        winner: Winner = "tie" if first == second else "first" if first < second else "second"
+        winners.append(_SWAPPED[winner] if is_turned else winner)
+    agree = len(set(winners)) == 1
+    return Verdict(SIDES[winners[0]] if agree else "tie", agree if len(winners) > 1 else None)
 
 
 def _replies(folder: Path, decoding: Decoding) -> dict[Item, _Reply]:
@@ -233,8 +205,8 @@ def _reply(row: Mapping[str, Any], place: str) -> tuple[Item, _Reply]:
     """One line of predictions; raises DataError for another."""
     for name, kind in _PREDICTED.items():
         if not isinstance(row.get(name), kind):
-            found = f"{row[name]!r:.40}" if name in row else "missing"
-            raise DataError(f"{place}: {name} is {found}; expected the predictions of `rewardlab eval`, run it again")
+            value = f"{row[name]!r:.40}" if name in row else "missing"
+            raise DataError(f"{place}: {name} is {value}; expected the predictions of `rewardlab eval`, run it again")
     return (row["column"], str(row["id"])), _Reply(row["response"], row.get("answer"), row["gold"])
 
 

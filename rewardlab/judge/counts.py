@@ -63,19 +63,19 @@ def tally_text(tally: Tally) -> str:
     return f"{tally.name}: {shares}; win minus lose {_percent(tally.net)}, {p_text(tally.p)} ({tally.items} items)"
 
 
-def judged_lines(a: str, b: str, found: Sequence[Tally]) -> Iterator[str]:
+def judged_lines(a: str, b: str, tallies: Sequence[Tally]) -> Iterator[str]:
     """The page of ``rewardlab judge``."""
-    if not found:
+    if not tallies:
         yield f"{a} against {b}: nothing was judged"
         return
-    for tally in found:
+    for tally in tallies:
         yield tally_text(tally)
-    total = found[0]
+    total = tallies[0]
     better, worse = (a, b) if total.net.value > 0 else (b, a)
     told = f"{better} is liked significantly better than {worse}"
     level = f"{a} and {b} do not differ significantly"
     yield f"{told if total.is_real else level} (one run each: tested over new items, not over new seeds)"
-    if len(found) > 1:
+    if len(tallies) > 1:
         yield "each line is a test of its own: its p is not corrected for the other lines"
     if total.swayed:
         yield f"{total.swayed} pairs had another verdict in the other order and count as ties"

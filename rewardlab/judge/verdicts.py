@@ -6,7 +6,6 @@ settings, most items of a column) between the same two methods; one of two seeds
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,14 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rewardlab.comparison.runs import EvalRun
+from rewardlab.comparison.evaluations import EvalRun
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.comparison.table import Row
 from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.judge.contests import Contest, Verdict
 from rewardlab.runs import RunFolder, check_outputs, read_json, read_jsonl, write_jsonl
-
-logger = logging.getLogger(__name__)
 
 Side = Literal["a", "tie", "b"]
 
@@ -106,8 +104,8 @@ def net_estimate(runs: Sequence[JudgedRun], winner: Row, columns: Sequence[str])
     return judged_estimate(turned, NET, columns)
 
 
-def of_one_judge(runs: Sequence[JudgedRun]) -> list[JudgedRun]:
-    """The comparisons of the judge who saw the most seeds, and of those the most items; others are named in the log.
+def of_one_judge(runs: Sequence[JudgedRun], left_out: LeftOut = LOGGED) -> list[JudgedRun]:
+    """The comparisons of the judge who saw the most seeds, and of those the most items; others are left out.
 
     Raises:
         InputError: Two judges saw as much.
@@ -120,7 +118,7 @@ def of_one_judge(runs: Sequence[JudgedRun]) -> list[JudgedRun]:
     if others and seen[others[0]] == seen[first]:
         raise InputError(f"{first} and {others[0]} judged as many seeds and items; keep the folders of one judge")
     for judge in others:
-        logger.warning("left out of the verdicts of %s: %s by %s", first, by_judge[judge][0].path, judge)
+        left_out.add(f"left out of the verdicts of {first}: {by_judge[judge][0].path} by {judge}")
     return by_judge[first]
 
 
@@ -145,24 +143,24 @@ def store_verdicts(
     folder.finish({**about, **told, "items": len(rows)})
 
 
-def load_judged(runs: Iterable[EvalRun]) -> list[JudgedRun]:
+def load_judged(runs: Iterable[EvalRun], left_out: LeftOut = LOGGED) -> list[JudgedRun]:
     """The folders of verdicts beside these evaluations that are about two of them.
 
-    One that cannot be read, or that compares two seeds, is named in the log and left out.
+    One that cannot be read, or that compares two seeds, is left out.
     """
     known = {run.path.name: run for run in runs}
     roots = dict.fromkeys(run.path.parent.parent for run in known.values())
     folders = [file.parent for root in roots for file in sorted(root.glob(f"{STAGE}/*/result.json"))]
-    return [found for folder in folders if (found := _loaded(folder, known)) is not None]
+    return [judged for folder in folders if (judged := _loaded(folder, known, left_out)) is not None]
 
 
 def _by_seed(runs: Sequence[JudgedRun], worth: Mapping[str, float], column: str) -> dict[int, dict[str, float]]:
     """Seed -> item -> worth in one column; seeds without a verdict are absent."""
-    found: dict[int, dict[str, float]] = {}
+    by_seed: dict[int, dict[str, float]] = {}
     for run in runs:
         if values := run.values(worth, column):
-            found.setdefault(run.seed, {}).update(values)
-    return found
+            by_seed.setdefault(run.seed, {}).update(values)
+    return by_seed
 
 
 def _draws(column: str, by_seed: Sequence[Mapping[str, float]]) -> SeedDraws:
@@ -173,18 +171,18 @@ def _draws(column: str, by_seed: Sequence[Mapping[str, float]]) -> SeedDraws:
     return row_draws(f"judge {column}", rows, worth, is_judged)
 
 
-def _loaded(path: Path, known: Mapping[str, EvalRun]) -> JudgedRun | None:
+def _loaded(path: Path, known: Mapping[str, EvalRun], left_out: LeftOut) -> JudgedRun | None:
     try:
         result = read_json(path / "result.json")
         a, b = (known.get(str(result[side]["eval"])) for side in ("a", "b"))
-        found = None if a is None or b is None else _load(path, a, b, int(result["items"]))
+        judged = None if a is None or b is None else _load(path, a, b, int(result["items"]))
     except (RewardlabError, KeyError, TypeError, AttributeError) as error:
-        logger.warning("%s: left out, not a finished comparison by a judge (%s)", path, error)
+        left_out.add(f"{path}: left out, not a finished comparison by a judge ({error})")
         return None
-    if found is not None and found.a.seed != found.b.seed:
-        logger.warning("%s: left out, seed %d was judged against seed %d", path, found.a.seed, found.b.seed)
+    if judged is not None and judged.a.seed != judged.b.seed:
+        left_out.add(f"{path}: left out, seed {judged.a.seed} was judged against seed {judged.b.seed}")
         return None
-    return found
+    return judged
 
 
 def _load(path: Path, a: EvalRun, b: EvalRun, items: int) -> JudgedRun:

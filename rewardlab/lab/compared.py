@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import polars
 
     from rewardlab.comparison.differences import Gain
-    from rewardlab.comparison.runs import EvalRun
+    from rewardlab.comparison.evaluations import EvalRun
     from rewardlab.comparison.table import ComparisonTable
 
 Convention = Literal["rllr", "ppo-nlu"]
@@ -70,7 +70,7 @@ class Compared:
 
     def markdown(self) -> str:
         """The table and its notes in GitHub's Markdown; values times 100."""
-        from rewardlab.comparison.grid import to_markdown
+        from rewardlab.comparison.markdown import to_markdown
 
         return to_markdown(self.table)
 
@@ -86,18 +86,15 @@ class Compared:
         Raises:
             InputError: It cannot be written there.
         """
-        return _write_page(Path(path), self)
+        return self.write(html=path)[0]
 
-    def write(self, folder: Path | str) -> list[Path]:
-        """Write table (md, tex, csv), differences and curves into a folder; returns the files.
+    def write(self, folder: Path | str | None = None, *, html: Path | str | None = None) -> list[Path]:
+        """Write table (md, tex, csv), differences and curves into a folder, the report into a file; returns the files.
 
         Raises:
-            InputError: It cannot be written there.
+            InputError: They cannot be written there.
         """
-        from rewardlab.reports.files import write_comparison
-
-        with writing(Path(folder)):
-            return write_comparison(self.table, self.gains, self.paths, Path(folder))
+        return _write(self, None if folder is None else Path(folder), None if html is None else Path(html))
 
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
@@ -171,23 +168,28 @@ def compare_runs(
     return Compared(table, found, collected.runs, paths)
 
 
-def _write_page(html: Path, compared: Compared) -> Path:
-    """The whole report, with the runs behind the evaluations, into the file ``html``."""
+def _write(compared: Compared, out: Path | None, html: Path | None) -> list[Path]:
+    """The table, its differences and curves into the folder ``out``, the whole report into the file ``html``."""
+    from rewardlab.claims.rivals import measure_gains
     from rewardlab.comparison.differences import rivals_of
-    from rewardlab.comparison.related import related
+    from rewardlab.comparison.runs import LeftOut, related
     from rewardlab.judge.verdicts import load_judged
-    from rewardlab.reports.left_out import listening
-    from rewardlab.reports.page import write_page
-    from rewardlab.reports.rivals import measure_gains
-    from rewardlab.reports.sections import Report
+    from rewardlab.reports.page import write_comparison, write_page
+    from rewardlab.reports.report import Report
     from rewardlab.reward_models.over_seeds import load_cards
 
-    table, found, runs = compared.table, compared.gains, compared.runs
-    with listening() as left_out:
-        behind, judged = related(runs, compared.paths), load_judged(runs)
-        cards = load_cards(behind.card)
-        report = Report(html.parent, table, found, behind, None, "rewardlab compare", judged=judged, cards=cards)
-        report = replace(report, left_out=left_out, measures=measure_gains(table, rivals_of(found), judged))
+    table, runs, left_out = compared.table, compared.runs, LeftOut()
+    behind, judged = related(runs, compared.paths, left_out), load_judged(runs, left_out)
+    cards = load_cards(behind.card, left_out)
+    measures = measure_gains(table, rivals_of(compared.gains), judged, left_out)
+    place = html.parent if html else Path()
+    report = Report(place, table, compared.gains, behind, None, "rewardlab compare", judged=judged)
+    report = replace(report, cards=cards, left_out=left_out, measures=measures)
+    written = []
+    if out is not None:
+        with writing(out):
+            written += write_comparison(report, out)
+    if html is not None:
         with writing(html):
-            write_page(html, report)
-    return html
+            written.append(write_page(html, report))
+    return written

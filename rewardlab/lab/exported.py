@@ -13,7 +13,7 @@ from rewardlab.runs import check_outputs, read_json, stage_of
 from rewardlab.training.methods import methods
 
 if TYPE_CHECKING:
-    from rewardlab.comparison.runs import EvalRun
+    from rewardlab.comparison.evaluations import EvalRun
     from rewardlab.models.codec import Codec
     from rewardlab.pipeline.stages.shared import Policy
     from rewardlab.reports.model_card import Exported
@@ -135,7 +135,11 @@ def _method_text(kind: str, config: RunConfig) -> str:
     """What trained the policy, as the model card says it."""
     if kind == "sft":
         return "Supervised fine-tuning"
-    return f"{methods.get(kind).title} on the reward `{config.reward.expression}`"
+    method = methods.get(kind)
+    if method.family == "preference":
+        section = method.section(config)
+        return f"{section.loss_title or method.title} on {section.pairs_title(config.reward.expression)}"
+    return f"{method.title} on the reward `{config.reward.expression}`"
 
 
 def _write_card(

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rewardlab.config import RunConfig
 from rewardlab.lab.asked import Asked, known
+from rewardlab.training.methods import methods
 from rewardlab.types import PairKind
 
 if TYPE_CHECKING:
     from rewardlab.lab.execution import Choose
     from rewardlab.pipeline import Stage
+    from rewardlab.pipeline.imported import OwnPairs
 
 Settings = Mapping[str, Any]
 """Dotted key -> value; None leaves it out."""
@@ -71,17 +73,8 @@ def own_reward_model_goal(asked: Asked, path: Path, kind: PairKind | None, held_
     Raises:
         InputError: The pairs cannot be trained on.
     """
-    from rewardlab.pipeline.imported import own_pairs
-    from rewardlab.tasks import resolve_tasks
-    from rewardlab.tasks.places import spec_of
-
-    config = asked.config(own)
-    tasks = resolve_tasks(config.task) if asked.given.get("task") else []
-    pairs = own_pairs(path, config, kind=kind, held_out=held_out, asked=tasks)
-    found = {"format": pairs.format, "init": None if pairs.tasks else "base"}
-    if not tasks:
-        found["task"] = ",".join(map(spec_of, pairs.tasks)) or None
-    return Goal(asked.config({**own, **known(found)}), lambda pipeline: pipeline.reward_model_of(pairs))
+    pairs, found = _own_pairs(asked, asked.config(own), path, kind, held_out)
+    return Goal(asked.config({**own, **found}), lambda pipeline: pipeline.reward_model_of(pairs))
 
 
 def import_goal(
@@ -109,8 +102,28 @@ def import_goal(
 
 
 def training_goal(asked: Asked, method: str, own: Settings) -> Goal:
-    """A policy, trained with a registered method."""
-    return Goal(asked.config(own), lambda pipeline: pipeline.train(method))
+    """A policy, trained with a registered method; on somebody's own pairs it has their tasks and format."""
+    config = asked.config(own)
+    folder = getattr(methods.get(method).section(config), "own_pairs", None)
+    if folder is not None and folder.is_dir():
+        config = asked.config({**own, **_own_pairs(asked, config, folder, None, 0.0)[1]})
+    return Goal(config, lambda pipeline: pipeline.train(method))
+
+
+def _own_pairs(
+    asked: Asked, config: RunConfig, path: Path, kind: PairKind | None, held_out: float
+) -> tuple[OwnPairs, dict[str, Any]]:
+    """Somebody's own pairs, and the settings that a run on them has from them."""
+    from rewardlab.pipeline.imported import own_pairs
+    from rewardlab.tasks import resolve_tasks
+    from rewardlab.tasks.places import spec_of
+
+    tasks = resolve_tasks(config.task) if asked.given.get("task") else []
+    pairs = own_pairs(path, config, kind=kind, held_out=held_out, asked=tasks)
+    found: dict[str, Any] = {"format": pairs.format, "init": None if pairs.tasks else "base"}
+    if not tasks:
+        found["task"] = ",".join(map(spec_of, pairs.tasks)) or None
+    return pairs, known(found)
 
 
 def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, Any]:

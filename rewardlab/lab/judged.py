@@ -16,8 +16,8 @@ from rewardlab.lab.stored import stored_config
 if TYPE_CHECKING:
     import polars
 
-    from rewardlab.comparison.runs import EvalRun
-    from rewardlab.pipeline.judging import Judged
+    from rewardlab.comparison.evaluations import EvalRun
+    from rewardlab.pipeline.stages.judge import Judged
 
 
 @dataclass(frozen=True, slots=True)

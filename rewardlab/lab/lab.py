@@ -175,7 +175,7 @@ class Lab:
         Args:
             reward: An expression, or a function that is registered or could be; None: as configured.
             method: A training method (:func:`rewardlab.methods`).
-            limit: Most prompts a task.
+            limit: Most prompts a task; of a method that learns from pairs, most rows that these are made from.
             settings: Of the method's section, such as ``steps``, ``lr``, ``batch`` and ``samples``; ``lam`` and ``r2``
                 of the reward ``mixed``; ``init``, ``preset``, ``keep``; see the class.
         Raises:
@@ -276,7 +276,7 @@ class Lab:
             AnnotationError: Too many requests failed.
         """
         from rewardlab.lab.judged import Verdicts, judging_config, one_evaluation
-        from rewardlab.pipeline.judging import judge_runs
+        from rewardlab.pipeline.stages.judge import judge_runs
 
         one, other = (one_evaluation(self._evaluated(run)) for run in (a, b))
         config = judging_config(one, {**_settings("annotate", settings), **known({"annotate.annotator": annotator})})
@@ -306,7 +306,8 @@ class Lab:
     ) -> Goal:
         section = methods.get(method).section_key
         expression = None if reward is None else expression_of(reward)
-        own = {**_settings(section, settings), **known({"reward.expression": expression, "data.prompts": limit})}
+        rows = "pairs.limit" if methods.get(method).family == "preference" else "data.prompts"
+        own = {**_settings(section, settings), **known({"reward.expression": expression, rows: limit})}
         return goals.training_goal(self._asked, method, own)
 
     def _evaluated(self, run: Run | Path | str) -> Path:

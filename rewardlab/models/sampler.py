@@ -1,4 +1,4 @@
-"""Our own sampler: left padding, one prefill, key-value cache; finished rows leave the batch.
+"""Our own sampler: left padding, one prefill of the distinct prompts, key-value cache; finished rows leave the batch.
 
 Randomness is counter-based: one uniform number per (row key, position) goes through the inverse of the cumulative
 distribution, so neither batch order nor grouping nor a resume changes what is drawn. B rows, V vocabulary.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rewardlab.functional.kl import entropy, token_logprobs
 from rewardlab.models.decoding import Decoder, decoder_of
-from rewardlab.models.trunk import Trunk
+from rewardlab.models.trunk import Prefill, Trunk
 
 STOP_TAIL_TOKENS = 12
 """How many of the latest tokens are decoded to look for a stop string."""
@@ -170,11 +170,13 @@ class _Decoding:
         self.rows = list(range(len(prompts)))
         self.keys = torch.tensor(keys, dtype=torch.int64)
         self.prompt, self.keep = left_pad(prompts, trunk.codec.pad_id, trunk.device)
+        first: dict[tuple[int, ...], int] = {}
+        self.owners = [first.setdefault(tuple(prompt), row) for row, prompt in enumerate(prompts)]  # of equal prompts
         self.seen: list[_Position] = []
         self.ends = frozenset[int]() if config.is_fixed_length else end_ids(trunk)
 
     def run(self) -> list[Sample]:
-        state, budget = self.trunk.prefill(self.prompt, self.keep), max(self.budgets)
+        state, budget = self._read_prompts(), max(self.budgets)
         decoder = decoder_of(self.trunk, self.keep, state, budget, is_fixed=self.config.is_fixed)
         last = state.last
         for position in range(budget):
@@ -188,6 +190,15 @@ class _Decoding:
             last = decoder.read(self._compact(tokens, decoder))
         measured = self._measured()
         return [self._sample(row, measured[row]) for row in range(len(self.ids))]
+
+    def _read_prompts(self) -> Prefill:
+        """Read each distinct prompt once; rows that share a prompt share what was read."""
+        firsts = list(dict.fromkeys(self.owners))
+        if len(firsts) == len(self.owners):
+            return self.trunk.prefill(self.prompt, self.keep)
+        place = {first: number for number, first in enumerate(firsts)}
+        rows = torch.tensor([place[owner] for owner in self.owners], device=self.prompt.device)
+        return self.trunk.prefill(self.prompt[firsts], self.keep[firsts]).rows(rows)
 
     def _take(self, tokens: list[int]) -> None:
         for row, token in zip(self.rows, tokens, strict=True):

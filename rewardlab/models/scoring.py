@@ -8,15 +8,13 @@ from pathlib import Path
 
 import torch
 
-from rewardlab.errors import DataError, ModelError
+from rewardlab.errors import ModelError
 from rewardlab.models.names import trunk_identity
 from rewardlab.models.sampler import right_pad
-from rewardlab.models.stored import StoredModel, stored_model
+from rewardlab.models.stored import StoredModel, read_sft_scores, stored_model
 from rewardlab.models.trunk import Trunk, load_trunk
-from rewardlab.runs import ADAPTER, check_outputs, read_json
+from rewardlab.runs import ADAPTER, check_outputs
 from rewardlab.types import Example, Scorer
-
-SFT_SCORES_FILE = "sft_scores.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +95,6 @@ def load_scorers(folders: Mapping[str, Path]) -> LoadedScorers:
     for folder, result in stored.items():
         _check_trunk(folder, result, found, made_of)
     return add_scorers(trunk, folders)
-
-
-def read_sft_scores(folder: Path) -> list[float]:
-    """Raw scores on SFT samples that were stored with a reward model, none where the file is missing.
-
-    Raises:
-        DataError: The file is damaged.
-    """
-    path = folder / SFT_SCORES_FILE
-    if not path.exists():
-        return []
-    try:
-        return [float(score) for score in read_json(path)["scores"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: holds no scores; remove it and run `rewardlab rm calibrate {folder}`") from error
 
 
 def _sft_adapter(folder: Path, stored: StoredModel) -> Path | None:

@@ -9,10 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewardlab.config import ModelConfig
-from rewardlab.errors import ModelError, RunFolderError
+from rewardlab.errors import DataError, ModelError, RunFolderError
 from rewardlab.runs import read_json
 from rewardlab.tasks.places import located
 from rewardlab.types import PairKind
+
+SFT_SCORES_FILE = "sft_scores.json"
 
 
 class StoredModel(BaseModel):
@@ -71,3 +73,18 @@ def stored_inputs(folder: Path) -> Mapping[str, str]:
         raise RunFolderError(
             f"{folder}: config.json does not say what it was made of; expected a run folder that rewardlab made"
         ) from error
+
+
+def read_sft_scores(folder: Path) -> list[float]:
+    """Raw scores on SFT samples that were stored with a reward model, none where the file is missing.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    path = folder / SFT_SCORES_FILE
+    if not path.exists():
+        return []
+    try:
+        return [float(score) for score in read_json(path)["scores"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: holds no scores; remove it and run `rewardlab rm calibrate {folder}`") from error

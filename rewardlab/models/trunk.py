@@ -48,6 +48,11 @@ class Prefill:
     last: Tensor
     cache: Any
 
+    def rows(self, index: Tensor) -> Prefill:
+        """Some rows, each as often as its index stands in ``index``; the cache is changed in place."""
+        self.cache.batch_select_indices(index)
+        return Prefill(self.last[index], self.cache)
+
 
 class Trunk:
     """A frozen causal language model with named roles.
@@ -60,6 +65,7 @@ class Trunk:
         head: Hidden states to logits.
     Raises:
         ModelError: The model does something to its logits that we do not.
+        rows_read: Sequences that went through :meth:`hidden`, by this process.
     """
 
     def __init__(self, model: Any, codec: Codec, name: str) -> None:
@@ -67,6 +73,7 @@ class Trunk:
         self.codec = codec
         self.name = name
         self.is_checkpointed = False
+        self.rows_read = 0
         use_onednn(model)
         use_grouped_attention(model)
         self.head: OutputHead = output_head(model, name)
@@ -112,6 +119,7 @@ class Trunk:
         Returns:
             Shape (B, T, H), trunk dtype. Positions that are not kept hold arbitrary numbers.
         """
+        self.rows_read += len(ids)
         with self.roles.using(role), self._saving_memory(role):
             out = self.backbone(ids, attention_mask=keep.long(), use_cache=False, **self._positions(keep))
         states: Tensor = out.last_hidden_state

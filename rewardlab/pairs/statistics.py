@@ -124,10 +124,10 @@ def _points(train: Sequence[Pair] | None, held_out: Sequence[Pair], features: Fe
     if not train:
         return [0.5] * len(held_out)
     seen, unseen = features(train, held_out)
-    signs = np.repeat([1, 0], seen.shape[0])
+    is_first = np.repeat([True, False], seen.shape[0])
     # each pair goes in both ways round, so that the order of writing says nothing
-    model = LogisticRegression(fit_intercept=False, max_iter=2000).fit(vstack([seen, -seen]).tocsr(), signs)
-    margins = unseen @ model.coef_[0]
+    model = LogisticRegression(fit_intercept=False, max_iter=2000).fit(vstack([seen, -seen]).tocsr(), is_first)
+    margins = unseen @ model.coef_.ravel()
     return [0.5 if abs(margin) < SAME else float(margin > 0) for margin in margins]
 
 
@@ -135,7 +135,7 @@ def _label_features(train: Sequence[Pair], held_out: Sequence[Pair]) -> tuple[An
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import CountVectorizer
 
-    whole = CountVectorizer(analyzer=lambda word: [word], binary=True)
+    whole = CountVectorizer(analyzer=lambda word: [word])
     digits = CountVectorizer(analyzer=_characters, binary=True)
     fitted = [*_printed(train)[0], *_printed(train)[1]]
     vectorizers = [whole.fit(fitted), digits.fit(fitted)]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rewardlab import processes
+from rewardlab.annotate.access import endpoint, local_model_config
 from rewardlab.annotate.bundled import written_tasks
-from rewardlab.annotate.choose import choose_annotator, endpoint, local_model_config
+from rewardlab.annotate.choose import choose_annotator
 from rewardlab.annotate.hosted import DEFAULT_MODEL
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.sampling import is_reasoning
@@ -203,8 +204,8 @@ class Context:
 
     @property
     def slug(self) -> str:
-        names = [task.name for task in self.tasks]
-        return slug_of(names[0] if len(names) == 1 else f"{names[0]}-and-{len(names) - 1}")
+        first, *others = (task.name for task in self.tasks)
+        return slug_of(f"{first}-and-{len(others)}" if others else first)
 
 
 def with_unknown(owner: str, known: Mapping[str, str], unknown: Mapping[str, str]) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import Any
 
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import DataError, InputError
-from rewardlab.pairs.adopted import Folder, adopt_pairs, look_into
 from rewardlab.pairs.files import HELD_OUT_FILE, PAIRS_FILE
+from rewardlab.pairs.foreign import Folder, adopt_pairs, look_into
 from rewardlab.pairs.imported import Imported, ImportRequest, read_import
 from rewardlab.pipeline.context import with_unknown
 from rewardlab.pipeline.stage import Stage

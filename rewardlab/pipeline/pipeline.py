@@ -17,6 +17,8 @@ from rewardlab.pipeline.stage import SampledPart, Stage
 from rewardlab.pipeline.stages.annotate import annotate_stage
 from rewardlab.pipeline.stages.evaluate import eval_stage, method_title, validate_stage
 from rewardlab.pipeline.stages.pairs import pairs_stage
+from rewardlab.pipeline.stages.preference import preference_stage
+from rewardlab.pipeline.stages.raft import raft_stage
 from rewardlab.pipeline.stages.reward_model import card_stage, reward_model_of, reward_model_stage
 from rewardlab.pipeline.stages.samples import samples_stage
 from rewardlab.pipeline.stages.sft import sft_stage
@@ -81,8 +83,10 @@ class Pipeline:
         return card_stage(self.context, kind, method)
 
     def train(self, method: str = "ppo") -> Stage:
-        """A training method on the configured reward; raises UnknownNameError for one that is not registered."""
-        return online_stage(self.context, methods.get(method))
+        """A training method on the configured reward or pairs; raises UnknownNameError for one that is not there."""
+        found = methods.get(method)
+        make = {"online": online_stage, "preference": preference_stage, "samples": raft_stage}[found.family]
+        return make(self.context, found)
 
     def eval(self, trained: Stage | None, method: str | None = None) -> Stage:
         """Evaluation of a trained stage, or of the base model when there is none."""

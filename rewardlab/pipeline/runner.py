@@ -77,6 +77,7 @@ class Runner:
         for number, (stage, folder) in enumerate(plan, 1):
             head = f"[{number}/{len(plan)}] {stage.title}"
             if processes.gather(folder.is_done)[0]:
+                folder.tidy()
                 self._say(f"{head}: done before, {folder.path}")
                 self.count(stage)
             else:

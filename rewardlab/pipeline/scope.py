@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from rewardlab.online_config import OnlineConfig
 from rewardlab.pipeline.pipeline import Pipeline
+from rewardlab.section import Section
 from rewardlab.tasks import separate_tasks
 from rewardlab.training.methods import methods
+
+SECONDS = "max_seconds"
+AMOUNTS = ("steps", "max_tokens", SECONDS, "prompts")
+"""Settings of training methods that say how much they do; single-task runs have a share of each."""
 
 
 def each_task(pipeline: Pipeline, trained: str) -> list[Pipeline]:
@@ -23,22 +27,21 @@ def each_task(pipeline: Pipeline, trained: str) -> list[Pipeline]:
     if len(pipeline.tasks) == 1:
         return [pipeline]
     config = pipeline.config
-    section = methods.get(trained).section(config) if trained in methods else None
-    online = section if isinstance(section, OnlineConfig) else None
-    parts = online.parts if online else ()
+    section: Section | None = methods.get(trained).section(config) if trained in methods else None
+    parts = getattr(section, "parts", ())
     counts = [sum(len(getattr(split, part)) for part in parts) for split in pipeline.splits.values()]
     shares = [count / (sum(counts) or 1) for count in counts]  # a plan may lack all rows
     configs = []
     for task, share in zip(separate_tasks(config.task), shares, strict=True):
         alone = config.model_copy(update={"task": task, "start_task": config.start_task or config.task})
-        configs.append(alone.with_section(trained, _part(online, share)) if online else alone)
+        configs.append(alone.with_section(trained, _part(section, share)) if section and parts else alone)
     return [Pipeline(one, pipeline.root, pipeline.rows) for one in configs]
 
 
-def _part(section: OnlineConfig, share: float) -> OnlineConfig:
-    """The section with a share of its steps, tokens and seconds; steps and tokens are whole, one at least."""
-    whole = {name: getattr(section, name) for name in ("steps", "max_tokens")}
-    update: dict[str, Any] = {name: max(1, round(share * amount)) for name, amount in whole.items() if amount}
-    if section.max_seconds is not None:
-        update["max_seconds"] = share * section.max_seconds
+def _part(section: Section, share: float) -> Section:
+    """The section with a share of its amounts; those that are counted are whole, one at least."""
+    amounts = {name: getattr(section, name) for name in AMOUNTS if name in type(section).model_fields}
+    update: dict[str, Any] = {name: max(1, round(share * amount)) for name, amount in amounts.items() if amount}
+    if amounts.get(SECONDS):
+        update[SECONDS] = share * amounts[SECONDS]
     return section.model_copy(update=update)

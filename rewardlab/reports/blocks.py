@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rewardlab.comparison.grid import Grid, Source, markdown_grid
+from rewardlab.comparison.grid import Grid, Source
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.printable import markdown_text, printable
 from rewardlab.reports.charts import Picture
 

@@ -18,11 +18,11 @@ from markupsafe import Markup
 
 from rewardlab import __version__
 from rewardlab.comparison.grid import SIGNS, Cell, Heading, Source
-from rewardlab.comparison.related import trained_folder
+from rewardlab.comparison.runs import trained_folder
 from rewardlab.reports.blocks import Section
 from rewardlab.reports.charts import Panel, draw
 from rewardlab.reports.links import Links
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 
 ASSETS = Path(__file__).parent / "assets"
 TEMPLATE = "report.html.j2"
@@ -118,8 +118,8 @@ def _anchor(title: str) -> str:
 
 def _groups(headings: Sequence[Heading]) -> list[tuple[str, int]]:
     """(group, columns) from left to right; no groups, no list."""
-    found = [(name, len(list(members))) for name, members in groupby(headings, key=lambda heading: heading.group)]
-    return found if any(name for name, _ in found) else []
+    groups = [(name, len(list(members))) for name, members in groupby(headings, key=lambda heading: heading.group)]
+    return groups if any(name for name, _ in groups) else []
 
 
 def _cell(cell: Cell, runs: Runs) -> Markup:

@@ -40,11 +40,11 @@ class Links:
 
     def _brought(self, run: Path) -> Path:
         """Copies what there is; a run without such files stays where it is."""
-        found = [run / name for name in FILES if (run / name).exists()]
+        files = [run / name for name in FILES if (run / name).exists()]
         place = self._page / BROUGHT / run.resolve().parent.name / run.name
-        for file in found:
+        for file in files:
             write_atomic(place / file.name, _with_own_paths(file, run))
-        return place if found else run
+        return place if files else run
 
 
 def _with_own_paths(file: Path, run: Path) -> str:

@@ -48,89 +48,89 @@ class Exported:
     provenance: Mapping[str, Any]
 
 
-def model_card(found: Exported) -> str:
+def model_card(model: Exported) -> str:
     """The card as Markdown, with the metadata that model hubs read in front."""
     return "\n".join(
         (
-            *_metadata(found),
-            f"# {_line(found.folder.name)}",
+            *_metadata(model),
+            f"# {_line(model.folder.name)}",
             "",
-            _line(f"{found.method} on {', '.join(found.tasks)}, from {found.start}. ")
-            + f"Policy: {found.checkpoint}. Answer format: {found.format}.",
+            _line(f"{model.method} on {', '.join(model.tasks)}, from {model.start}. ")
+            + f"Policy: {model.checkpoint}. Answer format: {model.format}.",
             "",
-            f"Base model: {markdown_code(found.base)}. {_kind(found)}",
+            f"Base model: {markdown_code(model.base)}. {_kind(model)}",
             "",
             "## Use",
             "",
             "```python",
-            usage(found),
+            usage(model),
             "```",
             "",
-            *(f"    {line}" for line in serving(found)),
+            *(f"    {line}" for line in serving(model)),
             "",
             "## Results",
             "",
-            *_results(found),
+            *_results(model),
             "",
             "## Training",
             "",
-            *_training(found),
+            *_training(model),
             "",
         )
     )
 
 
-def usage(found: Exported) -> str:
+def usage(model: Exported) -> str:
     """Lines that answer one prompt with transformers and PEFT alone."""
     loading = (
-        f"model = AutoModelForCausalLM.from_pretrained({str(found.folder)!r})"
-        if found.is_merged
-        else f"model = AutoPeftModelForCausalLM.from_pretrained({str(found.folder)!r})"
+        f"model = AutoModelForCausalLM.from_pretrained({str(model.folder)!r})"
+        if model.is_merged
+        else f"model = AutoPeftModelForCausalLM.from_pretrained({str(model.folder)!r})"
     )
     return "\n".join(
         (
             "from transformers import AutoModelForCausalLM, AutoTokenizer"
-            if found.is_merged
+            if model.is_merged
             else "from peft import AutoPeftModelForCausalLM\nfrom transformers import AutoTokenizer",
             "",
-            f"tokenizer = AutoTokenizer.from_pretrained({str(found.folder)!r})",
+            f"tokenizer = AutoTokenizer.from_pretrained({str(model.folder)!r})",
             loading,
-            f"prompt = {found.prompt!r}",
+            f"prompt = {model.prompt!r}",
             'inputs = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")',
-            f"tokens = model.generate(**inputs, max_new_tokens={found.new_tokens}, do_sample=False)",
+            f"tokens = model.generate(**inputs, max_new_tokens={model.new_tokens}, do_sample=False)",
             "answer = tokenizer.decode(tokens[0, inputs.input_ids.shape[1] :], skip_special_tokens=True)",
             "print(answer)",
         )
     )
 
 
-def serving(found: Exported) -> list[str]:
+def serving(model: Exported) -> list[str]:
     """Commands that serve the model behind an OpenAI-compatible endpoint."""
-    if found.is_merged:
+    if model.is_merged:
         return [
-            shlex.join(("transformers", "serve", str(found.folder))),
-            shlex.join(("vllm", "serve", str(found.folder))),
+            shlex.join(("transformers", "serve", str(model.folder))),
+            shlex.join(("vllm", "serve", str(model.folder))),
         ]
-    modules = f"{found.folder.name}={found.folder}"
-    return [shlex.join(("vllm", "serve", found.base, "--enable-lora", "--lora-modules", modules))]
+    modules = f"{model.folder.name}={model.folder}"
+    return [shlex.join(("vllm", "serve", model.base, "--enable-lora", "--lora-modules", modules))]
 
 
 def _line(text: str) -> str:
     return markdown_text(printable(text))
 
 
-def _kind(found: Exported) -> str:
-    if found.is_merged:
+def _kind(model: Exported) -> str:
+    if model.is_merged:
         return "These are whole weights, with all adapters merged."
     return "This is one LoRA adapter of the base model. It holds the SFT update and that of later training."
 
 
-def _metadata(found: Exported) -> list[str]:
-    library = "transformers" if found.is_merged else "peft"
-    tags = ("rewardlab", "lora", *found.tasks)
+def _metadata(model: Exported) -> list[str]:
+    library = "transformers" if model.is_merged else "peft"
+    tags = ("rewardlab", "lora", *model.tasks)
     return [
         "---",
-        f"base_model: {json.dumps(found.base, ensure_ascii=False)}",
+        f"base_model: {json.dumps(model.base, ensure_ascii=False)}",
         f"library_name: {library}",
         "tags:",
         *(f"- {json.dumps(tag, ensure_ascii=False)}" for tag in tags),
@@ -138,11 +138,11 @@ def _metadata(found: Exported) -> list[str]:
     ]
 
 
-def _results(found: Exported) -> list[str]:
+def _results(model: Exported) -> list[str]:
     rows = [
         f"| {markdown_cell(column)} | {decoding} | {metric} | {value['value']:.4f} | "
         f"[{value['low']:.4f}, {value['high']:.4f}] |"
-        for columns in found.measured
+        for columns in model.measured
         for column, decodings in columns.items()
         for decoding, cell in decodings.items()
         for metric, value in cell["metrics"].items()
@@ -152,12 +152,12 @@ def _results(found: Exported) -> list[str]:
     return ["| test set | decoding | metric | value | 95 % interval over items |", "|---|---|---|---:|---|", *rows]
 
 
-def _training(found: Exported) -> list[str]:
-    packages = ", ".join(f"{name} {version}" for name, version in found.provenance.get("packages", {}).items())
+def _training(model: Exported) -> list[str]:
+    packages = ", ".join(f"{name} {version}" for name, version in model.provenance.get("packages", {}).items())
     lines = [
-        f"* Command: {markdown_code(str(found.provenance.get('command', 'unknown')))}",
+        f"* Command: {markdown_code(str(model.provenance.get('command', 'unknown')))}",
         f"* Packages: {packages or 'unknown'}",
     ]
-    if found.gold is not None:
-        lines.append(f"* Gold labels read: {found.gold}")
-    return [*lines, "* Prompt, as the model reads it:", "", indent(found.prompt, "      ")]
+    if model.gold is not None:
+        lines.append(f"* Gold labels read: {model.gold}")
+    return [*lines, "* Prompt, as the model reads it:", "", indent(model.prompt, "      ")]

@@ -10,21 +10,25 @@ from typing import Any
 from rewardlab.claims.claim import Claim
 from rewardlab.claims.findings import findings, write_claims
 from rewardlab.claims.measures import Evidence, Measured
-from rewardlab.comparison.differences import default_against, gains, rivals_of
-from rewardlab.comparison.related import Related
-from rewardlab.comparison.runs import Collected, collect
+from rewardlab.claims.rivals import measure_gains, measures_note, write_measures
+from rewardlab.comparison.difference_text import gain_row
+from rewardlab.comparison.differences import Gain, default_against, gains, rivals_of
+from rewardlab.comparison.frames import csv_text, frame
+from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.markdown import to_markdown as table_markdown
+from rewardlab.comparison.runs import Collected, LeftOut, Related, collect
 from rewardlab.comparison.statistics import RESAMPLES
-from rewardlab.comparison.table import ComparisonTable, build_table
+from rewardlab.comparison.table import ComparisonTable, build_table, method_names
 from rewardlab.judge.verdicts import JudgedRun, load_judged
 from rewardlab.printable import markdown_code
 from rewardlab.reports.blocks import Section, to_markdown
 from rewardlab.reports.charts import Picture, write_picture
-from rewardlab.reports.files import write_differences, write_tables
 from rewardlab.reports.html import to_html
-from rewardlab.reports.left_out import listening
-from rewardlab.reports.rivals import measure_gains, write_measures
-from rewardlab.reports.sections import DIFFERENCES, Report, Timings, sections
+from rewardlab.reports.plots import colours_of, curves_picture, load_curves
+from rewardlab.reports.report import Report, Timings
+from rewardlab.reports.sections import sections
 from rewardlab.reports.sections.cards import write_card_tables
+from rewardlab.reports.sections.differences import DIFFERENCES
 from rewardlab.reports.sections.pair_kinds import (
     distributions,
     malformed_note,
@@ -104,17 +108,17 @@ def write_report(
         InputError: No evaluation could be used, and there is no card.
     """
     facts = suite or SuiteFacts("")
-    with listening() as left_out:
-        cards = load_cards(card_runs)
-        collected = _collected(list(evals), cards)
-        table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
-        found, judged = gains(table, default_against(table, facts.against)), load_judged(collected.runs)
-        claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards))
-        related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
-        more_found = measure_gains(table, rivals_of(found), judged)
-        about = (timings, command, claims, judged, facts.budget, cards, brings_runs, left_out, more_found)
-        report = Report(path, table, found, related, *about)
-        shown = _with_more(sections(report), more)
+    left_out = LeftOut()
+    cards = load_cards(card_runs, left_out)
+    collected = _collected(list(evals), cards)
+    table = build_table(collected.runs, convention=convention, warnings=collected.warnings, resamples=resamples)
+    found, judged = gains(table, default_against(table, facts.against)), load_judged(collected.runs, left_out)
+    claims = findings(facts.claims, _evidence(table, judged, pair_runs, cards, left_out))
+    related = Related(ppo_runs, rm_runs, pair_runs, card_runs)
+    more_found = measure_gains(table, rivals_of(found), judged, left_out)
+    about = (timings, command, claims, judged, facts.budget, cards, brings_runs, left_out, more_found)
+    report = Report(path, table, found, related, *about)
+    shown = _with_more(sections(report), more)
     _write_tables(report, facts.about(command))
     title = facts.title or TITLE
     _write_markdown(path / "report.md", title, shown, command)
@@ -139,21 +143,23 @@ def _write_tables(report: Report, about: Mapping[str, Any]) -> None:
         write_claims(report.claims, report.folder, about)
     if report.table.rows:
         write_tables(report.table, report.folder)
-    if report.found:
-        write_differences(report.found, report.folder)
+    if report.gains:
+        write_differences(report.gains, report.folder)
     if report.measures:
         write_measures(report.measures, report.folder)
     if report.cards.runs:
         write_card_tables(report.cards, report.folder, "reward_models" if report.table.rows else "table")
 
 
-def _evidence(table: ComparisonTable, judged: Sequence[JudgedRun], pair_runs: Sequence[Path], cards: Cards) -> Evidence:
-    drawn = distributions(pair_runs)
+def _evidence(
+    table: ComparisonTable, judged: Sequence[JudgedRun], pair_runs: Sequence[Path], cards: Cards, left_out: LeftOut
+) -> Evidence:
+    drawn = distributions(pair_runs, left_out)
     shares = {
         place: Measured(found, sources_of(drawn, place[0]), malformed_note(malformed_share(drawn, place)))
         for place, found in rationale_sensitive(drawn).items()
     }
-    return Evidence(table, judged, shares, cards)
+    return Evidence(table, judged, shares, cards, left_out)
 
 
 def write_page(file: Path, report: Report) -> Path:
@@ -168,3 +174,37 @@ def _write_markdown(file: Path, title: str, shown: Sequence[Section], command: s
             if isinstance(block, Picture):
                 write_picture(block, file.parent)
     write_atomic(file, to_markdown(title, shown) + (f"\nMade by {markdown_code(command)}.\n" if command else ""))
+
+
+def write_comparison(report: Report, folder: Path) -> list[Path]:
+    """Write table.md, table.tex, table.csv, differences.csv, measures.csv; reward_curves.svg where a PPO log is found.
+
+    Args:
+        report: What to write. Without differences, differences.csv is left out; measures.csv is left out where nothing
+            but the table's numbers was measured.
+        folder: Where to; made when missing.
+    Returns:
+        The files written.
+    """
+    curves = load_curves(report.related.trained, method_names(report.table), report.left_out)
+    picture = curves_picture(curves, colours_of(run.method for run in curves))
+    tables = [*write_tables(report.table, folder), *([write_differences(report.gains, folder)] if report.gains else [])]
+    tables += [write_measures(report.measures, folder)] if measures_note(report.measures) else []
+    return [*tables, *([write_picture(picture, folder)] if picture is not None else [])]
+
+
+def write_tables(table: ComparisonTable, folder: Path) -> list[Path]:
+    """Write ``table.md``, ``table.tex`` and ``table.csv``; returns their paths."""
+    texts = {"table.md": table_markdown(table), "table.tex": to_latex(table), "table.csv": csv_text(frame(table))}
+    for name, text in texts.items():
+        write_atomic(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def write_differences(differences: Sequence[Gain], folder: Path) -> Path:
+    """Write ``differences.csv``: one line a comparison, with interval, tests, effect size and sentence."""
+    import polars
+
+    path = folder / "differences.csv"
+    write_atomic(path, csv_text(polars.DataFrame([gain_row(gain) for gain in differences], infer_schema_length=None)))
+    return path

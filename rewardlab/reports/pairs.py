@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, markdown_grid
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import shown_value
 
 
@@ -35,39 +36,39 @@ def kinds_table(sampled: Mapping[str, Mapping[str, Any]]) -> str:
     return markdown_grid(Grid(headings, [_kinds(task, found) for task, found in sampled.items()]))
 
 
-def _line(folder: Path, task: str, kind: str, found: Mapping[str, Any]) -> list[Cell]:
-    lengths, baselines = found["lengths"], found["baselines"]
-    texts = [folder.name, task, kind, *(str(found[name]["written"]) for name in ("outcomes", "held_out_outcomes"))]
+def _line(folder: Path, task: str, kind: str, counts: Mapping[str, Any]) -> list[Cell]:
+    lengths, baselines = counts["lengths"], counts["baselines"]
+    texts = [folder.name, task, kind, *(str(counts[name]["written"]) for name in ("outcomes", "held_out_outcomes"))]
     words = f"{lengths['chosen_words_mean']:.1f} / {lengths['rejected_words_mean']:.1f}" if lengths else MISSING
     alone = f"{_shown(lengths.get('length_alone'))}{' leaks' if lengths.get('leaks') else ''}"
-    shown = [*texts, _dropped(found), words, alone, _shown(baselines["length_only"]), _shown(baselines["label_only"])]
+    shown = [*texts, _dropped(counts), words, alone, _shown(baselines["length_only"]), _shown(baselines["label_only"])]
     return [Cell(text) for text in shown]
 
 
-def _dropped(found: Mapping[str, Any]) -> str:
+def _dropped(summary: Mapping[str, Any]) -> str:
     """What the rules of today would drop."""
     counts = {
-        name: found["outcomes"].get(name, 0) + found["held_out_outcomes"].get(name, 0)
-        for name in sorted({*found["outcomes"], *found["held_out_outcomes"]} - {"written"})
+        name: summary["outcomes"].get(name, 0) + summary["held_out_outcomes"].get(name, 0)
+        for name in sorted({*summary["outcomes"], *summary["held_out_outcomes"]} - {"written"})
     }
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "0"
 
 
-def _kinds(task: str, found: Mapping[str, Any]) -> list[Cell]:
+def _kinds(task: str, shares: Mapping[str, Any]) -> list[Cell]:
     return [
         Cell(task),
-        _interval_cell(found["interval"]),
-        *(Cell(_shown(found[kind])) for kind in ("label_sensitive", "malformed")),
-        _interval_cell(found.get("readable")),
-        Cell(f"{found['n']:.0f}"),
+        _interval_cell(shares["interval"]),
+        *(Cell(_shown(shares[kind])) for kind in ("label_sensitive", "malformed")),
+        _interval_cell(shares.get("readable")),
+        Cell(f"{shares['n']:.0f}"),
     ]
 
 
-def _interval_cell(found: Mapping[str, float] | None) -> Cell:
+def _interval_cell(interval: Mapping[str, float] | None) -> Cell:
     """A share with its interval; a dash where there is none."""
-    if found is None:
+    if interval is None:
         return Cell(MISSING)
-    return Cell(_shown(found["value"]), f"[{_shown(found['low'])}, {_shown(found['high'])}]")
+    return Cell(_shown(interval["value"]), f"[{_shown(interval['low'])}, {_shown(interval['high'])}]")
 
 
 def _shown(value: float | None) -> str:

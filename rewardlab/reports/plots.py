@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,10 @@ import numpy as np
 
 from rewardlab.comparison.grid import Source
 from rewardlab.comparison.numbers import shown_value
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.errors import RewardlabError
 from rewardlab.reports.charts import OTHER, Bar, Line, Panel, Picture
 from rewardlab.runs import read_json, read_jsonl
-
-logger = logging.getLogger(__name__)
 
 SCORE, PART, GOLD, KL = "reward/score", "reward/part/", "reward/gold_accuracy", "policy/kl"
 SATURATION = "reward/lambda_saturation"
@@ -43,19 +41,20 @@ class CurveRun:
     series: Mapping[str, Mapping[int, float]]
 
 
-def load_curves(paths: Iterable[Path], names: Mapping[str, str]) -> list[CurveRun]:
-    """Read the logs of PPO runs; unreadable ones are logged and left out.
+def load_curves(paths: Iterable[Path], names: Mapping[str, str], left_out: LeftOut = LOGGED) -> list[CurveRun]:
+    """Read the logs of PPO runs; unreadable ones are left out.
 
     Args:
         paths: Run folders.
         names: Name of a run folder -> its method, where an evaluation says so.
+        left_out: Takes a line for each that cannot be read.
     """
     runs = []
     for path in paths:
         try:
             runs.append(CurveRun(path, names.get(path.name) or _method(path), _series(path / "metrics.jsonl")))
         except (RewardlabError, KeyError, TypeError, ValueError) as error:
-            logger.warning("%s: left out of the curves (%s)", path, error)
+            left_out.add(f"{path}: left out of the curves ({error})")
     return runs
 
 
@@ -103,11 +102,11 @@ def pair_kinds_picture(
     bars = [
         Bar(
             task,
-            [(float(found.get(kind, 0.0)), colour) for kind, colour in PAIR_KINDS.items()],
-            shown_value(found.get("rationale_sensitive", 0.0)),
+            [(float(shares.get(kind, 0.0)), colour) for kind, colour in PAIR_KINDS.items()],
+            shown_value(shares.get("rationale_sensitive", 0.0)),
             sources=sources.get(task, ()),
         )
-        for task, found in distributions.items()
+        for task, shares in distributions.items()
     ]
     kinds = [(kind.replace("_", "-"), colour) for kind, colour in PAIR_KINDS.items()]
     panel = Panel("kinds of pairs of samples", bars, "share of pairs, %")
@@ -132,7 +131,7 @@ def _lines(metric: str, runs: Sequence[CurveRun], colours: Mapping[str, int]) ->
     for run in runs:
         if run.series.get(metric):
             grouped.setdefault(run.method, []).append(run)
-    return [_mean_line(metric, method, found, colours[method]) for method, found in grouped.items()]
+    return [_mean_line(metric, method, runs_of_method, colours[method]) for method, runs_of_method in grouped.items()]
 
 
 def _mean_line(metric: str, method: str, runs: Sequence[CurveRun], colour: int) -> Line:

@@ -155,10 +155,10 @@ def _accuracy(judged: Judged, task: str, known: Sequence[Pair]) -> dict[str, Any
 
 
 def _places(pairs: Sequence[Pair]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    places: dict[str, list[int]] = {}
     for place, pair in enumerate(pairs):
-        found.setdefault(pair.task, []).append(place)
-    return found
+        places.setdefault(pair.task, []).append(place)
+    return places
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +172,13 @@ class _Responses:
 
 
 def _responses(judged: Sequence[Judged]) -> _Responses:
-    found: dict[tuple[str, str, str], tuple[Pair, Any, float]] = {}
+    responses: dict[tuple[str, str, str], tuple[Pair, Any, float]] = {}
     for each in judged:
         for pair, chosen, rejected in zip(each.pairs, each.chosen, each.rejected, strict=True):
-            found[pair.task, pair.prompt, pair.chosen] = (pair, pair.chosen_label, float(chosen))
-            found[pair.task, pair.prompt, pair.rejected] = (pair, pair.rejected_label, float(rejected))
-    pairs, answers, scores = zip(*found.values(), strict=True) if found else ((), (), ())
-    return _Responses(pairs, [text for _, _, text in found], answers, np.array(scores, dtype=np.float64))
+            responses[pair.task, pair.prompt, pair.chosen] = (pair, pair.chosen_label, float(chosen))
+            responses[pair.task, pair.prompt, pair.rejected] = (pair, pair.rejected_label, float(rejected))
+    pairs, answers, scores = zip(*responses.values(), strict=True) if responses else ((), (), ())
+    return _Responses(pairs, [text for _, _, text in responses], answers, np.array(scores, dtype=np.float64))
 
 
 def _scores_by_gold(judged: Sequence[Judged]) -> dict[str, Any]:

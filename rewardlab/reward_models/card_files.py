@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, markdown_grid
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.reward_models.table import TEST_SETS
 from rewardlab.runs import write_atomic, write_json
@@ -129,9 +130,11 @@ def _save_figure(figure: Figure, path: Path) -> Path:
 def _draw_accuracy(axes: Axes, cards: Cards) -> None:
     names = _sets(cards)
     for number, (model, card) in enumerate(cards.items()):
-        found = [(place, _pooled(card["sets"][name])) for place, name in enumerate(names) if name in card["sets"]]
+        accuracies = [(place, _pooled(card["sets"][name])) for place, name in enumerate(names) if name in card["sets"]]
         shift = 0.16 * (number - (len(cards) - 1) / 2)
-        axes.plot([place + shift for place, _ in found], [value for _, value in found], "o", label=f"{model} RM")
+        axes.plot(
+            [place + shift for place, _ in accuracies], [value for _, value in accuracies], "o", label=f"{model} RM"
+        )
     axes.axhline(0.5, color="gray", linewidth=0.8, linestyle=":")
     titles = [name.removeprefix("held_out_").replace("_", "\n") for name in names]
     axes.set(title="accuracy, all tasks", ylim=(0, 1), xlim=(-0.5, len(names) - 0.5))
@@ -177,9 +180,9 @@ def _draw_scores(axes: Axes, title: str, scores: Mapping[str, Any]) -> None:
     axes.tick_params(axis="x", labelsize=6, rotation=60)
 
 
-def _box(label: str, found: Mapping[str, float]) -> dict[str, Any]:
+def _box(label: str, spread: Mapping[str, float]) -> dict[str, Any]:
     names = {"whislo": "q5", "q1": "q25", "med": "q50", "q3": "q75", "whishi": "q95"}
-    return {"label": label, **{name: found[quantile] for name, quantile in names.items()}}
+    return {"label": label, **{name: spread[quantile] for name, quantile in names.items()}}
 
 
 def _by_gold_table(cards: Cards) -> str:
@@ -236,8 +239,8 @@ def _title(name: str | None) -> str:
     return TEST_SETS.get(name or "", "no pairs")
 
 
-def _pooled(found: Mapping[str, Any]) -> float:
-    cells = found["tasks"].values()
+def _pooled(measured: Mapping[str, Any]) -> float:
+    cells = measured["tasks"].values()
     return float(sum(cell["value"] * cell["n"] for cell in cells) / sum(cell["n"] for cell in cells))
 
 
@@ -250,8 +253,8 @@ def _interval(cell: Mapping[str, Any]) -> Cell:
     return Cell(_percent(cell["value"]), f"[{_percent(cell['low'])}, {_percent(cell['high'])}]")
 
 
-def _spread(found: Mapping[str, float] | None) -> Cell:
-    return Cell(f"{found['mean']:.2f} ± {found['sd']:.2f} ({found['n']})" if found else MISSING)
+def _spread(spread: Mapping[str, float] | None) -> Cell:
+    return Cell(f"{spread['mean']:.2f} ± {spread['sd']:.2f} ({spread['n']})" if spread else MISSING)
 
 
 def _percent(value: float | None) -> str:

@@ -111,21 +111,21 @@ def reward_model_lines(folders: Mapping[str, Path], expression: str, *, needs_go
         expression: The reward.
         needs_gold: Whether it also reads gold labels.
     """
-    found = [each for path in folders.values() for each in accuracies(read_json(path / "result.json"))]
-    measured = {each.kind for each in found}
+    stored = [each for path in folders.values() for each in accuracies(read_json(path / "result.json"))]
+    measured = {each.kind for each in stored}
     unknown = [f"{kind} RM: no pair was held out, so nobody knows how well it judges" for kind in folders
                if kind not in measured]  # fmt: skip
-    return [*(each.text for each in found), *unknown, *warnings(found, expression, needs_gold=needs_gold)]
+    return [*(each.text for each in stored), *unknown, *warnings(stored, expression, needs_gold=needs_gold)]
 
 
-def warnings(found: Sequence[Accuracy], expression: str, *, needs_gold: bool) -> list[str]:
+def warnings(accuracies: Sequence[Accuracy], expression: str, *, needs_gold: bool) -> list[str]:
     """The doubts, a line each, and what to expect of such reward models; nothing where there is no doubt."""
-    sure = {each.task for each in found if each.name == OWN_ANSWERS and not each.is_doubted}
+    sure = {each.task for each in accuracies if each.name == OWN_ANSWERS and not each.is_doubted}
     doubts = [
         f"warning: {each.kind} RM, {each.task}: its interval on {SET_NAMES.get(each.name, each.name)} begins at "
         f"{100 * each.low:.1f} %; up to {100 * each.reachable:.1f} % can be had on {each.pairs} pairs by who knows "
         "label or length alone, or guesses"
-        for each in found
+        for each in accuracies
         if each.is_doubted and (each.name != OWN_ANSWERS or not (needs_gold or each.task in sure))
     ]
     return [*doubts, EXPECT.format(expression=expression)] if doubts else []

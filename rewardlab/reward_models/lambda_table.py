@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, markdown_grid
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.intervals import Interval
 from rewardlab.reward_models.lambda_sweep import Row
@@ -38,7 +39,7 @@ def _line(row: Row) -> list[Cell]:
     ]
 
 
-def _interval(found: Interval | None) -> Cell:
-    if found is None:
+def _interval(interval: Interval | None) -> Cell:
+    if interval is None:
         return Cell(MISSING)
-    return Cell(shown_value(found.value), f"[{shown_value(found.low)}, {shown_value(found.high)}]")
+    return Cell(shown_value(interval.value), f"[{shown_value(interval.low)}, {shown_value(interval.high)}]")

@@ -29,7 +29,7 @@ QUANTILES = (5, 25, 50, 75, 95)
 
 def wins(margins: Floats) -> Floats:
     """1, 0.5 or 0 per pair: the chosen response scores higher, as high, lower. Shape (P,)."""
-    return np.where(margins == 0, 0.5, (margins > 0).astype(np.float64))
+    return np.asarray((np.sign(margins) + 1) / 2, dtype=np.float64)
 
 
 def accuracy(margins: Floats, groups: Sequence[object]) -> dict[str, float]:
@@ -47,7 +47,9 @@ def calibration(margins: Floats) -> dict[str, Any]:
         confidence and accuracy over ten equal bins of confidence from 0.5 to 1, weighted by their pairs; Naeini et
         al. 2015), ``bins`` (confidence, accuracy and n of each bin that holds pairs).
     """
-    won = 1 / (1 + np.exp(-np.clip(margins, -500, 500)))
+    from scipy.special import expit
+
+    won = expit(margins)
     confidence = np.maximum(won, 1 - won)
     number = np.minimum(((confidence - 0.5) * 2 * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     right = wins(margins)
@@ -69,13 +71,13 @@ def margin_histogram(margins: Floats) -> dict[str, Any]:
 
 def accuracy_by_gold(margins: Floats, pairs: Sequence[Pair]) -> dict[str, dict[str, float]]:
     """:func:`accuracy` for each gold label; numbers are rounded, pairs without a label left out."""
-    found: dict[str, list[int]] = {}
+    by_label: dict[str, list[int]] = {}
     for place, pair in enumerate(pairs):
         if pair.gold_label is not None:
-            found.setdefault(_shown(pair.gold_label), []).append(place)
+            by_label.setdefault(_shown(pair.gold_label), []).append(place)
     return {
         label: accuracy(margins[places], prompt_keys([pairs[place] for place in places]))
-        for label, places in sorted(found.items())
+        for label, places in sorted(by_label.items())
     }
 
 

@@ -8,7 +8,6 @@ them differ.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from rewardlab.comparison.evaluations import data_seed_of, model_name
 from rewardlab.comparison.paired import Corrected, holm
-from rewardlab.comparison.runs import model_name
-from rewardlab.comparison.seeds import data_seed_of
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.comparison.table import AVERAGE
 from rewardlab.errors import RewardlabError
@@ -27,8 +26,6 @@ from rewardlab.metrics import Floats
 from rewardlab.reward_models.measures import JUDGED_FILE, wins
 from rewardlab.reward_models.table import TEST_SETS, Place
 from rewardlab.runs import read_json, read_jsonl
-
-logger = logging.getLogger(__name__)
 
 BASELINES = ("label_only", "length_only")
 
@@ -71,11 +68,11 @@ class CardRun:
     tests: Mapping[Place, JudgedPairs]
     data_seed: int | None = None
 
-    def together(self, other: CardRun) -> CardRun:
+    def together(self, other: CardRun, left_out: LeftOut) -> CardRun:
         """This and the same method's card on other tasks, of the same seed."""
         for test_set, task in self.tests.keys() & other.tests.keys():
             told = f"{self.method}, seed {self.seed}, {test_set} of {task}"
-            logger.warning("%s: judged in %s and %s; the second is used", told, self.path, other.path)
+            left_out.add(f"{told}: judged in {self.path} and {other.path}; the second is used")
         judged_on = {**self.judged_on, **other.judged_on}
         return replace(self, judged_on=judged_on, tests={**self.tests, **other.tests})
 
@@ -104,11 +101,13 @@ class Cards:
     Args:
         runs: The cards.
         resamples: Bootstrap resamples of rows.
+        left_out: Takes a line for pairs that were judged twice.
     """
 
-    def __init__(self, runs: Sequence[CardRun], resamples: int = RESAMPLES) -> None:
+    def __init__(self, runs: Sequence[CardRun], resamples: int = RESAMPLES, left_out: LeftOut = LOGGED) -> None:
         self.runs = runs
         self._resamples = resamples
+        self._left_out = left_out
 
     @cached_property
     def names(self) -> dict[tuple[str, str], str]:
@@ -123,7 +122,7 @@ class Cards:
         found: dict[str, dict[int, CardRun]] = {}
         for run in self.runs:
             by_seed = found.setdefault(self._name(run), {})
-            by_seed[run.seed] = by_seed[run.seed].together(run) if run.seed in by_seed else run
+            by_seed[run.seed] = by_seed[run.seed].together(run, self._left_out) if run.seed in by_seed else run
         return {name: dict(sorted(by_seed.items())) for name, by_seed in found.items()}
 
     def folders(self, name: str) -> list[CardRun]:
@@ -177,8 +176,8 @@ class Cards:
     def baseline(self, method: str, test_set: str, name: str) -> float | None:
         """Mean accuracy of a scorer that sees almost nothing, over seeds and tasks; None without one."""
         tests = [t for run in self.methods[method].values() for place, t in run.tests.items() if place[0] == test_set]
-        found = [value for test in tests if (value := test.baselines.get(name)) is not None]
-        return float(np.mean(found)) if found else None
+        values = [value for test in tests if (value := test.baselines.get(name)) is not None]
+        return float(np.mean(values)) if values else None
 
     def pair_count(self, method: str, test_set: str) -> float:
         """Pairs of a set, mean over seeds, all tasks together."""
@@ -210,11 +209,11 @@ class Cards:
     @cached_property
     def _rows(self) -> dict[Place, tuple[str, ...]]:
         """(set, task) -> all rows behind its pairs, of all cards, so that one resample draws the same in each."""
-        found: dict[Place, set[str]] = {}
+        by_place: dict[Place, set[str]] = {}
         for run in self.runs:
             for place, test in run.tests.items():
-                found.setdefault(place, set()).update(test.rows)
-        return {place: tuple(sorted(rows)) for place, rows in found.items()}
+                by_place.setdefault(place, set()).update(test.rows)
+        return {place: tuple(sorted(rows)) for place, rows in by_place.items()}
 
     def _pairs(self, run: CardRun, test_set: str, column: str) -> list[tuple[str, ...]]:
         places = [(test_set, name) for name in self.columns] if column == AVERAGE else [(test_set, column)]
@@ -224,15 +223,15 @@ class Cards:
 NO_CARDS = Cards(())
 
 
-def load_cards(paths: Iterable[Path]) -> Cards:
-    """Read cards; one that cannot be read is named in the log and left out."""
+def load_cards(paths: Iterable[Path], left_out: LeftOut = LOGGED) -> Cards:
+    """Read cards; one that cannot be read is left out."""
     runs = []
     for path in paths:
         try:
             runs.append(_load(path))
         except (RewardlabError, KeyError, TypeError, AttributeError) as error:
-            logger.warning("%s: left out, not a finished report card (%s)", path, error)
-    return Cards(runs)
+            left_out.add(f"{path}: left out, not a finished report card ({error})")
+    return Cards(runs, left_out=left_out)
 
 
 def card_rows(cards: Cards) -> Iterator[dict[str, Any]]:
@@ -242,33 +241,33 @@ def card_rows(cards: Cards) -> Iterator[dict[str, Any]]:
             known = {name: cards.baseline(method, test_set, name) for name in BASELINES}
             about = {"method": method, "kind": next(iter(by_seed.values())).kind, "test_set": test_set}
             for column in cards.columns:
-                if (found := cards.accuracy(method, test_set, column)) is not None:
-                    yield {**about, "column": column, **_numbers(found), **known}
+                if (accuracy := cards.accuracy(method, test_set, column)) is not None:
+                    yield {**about, "column": column, **_numbers(accuracy), **known}
 
 
-def corrected(found: Sequence[Difference]) -> list[Difference]:
+def corrected(differences: Sequence[Difference]) -> list[Difference]:
     """The same differences, their p-values and intervals corrected over all of them (Holm)."""
-    p_values = [each.estimate.p_value() for each in found if each.estimate is not None]
+    p_values = [each.estimate.p_value() for each in differences if each.estimate is not None]
     steps = iter(holm(p_values))
-    return [each if each.estimate is None else _at(each, next(steps), len(p_values)) for each in found]
+    return [each if each.estimate is None else _at(each, next(steps), len(p_values)) for each in differences]
 
 
-def _at(found: Difference, step: Corrected, family: int) -> Difference:
-    widened = None if found.estimate is None else found.estimate.at(step.level)
-    return replace(found, estimate=widened, p_holm=step.p, family=family)
+def _at(difference: Difference, step: Corrected, family: int) -> Difference:
+    widened = None if difference.estimate is None else difference.estimate.at(step.level)
+    return replace(difference, estimate=widened, p_holm=step.p, family=family)
 
 
-def difference_rows(found: Iterable[Difference]) -> Iterator[dict[str, Any]]:
+def difference_rows(differences: Iterable[Difference]) -> Iterator[dict[str, Any]]:
     """Lines of ``differences.csv``, of what could be compared."""
-    for each in found:
+    for each in differences:
         if each.estimate is not None:
             about = {"method": each.better, "baseline": each.than, "test_set": each.test_set, "column": each.column}
             yield {**about, **_numbers(each.estimate), "p_holm": each.p_holm, "family": each.family}
 
 
-def _numbers(found: Estimate) -> dict[str, Any]:
-    numbers = {"value": found.value, "low": found.low, "high": found.high, "sd": found.sd}
-    return {**numbers, "seeds": found.seeds, "interval_over": found.basis}
+def _numbers(size: Estimate) -> dict[str, Any]:
+    numbers = {"value": size.value, "low": size.low, "high": size.high, "sd": size.sd}
+    return {**numbers, "seeds": size.seeds, "interval_over": size.basis}
 
 
 def _counted(test: JudgedPairs, rows: tuple[str, ...]) -> tuple[Floats, Floats]:
@@ -282,17 +281,17 @@ def _counted(test: JudgedPairs, rows: tuple[str, ...]) -> tuple[Floats, Floats]:
 def _load(path: Path) -> CardRun:
     result, config = read_json(path / "result.json"), read_json(path / "config.json")
     marks = {name: mark for name, mark in config["identity"]["inputs"].items() if name != "model"}
-    found: dict[Place, list[Mapping[str, Any]]] = {}
+    lines_by_place: dict[Place, list[Mapping[str, Any]]] = {}
     for line in read_jsonl(path / JUDGED_FILE):
-        found.setdefault((line["set"], line["task"]), []).append(line)
+        lines_by_place.setdefault((line["set"], line["task"]), []).append(line)
     return CardRun(
         path,
         str(result["method"]),
         model_name(config),
         str(result["kind"]),
         int(result["seed"]),
-        {task: marks for _, task in found},
-        {place: _test(lines, result["sets"][place[0]]["tasks"][place[1]]) for place, lines in found.items()},
+        {task: marks for _, task in lines_by_place},
+        {place: _test(lines, result["sets"][place[0]]["tasks"][place[1]]) for place, lines in lines_by_place.items()},
         data_seed_of(config),
     )
 

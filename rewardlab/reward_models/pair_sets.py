@@ -48,10 +48,10 @@ def pair_folders(model: Path) -> list[Path]:
         InputError: They are not there, or the folder does not say which they were.
     """
     wanted = {mark for name, mark in stored_inputs(model).items() if name == "pairs" or name.startswith("held_out_")}
-    found = pair_folders_of(model, wanted)
-    if not found:
+    folders = pair_folders_of(model, wanted)
+    if not folders:
         raise InputError(f"{model}: the pairs it was trained on are not beside it; name folders with --pairs DIR")
-    return found
+    return folders
 
 
 def pair_sets(folders: Iterable[Path], model: Path) -> list[PairSet]:
@@ -73,19 +73,21 @@ def pair_sets(folders: Iterable[Path], model: Path) -> list[PairSet]:
         POLICY_SAMPLED: policy_pairs(read_samples(model)),
     }
     sets = [_set(name, list(dict.fromkeys(pairs)), training, trained) for name, pairs in named.items()]
-    for found in sets:
-        if found.trained_prompts and not found.pairs:
-            logger.warning("%s: trained on the prompts of all %d pairs of %s", model, found.trained_prompts, found.name)
-    return [found for found in sets if found.pairs]
+    for pair_set in sets:
+        if pair_set.trained_prompts and not pair_set.pairs:
+            logger.warning(
+                "%s: trained on the prompts of all %d pairs of %s", model, pair_set.trained_prompts, pair_set.name
+            )
+    return [pair_set for pair_set in sets if pair_set.pairs]
 
 
 def _whole(folder: Path) -> tuple[list[Pair], list[Pair]]:
     """The pairs of a folder, which a stage wrote as they are, or somebody else."""
     if (folder / "result.json").exists():
         check_outputs(folder)
-    found = read_folder(folder)
-    load_tasks_of(folder, {pair.task for pairs in found for pair in pairs} - {NO_TASK})
-    return found
+    read = read_folder(folder)
+    load_tasks_of(folder, {pair.task for pairs in read for pair in pairs} - {NO_TASK})
+    return read
 
 
 def _set(name: str, pairs: Sequence[Pair], training: Sequence[Pair], trained: Set[str]) -> PairSet:

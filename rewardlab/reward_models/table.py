@@ -6,7 +6,6 @@ not beat them has learned no more than they know.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
 from rewardlab.comparison.numbers import shown_value
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.table import Mark, ranked
 from rewardlab.errors import RewardlabError
 from rewardlab.runs import read_json
-
-logger = logging.getLogger(__name__)
 
 TEST_SETS: Mapping[str, str] = {
     "held_out_label": "held-out label-sensitive pairs",
@@ -41,14 +39,14 @@ class RewardModelRun:
     entries: Mapping[Place, Mapping[str, Any]]
 
 
-def load_reward_models(paths: Iterable[Path]) -> list[RewardModelRun]:
-    """Read reward-model folders; one that cannot be read is named in the log and left out."""
+def load_reward_models(paths: Iterable[Path], left_out: LeftOut = LOGGED) -> list[RewardModelRun]:
+    """Read reward-model folders; one that cannot be read is left out."""
     runs = []
     for path in paths:
         try:
             runs.append(_load(path))
         except (RewardlabError, KeyError, TypeError, ValueError, AttributeError) as error:
-            logger.warning("%s: left out, not a finished reward model (%s)", path, error)
+            left_out.add(f"{path}: left out, not a finished reward model ({error})")
     return runs
 
 
@@ -98,8 +96,8 @@ def _line(place: Place, kind: str, runs: Sequence[RewardModelRun], mark: Mark) -
 
 
 def _mean(entries: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    found = [float(entry[name]) for entry in entries if entry.get(name) is not None]
-    return fmean(found) if found else None
+    values = [float(entry[name]) for entry in entries if entry.get(name) is not None]
+    return fmean(values) if values else None
 
 
 def _shown(value: float | None) -> str:

@@ -37,14 +37,14 @@ def trained_prompts(model: Path) -> frozenset[str]:
     if (model / PROMPTS_FILE).is_file():
         return frozenset(read_json(model / PROMPTS_FILE))
     mark = stored_inputs(model).get("pairs")
-    found = pair_folders_of(model, [mark] if mark else [])
-    if not found:
+    folders = pair_folders_of(model, [mark] if mark else [])
+    if not folders:
         logger.warning(
             "%s: which prompts it was trained on is not known, since its pairs are not beside it: "
             "its card may judge it on pairs that it has seen",
             model,
         )
-    return frozenset(prompt_digests([pair for folder in found for pair in read_pairs(folder / PAIRS_FILE)]))
+    return frozenset(prompt_digests([pair for folder in folders for pair in read_pairs(folder / PAIRS_FILE)]))
 
 
 def pair_folders_of(model: Path, marks: Iterable[str]) -> list[Path]:

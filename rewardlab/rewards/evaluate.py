@@ -1,186 +1,199 @@
-"""From a checked expression tree to functions of one response's scores; no Python evaluation of text anywhere.
+"""The values of an expression's nodes, for a batch of responses at a time.
 
-A value that depends on a part without a score raises :class:`Unscored`; the branch that ``gate``, ``and`` or ``or``
-leaves alone is never looked at. A comparison gives 1 or 0, as a number and as a condition.
+A value that depends on a part without a score is :class:`Unscored`; the branch that ``gate``, ``and`` or ``or`` leaves
+alone does not count. A comparison gives 1 or 0, as a number and as a condition.
 """
 
 from __future__ import annotations
 
-import ast
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rewardlab.rewards.context import RewardContext
-from rewardlab.rewards.syntax import fail, function_name, number
+from rewardlab.rewards.expression import FUNCTIONS, Call, Name, Node, Number, Operation, fail, number, rewrite, walk
+from rewardlab.rewards.groups import OPERATORS, places_of_each
 from rewardlab.types import Score
 
-Parts = Mapping[str, Score]
-Evaluate = Callable[[Parts], float]
+Compute = Callable[..., float]
 
-_BINARY: Mapping[type[ast.operator], Callable[[float, float], float]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+_INFIX: Mapping[str, Compute] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
 }
-_COMPARE: Mapping[type[ast.cmpop], Callable[[float, float], bool]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-}
+_PREFIX: Mapping[str, Compute] = {"+": operator.pos, "-": operator.neg, "not": operator.not_}
+_CALLS: Mapping[str, Compute] = {"min": min, "max": max, "clip": lambda x, low, high: max(low, min(x, high))}
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
-    """One additive term of an expression: its text with sign, and how its value is found."""
+class Unscored:
+    """Stands for the value of a response that has none: a part without a score, a division by zero."""
 
-    text: str
-    evaluate: Evaluate
-
-
-class Unscored(Exception):
-    """A part that the value depends on has no score; the message says which and why."""
+    reason: str
 
 
-def terms_of(node: ast.expr, lam: float | None, context: RewardContext, sign: int = 1) -> Iterator[Term]:
-    """Split the top level at + and -."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
-        yield from terms_of(node.left, lam, context, sign)
-        yield from terms_of(node.right, lam, context, sign if isinstance(node.op, ast.Add) else -sign)
-        return
-    evaluate = _compile(node, lam, context)
-    text = ast.unparse(node)
-    yield Term(text, evaluate) if sign > 0 else Term(f"-({text})", lambda parts: -evaluate(parts))
+Value = float | Unscored
 
 
-def check_bounds(expression: str, tree: ast.expr, lam: float | None, context: RewardContext | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Responses and what was said of each. R responses.
+
+    Attributes:
+        prompts: Which prompt each one answers; those with an equal one are a group. Length R.
+        parts: Reward -> its scores. Length R each.
+    """
+
+    prompts: Sequence[Hashable]
+    parts: Mapping[str, Sequence[Score]]
+
+
+def values(node: Node, batch: Batch) -> list[Value]:
+    """One value per response, of a node without ``lam``, ``q`` and ``z`` (see :func:`resolve`)."""
+    match node:
+        case Number(value=value):
+            return [float(value)] * len(batch.prompts)
+        case Name(name=name):
+            scores = batch.parts[name]
+            return [
+                Unscored(f"{name}: {each.reason or 'no score'}") if each.score is None else each.score
+                for each in scores
+            ]
+    rows = list(zip(*(values(operand, batch) for operand in node.operands), strict=True))
+    match node:
+        case Call(function="gate"):
+            return [row[0] if isinstance(row[0], Unscored) else row[1 if row[0] else 2] for row in rows]
+        case Call(function=name) if FUNCTIONS[name].compares:
+            return _compared(name, rows, batch.prompts)
+        case Operation(symbols=("and" | "or" as word, *_)):
+            return [_joined(row, decisive=word == "or") for row in rows]
+    compute = _function(node)
+    return [_computed(compute, row) for row in rows]
+
+
+def _function(node: Node) -> Compute:
+    """What a node makes of the numbers of its operands."""
+    match node:
+        case Call(function=name):
+            return _CALLS[name]
+        case Operation(symbols=(symbol,), operands=operands):
+            return (_PREFIX if len(operands) == 1 else _INFIX)[symbol]
+        case Operation(symbols=symbols):
+            tests = [_INFIX[symbol] for symbol in symbols]
+            return lambda *row: all(test(low, high) for test, low, high in zip(tests, row, row[1:], strict=False))
+    raise TypeError(f"{type(node).__name__} has no function")
+
+
+def terms_of(node: Node, sign: int = 1) -> list[tuple[int, Node]]:
+    """The additive terms of an expression, split at + and -, each with its sign."""
+    match node:
+        case Operation(symbols=("+" | "-" as symbol,), operands=(left, right)):
+            return terms_of(left, sign) + terms_of(right, sign if symbol == "+" else -sign)
+    return [(sign, node)]
+
+
+def resolve(node: Node, lam: float | None, context: RewardContext | None) -> Node:
+    """The tree with numbers in place of ``lam``, ``q`` and ``z``; those that None stands for are left.
+
+    Args:
+        lam: Lambda on the raw scale.
+        context: Has the stored scores that ``q`` and ``z`` read.
+    Raises:
+        ConfigError: No scores are stored.
+    """
+
+    def change(each: Node) -> Node | None:
+        match each:
+            case Name(name="lam") if lam is not None:
+                return Number(column=each.column, value=lam)
+            case Call(function="q" | "z" as function, operands=(Name(name=model), argument)) if context is not None:
+                find = context.quantile if function == "q" else context.zscore
+                return Number(column=each.column, value=find(model, number(argument) or 0.0))
+        return None
+
+    return rewrite(node, change)
+
+
+def check_bounds(expression: str, tree: Node, lam: float | None, context: RewardContext | None) -> None:
     """Refuse ``clip`` with a lowest value above the highest, where both are known before any response.
 
     Args:
-        lam: Lambda on the raw scale; None when it is not known yet.
-        context: Has the stored scores that ``q`` and ``z`` read; None when they are not known yet.
+        lam, context: As for :func:`resolve`.
     Raises:
-        ExpressionError: With the column of the lower bound.
+        ExpressionError: With the column of the lower bound, or of a bound that is no number.
     """
-    for call in ast.walk(tree):
-        if not isinstance(call, ast.Call) or function_name(call) != "clip":
+    for call in walk(tree):
+        if not isinstance(call, Call) or call.function != "clip":
             continue
-        low, high = (_bound(expression, bound, lam, context) for bound in call.args[1:])
+        _, lowest, highest = call.operands
+        low, high = (_bound(expression, bound, lam, context) for bound in (lowest, highest))
         if low is not None and high is not None and low > high:
-            column = call.args[1].col_offset
-            fail(expression, column, f"the lowest value {low:g} of clip lies above the highest, {high:g}; swap them")
+            fail(
+                expression,
+                lowest.column,
+                f"the lowest value {low:g} of clip lies above the highest, {high:g}; swap them",
+            )
 
 
-def _bound(expression: str, node: ast.expr, lam: float | None, context: RewardContext | None) -> float | None:
-    """A bound of ``clip`` as far as it is known; refused where no response could make a number of it."""
-    try:
-        return _known(node, lam, context)
-    except Unscored as error:
-        fail(expression, node.col_offset, f"{ast.unparse(node)[:40]} bounds nothing: {error}")
-
-
-def _known(node: ast.expr, lam: float | None, context: RewardContext | None) -> float | None:
-    """The value of a part that no response changes, and None of others.
-
-    Raises:
-        Unscored: It has none: a division by zero, or more than a number holds.
-    """
-    calls = [call for call in ast.walk(node) if isinstance(call, ast.Call)]
-    stored = [call for call in calls if function_name(call) in ("q", "z")]
-    inert = {id(call.func) for call in calls} | {id(call.args[0]) for call in stored}
-    names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and id(each) not in inert}
-    if names - ({"lam"} if lam is not None else set()) or (stored and context is None):
+def _bound(expression: str, node: Node, lam: float | None, context: RewardContext | None) -> float | None:
+    """A bound of ``clip`` that no response changes, and None of others."""
+    resolved = resolve(node, lam, context)
+    if any(isinstance(each, Name) for each in walk(resolved)):
         return None
-    return _compile(node, lam, context or RewardContext())({})
-
-
-def _compile(node: ast.expr, lam: float | None, context: RewardContext) -> Evaluate:
-    """Turn a checked node into a function of one response's parts."""
-
-    def inner(child: ast.expr) -> Evaluate:
-        return _compile(child, lam, context)
-
-    match node:
-        case ast.Name(id="lam"):
-            return _constant(lam if lam is not None else math.nan)
-        case ast.Name(id=name):
-            return lambda parts: _read(parts, name)
-        case ast.BinOp(left=left, op=op, right=right):
-            return _binary(_BINARY[type(op)], inner(left), inner(right))
-        case ast.UnaryOp(op=op, operand=operand):
-            return _unary(op, inner(operand))
-        case ast.BoolOp(op=op, values=values):
-            holds = all if isinstance(op, ast.And) else any
-            operands = [inner(value) for value in values]
-            return lambda parts: float(holds(operand(parts) != 0 for operand in operands))
-        case ast.Compare(left=left, ops=ops, comparators=others):
-            return _comparison([inner(value) for value in (left, *others)], [_COMPARE[type(op)] for op in ops])
-        case ast.Call(args=arguments) if function_name(node) in ("q", "z"):
-            return _constant(_stored(node, context))
-        case ast.Call(args=arguments):
-            return _call(function_name(node), [inner(argument) for argument in arguments])
-    value = number(node)
-    return _constant(math.nan if value is None else value)
-
-
-def _constant(value: float) -> Evaluate:
-    return lambda parts: value
-
-
-def _read(parts: Parts, name: str) -> float:
-    part = parts[name]
-    if part.score is None:
-        raise Unscored(f"{name}: {part.reason or 'no score'}")
-    return part.score
-
-
-def _binary(compute: Callable[[float, float], float], left: Evaluate, right: Evaluate) -> Evaluate:
-    def evaluate(parts: Parts) -> float:
-        try:
-            return finite(compute(left(parts), right(parts)))
-        except ZeroDivisionError:
-            raise Unscored("division by zero") from None
-
-    return evaluate
-
-
-def _unary(op: ast.unaryop, operand: Evaluate) -> Evaluate:
-    if isinstance(op, ast.Not):
-        return lambda parts: float(operand(parts) == 0)
-    return operand if isinstance(op, ast.UAdd) else lambda parts: -operand(parts)
-
-
-def _comparison(values: Sequence[Evaluate], tests: Sequence[Callable[[float, float], bool]]) -> Evaluate:
-    def evaluate(parts: Parts) -> float:
-        numbers = [value(parts) for value in values]
-        return float(all(test(low, high) for test, low, high in zip(tests, numbers, numbers[1:], strict=False)))
-
-    return evaluate
-
-
-def _call(name: str, arguments: Sequence[Evaluate]) -> Evaluate:
-    if name == "gate":
-        condition, if_true, if_false = arguments
-        return lambda parts: if_true(parts) if condition(parts) != 0 else if_false(parts)
-    if name == "clip":
-        value, low, high = arguments
-        return lambda parts: max(low(parts), min(value(parts), high(parts)))
-    pick = min if name == "min" else max
-    return lambda parts: pick([argument(parts) for argument in arguments])
-
-
-def _stored(call: ast.Call, context: RewardContext) -> float:
-    model, argument = call.args
-    kind, value = getattr(model, "id", ""), number(argument) or 0.0
-    return context.quantile(kind, value) if function_name(call) == "q" else context.zscore(kind, value)
-
-
-def finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise Unscored("the number is too large")
+    [value] = values(resolved, Batch([""], {}))
+    if isinstance(value, Unscored):
+        fail(expression, node.column, f"{str(node)[:40]} bounds nothing: {value.reason}")
     return value
+
+
+def _computed(compute: Compute, row: Sequence[Value]) -> Value:
+    """A function of one response's numbers, unless one of them is missing."""
+    numbers = []
+    for value in row:
+        if isinstance(value, Unscored):
+            return value
+        numbers.append(value)
+    try:
+        return finite(float(compute(*numbers)))
+    except ZeroDivisionError:
+        return Unscored("division by zero")
+
+
+def _joined(row: Sequence[Value], *, decisive: bool) -> Value:
+    """``or`` (``and``) of one response: the first operand that holds (does not hold) decides."""
+    for value in row:
+        if isinstance(value, Unscored):
+            return value
+        if bool(value) is decisive:
+            return float(decisive)
+    return float(not decisive)
+
+
+def _compared(name: str, rows: Sequence[Sequence[Value]], prompts: Sequence[Hashable]) -> list[Value]:
+    """A group operator; a response without one of the operands is left out of its group, and has no value."""
+    results: list[Value] = [next((value for value in row if isinstance(value, Unscored)), 0.0) for row in rows]
+    for places in places_of_each(prompts):
+        members = [place for place in places if not isinstance(results[place], Unscored)]
+        if not members:
+            continue
+        try:
+            compared = OPERATORS[name](*zip(*(rows[place] for place in members), strict=True))
+        except OverflowError:
+            compared = [math.inf] * len(members)
+        for place, value in zip(members, compared, strict=True):
+            results[place] = finite(value)
+    return results
+
+
+def finite(value: float) -> Value:
+    """A number, unless it is more than one holds."""
+    return value if math.isfinite(value) else Unscored("the number is too large")

@@ -1,19 +1,35 @@
-"""What a reward expression needs, found without torch and before any model loads: :func:`plan_reward`."""
+"""From an expression to its reward: what it needs, known before any model loads, and the reward that it stands for.
+
+``min(label, lam) + ranked`` is RLLR's eq. 4, also called ``mixed``. Each named reward is asked once per batch. A
+response gets no score when a part that its value depends on has none. The grammar stands in ``expression``, how values
+are computed in ``evaluate`` and ``groups``, lambda in ``calibration``.
+"""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rewardlab.code_identity import code_hashes
 from rewardlab.config import RewardConfig
-from rewardlab.errors import ConfigError, UnknownNameError
-from rewardlab.rewards.calibration import CAPPED, Lambda, parse_lambda
-from rewardlab.rewards.evaluate import check_bounds
+from rewardlab.errors import ConfigError, RewardlabError, TrainingError, UnknownNameError
+from rewardlab.rewards.calibration import CAPPED, Lambda, parse_lambda, resolve_lambda
+from rewardlab.rewards.context import RewardContext
+from rewardlab.rewards.evaluate import Batch, Unscored, Value, check_bounds, finite, resolve, terms_of, values
+from rewardlab.rewards.expression import (
+    RESERVED,
+    Call,
+    Name,
+    Node,
+    fail,
+    group_operator,
+    number,
+    parse,
+    rewrite,
+    walk,
+)
 from rewardlab.rewards.registry import RewardEntry, find_reward, rewards
-from rewardlab.rewards.syntax import RESERVED, fail, function_name, number, parse
-from rewardlab.types import PAIR_KINDS, PairKind
+from rewardlab.types import PAIR_KINDS, Example, PairKind, Reward, Score
 
 MIXED = "min(label, lam) + {r2}"
 """RLLR eq. 4: r1 + r2 where r1 < lambda, else lambda + r2."""
@@ -49,7 +65,12 @@ class RewardPlan:
     lam: Lambda | None
     code: Mapping[str, str]
     unknown_code: Mapping[str, str]
-    tree: ast.expr = field(repr=False, compare=False)
+    tree: Node = field(repr=False, compare=False)
+
+    @property
+    def needs_groups(self) -> bool:
+        """True when it compares the responses to one prompt, so that each call must get all of them."""
+        return group_operator(self.tree) is not None
 
 
 def plan_reward(config: RewardConfig) -> RewardPlan:
@@ -60,29 +81,28 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
             column.
         ConfigError: Lambda is missing, not used, or none.
     """
-    tree = _Expand(config.r2).visit(parse(config.expression))
-    names = _scored_names(tree)
-    entries = [_entry(config.expression, name, column) for name, column in names.items()]
-    needs_lambda = any(isinstance(node, ast.Name) and node.id == "lam" for node in ast.walk(tree))
+    tree = _written_out(parse(config.expression), config.r2)
+    entries = {name: _entry(config.expression, name, column) for name, column in _scored_names(tree)}
+    needs_lambda = any(isinstance(node, Name) and node.name == "lam" for node in walk(tree))
     lam = _lambda(config, needs_lambda)
     check_bounds(config.expression, tree, lam.value if lam is not None and lam.kind == "raw" else None, None)
-    kinds: set[PairKind] = {entry.pair_kind for entry in entries if entry.pair_kind}
+    kinds: set[PairKind] = {entry.pair_kind for entry in entries.values() if entry.pair_kind}
     kinds.update(_calibrated(config.expression, tree))
-    if not names:
+    if not entries:
         fail(
             config.expression, 1, "names no reward, so every response would get the same score; write rule, or another"
         )
     if lam is not None and lam.kind != "raw":
         kinds.add(CAPPED)
-    code, unknown_code = code_hashes({entry.name: entry.code_hash for entry in entries})
+    code, unknown_code = code_hashes({entry.name: entry.code_hash for entry in entries.values()})
     return RewardPlan(
         expression=config.expression,
-        names=tuple(names),
+        names=tuple(entries),
         pair_kinds=frozenset(kinds),
-        needs_gold=any(entry.needs_gold for entry in entries),
+        needs_gold=any(entry.needs_gold for entry in entries.values()),
         needs_lambda=needs_lambda,
-        needs_prompt=any(entry.needs_prompt for entry in entries),
-        columns={entry.name: entry.columns for entry in entries if entry.columns},
+        needs_prompt=any(entry.needs_prompt for entry in entries.values()),
+        columns={entry.name: entry.columns for entry in entries.values() if entry.columns},
         lam=lam,
         code=code,
         unknown_code=unknown_code,
@@ -90,32 +110,106 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
     )
 
 
-class _Expand(ast.NodeTransformer):
-    """Write out ``mixed`` and ``r2``."""
+def refuse_groups(plan: RewardPlan, method: str, instead: Sequence[str] = ("grpo", "rloo", "reinforce")) -> None:
+    """Refuse group operators for a training method that samples one response to a prompt.
 
-    def __init__(self, r2: PairKind) -> None:
-        self._r2 = r2
+    Args:
+        plan: What the expression needs.
+        method: The method's name.
+        instead: Methods that sample several.
+    Raises:
+        ExpressionError: With the column of the first group operator.
+    """
+    call = group_operator(plan.tree)
+    if call is None:
+        return
+    *others, last = instead
+    named = f"{', '.join(others)} or {last}" if others else last
+    fail(
+        plan.expression,
+        call.column,
+        f"{call.function} compares the responses to one prompt, and {method} samples one; "
+        f"use {named} with samples >= 2, or leave {call.function} out",
+    )
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        if node.id == "mixed":
-            return parse(MIXED.format(r2=self._r2))
-        return ast.copy_location(ast.Name(self._r2, ast.Load()), node) if node.id == "r2" else node
+
+class ExpressionReward:
+    """The reward an expression stands for; see :class:`rewardlab.types.Reward`.
+
+    Attributes:
+        name: The expression as typed.
+        needs_gold: True when a part reads gold labels.
+        needs_prompt: True when a part reads the task's fields.
+        needs_groups: True when it compares the responses to one prompt: those of one call with equal task and id.
+        lam: Lambda on the raw scale, logits; None when the expression has none.
+    """
+
+    def __init__(self, plan: RewardPlan, parts: Mapping[str, Reward], context: RewardContext) -> None:
+        self.name = plan.expression
+        self.needs_gold = plan.needs_gold
+        self.needs_prompt = plan.needs_prompt
+        self.needs_groups = plan.needs_groups
+        self.lam = None if plan.lam is None else resolve_lambda(plan.lam, context)
+        check_bounds(plan.expression, plan.tree, self.lam, context)
+        self._parts = dict(parts)
+        self._terms = [(sign, str(term), resolve(term, self.lam, context)) for sign, term in terms_of(plan.tree)]
+
+    def __call__(self, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
+        """Score each response.
+
+        Raises:
+            TrainingError: A part raised, naming reward and example, or returned the wrong number of scores.
+        """
+        asked = {name: _ask(name, part, examples, responses) for name, part in self._parts.items()}
+        batch = Batch([(example.task, example.id) for example in examples], asked)
+        terms = [(sign, text, values(node, batch)) for sign, text, node in self._terms]
+        return [
+            _total(
+                {name: scores[place] for name, scores in asked.items()},
+                [(sign, text, column[place]) for sign, text, column in terms],
+            )
+            for place in range(len(responses))
+        ]
 
 
-def _scored_names(tree: ast.expr) -> dict[str, int]:
-    """Name -> column of the rewards that are asked, left to right."""
-    skipped = {id(call.func) for call in _calls(tree)}
-    skipped |= {id(call.args[0]) for call in _calls(tree) if function_name(call) in ("q", "z")}
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in skipped]
-    names: dict[str, int] = {}
-    for node in sorted(found, key=lambda node: node.col_offset):
-        names.setdefault(node.id, node.col_offset)
-    names.pop("lam", None)
-    return names
+def build_reward(config: RewardConfig, context: RewardContext | None = None) -> ExpressionReward:
+    """Build the reward of a configuration.
+
+    Args:
+        config: Expression, lambda, r2.
+        context: Reward models; None is enough for expressions without learned rewards.
+    Raises:
+        ExpressionError, ConfigError: As :func:`plan_reward`; ExpressionError also for bounds of ``clip`` that cross
+            once lambda and quantiles are known, ConfigError also for a reward model that is missing.
+    """
+    plan = plan_reward(config)
+    given = context or RewardContext(reading=config.reading)
+    parts = {name: find_reward(name).build(given) for name in plan.names}
+    for name, part in parts.items():
+        if part.needs_gold and not find_reward(name).needs_gold:
+            raise ConfigError(f"reward {name!r} reads gold labels and its entry says it does not; set needs_gold=True")
+    return ExpressionReward(plan, parts, given)
 
 
-def _calls(tree: ast.expr) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+def _written_out(tree: Node, r2: PairKind) -> Node:
+    """The tree with ``mixed`` and ``r2`` written out, in the columns where they stand."""
+
+    def change(node: Node) -> Node | None:
+        if isinstance(node, Name) and node.name in ("mixed", "r2"):
+            meant = parse(MIXED.format(r2=r2)) if node.name == "mixed" else Name(column=0, name=r2)
+            return replace(meant, column=node.column)
+        return None
+
+    return rewrite(tree, change)
+
+
+def _scored_names(tree: Node) -> Iterator[tuple[str, int]]:
+    """Name and column of the rewards that are asked for scores, left to right; what ``q`` and ``z`` read is stored."""
+    if isinstance(tree, Name) and tree.name != "lam":
+        yield tree.name, tree.column
+    if not (isinstance(tree, Call) and tree.function in ("q", "z")):
+        for operand in tree.operands:
+            yield from _scored_names(operand)
 
 
 def _entry(expression: str, name: str, column: int) -> RewardEntry:
@@ -125,19 +219,19 @@ def _entry(expression: str, name: str, column: int) -> RewardEntry:
         fail(expression, column, str(UnknownNameError("reward", name, {*rewards.names(), *RESERVED})))
 
 
-def _calibrated(expression: str, tree: ast.expr) -> Iterator[PairKind]:
+def _calibrated(expression: str, tree: Node) -> Iterator[PairKind]:
     """Reward models whose stored scores ``q`` and ``z`` read."""
-    for call in _calls(tree):
-        if function_name(call) not in ("q", "z"):
+    for call in walk(tree):
+        if not isinstance(call, Call) or call.function not in ("q", "z"):
             continue
-        model, argument = call.args
-        kind = next((kind for kind in PAIR_KINDS if isinstance(model, ast.Name) and model.id == kind), None)
+        model, argument = call.operands
+        kind = next((kind for kind in PAIR_KINDS if isinstance(model, Name) and model.name == kind), None)
         if kind is None:
-            fail(expression, call.col_offset, f"{function_name(call)} reads a reward model: {', '.join(PAIR_KINDS)}")
+            fail(expression, call.column, f"{call.function} reads a reward model: {', '.join(PAIR_KINDS)}")
         value = number(argument)
-        if value is None or (function_name(call) == "q" and not 0 <= value <= 100):
-            wanted = "a number from 0 to 100" if function_name(call) == "q" else "a number"
-            fail(expression, argument.col_offset, f"the second argument of {function_name(call)} is {wanted}")
+        if value is None or (call.function == "q" and not 0 <= value <= 100):
+            wanted = "a number from 0 to 100" if call.function == "q" else "a number"
+            fail(expression, argument.column, f"the second argument of {call.function} is {wanted}")
         yield kind
 
 
@@ -153,3 +247,44 @@ def _lambda(config: RewardConfig, needed: bool) -> Lambda | None:
             "leave --lambda out or use --reward mixed"
         )
     return lam
+
+
+def _total(parts: Mapping[str, Score], terms: Sequence[tuple[int, str, Value]]) -> Score:
+    """The score of one response from what its rewards say and the terms of the expression: sign, text and value."""
+    raw = {name: part.score for name, part in parts.items()}
+    answer = next((part.answer for part in parts.values() if part.answer is not None), None)
+    summed: dict[str, float] = {}
+    for sign, text, value in terms:
+        if isinstance(value, Unscored):
+            return Score(None, raw, {}, answer, value.reason)
+        name = text if sign > 0 else f"-({text})"
+        summed[name] = summed.get(name, 0.0) + sign * value
+    total = finite(sum(summed.values()))
+    if isinstance(total, Unscored):
+        return Score(None, raw, {}, answer, total.reason)
+    reason = "; ".join(f"{name}: {part.reason}" for name, part in parts.items() if part.reason)
+    return Score(total, raw, summed, answer, reason)
+
+
+def _ask(name: str, part: Reward, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
+    try:
+        scores = part(examples, responses)
+    except RewardlabError:
+        raise
+    except Exception as error:
+        place = _culprit(part, examples, responses)
+        said = "; ".join([str(error), *getattr(error, "__notes__", [])])
+        raise TrainingError(f"reward {name!r} raised {type(error).__name__} on {place}: {said}") from error
+    if len(scores) != len(responses):
+        raise TrainingError(f"reward {name!r} returned {len(scores)} scores for {len(responses)} responses")
+    return scores
+
+
+def _culprit(part: Reward, examples: Sequence[Example], responses: Sequence[str]) -> str:
+    """Which example makes ``part`` raise when it stands alone."""
+    for example, response in zip(examples, responses, strict=False):
+        try:
+            part([example], [response])
+        except Exception:
+            return f"task {example.task} example {example.id}"
+    return f"a batch of {len(responses)} (no single example does)"

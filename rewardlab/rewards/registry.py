@@ -10,8 +10,8 @@ from rewardlab.code_identity import code_hash
 from rewardlab.errors import ConfigError
 from rewardlab.registry import Registry, place_of
 from rewardlab.rewards.context import RewardContext
+from rewardlab.rewards.expression import RESERVED
 from rewardlab.rewards.functions import FunctionReward, RewardFunction, load_reference, takes_a_batch
-from rewardlab.rewards.syntax import RESERVED
 from rewardlab.rewards.trl_functions import TRLFunction, from_trl, is_trl_style
 from rewardlab.types import PairKind, Reward
 

@@ -5,20 +5,21 @@ The other direction, a TRL callable as a rewardlab reward, is ``trl_functions``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.rewards.algebra import build_reward
 from rewardlab.rewards.learned import reward_context
-from rewardlab.rewards.plan import plan_reward
+from rewardlab.rewards.plan import build_reward, plan_reward
 from rewardlab.tasks import resolve_task
 from rewardlab.tasks.rows import RowProblem, read_label
 from rewardlab.tasks.task import Task
 from rewardlab.types import PAIR_KINDS, AnswerFormat, Example, Label, PairKind, Reward
 
+logger = logging.getLogger(__name__)
 Message = Mapping[str, Any]
 
 
@@ -33,6 +34,7 @@ class TRLReward:
     def __init__(self, reward: Reward, task: Task, format: AnswerFormat) -> None:
         self.__name__ = reward.name
         self.needs_gold = reward.needs_gold
+        self._needs_groups = getattr(reward, "needs_groups", False)
         self._reward = reward
         self._task = task
         self._format: AnswerFormat = format
@@ -43,7 +45,8 @@ class TRLReward:
         """Score completions.
 
         Args:
-            prompts: One per completion; not read, the task's own fields are.
+            prompts: One per completion; the text is not read, the task's own fields are. Without a column ``id``, equal
+                prompts tell group operators which completions belong together.
             completions: Plain text, or lists of messages whose assistant texts are joined.
             columns: The data set's other columns (``label``, ``id``, the task's fields) and what TRL adds.
         Returns:
@@ -53,9 +56,24 @@ class TRLReward:
         """
         labels = self._labels(self._column("label", columns), len(completions))
         fields = self._fields(columns)
-        examples = [self._example(row, label, fields, columns.get("id")) for row, label in enumerate(labels)]
+        ids = self._ids(columns.get("id"), prompts)
+        examples = [self._example(row, label, fields, ids) for row, label in enumerate(labels)]
         responses = [_response(completion) for completion in completions]
         return [score.score for score in self._reward(examples, responses)]
+
+    def _ids(self, given: Sequence[Any] | None, prompts: Sequence[Any]) -> Sequence[Any] | None:
+        """Ids of the rows; where groups are compared and no ids are given, the prompts stand for them."""
+        if not self._needs_groups:
+            return given
+        ids = list(map(repr, prompts)) if given is None else given
+        if len(ids) > 1 and len(set(map(str, ids))) == len(ids):
+            logger.warning(
+                "reward %r compares the responses to one prompt, and was called with one response to each; let "
+                "num_generations divide per_device_train_batch_size * steps_per_generation, so that every process "
+                "has whole groups",
+                self.__name__,
+            )
+        return ids
 
     def _column(self, name: str, columns: Mapping[str, Any]) -> Sequence[Any] | None:
         """The values of a field, or of ``label``: under the name that the task's rows give it, or our own."""
@@ -106,7 +124,9 @@ def as_trl_reward(
 
     It scores plain completions and conversations. Learned rewards are loaded with the base model that they were trained
     on, on this process's GPU where there is one. Quantiles and z-scores, of lambda and of ``q`` and ``z`` in
-    expressions, are read from the scores that each reward model has stored on SFT samples.
+    expressions, are read from the scores that each reward model has stored on SFT samples. Group operators compare the
+    completions of one call that share an ``id``, or else a prompt; on several processes TRL keeps a group together only
+    when ``num_generations`` divides ``per_device_train_batch_size * steps_per_generation``.
 
     Args:
         reward: A reward, or an expression such as ``"rule - 0.1 * length"``, ``"mixed"`` or ``"label"``; also

@@ -5,11 +5,10 @@ Found without running any of it, so that it can be named before.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
 
 from rewardlab.errors import ExpressionError
-from rewardlab.rewards.syntax import parse
+from rewardlab.rewards.expression import Name, parse, walk
 from rewardlab.suites.file import Suite, grids_by_place, settings_by_place
 from rewardlab.tasks import separate_tasks
 
@@ -56,4 +55,4 @@ def _references(expression: str) -> list[str]:
         tree = parse(expression)
     except ExpressionError:
         return []
-    return [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and ":" in node.id]
+    return [node.name for node in walk(tree) if isinstance(node, Name) and ":" in node.name]

@@ -13,7 +13,7 @@ from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import Stage, asks_nothing
 from rewardlab.suites.cells import Cell, distinct
 from rewardlab.suites.durations import Duration, Durations, measured, total
-from rewardlab.suites.judging import KIND, Hearing, hearings
+from rewardlab.suites.judged import KIND, JudgedCells, judged_cells
 
 if TYPE_CHECKING:
     from rewardlab.annotate.preview import Preview
@@ -89,7 +89,7 @@ def make_plan(
     known = Durations(root)
     by_kind = {kind: [stage for stage in stages if stage.kind == kind] for kind in stage_kinds()}
     planned = [_row(kind, found, root, known) for kind, found in by_kind.items() if found]
-    judged = hearings(claims, todo, against)
+    judged = judged_cells(claims, todo, against)
     planned += [_judge_row(judged, root, rows or Rows())] if judged else []
     return Plan(tuple(planned), sum(cell.again is not None for cell in todo))
 
@@ -102,7 +102,7 @@ def _row(kind: str, stages: Sequence[Stage], root: Path, known: Durations) -> Pl
     return _planned(kind, len(stages) - len(missing), len(missing), taken, None if is_open else asked)
 
 
-def _judge_row(found: Sequence[Hearing], root: Path, rows: Rows) -> PlanRow:
+def _judge_row(found: Sequence[JudgedCells], root: Path, rows: Rows) -> PlanRow:
     missing = [each for each in found if not each.is_done(root)]
     is_open = not all(each.has_rows for each in missing)
     asked = [] if is_open else [preview for each in missing for preview in each.previews(root, rows)]

@@ -9,21 +9,21 @@ from typing import Any
 from rewardlab.reports.links import Links
 from rewardlab.reports.sections.suite import Choice
 from rewardlab.runs import write_json
-from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.file import Suite
+from rewardlab.suites.scheduler import Scheduler
 
 RECORD_FILE = "cells.json"
 
 
-def write_record(out: Path, suite: Suite, board: Board, root: Path, links: Links) -> Path:
+def write_record(out: Path, suite: Suite, scheduler: Scheduler, root: Path, links: Links) -> Path:
     """Write ``cells.json`` into the folder of the report; returns its path.
 
     A cell has method, task, model, seed, state (done or failed), error, the folders of what it wanted (where
     ``links`` lead), the values that a grid chose for it, and all that were tried with their scores by seed and task.
     """
-    failed = {id(cell): why for cell, why in board.failures()}
-    rows = [_row(cell, failed.get(id(cell)), root, links) for cell in board.cells]
+    failed = {id(cell): why for cell, why in scheduler.failures()}
+    rows = [_row(cell, failed.get(id(cell)), root, links) for cell in scheduler.cells]
     write_json(out / RECORD_FILE, {"suite": suite.name, "budget": suite.budget, "cells": rows})
     return out / RECORD_FILE
 

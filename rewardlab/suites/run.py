@@ -17,7 +17,7 @@ from typing import Self
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.pipeline.runner import Runner, Say
 from rewardlab.pipeline.stage import Stage
-from rewardlab.suites.board import Board, Job
+from rewardlab.suites.scheduler import Job, Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,12 @@ GRACE_S = 20.0
 """Seconds a worker has to end by itself; a killed stage loses no more than one that ends."""
 
 
-def build_here(board: Board, runner: Runner, say: Say = logger.info) -> None:
+def build_here(scheduler: Scheduler, runner: Runner, say: Say = logger.info) -> None:
     """Build all that can be built, one stage after the other; ``say`` is told of failures."""
-    for stage in board.done():
+    for stage in scheduler.done():
         runner.count(stage)
-    while (job := board.take()) is not None:
-        _finish(board, job, attempt(runner, job.stage, job.head), say)
+    while (job := scheduler.take()) is not None:
+        _finish(scheduler, job, attempt(runner, job.stage, job.head), say)
 
 
 def attempt(runner: Runner, stage: Stage, head: str) -> str | None:
@@ -51,32 +51,32 @@ def attempt(runner: Runner, stage: Stage, head: str) -> str | None:
     return None
 
 
-def build_in_workers(board: Board, jobs: int, command: Sequence[str], say: Say = logger.info) -> None:
+def build_in_workers(scheduler: Scheduler, jobs: int, command: Sequence[str], say: Say = logger.info) -> None:
     """Build all that can be built in ``jobs`` processes of one thread each; they end when the block is left.
 
     Args:
-        board: What there is to build.
+        scheduler: What there is to build.
         jobs: How many stages are built side by side.
         command: Starts one process.
         say: Told of failures.
     Raises:
         InputError: A hosted annotator has a budget, which only one process can keep.
     """
-    _check_no_budget(board)
+    _check_no_budget(scheduler)
     running: dict[Future[str | None], Job] = {}
     with ThreadPoolExecutor(jobs) as pool, _sigterm_as_interrupt(), Crew(jobs, command) as crew:
         while True:
-            while len(running) < jobs and (job := board.take()) is not None:
+            while len(running) < jobs and (job := scheduler.take()) is not None:
                 running[pool.submit(crew.build, job)] = job
             if not running:
                 return
             for future in wait(running, POLL_S, FIRST_COMPLETED).done:
-                _finish(board, running.pop(future), future.result(), say)
+                _finish(scheduler, running.pop(future), future.result(), say)
 
 
-def _check_no_budget(board: Board) -> None:
+def _check_no_budget(scheduler: Scheduler) -> None:
     """Each process would spend the budget."""
-    for stage in board.missing():
+    for stage in scheduler.missing():
         if stage.config.get("annotate", {}).get("budget_usd") is not None and stage.preview() is not None:
             raise InputError(
                 f"annotate.budget_usd is kept by one process, and {stage.title} would be asked for in one of several; "
@@ -84,8 +84,8 @@ def _check_no_budget(board: Board) -> None:
             )
 
 
-def _finish(board: Board, job: Job, error: str | None, say: Say) -> None:
-    board.finish(job.stage, error)
+def _finish(scheduler: Scheduler, job: Job, error: str | None, say: Say) -> None:
+    scheduler.finish(job.stage, error)
     if error is not None:
         say(f"{job.head}: failed, {error}")
 

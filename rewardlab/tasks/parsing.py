@@ -47,17 +47,15 @@ No text makes a parser raise, and its time grows linearly with the text.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from rewardlab.tasks.answers import AnswerSpace
 from rewardlab.tasks.marks import at_answer, count_prompted
 from rewardlab.tasks.numbers import clean_numbers, find_numbers, format_number, plain_number
 from rewardlab.tasks.text import Finding, composed
 from rewardlab.tasks.thoughts import without_thoughts
 from rewardlab.tasks.words import MAX_LABELS, NUMERAL, Vocabulary
 from rewardlab.types import Answer, AnswerFormat, Label
-
-if TYPE_CHECKING:
-    from rewardlab.tasks.task import Task
 
 __all__ = ["AnswerParser", "format_number"]
 
@@ -74,7 +72,7 @@ class AnswerParser:
 
     _cache: ClassVar[dict[tuple[str, AnswerFormat], AnswerParser]] = {}
 
-    def __init__(self, task: Task, format: AnswerFormat) -> None:
+    def __init__(self, task: AnswerSpace, format: AnswerFormat) -> None:
         self.task = task
         self.format = format
         self.vocabulary = Vocabulary.of(task, format)
@@ -82,7 +80,7 @@ class AnswerParser:
         self._by_word = {composed(task.word(label, format)): label for label in task.labels}
 
     @classmethod
-    def cached(cls, task: Task, format: AnswerFormat) -> AnswerParser:
+    def cached(cls, task: AnswerSpace, format: AnswerFormat) -> AnswerParser:
         """The parser of ``task`` and ``format``, built on first use."""
         key = (task.name, format)
         parser = cls._cache.get(key)
@@ -166,7 +164,7 @@ def _strict_part(response: str, format: AnswerFormat) -> str | None:
     return text.removesuffix(_STRICT_CLOSE).removeprefix(_STRICT_OPEN).strip()
 
 
-def _labels_by_number(task: Task) -> dict[float, str]:
+def _labels_by_number(task: AnswerSpace) -> dict[float, str]:
     """Number -> label for tasks whose labels are numbers on a scale; empty otherwise."""
     if task.numeric_range is None:
         return {}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from rewardlab.errors import ConfigError
+from rewardlab.tasks.answers import AnswerSpace
 from rewardlab.tasks.denials import denials
 from rewardlab.tasks.numbers import minus_signs, without_dollars
 from rewardlab.tasks.options import is_common_word, is_letter, marked_options
@@ -26,9 +26,6 @@ from rewardlab.tasks.text import (
     visible,
 )
 from rewardlab.types import AnswerFormat
-
-if TYPE_CHECKING:
-    from rewardlab.tasks.task import Task
 
 MAX_LABELS = 50
 """An answer that names labels more often than this is a loop, not an answer."""
@@ -83,7 +80,7 @@ class Vocabulary:
         self.has_no = "no" in self._readings
 
     @classmethod
-    def of(cls, task: Task, format: AnswerFormat) -> Vocabulary:
+    def of(cls, task: AnswerSpace, format: AnswerFormat) -> Vocabulary:
         """The vocabulary of a task; raises ConfigError when one text stands for two labels."""
         entries = [
             (text, label) for text, label in _entries(task, format) if not (task.is_ordinal and NUMERAL.fullmatch(text))
@@ -184,7 +181,7 @@ class Vocabulary:
         return next((longer for longer in self._longer if longer.startswith(tail) and longer != tail), "")
 
 
-def _entries(task: Task, format: AnswerFormat) -> Iterator[tuple[str, str | None]]:
+def _entries(task: AnswerSpace, format: AnswerFormat) -> Iterator[tuple[str, str | None]]:
     for label in task.labels:
         yield task.word(label, format), label
         for alias in task.aliases.get(format, {}).get(label, ()):

@@ -130,11 +130,12 @@ class Actor:
         return full.masked_scatter(chunk.response_keep, kept)
 
     def state(self) -> dict[str, Any]:
-        """Adapters and heads, for a checkpoint."""
+        """Adapters, heads and how much was read, for a checkpoint."""
         roles = self.trunk.roles
         return {
             "adapters": {name: roles.state(name) for name in (POLICY, VALUE) if name in roles},
             "heads": {name: head.state_dict() for name, head in self._heads().items()},
+            "rows_read": self.trunk.rows_read,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -143,6 +144,7 @@ class Actor:
             self.trunk.roles.restore(name, adapter)
         for name, head in self._heads().items():
             head.load_state_dict(state["heads"][name])
+        self.trunk.rows_read = state["rows_read"]
 
     def _heads(self) -> dict[str, nn.Module]:
         if self.critic is None:

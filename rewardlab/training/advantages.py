@@ -92,7 +92,7 @@ def reinforce_targets(rollout: Rollout, shaping: Shaping, config: ReinforceConfi
     metrics: dict[str, float] = {}
     if config.baseline == "group":
         scores, is_scored = _group_scores(rollout, shaping.shaped)
-        baseline = (torch.where(is_scored, scores, 0.0) - centred_in_groups(scores, is_scored)).flatten()
+        baseline = (scores - centred_in_groups(scores, is_scored)).flatten()
         returns = [
             (each - baseline[chunk.rows].to(each)[:, None]) * counts
             for each, chunk, counts in zip(returns, rollout.chunks, shaping.counts, strict=True)

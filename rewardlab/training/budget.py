@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rewardlab import processes
 from rewardlab.config import fingerprint
 from rewardlab.online_config import OnlineConfig
 from rewardlab.training.schedule import batch_of, is_limited
-from rewardlab.types import Example
+from rewardlab.types import Example, Pair
+
+Row = TypeVar("Row")
 
 
 class Budget:
@@ -62,7 +64,7 @@ class Budget:
         self.tokens, self.seconds = state["tokens"], state["seconds"]
 
 
-def prompts_of(examples: Sequence[Example], steps: int, batch: int, seed: int) -> list[Example]:
+def prompts_of(examples: Sequence[Row], steps: int, batch: int, seed: int) -> list[Row]:
     """The prompts of the first ``steps`` steps, in the order read."""
     return [example for step in range(steps) for example in batch_of(examples, step, batch, seed)]
 
@@ -83,8 +85,8 @@ class PromptsRead:
     prompts_order: str
 
     @classmethod
-    def of(cls, examples: Sequence[Example], steps: int, batch: int, seed: int) -> PromptsRead:
-        """What ``steps`` steps read of ``examples``."""
+    def of(cls, examples: Sequence[Example | Pair], steps: int, batch: int, seed: int) -> PromptsRead:
+        """What ``steps`` steps read of ``examples``, or of pairs."""
         read = [[e.task, e.id] for e in prompts_of(examples, steps, batch, seed)]
         distinct = {(task, id) for task, id in read}
         return cls(len(distinct), dict(Counter(task for task, _ in sorted(distinct))), fingerprint(read))

@@ -110,7 +110,7 @@ def told_fall(fall: Fall) -> str:
         f"accuracy has fallen: after step {fall.step} the policy has {after} on {fall.rows} validation rows, greedy, "
         f"and had {before} at the start ({fall.worse} answers became worse, {fall.better} better; sign test p = "
         f"{fall.p_value:.2g}, alarm at {fall.level:.2g} or below), whatever the reward did; stop, look at the samples "
-        "and at the reward model, or train with a larger ppo.kl_coef"
+        "and at the reward model or the pairs, or stay closer to the start (ppo.kl_coef, dpo.beta)"
     )
 
 
@@ -125,6 +125,6 @@ def told_best(validation: Mapping[str, Any]) -> str | None:
         return None
     accuracy = f"{100 * best['accuracy']:.1f}"
     return (
-        f"the best policy is the start: no measure after a PPO step is above its {accuracy} on validation rows; "
+        f"the best policy is the start: no measure after a training step is above its {accuracy} on validation rows; "
         "adapter-best/ is the start, and that is what `rewardlab eval` measures"
     )

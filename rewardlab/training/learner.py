@@ -45,6 +45,8 @@ class Learner:
         updates: Optimiser steps of the whole run, which the schedules end with.
         longest: Response budget in tokens, what Dr. GRPO divides by.
         spent: Share of the run's budget that is spent, which the schedules follow instead; None without a budget.
+    Attributes:
+        rows_back: Sequences that a backward pass went through, by this process.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Learner:
         spent: Callable[[], float] | None = None,
     ) -> None:
         self.actor, self.config, self.seed, self.longest = actor, config, seed, longest
+        self.rows_back = 0
         rates = {POLICY: config.lr, VALUE: config.value_lr if isinstance(config, CriticConfig) else config.lr}
         self.optimizers = {
             name: make_optimizer(parameters, config, rates[name]) for name, parameters in actor.parameters().items()
@@ -119,6 +122,7 @@ class Learner:
             weights=weights,
         )
         averages.add_policy(clipped, target.counts)
+        self.rows_back += len(chunk.rows)
         loss = clipped.loss
         if now.entropies is not None:
             loss = loss - self.config.entropy_coef * (now.entropies * weights).sum() / count
@@ -143,6 +147,7 @@ class Learner:
         assert chunk.values is not None
         assert target.returns is not None
         has_own_adapter = self.actor.critic == "adapter"
+        self.rows_back += has_own_adapter * len(chunk.rows)
         if has_own_adapter:  # nothing is shared, so the policy's activations can go before the critic's are made
             _backward(loss)
         value = value_loss(
@@ -182,6 +187,7 @@ class Learner:
         return {
             "optimizers": {name: one.state_dict() for name, one in self.optimizers.items()},
             "schedulers": {name: one.state_dict() for name, one in self.schedulers.items()},
+            "rows_back": self.rows_back,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -190,6 +196,7 @@ class Learner:
             optimizer.load_state_dict(state["optimizers"][name])
         for name, scheduler in self.schedulers.items():
             scheduler.load_state_dict(state["schedulers"][name])
+        self.rows_back = state["rows_back"]
 
 
 def _backward(loss: Tensor) -> None:

@@ -66,6 +66,8 @@ class OnlineResult:
         updates: Optimiser steps of the policy.
         tokens: Response tokens generated.
         responses: Responses generated.
+        forward, backward: Sequences that went through the trunk, all roles and processes together: forward with a whole
+            sequence at a time (sampling is counted in tokens), and backward.
         device_seconds: Seconds of these steps, over all devices.
         read: The prompts of these steps.
         trunk_sha256: Hash of the frozen weights, equal before and after.
@@ -77,6 +79,8 @@ class OnlineResult:
     updates: int
     tokens: int
     responses: int
+    forward: int
+    backward: int
     device_seconds: float
     read: PromptsRead
     trunk_sha256: str
@@ -85,7 +89,7 @@ class OnlineResult:
 
     def to_json(self) -> dict[str, Any]:
         """As result.json stores it."""
-        names = ("steps", "updates", "tokens", "responses", "trunk_sha256", "validation", "fall")
+        names = ("steps", "updates", "tokens", "responses", "forward", "backward", "trunk_sha256", "validation", "fall")
         own = {name: getattr(self, name) for name in names}
         return {**own, "device_seconds": round(self.device_seconds, 2), **self.read.to_json()}
 
@@ -205,12 +209,10 @@ class OnlineTrainer:
 
     def _score(self, rollout: Rollout) -> list[Score]:
         """The reward of each response; a process scores all responses to a prompt, which the reward may compare."""
-        size = rollout.group
-        first = range(0, len(rollout.samples), size)
-        rows = [row for start in processes.share(first) for row in range(start, start + size)]
-        scored = self.reward([rollout.examples[row] for row in rows], [rollout.samples[row].text for row in rows])
-        groups = [scored[start : start + size] for start in range(0, len(scored), size)]
-        scores = [score for group in processes.collect(groups, len(first)) for score in group]
+        examples = processes.share_groups(rollout.examples, rollout.group)
+        responses = processes.share_groups(rollout.responses, rollout.group)
+        own = self.reward(examples, responses)
+        scores = processes.collect_groups(own, len(rollout.samples), rollout.group)
         failed = sum(not score.is_scored for score in scores)
         if failed > self.config.max_unscored * len(scores):
             reason = next(score.reason for score in scores if not score.is_scored)
@@ -258,6 +260,8 @@ class OnlineTrainer:
             updates=self.learner.updates,
             tokens=self.budget.tokens,
             responses=steps * self.config.prompts * self.config.samples,
+            forward=sum(processes.gather(self.trunk.rows_read)),
+            backward=sum(processes.gather(self.learner.rows_back)),
             device_seconds=self.budget.seconds,
             read=PromptsRead.of(self.examples, steps, self.config.prompts, self.run_config.seed),
             trunk_sha256=self.trunk_sha256,

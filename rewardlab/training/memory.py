@@ -17,6 +17,7 @@ from rewardlab.config import ModelConfig, RunConfig
 from rewardlab.models.names import PACKAGED_GGUF, find_model, resolve_dtype
 from rewardlab.models.sizes import SHAPES
 from rewardlab.online_config import CriticConfig, OnlineConfig
+from rewardlab.preference_config import PreferenceConfig
 from rewardlab.runs import read_json
 from rewardlab.training.methods import methods
 
@@ -160,27 +161,32 @@ def estimate(kind: str, shape: Shape, config: RunConfig, dtype: str, *, reward_m
     """Memory of one process that trains, with all rows as long as the settings allow.
 
     Args:
-        kind: The stage: sft, rm or a method that samples while it trains.
+        kind: The stage: sft, rm or a training method.
         shape: Of the model.
         config: All settings.
         dtype: Of the trunk: float32 or bfloat16.
         reward_models: How many adapters score the responses.
     """
-    online = _online(kind, config)
-    is_on_sft = kind == "rm" or (online is not None and config.start != "base")
+    section = methods.get(kind).section(config) if kind in methods else None
+    online = section if isinstance(section, OnlineConfig) else None
+    is_on_sft = kind == "rm" or (section is not None and config.start != "base")
     beneath = 1 if config.model.quantization == "nf4" and is_on_sft else 0
     size = bytes_of(dtype)
     prompt, response = config.model.max_prompt_tokens, config.new_tokens
-    rows = online.micro_batch if online else {"sft": config.sft.micro_batch, "rm": 2 * config.rm.micro_batch}[kind]
-    is_checkpointed = online is not None and online.gradient_checkpointing
+    of_training: Any = {"sft": config.sft, "rm": config.rm}[kind] if section is None else section
+    reads_pairs = kind == "rm" or isinstance(section, PreferenceConfig)
+    rows = of_training.micro_batch * (2 if reads_pairs else 1)
+    is_checkpointed = getattr(section, "gradient_checkpointing", False)
+    drawn = config.eval.batch if kind in methods and methods.get(kind).family != "preference" else 0
+    drawn = min(drawn, online.batch) if online else drawn
     return Memory(
         trunk=trunk_bytes(shape, dtype, config.model.quantization),
         adapters=_adapters(online, shape, config, reward_models, beneath, has_head=kind == "rm"),
         activations=activation_bytes(
             shape, config, size, rows, prompt + response, is_checkpointed=is_checkpointed, beneath=beneath
         ),
-        logits=0.0 if kind == "rm" else _update_logits(online, shape, rows * response),
-        sampling=_sampling(shape, min(online.batch, config.eval.batch), size, prompt, response) if online else 0.0,
+        logits=0.0 if kind == "rm" else _update_logits(section, shape, rows * response),
+        sampling=_sampling(shape, drawn, size, prompt, response) if drawn else 0.0,
     )
 
 
@@ -273,12 +279,6 @@ def _targets(config: RunConfig) -> tuple[str, ...]:
     return config.lora.targets or ("q_proj", "v_proj")
 
 
-def _online(kind: str, config: RunConfig) -> OnlineConfig | None:
-    """The section of a method that samples while it trains; None of other stages."""
-    section = methods.get(kind).section(config) if kind in methods else None
-    return section if isinstance(section, OnlineConfig) else None
-
-
 def _adapters(
     online: OnlineConfig | None, shape: Shape, config: RunConfig, reward_models: int, beneath: int, *, has_head: bool
 ) -> float:
@@ -292,12 +292,12 @@ def _adapters(
     return FLOAT32 * (trained * (2 + moments) + frozen)
 
 
-def _update_logits(online: OnlineConfig | None, shape: Shape, tokens: int) -> float:
+def _update_logits(section: OnlineConfig | PreferenceConfig | None, shape: Shape, tokens: int) -> float:
     """Bytes at the output layer: a policy's update makes a piece at a time in four copies, SFT all logits at once."""
     numbers = tokens * shape.vocab
-    if online is None:
+    if section is None:
         return 4.0 * FLOAT32 * numbers
-    bonus = 3.0 * FLOAT32 * numbers if online.entropy_coef > 0 else 0.0
+    bonus = 3.0 * FLOAT32 * numbers if isinstance(section, OnlineConfig) and section.entropy_coef > 0 else 0.0
     return 4.0 * FLOAT32 * min(numbers, CHUNK) + bonus
 
 

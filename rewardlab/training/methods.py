@@ -28,6 +28,8 @@ from rewardlab.online_config import (
     check_groups,
     shared_with,
 )
+from rewardlab.preference_config import DPOConfig
+from rewardlab.raft_config import RaftConfig
 from rewardlab.registry import Registry
 from rewardlab.section import Section
 
@@ -46,7 +48,9 @@ class TrainingMethod:
         summary: One line for ``rewardlab methods``.
         family: Which frame trains it.
         config: Class of its section.
-        code: ``module:function`` behind it: of the family ``online`` its ``training.advantages.Estimator``.
+        code: ``module:function`` behind it: of the family ``online`` its ``training.advantages.Estimator``, of
+            ``preference`` its ``training.preference.PairLoss``, of
+            ``samples`` its trainer, called as :class:`rewardlab.training.raft.RaftTrainer`.
         version: Raised when its code changes what it produces, so that old runs are not taken for new ones.
     """
 
@@ -149,6 +153,22 @@ for _method in (
         "online",
         ReinforceConfig,
         "rewardlab.training.advantages:reinforce_targets",
+    ),
+    TrainingMethod(
+        "dpo",
+        "DPO",
+        "learns from preference pairs, without a reward model (loss sigmoid, ipo, robust or hinge)",
+        "preference",
+        DPOConfig,
+        "rewardlab.training.preference:dpo_losses",
+    ),
+    TrainingMethod(
+        "raft",
+        "RAFT",
+        "rejection sampling: SFT on the best of its own responses to each prompt, in rounds",
+        "samples",
+        RaftConfig,
+        "rewardlab.training.raft:RaftTrainer",
     ),
 ):
     methods.add(_method.name, _method)

@@ -45,10 +45,8 @@ from rewardlab.training.trl_run import (
     Outcome,
     Plan,
     check_trainable,
-    left_out,
     one_device,
     plan_steps,
-    refuse_nothing,
     remove_dropout,
     run_trainer,
     shared_result,
@@ -116,7 +114,7 @@ def train_reward_model(
     trunk = load_trunk(config.model, sft_adapter)
     encode = PairEncoder(trunk.codec, config.model, examples)
     encoded = encode(_drawn(pairs, config))
-    _log_fit(kind, encoded, config)
+    encoded.report(f"{kind} reward model", f"{kind} pair", config)
     plan = plan_steps(config.rm, _pairs_in_epoch(config, encoded))
     recorder = Several(FolderRecorder(folder), progress or Silent())
     stage, checkpoints = f"{kind} reward model", folder.path / CHECKPOINTS
@@ -229,25 +227,6 @@ def check_stored(trunk: Trunk, model: PairModel, pairs: Sequence[EncodedPair], a
     worst = max(abs(a - b) / max(1.0, abs(a)) for a, b in zip(trained, stored, strict=True))
     if worst > tolerance:
         raise TrainingError(f"{adapter}: the stored reward model scores {worst:.3g} off the trained one")
-
-
-def _log_fit(kind: PairKind, encoded: EncodedPairs, config: RunConfig) -> None:
-    """Say how many pairs are trained on and why others are not; raises DataError when none is."""
-    prompts, responses = encoded.long_prompts, encoded.long_responses
-    reasons = left_out(
-        {
-            f"have a prompt of more than {config.model.max_prompt_tokens} tokens that cannot be cut (the longest has "
-            f"{max(prompts, default=0)}: give --set model.max_prompt_tokens={max(prompts, default=0)})": len(prompts),
-            f"have a response of more than {config.new_tokens} tokens (the longest has {max(responses, default=0)}: "
-            f"give --set model.max_new_tokens={max(responses, default=0)}, or another --model)": len(responses),
-        }
-    )
-    total = len(encoded.pairs) + encoded.dropped
-    refuse_nothing(f"{kind} pair", total, len(encoded.pairs), reasons)
-    text = "%s reward model on %d of %d pairs, %d with their text cut to model.max_prompt_tokens%s"
-    why = f"; left out: {reasons}" if reasons else ""
-    level = logging.WARNING if encoded.dropped else logging.INFO
-    logger.log(level, text, kind, len(encoded.pairs), total, encoded.shortened, why)
 
 
 def _pairs_in_epoch(config: RunConfig, encoded: EncodedPairs) -> int:

@@ -6,22 +6,27 @@ Also the raw scores on SFT samples, from which calibrated lambdas are read. Noth
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev, quantiles
 
-from rewardlab.config import NEW_TOKENS, ModelConfig
+from rewardlab.config import NEW_TOKENS, ModelConfig, RunConfig
 from rewardlab.errors import DataError
 from rewardlab.intervals import mean_interval
 from rewardlab.models import Codec, Trunk
-from rewardlab.models.scoring import SFT_SCORES_FILE, score_rows
+from rewardlab.models.scoring import score_rows
+from rewardlab.models.stored import SFT_SCORES_FILE
 from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.pairs.statistics import baselines
 from rewardlab.runs import write_json
 from rewardlab.tasks.task import Task, prompt_of, tasks
+from rewardlab.training.trl_run import left_out, refuse_nothing
 from rewardlab.types import Example, Label, Pair
+
+logger = logging.getLogger(__name__)
 
 POLICY_SAMPLED = "policy_sampled"
 """Name of the evaluation set made from sampled answers."""
@@ -64,6 +69,30 @@ class EncodedPairs:
     def dropped(self) -> int:
         """How many pairs are left out."""
         return len(self.long_prompts) + len(self.long_responses)
+
+    def report(self, title: str, row: str, config: RunConfig) -> None:
+        """Say how many pairs are trained on and why others are not; raises DataError when none is.
+
+        Args:
+            title: What is trained on them.
+            row: What one of them is called.
+            config: Budgets.
+        """
+        prompt, response = max(self.long_prompts, default=0), max(self.long_responses, default=0)
+        reasons = left_out(
+            {
+                f"have a prompt of more than {config.model.max_prompt_tokens} tokens that cannot be cut (the longest "
+                f"has {prompt}: give --set model.max_prompt_tokens={prompt})": len(self.long_prompts),
+                f"have a response of more than {config.new_tokens} tokens (the longest has {response}: give --set "
+                f"model.max_new_tokens={response}, or another --model)": len(self.long_responses),
+            }
+        )
+        total = len(self.pairs) + self.dropped
+        refuse_nothing(row, total, len(self.pairs), reasons)
+        text = "%s on %d of %d pairs, %d with their text cut to model.max_prompt_tokens%s"
+        why = f"; left out: {reasons}" if reasons else ""
+        level = logging.WARNING if self.dropped else logging.INFO
+        logger.log(level, text, title, len(self.pairs), total, self.shortened, why)
 
 
 class PairEncoder:

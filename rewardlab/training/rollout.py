@@ -99,14 +99,14 @@ def roll_out(
         for place in range(group)
     ]
     with clock.phase("generate"):
-        drawn = sample(actor.trunk, processes.share(ids), processes.share(keys), sampling, POLICY)
-    samples = processes.collect(drawn, len(ids))
+        mine, own_keys = processes.share_groups(ids, group), processes.share_groups(keys, group)
+        drawn = sample(actor.trunk, mine, own_keys, sampling, POLICY)
+    samples = processes.collect_groups(drawn, len(ids), group)
     chunks = list(_chunks(actor.trunk, ids, samples, micro_batch))
-    mine = processes.share(chunks)
     with torch.no_grad(), clock.phase("old"):
-        measured = [_measure(actor, chunk, samples, trusts_sampler) for chunk in mine]
+        measured = [_measure(actor, chunk, samples, trusts_sampler) for chunk in processes.share(chunks)]
     with torch.no_grad(), clock.phase("reference"):
-        references = [actor.policy(chunk, role=None).logprobs for chunk in mine]
+        references = [actor.policy(chunk, role=None).logprobs for chunk in processes.share(chunks)]
     known: list[_Tensors] = [
         (old, reference, entropies, values)
         for (old, entropies, values), reference in zip(measured, references, strict=True)

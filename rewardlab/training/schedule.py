@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -14,8 +16,9 @@ from transformers.optimization import Adafactor
 from rewardlab import processes
 from rewardlab.errors import ConfigError
 from rewardlab.online_config import OnlineConfig
-from rewardlab.types import Example
+from rewardlab.preference_config import PreferenceConfig
 
+T = TypeVar("T")
 UNBOUNDED = 10**9
 """Steps at most, where a budget or a time is what ends training."""
 
@@ -54,8 +57,8 @@ def updates_of(config: OnlineConfig, steps: int, micro_batch: int) -> int:
     return max(1, steps * config.ppo_epochs * minibatches)
 
 
-def batch_of(examples: Sequence[Example], step: int, batch: int, seed: int) -> list[Example]:
-    """The prompts of one step: every pass over ``examples`` has an order of its own, and none is left out.
+def batch_of(examples: Sequence[T], step: int, batch: int, seed: int) -> list[T]:
+    """The prompts or pairs of one step: every pass over them has an order of its own, and none is left out.
 
     A function of (seed, step) alone, so a resume needs no cursor.
     """
@@ -66,15 +69,9 @@ def batch_of(examples: Sequence[Example], step: int, batch: int, seed: int) -> l
     return taken
 
 
-_ORDERS: dict[tuple[int, int, int], list[int]] = {}
-
-
+@lru_cache(maxsize=1)
 def _order(length: int, epoch: int, seed: int) -> list[int]:
-    key = (length, epoch, seed)
-    if key not in _ORDERS:
-        _ORDERS.clear()
-        _ORDERS[key] = random.Random(f"order {seed} {epoch}").sample(range(length), length)
-    return _ORDERS[key]
+    return random.Random(f"order {seed} {epoch}").sample(range(length), length)
 
 
 def make_optimizer(parameters: Sequence[nn.Parameter], config: OnlineConfig, lr: float) -> torch.optim.Optimizer:
@@ -90,7 +87,10 @@ def make_optimizer(parameters: Sequence[nn.Parameter], config: OnlineConfig, lr:
 
 
 def make_scheduler(
-    optimizer: torch.optim.Optimizer, config: OnlineConfig, total: int, spent: Callable[[], float] | None = None
+    optimizer: torch.optim.Optimizer,
+    config: OnlineConfig | PreferenceConfig,
+    total: int,
+    spent: Callable[[], float] | None = None,
 ) -> LambdaLR:
     """Linear warm-up over a share of all optimiser steps, then a cosine down to ``final_lr`` of the peak.
 

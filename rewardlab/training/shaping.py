@@ -47,7 +47,7 @@ class ScoreScale:
     @property
     def deviation(self) -> float:
         """Running standard deviation; 1 until two different scores were seen, beyond a float32's last digits."""
-        spread = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else 0.0
+        spread = math.sqrt(self.squares / max(1, self.count - 1))
         return spread if spread > ROUNDING * abs(self.mean) else 1.0
 
     def used(self, score: float, config: OnlineConfig) -> UsedScore:
@@ -158,10 +158,11 @@ def shape(
         penalties = [0.0 if rollout.samples[row].is_finished else -config.missing_end_penalty for row in chunk.rows]
         raw = [scores[row] for row in chunk.rows]
         used = [None if score is None else scale.used(score, config) for score in raw]
-        rewards.append(_token_rewards(chunk, used, penalties, kl_coef))
+        received = _token_rewards(chunk, used, penalties, kl_coef)
+        rewards.append(received)
         is_scored = torch.tensor([score is not None for score in used], device=chunk.keep.device)
         counts.append(chunk.response_keep & is_scored[:, None])
-        totals, kls = rewards[-1].double().sum(-1).tolist(), response_kls(chunk)
+        totals, kls = received.double().sum(1).tolist(), response_kls(chunk)
         for index, row in enumerate(chunk.rows):
             one = used[index]
             if one is not None:
@@ -189,13 +190,13 @@ def _token_rewards(
     rewards = -kl_coef * kl_k1(chunk.old, chunk.reference) * keep
     rows = torch.arange(len(used), device=rewards.device)
     ends = [(score.value if score else 0.0) + penalty for score, penalty in zip(used, penalties, strict=True)]
-    rewards[rows, keep.sum(-1) - 1] += torch.tensor(ends, dtype=rewards.dtype, device=rewards.device)
+    rewards[rows, keep.sum(1) - 1] += torch.tensor(ends, dtype=rewards.dtype, device=rewards.device)
     return rewards
 
 
 def response_kls(chunk: SampledChunk) -> list[float]:
     """k1 of each response, summed over its tokens, nats: what the penalty charges and the controller steers by."""
-    sums: list[float] = (kl_k1(chunk.old, chunk.reference) * chunk.response_keep).double().sum(-1).tolist()
+    sums: list[float] = (kl_k1(chunk.old, chunk.reference) * chunk.response_keep).double().sum(1).tolist()
     return sums
 
 

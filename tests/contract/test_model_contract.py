@@ -12,7 +12,7 @@ import pytest
 
 from rewardlab.config_loading import load_config
 from rewardlab.doctor.examine import CHECKS, examine
-from rewardlab.doctor.patient import Patient
+from rewardlab.doctor.probe import ProbeModel
 from rewardlab.doctor.verdict import Verdict
 from rewardlab.models import frozen, load_trunk
 from tests.support.models import FAMILIES, UNUSUAL, tiny_model, tiny_tokenizer, tiny_vision_model
@@ -74,7 +74,7 @@ def verdicts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         trunk = load_trunk(config.model)
         for name, value in case.generation.items():
             setattr(trunk.model.generation_config, name, value)
-        return {verdict.check.name: verdict for verdict in examine(Patient(trunk, config, folder / "run"))}
+        return {verdict.check.name: verdict for verdict in examine(ProbeModel(trunk, config, folder / "run"))}
 
 
 @pytest.mark.parametrize("check", [check.name for check in CHECKS])

@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 
 from rewardlab.cli import main as cli
+from rewardlab.cli.reward_logs import Log
+from rewardlab.cli.reward_rescore import RescoreRequest
+from rewardlab.cli.reward_rescore import run as rescored
 from rewardlab.runs import read_json, read_jsonl
 from rewardlab.training.learner import Learner
 from rewardlab.training.methods import methods
@@ -148,6 +151,20 @@ class TestLedger:
             label, ranked = row["parts"]["label"], row["parts"]["ranked"]
             assert row["score"] == pytest.approx(min(label, LAM) + ranked, abs=1e-6)
             assert sum(row["terms"].values()) == pytest.approx(row["score"], abs=1e-9)
+
+    def test_its_own_expression_gives_it_its_own_scores_bit_by_bit(self, lab: Lab) -> None:
+        found = rescored(RescoreRequest(Log(lab.only("ppo"))))
+        assert (found.new, found.rescored.lam, found.rescored.computed) == ("mixed", LAM, ())
+        stored = samples(lab.only("ppo"))
+        assert [score.score for score in found.rescored.scores] == [row["score"] for row in stored]
+        assert [dict(score.terms) for score in found.rescored.scores] == [row["terms"] for row in stored]
+
+    def test_a_quantile_is_that_of_the_reward_model_beside_it(self, lab: Lab) -> None:
+        found = rescored(RescoreRequest(Log(lab.only("ppo")), lam="q100"))
+        (label,) = [
+            path for path in (lab.folder / "runs/rm").iterdir() if read_json(path / "result.json")["kind"] == "label"
+        ]
+        assert found.rescored.lam == max(read_json(label / "sft_scores.json")["scores"])
 
     def test_each_total_is_score_and_kl_and_penalty(self, lab: Lab) -> None:
         for row in samples(lab.only("ppo")):

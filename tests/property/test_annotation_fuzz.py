@@ -8,7 +8,7 @@ import string
 from rewardlab.annotate.base import Annotation
 from rewardlab.annotate.completion import as_annotation, as_ranking
 from rewardlab.annotate.filter import checked
-from rewardlab.annotate.judging import parse_verdict
+from rewardlab.annotate.pairwise import parse_verdict
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.types import Example
 

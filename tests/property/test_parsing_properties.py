@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardlab.annotate import claims, filter, judging, ranking
+from rewardlab.annotate import claims, filter, pairwise, ranking
 from rewardlab.tasks import numbers, parsing, resolve_tasks, text, words
 from rewardlab.tasks.task import Task
 from rewardlab.types import ANSWER_FORMATS, AnswerFormat
 from tests.support.steps import patterns, runaways, steps
 
 TASKS = resolve_tasks("mr,agnews,mnli,qqp,stsb,appreviews,cola")
-READERS = patterns(parsing, text, words, numbers, ranking, judging, filter, claims)
+READERS = patterns(parsing, text, words, numbers, ranking, pairwise, filter, claims)
 BOUNDED = {
     "tasks.text._FAR": "it looks back LOOK_BACK characters",
     "tasks.text._NEAR": "it looks back LOOK_BACK characters",

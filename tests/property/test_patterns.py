@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rewardlab.annotate import claims, filter, judging, moderation, ranking
+from rewardlab.annotate import claims, filter, moderation, pairwise, ranking
 from rewardlab.annotate.claims import claimed_labels, is_refusal, masked
 from rewardlab.pairs import layouts, turns
 from rewardlab.tasks import denials, languages, marks, numbers, options, parsing, tasks, text, thoughts, words
@@ -21,7 +21,7 @@ from tests.support.labels import labelled
 from tests.support.steps import runaways, steps
 
 MODULES = (
-    *(claims, filter, judging, moderation, ranking, denials, marks, numbers, options, parsing, text, thoughts, words),
+    *(claims, filter, pairwise, moderation, ranking, denials, marks, numbers, options, parsing, text, thoughts, words),
 )
 BOUNDED = {"rewardlab.tasks.numbers._CHUNK": "it starts behind white space alone, and a chunk has none"}
 """Patterns with a repeat that has no bound of its own, and what bounds it."""
@@ -74,7 +74,7 @@ def readers() -> dict[str, Callable[[str], object]]:
         "mark": partial(at_answer, first=True),
         "refusal": is_refusal,
         "ranking": partial(ranking.parse_ranking, count=5),
-        "verdict": judging.parse_verdict,
+        "verdict": pairwise.parse_verdict,
         "transcript": turns.transcript,
     }
     for name in ("mr", "mrpc", "appreviews", "stsb"):

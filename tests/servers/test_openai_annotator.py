@@ -16,9 +16,9 @@ from rewardlab.annotate.base import RankingRequest, RationaleRequest, request_ke
 from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.journal import Journal, JournalWriter
-from rewardlab.annotate.judging import JudgeRequest
 from rewardlab.annotate.limits import RateLimits
 from rewardlab.annotate.money import BudgetError, Purse
+from rewardlab.annotate.pairwise import JudgeRequest
 from rewardlab.annotate.prompting import rationale_request
 from rewardlab.config import AnnotateConfig, RunConfig
 from rewardlab.errors import AnnotationError, InputError

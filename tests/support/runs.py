@@ -104,7 +104,7 @@ def pairs_folder(path: Path, task: str, rationale_share: float, pairs: int) -> P
     """Write a manifest with the shares of the pair kinds; 0 pairs: none were sampled."""
     shares = {"rationale_sensitive": rationale_share, "label_sensitive": 1 - rationale_share, "malformed": 0.0}
     distribution = {task: {**shares, "n": pairs}} if pairs else {}
-    write_json(path / "manifest.json", {"distribution": distribution})
+    write_json(path / "manifest.json", {"kind": "ranked", "distribution": distribution})
     return path
 
 

@@ -29,10 +29,18 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "annotate": (f"{WORK}.annotate:annotate",),
     "sft": (f"{WORK}.sft:sft",),
     "samples": (f"{WORK}.samples:samples",),
-    "pairs": (f"{WORK}.pairs:pairs", "rewardlab.pairs.adopted", "rewardlab.pairs.imported"),
+    "pairs": (
+        f"{WORK}.pairs:pairs",
+        f"{WORK}.sampled_pairs:sampled_pairs",
+        "rewardlab.pairs.foreign",
+        "rewardlab.pairs.imported",
+    ),
     "rm": (f"{WORK}.reward_model:reward_model",),
     "card": (f"{WORK}.reward_model:card",),
     **{name: (f"{WORK}.train:train",) for name in methods if methods.get(name).family == "online"},
+    **{name: (f"{WORK}.preference:train_on_pairs",) for name in methods if methods.get(name).family == "preference"},
+    "raft": (f"{WORK}.raft:raft", "rewardlab.training.raft"),
+    "scored": (f"{WORK}.scored:scored",),
     "eval": (f"{WORK}.evaluate:evaluate", "rewardlab.sandbox.quality"),
     "validate": (f"{WORK}.evaluate:validate", "rewardlab.sandbox.quality"),
 }
@@ -43,7 +51,8 @@ BOUNDS = (
     *("rewardlab.claims", "rewardlab.judge", "rewardlab.comparison"),
     *("rewardlab.reward_models.card_files", "rewardlab.reward_models.table"),  # tables of what a card measured
     *("rewardlab.config", "rewardlab.config_loading", "rewardlab.presets", "rewardlab.section"),  # settings
-    *("rewardlab.online_config", "rewardlab.training.methods"),
+    *("rewardlab.online_config", "rewardlab.preference_config", "rewardlab.raft_config"),
+    *("rewardlab.training.methods",),
     *("rewardlab.errors", "rewardlab.registry", "rewardlab.runs", "rewardlab.outputs", "rewardlab.processes"),
     *("rewardlab.code_identity", "rewardlab.training.progress", "rewardlab.training.trackers"),
     *("rewardlab.annotate.preview", "rewardlab.annotate.money"),

@@ -254,7 +254,7 @@ def test_all_later_settings_are_among_those() -> None:
     sections = [field.annotation for field in RunConfig.model_fields.values()]
     later = {key for kind in sections if isinstance(kind, type) and issubclass(kind, Section) for key in kind.later()}
     first = {"rank_stabilised", "bias", "dropout", "least_new_tokens", "unreadable", "by_kind"}
-    assert later == first | {"samples", "kl", "loss_mean"}
+    assert later == first | {"samples", "kl", "loss_mean", "best_of", "best_of_reward", "best_of_lam"}
 
 
 def test_ppo_nlu_is_as_published() -> None:

@@ -13,10 +13,13 @@ from rewardlab import metrics
 from rewardlab.errors import ConfigError, DataError, UnknownNameError
 from rewardlab.intervals import (
     Interval,
+    Spread,
     bootstrap_interval,
     interval_of,
     item_spread,
     mean_interval,
+    mean_spread,
+    percentile_interval,
     resample_counts,
 )
 from rewardlab.metrics import encode, score_predictions
@@ -221,3 +224,67 @@ def test_an_interval_covers_shares_near_one_as_often_as_others(items: int, share
     found = [interval_of(k / items, item_spread(k * (items - k) / items**3, items)) for k in right]
     is_covered = np.array([each.low <= share <= each.high for each in found])
     assert scipy.stats.binom.pmf(right, items, share)[is_covered].sum() >= 0.93
+
+
+def test_macro_f1_counts_a_label_that_is_only_answered() -> None:
+    # world: 2/(1+1); sport: 2/(2+1); business is answered once and never right: 0
+    found = score_predictions("macro_f1", ["world", "sport", "sport"], ["world", "sport", "business"], TOPICS)
+    assert found == pytest.approx((1 + 2 / 3 + 0) / 3)
+
+
+def test_the_middle_of_a_scale_is_between_its_ends() -> None:
+    # 1, 3, 5 against 1, (1 + 5) / 2, 5
+    assert score_predictions("pearson", ["1", "3", "5"], ["1", None, "5"], STARS) == pytest.approx(1.0)
+
+
+def test_a_gold_label_that_the_task_does_not_have_is_named() -> None:
+    with pytest.raises(DataError, match="found perhaps; expected one of no, yes"):
+        score_predictions("accuracy", ["perhaps"], ["yes"], BINARY)
+
+
+def test_a_constant_is_told_from_a_small_spread() -> None:
+    """The mean of three times 0.1 is not 0.1 in floating point: their deviations are 1e-17 and not 0."""
+    assert score_predictions("pearson", [0.1] * 3, [0.1] * 3, SIMILARITY) == 0.0
+    assert score_predictions("pearson", [0.1, 0.2, 0.4], [0.1, 0.2, 0.4], SIMILARITY) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "macro_f1"])
+def test_shares_are_not_below_zero(metric: str) -> None:
+    assert bootstrap_interval(metric, ["yes"], ["yes"], BINARY) == Interval(1.0, 0.0, 1.0)
+
+
+def test_an_interval_is_students_t_times_the_deviation_of_the_bootstrap() -> None:
+    """Five resamples of 40 items, 25 of them right; one item more is added to the variance."""
+    right = np.array([1.0] * 25 + [0.0] * 15)
+    draws = resample_counts(40, 5, 3) @ right / 40
+    variance = sum((draws - draws.mean()) ** 2) / 4 * 40 / 39 + 1 / 40**2
+    half = float(scipy.stats.t.ppf(0.975, 39)) * variance**0.5
+    answers = ["yes" if each else "no" for each in right]
+    for found in (
+        bootstrap_interval("accuracy", ["yes"] * 40, answers, BINARY, resamples=5, seed=3),
+        mean_interval(right, resamples=5, seed=3),
+    ):
+        assert (found.value, found.low, found.high) == pytest.approx((0.625, 0.625 - half, 0.625 + half), abs=1e-9)
+
+
+def test_a_thousand_resamples_of_seed_0_are_drawn_unless_told_otherwise() -> None:
+    values, gold, answers = [1.0, 0.0, 1.0], ["yes"] * 3, ["yes", "no", "yes"]
+    drawn = {"resamples": 1000, "seed": 0}
+    assert mean_spread(values) == mean_spread(values, **drawn)
+    numbers = [float(number % 7) / 7 for number in range(60)]
+    assert mean_interval(numbers) == mean_interval(numbers, **drawn)
+    gold, answers = gold * 20, answers * 20
+    assert bootstrap_interval("accuracy", gold, answers, BINARY) == bootstrap_interval(
+        "accuracy", gold, answers, BINARY, **drawn
+    )
+
+
+def test_the_variance_over_items_by_hand() -> None:
+    assert item_spread(0.1, 2) == Spread(0.45, 1, 0.0, 0, 0.45, 0.0)  # 0.1 * 2 / 1 + 1 / 4
+    assert item_spread(0.0, 1) == Spread(1.0, 0, 0.0, 0, 1.0, 0.0)
+    assert mean_interval([0.5]) == Interval(0.5, 0.0, 1.0)
+
+
+def test_the_middle_of_the_draws() -> None:
+    found = percentile_interval(500.0, np.arange(1001.0))
+    assert found.to_json() == pytest.approx({"value": 500.0, "low": 25.0, "high": 975.0})

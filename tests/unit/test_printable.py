@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.comparison.grid import Cell, Grid, Heading, markdown_grid
+from rewardlab.comparison.grid import Cell, Grid, Heading
 from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.printable import csv_cell, markdown_cell, markdown_code, markdown_text, printable, printable_lines
 from tests.support.commands import Command
 from tests.support.runs import both, eval_folder

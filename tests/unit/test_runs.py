@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +16,19 @@ from typing import Any
 import pytest
 
 from rewardlab import outputs, runs
-from rewardlab.errors import DataError, RunFolderError
+from rewardlab.errors import DataError, InputError, RunFolderError
 from rewardlab.runs import (
     RunFolder,
     atomic_file,
     check_outputs,
     differing_keys,
+    is_disk_full,
+    is_read_only,
+    make_anew,
+    make_folder,
     read_json,
     read_jsonl,
+    read_only,
     renew_output,
     write_atomic,
     write_json,
@@ -90,8 +97,29 @@ class TestWriting:
         assert (tmp_path / "rows.jsonl").read_text(encoding="utf-8").count("\n") == 2
         assert list(read_jsonl(tmp_path / "rows.jsonl")) == [{"text": "a\nb"}, {"text": "é\u2028"}]
 
+    def test_a_folder_to_write_to_is_made_once(self, tmp_path: Path) -> None:
+        for _ in range(2):
+            make_folder(tmp_path / "a" / "b")
+        assert list((tmp_path / "a" / "b").iterdir()) == []
+
+    def test_a_folder_that_takes_no_file_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(dir: Path) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(runs, "TemporaryFile", full)
+        with pytest.raises(InputError, match=r"out: cannot be written \(Read-only file system\)"):
+            make_folder(tmp_path / "out")
+
 
 class TestReading:
+    def test_a_mark_of_the_byte_order_may_stand_in_front_of_the_file_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / "rows.jsonl"
+        path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n')
+        assert [row["a"] for row in read_jsonl(path)] == [1, 2]
+        path.write_bytes(b'{"a": 1}\n\xef\xbb\xbf{"a": 2}\n')
+        with pytest.raises(DataError, match="line 2: not JSON"):
+            list(read_jsonl(path))
+
     def test_blank_lines_are_passed_over(self, tmp_path: Path) -> None:
         (tmp_path / "rows.jsonl").write_text('{"a": 1}\n\n  \n{"a": 2}')
         assert [row["a"] for row in read_jsonl(tmp_path / "rows.jsonl")] == [1, 2]
@@ -169,6 +197,15 @@ class TestLife:
         assert stored["command"] == "rewardlab ppo --seed 3"
         assert {"torch", "transformers"} <= set(stored["packages"])
         assert stored["commit"] is None
+        assert set(stored) == {"command", "started", "commit", "dirty", "python", "platform", "packages"}
+
+    def test_checkpoints_go_when_the_stage_is_done(self, tmp_path: Path) -> None:
+        run = folder(tmp_path)
+        run.open()
+        (run.path / "checkpoints").mkdir()
+        (run.path / "checkpoints" / "step-000001.pt").touch()
+        run.finish({})
+        assert not (run.path / "checkpoints").exists()
 
     def test_the_stage_is_part_of_the_fingerprint_and_the_configuration_is_not(self, tmp_path: Path) -> None:
         same = RunFolder(tmp_path / "elsewhere", "ppo", IDENTITY, {"logging": "loud"})
@@ -218,7 +255,7 @@ class TestRefusal:
         [
             *itertools.product(["[]", "", '{"stage"', "3"], ["provenance.json", "attempts.jsonl", "result.json", None]),
             ("{}", "provenance.json"),
-            *((None, others) for others in ("provenance.json", "attempts.jsonl", "result.json")),
+            *((None, others) for others in ("provenance.json", "attempts.jsonl", "result.json", ".lock")),
         ],
     )
     def test_a_run_without_its_config_is_named_with_the_way_out(
@@ -356,7 +393,9 @@ class TestOutputs:
         renew_output(run.path, "pairs.jsonl")
         check_outputs(run.path)
         assert run.result() == {"pairs": 3}
-        assert read_json(run.result_path)["outputs"]["pairs.jsonl"]["rows"] == 1
+        stored = read_json(run.result_path)["outputs"]
+        assert stored["pairs.jsonl"]["rows"] == 1
+        assert list(stored) == ["adapter/weights", "metrics.jsonl", "pairs.jsonl"]
 
     def test_a_result_of_an_older_version_says_nothing_of_its_files(self, tmp_path: Path) -> None:
         run = self.finished(tmp_path)
@@ -364,7 +403,13 @@ class TestOutputs:
         (run.path / "pairs.jsonl").write_text("")
         check_outputs(run.path)
 
-    @pytest.mark.parametrize("text", ["", "[]", "3", '{"a"', '{"outputs": 3}', '{"outputs": {"pairs.jsonl": 3}}'])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("", "[]", "3", '{"a"', '{"outputs": 3}', '{"outputs": {"pairs.jsonl": 3}}'),
+            '{"outputs": {"pairs.jsonl": 3, "metrics.jsonl": {}}}',
+        ],
+    )
     def test_a_damaged_result_is_named_with_the_way_out(self, tmp_path: Path, text: str) -> None:
         run = self.finished(tmp_path)
         run.result_path.write_text(text)
@@ -377,6 +422,61 @@ class TestOutputs:
         run = self.finished(tmp_path)
         monkeypatch.setattr(outputs.hashlib, "sha256", lambda: pytest.fail("was read before"))
         check_outputs(run.path)
+
+
+@pytest.mark.parametrize(
+    ("stage", "command"),
+    [
+        ("annotate", "annotate"),
+        ("sft", "sft"),
+        ("pairs", "pair-gen"),
+        ("rm", "rm train"),
+        ("ppo", "ppo"),
+        ("eval", "eval"),
+        ("judge", "judge"),
+    ],
+)
+def test_a_stage_is_made_anew_by_its_command(tmp_path: Path, stage: str, command: str) -> None:
+    folder(tmp_path, stage).open()
+    assert make_anew(tmp_path / "run").startswith(f"make it anew with `rewardlab {command} --fresh`, or remove")
+
+
+def test_a_stage_that_others_make_is_made_anew_by_them(tmp_path: Path) -> None:
+    folder(tmp_path, "samples").open()
+    for path in (tmp_path / "run", tmp_path / "absent"):
+        assert make_anew(path).startswith("make it anew with --fresh, or remove")
+
+
+def test_nothing_is_read_only_but_what_is_inside_a_dry_run() -> None:
+    assert not is_read_only()
+    with read_only():
+        assert is_read_only()
+    assert not is_read_only()
+
+
+def _from(error: BaseException, cause: BaseException | None = None, context: BaseException | None = None) -> Exception:
+    """An error that another one led to."""
+    error.__cause__, error.__context__ = cause, context
+    assert isinstance(error, Exception)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "is_full"),
+    [
+        (OSError(errno.ENOSPC, "x"), True),
+        (OSError(errno.EDQUOT, "x"), True),
+        (OSError(errno.EACCES, "x"), False),
+        (ValueError("x"), False),
+        (RuntimeError(f"in a library: {os.strerror(errno.ENOSPC)} (9)"), True),
+        (RuntimeError("in a library: os error 28"), True),
+        (_from(ValueError("x"), cause=OSError(errno.ENOSPC, "x")), True),
+        (_from(ValueError("x"), context=OSError(errno.ENOSPC, "x")), True),
+        (_from(ValueError("x"), cause=KeyError("y")), False),
+    ],
+)
+def test_a_full_disk_is_told_by_its_error_or_what_led_to_it(error: BaseException, is_full: bool) -> None:
+    assert is_disk_full(error) is is_full
 
 
 def test_a_file_and_its_name_are_on_the_disk_when_it_is_written(
@@ -420,14 +520,18 @@ def test_the_commit_is_that_of_the_checkout_the_package_lies_in(
         command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
         return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
 
+    def found() -> tuple[str | None, bool]:
+        stored = runs.provenance()
+        return stored["commit"], stored["dirty"]
+
     git("init", "--quiet")
-    git("commit", "--quiet", "--allow-empty", "--message", "first")
     monkeypatch.setattr(runs, "_git", ASKS_GIT)
     monkeypatch.setattr(runs, "__file__", str(tmp_path / "rewardlab" / "runs.py"))
-    found = runs.provenance()
-    assert (found["commit"], found["dirty"]) == (git("rev-parse", "HEAD"), False)
+    assert found() == (None, False)
+    git("commit", "--quiet", "--allow-empty", "--message", "first")
+    assert found() == (git("rev-parse", "HEAD"), False)
     (tmp_path / "new").touch()
-    assert runs.provenance()["dirty"]
+    assert found() == (git("rev-parse", "HEAD"), True)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc, which is not here")
@@ -437,3 +541,32 @@ def test_writing_leaves_no_file_open(tmp_path: Path) -> None:
     for number in range(10):
         write_atomic(tmp_path / f"{number}", "text")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+class TestTidy:
+    """A process that is killed cannot clean up; the next one that comes to the folder does."""
+
+    def test_parts_of_files_are_removed_once_their_process_is_gone(self, tmp_path: Path) -> None:
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        folder = RunFolder(tmp_path / "run", "sft", {"seed": 1})
+        folder.open()
+        dead, alive = (folder.path / f"result.json.part-{number}" for number in (gone.pid, os.getpid()))
+        other = folder.path / "metrics.part-one.jsonl"
+        for path in (dead, alive, other):
+            path.write_text("{")
+        folder.open()
+        assert [path.exists() for path in (dead, alive, other)] == [False, True, True]
+
+    def test_checkpoints_are_removed_when_the_stage_is_done_and_not_before(self, tmp_path: Path) -> None:
+        folder = RunFolder(tmp_path / "run", "sft", {"seed": 1})
+        folder.open()
+        checkpoint = folder.path / "checkpoints" / "checkpoint-9"
+        checkpoint.mkdir(parents=True)
+        folder.tidy()
+        assert checkpoint.is_dir()
+        folder.finish({})
+        checkpoint.mkdir(parents=True)
+        folder.tidy()
+        assert not checkpoint.exists()
+        assert folder.is_done

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
+from rewardlab.errors import ConfigError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.pipeline.context import Context, dumped, slug_of
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages.annotate import annotate_stage
-from rewardlab.pipeline.stages.shared import Policy, gold_rationales, policy_of, start_trunk, warn_of_long_labels
-from rewardlab.runs import read_json, write_jsonl
+from rewardlab.pipeline.stages.scored import read_candidates, rows_to_answer, scored_stage
+from rewardlab.pipeline.stages.shared import Policy, evaluated_model, gold_rationales, policy_of, warn_of_long_labels
+from rewardlab.preference_config import SAMPLED
+from rewardlab.runs import read_result, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
 from rewardlab.training.methods import methods
-from rewardlab.types import Example
+from rewardlab.types import PAIR_KINDS, Example
 
 if TYPE_CHECKING:
     from rewardlab.evaluation.asking import Questions
@@ -27,7 +30,10 @@ if TYPE_CHECKING:
     from rewardlab.models import Trunk
 
 
-SPENT = ("steps", "updates", "tokens", "responses", "device_seconds", "prompts", "prompts_order")
+SPENT = (
+    *("steps", "updates", "tokens", "responses", "forward", "backward", "device_seconds"),
+    *("prompts", "prompts_order"),
+)
 """What a training run spent, as its evaluation repeats it."""
 ROWS_A_BUDGET = 8
 """Rows that share a drawn response budget (``eval.least_new_tokens``): the batch of PPO-NLU's published script."""
@@ -58,6 +64,8 @@ def eval_stage(context: Context, trained: Stage | None, method: str | None = Non
     inputs = {"model": trained, **_start_of(trained)} if trained else {}
     if shots and config.format == "rationale":
         inputs["annotate"] = annotate_stage(context)
+    if config.eval.best_of is not None:
+        inputs["scored"] = scored_stage(_choosing(context), trained, config.eval.best_of)
     name = method or method_title(config, trained)
     # which checkpoint is no setting of the base model, and how many rows are generated together is none of a policy's
     asked = dumped(config.eval, without=("batch",) if trained else ("batch", "checkpoint"))
@@ -67,8 +75,26 @@ def eval_stage(context: Context, trained: Stage | None, method: str | None = Non
         f"{context.slug}-{slug_of(name)}",
         {**rows, **context.task_code("quality"), **context.model, "eval": asked, "method": name},
         inputs,
-        lambda job: evaluate(job, config, context.splits, _facts(context, trained, name)),
+        lambda job: evaluate(job, config, context.splits, _facts(context, trained, name, inputs.get("scored"))),
     )
+
+
+def _choosing(context: Context) -> Context:
+    """The configuration with the reward that the best answer is chosen by.
+
+    Raises:
+        ConfigError: No such reward is given, or solved examples are asked for too.
+    """
+    config = context.config
+    if config.eval.best_of_reward is None:
+        raise ConfigError(
+            f"eval.best_of = {config.eval.best_of} needs a reward to choose by: --reward label, or eval.best_of_reward"
+        )
+    if config.eval.shots:
+        raise ConfigError("eval.best_of chooses among zero-shot answers; leave --shots out")
+    chosen = {"expression": config.eval.best_of_reward, "lam": config.eval.best_of_lam}
+    reward = config.reward.model_copy(update=chosen)
+    return Context(config.model_copy(update={"reward": reward}), context.root, context.rows)
 
 
 def validate_stage(context: Context, trained: Stage) -> Stage:
@@ -82,7 +108,7 @@ def validate_stage(context: Context, trained: Stage) -> Stage:
             **context.data("validation"),
             **context.task_code("quality"),
             **context.model,
-            "eval": dumped(config.eval, without=("batch", "shots")),
+            "eval": dumped(config.eval, without=("batch", "shots", "best_of", "best_of_reward", "best_of_lam")),
         },
         {"model": trained, **_start_of(trained)},
         lambda job: validate(job, config, context.splits),
@@ -90,18 +116,35 @@ def validate_stage(context: Context, trained: Stage) -> Stage:
 
 
 def method_title(config: RunConfig, trained: Stage | None) -> str:
+    """The name a table gives to what was evaluated: what was trained, and what its answers were chosen by."""
+    if config.eval.best_of is None:
+        return _trained_title(config, trained)
+    lam = "" if config.eval.best_of_lam is None else f" (λ={config.eval.best_of_lam})"
+    expression = config.eval.best_of_reward or ""
+    judge = f"{expression} RM" if expression in PAIR_KINDS else expression
+    chosen = f"best of {config.eval.best_of}, {judge}{lam}"
+    if trained is not None and trained.kind == "sft" and config.eval.checkpoint == "best":
+        is_usual_start = trained.settings["rationales"] == (config.format == "rationale")
+        return chosen if is_usual_start else f"{_trained_title(config, trained)}, {chosen}"
+    return f"{_trained_title(config, trained)}, {chosen}"
+
+
+def _trained_title(config: RunConfig, trained: Stage | None) -> str:
     """The name a table gives to what was trained (SPEC section 5)."""
     if trained is None:
         return "zero-shot" if config.eval.shots == 0 else f"{config.eval.shots}-shot"
     last = " (last policy)" if config.eval.checkpoint == "last" else ""
     if trained.kind == "sft":
         return ("SFT w. rationale" if trained.settings["rationales"] else "SFT") + last
-    reward, title = config.reward, methods.get(trained.kind).title
+    method, reward = methods.get(trained.kind), config.reward
+    if method.family == "preference":
+        section = method.section(config)
+        return f"{section.loss_title or method.title} on {section.pairs_title(reward.expression)}{last}"
     known = {"rule": "PPO-rule", "ranked": "RLHF", "label": "RLLR", "mixed": f"RLLR-mixed (λ={reward.lam})"}
     if trained.kind == "ppo" and reward.expression in known:
         return known[reward.expression] + last
     lam = "" if reward.lam is None else f" (λ={reward.lam})"
-    return f"{title} on {reward.expression}{lam if trained.kind != 'ppo' else ''}{last}"
+    return f"{method.title} on {reward.expression}{lam if trained.kind != 'ppo' else ''}{last}"
 
 
 def _start_of(trained: Stage) -> dict[str, Stage]:
@@ -109,10 +152,10 @@ def _start_of(trained: Stage) -> dict[str, Stage]:
     return {"start": trained.inputs["start"]} if "start" in trained.inputs else {}
 
 
-def _facts(context: Context, trained: Stage | None, method: str) -> Facts:
-    """What the evaluation's row says of the method behind it."""
+def _facts(context: Context, trained: Stage | None, method: str, scored: Stage | None = None) -> Facts:
+    """What the evaluation's row says of the method behind it; ``scored`` are the answers that it chooses from."""
     config, chain = context.config, trained.chain(measuring=False) if trained else []
-    results = context.results(chain)
+    results = context.results([*chain, *(scored.chain(measuring=False) if scored else [])])
     if shots := config.eval.shots:
         asks = config.format == "rationale" and not any(stage.kind == "annotate" for stage in chain)
         shown = {f"labelled/{task.name}": shots for task in context.tasks}
@@ -127,7 +170,7 @@ def _facts(context: Context, trained: Stage | None, method: str) -> Facts:
     return Facts(
         method=method,
         start=config.start if is_after_start else "base",
-        reward=_reward_text(config) if is_after_start else None,
+        reward=_chosen_by(config) or (_reward_text(config) if trained and _reads_reward(config, trained) else None),
         model_run=str(folder.path) if folder else None,
         cost=Cost.of(results).to_json(),
         budget={name: result[name] for name in SPENT if name in result},
@@ -139,6 +182,22 @@ def start_accuracy_of(result: Mapping[str, Any]) -> float | None:
     """What a training run measured on validation rows before its first update; None where it measured nothing."""
     start = (result.get("validation") or {}).get("start") or {}
     return start.get("accuracy")
+
+
+def _reads_reward(config: RunConfig, trained: Stage) -> bool:
+    """Whether a reward stands behind a trained run: not behind SFT, nor behind pairs that nobody scored."""
+    if trained.kind == "sft":
+        return False
+    method = methods.get(trained.kind)
+    return method.family != "preference" or method.section(config).pairs == SAMPLED
+
+
+def _chosen_by(config: RunConfig) -> str | None:
+    """The reward that answers are chosen by; None where they are not."""
+    if config.eval.best_of is None:
+        return None
+    lam = "" if config.eval.best_of_lam is None else f", λ={config.eval.best_of_lam}"
+    return f"best of {config.eval.best_of} by {config.eval.best_of_reward}{lam}"
 
 
 def _reward_text(config: RunConfig) -> str:
@@ -153,7 +212,9 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     from rewardlab.evaluation.predict import evaluate as measure
 
     warn_of_long_labels(config, splits)
-    trunk, role = _evaluated(config, job.inputs)
+    if "scored" in job.inputs:
+        return _evaluate_best(job, config, splits, facts)
+    trunk, role = evaluated_model(config, job.inputs)
     policy = _policy(job, config)
     shots = _demonstrations(config, splits, job.inputs) if config.eval.shots else {}
     questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, shots)
@@ -169,12 +230,47 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     return {**asdict(facts), "seed": config.seed, "columns": found.columns, **asked, **evaluated}
 
 
+def _evaluate_best(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: Facts) -> dict[str, Any]:
+    """The best of several sampled answers to each row; there is no greedy one to choose."""
+    from rewardlab.evaluation.answers import PREDICTIONS_FILE, write_answers
+    from rewardlab.evaluation.predict import GeneratedText
+    from rewardlab.evaluation.predict import evaluate as measure
+    from rewardlab.training.scored_samples import best_of
+
+    rows, candidates = rows_to_answer(splits), read_candidates(job.inputs["scored"])
+    places = [best_of(own) for own in candidates]
+    chosen = [own[best[0] if best else 0] for own, best in zip(candidates, places, strict=True)]
+    answers = iter(GeneratedText(best.text, best.is_finished) for best in chosen)
+
+    def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
+        return [next(answers) for _ in examples]  # the columns are read in the order in which they were answered
+
+    columns = {column: found for split in splits.values() for column, found in split.tests.items()}
+    found = measure(columns, generate, bootstrap=config.eval.bootstrap, decodings=("sampled",), guess=_guess(config))
+    write_jsonl(job.folder.path / PREDICTIONS_FILE, (row.to_json() for row in found.rows))
+    write_answers(job.folder.path, found.rows)
+    policy = _policy(job, config)
+    return {
+        **asdict(facts),
+        "seed": config.seed,
+        "columns": found.columns,
+        "shots": 0,
+        "best_of": {
+            "samples": config.eval.best_of,
+            "rows": len(rows),
+            "unscored": sum(not each for each in places),
+            "tokens": read_result(job.inputs["scored"])["tokens"],
+        },
+        "policy": None if policy is None else policy.to_json(),
+    }
+
+
 def validate(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Greedy answers to the validation rows, and the main metric of each task."""
     from rewardlab.evaluation.asking import Questions
     from rewardlab.evaluation.predict import evaluate as measure
 
-    trunk, role = _evaluated(config, job.inputs)
+    trunk, role = evaluated_model(config, job.inputs)
     questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, {})
     generate = _generator(job, config, "validation", trunk, role, questions)
     rows = {name: split.validation for name, split in splits.items()}
@@ -217,20 +313,6 @@ def _guess(config: RunConfig) -> Guess | None:
     from rewardlab.evaluation.predict import random_answer
 
     return partial(random_answer, config.seed) if config.eval.unreadable == "random" else None
-
-
-def _evaluated(config: RunConfig, inputs: Mapping[str, Path]) -> tuple[Trunk, str | None]:
-    """The model that is evaluated and the role it answers in."""
-    from rewardlab.models import load_trunk
-    from rewardlab.training.actor import POLICY
-
-    if "model" not in inputs:
-        return load_trunk(config.model), None
-    if read_json(inputs["model"] / "config.json")["stage"] == "sft":
-        return load_trunk(config.model, policy_of(inputs["model"], config.eval.checkpoint).adapter), None
-    trunk = start_trunk(config, inputs)
-    trunk.roles.load(POLICY, policy_of(inputs["model"], config.eval.checkpoint).adapter)
-    return trunk, POLICY
 
 
 def _policy(job: Work, config: RunConfig) -> Policy | None:

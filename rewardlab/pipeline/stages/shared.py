@@ -12,7 +12,7 @@ from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.errors import RunFolderError
 from rewardlab.evaluation.cost import gold_read
-from rewardlab.runs import ADAPTER, BEST_ADAPTER, make_anew, read_jsonl, read_result
+from rewardlab.runs import ADAPTER, BEST_ADAPTER, make_anew, read_json, read_jsonl, read_result
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example
@@ -96,6 +96,20 @@ def start_trunk(config: RunConfig, inputs: Mapping[str, Path]) -> Trunk:
     from rewardlab.models import load_trunk
 
     return load_trunk(config.model, start_adapter(inputs))
+
+
+def evaluated_model(config: RunConfig, inputs: Mapping[str, Path]) -> tuple[Trunk, str | None]:
+    """The model that is evaluated, of the input ``model``, and the role it answers in; the base model without one."""
+    from rewardlab.models import load_trunk
+    from rewardlab.training.actor import POLICY
+
+    if "model" not in inputs:
+        return load_trunk(config.model), None
+    if read_json(inputs["model"] / "config.json")["stage"] == "sft":
+        return load_trunk(config.model, policy_of(inputs["model"], config.eval.checkpoint).adapter), None
+    trunk = start_trunk(config, inputs)
+    trunk.roles.load(POLICY, policy_of(inputs["model"], config.eval.checkpoint).adapter)
+    return trunk, POLICY
 
 
 def warn_of_long_labels(config: RunConfig, splits: Mapping[str, Splits]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rewardlab import processes
 from rewardlab.config import RunConfig
@@ -17,26 +18,43 @@ from rewardlab.pipeline.stages.reward_model import reward_model_stage
 from rewardlab.pipeline.stages.sft import start_input
 from rewardlab.pipeline.stages.shared import rows_of, start_trunk, warn_of_long_labels
 from rewardlab.rewards.context import RewardContext
+from rewardlab.rewards.plan import ExpressionReward, refuse_groups
 from rewardlab.rewards.trl_functions import GIVEN, check_columns
 from rewardlab.runs import ADAPTER, read_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.training.methods import TrainingMethod
 from rewardlab.types import PAIR_KINDS
 
+if TYPE_CHECKING:
+    from rewardlab.models import Trunk
 
-def online_stage(context: Context, method: TrainingMethod) -> Stage:
-    """Training on the configured reward, from models of the run's own tasks or of ``start_task``."""
+Train = Callable[[Work, TrainingMethod, RunConfig, Mapping[str, Splits]], dict[str, Any]]
+"""Does the work of a stage that is trained on a reward."""
+
+
+class PromptSection(Protocol):
+    """What the settings of every method that is trained on a reward have."""
+
+    @property
+    def parts(self) -> tuple[Literal["labelled", "prompts"], ...]:
+        """The parts of the data whose prompts it reads."""
+        ...
+
+
+def online_stage(context: Context, method: TrainingMethod, work: Train | None = None) -> Stage:
+    """Training on the configured reward, from models of the run's own tasks or of ``start_task``.
+
+    Args:
+        context: The configuration.
+        method: What trains.
+        work: Does it; None: the loop of methods that sample while they train.
+    """
     config, section = context.config, method.section(context.config)
     method.check(config)
-    _check_gold(context, section)
-    for task in context.tasks:
-        for name, wanted in context.reward.columns.items():
-            check_columns(name, wanted, (*GIVEN, *task.fields))
-    if processes.is_sharded():
-        raise ConfigError(
-            f"{method.title} keeps the whole trunk in every process and cannot use FSDP or DeepSpeed; launch it with a "
-            "configuration of several GPUs without them, such as experiments/accelerate/gpus.yaml"
-        )
+    if section.samples < 2:
+        refuse_groups(context.reward, method.name)
+    check_reward(context, section.parts)
+    refuse_shards(method)
     models = {f"rm_{kind}": reward_model_stage(context.behind, kind) for kind in sorted(context.reward.pair_kinds)}
     return context.stage(
         method.name,
@@ -51,15 +69,28 @@ def online_stage(context: Context, method: TrainingMethod) -> Stage:
             **({"method_code": code} if (code := context.method_code(method)) else {}),
         },
         {**start_input(context.behind), **models},
-        lambda job: train(job, method, config, context.splits),
+        lambda job: (work or train)(job, method, config, context.splits),
     )
 
 
-def _check_gold(context: Context, section: OnlineConfig) -> None:
+def refuse_shards(method: TrainingMethod) -> None:
+    """Refuse a launcher that cuts weights into pieces; raises ConfigError."""
+    if processes.is_sharded():
+        raise ConfigError(
+            f"{method.title} keeps the whole trunk in every process and cannot use FSDP or DeepSpeed; launch it with a "
+            "configuration of several GPUs without them, such as experiments/accelerate/gpus.yaml"
+        )
+
+
+def check_reward(context: Context, parts: Sequence[str]) -> None:
+    """Refuse a reward that reads columns or gold labels which the rows of these parts lack; raises InputError."""
+    for task in context.tasks:
+        for name, wanted in context.reward.columns.items():
+            check_columns(name, wanted, (*GIVEN, *task.fields))
     if not context.reward.needs_gold:
         return
     for name, split in context.splits.items():
-        rows = [example for part in section.parts for example in getattr(split, part)]
+        rows = [example for part in parts for example in getattr(split, part)]
         bare = sum(example.label is None for example in rows)
         if bare:
             raise InputError(
@@ -70,40 +101,78 @@ def _check_gold(context: Context, section: OnlineConfig) -> None:
 
 def train(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Do it."""
-    from rewardlab.models.scoring import add_scorers
-    from rewardlab.reward_models.doubts import reward_model_lines
-    from rewardlab.rewards import Ledger, build_reward
+    from rewardlab.rewards import Ledger
     from rewardlab.training.loop import OnlineTrainer
     from rewardlab.training.progress import FolderRecorder, Several
 
     warn_of_long_labels(config, splits)
     section: OnlineConfig = method.section(config)
-    folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
     trunk = start_trunk(config, job.inputs)
-    loaded = add_scorers(trunk, folders, section.micro_batch)
-    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading)
-    reward = build_reward(config.reward, context)
-    judging = reward_model_lines(folders, config.reward.expression, needs_gold=reward.needs_gold)
-    for line in judging:
-        job.say(f"  {line}")
+    judges = judges_of(job, config, trunk, section.micro_batch)
     trainer = OnlineTrainer(
         method,
         trunk,
-        reward,
+        judges.reward,
         [example for part in section.parts for example in rows_of(splits, part)],
         config,
         Several(FolderRecorder(job.folder), job.recorder),
         Ledger(job.folder.append),
         job.folder.path,
-        critic_start=_critic_start(section, folders, context),
-        lam=reward.lam,
+        critic_start=_critic_start(section, judges.folders, judges.context),
+        lam=judges.reward.lam,
         validation=rows_of(splits, "validation", section.validation_rows),
     )
     result = trainer.train()
-    gold = _gold_of_prompts(splits, section, config.seed, result.steps) if reward.needs_gold else {}
-    watched = _hacking(job.folder.path, config.reward.expression, result.fall) if processes.is_main() else {}
-    shared = {"reward": config.reward.expression, "lambda": reward.lam, "reward_models": judging}
-    return {**result.to_json(), **shared, "gold": gold, **watched}
+    gold = gold_of_prompts(splits, section, config.seed, result.steps, section.prompts)
+    return {**result.to_json(), **judges.result(job, config, gold, result.fall)}
+
+
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """The reward of a run, and what it is made of.
+
+    Attributes:
+        reward: The expression.
+        context: Its reward models.
+        folders: Pair kind -> their folders.
+        lines: What they can and cannot judge, for people.
+    """
+
+    reward: ExpressionReward
+    context: RewardContext
+    folders: Mapping[str, Path]
+    lines: Sequence[str]
+
+    def result(
+        self, job: Work, config: RunConfig, gold: Mapping[str, int], fall: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """What the result of a trained run says of its reward.
+
+        Args:
+            job, config: The run.
+            gold: Gold labels that belong to the prompts read; counted where the reward reads them.
+            fall: The alarm for a fall of validation accuracy.
+        """
+        expression = config.reward.expression
+        watched = _hacking(job.folder.path, expression, fall) if processes.is_main() else {}
+        shared = {"reward": expression, "lambda": self.reward.lam, "reward_models": list(self.lines)}
+        return {**shared, "gold": dict(gold) if self.reward.needs_gold else {}, **watched}
+
+
+def judges_of(job: Work, config: RunConfig, trunk: Trunk, batch: int) -> Judges:
+    """Build the configured reward, its reward models on the trunk; says what they can judge."""
+    from rewardlab.models.scoring import add_scorers
+    from rewardlab.reward_models.doubts import reward_model_lines
+    from rewardlab.rewards import build_reward
+
+    folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
+    loaded = add_scorers(trunk, folders, batch)
+    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading)
+    reward = build_reward(config.reward, context)
+    lines = reward_model_lines(folders, config.reward.expression, needs_gold=reward.needs_gold)
+    for line in lines:
+        job.say(f"  {line}")
+    return Judges(reward, context, folders, lines)
 
 
 def _critic_start(section: OnlineConfig, folders: Mapping[str, Path], context: RewardContext) -> Any:
@@ -126,13 +195,15 @@ def _critic_start(section: OnlineConfig, folders: Mapping[str, Path], context: R
     return CriticStart(folder, context.spread(kind) or 1.0, context.zscore(kind, 0.0))
 
 
-def _gold_of_prompts(splits: Mapping[str, Splits], section: OnlineConfig, seed: int, steps: int) -> dict[str, int]:
-    """The gold labels that a reward has read after so many steps, by the part of the data they belong to."""
+def gold_of_prompts(
+    splits: Mapping[str, Splits], section: PromptSection, seed: int, steps: int, prompts: int
+) -> dict[str, int]:
+    """The gold labels of the prompts of so many steps, by the part of the data they belong to."""
     from rewardlab.training.budget import prompts_of
 
     parts = {part: rows_of(splits, part) for part in section.parts}
     everything = [example for rows in parts.values() for example in rows]
-    read = {(e.task, e.id) for e in prompts_of(everything, steps, section.prompts, seed)}
+    read = {(e.task, e.id) for e in prompts_of(everything, steps, prompts, seed)}
     seen = {part: [e for e in rows if (e.task, e.id) in read] for part, rows in parts.items()}
     return {pool: n for part, rows in seen.items() for pool, n in gold_read(part, rows).items()}
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rewardlab.comparison.evaluations import version_of
 from rewardlab.comparison.frames import csv_text
-from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, markdown_grid
+from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
+from rewardlab.comparison.markdown import markdown_grid
+from rewardlab.comparison.notes import seeds_notes
 from rewardlab.comparison.numbers import p_text, points, points_interval, shown_value
-from rewardlab.comparison.runs import version_of
-from rewardlab.comparison.seeds import seeds_notes
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import AVERAGE, Mark, ranked
 from rewardlab.intervals import SIGNIFICANT
@@ -113,9 +114,9 @@ def accuracy_grid(cards: Cards, test_set: str) -> Grid:
     """One line a reward model: accuracy per task and over all, beside the two baselines."""
     titles = ["reward model", *cards.columns, "label-only", "length-only", "pairs", "seeds"]
     headings = [Heading(title, is_number=place > 0) for place, title in enumerate(titles)]
-    found = {column: _accuracies(cards, test_set, column) for column in cards.columns}
-    judged = [name for name in cards.methods if any(each[name] for each in found.values())]
-    cells = {column: _accuracy_cells(each) for column, each in found.items()}
+    accuracies = {column: _accuracies(cards, test_set, column) for column in cards.columns}
+    judged = [name for name in cards.methods if any(each[name] for each in accuracies.values())]
+    cells = {column: _accuracy_cells(each) for column, each in accuracies.items()}
     return Grid(headings, [_line(cards, test_set, name, [each[name] for each in cells.values()]) for name in judged])
 
 
@@ -147,34 +148,34 @@ def _panel(cards: Cards, test_set: str) -> Panel:
     return Panel(TEST_SETS[test_set], bars, f"{column}, pairs ranked right, %")
 
 
-def sentence(found: Difference) -> str:
+def sentence(difference: Difference) -> str:
     """A difference in plain words."""
-    where = f"{TEST_SETS[found.test_set]}, {found.column}"
-    if found.estimate is None:
-        return f"{found.better} and {found.than} are not compared on {where}: {found.reason}."
-    value = found.estimate
-    verdict = "differ significantly" if found.p_holm < SIGNIFICANT else "do not differ significantly"
+    where = f"{TEST_SETS[difference.test_set]}, {difference.column}"
+    if difference.estimate is None:
+        return f"{difference.better} and {difference.than} are not compared on {where}: {difference.reason}."
+    value = difference.estimate
+    verdict = "differ significantly" if difference.p_holm < SIGNIFICANT else "do not differ significantly"
     seeds = f"{value.seeds} seed{'s' if value.seeds > 1 else ''}, interval over {value.basis}"
-    numbers = f"{points(value.value)} points {points_interval(value)}, {p_text(found.p_holm)}"
-    return f"{found.better} and {found.than} {verdict} on {where}: {numbers} ({seeds})."
+    numbers = f"{points(value.value)} points {points_interval(value)}, {p_text(difference.p_holm)}"
+    return f"{difference.better} and {difference.than} {verdict} on {where}: {numbers} ({seeds})."
 
 
 def _differences(cards: Cards) -> list[Block]:
-    found = differences_of(cards)
-    if not found:
+    differences = differences_of(cards)
+    if not differences:
         return [Text("No label RM was judged on the same pairs as a reward model of another kind.")]
-    first = [each for each in found if each.column == _headline(cards) and each.test_set == cards.sets[0]]
+    first = [each for each in differences if each.column == _headline(cards) and each.test_set == cards.sets[0]]
     told = [Told(sentence(each), _both(cards, each)) for each in first]
-    note = COMPARED.format(family=sum(each.estimate is not None for each in found))
-    return [Sentences(told), Table(_difference_grid(cards, found)), Notes([note])]
+    note = COMPARED.format(family=sum(each.estimate is not None for each in differences))
+    return [Sentences(told), Table(_difference_grid(cards, differences)), Notes([note])]
 
 
-def _difference_grid(cards: Cards, found: Sequence[Difference]) -> Grid:
+def _difference_grid(cards: Cards, differences: Sequence[Difference]) -> Grid:
     """One line two reward models and a column, a column a set."""
     headings = [Heading(title, is_number=False) for title in ("difference", "column")]
     headings += [Heading(TEST_SETS[name]) for name in cards.sets]
     lines: dict[tuple[str, str, str], list[Cell]] = {}
-    for each in found:
+    for each in differences:
         lines.setdefault((each.better, each.than, each.column), []).append(_points_cell(cards, each))
     return Grid(
         headings,
@@ -182,14 +183,16 @@ def _difference_grid(cards: Cards, found: Sequence[Difference]) -> Grid:
     )
 
 
-def _points_cell(cards: Cards, found: Difference) -> Cell:
-    if found.estimate is None:
-        return Cell(MISSING, found.reason)
-    return Cell(points(found.estimate.value), points_interval(found.estimate), sources=_both(cards, found))
+def _points_cell(cards: Cards, difference: Difference) -> Cell:
+    if difference.estimate is None:
+        return Cell(MISSING, difference.reason)
+    return Cell(
+        points(difference.estimate.value), points_interval(difference.estimate), sources=_both(cards, difference)
+    )
 
 
-def _both(cards: Cards, found: Difference) -> list[Source]:
-    return [*_sources(cards, found.better), *_sources(cards, found.than)]
+def _both(cards: Cards, difference: Difference) -> list[Source]:
+    return [*_sources(cards, difference.better), *_sources(cards, difference.than)]
 
 
 def _sources(cards: Cards, method: str) -> list[Source]:
@@ -205,15 +208,19 @@ def _accuracies(cards: Cards, test_set: str, column: str) -> dict[str, Estimate 
     return {name: cards.accuracy(name, test_set, column) for name in cards.methods}
 
 
-def _accuracy_cells(found: Mapping[str, Estimate | None]) -> dict[str, Cell]:
+def _accuracy_cells(accuracies: Mapping[str, Estimate | None]) -> dict[str, Cell]:
     """A column; best and second by the value as shown, unless there is nothing to compare."""
-    marks = ranked({name: each.value for name, each in found.items() if each is not None})
-    return {name: Cell(MISSING) if each is None else _cell(each, marks.get(name, "")) for name, each in found.items()}
+    marks = ranked({name: each.value for name, each in accuracies.items() if each is not None})
+    return {
+        name: Cell(MISSING) if each is None else _cell(each, marks.get(name, "")) for name, each in accuracies.items()
+    }
 
 
-def _cell(found: Estimate, mark: Mark) -> Cell:
-    spread = "" if found.sd is None else f" ± {shown_value(found.sd)}"
-    return Cell(shown_value(found.value), f"[{shown_value(found.low)}, {shown_value(found.high)}]", mark, spread)
+def _cell(accuracy: Estimate, mark: Mark) -> Cell:
+    spread = "" if accuracy.sd is None else f" ± {shown_value(accuracy.sd)}"
+    return Cell(
+        shown_value(accuracy.value), f"[{shown_value(accuracy.low)}, {shown_value(accuracy.high)}]", mark, spread
+    )
 
 
 def _capital(text: str) -> str:

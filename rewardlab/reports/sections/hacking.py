@@ -6,7 +6,6 @@ rewards run from their lowest to their highest. A line's tooltip says both. An a
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
 from rewardlab.comparison.numbers import shown_value
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.hacking import Alarm, told
 from rewardlab.reports.blocks import Block, Sentences, Table, Text, Told
@@ -25,8 +25,6 @@ from rewardlab.reports.plots import GOLD, KL, PART, SATURATION, SCORE, CurveRun,
 from rewardlab.reports.scales import number_text
 from rewardlab.runs import read_json
 from rewardlab.training.decline import Fall, told_best, told_fall
-
-logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
 
@@ -93,9 +91,9 @@ class Watched:
         return self.run.method if self.seed is None else f"{self.run.method}, seed {self.seed}"
 
 
-def hacking_blocks(runs: Iterable[CurveRun]) -> list[Block]:
+def hacking_blocks(runs: Iterable[CurveRun], left_out: LeftOut = LOGGED) -> list[Block]:
     """What a report says: how many alarms, a table of the runs, and a chart of each."""
-    watched = _in_order([watch(run) for run in runs])
+    watched = _in_order([watch(run, left_out) for run in runs])
     if not watched:
         return [Text("No PPO run was given.")]
     alarmed = [Told(f"{each.title}: {line}.", [Source(each.run.path)]) for each in watched for line in _told(each)]
@@ -132,18 +130,21 @@ def _in_order(watched: Sequence[Watched]) -> list[Watched]:
     return sorted(watched, key=lambda each: (place[each.run.method], each.seed or 0))
 
 
-def watch(run: CurveRun) -> Watched:
+def watch(run: CurveRun, left_out: LeftOut = LOGGED) -> Watched:
     """A run with what its folder says of it; what cannot be read is absent."""
-    result, config = _stored(run.path / "result.json"), _stored(run.path / "config.json").get("config", {})
+    result, config = (
+        _stored(run.path / "result.json", left_out),
+        _stored(run.path / "config.json", left_out).get("config", {}),
+    )
     try:
-        found = result.get("hacking") or {}
-        alarm = Alarm(**found["alarm"]) if found.get("alarm") else None
+        hacking = result.get("hacking") or {}
+        alarm = Alarm(**hacking["alarm"]) if hacking.get("alarm") else None
         fall = Fall(**result["fall"]) if result.get("fall") else None
         doubts = [line for line in result.get("reward_models") or () if line.startswith("warning: ")]
         validation = dict(result.get("validation") or {})
-        return Watched(run, config.get("seed"), alarm, bool(found.get("judged")), validation, fall, doubts)
+        return Watched(run, config.get("seed"), alarm, bool(hacking.get("judged")), validation, fall, doubts)
     except (TypeError, ValueError, AttributeError) as error:
-        logger.warning("%s: its alarm and validation are left out, result.json is damaged (%s)", run.path, error)
+        left_out.add(f"{run.path}: its alarm and validation are left out, result.json is damaged ({error})")
         return Watched(run, config.get("seed"), None, False, {})
 
 
@@ -189,12 +190,12 @@ def _counts(watched: Sequence[Watched]) -> str:
     for each in watched:
         by_method.setdefault(each.run.method, []).append(each)
     counts = (
-        f"{name} {sum(each.alarm is not None for each in found)} of {sum(each.is_judged for each in found)}"
-        for name, found in by_method.items()
+        f"{name} {sum(each.alarm is not None for each in runs)} of {sum(each.is_judged for each in runs)}"
+        for name, runs in by_method.items()
     )
     falls = (
-        f"{name} {sum(each.fall is not None for each in found)} of {sum(bool(each.validation) for each in found)}"
-        for name, found in by_method.items()
+        f"{name} {sum(each.fall is not None for each in runs)} of {sum(bool(each.validation) for each in runs)}"
+        for name, runs in by_method.items()
     )
     unjudged = sum(not each.is_judged for each in watched)
     note = f" {unjudged} runs could not be judged: no gold labels, too few steps, or made before there was an alarm."
@@ -213,11 +214,13 @@ def _grid(watched: Sequence[Watched]) -> Grid:
 
 def _cells(watched: Watched) -> list[Cell]:
     silent = "none" if watched.is_judged else MISSING
-    found = watched.validation
-    values = {name: shown_value(found[name]["accuracy"]) if found else MISSING for name in ("start", "best", "last")}
-    step = str(found["best"]["step"]) if found else MISSING
+    validation = watched.validation
+    values = {
+        name: shown_value(validation[name]["accuracy"]) if validation else MISSING for name in ("start", "best", "last")
+    }
+    step = str(validation["best"]["step"]) if validation else MISSING
     alarm = str(watched.alarm.step) if watched.alarm else silent
-    fall = str(watched.fall.step) if watched.fall else ("none" if found else MISSING)
+    fall = str(watched.fall.step) if watched.fall else ("none" if validation else MISSING)
     texts = (watched.title, alarm, fall, values["start"], values["best"], step, values["last"])
     return [Cell(text, sources=[Source(watched.run.path)]) for text in texts]
 
@@ -261,13 +264,13 @@ def _upright(name: str, step: int) -> Line:
     return Line(f"{name} at step {step}", OTHER, [step, step], [0.0, 1.0])
 
 
-def _stored(file: Path) -> dict[str, Any]:
-    """An object of a run folder; empty where the file is not there, or damaged, which the log then says."""
+def _stored(file: Path, left_out: LeftOut) -> dict[str, Any]:
+    """An object of a run folder; empty where the file is not there, or damaged, which is then said."""
     if not file.exists():
         return {}
     try:
-        found = read_json(file)
+        stored = read_json(file)
     except RewardlabError as error:
-        logger.warning("%s: what %s says is left out (%s)", file.parent, file.name, error)
+        left_out.add(f"{file.parent}: what {file.name} says is left out ({error})")
         return {}
-    return found if isinstance(found, dict) else {}
+    return stored if isinstance(stored, dict) else {}

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from rewardlab.comparison.evaluations import MethodKey
 from rewardlab.comparison.grid import Cell, Grid, Heading, Source
 from rewardlab.comparison.numbers import interval_text, points, points_interval, shown_value
-from rewardlab.comparison.runs import MethodKey
+from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import ComparisonTable
 from rewardlab.errors import InputError
 from rewardlab.judge.verdicts import NET, JudgedRun, judged_estimate, judged_items
 from rewardlab.reports.blocks import Block, Table, Text
 from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
-
-logger = logging.getLogger(__name__)
 
 PARTS: Mapping[str, tuple[Mapping[str, float], int]] = {
     "win": ({"a": 1.0, "tie": 0.0, "b": 0.0}, 0),
@@ -28,9 +26,9 @@ TEXTS = ("method", "against", "decoding", "judge")
 TITLES = ("method", "against", "decoding", "win", "tie", "lose", "win minus lose", "items", "seeds", "judge")
 
 
-def judged_blocks(found: Sequence[JudgedRun], table: ComparisonTable) -> list[Block]:
+def judged_blocks(runs: Sequence[JudgedRun], table: ComparisonTable, left_out: LeftOut = LOGGED) -> list[Block]:
     """Win, tie and lose of each two methods, over seeds: bars (RLLR figure 4) and a table."""
-    contests = list(_contests(found, table))
+    contests = list(_contests(runs, table, left_out))
     rivals = dict.fromkeys(contest.against for contest in contests)
     panels = [
         Panel(f"against {rival}", bars, "share of items, %; right: win minus lose")
@@ -95,15 +93,15 @@ def _line(contest: _Contest) -> list[Cell]:
     ]
 
 
-def _share_cell(found: Estimate, runs: Sequence[JudgedRun]) -> Cell:
-    return Cell(shown_value(found.value), interval_text(found), sources=_sources(runs))
+def _share_cell(share: Estimate, runs: Sequence[JudgedRun]) -> Cell:
+    return Cell(shown_value(share.value), interval_text(share), sources=_sources(runs))
 
 
-def _contests(found: Sequence[JudgedRun], table: ComparisonTable) -> Iterator[_Contest]:
-    """The comparisons of each two methods by each judge; those without a number are named in the log and left out."""
+def _contests(judged_runs: Sequence[JudgedRun], table: ComparisonTable, left_out: LeftOut) -> Iterator[_Contest]:
+    """The comparisons of each two methods by each judge; those without a number are left out."""
     names = {row.key: row.name for row in table.rows}
     grouped: dict[tuple[MethodKey, MethodKey, str, str], list[JudgedRun]] = {}
-    for run in found:
+    for run in judged_runs:
         grouped.setdefault((run.a.key, run.b.key, run.decoding, run.judge), []).append(run)
     for (a, b, decoding, judge), runs in grouped.items():
         judged = list(dict.fromkeys(column for run in runs for column in run.columns))
@@ -111,7 +109,7 @@ def _contests(found: Sequence[JudgedRun], table: ComparisonTable) -> Iterator[_C
         try:
             sizes = {name: judged_estimate(runs, worth, columns) for name, worth in (*_worths(), ("net", NET))}
         except InputError as error:
-            logger.warning("%s: left out of the judged answers (%s)", runs[0].path, error)
+            left_out.add(f"{runs[0].path}: left out of the judged answers ({error})")
         else:
             yield _Contest(names[a], names[b], decoding, judge, runs, sizes)
 

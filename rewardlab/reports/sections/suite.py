@@ -70,9 +70,9 @@ FAILED = "These cells failed, so the tables hold what the others measured. The s
 UNJUDGED = "These comparisons were not judged, so no claim counts them. The same command asks again."
 
 
-def _failed(title: str, told: str, what: str, found: Sequence[tuple[str, str]]) -> Section:
+def _failed(title: str, told: str, what: str, failures: Sequence[tuple[str, str]]) -> Section:
     headings = [Heading(what, is_number=False), Heading("why", is_number=False)]
-    return Section(title, [Text(told), Table(Grid(headings, [[Cell(each), Cell(why)] for each, why in found]))])
+    return Section(title, [Text(told), Table(Grid(headings, [[Cell(each), Cell(why)] for each, why in failures]))])
 
 
 def _chosen(choices: Sequence[Choice]) -> Section:

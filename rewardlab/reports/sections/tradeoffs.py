@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, stdev
 
-from rewardlab.comparison.cells import CellData, Position
+from rewardlab.comparison.evaluations import CellData, Position
 from rewardlab.comparison.grid import Source, all_sources
 from rewardlab.comparison.numbers import shown_value
-from rewardlab.comparison.runs import cells_by_seed
-from rewardlab.comparison.table import COSTS, ComparisonTable, Row, headline, mean_summary
+from rewardlab.comparison.table import COSTS, ComparisonTable, Row, headline
 from rewardlab.reports.charts import Bar, Dot, Panel, Picture
 from rewardlab.reports.plots import KL, CurveRun, legend
 
@@ -91,12 +90,12 @@ def _picture(
 
 
 def _quality_bar(row: Row, position: Position) -> Bar | None:
-    value = mean_summary(row, position, "quality")
+    value = row.summaries.get(position, {}).get("quality")
     if value is None:
         return None
-    found = [run for run in row.runs if position in run.cells]
-    sources = [Source(run.path) for run in found]
-    interval = _quality_interval(value, list(cells_by_seed(found, position).values()))
+    runs = [run for run in row.runs if position in run.cells]
+    sources = [Source(run.path) for run in runs]
+    interval = _quality_interval(value, list(row.cells[position].values()))
     return Bar(row.name, [(value, 0)], shown_value(value), interval, sources)
 
 

@@ -18,6 +18,7 @@ from rewardlab.claims.findings import (
     claims_grid,
     compared_text,
     corrected,
+    family_text,
     findings,
     size_text,
     verdict,
@@ -79,6 +80,8 @@ def test_a_difference_is_measured_in_points(table: ComparisonTable) -> None:
     # right answers differ by 40, 40 and 42 of 200
     assert one.estimate is not None
     assert one.estimate.value == pytest.approx(100 * (40 + 40 + 42) / 600)
+    assert one.estimate.sd == pytest.approx(1 / 3**0.5)  # 20, 20 and 21 points
+    assert (one.estimate.lowest, one.estimate.highest) == (-100.0, 100.0)
     assert (one.verdict, one.estimate.seeds) == ("holds", 3)
     assert found(claim(better="SFT", than="PPO"), table).verdict == "does not hold"
     assert found(claim(above=20.0), table).verdict == "undecided"
@@ -95,6 +98,8 @@ def test_a_difference_is_measured_in_points(table: ComparisonTable) -> None:
         (-2.5, 1.9, (-2.0, 2.0), "undecided"),
         (2.1, 4.0, (-2.0, 2.0), "does not hold"),
         (-9.0, 9.0, (-2.0, 2.0), "undecided"),
+        (-1.5, 2.0, (-2.0, 2.0), "undecided"),  # an end on the bound is not inside it
+        (2.0, 4.0, (-2.0, 2.0), "does not hold"),
     ],
 )
 def test_the_verdict_is_where_the_interval_lies(low: float, high: float, where: Any, word: str) -> None:
@@ -127,6 +132,7 @@ def test_an_undecided_difference_may_be_one_all_the_same(low: float, high: float
         (0.0, 2.9, (0.0, np.inf), "+1.4 points [0.0, +2.9]"),
         (0.06, 2.9, (0.0, np.inf), "+1.5 points [+0.1, +2.9]"),
         (-1.0, 1.98, (-2.0, 2.0), "+0.49 points [−1.00, +1.98]"),
+        (1.0, 3.0, (0.0, np.inf), "+2.0 points [+1.0, +3.0]"),
     ],
 )
 def test_an_end_beside_the_bound_is_not_printed_as_the_bound(low: float, high: float, where: Any, printed: str) -> None:
@@ -217,6 +223,33 @@ def test_a_ratio_of_one_seed_has_no_interval(tmp_path: Path) -> None:
     )
 
 
+def test_times_are_compared_in_the_seeds_that_have_both(tmp_path: Path) -> None:
+    """Two seeds of three are enough for an interval."""
+    runs = [run for row in make_table(tmp_path).rows for run in row.runs if (run.key.method, run.seed) != ("SFT", 1)]
+    one = found(claim(measure="seconds", above=1.0), build_table(runs, decodings=("greedy",), resamples=50))
+    assert one.estimate is not None
+    assert (one.estimate.value, one.estimate.seeds) == (pytest.approx(1.5), 2)
+
+
+def test_a_run_without_time_or_without_its_folder_has_no_ratio(tmp_path: Path) -> None:
+    table = make_table(tmp_path)
+    write_json(tmp_path / "trained" / "PPO-1" / "result.json", {"stage_device_seconds": 0.0})
+    assert found(claim(measure="seconds", above=1.0), table).reason == "PPO: a trained run has no time"
+
+
+def test_a_difference_of_correlations_lies_within_two(tmp_path: Path) -> None:
+    gold = [float(number % 5) for number in range(40)]
+    for method, answers in (("PPO", gold), ("SFT", [4.0 - number for number in gold])):
+        columns = {"toy": {"greedy": (gold, answers)}}
+        eval_folder(tmp_path / method, method=method, columns=columns, metrics=("pearson",), scale=(0.0, 4.0))
+    table = build_table(collect([tmp_path]).runs, decodings=("greedy",), resamples=50)
+    one = found(claim(), table)
+    assert one.estimate is not None
+    assert one.estimate.value == pytest.approx(200.0)  # 1 against -1
+    assert (one.estimate.lowest, one.estimate.highest) == (-200.0, 200.0)
+    assert found(claim(measure="label shift"), table).reason == "toy has numbers, no labels"
+
+
 def test_a_run_evaluated_twice_was_trained_once(tmp_path: Path) -> None:
     for seed in range(3):
         columns = {"unseen": {"greedy": answers_with(100, 200)}}
@@ -265,6 +298,7 @@ def test_quality_is_read_item_by_item(tmp_path: Path) -> None:
     one = found(claim(measure="quality"), table)
     assert one.estimate is not None
     assert one.estimate.value == pytest.approx(25.0)
+    assert (one.estimate.lowest, one.estimate.highest) == (-100.0, 100.0)
     assert found(claim(measure="quality"), make_table(tmp_path)).reason == "PPO: no rationale quality is known in toy"
 
 
@@ -363,6 +397,9 @@ def test_shares_and_reward_models_are_given(table: ComparisonTable) -> None:
     one = found(given, table, pair_kinds={("tiny", "toy"): Measured(share, [Source(Path("p"))])})
     assert (one.size, one.verdict) == ("80.0 % [77.0, 83.0]", "holds")
     assert found(given, table).reason == "no pairs were sampled from an SFT model for toy; there are none"
+    elsewhere = {("tiny", "other"): Measured(share)}
+    why = "no pairs were sampled from an SFT model for toy; there are other"
+    assert found(given, table, pair_kinds=elsewhere).reason == why
     mean = claim(measure="pair kinds", better=None, than=None, above=75.0, column="average")
     two = {("tiny", "a"): Measured(share), ("tiny", "b"): Measured(share), ("large", "average"): Measured(share)}
     why = "the share has no average over a, b; it takes two tasks or more, sampled in the same seeds"
@@ -371,6 +408,8 @@ def test_shares_and_reward_models_are_given(table: ComparisonTable) -> None:
     assert other.verdict == "not testable here"
     ranked = found(claim(measure="rm accuracy"), table, cards=FakeCards(share))
     assert ranked.size == "+80.0 points [+77.0, +83.0]"
+    assert ranked.estimate is not None
+    assert (ranked.estimate.low, ranked.estimate.high) == pytest.approx((77.0, 83.0), abs=1e-3)
     compared = [
         compared_text(claim(measure="rm accuracy", test_set=name)) for name in ("held_out_label", "policy_sampled")
     ]
@@ -461,3 +500,81 @@ def test_an_answer_without_a_quality_counts_in_no_mean() -> None:
     """Of 1, nothing and 4: once each, 5 / 2; the first twice and the second five times, 2 / 2."""
     found = claim_measures._weighted(np.array([1.0, np.nan, 4.0]), np.array([[1.0, 1.0, 1.0], [2.0, 5.0, 0.0]]))
     assert found.tolist() == [2.5, 1.0]
+
+
+def test_a_line_of_the_table_says_what_was_measured() -> None:
+    size = Estimate(1.0, 0.5, 1.5, 0.1, 3, "seeds and items")
+    one = Finding(claim(published="+1.2"), "tiny", size, p_holm=0.012, family=4)
+    grid = claims_grid([one])
+    titles = ["claim", "says", "verdict", "measured", "p", "seeds", "published", "compared"]
+    assert [heading.title for heading in grid.headings] == titles
+    assert [heading.title for heading in grid.headings if heading.is_number] == ["p", "seeds"]
+    line = ["C1", "PPO beats SFT", "holds", "+1.0 points [+0.5, +1.5]", "0.012", "3", "+1.2"]
+    assert [cell.text for cell in grid.rows[0]] == [*line, "PPO against SFT, toy, greedy"]
+    assert [cell.mark for cell in grid.rows[0]] == ["", "", "best", *[""] * 5]
+
+
+def test_of_several_base_models_each_line_names_its_own() -> None:
+    size = Estimate(1.0, -0.5, 2.5, None, 1, "items")
+    grid = claims_grid([Finding(claim(), "tiny", size), Finding(claim(), "large", None, "no runs")])
+    titles = ["claim", "says", "model", "verdict", "measured", "p", "seeds", "published", "compared"]
+    assert [heading.title for heading in grid.headings] == titles
+    first, second = ([cell.text for cell in row] for row in grid.rows)
+    assert first[2:7] == ["tiny", "undecided", "+1.0 points [−0.5, +2.5]", "–", "1, items only"]
+    assert second[2:8] == ["large", "not testable here: no runs", "–", "–", "–", "–"]
+
+
+def test_what_is_tested_together_is_counted() -> None:
+    sizes = [sized(1.0, 0.1), Finding(claim(), "tiny", None, "no runs"), sized(2.0, 0.1)]
+    assert family_text(sizes).startswith("Claims tested together: 2. ")
+    assert family_text(sizes[1:2]) == ""
+    assert [each.family for each in corrected(sizes)] == [2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "PPO against SFT, toy, greedy"),
+        ({"above": 1.5}, "PPO against SFT, toy, greedy; holds above 1.5"),
+        ({"measure": "judged"}, "PPO against SFT, judged, toy, greedy"),
+        ({"measure": "quality"}, "PPO against SFT, quality, toy, greedy"),
+        ({"measure": "label shift"}, "PPO against SFT, label shift, toy, greedy"),
+        ({"measure": "seconds", "between": (1, 2)}, "PPO against SFT, seconds, training alone; holds between 1 and 2"),
+        ({"measure": "pair kinds", "better": None, "than": None, "above": 75}, "pair kinds, toy; holds above 75"),
+        ({"measure": "pair kinds", "than": None, "above": 75}, "pair kinds, toy; holds above 75"),
+        ({"not_testable": "no BERT"}, "–"),
+    ],
+)
+def test_what_stands_against_what(given: dict[str, Any], told: str) -> None:
+    assert compared_text(claim(**given)) == told
+
+
+def test_files_hold_all_that_is_known_of_a_claim(tmp_path: Path) -> None:
+    size = Estimate(1.0, -0.5, 2.5, 0.2, 3, "seeds and items")
+    one = Finding(claim(), "tiny", size, note="few items", p_holm=0.3, family=2)
+    other = Finding(claim(id="C2"), "tiny", None, "no runs")
+    files = write_claims([one, other], tmp_path, {"suite": "s", "title": ""})
+    assert files == [tmp_path / "claims.md", tmp_path / "claims.json"]
+    told = files[0].read_text()
+    assert told.startswith("# Claims: s\n\nVerdicts: **holds**, ")
+    for word in ("does not hold", "undecided", "not testable here"):
+        assert f"**{word}**, " in told
+    stored = read_json(files[1])
+    assert stored["suite"] == "s"
+    known, unknown = ({name: each[name] for name in set(each) - set(Claim.model_fields)} for each in stored["claims"])
+    assert known == {
+        "unit": "points",
+        "model": "tiny",
+        "compared": "PPO against SFT, toy, greedy",
+        "size": {
+            "value": 1.0, "low": -0.5, "high": 2.5, "sd": 0.2, "seeds": 3, "basis": "seeds and items", "level": 0.05
+        },
+        "text": "+1.0 points [−0.5, +2.5]",
+        "verdict": "undecided",
+        "p_holm": 0.3,
+        "family": 2,
+        "differs": False,
+        "reason": "",
+        "note": "few items",
+    }  # fmt: skip
+    assert (unknown["size"], unknown["text"], unknown["reason"]) == (None, "–", "no runs")

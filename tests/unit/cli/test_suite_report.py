@@ -11,9 +11,9 @@ import pytest
 from rewardlab.claims.claim import Claim
 from rewardlab.cli.suite_report import print_suite
 from rewardlab.runs import read_json, write_json
-from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.file import Method, Suite
+from rewardlab.suites.scheduler import Scheduler
 from tests.support.commands import Command, written
 from tests.support.fake_suite import FakeSuite
 from tests.support.runs import both, eval_folder
@@ -34,12 +34,12 @@ def evaluated(made: FakeSuite, method: str, updates: int, tokens: int) -> Cell:
 
 def test_a_budget_in_tokens_is_judged_in_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = FakeSuite(tmp_path)
-    board = Board([evaluated(made, "RLHF", 3, 100), evaluated(made, "RLLR", 4, 101)], tmp_path)
+    scheduler = Scheduler([evaluated(made, "RLHF", 3, 100), evaluated(made, "RLLR", 4, 101)], tmp_path)
     about = {"budget": "tokens", "settings": {"ppo.max_tokens": 100}, "method": (Method(stage="ppo"),)}
     claim = Claim(id="C1", says="RLLR beats RLHF", not_testable="of no interest here")
     suite = Suite(name="s", claim=(claim,), **about)  # type: ignore[arg-type]  # a dict of several types
-    print_suite(suite, board, tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
-    said = "Equal budgets: all PPO rows have 100 PPO tokens, within 2 %."
+    print_suite(suite, scheduler, tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
+    said = "Equal budgets: all trained rows have 100 tokens generated, within 2 %."
     assert said in capsys.readouterr().out
     assert said in (tmp_path / "out" / "report.md").read_text()
 
@@ -52,7 +52,7 @@ def test_a_damaged_row_that_all_are_compared_with_costs_no_report(
     (found[0].evaluations(tmp_path)[0] / "answers.json").write_text("{")
     methods = tuple(Method(name=cell.method, stage="ppo") for cell in found)
     suite = Suite(name="s", method=methods, against=("RLHF", "PPO"))
-    print_suite(suite, Board(found, tmp_path), tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
+    print_suite(suite, Scheduler(found, tmp_path), tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
     with (tmp_path / "out" / "differences.csv").open(encoding="utf-8") as file:
         assert {line["baseline"] for line in csv.DictReader(file)} == {"PPO"}
     assert "left out" in capsys.readouterr().out

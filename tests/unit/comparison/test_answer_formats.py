@@ -13,14 +13,13 @@ from rewardlab.claims.measures import Evidence
 from rewardlab.comparison.difference_text import gain_row, in_short, sentence
 from rewardlab.comparison.differences import gains, splits
 from rewardlab.comparison.frames import frame
-from rewardlab.comparison.grid import to_markdown
 from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.markdown import to_markdown
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.pipeline.stages.evaluate import start_accuracy_of
-from rewardlab.reports.files import write_comparison
-from rewardlab.reports.page import write_page
-from rewardlab.reports.sections import Report
+from rewardlab.reports.page import write_comparison, write_page
+from rewardlab.reports.report import Report
 from tests.support.runs import answers_with, eval_folder
 
 METHODS = {"zero-shot": ("label", 40, None), "SFT": ("judgement", 60, None), "PPO": ("judgement", 80, "rule")}
@@ -65,7 +64,7 @@ class TestMarks:
         assert "†: in another answer format than the best" in text
         latex = to_latex(table)
         assert latex.count(r"40.0$\dagger$") == 2
-        write_comparison(table, [], [], tmp_path / "out")
+        write_comparison(Report(tmp_path / "out", table, []), tmp_path / "out")
         assert "zero-shot" in (tmp_path / "out" / "table.tex").read_text()
         page = write_page(tmp_path / "out" / "r.html", Report(tmp_path / "out", table, gains(table, ["zero-shot"])))
         assert page.read_text().count('<abbr title="in another answer format than the best') == 2

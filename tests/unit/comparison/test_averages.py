@@ -13,13 +13,13 @@ from rewardlab.claims.claim import Claim
 from rewardlab.claims.measures import Evidence, UntestableError, columns_of, measure
 from rewardlab.cli.suite_report import print_suite
 from rewardlab.comparison.conventions import averaged_columns
-from rewardlab.comparison.grid import notes
-from rewardlab.comparison.runs import EvalRun, load_eval
+from rewardlab.comparison.evaluations import EvalRun, load_eval
+from rewardlab.comparison.notes import notes
 from rewardlab.comparison.table import AVERAGE, build_table, compare_rows
 from rewardlab.errors import UnknownNameError
 from rewardlab.runs import read_json, write_json
-from rewardlab.suites.board import Board
 from rewardlab.suites.file import Method, Suite
+from rewardlab.suites.scheduler import Scheduler
 from tests.support.fake_suite import FakeSuite
 from tests.support.runs import Answers, eval_folder
 
@@ -207,8 +207,8 @@ def test_the_report_of_a_suite_follows_its_convention(tmp_path: Path, capsys: py
     write_json(path / "result.json", {**read_json(path / "result.json"), "stage_seconds": 1.0})
     claim = Claim(id="C1", says="PPO beats SFT", not_testable="there is no SFT")
     suite = Suite(name="s", convention="ppo-nlu", method=(Method(stage="base"),), claim=(claim,))
-    board = Board([replace(made.cell("A", 0), goals=(goal,))], tmp_path)
-    print_suite(suite, board, tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
+    scheduler = Scheduler([replace(made.cell("A", 0), goals=(goal,))], tmp_path)
+    print_suite(suite, scheduler, tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
     table = (tmp_path / "out" / "table.md").read_text()
     assert "sampled qqp F1" in table
     assert "| 50.0 [" in table

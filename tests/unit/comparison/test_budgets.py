@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rewardlab.comparison.budgets import budget_lines, budgets_grid, ppo_spent
-from rewardlab.comparison.grid import markdown_grid
+from rewardlab.comparison.budgets import budget_lines, budgets_grid, training_spent
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from tests.support.runs import both, eval_folder
@@ -29,41 +29,42 @@ def table_of(root: Path, **methods: tuple[int, int, str]) -> ComparisonTable:
 
 def test_amounts_are_means_over_seeds(tmp_path: Path) -> None:
     text = markdown_grid(budgets_grid(table_of(tmp_path, RLHF=(6, 100, "x"), RLLR=(6, 140, "y"))))
-    assert "| SFT | 100 | 20 | 3 | – | – | – | – | – |" in text
-    assert "| RLHF | 100 | 200 | 30 | 6 | 101 | 2 | 64 | yes |" in text
-    assert "| RLLR | 100 | 200 | 30 | 6 | 141 | 2 | 64 | no |" in text
+    assert "| SFT | 100 | 20 | 3 | – | – | – | – | – | – | – | – |" in text
+    assert "| RLHF | 100 | 200 | 30 | 6 | 101 | – | – | 2 | 64 | – | yes |" in text
+    assert "| RLLR | 100 | 200 | 30 | 6 | 141 | – | – | 2 | 64 | – | no |" in text
 
 
 def test_beside_other_costs_ppo_stands_alone(tmp_path: Path) -> None:
     table = table_of(tmp_path, RLHF=(6, 100, "x"))
-    assert markdown_grid(budgets_grid(table, of_ppo_alone=True)).splitlines() == [
-        "| method | PPO updates | PPO tokens | PPO device seconds | PPO prompts | same prompts |",
-        "| :--- | ---: | ---: | ---: | ---: | :--- |",
-        "| RLHF | 6 | 101 | 2 | 64 | yes |",
+    assert markdown_grid(budgets_grid(table, of_training_alone=True)).splitlines() == [
+        "| method | updates | tokens generated | sequences forward | sequences backward | training device seconds | "
+        "prompts | responses | same prompts |",
+        "| :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | :--- |",
+        "| RLHF | 6 | 101 | – | – | 2 | 64 | – | yes |",
     ]
 
 
 def test_differences_are_named(tmp_path: Path) -> None:
     table = table_of(tmp_path, RLHF=(6, 100, "x"), RLLR=(6, 140, "y"))
     assert budget_lines(table) == [
-        "Equal budgets: all PPO rows have 6 PPO updates, within 2 %.",
+        "Equal budgets: all trained rows have 6 updates, within 2 %.",
         "Other prompts, or another order, than RLHF: RLLR.",
     ]
-    assert budget_lines(table, "tokens")[0] == "Budgets differ in PPO tokens: RLHF 101, RLLR 141."
+    assert budget_lines(table, "tokens")[0] == "Budgets differ in tokens generated: RLHF 101, RLLR 141."
 
 
 def test_equal_prompts_are_said_and_one_row_needs_no_word(tmp_path: Path) -> None:
     table = table_of(tmp_path / "two", RLHF=(6, 100, "x"), RLLR=(6, 101, "x"))
     assert budget_lines(table, "tokens") == [
-        "Equal budgets: all PPO rows have 101 PPO tokens, within 2 %.",
-        "All PPO rows read the same prompts in the same order.",
+        "Equal budgets: all trained rows have 101 tokens generated, within 2 %.",
+        "All trained rows read the same prompts in the same order.",
     ]
     assert budget_lines(table_of(tmp_path / "one", RLHF=(6, 100, "x"))) == []
 
 
 def test_without_ppo_there_are_costs_alone(tmp_path: Path) -> None:
     table = table_of(tmp_path)
-    assert ppo_spent(table) == []
+    assert training_spent(table) == []
     assert markdown_grid(budgets_grid(table)).splitlines()[0] == (
         "| method | gold labels | annotator calls | device seconds in all |"
     )
@@ -73,7 +74,7 @@ def test_single_task_runs_of_a_seed_add_up(tmp_path: Path) -> None:
     for task in ("a", "b"):
         spent = {"updates": 3, "tokens": 10, "device_seconds": 1.0, "prompts": 8, "prompts_order": task}
         eval_folder(tmp_path / "eval" / task, method="PPO-ST", columns={task: both(5, 5, 10)}, budget=spent)
-    (found,) = ppo_spent(build_table(collect([tmp_path]).runs, resamples=50))
+    (found,) = training_spent(build_table(collect([tmp_path]).runs, resamples=50))
     assert (found.amounts["updates"], found.orders) == (6, {0: ("a", "b")})
 
 
@@ -94,10 +95,10 @@ def test_two_evaluations_of_a_trained_run_spend_its_budget_once(tmp_path: Path) 
             budget=spent,
         )
     table = build_table(collect([tmp_path]).runs, resamples=50)
-    assert [(found.amounts["updates"], found.orders) for found in ppo_spent(table)] == [(10, {0: ("x",)})] * 2
+    assert [(found.amounts["updates"], found.orders) for found in training_spent(table)] == [(10, {0: ("x",)})] * 2
     assert budget_lines(table) == [
-        "Equal budgets: all PPO rows have 10 PPO updates, within 2 %.",
-        "All PPO rows read the same prompts in the same order.",
+        "Equal budgets: all trained rows have 10 updates, within 2 %.",
+        "All trained rows read the same prompts in the same order.",
     ]
 
 
@@ -108,5 +109,5 @@ def test_runs_of_one_name_in_folders_of_two_tasks_are_two(tmp_path: Path) -> Non
         eval_folder(
             tmp_path / "eval" / task, method="PPO-ST", columns={task: both(5, 5, 10)}, budget=spent, model_run=run
         )
-    (found,) = ppo_spent(build_table(collect([tmp_path]).runs, resamples=50))
+    (found,) = training_spent(build_table(collect([tmp_path]).runs, resamples=50))
     assert found.amounts["updates"] == 6

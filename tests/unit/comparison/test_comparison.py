@@ -11,15 +11,17 @@ import typer
 from typer.testing import CliRunner
 
 from rewardlab.cli.compare import compare
-from rewardlab.comparison.difference_text import p_value_note, sentence, sentences
+from rewardlab.comparison.difference_text import gain_row, of_these_runs, p_value_note, sentence, sentences
 from rewardlab.comparison.differences import Gain, default_against, find_baseline, gains, splits
-from rewardlab.comparison.numbers import points
-from rewardlab.comparison.paired import Comparison, PairedTest
-from rewardlab.comparison.runs import collect, load_eval
+from rewardlab.comparison.evaluations import load_eval
+from rewardlab.comparison.numbers import p_number, p_text, points
+from rewardlab.comparison.paired import Comparison, Effect, PairedTest, SeedItems
+from rewardlab.comparison.runs import collect
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import build_table
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import ANSWERS_FILE
+from rewardlab.intervals import Spread
 from rewardlab.reports.page import write_report
 from tests.support.runs import both, eval_folder, pairs_folder, ppo_folder, reward_model_folder
 
@@ -153,6 +155,8 @@ def test_methods_are_compared_within_their_base_model(runs: Path) -> None:
         ("RLLR (tiny)", "SFT w. rationale (tiny)"),
         ("RLHF (large)", "SFT w. rationale (large)"),
     ]
+    assert default_against(table) == ["SFT w. rationale"]
+    assert find_baseline(table).name == "SFT w. rationale (tiny)"
     named = gains(table, ("SFT w. rationale (tiny)",))
     assert {gain.method for gain in named} == {"RLLR (tiny)", "RLHF (large)", "SFT w. rationale (large)"}
 
@@ -163,6 +167,7 @@ def test_without_the_usual_baseline_the_first_row_is_taken(runs: Path) -> None:
     eval_folder(runs / "eval" / "other", method="RLHF", columns={"toy": both(9, 9, 200)})
     table = build_table(collect([runs / "eval" / "rllr-0", runs / "eval" / "other"]).runs)
     assert default_against(table) == ["RLHF"]
+    assert default_against(table, ("DPO", "rllr")) == ["rllr"]
 
 
 def test_sentences_for_worse_noise_and_unpaired() -> None:
@@ -181,6 +186,47 @@ def test_sentences_for_worse_noise_and_unpaired() -> None:
         "A and SFT w. rationale are not compared on toy, greedy decoding: other items."
     )
     assert [points(value) for value in (0.0123, -0.0123, 0.0001)] == ["+1.2", "−1.2", "0.0"]
+
+
+def test_a_line_of_the_file_of_differences() -> None:
+    found = Estimate(0.02, 0.01, 0.03, 0.005, 5, "seeds and items", Spread(0.0, 99, seeds=0.01**2, seed_df=4))
+    test = PairedTest(0.004, 0.012, 3, (SeedItems(0, 7, 2), SeedItems(1, 5, 4)), Effect("h", 0.25))
+    line = gain_row(Gain("A", "toy", "greedy", Comparison(found, test), formats=("rationale", "label")))
+    told = line.pop("sentence")
+    assert told.startswith(
+        "A answers in format rationale, SFT w. rationale in label; the difference, not of the method"
+    )
+    # its own 95 % interval: t(0.975, 4) = 2.776445
+    assert (line.pop("low_alone"), line.pop("high_alone")) == pytest.approx((-0.00776445, 0.04776445), abs=1e-7)
+    assert line == {
+        "method": "A", "baseline": "SFT w. rationale", "column": "toy", "decoding": "greedy",
+        "verdict": "formats differ", "formats": "rationale / label",
+        "difference": 0.02, "low": 0.01, "high": 0.03, "sd": 0.005, "seeds": 5, "interval_over": "seeds and items",
+        "p_holm": 0.012, "family": 3, "effect": "h", "effect_value": 0.25, "effect_size": "small",
+        "won_and_lost": "seed 0: 7 to 2; seed 1: 5 to 4",
+    }  # fmt: skip
+    bare = gain_row(Gain("A", "toy", "greedy", Comparison(found, PairedTest(0.2, 0.2))))
+    assert (bare["formats"], bare["won_and_lost"], bare["effect"], bare["family"]) == (None, None, None, 1)
+    lacking = gain_row(Gain("A", "toy", "greedy", None, "other items"))
+    assert list(lacking) == list(bare)
+    known = {name: value for name, value in lacking.items() if value is not None}
+    assert known == {
+        "method": "A", "baseline": "SFT w. rationale", "column": "toy", "decoding": "greedy",
+        "verdict": "not compared",
+        "sentence": "A and SFT w. rationale are not compared on toy, greedy decoding: other items.",
+    }  # fmt: skip
+
+
+def test_p_values_are_printed_on_their_side_of_five_per_cent() -> None:
+    printed = {0.00099: "< 0.001", 0.001: "0.001", 0.0478: "0.048", 0.04996: "0.0500", 0.05: "0.050", 0.2: "0.200"}
+    assert {p: p_number(p) for p in printed} == printed
+    assert [p_text(p) for p in (0.00099, 0.001, 0.2)] == ["p < 0.001", "p = 0.001", "p = 0.200"]
+
+
+def test_one_seed_among_several_sizes_is_told() -> None:
+    one, five = (Estimate(0.1, 0.0, 0.2, None, 1, "items"), Estimate(0.1, 0.0, 0.2, 0.1, 5, "seeds and items"))
+    assert of_these_runs([five, one]) == " (one seed: of these runs, not of other seeds)"
+    assert of_these_runs([five]) == ""
 
 
 def test_a_gain_splits_into_sharpening_and_the_rest(runs: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rewardlab.comparison.cells import CellData
-from rewardlab.comparison.grid import markdown_grid
+from rewardlab.comparison.evaluations import CellData
 from rewardlab.comparison.label_shares import (
+    LabelShares,
     all_label_shares,
     by_chance,
     distance_draws,
@@ -18,10 +18,12 @@ from rewardlab.comparison.label_shares import (
     shares_grid,
     total_variation,
 )
+from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.runs import collect
+from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import ComparisonTable, build_table
-from rewardlab.reports.charts import Bar
-from rewardlab.reports.sections.label_shares import shares_pictures
+from rewardlab.reports.charts import OTHER, Bar
+from rewardlab.reports.sections.answers import shares_pictures
 from tests.support.runs import LABELS, eval_folder
 
 GOLD = ["yes"] * 5 + ["no"] * 5
@@ -88,6 +90,10 @@ def test_three_seeds_are_averaged_with_an_interval_over_seeds(tmp_path: Path) ->
     assert found is not None
     assert found.distance.value == pytest.approx(0.8 / 3)
     assert (found.distance.seeds, found.distance.basis) == (3, "seeds and items")
+    assert found.answered == pytest.approx({"no": 0.7 / 3, "yes": 2.1 / 3, "malformed": 0.2 / 3})
+    alone = label_shares(table_of(tmp_path / "alone", [ANSWERS]).rows[0], ("toy", "greedy"))
+    assert alone is not None
+    assert found.by_chance == pytest.approx((alone.by_chance + 0.0 + alone.by_chance) / 3)
     assert found.distance.low == 0.0  # the interval reaches below, a distance cannot
 
 
@@ -135,3 +141,40 @@ def test_seeds_are_resampled_together_as_they_are_alone() -> None:
     assert together.values == pytest.approx([1 / 3, 1 / 3, 2 / 3])
     for place, (seed, cell) in enumerate(cells.items()):
         assert together.draws[place] == pytest.approx(distance_draws({seed: cell}, 50).draws[0])
+
+
+def test_a_distance_is_one_at_most(tmp_path: Path) -> None:
+    found = label_shares(table_of(tmp_path, [[None] * 10]).rows[0], ("toy", "greedy"))
+    assert found is not None
+    assert (found.distance.value, found.distance.high) == (1.0, 1.0)
+
+
+def test_what_one_decoding_lacks_is_a_dash_under_it_alone(tmp_path: Path) -> None:
+    fair: list[str | float | None] = list(GOLD)
+    eval_folder(tmp_path / "a", method="A", columns={"toy": {"greedy": (GOLD, ANSWERS)}})
+    eval_folder(tmp_path / "b", method="B", columns={"toy": {"sampled": (GOLD, fair), "greedy": (GOLD, fair)}})
+    table = build_table(collect([tmp_path]).runs, decodings=("sampled", "greedy"), resamples=50)
+    found = all_label_shares(table)
+    grid = shares_grid(table, found)
+    titles = ["distance", "by chance", "furthest label"]
+    assert [heading.title for heading in grid.headings] == ["column", "method", *titles, *titles]
+    assert [heading.group for heading in grid.headings] == ["", "", *["sampled"] * 3, *["greedy"] * 3]
+    assert [heading.is_number for heading in grid.headings] == [False, False, *[True, True, False] * 2]
+    lines = {row[1].text: [cell.text for cell in row] for row in grid.rows}
+    assert lines["A"][2:5] == ["–", "–", "–"]
+    assert lines["A"][7] == "no −40.0"
+    assert (lines["B"][2], lines["B"][5], len(lines["B"])) == ("0.0", "0.0", 8)
+    (picture,) = shares_pictures(table, found)  # of greedy decoding, the last
+    bars = [bar for bar in picture.panels[0].marks if isinstance(bar, Bar)]
+    assert sorted(bar.label for bar in bars) == ["A", "B", "gold"]
+    assert picture.legend == [("no", 0), ("yes", 1), ("malformed", OTHER)]  # of A alone
+
+
+def test_labels_beyond_the_colours_share_the_grey(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [ANSWERS])
+    names = [f"label {number:02}" for number in range(OTHER + 2)]
+    even = {**dict.fromkeys(names, 1 / len(names)), "malformed": 0.0}
+    known = LabelShares(even, even, Estimate(0.0, 0.0, 0.1, None, 1, "items"), 0.1)
+    (picture,) = shares_pictures(table, {(0, ("toy", "greedy")): known})
+    assert picture.legend == [(name, min(place, OTHER)) for place, name in enumerate(names)]
+    assert picture.legend[-2:] == [(names[-2], OTHER), (names[-1], OTHER)]

@@ -8,13 +8,13 @@ import pytest
 
 from experiments.tools.readme_table import readme_table
 from rewardlab.comparison.frames import frame
-from rewardlab.comparison.grid import to_markdown
 from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.markdown import to_markdown
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
 from rewardlab.comparison.terminal import to_rich
 from rewardlab.reports.page import write_page
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 from tests.support.runs import answers_with, eval_folder
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from rewardlab.comparison.difference_text import sentence
 from rewardlab.comparison.differences import gains
-from rewardlab.comparison.runs import collect, load_eval
+from rewardlab.comparison.evaluations import load_eval
+from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
 from rewardlab.errors import DataError, InputError
 from rewardlab.evaluation.answers import ANSWERS_FILE, PREDICTIONS_FILE, read_answers, write_answers
@@ -201,8 +202,8 @@ def test_a_hundred_runs_are_compared_without_torch_and_each_file_is_read_once(tm
         "sys.addaudithook(lambda event, given: event == 'open' and opened.update([str(given[0])]));"
         "from rewardlab.comparison.runs import collect;"
         "from rewardlab.comparison.differences import default_against, gains;"
-        "from rewardlab.reports.page import write_page; from rewardlab.reports.sections import Report;"
-        "from rewardlab.comparison.grid import to_markdown; from rewardlab.comparison.table import build_table;"
+        "from rewardlab.reports.page import write_page; from rewardlab.reports.report import Report;"
+        "from rewardlab.comparison.markdown import to_markdown; from rewardlab.comparison.table import build_table;"
         "table = build_table(collect([Path(sys.argv[1])]).runs);"
         "found = gains(table, default_against(table)); text = to_markdown(table);"
         "place = Path(sys.argv[1]) / 'report.html'; write_page(place, Report(place.parent, table, found));"

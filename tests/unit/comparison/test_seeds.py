@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.comparison.grid import to_markdown
+from rewardlab.comparison.evaluations import data_seed_of
 from rewardlab.comparison.latex import to_latex
+from rewardlab.comparison.markdown import to_markdown
+from rewardlab.comparison.notes import OWN_ROWS, SHARED_ROWS, seeds_notes, shared_rows
 from rewardlab.comparison.runs import collect
-from rewardlab.comparison.seeds import OWN_ROWS, SHARED_ROWS, data_seed_of, seeds_notes, shared_rows
 from rewardlab.comparison.table import build_table
 from rewardlab.runs import read_json, write_json
 from tests.support.runs import both, eval_folder

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from rewardlab.comparison.cells import CellData
+from rewardlab.comparison.evaluations import CellData, load_eval
 from rewardlab.comparison.paired import compare_sides
-from rewardlab.comparison.runs import cells_by_seed, load_eval
 from rewardlab.comparison.statistics import (
     Estimate,
     SeedDraws,
     UnpairedError,
+    column_means,
     draws_of,
     estimate,
     mean_of,
     paired_seeds,
+    possible,
+    row_draws,
     spread_of,
 )
 from rewardlab.intervals import Spread
@@ -116,6 +119,26 @@ def test_a_p_value_is_the_level_whose_interval_just_reaches_it() -> None:
     assert (spread.p_value(0.0), spread.p_value(1e6)) == (1.0, pytest.approx(1e-16, rel=1e-6))
 
 
+def test_a_value_next_to_the_number_has_a_p_value_next_to_1() -> None:
+    # 1 - 2 * 0.001 * 0.398942, the normal density at 0
+    assert Spread(items=1.0, item_df=1e9).p_value(1e-3) == pytest.approx(0.999202, abs=1e-6)
+    assert Spread(items=0.0, item_df=9).p_value(0.0) == 1.0
+
+
+def test_a_spread_of_items_has_no_part_of_seeds() -> None:
+    assert Spread(0.25, 9) == Spread(0.25, 9, seeds=0.0, seed_df=0, items_alone=0.0, smallest_p=0.0)
+
+
+def test_no_degree_of_freedom_counts_as_one() -> None:
+    assert Spread(0.25, 0).half_width(0.05) == pytest.approx(12.706205 * 0.5, abs=1e-5)
+
+
+def test_no_interval_has_a_level_as_small_as_the_smallest_p_value() -> None:
+    spread = Spread(1.0, 4, smallest_p=0.0625)
+    assert spread.half_width(0.0625) == math.inf
+    assert spread.half_width(0.0626) < 3
+
+
 def test_a_handful_of_items_that_all_agree_proves_nothing() -> None:
     """Five items won and none lost: signs alone would do that in 2 of 32 cases."""
     found = _difference({0: _cell(5, 5)}, {0: _cell(0, 5)})
@@ -207,7 +230,7 @@ def test_seeds_with_the_same_items_are_resampled_together(tmp_path: Path) -> Non
     folders = [
         eval_folder(tmp_path / str(seed), seed=seed, columns={"toy": both(60, 60, 100)}, ids=None) for seed in (0, 1)
     ]
-    cells = cells_by_seed([load_eval(folder) for folder in folders], ("toy", "greedy"))
+    cells = {run.seed: run.cells["toy", "greedy"] for run in map(load_eval, folders)}
     drawn = draws_of(cells, ACCURACY)
     assert (drawn.draws[0] == drawn.draws[1]).all()
 
@@ -232,3 +255,139 @@ def test_a_ratio_has_the_interval_of_its_logarithm() -> None:
     assert (found.low, found.high) == pytest.approx((2 / factor, 2 * factor), rel=1e-5)
     assert found.p_value(2 / factor) == pytest.approx(0.05, rel=1e-4)
     assert found.p_value(0.0) == 0.0
+
+
+def test_a_ratio_may_be_below_the_number_it_is_tested_against() -> None:
+    spread = Spread(0.0, 1e9, seeds=0.01, seed_df=4)
+    found = Estimate(0.5, 0.5, 0.5, None, 5, "seeds and items", spread, 0.0, math.inf, is_ratio=True)
+    # ln(0.8 / 0.5) = 0.470004: 4.70004 standard errors of 0.1 on 4 degrees of freedom
+    assert found.p_value(0.8) == pytest.approx(0.009308, rel=1e-3)
+    endless = replace(found, spread=Spread(1.0, 4, smallest_p=0.1)).at(0.05)
+    assert (endless.low, endless.high) == (0.0, pytest.approx(0.5 * math.exp(700), rel=1e-9))
+
+
+def test_the_p_value_of_another_number_than_zero() -> None:
+    # 0.3 against 0.1 is 0.2 away, twice the standard error of 0.1: p = 0.0455 by the normal distribution
+    found = Estimate(0.3, 0.1, 0.5, None, 1, "items", Spread(0.01, 1e9))
+    assert found.p_value(0.1) == pytest.approx(0.0455, abs=1e-4)
+    assert found.p_value(-0.1) == pytest.approx(6.33e-5, rel=1e-2)  # four of them
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "excludes"),
+    [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False), (0.0, 0.2, False), (-0.2, 0.0, False)],
+)
+def test_an_interval_excludes_zero_on_either_side(low: float, high: float, excludes: bool) -> None:
+    assert Estimate((low + high) / 2, low, high, None, 1, "items").excludes_zero is excludes
+
+
+def test_what_an_estimate_is_without_further_words() -> None:
+    bare = Estimate(0.3, 0.1, 0.5, None, 1, "items", Spread(0.01, 1e9))
+    assert (bare.lowest, bare.highest, bare.is_ratio, bare.level) == (-math.inf, math.inf, False, 0.05)
+
+
+def test_the_variances_of_two_seeds_by_hand() -> None:
+    """Two resamples: 0 and 1 have variance 0.5, and 0.25 and 0.75 a quarter of it."""
+    resampled = np.array([[0.0, 1.0], [0.5, 0.5]])
+    found = spread_of(SeedDraws(np.array([0.2, 0.6]), resampled, item_df=4, one_item=0.02))
+    # times 5 / 4: by seed (0.5 + 0) / 2 = 0.3125, of the mean 0.15625; alike by half, so half of one item more, 0.01
+    # counted: (0.3125 - 0.15625) / 1 leaves nothing that both share; seeds: (0.08 + 0.02 / 12) / 2
+    assert (found.items, found.items_alone) == (pytest.approx(0.01), pytest.approx(0.16625))
+    assert (found.seeds, found.seed_df, found.item_df) == (pytest.approx(0.04 + 0.01 / 12), 1, 4)
+    assert found.smallest_p == 0.0  # not paired
+
+
+def test_seeds_with_opposite_luck_share_no_items() -> None:
+    found = spread_of(SeedDraws(np.array([0.5, 0.5]), np.array([[0.0, 1.0], [1.0, 0.0]]), item_df=4, one_item=0.02))
+    assert (found.items, found.items_alone) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("df", "variance"), [(0, 0.5), (1, 1.0), (4, 0.625), (math.inf, 0.5)])
+def test_the_variance_of_resamples_is_made_unbiased(df: float, variance: float) -> None:
+    """Of n items the bootstrap shows (n - 1) / n; of one item it shows nothing that could be scaled."""
+    found = spread_of(SeedDraws(np.array([0.5]), np.array([[0.0, 1.0]]), item_df=df, one_item=0.01))
+    assert (found.items, found.items_alone) == (pytest.approx(variance + 0.01), pytest.approx(variance + 0.01))
+
+
+def test_seeds_have_the_items_of_all_of_them() -> None:
+    """100 items in the one seed, 50 others in the other."""
+    found = draws_of({0: _cell(70), 1: _cell(30, 50, first_id=500)}, ACCURACY)
+    assert found.draws.shape == (2, 1000)
+    assert (found.item_df, found.one_item) == (149, pytest.approx((1 / 100**2 + 1 / 50**2) / 2))
+    same = draws_of(_cells(70, 80), ACCURACY)
+    assert (same.item_df, same.is_paired) == (99, False)
+
+
+def test_a_difference_has_the_fewer_items() -> None:
+    many = SeedDraws(np.array([0.75]), np.array([[0.5, 1.0]]), item_df=9, one_item=0.01)
+    few = SeedDraws(np.array([0.25]), np.array([[0.25, 0.5]]), item_df=4, one_item=0.04)
+    for found in (many.minus(few), replace(many, item_df=4, one_item=0.04).minus(replace(few, item_df=9))):
+        assert (found.item_df, found.one_item, found.is_paired) == (4, 0.04, True)
+        assert (found.values.tolist(), found.draws.tolist()) == ([0.5], [[0.25, 0.5]])
+
+
+def test_an_average_has_the_items_of_all_columns() -> None:
+    parts = [
+        SeedDraws(np.array([0.2, 0.4]), np.array([[0.1, 0.3], [0.5, 0.3]]), df, one_item, is_paired=paired)
+        for df, one_item, paired in ((9, 0.01, True), (4, 0.04, False))
+    ]
+    found = mean_of([parts[0], replace(parts[1], values=np.array([0.6, 0.0]))])
+    assert found.values.tolist() == pytest.approx([0.4, 0.2])
+    assert found.draws.tolist() == [[0.1, 0.3], [0.5, 0.3]]
+    # each of two columns weighs a half, so its variance a quarter
+    assert (found.item_df, found.one_item) == (13, pytest.approx(0.05 / 4))
+    assert not found.is_paired
+    assert mean_of([parts[0], parts[0]]).is_paired
+
+
+def test_an_id_that_occurs_twice_cannot_be_paired() -> None:
+    once, twice = _cell(2, 2), replace(_cell(3, 3), ids=("00000", "00000", "00001"))
+    with pytest.raises(UnpairedError, match=r"toy, seed 0: test items differ \(an id occurs twice\)"):
+        paired_seeds({0: once}, {0: twice})
+    equal = replace(once, ids=(*once.ids,), gold=(*once.gold,))  # equal, and not the same
+    assert paired_seeds({0: once}, {0: equal}) == (0,)
+
+
+def test_means_of_columns_are_those_of_the_cells_alone() -> None:
+    """Right and wrong as two columns; seeds 0 and 2 have equal items, seed 1 has others."""
+    cells = {0: _cell(3, 4), 1: _cell(2, 5, first_id=50), 2: _cell(1, 4)}
+
+    def right_and_wrong(cell: CellData) -> np.ndarray:
+        right = np.array([answer == "yes" for answer in cell.answers], dtype=float)
+        return np.stack([right, 1 - right], axis=1)
+
+    found = column_means(cells, right_and_wrong, 20)
+    for (means, drawn), (seed, share) in zip(found, {0: 0.75, 1: 0.4, 2: 0.25}.items(), strict=True):
+        alone = draws_of({seed: cells[seed]}, ACCURACY, 20).draws[0]
+        assert means == pytest.approx([share, 1 - share])
+        assert drawn == pytest.approx(np.stack([alone, 1 - alone], axis=1))
+
+
+def test_a_mean_over_rows_weighs_each_row_by_what_stands_in_it() -> None:
+    """Two seeds of three rows; the second lacks the last."""
+    sums, sizes = np.array([[2.0, 0.0, 1.0], [1.0, 1.0, 0.0]]), np.array([[2.0, 3.0, 1.0], [1.0, 4.0, 0.0]])
+    found = row_draws("toy", ("a", "b", "c"), sums, sizes, 400)
+    assert found.values == pytest.approx([3 / 6, 2 / 5])
+    assert (found.item_df, found.is_paired) == (2, False)
+    assert found.one_item == pytest.approx((1 / 9 + 1 / 4) / 2)  # three rows, and two
+    # three draws of three rows: of the first seed all b, 0, all a or c, 1, and what lies between
+    means = {(2 * a + c) / (2 * a + 3 * b + c) for a in range(4) for b in range(4 - a) for c in [3 - a - b]}
+    assert {round(mean, 9) for mean in found.draws[0]} == {round(mean, 9) for mean in means}
+    # of the second, without b and c in the draw: 1; a draw of c alone says nothing, so the mean over all rows stands
+    others = {(a + b) / (a + 4 * b) if a + b else 2 / 5 for a in range(4) for b in range(4 - a)}
+    assert {round(mean, 9) for mean in found.draws[1]} == {round(mean, 9) for mean in others}
+
+
+def test_an_estimate_is_stored_with_what_its_interval_covers() -> None:
+    stored = Estimate(0.3, 0.1, 0.5, 0.02, 2, "items", level=0.01).stored()
+    assert stored == {"value": 0.3, "low": 0.1, "high": 0.5, "sd": 0.02, "seeds": 2, "basis": "items", "level": 0.01}
+
+
+def test_an_interval_ends_where_the_metric_does() -> None:
+    """59 of 60 right in each of two seeds: without an end the interval would go on above 1."""
+    draws = draws_of({0: _cell(59, 60), 1: _cell(59, 60)}, ACCURACY)
+    assert estimate(draws).high > 1.0
+    assert possible(draws, ("accuracy",)).high == 1.0
+    low = draws_of({0: _cell(1, 60), 1: _cell(1, 60)}, ACCURACY)
+    assert possible(low, ("accuracy",)).low == 0.0
+    assert possible(low, ("accuracy", "matthews")).low < 0.0

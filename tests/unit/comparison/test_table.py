@@ -17,21 +17,23 @@ from experiments.tools.readme_table import main, readme_table
 from rewardlab.comparison.conventions import scored_metrics
 from rewardlab.comparison.difference_text import in_short
 from rewardlab.comparison.differences import gains
+from rewardlab.comparison.evaluations import EvalRun, MethodKey, load_eval
 from rewardlab.comparison.frames import frame
-from rewardlab.comparison.grid import grid, markdown_grid, notes, to_markdown
+from rewardlab.comparison.grid import grid
 from rewardlab.comparison.latex import escape_latex, to_latex
+from rewardlab.comparison.markdown import markdown_grid, to_markdown
 from rewardlab.comparison.method_names import row_names
+from rewardlab.comparison.notes import notes
 from rewardlab.comparison.numbers import interval_text, shown_value
-from rewardlab.comparison.runs import EvalRun, MethodKey, load_eval
 from rewardlab.comparison.statistics import Estimate
-from rewardlab.comparison.table import AVERAGE, ComparisonTable, build_table, headline, marks
+from rewardlab.comparison.table import AVERAGE, ComparisonTable, build_table, headline
 from rewardlab.comparison.terminal import spent_tables, to_rich
 from rewardlab.errors import UnknownNameError
 from rewardlab.reports.blocks import Section, Table
-from rewardlab.reports.files import write_tables
 from rewardlab.reports.html import to_html
+from rewardlab.reports.page import write_tables
 from rewardlab.reports.plots import colours_of
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 from rewardlab.reports.sections.tradeoffs import cost_picture
 from rewardlab.reward_models.table import load_reward_models, reward_model_grid
 from rewardlab.runs import write_json
@@ -49,7 +51,7 @@ def _run(tmp_path: Path, method: str, right: dict[str, int], seed: int = 0, **mo
 def _marked(tmp_path: Path, *right: int) -> list[str]:
     runs = [_run(tmp_path, f"method {number}", {"toy": count}) for number, count in enumerate(right)]
     table = build_table(runs, decodings=("greedy",))
-    found = marks(table)
+    found = table.marks
     return [found.get((number, ("toy", "greedy")), "") for number in range(len(right))]
 
 
@@ -72,7 +74,7 @@ def test_a_missing_cell_is_a_dash_without_rank_or_average(tmp_path: Path) -> Non
     assert table.columns == ("a", "b", AVERAGE)
     assert set(table.rows[0].scores) == {("a", "greedy")}
     assert table.rows[1].scores[AVERAGE, "greedy"].value == pytest.approx(0.75)
-    assert marks(table) == {(1, ("a", "greedy")): "best", (0, ("a", "greedy")): "second"}
+    assert table.marks == {(1, ("a", "greedy")): "best", (0, ("a", "greedy")): "second"}
     line = rf"\| RLHF \| sft-rationale \| – \| <u>80\.0</u> {INTERVAL} \| – \| – \|"
     assert re.search(line, to_markdown(table))
 
@@ -246,8 +248,10 @@ def test_models_stand_in_tables_of_their_own_where_room_is_scarce(tmp_path: Path
     text = _printed([*to_rich(table, 80), *spent_tables(table, 80)], 80)
     assert max(map(len, text.splitlines())) <= 80
     titles = [line.strip() for line in text.splitlines() if line.strip() in ("sandbox-tiny", "smollm2-135m")]
-    # of each model two decodings and the costs; then what PPO spent
-    assert titles == [*["sandbox-tiny"] * 3, *["smollm2-135m"] * 3, "sandbox-tiny", "smollm2-135m"]
+    # of each model two decodings and the costs; then what training spent, in as many tables as its columns need
+    spent = [str(part.title) for part in spent_tables(table, 80)]
+    assert titles == [*["sandbox-tiny"] * 3, *["smollm2-135m"] * 3, *spent]
+    assert sorted(set(spent)) == ["sandbox-tiny", "smollm2-135m"]
     tiny = text[: text.index("smollm2-135m")]
     assert "sandbox-sentiment" in tiny
     assert "agnews" not in tiny
@@ -377,7 +381,7 @@ def test_equal_best_values_are_bold_and_not_called_tied(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rights", [(90, 90), (0, 0), (0,)])
 def test_nobody_is_best_where_there_is_nothing_to_choose(tmp_path: Path, rights: tuple[int, ...]) -> None:
     table = build_table([_run(tmp_path, f"M{n}", {"toy": right}) for n, right in enumerate(rights)])
-    assert marks(table) == {}
+    assert table.marks == {}
     assert (table.ties, table.untested) == (frozenset(), frozenset())
 
 
@@ -392,9 +396,9 @@ def test_a_correlation_of_answers_that_nobody_could_read_is_not_best(tmp_path: P
 
     unread, inverse, right = run("A", [None] * 20), run("B", [3.0, 2.0, 1.0, 0.0] * 5), run("C", list(gold))
     constant = run("D", [1.0] * 20)  # was read, orders nothing
-    assert marks(build_table([constant, inverse], decodings=("greedy",))) == {}
-    assert marks(build_table([unread, inverse], decodings=("greedy",))) == {}
-    found = marks(build_table([unread, inverse, right], decodings=("greedy",)))
+    assert build_table([constant, inverse], decodings=("greedy",)).marks == {}
+    assert build_table([unread, inverse], decodings=("greedy",)).marks == {}
+    found = build_table([unread, inverse, right], decodings=("greedy",)).marks
     assert found == {(1, ("s", "greedy")): "second", (2, ("s", "greedy")): "best"}
 
 

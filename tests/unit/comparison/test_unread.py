@@ -10,11 +10,11 @@ import typer
 from typer.testing import CliRunner
 
 from rewardlab.cli.compare import compare
+from rewardlab.comparison.notes import LONGEST, one_line, unread_lines
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
-from rewardlab.comparison.unread import LONGEST, one_line, unread_lines
 from rewardlab.reports.page import write_page
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 from rewardlab.runs import read_jsonl, write_jsonl
 from tests.support.runs import answers_with, eval_folder
 

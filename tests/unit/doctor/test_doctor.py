@@ -16,7 +16,7 @@ from rewardlab.cli import main as cli
 from rewardlab.config_loading import load_config
 from rewardlab.doctor import forward, sampling, tokens, update
 from rewardlab.doctor.examine import CHECKS, examine
-from rewardlab.doctor.patient import Letters, Patient
+from rewardlab.doctor.probe import Letters, ProbeModel
 from rewardlab.doctor.verdict import Finding
 from rewardlab.errors import ModelError
 from rewardlab.models import load_trunk, sampler
@@ -25,7 +25,7 @@ from rewardlab.training import learner
 from rewardlab.types import Example, Score
 from tests.support.models import tiny_llama, tiny_model, tiny_tokenizer
 
-Break = Callable[[Patient, pytest.MonkeyPatch], None]
+Break = Callable[[ProbeModel, pytest.MonkeyPatch], None]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def patient(model: Path, tmp_path: Path) -> Patient:
+def probe(model: Path, tmp_path: Path) -> ProbeModel:
     settings = {"model.name": str(model), "model.dtype": "float32", "model.max_prompt_tokens": 96}
     config = load_config({**settings, "model.device": "cpu"})
-    return Patient(load_trunk(config.model), config, tmp_path)
+    return ProbeModel(load_trunk(config.model), config, tmp_path)
 
 
 @pytest.mark.parametrize("preset", [None, *PUBLISHED_PRESETS])
@@ -47,98 +47,98 @@ def test_a_healthy_model_passes_under_every_preset(model: Path, tmp_path: Path, 
     settings = {"model.name": str(model), "model.dtype": "float32", "model.device": "cpu", "preset": preset}
     given = {**settings, "model.max_prompt_tokens": 96, "ppo.least_new_tokens": 13, "lora.bias": "none"}
     config = load_config(given)
-    verdicts = list(examine(Patient(load_trunk(config.model), config, tmp_path)))
+    verdicts = list(examine(ProbeModel(load_trunk(config.model), config, tmp_path)))
     assert [each.finding.text for each in verdicts if each.finding.outcome == "failed"] == []
 
 
-def end_elsewhere(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    patient.trunk.model.generation_config.eos_token_id = [7]
+def end_elsewhere(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    probe.trunk.model.generation_config.eos_token_id = [7]
 
 
-def end_as_padding(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    patient.trunk.codec.pad_id = patient.trunk.codec.eos_id
+def end_as_padding(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    probe.trunk.codec.pad_id = probe.trunk.codec.eos_id
 
 
-def template_with_another_end(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    tokenizer = patient.trunk.codec.tokenizer
+def template_with_another_end(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    tokenizer = probe.trunk.codec.tokenizer
     patch.setattr(tokenizer, "chat_template", tokenizer.chat_template.replace("{{ eos_token }}", "<|system|>"))
 
 
-def template_with_another_beginning(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    tokenizer = patient.trunk.codec.tokenizer
+def template_with_another_beginning(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    tokenizer = probe.trunk.codec.tokenizer
     turn = "{% if add_generation_prompt %}<|assistant|> so"
     patch.setattr(tokenizer, "chat_template", tokenizer.chat_template.replace(turn[:-3], turn))
 
 
-def two_beginnings(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    tokenizer = patient.trunk.codec.tokenizer
+def two_beginnings(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    tokenizer = probe.trunk.codec.tokenizer
     tokenizer.bos_token = "<|system|>"
     patch.setattr(tokenizer, "chat_template", "<|system|><|system|>" + tokenizer.chat_template)
 
 
-def lossy_tokenizer(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    encode = patient.trunk.codec._encode
-    patch.setattr(patient.trunk.codec, "_encode", lambda text: encode(text.lower()))
+def lossy_tokenizer(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    encode = probe.trunk.codec._encode
+    patch.setattr(probe.trunk.codec, "_encode", lambda text: encode(text.lower()))
 
 
-def bfloat16_adapters(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    for tensor in patient.tensors("policy"):
+def bfloat16_adapters(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    for tensor in probe.tensors("policy"):
         tensor.data = tensor.data.bfloat16()
 
 
-def infinite_weight(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    patient.trunk.model.get_output_embeddings().weight.data[5] = float("inf")
+def infinite_weight(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    probe.trunk.model.get_output_embeddings().weight.data[5] = float("inf")
 
 
-def trained_start(patient: Patient, patch: pytest.MonkeyPatch) -> None:
+def trained_start(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
     """As when an SFT adapter is the policy's start and the bare base its reference."""
-    patient.disturb()
-    patch.setattr(patient, "_fresh", [tensor.detach().clone() for tensor in patient.trained()])
+    probe.disturb()
+    patch.setattr(probe, "_fresh", [tensor.detach().clone() for tensor in probe.trained()])
 
 
-def dropout(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    patient.trunk.model.train()
+def dropout(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    probe.trunk.model.train()
 
 
-def no_positions(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(patient.trunk, "takes_positions", False)
+def no_positions(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(probe.trunk, "takes_positions", False)
 
 
-def future_seen(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    hidden = patient.trunk.hidden
+def future_seen(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    hidden = probe.trunk.hidden
 
     def mixed(ids: Tensor, keep: Tensor, role: str | None) -> Tensor:
         states = hidden(ids, keep, role)
         return states + 0.01 * states[:, -1:]
 
-    patch.setattr(patient.trunk, "hidden", mixed)
+    patch.setattr(probe.trunk, "hidden", mixed)
 
 
-def stale_sampler(patient: Patient, patch: pytest.MonkeyPatch) -> None:
+def stale_sampler(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
     """The sampler never receives the adapter."""
     real = sampler.sample
-    patch.setattr("rewardlab.doctor.patient.sample", lambda *arguments: real(*arguments[:-1], None))
+    patch.setattr("rewardlab.doctor.probe.sample", lambda *arguments: real(*arguments[:-1], None))
 
 
-def shifted_cache(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    extend = patient.trunk.extend
+def shifted_cache(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    extend = probe.trunk.extend
 
     def late(ids: Tensor, keep: Tensor, cache: Any) -> Tensor:
-        positions = patient.trunk._positions
-        patch.setattr(patient.trunk, "_positions", lambda keep: {n: p + 1 for n, p in positions(keep).items()})
+        positions = probe.trunk._positions
+        patch.setattr(probe.trunk, "_positions", lambda keep: {n: p + 1 for n, p in positions(keep).items()})
         states = extend(ids, keep, cache)
-        patch.setattr(patient.trunk, "_positions", positions)
+        patch.setattr(probe.trunk, "_positions", positions)
         return states
 
-    patch.setattr(patient.trunk, "extend", late)
+    patch.setattr(probe.trunk, "extend", late)
 
 
-def sharper_draws(patient: Patient, patch: pytest.MonkeyPatch) -> None:
+def sharper_draws(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
     real = sampler.draw
     patch.setattr(sampler, "draw", lambda logits, temperature, uniform: real(logits, 0.6, uniform))
 
 
-def top_k_draws(patient: Patient, patch: pytest.MonkeyPatch) -> None:
+def top_k_draws(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
     real = sampler.draw
 
     def top(logits: Tensor, temperature: float, uniform: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ def top_k_draws(patient: Patient, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sampler, "draw", top)
 
 
-def reward_one_late(patient: Patient, patch: pytest.MonkeyPatch) -> None:
+def reward_one_late(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
     real = update.shape
 
     def late(*arguments: Any) -> Any:
@@ -158,16 +158,16 @@ def reward_one_late(patient: Patient, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(update, "shape", late)
 
 
-def frozen_critic(patient: Patient, patch: pytest.MonkeyPatch) -> None:
+def frozen_critic(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
     """What ``set_adapter`` does to the adapters that are not active."""
-    switch = patient.trunk.roles._switch
+    switch = probe.trunk.roles._switch
 
     def flipping(name: str | None) -> None:
         switch(name)
-        for tensor in patient.trunk.roles.parameters("value")[:-2]:
+        for tensor in probe.trunk.roles.parameters("value")[:-2]:
             tensor.requires_grad_(False)
 
-    patch.setattr(patient.trunk.roles, "_switch", flipping)
+    patch.setattr(probe.trunk.roles, "_switch", flipping)
 
 
 class Meddler(Letters):
@@ -181,20 +181,20 @@ class Meddler(Letters):
         return super().__call__(examples, responses)
 
 
-def drifting_trunk(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    patient.trainer.reward = Meddler(patient.trunk.model.get_input_embeddings().weight)
+def drifting_trunk(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    probe.trainer.reward = Meddler(probe.trunk.model.get_input_embeddings().weight)
 
 
-def drifting_bystander(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    patient.trunk.roles.add("rm-label", patient.config.lora, is_trainable=False)
-    patient.trainer.reward = Meddler(patient.trunk.roles.parameters("rm-label")[0])
+def drifting_bystander(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    probe.trunk.roles.add("rm-label", probe.config.lora, is_trainable=False)
+    probe.trainer.reward = Meddler(probe.trunk.roles.parameters("rm-label")[0])
 
 
-def idle_optimiser(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(patient.trainer.learner.optimizers["value"], "step", lambda: None)
+def idle_optimiser(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(probe.trainer.learner.optimizers["value"], "step", lambda: None)
 
 
-def rounded_probabilities(patient: Patient, patch: pytest.MonkeyPatch) -> None:
+def rounded_probabilities(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
     """W[token] less a product of probabilities in bfloat16, as the gradient was worked out once."""
 
     def rounded(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
@@ -204,7 +204,7 @@ def rounded_probabilities(patient: Patient, patch: pytest.MonkeyPatch) -> None:
     patch.setattr("rewardlab.models.logprobs._shares_of_others", rounded)
 
 
-def loss_per_micro_batch(patient: Patient, patch: pytest.MonkeyPatch) -> None:
+def loss_per_micro_batch(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
     real = learner.policy_loss
 
     def per_chunk(logprobs: Tensor, old: Tensor, advantages: Tensor, keep: Tensor, **given: Any) -> Any:
@@ -213,13 +213,13 @@ def loss_per_micro_batch(patient: Patient, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(learner, "policy_loss", per_chunk)
 
 
-def lossy_storage(patient: Patient, patch: pytest.MonkeyPatch) -> None:
-    state = patient.trunk.roles.state
+def lossy_storage(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
+    state = probe.trunk.roles.state
     rounded = lambda name: {key: tensor.bfloat16().float() for key, tensor in state(name).items()}  # noqa: E731
-    patch.setattr(patient.trunk.roles, "state", rounded)
+    patch.setattr(probe.trunk.roles, "state", rounded)
 
 
-FAULTS: list[tuple[Break, Callable[[Patient], Finding], str]] = [
+FAULTS: list[tuple[Break, Callable[[ProbeModel], Finding], str]] = [
     (end_elsewhere, tokens.end_token, r"responses end with '<eos>' \(1\); generation stops at \[1, 7\]"),
     (end_as_padding, tokens.padding_token, r"pads with '<eos>' \(1\), in place of the tokenizer's 0"),
     (template_with_another_end, tokens.chat_template, r"behind the assistant's turn stands '<\|system\|>' \(4\)"),
@@ -252,11 +252,15 @@ FAULTS: list[tuple[Break, Callable[[Patient], Finding], str]] = [
 
 @pytest.mark.parametrize(("fault", "check", "expected"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
 def test_the_fault_is_found(
-    patient: Patient, monkeypatch: pytest.MonkeyPatch, fault: Break, check: Callable[[Patient], Finding], expected: str
+    probe: ProbeModel,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Break,
+    check: Callable[[ProbeModel], Finding],
+    expected: str,
 ) -> None:
-    assert check(patient).outcome != "failed"
-    fault(patient, monkeypatch)
-    finding = check(patient)
+    assert check(probe).outcome != "failed"
+    fault(probe, monkeypatch)
+    finding = check(probe)
     assert finding.outcome == "failed"
     assert re.search(expected, finding.text), finding.text
 
@@ -265,13 +269,13 @@ def test_every_check_has_a_fault() -> None:
     assert {check.run for check in CHECKS} == {check for _, check, _ in FAULTS}
 
 
-def test_healing_sets_everything_back(patient: Patient) -> None:
-    start = [tensor.clone() for tensor in patient.trained()]
-    patient.disturb()
-    assert any(not torch.equal(old, new) for old, new in zip(start, patient.trained(), strict=True))
-    patient.trainer.step(1)
-    patient.heal()
-    assert all(torch.equal(old, new) for old, new in zip(start, patient.trained(), strict=True))
+def test_healing_sets_everything_back(probe: ProbeModel) -> None:
+    start = [tensor.clone() for tensor in probe.trained()]
+    probe.disturb()
+    assert any(not torch.equal(old, new) for old, new in zip(start, probe.trained(), strict=True))
+    probe.trainer.step(1)
+    probe.heal()
+    assert all(torch.equal(old, new) for old, new in zip(start, probe.trained(), strict=True))
 
 
 class TestCommand:
@@ -298,7 +302,7 @@ class TestCommand:
         def broken(*_: object) -> None:
             raise ModelError("no such layer")
 
-        monkeypatch.setattr("rewardlab.doctor.patient.roll_out", broken)
+        monkeypatch.setattr("rewardlab.doctor.probe.roll_out", broken)
         folder = str(tiny_llama(tmp_path / "model"))
         assert cli.run(["doctor", "--model", folder, "--dtype", "float32", "--set", "model.max_prompt_tokens=96"]) == 1
         assert "no such layer" in capsys.readouterr().out

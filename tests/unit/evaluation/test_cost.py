@@ -47,6 +47,11 @@ class TestCost:
         runs = [Cost.read(totals, "first"), Cost.read(totals, "second")]
         assert Cost.together(runs).totals() == {"gold_labels": 14, "annotator_calls": 6, "seconds": 3.0}
 
+    def test_what_an_evaluation_did_not_store_is_nothing(self) -> None:
+        assert Cost.read({}, "first").totals() == {"gold_labels": 0, "annotator_calls": 0, "seconds": 0.0}
+        pools = Cost.of({"a": {"gold": {"labelled/a": 0}, **NO_TIME}, "b": {"gold": {"labelled/a": 0}, **NO_TIME}})
+        assert pools.gold == {"labelled/a": 0}
+
     def test_the_clock_never_stands_in_for_the_device(self) -> None:
         with pytest.raises(RunFolderError, match="run folder sft: no stage_device_seconds"):
             Cost.of({"sft": {"stage_seconds": 2.0}})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.comparison.runs import load_eval
+from rewardlab.comparison.evaluations import load_eval
 from rewardlab.comparison.statistics import draws_of, estimate
 from rewardlab.errors import DataError
 from rewardlab.evaluation.answers import write_answers

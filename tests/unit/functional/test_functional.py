@@ -46,6 +46,16 @@ def test_statistics_of_nothing_are_refused() -> None:
         whiten(torch.ones(2), torch.ones(3, dtype=torch.bool))
 
 
+def test_shapes_that_differ_are_refused() -> None:
+    for function in (masked_mean, masked_variance, whiten):
+        with pytest.raises(ShapeError, match="must be equal"):
+            function(torch.ones(2), torch.zeros(3, dtype=torch.bool))
+
+
+def test_equal_values_are_whitened_to_nothing() -> None:
+    close(whiten(torch.full((1, 3), 2.0), ALL), 0.0, 0.0, 0.0)
+
+
 def test_whitening_shifts_and_scales() -> None:
     values, keep = torch.tensor([[1.0, 3.0, 50.0]]), torch.tensor([[True, True, False]])
     # mean 2, variance 2, deviation 1.414214
@@ -65,6 +75,11 @@ def test_gae_by_hand() -> None:
     # advantages: 3; -1.5 + 0.4 * 3 = -0.3; 1 + 0.4 * -0.3 = 0.88
     close(estimate.advantages, 0.88, -0.3, 3.0)
     close(estimate.returns, 1.38, 0.7, 2.0)
+
+
+def test_gae_does_not_discount_and_decays_by_0_95_unless_told_otherwise() -> None:
+    close(gae(row(0, 0, 1), row(0, 0, 0), ALL).advantages, 0.95**2, 0.95, 1.0)
+    close(gae(row(0, 0, 0), row(0, 0, 1), ALL, trace=0.0).advantages, 0.0, 1.0, -1.0)
 
 
 def test_gae_treats_the_last_kept_token_as_the_end() -> None:
@@ -178,6 +193,18 @@ def test_value_loss_takes_the_larger_error() -> None:
     outcome.loss.backward()
     assert values.grad is not None
     close(values.grad, -0.7 / 3, 0.0, 3.0 / 3)
+
+
+def test_clipped_values_are_counted() -> None:
+    """Three predictions cut at 0.5 that were right, one that was not cut."""
+    keep = torch.ones(1, 4, dtype=torch.bool)
+    outcome = value_loss(row(3, 3, 3, 0), torch.zeros(1, 4), row(3, 3, 3, 0), keep, clip=0.5, count=4)
+    assert outcome.clipped.item() == 3
+    assert outcome.loss.item() == pytest.approx(0.5 * 3 * 2.5**2 / 4)
+
+
+def test_a_single_return_does_not_vary() -> None:
+    assert explained_variance(row(1), row(2), torch.ones(1, 1, dtype=torch.bool)) == 0.0
 
 
 def test_explained_variance() -> None:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rewardlab.annotate.base import Annotation, Outcome, Ranking, RankingRequest, RationaleRequest
-from rewardlab.annotate.judging import Judgement, JudgeRequest, judge_pairs
+from rewardlab.annotate.pairwise import Judgement, JudgeRequest, judge_pairs
 from rewardlab.cli import main as cli
 from rewardlab.cli.main import app
 from rewardlab.comparison.runs import collect

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from rewardlab.annotate.choose import local_model_config
+from rewardlab.annotate.access import local_model_config
 from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.local import LocalAnnotator
 from rewardlab.cli import main as cli
 from rewardlab.config import AnnotateConfig, ModelConfig
 from rewardlab.config_loading import load_config
 from rewardlab.doctor import tokens
-from rewardlab.doctor.patient import Patient
+from rewardlab.doctor.probe import ProbeModel
 from rewardlab.errors import ModelError
 from rewardlab.models import Codec, load_codec, load_trunk
 from rewardlab.models.chat import ChatTemplate, stored_template, template_of
@@ -198,8 +198,8 @@ def test_fingerprints_hold_what_a_prompt_shows(
 def test_doctor_finds_the_prompt_at_the_beginning_of_a_conversation(name: str, tmp_path: Path) -> None:
     settings = {"model.name": str(model(name, tmp_path / "model")), "model.max_prompt_tokens": 400}
     config = load_config({**settings, "model.dtype": "float32", "model.chat_template_suffix": MADE_FOR.get(name, "")})
-    patient = Patient(load_trunk(config.model), config, tmp_path)
-    assert "does not begin as the prompt" not in tokens.chat_template(patient).text
+    probe = ProbeModel(load_trunk(config.model), config, tmp_path)
+    assert "does not begin as the prompt" not in tokens.chat_template(probe).text
 
 
 class TestLocalAnnotator:

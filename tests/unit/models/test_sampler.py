@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from scipy.stats import chisquare
+from torch import Tensor
 
 from rewardlab.config import ModelConfig
 from rewardlab.errors import ModelError
@@ -84,6 +86,29 @@ def test_rows_that_finish_leave_the_others_alone(folders: dict[str, Path], famil
         places = [place for place, token in enumerate(before.ids) if token in ends]
         assert after.ids == before.ids[: places[0] + 1 if places else 12]
         assert after.is_finished == bool(places)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equal_prompts_are_read_once_and_drawn_as_if_alone(folders: dict[str, Path], family: str) -> None:
+    """Also beside a prompt that differs from another by a leading token that pads."""
+    trunk = load(folders[family])
+    reading: list[int] = []
+    original = trunk.prefill
+
+    def counting(ids: Tensor, keep: Tensor) -> Any:
+        reading.append(len(ids))
+        return original(ids, keep)
+
+    trunk.prefill = counting  # type: ignore[method-assign]
+    padded = [trunk.codec.pad_id, *PROMPTS[0]]
+    prompts = [PROMPTS[0], PROMPTS[1], PROMPTS[0], padded, PROMPTS[1], PROMPTS[0]]
+    keys = [row_key(row) for row in range(len(prompts))]
+    together = sample(trunk, prompts, keys, SamplingConfig(8), None)
+    assert reading == [3]
+    assert together == [
+        sample(trunk, [prompt], [key], SamplingConfig(8), None)[0] for prompt, key in zip(prompts, keys, strict=True)
+    ]
+    assert len({one.ids for one in together}) > 3
 
 
 def test_other_keys_draw_otherwise(trunk: Trunk) -> None:

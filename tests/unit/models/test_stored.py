@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from rewardlab.errors import DataError, ModelError, RunFolderError
-from rewardlab.models.scoring import read_sft_scores
-from rewardlab.models.stored import stored_inputs, stored_model
+from rewardlab.models.stored import read_sft_scores, stored_inputs, stored_model
 from rewardlab.runs import write_json, write_jsonl
 from rewardlab.training.stored_samples import read_samples
 from tests.support.commands import Command

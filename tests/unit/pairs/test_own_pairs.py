@@ -10,8 +10,8 @@ import pytest
 
 from rewardlab.cli import main as cli
 from rewardlab.errors import DataError
-from rewardlab.pairs.adopted import Folder, adopt_pairs, look_into
 from rewardlab.pairs.files import read_folder, read_pairs
+from rewardlab.pairs.foreign import Folder, adopt_pairs, look_into
 from rewardlab.runs import read_json, write_jsonl
 from rewardlab.types import Pair
 from tests.support.models import tiny_llama

@@ -18,7 +18,13 @@ from rewardlab.errors import AnnotationError, InputError
 from rewardlab.pairs.files import read_pairs
 from rewardlab.pairs.rationale_sensitive import RankedSamples, pairs_from_ranking, rank_samples
 from rewardlab.pairs.stage import run_pairs
-from rewardlab.pairs.statistics import kind_shares, label_only_accuracy, length_only_accuracy, length_statistics
+from rewardlab.pairs.statistics import (
+    kind_shares,
+    label_only_accuracy,
+    length_only_accuracy,
+    length_statistics,
+    rationale_sensitive_share,
+)
 from rewardlab.runs import RunFolder, read_json, read_jsonl
 from rewardlab.tasks.sources import Splits, load_splits
 from rewardlab.tasks.task import tasks, with_format
@@ -129,6 +135,13 @@ def test_kind_shares_count_all_pairs_of_the_samples() -> None:
     assert kind_shares([]) == {}
 
 
+def test_the_share_of_rationale_sensitive_pairs_is_of_all_or_of_those_that_could_be_read() -> None:
+    """a-a, a-b, a-b; a-none, a-a, none-a: two of six, and two of the four without a malformed answer."""
+    answers = [["a", "a", "b"], ["a", None, "a"]]
+    assert rationale_sensitive_share(answers).value == pytest.approx(2 / 6)
+    assert rationale_sensitive_share(answers, readable=True).value == pytest.approx(2 / 4)
+
+
 def test_length_statistics() -> None:
     pairs = [label_pair("a", "b", "one two three", "one"), label_pair("a", "b", "one", "two")]
     assert length_statistics(pairs) == {
@@ -151,10 +164,17 @@ def test_a_label_only_scorer_learns_a_prior_and_guesses_without_one() -> None:
     assert label_only_accuracy(balanced, []) is None
 
 
+def test_a_label_only_scorer_knows_words_that_were_only_chosen_and_only_rejected() -> None:
+    always_positive = [label_pair("positive", "negative")] * 10
+    assert label_only_accuracy(always_positive, [label_pair("positive", "xyz")]) == 1.0
+    assert label_only_accuracy(always_positive, [label_pair("xyz", "negative")]) == 1.0
+
+
 def test_a_length_only_scorer_sees_lengths_alone() -> None:
     longer = [label_pair("a", "b", "one two three four", "one two")] * 5
     assert length_only_accuracy(longer, [label_pair("b", "a", "five six seven", "eight")]) == 1.0
     assert length_only_accuracy(longer, [label_pair("a", "b", "five", "six seven")]) == 0.0
+    assert length_only_accuracy(longer, [label_pair("a", "b", "six seven", "five")]) == 1.0
     assert length_only_accuracy(longer, [label_pair("a", "b", "five", "nine")]) == 0.5
 
 

@@ -12,11 +12,16 @@ import pytest
 
 from rewardlab.cli.main import run
 from rewardlab.code_identity import code_hash
+from rewardlab.config import SFTConfig
 from rewardlab.config_loading import load_config
 from rewardlab.pipeline import Pipeline, Stage
+from rewardlab.pipeline.context import dumped, slug_of
+from rewardlab.pipeline.kinds import stage_kinds
+from rewardlab.pipeline.rows import Rows
 from rewardlab.rewards.functions import load_reference
 from rewardlab.rewards.registry import find_reward
 from rewardlab.runs import write_json
+from rewardlab.section import STORING
 from tests.support.models import tiny_llama
 
 SMALL = {"data.labelled": 4, "data.prompts": 4, "data.validation": 2, "data.test": 2, "task": "agnews"}
@@ -107,3 +112,105 @@ class TestAnnotator:
         assert annotate("http://localhost:1/v1/").fingerprint == here.fingerprint
         monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
         assert annotate(None).fingerprint == here.fingerprint
+
+    @pytest.mark.parametrize(
+        ("settings", "names"),
+        [
+            ({"task": "sandbox-sentiment", "annotate__annotator": "sandbox"}, {"refusal_rate", "mismatch_rate"}),
+            ({"annotate__annotator": "template"}, set()),
+            (
+                {"annotate__annotator": "openai", "annotate__model": "gpt-4o"},
+                {"prompts", "annotator_model", "endpoint", "temperature", "annotator_tokens"},
+            ),
+            (
+                {"annotate__annotator": "openai", "annotate__model": "o3", "annotate__extra_body": {"top_p": 1}},
+                {"prompts", "annotator_model", "endpoint", "temperature", "annotator_tokens", "reasoning_tokens"}
+                | {"extra_body"},
+            ),
+        ],
+    )
+    def test_each_annotator_is_told_by_what_its_answers_depend_on(
+        self, settings: dict[str, Any], names: set[str]
+    ) -> None:
+        made = pipeline(**settings)
+        assert set(made.context.annotator_settings) == {"annotator", "annotator_seed", *names}
+        ranks = {"oracle_weight"} if made.context.annotator["name"] == "sandbox" else set()
+        assert set(made.context.ranker_settings(made.config)) == {*made.context.annotator_settings, *ranks}
+
+
+class TestSettings:
+    def test_a_model_is_its_weights_its_lengths_its_adapter_and_the_seed(self) -> None:
+        names = {"model", "max_prompt_tokens", "max_new_tokens", "lora", "seed"}
+        assert set(pipeline(init="base").context.model) == names
+
+    def test_rows_are_told_by_format_questions_and_content(self) -> None:
+        assert set(pipeline().context.data("labelled")) == {"format", "tasks", "rows"}
+
+    def test_how_often_state_is_stored_is_no_part_of_it(self) -> None:
+        every = {name for name in SFTConfig.model_fields if name not in SFTConfig.later()}
+        assert every > STORING
+        assert set(dumped(SFTConfig())) == every - STORING
+        assert set(dumped(SFTConfig(), ("epochs",))) == every - STORING - {"epochs"}
+
+    def test_a_later_setting_counts_once_it_is_set(self) -> None:
+        (name,) = SFTConfig.later()
+        assert dumped(SFTConfig.model_validate({name: 0.1}))[name] == 0.1
+
+    @pytest.mark.parametrize(
+        ("text", "slug"),
+        [
+            ("min(label, λ) + ranked", "min-label-lam-ranked"),
+            ("Rule - 0.1", "rule-0.1"),
+            ("x" * 50, "x" * 48),
+            ("+ *", "run"),
+        ],
+    )
+    def test_a_text_as_part_of_a_name(self, text: str, slug: str) -> None:
+        assert slug_of(text) == slug
+
+    def test_pipelines_may_share_the_rows_they_read(self) -> None:
+        rows = Rows()
+        assert Pipeline(pipeline().config, Path("runs"), rows).rows is rows
+
+    def test_tasks_as_part_of_a_name(self) -> None:
+        assert pipeline(task="agnews").context.slug == "agnews"
+        assert pipeline(task="agnews,mr,sst2").context.slug == "agnews-and-2"
+
+
+def step(kind: str, inputs: dict[str, Stage] | None = None, **settings: Any) -> Stage:
+    return Stage(kind, kind, f"a-{kind}", settings, inputs or {}, lambda work: {})
+
+
+class TestStage:
+    def test_what_a_fingerprint_is_made_of(self) -> None:
+        """A rival that a stage takes its time from stands in its settings alone."""
+        model, rival = step("sft"), step("rm")
+        trained = step("ppo", {"model": model, "as_long_as_rm": rival}, steps=3)
+        assert trained.identity == {
+            "version": stage_kinds()["ppo"].version,
+            "settings": {"steps": 3},
+            "inputs": {"model": model.fingerprint},
+        }
+        others = [step("ppo", {"model": model}, steps=4), step("eval", {"model": model}, steps=3), step("ppo", steps=3)]
+        assert trained.fingerprint == step("ppo", {"model": model}, steps=3).fingerprint
+        assert trained.fingerprint not in {each.fingerprint for each in others}
+
+    def test_a_folder_is_under_the_root_unless_it_has_a_place(self, tmp_path: Path) -> None:
+        one = step("sft")
+        assert one.folder(tmp_path).path == tmp_path / "sft" / f"a-sft-{one.fingerprint}"
+        placed = Stage("sft", "", "s", {}, {}, lambda work: {}, at=tmp_path / "here")
+        assert placed.folder(tmp_path).path == tmp_path / "here"
+
+    def test_a_chain_has_each_stage_once_inputs_first(self) -> None:
+        notes, pairs, rival = step("annotate"), step("pairs"), step("rm")
+        model = step("sft", {"notes": notes})
+        trained = step(
+            "ppo", {"notes": notes, "model": model, "held_out_label": pairs, "as_long_as_rm": rival, "again": model}
+        )
+        assert [each.kind for each in trained.chain()] == ["annotate", "sft", "pairs", "rm", "ppo"]
+        assert [each.kind for each in trained.chain(measuring=False)] == ["annotate", "sft", "ppo"]
+
+    def test_rows_that_are_not_here_are_told_by_every_stage_that_needs_them(self) -> None:
+        lacking, there = step("sft", rows={"a": "12ab", "b": "unread-1"}), step("sft", rows={"a": "12ab", "b": "34cd"})
+        assert (lacking.has_rows, step("ppo", {"model": lacking}).has_rows) == (False, False)
+        assert (there.has_rows, step("ppo", {"model": there}).has_rows) == (True, True)

@@ -137,7 +137,7 @@ def test_what_reward_models_can_judge_is_said_before_ppo_begins_and_stored(
 
     def trained(trainer: object) -> OnlineResult:
         said.append("begins")
-        return OnlineResult(1, 1, 1, 1, 0.0, PromptsRead.of([row(0, "p")], 1, 1, 0), "", None, None)
+        return OnlineResult(1, 1, 1, 1, 1, 1, 0.0, PromptsRead.of([row(0, "p")], 1, 1, 0), "", None, None)
 
     reward = SimpleNamespace(name="label", needs_gold=False, lam=None)
     monkeypatch.setattr(train, "start_trunk", lambda *given: None)

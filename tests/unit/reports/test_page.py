@@ -13,11 +13,10 @@ import pytest
 
 from rewardlab.comparison.differences import default_against, gains
 from rewardlab.comparison.grid import Source
-from rewardlab.comparison.related import Related, related
-from rewardlab.comparison.runs import collect
+from rewardlab.comparison.runs import Related, collect, related
 from rewardlab.comparison.table import build_table
 from rewardlab.reports.page import write_page, write_report
-from rewardlab.reports.sections import Report
+from rewardlab.reports.report import Report
 from rewardlab.reports.sections.tradeoffs import final_kl, kl_picture, quality_picture
 from rewardlab.runs import read_json, write_json
 from tests.support.browser import CHROMIUM, Browser
@@ -140,7 +139,7 @@ def test_the_page_has_what_the_papers_show(page: Path) -> None:
 
 
 def test_kl_is_that_of_the_last_five_steps(page: Path) -> None:
-    from rewardlab.comparison.related import method_names
+    from rewardlab.comparison.table import method_names
     from rewardlab.reports.plots import load_curves
 
     table = build_table(collect([page.parent.parent]).runs, resamples=50)

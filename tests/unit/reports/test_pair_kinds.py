@@ -20,7 +20,8 @@ from tests.support.runs import both, eval_folder, pairs_folder
 def sampled_folder(path: Path, seed: int, labels: dict[str, list[list[str | None]]], model: str = "") -> Path:
     """A folder of ranked pairs with its samples: task -> per row, what was read in each."""
     write_json(path / "config.json", {"config": {"seed": seed, "model": {"name": model}}})
-    write_json(path / "manifest.json", {"distribution": {task: kind_shares(rows) for task, rows in labels.items()}})
+    shares = {task: kind_shares(rows) for task, rows in labels.items()}
+    write_json(path / "manifest.json", {"kind": "ranked", "distribution": shares})
     rows = [
         {"task": task, "id": str(number), "labels": found}
         for task, listed in labels.items()
@@ -48,9 +49,17 @@ def test_a_manifest_that_is_none_is_named_and_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, shares: object
 ) -> None:
     good, bad = (pairs_folder(tmp_path / name, "toy", 0.5, 100) for name in ("good", "bad"))
-    write_json(bad / "manifest.json", {"distribution": {"toy": shares}})
+    write_json(bad / "manifest.json", {"kind": "ranked", "distribution": {"toy": shares}})
     assert sentences([bad, good]) == ["toy: 50.0 % rationale-sensitive of 100 pairs"]
     assert f"{bad}: left out of the pair distribution" in caplog.text
+
+
+def test_pairs_that_were_not_ranked_samples_have_no_shares_and_are_not_called_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_json(tmp_path / "imported" / "manifest.json", {"kind": "ranked", "pairs": 3})
+    assert distributions([tmp_path / "imported"]) == {}
+    assert caplog.text == ""
 
 
 def test_rankings_of_the_same_samples_count_once(tmp_path: Path) -> None:

@@ -62,9 +62,19 @@ class TestMeasures:
         ]
         assert found["ece"] == pytest.approx((0.38 * 1 + (0.92 - 2 / 3) * 3) / 4)
 
+    def test_a_win_is_a_positive_margin_however_small(self) -> None:
+        assert measures.wins(np.array([0.3, -0.3, 0.0, 5.0, -1.0])).tolist() == [1.0, 0.0, 0.5, 1.0, 0.0]
+        assert measures.accuracy(np.ones(3), "abc")["n"] == 3
+
+    def test_confidence_has_ten_bins_from_a_half_to_one(self) -> None:
+        sure = [0.51, 0.549, 0.551, 0.599, 0.93, 0.949, 0.951, 0.999]
+        found = measures.calibration(np.array([logit(probability) for probability in sure]))
+        assert [each["n"] for each in found["bins"]] == [2, 2, 2, 2]
+
     def test_calibration_at_the_ends(self) -> None:
         sure = measures.calibration(np.array([1e6, 1e6]))
         assert (sure["brier"], sure["ece"]) == (0.0, 0.0)
+        assert sure["bins"] == [{"confidence": 1.0, "accuracy": 1.0, "n": 2}]
         assert measures.calibration(np.array([-1e6]))["brier"] == pytest.approx(1.0)
         blind = measures.calibration(np.zeros(3))
         assert (blind["brier"], blind["ece"], blind["bins"][0]["accuracy"]) == (0.25, 0.0, 0.5)
@@ -74,7 +84,7 @@ class TestMeasures:
         assert found["mean"] == 1.0
         assert found["sd"] == pytest.approx(math.sqrt((4 + 1 + 0 + 9) / 4))
         assert sum(found["counts"]) == 4
-        assert len(found["edges"]) == len(found["counts"]) + 1
+        assert (len(found["edges"]), len(found["counts"])) == (25, 24)
 
     def test_by_gold_label(self) -> None:
         pairs = [replace(make_pair(n), gold_label=gold) for n, gold in enumerate(["x", "y", "x", None])]
@@ -93,6 +103,18 @@ class TestMeasures:
         assert found["3"]["wrong"]["mean"] == 3.0
         assert found["2"]["right"]["mean"] == 5.0
 
+    def test_the_spread_of_scores_by_hand(self) -> None:
+        found = measures.spread(np.arange(101.0))
+        assert found.pop("sd") == pytest.approx(math.sqrt((101**2 - 1) / 12))
+        assert found == {"n": 101, "mean": 50.0, "q5": 5.0, "q25": 25.0, "q50": 50.0, "q75": 75.0, "q95": 95.0}
+
+    def test_a_number_half_a_step_away_is_right_and_none_is_wrong(self) -> None:
+        found = measures.scores_by_gold(np.array([1.0, 2.0, 4.0]), [3.0, None, 2.0], [2.5, 2.5, 2.5])
+        assert {side: (cell["n"], cell["mean"]) for side, cell in found["3"].items()} == {
+            "right": (2, 2.5),
+            "wrong": (1, 2.0),
+        }
+
     def test_correlations(self) -> None:
         found = measures.correlation(np.array([1.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0]))
         assert found["spearman"] == pytest.approx(1.0)
@@ -100,6 +122,9 @@ class TestMeasures:
         assert found["pearson"] == pytest.approx(8 / math.sqrt(38 * 2))
         assert measures.correlation(np.ones(3), np.arange(3.0)) == {"pearson": None, "spearman": None}
         assert measures.correlation(np.ones(0), np.ones(0)) == {"pearson": None, "spearman": None}
+        assert measures.correlation(np.arange(3.0), np.ones(3)) == {"pearson": None, "spearman": None}
+        two = measures.correlation(np.array([1.0, 2.0]), np.array([3.0, 2.0]))
+        assert two == {"pearson": pytest.approx(-1.0), "spearman": pytest.approx(-1.0)}
 
     def test_label_prior(self) -> None:
         pairs = [replace(make_pair(n), gold_label=gold) for n, gold in enumerate(["x", "x", "y", None])]

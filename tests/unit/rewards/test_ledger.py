@@ -134,3 +134,29 @@ def test_summary_without_lambda_or_rows() -> None:
     )
     assert summary(rows)["reward/gold_error"] == 3.0
     assert "reward/lambda_saturation" not in summary(rows)
+    assert "reward/gold_error" in GLOSSARY
+
+
+@pytest.mark.parametrize(
+    ("shaped", "adds_up"),
+    [
+        (Shaped(0.001, 0.0, 0.0, 0.0), True),  # a thousandth of 1, below which nothing counts as large
+        (Shaped(0.0015, 0.0, 0.0, 0.0), False),
+        (Shaped(0.05, 50.0, -100.0, 50.0), True),  # a thousandth of 100
+        (Shaped(0.15, 50.0, -100.0, 50.0), False),
+    ],
+)
+def test_components_may_miss_their_total_by_a_thousandth_of_the_largest(shaped: Shaped, adds_up: bool) -> None:
+    if adds_up:
+        assert record(Score(1.0), shaped)["total"] == shaped.total
+    else:
+        with pytest.raises(TrainingError, match="is not the trained total"):
+            record(Score(1.0), shaped)
+
+
+def test_a_deviation_takes_two_scores() -> None:
+    shaped = Shaped(1.0, 1.0, 0.0, 0.0)
+    assert not shaped.is_clipped
+    one, other = (record(Score(value), shaped) for value in (1.0, 4.0))
+    assert "reward/deviation" not in summary([one])
+    assert summary([one, other])["reward/deviation"] == 1.5  # 1.5 on either side of 2.5

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import math
 import sys
 import types
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import rewardlab.rewards
 from rewardlab.errors import ConfigError, DataError, UnknownNameError
-from rewardlab.rewards import RewardContext, RewardEntry, find_reward, register_reward, rewards
-from rewardlab.rewards.functions import as_score
+from rewardlab.rewards import (
+    RewardContext,
+    RewardEntry,
+    find_reward,
+    register_reward,
+    register_trl_reward,
+    rewards,
+)
+from rewardlab.rewards.functions import as_score, load_reference, takes_a_batch
+from rewardlab.rewards.rule import rule_score
+from rewardlab.tasks import tasks
 from rewardlab.types import AnswerFormat, Example, Label, Reading, Score
 
 TEXT = {"text": "Rovers won the cup."}
@@ -115,7 +129,9 @@ def test_stored_scores_that_are_missing_are_an_error() -> None:
         RewardContext(sft_scores={"label": [math.nan]}).quantile("label", 50)
 
 
-@pytest.mark.parametrize("name", ["mixed", "lam", "q", "two words", "and", "9lives"])
+@pytest.mark.parametrize(
+    "name", ["mixed", "lam", "r2", "min", "max", "clip", "gate", "q", "z", "two words", "and", "9lives"]
+)
 def test_names_that_expressions_cannot_use_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be used in expressions"):
         register_reward(name)(lambda examples, responses: [0.0] * len(responses))
@@ -130,7 +146,52 @@ def test_a_reference_keeps_what_was_declared_when_its_function_was_registered(
     )
     monkeypatch.setitem(sys.modules, "rewards_of_mine", module)
     found = find_reward("rewards_of_mine:strict")
-    assert (found.needs_gold, found.needs_prompt) == (True, False)
+    assert (found.needs_gold, found.needs_prompt, found.module) == (True, False, "rewards_of_mine")
+
+
+def test_what_a_reward_is_without_further_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewards, "_entries", dict(rewards._entries))
+
+    @register_reward("plain_of_mine")
+    def plain(examples: list[Example], responses: list[str]) -> list[float]:
+        """One for all.
+
+        Whatever they say.
+        """
+        return [1.0 for _ in responses]
+
+    entry = find_reward("plain_of_mine")
+    assert (entry.needs_gold, entry.needs_prompt, entry.description) == (False, True, "One for all.")
+    told = register_reward("told_of_mine", description="what is told")(lambda examples, responses: [])
+    assert told([], []) == []
+    assert find_reward("told_of_mine").description == "what is told"
+    assert register_trl_reward("quiet_of_mine", quiet).description == "no description"
+    assert register_trl_reward("loud_of_mine", quiet, description="what is told").description == "what is told"
+    with pytest.raises(ConfigError, match="registered already"):
+        register_trl_reward("loud_of_mine", lambda completions, **_: [0.0])
+    register_trl_reward("loud_of_mine", lambda completions, **_: [0.0], replace=True)
+
+
+def test_a_scale_may_begin_anywhere() -> None:
+    """From 1 to 5 half the width is 2, whatever the numbers are."""
+    task = replace(tasks.get("stsb"), numeric_range=(1.0, 5.0))
+    assert [rule_score(task, value, 4.0) for value in (4.0, 3.0, 1.0, None)] == [2.0, 1.0, -1.0, -2.0]
+
+
+@pytest.mark.parametrize(("path", "added"), [(["/else"], True), (["/else", ""], False), (["here", "/else"], False)])
+def test_references_are_looked_for_in_the_current_folder(
+    path: list[str], added: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [str(tmp_path) if place == "here" else place for place in path]
+    monkeypatch.setattr(sys, "path", given.copy())
+    assert load_reference("json:dumps") is json.dumps
+    assert sys.path == [*given, *([str(tmp_path)] if added else [])]
+
+
+def test_a_built_in_without_a_signature_is_tried() -> None:
+    assert takes_a_batch(min)
+    assert not takes_a_batch(lambda examples: [])
 
 
 def test_unknown_reward_lists_near_names() -> None:
@@ -152,6 +213,7 @@ def test_a_function_by_reference() -> None:
     scores = entry.build(RewardContext())([news()] * 3, ["LOUD", "soft", ""])
     assert [score.score for score in scores] == [1.0, 0.0, None]
     assert entry.description == "1 for capitals only."
+    assert (entry.needs_gold, entry.needs_prompt, entry.module) == (False, True, __name__)
 
 
 def test_a_function_that_returns_nan_could_not_judge() -> None:
@@ -181,3 +243,9 @@ def test_references_that_are_no_rewards(reference: str, message: str) -> None:
 def test_registering_a_name_twice_is_refused() -> None:
     with pytest.raises(ConfigError, match="registered already"):
         rewards.add("rule", RewardEntry("rule", lambda context: rewards.get("length").build(context), "another"))
+
+
+def test_the_package_offers_all_that_it_imports() -> None:
+    tree = ast.parse(Path(rewardlab.rewards.__file__).read_text(encoding="utf-8"))
+    imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert sorted(rewardlab.rewards.__all__) == sorted(imported)

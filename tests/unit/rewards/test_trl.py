@@ -14,6 +14,7 @@ import rewardlab
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, DataError, UnknownNameError
 from rewardlab.rewards import RewardContext, build_reward
+from rewardlab.rewards.rule import RuleReward
 from rewardlab.types import Example
 from tests.support.trl_trainers import TRAINERS, calculated_rewards
 
@@ -153,6 +154,22 @@ def test_tasks_that_are_none_or_several_are_refused() -> None:
         rewardlab.as_trl_reward("rule", "agnwes")
     with pytest.raises(ConfigError, match="names 2 tasks; as_trl_reward reads the answers of one"):
         rewardlab.as_trl_reward("rule", "mr,agnews")
+
+
+def test_a_reward_that_does_not_say_so_reads_no_fields() -> None:
+    assert call_as_trl(rewardlab.as_trl_reward(RuleReward(), "agnews"), [RIGHT], label=["Sports"]) == [1.0]
+
+
+def test_rows_without_ids_are_numbered() -> None:
+    seen: list[str] = []
+
+    def scorer(examples: list[Example], responses: list[str]) -> list[float]:
+        seen.extend(example.id for example in examples)
+        return [0.0] * len(responses)
+
+    reward = build_reward(RewardConfig(expression="label"), RewardContext({"label": scorer}))
+    call_as_trl(rewardlab.as_trl_reward(reward, "agnews"), ["a", "b"], text=["x", "y"])
+    assert seen == ["0", "1"]
 
 
 def test_labels_that_are_missing_or_foreign_are_refused() -> None:

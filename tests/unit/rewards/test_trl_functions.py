@@ -15,6 +15,7 @@ from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, TrainingError
 from rewardlab.rewards import (
     RewardContext,
+    background,
     build_reward,
     find_reward,
     plan_reward,
@@ -73,6 +74,12 @@ class TestConversations:
 
         assert scored(lambda completions, **_: [len(said(each)) for each in completions], ["abc"]) == [3.0]
 
+    def test_a_function_that_looks_at_roles_alone_reads_turns(self) -> None:
+        def answered(completions, **_):  # type: ignore[no-untyped-def]
+            return [float(each[-1]["role"] == "assistant") for each in completions]
+
+        assert scored(answered, ["abc"]) == [1.0]
+
     def test_annotations_come_before_what_the_code_names(self) -> None:
         def turns(completions: list[list[dict[str, str]]], **_: Any) -> list[float]:
             return [float(isinstance(each, list)) for each in completions]
@@ -88,6 +95,18 @@ class TestConversations:
 
         assert scored(shape, ["x"]) == scored(shape, ["x"], chat=False) == [0.0]
         assert scored(shape, ["x"], chat=True) == [1.0]
+
+    def test_each_message_says_whose_it_is(self) -> None:
+        seen: list[Any] = []
+
+        def watch(prompts: Any, completions: Any, **_: Any) -> list[float]:
+            seen.extend((prompts, completions))
+            return [0.0]
+
+        scored(watch, ["abc"], chat=True)
+        (((asked,),), ((answered,),)) = seen
+        assert (asked["role"], answered) == ("user", {"role": "assistant", "content": "abc"})
+        assert "Rovers won." in asked["content"]
 
     def test_the_same_function_in_a_trainer(self) -> None:
         from trl.rewards import think_format_reward
@@ -155,6 +174,7 @@ class TestColumnsThatAreNotThere:
         assert is_trl_style(lambda prompts, **columns: columns["completions"])
         assert not is_trl_style(lambda examples, responses, **options: [])
         assert not is_trl_style(lambda prompts, responses: [])
+        assert is_trl_style(lambda prompts, completions: [])
 
 
 class TestAsynchronous:
@@ -184,6 +204,23 @@ class TestAsynchronous:
         reward([ROW], ["x"])
         reward([ROW], ["x"])
         assert loops[0] == loops[1]
+
+    def test_its_thread_ends_with_the_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ends: list[Callable[[], None]] = []
+        monkeypatch.setattr(background.atexit, "register", ends.append)
+        background._loop.cache_clear()
+        loop = background._loop()
+        try:
+            assert background._loop() is loop
+            (thread,) = [each for each in threading.enumerate() if each.name == "rewardlab-rewards" and each.daemon][
+                -1:
+            ]
+            (end,) = ends
+            end()
+            assert loop.is_closed()
+            assert not thread.is_alive()
+        finally:
+            background._loop.cache_clear()
 
     def test_its_error_names_the_example(self) -> None:
         async def judge(completions: list[str], **_: Any) -> list[float]:
@@ -265,6 +302,17 @@ class TestGold:
         ):
             scored(sly, ["Sports"])
         assert scored(sly, ["Sports"], needs_gold=True) == [1.0]
+
+    def test_the_first_look_into_it_raises(self) -> None:
+        seen: list[Any] = []
+
+        def sly(completions: list[str], **kwargs: Any) -> list[float]:
+            seen.append(kwargs["".join(_HIDDEN)][0])
+            return [0.0]
+
+        with pytest.raises(TrainingError, match="does not say so"):
+            scored(sly, ["Sports"])
+        assert seen == []
 
     def test_what_is_said_counts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(_declared, "needs_gold", True, raising=False)

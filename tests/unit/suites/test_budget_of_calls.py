@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rewardlab.annotate.lost import Lost
+from rewardlab.annotate.lost_requests import LostRequests
 from rewardlab.annotate.money import BudgetError, Price, Purse, Spending, booked_tokens, estimated
 from rewardlab.annotate.preview import Preview, total_text
 from rewardlab.config_loading import load_config
@@ -17,9 +17,9 @@ from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages import annotate, pairs
 from rewardlab.runs import RunFolder
-from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.run import build_here, build_in_workers
+from rewardlab.suites.scheduler import Scheduler
 from rewardlab.training.progress import Silent
 
 PRICE = Price(prompt=10, response=100)
@@ -63,15 +63,15 @@ def cell(*goals: Stage) -> Cell:
 def test_a_suite_counts_what_it_found(tmp_path: Path) -> None:
     first, second = asking("rationales"), asking("others")
     Runner(tmp_path, lambda line: None).execute(first)
-    board = Board([cell(first, second)], tmp_path)
-    build_here(board, Runner(tmp_path, lambda line: None))
-    ((_, error),) = board.failures()
+    scheduler = Scheduler([cell(first, second)], tmp_path)
+    build_here(scheduler, Runner(tmp_path, lambda line: None))
+    ((_, error),) = scheduler.failures()
     assert "$10.0000 are spent" in error
 
 
 def test_several_processes_cannot_keep_a_budget(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"annotate.budget_usd is kept by one process, and rationales .* --jobs 1"):
-        build_in_workers(Board([cell(asking("rationales"))], tmp_path), 2, ["false"])
+        build_in_workers(Scheduler([cell(asking("rationales"))], tmp_path), 2, ["false"])
 
 
 class Asked(Exception):
@@ -114,12 +114,12 @@ def test_tokens_that_nobody_counted_are_booked_by_estimate() -> None:
 
 def test_lost_money_is_remembered_by_request(tmp_path: Path) -> None:
     journal = tmp_path / "openai.jsonl"
-    lost = Lost(journal)
+    lost = LostRequests(journal)
     lost.note("a", {"response_tokens": 1000}, is_certain=False)
     lost.note("a", {"response_tokens": 2000}, is_certain=True)
     lost.note("b", {"response_tokens": 4000}, is_certain=True)
     ledger = Spending(PRICE)
-    for record in Lost(journal).of({"a", "c"}):
+    for record in LostRequests(journal).of({"a", "c"}):
         ledger.add_earlier(record)
     assert ledger.at_risk_usd == pytest.approx(0.1)  # 1000 tokens at 100 USD a million
     assert ledger.earlier_usd == pytest.approx(0.2)

@@ -19,12 +19,12 @@ from rewardlab.lab.stored import evaluation_goal
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stages.sft import _timed
-from rewardlab.pipeline.stages.train import _gold_of_prompts
+from rewardlab.pipeline.stages.train import gold_of_prompts
 from rewardlab.runs import read_json
-from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.file import Suite
 from rewardlab.suites.run import build_here
+from rewardlab.suites.scheduler import Scheduler
 from rewardlab.training.time_limit import TimeLimit
 
 BOTH = "sandbox-sentiment,sandbox-topic"
@@ -112,8 +112,8 @@ class TestRows:
         built = pipeline(tmp_path, ppo__rows="all")
         pools = {"labelled/sandbox-sentiment": 16, "labelled/sandbox-topic": 16}
         pools |= {"prompts/sandbox-sentiment": 24, "prompts/sandbox-topic": 24}
-        assert _gold_of_prompts(built.splits, built.config.ppo, 0, 10) == pools
-        assert sum(_gold_of_prompts(built.splits, built.config.ppo, 0, 1).values()) == 8
+        assert gold_of_prompts(built.splits, built.config.ppo, 0, 10, built.config.ppo.prompts) == pools
+        assert sum(gold_of_prompts(built.splits, built.config.ppo, 0, 1, built.config.ppo.prompts).values()) == 8
 
     def test_sft_can_be_trained_a_task_at_a_time(self, tmp_path: Path) -> None:
         alone = Suite(name="a", settings=SMALL, method=[{"name": "SFT-ST", "stage": "sft", "scope": "each"}])
@@ -164,7 +164,7 @@ LIMITS: list[float] = []
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Cell]]:
     """The suite, run; and its cells by method."""
     root = tmp_path_factory.mktemp("rivals")
-    board = Board(cells(suite(), root), root)
+    scheduler = Scheduler(cells(suite(), root), root)
     original = TimeLimit.__init__
 
     def noting(self: TimeLimit, seconds: float, *rest: Any) -> None:
@@ -173,9 +173,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Cell]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TimeLimit, "__init__", noting)
-        build_here(board, Runner(root))
-    assert board.failures() == []
-    return root, {cell.method: cell for cell in board.cells}
+        build_here(scheduler, Runner(root))
+    assert scheduler.failures() == []
+    return root, {cell.method: cell for cell in scheduler.cells}
 
 
 def result(ran: tuple[Path, dict[str, Cell]], method: str, kind: str) -> dict[str, Any]:

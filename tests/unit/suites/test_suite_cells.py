@@ -318,7 +318,7 @@ class TestGrid:
 
         monkeypatch.setattr(evaluate, "_generator", lambda *arguments: answer)
         trunk = SimpleNamespace(codec=None, context=None)
-        monkeypatch.setattr(evaluate, "_evaluated", lambda *arguments: (trunk, None))
+        monkeypatch.setattr(evaluate, "evaluated_model", lambda *arguments: (trunk, None))
         splits = {"sandbox-sentiment": cast(Splits, SimpleNamespace(validation=validation))}
         result = evaluate.validate(cast(Work, SimpleNamespace(inputs={})), load_config({"format": "label"}), splits)
         assert asked == [(example.id, "greedy") for example in validation]

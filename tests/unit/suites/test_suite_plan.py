@@ -15,14 +15,14 @@ from rewardlab.cli import suite_report
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
 from rewardlab.errors import AnnotationError
-from rewardlab.pipeline.judging import _folder
 from rewardlab.pipeline.stage import AS_LONG_AS, Stage
+from rewardlab.pipeline.stages.judge import _folder
 from rewardlab.reports.sections.suite import suite_sections
 from rewardlab.runs import RunFolder
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.durations import Durations, measured
 from rewardlab.suites.file import Method, Suite
-from rewardlab.suites.judging import Hearing, hearings
+from rewardlab.suites.judged import JudgedCells, judged_cells
 from rewardlab.suites.plan import make_plan
 from tests.support.fake_suite import FakeSuite
 
@@ -119,7 +119,7 @@ class TestJudge:
         return cells(suite(), tmp_path)
 
     def test_every_seed_is_heard_once_and_seeds_are_not_mixed(self, todo: list[Cell]) -> None:
-        found = hearings([JUDGED, JUDGED], todo)
+        found = judged_cells([JUDGED, JUDGED], todo)
         assert [(each.cell.title, each.rival.title) for each in found] == [
             (f"PPO, sandbox-sentiment, sandbox-tiny, seed {seed}", f"SFT, sandbox-sentiment, sandbox-tiny, seed {seed}")
             for seed in (0, 1)
@@ -128,13 +128,13 @@ class TestJudge:
             JUDGED.model_copy(update={"not_testable": "no judge"}),
             JUDGED.model_copy(update={"measure": "quality"}),
         ]
-        assert hearings(quiet, todo) == []
+        assert judged_cells(quiet, todo) == []
 
     def test_a_judged_method_meets_every_rival_of_the_suite(self, tmp_path: Path) -> None:
         """One claim judges PPO against SFT; zero-shot is a rival too, and nobody meets itself."""
         methods = (*suite().method, Method(name="zero-shot", stage="base"))
         todo = cells(suite().model_copy(update={"method": methods}), tmp_path)
-        found = hearings([JUDGED], todo, ["SFT", "zero-shot", "PPO"])
+        found = judged_cells([JUDGED], todo, ["SFT", "zero-shot", "PPO"])
         assert {(each.cell.method, each.rival.method) for each in found} == {("PPO", "SFT"), ("PPO", "zero-shot")}
         assert len(found) == 2 * 2
         assert all(each.cell.seed == each.rival.seed for each in found)
@@ -180,8 +180,8 @@ class TestJudge:
     def test_what_shares_no_task_is_never_judged(self, todo: list[Cell], tmp_path: Path) -> None:
         """And asks nothing."""
         other = cells(suite(task="sandbox-topic"), tmp_path)[1]
-        hearing = Hearing(todo[0], other, "sampled")
-        assert (hearing.is_done(tmp_path), hearing.missing(tmp_path)) == (False, [])
+        both = JudgedCells(todo[0], other, "sampled")
+        assert (both.is_done(tmp_path), both.missing(tmp_path)) == (False, [])
 
     def test_what_cannot_be_judged_is_told_and_returned(
         self, todo: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -190,8 +190,8 @@ class TestJudge:
             assert purse is shared
             raise AnnotationError("the endpoint\nis gone")
 
-        monkeypatch.setattr("rewardlab.suites.judging.load_eval", lambda path: path)
-        monkeypatch.setattr("rewardlab.suites.judging.judge_runs", fails)
+        monkeypatch.setattr("rewardlab.suites.judged.load_eval", lambda path: path)
+        monkeypatch.setattr("rewardlab.suites.judged.judge_runs", fails)
         shared = Purse()
         (first, _) = suite_report.judge_claims([JUDGED], todo, tmp_path, shared)
         title = "PPO, sandbox-sentiment, sandbox-tiny, seed 0 and SFT before a judge"
@@ -199,7 +199,7 @@ class TestJudge:
         assert f"{title}: the endpoint is gone" in capsys.readouterr().err
         (section,) = suite_sections([], [], [first])
         assert section.title == "Missing verdicts"
-        monkeypatch.setattr("rewardlab.suites.judging.judge_runs", lambda *given, **more: None)
+        monkeypatch.setattr("rewardlab.suites.judged.judge_runs", lambda *given, **more: None)
         assert suite_report.judge_claims([JUDGED], todo, tmp_path) == []
 
     def test_a_judge_that_fails_on_one_task_is_reported(
@@ -215,8 +215,8 @@ class TestJudge:
             if a != second:
                 raise AnnotationError(f"the budget ended\nat {'first' if a == first else 'unseen'}")
 
-        monkeypatch.setattr("rewardlab.suites.judging.load_eval", lambda path: path)
-        monkeypatch.setattr("rewardlab.suites.judging.judge_runs", judge)
+        monkeypatch.setattr("rewardlab.suites.judged.load_eval", lambda path: path)
+        monkeypatch.setattr("rewardlab.suites.judged.judge_runs", judge)
         ((title, why),) = suite_report.judge_claims([JUDGED], todo[:2], tmp_path)
         assert title.endswith("seed 0 and SFT before a judge")
         assert why == "the budget ended at first; the budget ended at unseen"

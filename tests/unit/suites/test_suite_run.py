@@ -16,9 +16,9 @@ import pytest
 
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline.runner import Runner
-from rewardlab.suites.board import Board, Job
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.run import ENDED, Crew, build_here, build_in_workers
+from rewardlab.suites.scheduler import Job, Scheduler
 from tests.support.fake_suite import FakeSuite
 
 PATIENCE_S = 300
@@ -40,41 +40,41 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSuite:
     return FakeSuite(tmp_path / "runs")
 
 
-def here(suite: FakeSuite, cells: list[Cell] | None = None) -> Board:
-    board = Board(cells or suite.cells(), suite.root)
-    build_here(board, Runner(suite.root, lambda line: None))
-    return board
+def here(suite: FakeSuite, cells: list[Cell] | None = None) -> Scheduler:
+    scheduler = Scheduler(cells or suite.cells(), suite.root)
+    build_here(scheduler, Runner(suite.root, lambda line: None))
+    return scheduler
 
 
-def in_workers(suite: FakeSuite, jobs: int = 2) -> Board:
-    board = Board(suite.cells(), suite.root)
-    build_in_workers(board, jobs, suite.worker)
-    return board
+def in_workers(suite: FakeSuite, jobs: int = 2) -> Scheduler:
+    scheduler = Scheduler(suite.cells(), suite.root)
+    build_in_workers(scheduler, jobs, suite.worker)
+    return scheduler
 
 
-def failures(board: Board) -> dict[str, str]:
-    return {cell.title: why for cell, why in board.failures()}
+def failures(scheduler: Scheduler) -> dict[str, str]:
+    return {cell.title: why for cell, why in scheduler.failures()}
 
 
 class TestHere:
     def test_every_stage_is_built_once_in_the_order_of_the_cells(self, suite: FakeSuite) -> None:
-        board = here(suite)
+        scheduler = here(suite)
         assert suite.built() == ALL
-        assert board.failures() == []
-        assert board.finished() == board.cells
+        assert scheduler.failures() == []
+        assert scheduler.finished() == scheduler.cells
 
     def test_what_is_finished_is_not_built_again(self, suite: FakeSuite) -> None:
         here(suite, [suite.cell("B", 1)])
         here(suite)
         assert sorted(suite.built()) == sorted(ALL)
-        assert Board(suite.cells(), suite.root).take() is None
+        assert Scheduler(suite.cells(), suite.root).take() is None
 
     def test_a_failed_stage_takes_its_cell_alone(self, suite: FakeSuite) -> None:
         suite.tell("ppo-A-1", "fail")
-        board = here(suite)
+        scheduler = here(suite)
         assert suite.built() == [slug for slug in ALL if slug != "eval-A-1"]
-        assert failures(board) == {"A, toy, tiny, seed 1": "stage ppo-A-1: ValueError: ppo-A-1 is broken"}
-        assert [cell.title for cell in board.finished()] == [
+        assert failures(scheduler) == {"A, toy, tiny, seed 1": "stage ppo-A-1: ValueError: ppo-A-1 is broken"}
+        assert [cell.title for cell in scheduler.finished()] == [
             "A, toy, tiny, seed 0",
             "B, toy, tiny, seed 0",
             "B, toy, tiny, seed 1",
@@ -82,10 +82,10 @@ class TestHere:
 
     def test_a_failed_stage_that_cells_share_is_tried_once(self, suite: FakeSuite) -> None:
         suite.tell("sft-1", "fail")
-        board = here(suite)
+        scheduler = here(suite)
         assert [slug for slug in suite.built() if slug.endswith("-1")] == ["sft-1"]
         said = "stage sft-1: ValueError: sft-1 is broken"
-        assert failures(board) == {f"{method}, toy, tiny, seed 1": said for method in "AB"}
+        assert failures(scheduler) == {f"{method}, toy, tiny, seed 1": said for method in "AB"}
 
     def test_the_next_run_tries_again_what_failed_and_nothing_else(self, suite: FakeSuite) -> None:
         suite.tell("ppo-A-1", "fail")
@@ -97,12 +97,12 @@ class TestHere:
     def test_failures_are_told_when_they_happen(self, suite: FakeSuite) -> None:
         suite.tell("sft-1", "fail")
         said: list[str] = []
-        build_here(Board([suite.cell("A", 1)], suite.root), Runner(suite.root, lambda line: None), said.append)
+        build_here(Scheduler([suite.cell("A", 1)], suite.root), Runner(suite.root, lambda line: None), said.append)
         assert said == ["[2/4] stage sft-1, seed 1: failed, ValueError: sft-1 is broken"]
 
     def test_heads_count_the_stages_and_name_the_seed(self, suite: FakeSuite) -> None:
         said: list[str] = []
-        build_here(Board([suite.cell("A", 1)], suite.root), Runner(suite.root, said.append))
+        build_here(Scheduler([suite.cell("A", 1)], suite.root), Runner(suite.root, said.append))
         assert said[0] == "[1/4] stage shared ..."
         assert said[2] == "[2/4] stage sft-1, seed 1 ..."
         assert said[6] == "[4/4] stage eval-A-1, seed 1 ..."
@@ -122,24 +122,24 @@ class TestCellsThatWait:
             known.append(suite.built())
             return suite.cell("B", 1)
 
-        board = here(suite, self.waiting(suite, then))
+        scheduler = here(suite, self.waiting(suite, then))
         assert known == [["shared", "sft-0", "ppo-A-0"]]
         assert suite.built()[3:] == ["eval-A-0", "sft-1", "ppo-B-1", "eval-B-1"]
-        assert [cell.again for cell in board.finished()] == [None, None]
+        assert [cell.again for cell in scheduler.finished()] == [None, None]
 
     def test_a_failed_try_fails_them(self, suite: FakeSuite) -> None:
         suite.tell("ppo-A-0", "fail")
-        board = here(suite, self.waiting(suite, lambda: pytest.fail("nothing was chosen")))
-        assert list(failures(board)) == ["B, toy, tiny, seed 1", "A, toy, tiny, seed 0"]
-        assert board.finished() == []
+        scheduler = here(suite, self.waiting(suite, lambda: pytest.fail("nothing was chosen")))
+        assert list(failures(scheduler)) == ["B, toy, tiny, seed 1", "A, toy, tiny, seed 0"]
+        assert scheduler.finished() == []
 
     def test_settings_that_turn_out_to_be_wrong_fail_them(self, suite: FakeSuite) -> None:
         def then() -> Cell:
             raise ConfigError("not\nvalid")
 
-        board = here(suite, self.waiting(suite, then))
-        assert failures(board) == {"B, toy, tiny, seed 1": "not valid"}
-        assert [cell.title for cell in board.finished()] == ["A, toy, tiny, seed 0"]
+        scheduler = here(suite, self.waiting(suite, then))
+        assert failures(scheduler) == {"B, toy, tiny, seed 1": "not valid"}
+        assert [cell.title for cell in scheduler.finished()] == ["A, toy, tiny, seed 0"]
 
 
 class TestWorkers:

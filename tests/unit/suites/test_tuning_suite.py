@@ -10,11 +10,11 @@ from rewardlab.cli.suite_plan import _notes
 from rewardlab.cli.suite_report import print_suite
 from rewardlab.reports.links import Links
 from rewardlab.runs import read_json
-from rewardlab.suites.board import Board
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.file import Suite, load_suite
 from rewardlab.suites.plan import make_plan
 from rewardlab.suites.record import write_record
+from rewardlab.suites.scheduler import Scheduler
 
 EXPERIMENTS = Path(__file__).resolve().parents[3] / "experiments"
 SMALL = {"data.labelled": 4, "data.prompts": 4, "data.validation": 4, "data.test": 4}
@@ -84,9 +84,9 @@ def test_its_report_is_the_table_of_tries(tmp_path: Path, capsys: pytest.Capture
             better = 0.9 if number in (2, 3) else 0.5
             scores = {"sandbox-sentiment": 0.6, "sandbox-topic": better} if stage is goal else {}
             folder.finish({"scores": scores, "stage_seconds": 1.0})
-    board = Board(cells(suite, tmp_path), tmp_path)
+    scheduler = Scheduler(cells(suite, tmp_path), tmp_path)
     out = tmp_path / "report"
-    assert print_suite(suite, board, tmp_path, out, "rewardlab suite run tuning-sandbox.toml") == 0
+    assert print_suite(suite, scheduler, tmp_path, out, "rewardlab suite run tuning-sandbox.toml") == 0
     told = capsys.readouterr().out
     assert "ppo.kl_coef = 0.05, ppo.lr = 0.003, of 6 tries on seeds 100, 101 (validation 75.0; the others 55.0" in told
     assert "no test row was answered" in told
@@ -95,7 +95,7 @@ def test_its_report_is_the_table_of_tries(tmp_path: Path, capsys: pytest.Capture
     assert "| ppo.kl_coef = 0.05, ppo.lr = 0.003 | 75.0 | yes |" in text
     assert text.count("| 55.0 |") == 5
     assert "Made by `rewardlab suite run tuning-sandbox.toml`." in text
-    (row,) = read_json(write_record(out, suite, board, tmp_path, Links(out, brings=False)))["cells"]
+    (row,) = read_json(write_record(out, suite, scheduler, tmp_path, Links(out, brings=False)))["cells"]
     assert row["chosen"] == {"ppo.kl_coef": 0.05, "ppo.lr": 0.003}
     assert row["tries"][1]["scores"] == {
         "100": {"sandbox-sentiment": 0.6, "sandbox-topic": 0.9},

@@ -7,7 +7,7 @@ import pytest
 from rewardlab.annotate.base import Annotation
 from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.filter import checked
-from rewardlab.annotate.judging import parse_verdict
+from rewardlab.annotate.pairwise import parse_verdict
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.tasks import tasks
 from rewardlab.tasks.thoughts import spoken, without_thoughts

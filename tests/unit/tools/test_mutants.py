@@ -86,6 +86,26 @@ def test_a_sample_is_the_same_for_the_same_seed(run: ModuleType) -> None:
     assert all(mutant.before != mutant.after for mutant in first)
 
 
+def test_a_listed_mutant_is_not_drawn(run: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    equivalent = sys.modules["equivalent"]
+    first, *others = run.drawn(10**6, 0, "functional/gae")
+    path = tmp_path / "equivalent.toml"
+    path.write_text(f"entries = [\n  {[*equivalent.key(first), 'same']!r},\n]\n")
+    known = equivalent.listed(path)
+    monkeypatch.setattr(equivalent, "listed", lambda: known)
+    left = run.drawn(10**6, 0, "functional/gae")
+    assert first not in left
+    assert {equivalent.key(mutant) for mutant in left} == {equivalent.key(m) for m in others} - {equivalent.key(first)}
+
+
+def test_each_listed_mutant_is_still_a_change_of_the_code_and_has_a_reason(run: ModuleType) -> None:
+    equivalent = sys.modules["equivalent"]
+    modules = {module for module, *_ in equivalent.listed()}
+    keys = {equivalent.key(mutant) for module in modules for mutant in run.every_mutant(module)}
+    assert [key for key in equivalent.listed() if key not in keys] == []
+    assert all(len(reason.split()) >= 3 for reason in equivalent.listed().values())
+
+
 def test_every_module_has_tests_that_import_it(run: ModuleType) -> None:
     for pattern in run.MODULES:
         assert list(ROOT.glob(pattern)), f"{pattern}: no such module"
@@ -95,7 +115,7 @@ def test_every_module_has_tests_that_import_it(run: ModuleType) -> None:
 
 def test_the_tests_of_a_module_are_those_nearest_to_it(run: ModuleType) -> None:
     """shaping.py is imported by test_used_scores.py, and advantages.py by the loop, which test_ppo.py imports."""
-    assert "tests/unit/training/test_used_scores.py" in run.tests_of("rewardlab/training/shaping.py")[:2]
+    assert "tests/unit/training/test_used_scores.py" in run.tests_of("rewardlab/training/shaping.py")[:4]
     assert "tests/unit/training/test_ppo.py" in run.tests_of("rewardlab/training/advantages.py")
     assert run.tests_of("rewardlab/functional/preference.py")[0].startswith("tests/")
     assert run.tests_of("rewardlab/no_such_module.py") == []

@@ -10,16 +10,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rewardlab.cli import training as commands
-from rewardlab.comparison.grid import notes
-from rewardlab.comparison.method_names import policies_line, row_names
-from rewardlab.comparison.runs import MethodKey, collect
+from rewardlab.comparison.evaluations import MethodKey
+from rewardlab.comparison.method_names import row_names
+from rewardlab.comparison.notes import notes, policies_line
+from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
 from rewardlab.config_loading import load_config
 from rewardlab.evaluation.hacking import Alarm
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.stage import Work
-from rewardlab.pipeline.stages.evaluate import _evaluated, _policy
-from rewardlab.pipeline.stages.shared import policy_of, start_adapter
+from rewardlab.pipeline.stages.evaluate import _policy
+from rewardlab.pipeline.stages.shared import evaluated_model, policy_of, start_adapter
 from rewardlab.runs import BEST_ADAPTER, RunFolder, read_json, write_json
 from rewardlab.training import validation
 from rewardlab.training.decline import Fall
@@ -106,7 +107,7 @@ def test_the_policy_asked_for_is_loaded(tmp_path: Path, checkpoint: str) -> None
     config = trainer.run_config.model_copy(
         update={"eval": trainer.run_config.eval.model_copy(update={"checkpoint": checkpoint})}
     )
-    trunk, role = _evaluated(config, {"model": run})
+    trunk, role = evaluated_model(config, {"model": run})
     assert role is not None
     is_marked = all(bool((weight == 0.25).all()) for weight in trunk.roles.state(role).values())
     assert is_marked == (checkpoint == "best")
@@ -123,7 +124,7 @@ def test_the_command_says_which_policy_was_best_and_warns(capsys: pytest.Capture
     commands.print_watched({"validation": best, "hacking": {"judged": True, "alarm": None}, "fall": fall.to_json()})
     fallen = capsys.readouterr()
     assert fallen.err.startswith("warning: accuracy has fallen: after step 30 the policy has 83.0")
-    assert fallen.out.splitlines()[-1].startswith("the best policy is the start: no measure after a PPO step")
+    assert fallen.out.splitlines()[-1].startswith("the best policy is the start: no measure after a training step")
     assert told.err.startswith("warning: reward hacking at step 12: since step 8 the trained reward has risen")
     commands.print_watched({"validation": None, "hacking": {"judged": False, "alarm": None}})
     assert capsys.readouterr() == ("", "")

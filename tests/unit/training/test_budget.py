@@ -90,6 +90,8 @@ def test_ppo_ends_after_the_step_that_spends_the_seconds(tmp_path: Path, spent: 
         "updates": 6,
         "tokens": sum(spent),
         "responses": 24,
+        "forward": result.forward,
+        "backward": result.backward,
         "device_seconds": 3.0,
         "prompts": 8,
         "prompts_by_task": {"sst2": 8},

@@ -166,7 +166,7 @@ def test_the_last_lines_say_that_the_start_is_the_best() -> None:
     measured = {name: {"step": step, "accuracy": 0.915} for name, step in (("start", 0), ("best", 0), ("last", 30))}
     told = told_best(measured)
     assert told is not None
-    assert told.startswith("the best policy is the start: no measure after a PPO step is above its 91.5")
+    assert told.startswith("the best policy is the start: no measure after a training step is above its 91.5")
     assert told_best({**measured, "best": {"step": 6, "accuracy": 0.92}}) is None
     assert told_best({**measured, "last": {"step": 0, "accuracy": 0.915}}) is None  # a run without a step
 

@@ -87,7 +87,7 @@ class TestSettings:
         with pytest.raises(ConfigError, match=r"rloo\.lr"):
             load_config({"rloo.lr": -1}, NO_FILE)
 
-    def test_a_setting_of_ppo_alone_changes_no_other_method(self, tmp_path: Path) -> None:
+    def test_a_setting_of_training_alone_changes_no_other_method(self, tmp_path: Path) -> None:
         plain, other = (
             Pipeline(load_config({"init": "base", "ppo.gae_lambda": value, "ppo.steps": 3}, NO_FILE), tmp_path)
             for value in (0.95, 0.5)
@@ -137,6 +137,21 @@ class TestRollout:
     def test_a_step_reads_a_prompt_for_each_group(self, tmp_path: Path) -> None:
         result = ppo_trainer(tmp_path, letters, method="grpo", steps=3, batch=8).train()
         assert (result.steps, result.responses, result.read.prompts) == (3, 24, 6)
+
+    @pytest.mark.parametrize(
+        ("name", "forward", "backward"),
+        [
+            ("ppo", 5, 2),  # old, value and reference at sampling time; policy and value in the update
+            ("grpo", 3, 1),  # old and reference; the policy
+        ],
+    )
+    def test_what_goes_through_the_trunk_is_counted(
+        self, tmp_path: Path, name: str, forward: int, backward: int
+    ) -> None:
+        """Two steps of eight, one pass each; the check before the first update reads one chunk of eight once more."""
+        settings = {"steps": 2, "batch": 8, "micro_batch": 8, "old_logprobs": "recompute"}
+        result = ppo_trainer(tmp_path, letters, method=name, **settings).train()
+        assert (result.forward, result.backward) == (2 * 8 * forward + 8, 2 * 8 * backward)
 
     def test_one_pass_over_the_prompts_takes_as_many_steps_as_groups_need(self, tmp_path: Path) -> None:
         trainer = ppo_trainer(tmp_path, letters, method="grpo", batch=8, steps=None)

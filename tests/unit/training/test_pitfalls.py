@@ -59,14 +59,14 @@ def test_a_bfloat16_trunk_clips_nothing_before_its_first_update(tmp_path: Path, 
 
 def test_a_kl_that_stays_negative_draws_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """Row 5."""
-    watch = Streaks()
+    streaks = Streaks()
     values = [-0.1] * (PATIENCE - 1) + [0.0] + [-0.1] * (PATIENCE + 5)
     with caplog.at_level(logging.WARNING):
         for step, value in enumerate(values[: 2 * PATIENCE - 1], 1):
-            watch.add(step, {"policy/kl": value})
+            streaks.add(step, {"policy/kl": value})
         assert caplog.messages == []
         for step, value in enumerate(values[2 * PATIENCE - 1 :], 2 * PATIENCE):
-            watch.add(step, {"policy/kl": value})
+            streaks.add(step, {"policy/kl": value})
     [said] = caplog.messages  # once, however long it lasts
     assert said.startswith("in steps 11 to 20 policy/kl was negative: responses are not drawn")
     assert "`rewardlab doctor`" in said  # what to do
@@ -217,7 +217,7 @@ def test_equal_scores_are_reported_and_teach_nothing(
 
 
 def test_a_spread_of_scores_is_no_sign(caplog: pytest.LogCaptureFixture) -> None:
-    watch = Streaks()
+    streaks = Streaks()
     for step in range(1, 3 * PATIENCE):
-        watch.add(step, {"policy/kl": 0.0, "reward/deviation": 0.5} if step % 2 else {})
+        streaks.add(step, {"policy/kl": 0.0, "reward/deviation": 0.5} if step % 2 else {})
     assert caplog.messages == []

@@ -143,7 +143,7 @@ def test_too_many_unscored_responses_stop_the_run(tmp_path: Path) -> None:
     expected = r"reward 'broken' could not judge 2 of 8 responses \(ppo\.max_unscored = 0\.2\).*: judge timed out"
     with pytest.raises(TrainingError, match=expected):
         ppo_trainer(tmp_path / "strict", Broken()).train()
-    ppo_trainer(tmp_path / "patient", Broken(), max_unscored=0.25, steps=1).step(0)  # exactly the limit
+    ppo_trainer(tmp_path / "probe", Broken(), max_unscored=0.25, steps=1).step(0)  # exactly the limit
 
 
 def test_a_step_in_which_nothing_was_judged_moves_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rewardlab.models import load_trunk
 from rewardlab.models.scoring import score_rows
 from rewardlab.runs import read_json
 from rewardlab.tasks.task import prompt_of
-from rewardlab.training.reward_model import _log_fit, train_reward_model
+from rewardlab.training.reward_model import train_reward_model
 from rewardlab.training.rm_evaluation import (
     EncodedPair,
     EncodedPairs,
@@ -70,13 +70,13 @@ def test_a_prompt_that_cannot_be_cut_is_dropped_and_counted(film_llama: Path, ca
     assert (len(encoded.pairs), encoded.dropped, encoded.shortened) == (0, 1, 0)
     tokens = len(codec.text_prompt_ids(PAIRS[0].prompt, "rationale"))
     with pytest.raises(DataError) as told:
-        _log_fit("label", encoded, config)
+        encoded.report("label reward model", "label pair", config)
     assert str(told.value) == (
         "no label pair is left to train on: of 1, 1 have a prompt of more than 8 tokens that cannot be cut (the "
         f"longest has {tokens}: give --set model.max_prompt_tokens={tokens})"
     )
     both = EncodedPairs([EncodedPair(PAIRS[0], [1], [2])], 0, [], [70, 90])
-    _log_fit("label", both, config)
+    both.report("label reward model", "label pair", config)
     assert (
         "label reward model on 1 of 3 pairs, 0 with their text cut to model.max_prompt_tokens; left out: 2 have a "
         f"response of more than {config.new_tokens} tokens (the longest has 90: give --set "

@@ -361,6 +361,38 @@ def test_averages_by_hand() -> None:
     assert found.keys() | rollout_metrics(ROLLOUT).keys() <= GLOSSARY.keys()
 
 
+def test_averages_of_nothing_are_0() -> None:
+    names = ("policy/loss", "policy/clip_share", "policy/ratio_max")
+    assert Averages().means() == dict.fromkeys(names, 0.0)
+
+
+def test_averages_of_one_update_on_one_token() -> None:
+    averages = Averages()
+    policy = PolicyLoss(torch.tensor(0.5), torch.tensor([[0.5]]), torch.tensor(1))
+    averages.add_policy(policy, torch.tensor([[True]]))
+    averages.add_value(ValueLoss(torch.tensor(2.0), torch.tensor(1)))
+    averages.add_kl(torch.tensor(0.25))
+    averages.add_norms({"policy": 3.0})
+    assert averages.means() == {
+        "policy/loss": 0.5,
+        "policy/clip_share": 1.0,
+        "policy/ratio_max": 0.5,
+        "policy/kl_loss": 0.25,
+        "value/loss": 2.0,
+        "value/clip_share": 1.0,
+        "policy/grad_norm": 3.0,
+    }
+
+
+def test_averages_of_two_processes_add_their_chunks() -> None:
+    """Both saw the same two optimiser steps."""
+    norms = {"policy": 3.0}
+    parts = [Averages(1.0, 2.0, None, 3, 1, 2, 1.5, 2, norms), Averages(0.5, 0.25, None, 5, 0, 4, 1.25, 2, norms)]
+    assert Averages.of_all(parts) == Averages(1.5, 2.25, None, 8, 1, 6, 1.5, 2, norms)
+    without = [replace(part, value_loss=None, kl_loss=part.policy_loss) for part in parts]
+    assert Averages.of_all(without) == Averages(1.5, None, 1.5, 8, 1, 6, 1.5, 2, norms)
+
+
 def test_the_sampler_measures_what_a_training_pass_does(setting: Setting) -> None:
     measured = replace(SAMPLING, is_measured=True)
     for actor in (setting.by_head, setting.by_adapter):

@@ -91,6 +91,18 @@ def test_it_looks_after_each_epoch_and_five_times_at_most(steps: int, per_epoch:
     assert cadence.looks == len(due)
 
 
+def test_how_many_measures_there_will_be() -> None:
+    assert Cadence(None, 10).looks == 5
+    assert Cadence(3, UNBOUNDED).looks is None
+    assert (Cadence(1, 10).looks, Cadence(4, 10).looks) == (10, 3)
+    assert Cadence(0, 10).looks == 10
+
+
+def test_without_a_budget_the_fifths_are_those_of_the_steps() -> None:
+    assert [step for step in range(1, 11) if Cadence(None, 10).is_due(step)] == [2, 4, 6, 8, 10]
+    assert not any(Cadence(0, 10).is_due(step) for step in range(11))
+
+
 def test_where_time_ends_training_it_looks_after_each_fifth_of_it() -> None:
     cadence = Cadence.of_sft(UNBOUNDED, 3)
     shares = [0.0, 0.1, 0.25, 0.3, 0.45, 0.7, 1.01]

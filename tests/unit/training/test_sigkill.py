@@ -22,10 +22,12 @@ from tests.support.models import tiny_llama
 KILLED = -9
 WORDS = ["--tracker", "none", "--task", "sst2", "--format", "label", "--source", "bundled", "--dtype", "float32"]
 PPO = {"steps": 4, "batch": 4, "micro_batch": 2, "minibatches": 2, "lr": 0.01, "value_lr": 0.01, "kl_target": 0.5}
+DPO = {"steps": 9, "batch": 4, "micro_batch": 2, "checkpoint_every": 2, "lr": 0.01}
 TRL = {"epochs": 3, "batch": 4, "micro_batch": 2, "checkpoint_every": 2, "lr": 0.01}
 """Nine steps of four rows, with a checkpoint after every second and after the last."""
 COMMANDS: Mapping[str, list[str]] = {
     "ppo": ["ppo", "--init", "base", "--reward", "rule", *(f"--set=ppo.{key}={value}" for key, value in PPO.items())],
+    "dpo": ["dpo", "--init", "base", *(f"--set=dpo.{key}={value}" for key, value in DPO.items())],
     "sft": ["sft", *(f"--set=sft.{key}={value}" for key, value in TRL.items())],
     "rm": ["rm", "train", "--set=init=base", "--set=pairs.held_out=4", "--set=pairs.samples=2",
            "--set=rm.sft_samples=16", *(f"--set=rm.{key}={value}" for key, value in TRL.items())],
@@ -40,6 +42,10 @@ MOMENTS: Mapping[str, tuple[str, Moment]] = {
     "metrics, inside a line": ("ppo", HalfALine("metrics.jsonl", 3)),
     "checkpoint, inside the file": ("ppo", HalfACheckpoint(3)),
     "before the result": ("ppo", Before("rewardlab.runs.RunFolder.finish", 1)),
+    "DPO, update": ("dpo", Before("torch.optim.AdamW.step", 6)),
+    "DPO, checkpoint, inside the file": ("dpo", HalfACheckpoint(2)),
+    "DPO, metrics, inside a line": ("dpo", HalfALine("metrics.jsonl", 5)),
+    "DPO, validation": ("dpo", Before("rewardlab.training.validation.Validation._measure", 4)),
     # a checkpoint has three files from torch.save: optimiser, schedule, generators
     "SFT, update": ("sft", Before("torch.optim.AdamW.step", 6)),
     "SFT, checkpoint, inside the optimiser": ("sft", HalfACheckpoint(4)),
@@ -113,7 +119,7 @@ def test_checkpoints_by_time_are_as_good_as_those_by_steps(
     """Killed in the sixth optimiser step of either kind, with a checkpoint after each step by time, none by steps."""
     by_time = [f"--set={stage}.checkpoint_every=1000", f"--set={stage}.checkpoint_seconds=1e-9"]
     assert run([*command(stage, model, tmp_path), *by_time], Before("torch.optim.AdamW.step", 6)) == KILLED
-    newest = {"ppo": "step-000001.pt", "sft": "checkpoint-5", "rm": "checkpoint-5"}[stage]
+    newest = {"ppo": "step-000001.pt", "dpo": "step-000005.pt", "sft": "checkpoint-5", "rm": "checkpoint-5"}[stage]
     assert newest in {path.name for path in (tmp_path / stage).rglob("checkpoints/*")}
     assert run([*command(stage, model, tmp_path), f"--set={stage}.checkpoint_seconds=none"]) == 0
     assert outcome(stage, tmp_path) == straight(stage)

@@ -21,6 +21,7 @@ PPO = {"steps": 3, "batch": 16, "micro_batch": 4, "lr": 0.01, "value_lr": 0.01, 
 SETTINGS: dict[str, dict[str, Any]] = {
     "adapter": {"minibatches": 2, "entropy_coef": 0.01},
     "head": {"value": "head", "optimizer": "adafactor", "micro_batch": 8, "normalise_scores": "false"},
+    "grpo": {"method": "grpo", "samples": 4},
 }
 
 
@@ -29,11 +30,24 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("model") / "model")
 
 
-def command(model: Path, runs: Path, reward: str = "letters", **ppo: Any) -> list[str]:
-    words = ["ppo", "--tracker", "none", "--task", "sst2", "--format", "label", "--init", "base", "--source", "bundled"]
+def command(model: Path, runs: Path, reward: str = "letters", method: str = "ppo", **ppo: Any) -> list[str]:
+    words = [
+        method,
+        "--tracker",
+        "none",
+        "--task",
+        "sst2",
+        "--format",
+        "label",
+        "--init",
+        "base",
+        "--source",
+        "bundled",
+    ]
     where = ["--model", str(model), "--dtype", "float32", "--runs", str(runs), "--set=model.max_new_tokens=6"]
     what = ["--reward", f"tests.support.launching:{reward}"]
-    return [*words, *where, *what, *(f"--set=ppo.{key}={value}" for key, value in {**PPO, **ppo}.items())]
+    own = (f"--set={'ppo' if key in PPO else method}.{key}={value}" for key, value in {**PPO, **ppo}.items())
+    return [*words, *where, *what, *own]
 
 
 def metrics(runs: Path) -> list[dict[str, float]]:
@@ -119,3 +133,18 @@ def test_fewer_prompts_than_processes_are_refused(model: Path, tmp_path: Path) -
     ended = run_together(command(model, tmp_path / "runs", batch=1), 2, tmp_path)
     assert [process.code for process in ended] == [2, 2]
     assert "1 prompts a step (batch / samples): expected at least one for each of 2 processes" in ended[0].said
+
+
+def test_two_processes_learn_from_pairs_as_one_does(model: Path, tmp_path: Path) -> None:
+    words = command(model, tmp_path / "one")
+    start = words.index("--reward")
+    words = ["dpo", *words[1:start], "--set=dpo.steps=3", "--set=dpo.batch=8", "--set=dpo.micro_batch=4", "--lr=0.01"]
+    there = [str(tmp_path / "two") if word == str(tmp_path / "one") else word for word in words]
+    assert run(words) == 0
+    ended = run_together(there, 2, tmp_path)
+    assert [process.code for process in ended] == [0, 0], ended
+    one, two = (metrics(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == 3
+    for alone, together in zip(one, two, strict=True):
+        assert together == pytest.approx(alone, rel=1e-4, abs=1e-5)
+    assert stored_files(tmp_path / "one") == stored_files(tmp_path / "two")

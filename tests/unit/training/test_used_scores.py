@@ -94,11 +94,36 @@ def test_a_resumed_scale_goes_on_from_its_mean() -> None:
     assert used([4.0, 6.0], second) == used([4.0, 6.0], first)
 
 
+def test_a_scale_that_has_seen_nothing_leaves_scores_as_they_are() -> None:
+    scale = ScoreScale()
+    assert scale.state() == {"count": 0, "mean": 0.0, "squares": 0.0}
+    assert scale.deviation == 1.0
+    assert scale.used(3.0, PPOConfig(score_clip=None)).value == 3.0
+
+
+def test_scores_that_do_not_differ_have_deviation_1() -> None:
+    scale = ScoreScale()
+    scale.update([3.0])
+    assert scale.deviation == 1.0
+    scale.update([3.0])
+    assert scale.deviation == 1.0
+
+
+def test_a_response_without_a_score_receives_only_its_penalty() -> None:
+    made, config = rollout(2, cut=[0]), PPOConfig(missing_end_penalty=3.0)
+    scale = ScoreScale()
+    scale.update([5.0])
+    shaping = shape([None, 5.0], made, config, scale, 0.0)
+    assert [rewards.tolist() for rewards in shaping.rewards] == [[[0.0, -3.0], [0.0, 0.0]]]
+    assert shaping.shaped == [None, Shaped(0.0, 0.0, -0.0, 0.0)]
+    assert [counts.tolist() for counts in shaping.counts] == [[[False, False], [True, True]]]
+
+
 def test_what_was_not_scored_is_no_part_of_the_mean() -> None:
     assert used([1.0, None, 4.0]) == pytest.approx([-1.5 / 2.121320, None, 1.5 / 2.121320], abs=1e-6)
 
 
-@pytest.mark.parametrize("scores", [[3.0], [3.0, 3.0, 3.0], [60.0, 60.000004, 60.0]])
+@pytest.mark.parametrize("scores", [[3.0], [0.0, 0.0], [3.0, 3.0, 3.0], [60.0, 60.000004, 60.0]])
 def test_equal_scores_are_all_at_the_centre(scores: list[float]) -> None:
     """The last differ in a float32's last digit: divided by their own deviation they would be noise of size 1."""
     assert used(scores) == pytest.approx([0.0] * len(scores), abs=1e-5)
@@ -170,16 +195,40 @@ def seen(raw: float, as_used: float) -> Mapping[str, float]:
 
 class TestWarning:
     def test_it_is_not_repeated_after_good_steps_or_a_resume(self, caplog: pytest.LogCaptureFixture) -> None:
-        watch = Streaks()
+        streaks = Streaks()
         for step, metrics in enumerate([seen(0.3, 1.0), seen(0.3, 0.0), seen(0.3, 1.0), seen(0.3, 0.0)], 1):
-            watch.add(step, metrics)
+            streaks.add(step, metrics)
         resumed = Streaks()
-        resumed.restore(watch.state())
+        resumed.restore(streaks.state())
         resumed.add(5, seen(0.3, 0.0))
         assert [message[:39] for message in caplog.messages] == ["in steps 2 to 2 reward/used_deviation w"]
 
+    @pytest.mark.parametrize(
+        ("kl", "said"), [(-0.1, ["in steps 1 to 10 policy/kl was negative"]), (0.0, []), (0.5, [])]
+    )
+    def test_a_negative_kl_that_lasts_is_told(
+        self, caplog: pytest.LogCaptureFixture, kl: float, said: list[str]
+    ) -> None:
+        streaks = Streaks()
+        for step in range(1, 13):
+            streaks.add(step, {"policy/kl": kl})
+        assert [message[:39] for message in caplog.messages] == said
+
+    def test_scores_that_differ_enough_to_be_learned_from_are_not_told_of(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        streaks = Streaks()
+        streaks.add(1, seen(0.3, 1e-4))
+        streaks.add(2, {"reward/used_deviation": 0.0})
+        assert caplog.messages == []
+
+    def test_a_sign_that_a_checkpoint_does_not_know_has_not_lasted(self) -> None:
+        streaks = Streaks()
+        streaks.restore({})
+        assert streaks.state() == {"policy/kl": 0, "reward/deviation": 0, "reward/used_deviation": 0}
+
     def test_a_reward_that_tells_nothing_apart_is_another_matter(self, caplog: pytest.LogCaptureFixture) -> None:
-        watch = Streaks()
+        streaks = Streaks()
         for step in range(1, PATIENCE + 1):
-            watch.add(step, seen(0.0, 0.0))
+            streaks.add(step, seen(0.0, 0.0))
         assert [message[:33] for message in caplog.messages] == ["in steps 1 to 10 reward/deviation"]

@@ -250,4 +250,13 @@ def test_accuracy_is_the_mean_over_tasks_and_numbers_count_by_correlation(
     found = watching._measure(0)
     assert found.tasks == pytest.approx({"sst2": 0.5, "stsb": 1.0})
     assert found.accuracy == pytest.approx(0.75)
-    assert (found.rows, found.malformed, found.response_tokens) == (5, 0.0, 1.0)
+    assert (found.rows, found.malformed, found.response_tokens, found.worse, found.better) == (5, 0.0, 1.0, 0, 0)
+    later = ["negative", "positive", "1.5", "?", "3.5"]  # a label right, two numbers nearer to gold, one unread
+    monkeypatch.setattr(Validation, "_answers", lambda self: [Sample((1, 2, 3), text, True) for text in later])
+    found = watching._measure(1)
+    assert (found.malformed, found.response_tokens, found.worse, found.better) == (0.2, 3.0, 1, 3)
+
+
+def test_a_measure_without_a_start_changed_nothing() -> None:
+    found = validation.Measured(1, 0.5, {"sst2": 0.5}, 0.0, 1.0, 4)
+    assert (found.worse, found.better) == (0, 0)

@@ -1,0 +1,156 @@
+"""``rewardlab reward rescore``: what another expression would have said of stored responses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rewardlab.cli.reward_logs import Log, StoredRun, read_log, read_run, with_parts
+from rewardlab.config import RewardConfig
+from rewardlab.errors import ConfigError
+from rewardlab.evaluation.rescored import RescoredReport, report
+from rewardlab.models.stored import read_sft_scores
+from rewardlab.printable import csv_cell
+from rewardlab.rewards.plan import plan_reward
+from rewardlab.rewards.rescoring import MissingPartsError, Rescored, StoredResponse, lent_parts, rescore
+from rewardlab.runs import atomic_file, writing
+from rewardlab.types import PairKind, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class RescoreRequest:
+    """What ``reward rescore`` was asked; None is what the run itself has, or the default.
+
+    Attributes:
+        log: The responses.
+        reward: The new expression.
+        lam: Its lambda, and that of ``against``.
+        r2: Second reward model of ``mixed``.
+        reading: How a rule reads answers that is computed anew.
+        against: The old expression; None is the stored scores.
+        folders: Reward models whose stored scores quantiles and z-scores read.
+        scored: Files of ``reward score`` with parts that the log lacks.
+    """
+
+    log: Log
+    reward: str | None = None
+    lam: str | None = None
+    r2: PairKind | None = None
+    reading: Reading | None = None
+    against: str | None = None
+    folders: Mapping[PairKind, Path] = field(default_factory=dict)
+    scored: Sequence[Path] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a request came to.
+
+    Attributes:
+        old, new: The expressions as they are called on the page.
+        rows, before, rescored: The responses, their old scores and the new ones.
+        report: The comparison.
+    """
+
+    old: str
+    new: str
+    rows: Sequence[StoredResponse]
+    before: Sequence[float | None]
+    rescored: Rescored
+    report: RescoredReport
+
+    def to_json(self, movers: int) -> dict[str, Any]:
+        """JSON-ready."""
+        named = {"old": self.old, "new": self.new, "computed": list(self.rescored.computed)}
+        return {**named, **self.report.to_json(movers)}
+
+
+def run(request: RescoreRequest) -> Outcome:
+    """Read the log, evaluate the expression, compare.
+
+    Raises:
+        InputError: The log, the expression, or a part that is missing, with the command that scores it.
+    """
+    stored = read_run(request.log.path)
+    needs = ("response",) if request.against is not None else ("response", "reward")
+    rows = with_parts(read_log(request.log, stored, needs), request.scored)
+    new = _config(request, stored, rows, request.reward)
+    old = None if request.against is None else _config(request, stored, rows, request.against)
+    if request.lam is not None and all(each is None or each.lam is None for each in (new, old)):
+        raise ConfigError(f"--lambda {request.lam} is given, but {new.expression!r} does not use it; leave it out")
+    folders = {**(stored.folders if stored else {}), **request.folders}
+    sft_scores: dict[str, list[float]] = {kind: read_sft_scores(folder) for kind, folder in folders.items()}
+    fresh = ["rule"] if stored and new.reading != stored.reward.reading else []
+    try:
+        rescored = rescore(rows, new, sft_scores, fresh)
+        before = [row.score for row in rows]
+        if old is not None:
+            before = [score.score for score in rescore(rows, old, sft_scores).scores]
+    except MissingPartsError as error:
+        raise ConfigError(f"{error}. {_how_to_score(request, stored, error)}") from error
+    named = request.against or (stored.reward.expression if stored else "the stored scores")
+    return Outcome(named, new.expression, rows, before, rescored, report(rows, before, rescored))
+
+
+def write_csv(path: Path, outcome: Outcome) -> None:
+    """One line a response with its old and its new score.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    names = ["step", "task", "id", "sample", "old", "new", "correct", "error", "gold", "answer", "reason", "response"]
+    with writing(path), atomic_file(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(names)
+        for row, old, score in zip(outcome.rows, outcome.before, outcome.rescored.scores, strict=True):
+            place = [row.step, row.example.task, row.example.id, row.sample, old, score.score]
+            texts = [row.correct, row.error, row.example.label, row.answer, score.reason, row.response]
+            table.writerow([csv_cell(value) for value in place + texts])
+
+
+def to_json_text(outcome: Outcome, movers: int) -> str:
+    """The whole comparison as indented JSON."""
+    return json.dumps(outcome.to_json(movers), indent=2, ensure_ascii=False)
+
+
+def _config(
+    request: RescoreRequest, stored: StoredRun | None, rows: Sequence[StoredResponse], expression: str | None
+) -> RewardConfig:
+    """The expression with the settings of the run where none are given; lambda goes to those that use it."""
+    own = stored.reward if stored else RewardConfig()
+    if expression is None and stored is None:
+        raise ConfigError(f"{request.log.path}: no run, so that --reward must say which expression to try")
+    bare = RewardConfig(
+        expression=expression or own.expression, r2=request.r2 or own.r2, reading=request.reading or own.reading
+    )
+    lam = request.lam or own.lam
+    if lam is None:
+        return bare
+    with lent_parts(rows):
+        try:
+            plan_reward(bare)
+        except ConfigError:
+            return bare.model_copy(update={"lam": lam})
+    return bare
+
+
+def _how_to_score(request: RescoreRequest, stored: StoredRun | None, error: MissingPartsError) -> str:
+    """The command that makes the missing parts, and the option that reads them."""
+    names = [part.name for part in error.parts]
+    if stored is None and all(part.entry.pair_kind is None for part in error.parts):
+        return (
+            f"Name a column with --part {names[0]}=COLUMN; where gold labels are what it lacks, with --gold-column and "
+            "--task"
+        )
+    models = " ".join(f"--rm {part.name}=DIR" for part in error.parts if part.entry.pair_kind)
+    source = f"--run {shlex.quote(str(request.log.path))}"
+    if stored is None:
+        source = f"--task {request.log.task or 'TASK'} --input {shlex.quote(str(request.log.path))}"
+    file = f"{'-'.join(name for name in names if name.isidentifier()) or 'parts'}.jsonl"
+    command = f"rewardlab reward score {source} --reward {shlex.quote(' + '.join(names))} {models}".rstrip()
+    return f"Score them: `{command} --output {file}`, then add --parts {file}"

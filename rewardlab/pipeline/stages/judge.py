@@ -1,0 +1,193 @@
+"""Two evaluated runs before a judge, as a run folder: asked once, read by reports and claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rewardlab.annotate.base import Progress, silent
+from rewardlab.comparison.evaluations import EvalRun
+from rewardlab.config import RunConfig, fingerprint
+from rewardlab.evaluation.predict import Decoding
+from rewardlab.judge.contests import Contest, Verdict
+from rewardlab.judge.verdicts import ONE_ORDER, ORDERS, STAGE, store_verdicts
+from rewardlab.pipeline.context import Context
+from rewardlab.pipeline.rows import Rows
+from rewardlab.runs import RunFolder
+from rewardlab.tasks.places import named_files
+from rewardlab.tasks.sources import Splits
+
+if TYPE_CHECKING:
+    from rewardlab.annotate.choose import AnnotatorName
+    from rewardlab.annotate.money import Purse
+    from rewardlab.annotate.preview import Preview
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a judge said, where it is stored, and what the annotator spent (Annotator.spent)."""
+
+    path: Path
+    contests: Sequence[Contest]
+    verdicts: Sequence[Verdict]
+    spent: Mapping[str, Any]
+
+
+def judge_runs(
+    a: EvalRun,
+    b: EvalRun,
+    config: RunConfig,
+    root: Path,
+    decoding: Decoding,
+    limit: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
+    *,
+    both_orders: bool = True,
+    purse: Purse | None = None,
+) -> Judged:
+    """Judge the answers of two evaluations side by side and store the verdicts below ``root``.
+
+    Args:
+        a, b: The evaluations; they share their test items.
+        config: Names the tasks and the annotator.
+        root: Folder of runs; answers are journaled there, so that asking again costs nothing.
+        decoding: Whose responses are read.
+        limit: Most items of a column, drawn; None takes all.
+        say: Takes the line that says who judges.
+        progress: Told how far the requests are.
+        both_orders: Ask twice about each item, and take verdicts that differ for a tie; else in a drawn order.
+        purse: What the command spends; None is what this judge spends.
+    Raises:
+        InputError: They share no item, or the data no longer have those they share.
+        AnnotationError: Too many requests failed; nothing is stored but the answers there are.
+    """
+    from rewardlab.annotate import build_annotator
+    from rewardlab.annotate.completion import check_failed
+    from rewardlab.judge.contests import judge_contests
+
+    splits = Context(config, root).splits
+    contests, name = _court(a, b, config, splits, decoding, limit, say, both_orders)
+    rows = {task: split.labelled for task, split in splits.items()}
+    asked = build_annotator(name, config, root / "annotations", rows, purse)
+    verdicts = judge_contests(asked, contests, progress, both_orders=both_orders)
+    check_failed([(verdict.reason, verdict.detail) for verdict in verdicts], config.annotate.max_failed)
+    folder = _folder(a.path, b.path, config, root, decoding, name, limit, both_orders)
+    store_verdicts(folder, (a, b), contests, verdicts)
+    return Judged(folder.path, contests, verdicts, asked.spent())
+
+
+def preview_judging(
+    a: EvalRun,
+    b: EvalRun,
+    config: RunConfig,
+    root: Path,
+    decoding: Decoding,
+    limit: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    both_orders: bool = True,
+) -> Preview | None:
+    """What :func:`judge_runs` would ask of a hosted annotator; None when the annotator is free."""
+    from rewardlab.annotate.preview import preview_judgements
+    from rewardlab.judge.contests import judge_requests
+
+    splits = Context(config, root).splits
+    contests, _ = _court(a, b, config, splits, decoding, limit, say, both_orders)
+    return preview_judgements(
+        config, judge_requests(contests), list(splits), root / "annotations", both_orders=both_orders
+    )
+
+
+def _court(
+    a: EvalRun,
+    b: EvalRun,
+    config: RunConfig,
+    splits: Mapping[str, Splits],
+    decoding: Decoding,
+    limit: int | None,
+    say: Callable[[str], None],
+    both_orders: bool,
+) -> tuple[list[Contest], AnnotatorName]:
+    """What is judged, and by whom."""
+    from rewardlab.annotate import choose_annotator
+    from rewardlab.annotate.bundled import written_tasks
+    from rewardlab.judge.contests import read_contests
+
+    tests = {column: {row.id: row for row in rows} for split in splits.values() for column, rows in split.tests.items()}
+    contests = read_contests(a.path, b.path, tests, decoding, limit=limit, seed=config.data.test_seed)
+    choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
+    orders = "in both orders" if both_orders else "each in a drawn order"
+    say(f"{len(contests)} pairs, judged by {choice.name} ({choice.reason}), {orders}")
+    return contests, choice.name
+
+
+def preview_before_answers(config: RunConfig, root: Path, rows: Rows) -> Preview | None:
+    """What judging all test rows would ask of a hosted annotator at most; None when the annotator is free."""
+    from rewardlab.annotate.preview import preview_unknown_judgements
+
+    splits = Context(config, root, rows).splits
+    tests = [row for split in splits.values() for part in split.tests.values() for row in part]
+    return preview_unknown_judgements(config, tests, list(splits), root / "annotations")
+
+
+def has_judge(config: RunConfig) -> bool:
+    """True when the annotator behind a configuration can tell good rationales: the oracle, or a hosted model."""
+    return _judge(config) in ("sandbox", "openai")
+
+
+def is_judged(a: Path, b: Path, config: RunConfig, root: Path, decoding: Decoding) -> bool:
+    """True when :func:`judge_runs` has stored verdicts on all shared items of these evaluation folders."""
+    return _folder(a, b, config, root, decoding, _judge(config), None).is_done
+
+
+def _judge(config: RunConfig) -> AnnotatorName:
+    from rewardlab.annotate import choose_annotator
+    from rewardlab.tasks import resolve_tasks
+
+    names = [task.name for task in resolve_tasks(config.task)]
+    return choose_annotator(config.annotate, config.model, names, may_lack_key=True).name
+
+
+def _folder(
+    a: Path,
+    b: Path,
+    config: RunConfig,
+    root: Path,
+    decoding: Decoding,
+    annotator: AnnotatorName,
+    limit: int | None,
+    both_orders: bool = True,
+) -> RunFolder:
+    asked = config.annotate.model_dump(mode="json")
+    identity: dict[str, Any] = {
+        "a": a.name,
+        "b": b.name,
+        "decoding": decoding,
+        "annotator": annotator,
+        "limit": limit,
+    }
+    identity |= {"annotate": {key: asked[key] for key in ("model", "oracle_weight", "temperature")}}
+    identity |= _who_reads(config, annotator) | ({} if both_orders else {ORDERS: ONE_ORDER})
+    name = f"{a.name}-and-{fingerprint({'stage': STAGE, **identity})}"
+    stored = config.model_dump(mode="json")
+    return RunFolder(root / STAGE / name, STAGE, identity, stored, named_files(stored))
+
+
+def _who_reads(config: RunConfig, annotator: AnnotatorName) -> dict[str, Any]:
+    """Of an annotator that reads the prompt: the prompt's version, the model, and where a hosted one is asked."""
+    from rewardlab.annotate.access import endpoint, local_model_config
+    from rewardlab.annotate.hosted import DEFAULT_MODEL
+    from rewardlab.annotate.prompting import prompt_versions
+    from rewardlab.models.names import model_identity
+
+    section, model = config.annotate, config.model
+    if annotator == "openai":
+        asked: dict[str, Any] = {"annotator_model": section.model or DEFAULT_MODEL, "endpoint": endpoint(section)}
+    elif annotator == "local":
+        asked = {"annotator_model": model_identity(local_model_config(section, model))}
+    else:
+        return {}
+    return {**asked, "prompt": prompt_versions()["judge"]}
