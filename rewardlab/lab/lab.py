@@ -335,7 +335,7 @@ def _settings(section: str, given: Mapping[str, Any]) -> dict[str, Any]:
         general = {**GENERAL, **OPTIONS, **{plain: plain for plain in _plain_fields()}}
         is_own = name in _fields_of(section)
         key = name if "." in name else general[name] if name in general and not is_own else f"{section}.{name}"
-        keys[key] = str(value) if isinstance(value, Path) else value
+        keys[key] = str(folder_of(value)) if isinstance(value, Run | Path) else value
     return keys
 
 
