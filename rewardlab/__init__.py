@@ -1,19 +1,69 @@
-"""rewardlab: which reward should fine-tune a language model - rules, reward models, or a mixture?"""
+"""rewardlab: which reward should fine-tune a language model - rules, reward models, or a mixture?
 
+``Lab`` trains, evaluates and compares; ``reward`` makes a reward of a function; ``score`` tries one without training.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rewardlab.errors import ConfigError, DataError, InputError, RewardlabError, RunFolderError
+    from rewardlab.lab.compared import Compared, compare
+    from rewardlab.lab.finished import Run
+    from rewardlab.lab.lab import Lab
+    from rewardlab.lab.own_reward import reward
+    from rewardlab.lab.scoring import load_task, methods, score
     from rewardlab.rewards.trl import as_trl_reward
+    from rewardlab.tasks.task import Task
+    from rewardlab.types import Answer, Example, Pair, Score
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "as_trl_reward"]
+__all__ = [
+    "Answer",
+    "Compared",
+    "ConfigError",
+    "DataError",
+    "Example",
+    "InputError",
+    "Lab",
+    "Pair",
+    "RewardlabError",
+    "Run",
+    "RunFolderError",
+    "Score",
+    "Task",
+    "__version__",
+    "as_trl_reward",
+    "compare",
+    "load_task",
+    "methods",
+    "reward",
+    "score",
+]
+
+_MODULES = {
+    "rewardlab.errors": ("ConfigError", "DataError", "InputError", "RewardlabError", "RunFolderError"),
+    "rewardlab.lab.compared": ("Compared", "compare"),
+    "rewardlab.lab.finished": ("Run",),
+    "rewardlab.lab.lab": ("Lab",),
+    "rewardlab.lab.scoring": ("load_task", "methods", "score"),
+    "rewardlab.lab.own_reward": ("reward",),
+    "rewardlab.rewards.trl": ("as_trl_reward",),
+    "rewardlab.tasks.task": ("Task",),
+    "rewardlab.types": ("Answer", "Example", "Pair", "Score"),
+}
+"""Where the public names live."""
 
 
 def __getattr__(name: str) -> Any:
     """Load public names when they are first used, so that ``import rewardlab`` stays instant."""
-    if name == "as_trl_reward":
-        from rewardlab.rewards.trl import as_trl_reward
-
-        return as_trl_reward
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What completion offers."""
+    return sorted(__all__)

@@ -11,19 +11,46 @@ from difflib import get_close_matches
 
 
 class RewardlabError(Exception):
-    """Base of all errors a user can act on. The message says where, what was found, what was expected."""
+    """Base of all errors a user can act on. The message says where, what was found, what was expected.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> try:
+        ...     rl.load_task("agnwes")
+        ... except rl.RewardlabError as error:
+        ...     print(error)
+        unknown task 'agnwes'; did you mean agnews?
+    """
 
     exit_code = 1
 
 
 class InputError(RewardlabError):
-    """The user's input cannot be used: an option, a name, a file. Exit code 2."""
+    """The user's input cannot be used: an option, a name, a file. Exit code 2.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> try:
+        ...     rl.load_task("tickets.toml")
+        ... except rl.InputError as error:
+        ...     print(error.exit_code)
+        2
+    """
 
     exit_code = 2
 
 
 class ConfigError(InputError):
-    """A configuration value is missing, unknown or out of range."""
+    """A configuration value is missing, unknown or out of range.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> try:
+        ...     rl.Lab(settings={"ppo.step": 30})
+        ... except rl.ConfigError as error:
+        ...     print(error)
+        configuration: unknown setting ppo.step = 30; did you mean ppo.steps?
+    """
 
 
 class UnknownNameError(InputError):
@@ -38,7 +65,16 @@ class UnknownNameError(InputError):
 
 
 class DataError(InputError):
-    """A data row or file does not have what its task needs. The message names file and line."""
+    """A data row or file does not have what its task needs. The message names file and line.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> try:
+        ...     rl.score("rule", "agnews", ["The answer is: Sports"])
+        ... except rl.DataError as error:
+        ...     print(error)
+        reward 'rule' needs gold labels; response 0 has none: give labels= or examples=
+    """
 
 
 class ExpressionError(InputError):
@@ -46,7 +82,16 @@ class ExpressionError(InputError):
 
 
 class RunFolderError(InputError):
-    """A run folder holds something else than what the command asked for."""
+    """A run folder holds something else than what the command asked for.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> try:
+        ...     rl.Run("runs")
+        ... except rl.RunFolderError as error:
+        ...     print(error)
+        runs: no finished run; give a folder below runs/ that holds a result.json
+    """
 
 
 class ModelError(InputError):

@@ -33,6 +33,11 @@ class Example:
         label: Gold label: a string, a number for regression tasks, None when there is none.
         format: The answer format its prompt asks for.
         evidence: What the sandbox knows about the row (empty for real data).
+
+    Example:
+        >>> import rewardlab as rl
+        >>> rl.Example("agnews", "1", {"text": "Late goal wins it."}, "Sports").label
+        'Sports'
     """
 
     task: str
@@ -52,6 +57,12 @@ class Answer:
         strict: The reading under the exact format the prompt asked for; None when that is broken.
         rationale: The text in front of the answer; empty in formats without one.
         reason: Why ``value`` is None; empty otherwise.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> answer = rl.load_task("agnews").parse("It could be anything.", "rationale")
+        >>> isinstance(answer, rl.Answer), answer.is_malformed
+        (True, True)
     """
 
     value: Label | None
@@ -79,6 +90,13 @@ class Score:
         terms: Contribution of each additive term after clipping and weighting; they sum to ``score``.
         answer: What was read in the response, when the reward read it.
         reason: One line: why this score, or why there is none.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> rl.Score(1.0, parts={"rule": 1.0}, terms={"rule": 1.0}).is_scored
+        True
+        >>> rl.Score(None, reason="the judge did not answer").is_scored
+        False
     """
 
     score: float | None
@@ -111,6 +129,14 @@ class Pair:
         chosen_label, rejected_label: Their answers; None when malformed.
         gold_label: The example's label.
         annotator, model: Who wrote or ranked the responses.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> answers = {"chosen": "A match.", "rejected": "A bank.", "chosen_label": "Sports", "rejected_label": "World"}
+        >>> asked = {"format": "rationale", "prompt": "Which topic?", "gold_label": "Sports"}
+        >>> pair = rl.Pair("agnews", "1", "label", annotator="me", model="me", **asked, **answers)
+        >>> pair.to_json()["chosen_label"]
+        'Sports'
     """
 
     task: str

@@ -8,7 +8,6 @@ instead of being paid for twice.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rewardlab.annotate.base import BatchPending, request_key
 from rewardlab.annotate.completion import read_completion
 from rewardlab.annotate.endpoint import CHAT_PATH, KEPT, Call
+from rewardlab.annotate.event_loop import run_to_end
 from rewardlab.annotate.journal import Journal, JournalWriter
 from rewardlab.annotate.moderation import says_withheld
 from rewardlab.annotate.money import Spending, booked_tokens, estimated
@@ -88,7 +88,7 @@ class Batches:
             "fetch": self._fetch,
         }
         try:
-            return asyncio.run(self._connected(work[action], calls))
+            return run_to_end(self._connected(work[action], calls))
         except OpenAIError as error:
             reason = self.redact(f"{type(error).__name__}: {error}")
             raise AnnotationError(f"--batch {action}: the endpoint answered {reason}. {KEPT}") from error

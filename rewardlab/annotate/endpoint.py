@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.annotate.completion import Usage, read_completion, read_usage
+from rewardlab.annotate.event_loop import run_to_end
 from rewardlab.annotate.journal import Journal, JournalWriter
 from rewardlab.annotate.limits import Breaker, RateLimits
 from rewardlab.annotate.lost_requests import LostRequests
@@ -107,7 +108,7 @@ class Endpoint:
         Raises:
             AnnotationError: It stopped before all were asked.
         """
-        asyncio.run(self._run(calls, report))
+        run_to_end(self._run(calls, report))
         if self._reason is not None:
             raise self._reason
 

@@ -11,6 +11,7 @@ from rewardlab.cli.options import Request, stage_group
 from rewardlab.cli.output import echo
 from rewardlab.cli.review import review
 from rewardlab.cli.running import run_goal
+from rewardlab.lab.goals import annotate_goal
 
 Limit = Annotated[int | None, typer.Option(help="Most rows a task.")]
 BaseURL = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint; default: $OPENAI_BASE_URL.")]
@@ -55,7 +56,7 @@ def annotate(
         "annotate.filter_threshold": filter_threshold,
         **asking(base_url, budget_usd, prices, max_failed, batch),
     }
-    folder = run_goal(request, request.config(given), lambda pipeline: pipeline.annotate())
+    folder = run_goal(request, *annotate_goal(request.asked, given))
     if folder:
         echo(f"rationales: {folder.path / 'rationales.jsonl'}")
 

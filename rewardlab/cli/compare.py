@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,14 +12,13 @@ import typer
 from rewardlab.cli.output import echo
 from rewardlab.errors import InputError
 from rewardlab.printable import printable
-from rewardlab.runs import writing
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rewardlab.comparison.differences import Gain
-    from rewardlab.comparison.evaluations import EvalRun
     from rewardlab.comparison.table import ComparisonTable
+    from rewardlab.lab.compared import Compared
 
 MOST_SENTENCES = 12
 """More sentences than these are told in short."""
@@ -39,15 +37,6 @@ class DecodingChoice(StrEnum):
     BOTH = "both"
     SAMPLED = "sampled"
     GREEDY = "greedy"
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A comparison, and the evaluations it was made from."""
-
-    table: ComparisonTable
-    gains: Sequence[Gain]
-    runs: Sequence[EvalRun]
 
 
 def compare(
@@ -74,43 +63,14 @@ def compare(
     """Compare methods: one table with 95 % intervals, best bold, second underlined; differences as sentences."""
     if not paths:
         raise InputError("compare: no runs given; name evaluation folders, or a folder of runs such as runs/")
+    from rewardlab.lab.compared import compare_runs
+
     decodings = None if decoding is DecodingChoice.BOTH else (decoding.value,)
     compared = compare_runs(paths, convention=convention.value, decodings=decodings, against=against)
-    written = _write(compared, paths, out, html) if out or html else []
+    written = compared.write(out, html=html) if out or html else []
     print_comparison(compared)
     if written:
         echo(f"written: {', '.join(map(str, written))}")
-
-
-def compare_runs(
-    paths: Sequence[Path],
-    *,
-    convention: str,
-    decodings: Sequence[str] | None = None,
-    against: Sequence[str] | None = None,
-    wanted: Sequence[str] = (),
-) -> Compared:
-    """The table of the evaluations behind ``paths``, and the differences.
-
-    Args:
-        paths: As :func:`~rewardlab.comparison.runs.collect` takes them.
-        convention: ``rllr`` or ``ppo-nlu``.
-        decodings: To show; None is both.
-        against: Methods to compare all others with; None is what is ``wanted``.
-        wanted: The same, as far as there are rows of them; none is the usual one.
-    Raises:
-        InputError: No evaluation could be used, or none is of a method in ``against``.
-    """
-    from rewardlab.comparison.differences import default_against, gains
-    from rewardlab.comparison.runs import collect
-    from rewardlab.comparison.table import DECODINGS, build_table
-
-    collected = collect(paths)
-    table = build_table(
-        collected.runs, convention=convention, decodings=decodings or DECODINGS, warnings=collected.warnings
-    )
-    rivals = default_against(table, wanted) if against is None else against
-    return Compared(table, gains(table, rivals), collected.runs)
 
 
 def print_comparison(compared: Compared, budget: str = "updates") -> None:
@@ -146,32 +106,6 @@ def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> Non
     if shown := spent_tables(table, console.width):
         console.print(*shown, sep="\n")
         _print_lines(console, budget_lines(table, budget), style="dim")
-
-
-def _write(compared: Compared, paths: Sequence[Path], out: Path | None, html: Path | None) -> list[Path]:
-    """The table, its differences and curves into the folder ``out``, the whole report into the file ``html``."""
-    from rewardlab.claims.rivals import measure_gains
-    from rewardlab.comparison.differences import rivals_of
-    from rewardlab.comparison.runs import LeftOut, related
-    from rewardlab.judge.verdicts import load_judged
-    from rewardlab.reports.page import write_comparison, write_page
-    from rewardlab.reports.report import Report
-    from rewardlab.reward_models.over_seeds import load_cards
-
-    table, runs, left_out = compared.table, compared.runs, LeftOut()
-    rivals, behind, judged = rivals_of(compared.gains), related(runs, paths, left_out), load_judged(runs, left_out)
-    cards, measures = load_cards(behind.card, left_out), measure_gains(table, rivals, judged, left_out)
-    place = html.parent if html else Path()
-    report = Report(place, table, compared.gains, behind, None, "rewardlab compare", judged=judged)
-    report = replace(report, cards=cards, left_out=left_out, measures=measures)
-    written = []
-    if out is not None:
-        with writing(out):
-            written += write_comparison(report, out)
-    if html is not None:
-        with writing(html):
-            written.append(write_page(html, report))
-    return written
 
 
 def _print_lines(console: Console, lines: Iterable[str], style: str | None = None) -> None:

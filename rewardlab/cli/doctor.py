@@ -33,8 +33,8 @@ def doctor(
     resolved = load_config({**given, **dict(map(parse_setting, set or []))}, config)
     from rich.console import Console
 
-    from rewardlab.cli.running import count_up
     from rewardlab.doctor.examine import CHECKS, examine_model
+    from rewardlab.lab.execution import count_up
 
     verdicts: list[Verdict] = []
 

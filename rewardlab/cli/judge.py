@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rewardlab.cli.annotate import BaseURL, BatchAction, BudgetUSD, MaxFailed, Prices, asking
-from rewardlab.cli.options import RUNS
 from rewardlab.cli.output import echo
-from rewardlab.cli.running import counter, say
+from rewardlab.lab.asked import RUNS
+from rewardlab.lab.execution import counter, say
 
 if TYPE_CHECKING:
-    from rewardlab.comparison.evaluations import EvalRun
-    from rewardlab.config import RunConfig
-    from rewardlab.judge.contests import Contest, Verdict
+    from rewardlab.lab.judged import Verdicts
 
 
 class OneDecoding(StrEnum):
@@ -55,27 +53,28 @@ def judge(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price the requests, ask nobody.")] = False,
 ) -> None:
     """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
-    from rewardlab.judge.counts import judged_lines, tallies
+    from rewardlab.config_loading import parse_setting
+    from rewardlab.lab.judged import Verdicts, judging_config, one_evaluation
     from rewardlab.pipeline.stages.judge import judge_runs, preview_judging
     from rewardlab.runs import read_only
 
-    a, b, is_both = _one(run_a), _one(run_b), orders is Orders.BOTH
+    a, b, is_both = one_evaluation(run_a), one_evaluation(run_b), orders is Orders.BOTH
     given = {"annotate.annotator": annotator, "data.dir": data}
-    config = _config(a, {**given, **asking(base_url, budget_usd, prices, max_failed, batch)}, set or [])
+    given |= asking(base_url, budget_usd, prices, max_failed, batch)
+    config = judging_config(a, {**given, **dict(map(parse_setting, set or []))})
     if dry_run:
         with read_only():
             preview = preview_judging(a, b, config, runs, decoding.value, limit, say, both_orders=is_both)
         echo(preview.text if preview else "free of charge")
         return
     judged = judge_runs(a, b, config, runs, decoding.value, limit, say, counter("judge"), both_orders=is_both)
+    verdicts = Verdicts(a, b, judged)
     if out is not None:
-        _write(out, judged.contests, judged.verdicts)
-    names, counted = _names(a, b), tallies(judged.contests, judged.verdicts)
-    for line in judged_lines(*names, counted):
-        echo(line)
+        _write(out, verdicts)
+    echo(str(verdicts))
     if bill := _bill(judged.spent):
         say(bill)
-    say(f"verdicts: {judged.path}")
+    say(f"verdicts: {verdicts.folder}")
 
 
 def _bill(spent: Mapping[str, Any]) -> str:
@@ -88,50 +87,9 @@ def _bill(spent: Mapping[str, Any]) -> str:
     return f"{tokens}, ${spent['cost_usd']:.4f}; answers of earlier runs ${spent['earlier_usd']:.4f}"
 
 
-def _write(path: Path, contests: Sequence[Contest], verdicts: Sequence[Verdict]) -> None:
+def _write(path: Path, verdicts: Verdicts) -> None:
     """Each verdict with the two responses, as JSON Lines."""
     from rewardlab.runs import write_jsonl, writing
 
-    rows = [
-        {
-            "column": contest.column,
-            "id": contest.example.id,
-            "winner": verdict.winner,
-            "orders_agree": verdict.orders_agree,
-            "reason": verdict.reason,
-            "a": contest.a,
-            "b": contest.b,
-        }
-        for contest, verdict in zip(contests, verdicts, strict=True)
-    ]
     with writing(path):
-        write_jsonl(path, rows)
-
-
-def _one(path: Path) -> EvalRun:
-    """The evaluation that ``path`` stands for; raises InputError for none or several."""
-    from rewardlab.comparison.runs import collect
-    from rewardlab.errors import InputError
-
-    evaluations = collect([path]).runs
-    if len(evaluations) > 1:
-        listed = ", ".join(run.path.name for run in evaluations[:3])
-        raise InputError(f"{path}: stands for {len(evaluations)} evaluations ({listed}, ...); name one of them")
-    return evaluations[0]
-
-
-def _config(run: EvalRun, given: dict[str, Any], settings: list[str]) -> RunConfig:
-    """The run's own configuration under what the command line says."""
-    from rewardlab.cli.evaluated import stored_config
-    from rewardlab.config_loading import NO_FILE, load_config, parse_setting
-
-    stored = stored_config(run.path)
-    own = {key: value for key, value in given.items() if value is not None}
-    return load_config({**own, **dict(map(parse_setting, settings))}, NO_FILE, stored=stored)
-
-
-def _names(a: EvalRun, b: EvalRun) -> tuple[str, str]:
-    """Methods, with the seed where the method is the same."""
-    if a.key.method != b.key.method:
-        return a.key.method, b.key.method
-    return f"{a.key.method} (seed {a.seed})", f"{b.key.method} (seed {b.seed})"
+        write_jsonl(path, verdicts.rows())

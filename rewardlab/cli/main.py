@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from typing import Any
 
@@ -30,6 +29,7 @@ from rewardlab.cli import (
 )
 from rewardlab.cli.output import echo, replace_what_cannot_be_shown
 from rewardlab.errors import InputError, RewardlabError
+from rewardlab.lab.execution import quiet_libraries
 from rewardlab.logs import show_log
 from rewardlab.printable import printable
 from rewardlab.reading import half_character
@@ -77,10 +77,7 @@ def root(
         raise typer.Exit
     show_log(verbose=verbose)
     if not verbose:
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+        quiet_libraries()
 
 
 _UNUSABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP})

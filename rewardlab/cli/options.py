@@ -13,11 +13,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from rewardlab.config import RunConfig
-from rewardlab.config_loading import load_config, parse_setting
+from rewardlab.config_loading import parse_setting
+from rewardlab.lab.asked import OPTIONS, RUNS, Asked
 from rewardlab.runs import read_only
 from rewardlab.types import AnswerFormat
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,14 @@ class Request:
     is_dry: bool
     is_fresh: bool
 
+    @property
+    def asked(self) -> Asked:
+        """The settings, without what only the command line has; ``--set`` stands above all."""
+        return Asked(self.given, self.file, self.root, dict(parse_setting(text) for text in self.settings))
+
     def config(self, more: Mapping[str, Any] | None = None) -> RunConfig:
         """The resolved configuration: common options, the command's own, then ``--set``."""
-        return load_config({**self.given, **(more or {}), **self.overrides()}, self.file)
-
-    def overrides(self) -> dict[str, Any]:
-        """What ``--set`` gives."""
-        return dict(parse_setting(text) for text in self.settings)
+        return self.asked.config(more)
 
 
 def common(
@@ -69,17 +69,8 @@ def common(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; the old folder is kept beside it.")] = False,
 ) -> Request:
     """Gather the common options."""
-    given = {
-        "task": task,
-        "format": format,
-        "model.name": model,
-        "seed": seed,
-        "model.device": device,
-        "model.dtype": dtype,
-        "data.dir": data,
-        "data.source": source,
-        "annotate.annotator": annotator,
-    }
+    options = (task, format, model, seed, device, dtype, data, source, annotator)
+    given = dict(zip(OPTIONS.values(), options, strict=True))
     return Request(given, config, tuple(set or ()), runs, out, dry_run, fresh)
 
 

@@ -11,6 +11,7 @@ import typer
 from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.output import echo
 from rewardlab.cli.running import run_goal, run_stage
+from rewardlab.lab.goals import import_goal
 from rewardlab.types import PairKind
 
 app = typer.Typer(help="Look at preference pairs, import and export them.", no_args_is_help=True)
@@ -68,14 +69,7 @@ def import_(
     ] = False,
 ) -> None:
     """Import preference data (prompt, chosen, rejected), plain or conversational; --task reads its answers."""
-    from rewardlab.pairs.imported import ImportRequest, read_import
-    from rewardlab.pipeline.imported import import_stage
-    from rewardlab.tasks import resolve_task
-
-    config = request.config()
-    task = resolve_task(config.task, "pairs import") if request.given["task"] else None
-    wanted = ImportRequest(file, kind, config.format, task, held_out, balance_length, config.seed)
-    folder = run_stage(request, config, import_stage(read_import(wanted), config))
+    folder = run_stage(request, *import_goal(request.asked, file, kind, held_out, balance_length))
     if folder:
         _print_outcomes(folder.path, folder.result())
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rewardlab.cli.evaluated import stored_config
-from rewardlab.cli.options import RUNS
 from rewardlab.cli.output import echo
 from rewardlab.errors import InputError, RewardlabError
+from rewardlab.lab.asked import RUNS
+from rewardlab.lab.stored import stored_config
 from rewardlab.printable import printable, printable_lines
 
 if TYPE_CHECKING:

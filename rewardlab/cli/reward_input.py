@@ -13,10 +13,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from rewardlab.cli.evaluated import stored_config
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
 from rewardlab.errors import DataError
+from rewardlab.lab.stored import stored_config
 from rewardlab.rewards import RewardPlan
 from rewardlab.rewards.ledger import LEDGER_FILE
 from rewardlab.runs import parse_object

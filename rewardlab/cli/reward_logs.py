@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rewardlab.cli.evaluated import stored_config
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.evaluation.rollout_files import USUAL_COLUMNS, Columns, RolloutFile, read_rollouts
+from rewardlab.lab.stored import stored_config
 from rewardlab.models.stored import stored_inputs
 from rewardlab.rewards.ledger import LEDGER_FILE
 from rewardlab.rewards.rescoring import StoredResponse

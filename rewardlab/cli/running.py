@@ -1,39 +1,25 @@
-"""How a command runs a stage and what it prints on the way."""
+"""How a command runs a stage: ``--dry-run``, ``--out``, ``--fresh`` and ``--tracker`` around what Python calls too."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab import processes
 from rewardlab.cli.options import Request
 from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
+from rewardlab.lab.execution import Choose, Track, checked_stage, make_runner
 
 if TYPE_CHECKING:
-    from rewardlab.pipeline import Pipeline, Runner, Stage
+    from rewardlab.pipeline import Stage
     from rewardlab.runs import RunFolder
-    from rewardlab.training.progress import Recorder
-
-Track = Callable[[Path], "Recorder"]
-"""Makes a recorder for a run folder."""
-
-BAR = 24
-"""Width of the bar of stages that do not train, characters."""
 
 
-def run_goal(
-    request: Request, config: RunConfig, choose: Callable[[Pipeline], Stage], track: Track | None = None
-) -> RunFolder | None:
+def run_goal(request: Request, config: RunConfig, choose: Choose, track: Track | None = None) -> RunFolder | None:
     """Build the goal's plan and run it; None with ``--dry-run``, which prints it, and outside the main process."""
-    from rewardlab.pipeline import Pipeline, check
-
-    check(config)
-    return run_stage(request, config, choose(Pipeline(config, request.root)), track)
+    return run_stage(request, config, checked_stage(config, request.root, choose), track)
 
 
 def run_stage(request: Request, config: RunConfig, goal: Stage, track: Track | None = None) -> RunFolder | None:
@@ -58,14 +44,6 @@ def tracked(names: Sequence[str] | None) -> Track:
 
     resolved = resolve_trackers(names)
     return lambda folder: make_trackers(resolved, folder)
-
-
-def make_runner(root: Path, track: Track | None = None) -> Runner:
-    """A runner that talks on standard error: progress bars where that is a terminal, else now and then a line."""
-    from rewardlab.pipeline import Runner
-    from rewardlab.training.progress_lines import LineRecorder
-
-    return Runner(root, say, _bar if is_terminal() else partial(LineRecorder, say=say), counter, track)
 
 
 def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
@@ -93,35 +71,3 @@ def print_plan(request: Request, config: RunConfig, goal: Stage) -> None:
         echo("\n".join([title, *(f"   {line}" for line in lines)]))
     echo("\nresolved configuration:")
     echo(config.model_dump_json(indent=2))
-
-
-def say(line: str) -> None:
-    """One line for the person watching, from the main process; results go to standard output."""
-    if processes.is_main():
-        echo(line, err=True)
-
-
-def is_terminal() -> bool:
-    """True when somebody watches standard error, where lines can be drawn anew."""
-    return sys.stderr.isatty()
-
-
-def counter(head: str) -> Callable[[str, int, int], None]:
-    """Shows how far a count is: a line that counts in place on a terminal, else now and then a line after ``head``."""
-    from rewardlab.training.progress_lines import CountLines
-
-    return count_up if is_terminal() and processes.is_main() else CountLines(head, say)
-
-
-def _bar(head: str) -> Recorder:
-    from rewardlab.training.progress import SHOWN, BarRecorder, Silent
-
-    return BarRecorder(SHOWN) if processes.is_main() else Silent()
-
-
-def count_up(what: str, done: int, total: int) -> None:
-    """One line on standard error that counts in place."""
-    full = BAR * done // max(total, 1)
-    end = "\n" if done >= total else "\r"
-    sys.stderr.write(f"  {'━' * full}{'─' * (BAR - full)} {done}/{total} {what}  {end}")
-    sys.stderr.flush()

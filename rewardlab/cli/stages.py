@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 from rewardlab.cli import annotate
+from rewardlab.cli.accuracies import print_accuracies
 from rewardlab.cli.annotate import BaseURL, BatchAction, BudgetUSD, Limit, MaxFailed, Prices, asking
 from rewardlab.cli.compare import compare
 from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.output import echo
-from rewardlab.cli.own_pairs import own_reward_model, print_accuracies
 from rewardlab.cli.running import run_goal, tracked
 from rewardlab.cli.training import Epochs, Keep, Rate, Tracker, chosen_policy
 from rewardlab.errors import InputError
+from rewardlab.lab.goals import own_reward_model_goal, pairs_goal, reward_model_goal, sft_goal
 from rewardlab.types import PairKind
 
 BalanceLength = Annotated[
@@ -49,9 +50,9 @@ def pair_gen(
     batch: BatchAction = None,
 ) -> None:
     """Make preference pairs, with the rationales they need."""
-    own = {**_pair_limits(kind, limit), "pairs.balance_length": balance_length}
-    config = request.config({**own, **asking(base_url, budget_usd, prices, max_failed, batch)})
-    folder = run_goal(request, config, lambda pipeline: pipeline.pairs(kind))
+    own = {"pairs.balance_length": balance_length, **asking(base_url, budget_usd, prices, max_failed, batch)}
+    goal = pairs_goal(request.asked, kind, own, limit)
+    folder = run_goal(request, *goal)
     if folder:
         manifest = folder.result()
         counts = ", ".join(f"{count} {name}" for name, count in manifest["outcomes"].items())
@@ -78,11 +79,7 @@ def sft(
         "sft.epochs": epochs,
         "keep_checkpoints": keep,
     }
-    config = request.config(given)
-    asks_rationales = config.format == "rationale" if rationales is None else rationales
-    if not asks_rationales and request.given["format"] is None and config.format == "rationale":
-        config = request.config({**given, "format": "label"})
-    folder = run_goal(request, config, lambda pipeline: pipeline.sft(asks_rationales), tracked(tracker))
+    folder = run_goal(request, *sft_goal(request.asked, rationales, given), tracked(tracker))
     if folder:
         echo(f"adapter: {chosen_policy(folder.result(), folder.path)}")
 
@@ -114,12 +111,12 @@ def train_reward_model(
         "pairs.balance_length": balance_length,
     }
     if pairs is None:
-        config = request.config({**given, **_pair_limits(kind or "label", limit)})
-        folder = run_goal(request, config, lambda pipeline: pipeline.reward_model(kind or "label"), tracked(tracker))
+        goal = reward_model_goal(request.asked, kind or "label", given, limit)
     elif limit is None:
-        folder = run_goal(request, *own_reward_model(request, given, pairs, kind, held_out), tracked(tracker))
+        goal = own_reward_model_goal(request.asked, pairs, kind, held_out, given)
     else:
         raise InputError("--limit bounds the rows that pairs are made from; with --pairs use --set rm.max_pairs=N")
+    folder = run_goal(request, *goal, tracked(tracker))
     if folder:
         echo(f"reward model: {folder.path}")
         print_accuracies(folder.result()["accuracy"])
@@ -139,7 +136,7 @@ def evaluate(
     limit: Limit = None,
 ) -> None:
     """Measure a trained run, or the base model, with sampled and greedy decoding, or the best of several answers."""
-    from rewardlab.cli.evaluated import eval_stage, root_of
+    from rewardlab.lab.stored import evaluation_goal, root_of
 
     if best_of is None and (reward or lam) is not None:
         raise InputError("--reward chooses among several answers; give --best-of N, such as --best-of 8, too")
@@ -147,12 +144,6 @@ def evaluate(
     own = {"eval.shots": shots, **chosen, "data.test": limit}
     if run is not None:
         request = replace(request, root=root_of(run, request.root))
-    config, choose = eval_stage(request, run, own)
-    folder = run_goal(request, config, choose)
+    folder = run_goal(request, *evaluation_goal(request.asked, run, own))
     if folder:
         compare([folder.path])
-
-
-def _pair_limits(kind: PairKind, limit: int | None) -> dict[str, int | None]:
-    """Label pairs need rationales for their own rows only; ranked ones come from the SFT model, whatever it saw."""
-    return {"pairs.limit": limit, "annotate.limit": limit if kind == "label" else None}

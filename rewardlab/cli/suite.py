@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rewardlab import processes
-from rewardlab.cli.options import RUNS
 from rewardlab.errors import InputError
+from rewardlab.lab.asked import RUNS
 from rewardlab.runs import make_folder, read_only
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ def run(
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
 ) -> None:
     """Show the plan, run what is missing, print the table, write the report; exit code 1 if a cell or judge failed."""
-    from rewardlab.cli.running import make_runner
     from rewardlab.cli.suite_plan import (
         print_cells,
         print_missing_key,
@@ -61,6 +60,7 @@ def run(
         print_plan,
     )
     from rewardlab.cli.suite_report import print_failures, print_suite
+    from rewardlab.lab.execution import make_runner
     from rewardlab.pipeline.rows import Rows
     from rewardlab.suites.cells import cells
     from rewardlab.suites.file import load_suite
@@ -131,7 +131,7 @@ def report_command(file: Path, filters: Sequence[str], source: str | None) -> st
 
 
 def _build(scheduler: Scheduler, runner: Runner, worker: list[str], jobs: int) -> None:
-    from rewardlab.cli.running import say
+    from rewardlab.lab.execution import say
     from rewardlab.suites.run import build_here, build_in_workers
 
     if jobs == 1:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from rewardlab.annotate.money import Purse
 from rewardlab.claims.claim import Claim
-from rewardlab.cli.compare import compare_runs, print_comparison
+from rewardlab.cli.compare import print_comparison
 from rewardlab.cli.output import echo
+from rewardlab.lab.compared import compare_runs
 from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.reports.links import Links
 from rewardlab.reports.page import SuiteFacts, write_report

@@ -10,9 +10,8 @@ import typer
 
 from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.output import echo
-from rewardlab.cli.own_pairs import own_pairs_settings
 from rewardlab.cli.running import run_goal, tracked
-from rewardlab.config import RunConfig
+from rewardlab.lab.goals import training_goal
 from rewardlab.runs import ADAPTER, BEST_ADAPTER
 from rewardlab.training.methods import TrainingMethod, methods
 
@@ -42,17 +41,12 @@ def list_methods() -> None:
     for name in methods.every():
         method = methods.get(name)
         echo(f"{name:11} {method.title}: {method.summary}")
-        echo(f"{'':11} needs: {', '.join(method.needs)}; settings: `rewardlab config list {section_key(method)}`")
-
-
-def section_key(method: TrainingMethod) -> str:
-    """Where the settings of a method stand: in a section of its name, or below ``methods``."""
-    return method.name if method.name in RunConfig.model_fields else f"methods.{method.name}"
+        echo(f"{'':11} needs: {', '.join(method.needs)}; settings: `rewardlab config list {method.section_key}`")
 
 
 def online_command(method: TrainingMethod) -> Callable[..., None]:
     """The command of a method that samples while it trains."""
-    section = section_key(method)
+    section = method.section_key
 
     def train(
         request: Request,
@@ -82,7 +76,7 @@ def online_command(method: TrainingMethod) -> Callable[..., None]:
             "preset": preset,
             "data.prompts": limit,
         }
-        run_training(request, request.config(given), method, tracker)
+        run_training(request, given, method, tracker)
 
     train.__doc__ = f"Train the policy on a reward with {method.title} and LoRA; what is missing before it runs first."
     return train
@@ -90,7 +84,7 @@ def online_command(method: TrainingMethod) -> Callable[..., None]:
 
 def preference_command(method: TrainingMethod) -> Callable[..., None]:
     """The command of a method that learns from preference pairs."""
-    section = section_key(method)
+    section = method.section_key
 
     def train(
         request: Request,
@@ -128,10 +122,7 @@ def preference_command(method: TrainingMethod) -> Callable[..., None]:
             "init": init,
             "pairs.limit": limit,
         }
-        config = request.config(given)
-        if (folder := method.section(config).own_pairs) is not None:
-            config = request.config({**given, **own_pairs_settings(request, config, folder)})
-        run_training(request, config, method, tracker)
+        run_training(request, given, method, tracker)
 
     train.__doc__ = f"Train the policy on preference pairs with {method.title} and LoRA; what is missing runs first."
     return train
@@ -139,7 +130,7 @@ def preference_command(method: TrainingMethod) -> Callable[..., None]:
 
 def samples_command(method: TrainingMethod) -> Callable[..., None]:
     """The command of a method that learns from its own best samples."""
-    section = section_key(method)
+    section = method.section_key
 
     def train(
         request: Request,
@@ -167,15 +158,15 @@ def samples_command(method: TrainingMethod) -> Callable[..., None]:
             "init": init,
             "data.prompts": limit,
         }
-        run_training(request, request.config(given), method, tracker)
+        run_training(request, given, method, tracker)
 
     train.__doc__ = f"Train the policy on its own best responses by a reward ({method.title}) with LoRA."
     return train
 
 
-def run_training(request: Request, config: RunConfig, method: TrainingMethod, tracker: list[str] | None) -> None:
+def run_training(request: Request, given: dict[str, Any], method: TrainingMethod, tracker: list[str] | None) -> None:
     """Run a training method, then say where the policy lies and how it fared."""
-    folder = run_goal(request, config, lambda pipeline: pipeline.train(method.name), tracked(tracker))
+    folder = run_goal(request, *training_goal(request.asked, method.name, given), tracked(tracker))
     if folder:
         echo(f"policy: {chosen_policy(folder.result(), folder.path)}")
         echo(f"evaluate it: rewardlab eval --run {folder.path}")

@@ -97,7 +97,8 @@ def default_against(table: ComparisonTable, wanted: Sequence[str] = ()) -> list[
 def gains(table: ComparisonTable, against: Sequence[str] = (BASELINE,)) -> list[Gain]:
     """Every method against each of ``against``, at every position both have; corrected over all of them.
 
-    A method's name stands for its rows, each compared within its own base model; a row's name stands for that row.
+    A method's name stands for its rows, each compared within its own base model; a row's name stands for that row. The
+    first words of a name do for the whole one where they begin one method only.
 
     Raises:
         InputError: No method or row of such a name.
@@ -142,6 +143,9 @@ def _named(table: ComparisonTable, name: str) -> list[Row]:
     wanted = name.lower()
     exact = [row for row in table.rows if row.name.lower() == wanted]
     rows = exact or [row for row in table.rows if row.key.method.lower() == wanted]
+    if not rows:  # "SFT" for "SFT w. rationale", as long as no other method begins so
+        begun = [row for row in table.rows if row.key.method.lower().startswith(f"{wanted} ")]
+        rows = begun if len({row.key.method for row in begun}) == 1 else []
     if not rows:
         known = ", ".join(dict.fromkeys(row.name for row in table.rows))
         raise InputError(f"no method {name!r} among the runs to compare against; found: {known}")

@@ -146,7 +146,8 @@ def as_trl_reward(
         ModelError: A folder is no finished reward model, or they do not belong to one base model.
         InputError: The task is unknown, or is several.
     Example:
-        >>> func = as_trl_reward("rule", "agnews")
+        >>> import rewardlab as rl
+        >>> func = rl.as_trl_reward("rule", "agnews")
         >>> func(prompts=["..."], completions=["A match. \\n\\n The answer is: Sports"], label=["Sports"])
         [1.0]
     """

@@ -87,6 +87,13 @@ class Task:
         quality: (example, response) -> rationale quality in [0, 1], where it is known.
         claim: (example, rationale) -> the label it argues for, where a task's own language tells, else None.
         trainable: False for a set that has test rows only (AX-b, AX-g): it is evaluated, never trained on.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> wording = dict.fromkeys(("label", "rationale", "judgement"), "Is this urgent? {text}")
+        >>> task = rl.Task("tickets", fields=("text",), templates=wording, labels=("urgent", "normal"))
+        >>> task.prompt(rl.Example("tickets", "1", {"text": "The server is down."}))
+        'Is this urgent? The server is down.'
     """
 
     name: str

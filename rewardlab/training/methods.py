@@ -74,6 +74,11 @@ class TrainingMethod:
         groups = ("2 or more responses a prompt",) if issubclass(self.config, GroupConfig) else ()
         return (own, *groups, *(("critic",) if self.has_critic else ()))
 
+    @property
+    def section_key(self) -> str:
+        """Where its settings stand: in a section of its name, or below ``methods``."""
+        return self.name if self.name in RunConfig.model_fields else f"methods.{self.name}"
+
     def section(self, config: RunConfig) -> Any:
         """Its settings in a run: an instance of ``config``.
 

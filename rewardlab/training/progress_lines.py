@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
+from rewardlab import processes
 from rewardlab.training.interval import Interval
 from rewardlab.training.progress import SHOWN
 
@@ -18,6 +20,14 @@ SECONDS = 30.0
 
 Say = Callable[[str], None]
 Now = Callable[[], float]
+
+
+class Draw(Protocol):
+    """Writes a line in place of the one before."""
+
+    def __call__(self, line: str, *, is_last: bool = False) -> None:
+        """``is_last``: the next line stands below this one."""
+        ...
 
 
 class _Lines:
@@ -92,6 +102,41 @@ class LineRecorder:
         if self._lines is not None:
             self._lines.end(self._head, self._texts)
         self._lines = None
+
+
+class InPlaceRecorder:
+    """A :class:`~rewardlab.training.progress.Recorder` that draws one line anew at each step, as notebooks can.
+
+    Args:
+        head: Begins the line: which stage it is.
+        draw: Takes a line that the next one takes the place of, and ``is_last`` for one that stays.
+        shown: Metric name -> short name; metrics that a stage does not emit are left out.
+    """
+
+    def __init__(self, head: str, draw: Draw, shown: Mapping[str, str] = SHOWN) -> None:
+        self._head, self._draw, self._shown = head, draw, shown
+        self._total = 0
+        self._line = ""
+
+    def start(self, stage: str, total: int, done: int = 0) -> None:
+        """Take the number of steps, for the lines to come."""
+        self._total, self._line = total, ""
+
+    def emit(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Draw the line anew; blanks cover what a longer one has left."""
+        if not processes.is_main():
+            return
+        of = f" of {self._total}" if self._total else ""
+        shown = (f"{short} {metrics[name]:.3g}" for name, short in self._shown.items() if name in metrics)
+        line = ", ".join([f"{self._head}: step {step}{of}", *shown])
+        self._draw(line.ljust(len(self._line)))
+        self._line = line
+
+    def finish(self) -> None:
+        """Leave the last line."""
+        if self._line:
+            self._draw(self._line, is_last=True)
+        self._line = ""
 
 
 class CountLines:

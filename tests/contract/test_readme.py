@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 
+import rewardlab as rl
 from rewardlab.cli.main import USAGE_ERROR, app
 from rewardlab.config import TINY_MODEL, RewardConfig
 from rewardlab.config_loading import load_config, parse_setting
@@ -128,6 +130,17 @@ def test_the_reward_example_works(monkeypatch: pytest.MonkeyPatch) -> None:
     exec(compile(code, "my_rewards.py", "exec"), names)
     assert plan_reward(RewardConfig(expression="rule + polite")).names == ("rule", "polite")
     assert names["polite"]([], ["Please sit", "no"]) == [1.0, 0.0]
+
+
+def test_the_python_section_names_what_there_is() -> None:
+    code = next(text for text in blocks("python") if "rl.Lab" in text)
+    owners = {"rl": rl, "lab": rl.Lab, "run": rl.Run}
+    read = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Attribute)]
+    named = {(node.value.id, node.attr) for node in read if isinstance(node.value, ast.Name)}
+    assert {("rl", "Lab"), ("lab", "train"), ("run", "samples")} <= named
+    assert [f"{owner}.{name}" for owner, name in named if not hasattr(owners[owner], name)] == []
+    for name in re.findall(r" \.(\w+)\(", code):
+        assert hasattr(rl.Compared, name), name
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.name)

@@ -87,7 +87,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         patch.delenv("REWARDLAB_DATA", raising=False)
         patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("REWARDLAB_CACHE", str(folder / "cache"))
-        patch.setattr("rewardlab.cli.running.say", said.append)
+        patch.setattr("rewardlab.lab.execution.say", said.append)
         made = Lab(folder, said)
         assert made.type(*COMMAND) == 0
         yield made

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from rewardlab.cli.evaluated import eval_stage
 from rewardlab.cli.options import Request
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
 from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError
+from rewardlab.lab.stored import evaluation_goal
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stages.sft import _timed
@@ -241,6 +241,6 @@ class TestRun:
         stage = of_kind(by_method[method], kind)[-1]
         folder = stage.folder(root).path
         request = Request({}, None, (), root, None, is_dry=False, is_fresh=False)
-        config, choose = eval_stage(request, folder, {})
+        config, choose = evaluation_goal(request.asked, folder, {})
         again = choose(Pipeline(config, root))
         assert again.inputs["model"].fingerprint == stage.fingerprint

@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from rewardlab.cli.options import RUNS, Request
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError, DataError, RunFolderError
+from rewardlab.lab.asked import RUNS, Asked
+from rewardlab.lab.goals import Goal, Settings
 from rewardlab.runs import read_json, stage_of
 from rewardlab.tasks.places import located
 
 if TYPE_CHECKING:
-    from rewardlab.pipeline import Pipeline, Stage
+    from rewardlab.pipeline import Stage
 
 
-def eval_stage(
-    request: Request, run: Path | None, own: Mapping[str, Any]
-) -> tuple[RunConfig, Callable[[Pipeline], Stage]]:
+def evaluation_goal(asked: Asked, run: Path | None, own: Settings) -> Goal:
     """Configuration and goal of an evaluation.
 
     Args:
-        request: Common options; ``--task`` may name other tasks than the run was trained on.
+        asked: What was given; its task may be another than the run was trained on.
         run: Folder of a finished run of sft or a training method; None evaluates the base model.
-        own: The command's own settings.
+        own: The settings of this evaluation.
     Raises:
         RunFolderError: The folder is no finished run, or its inputs are not what they were.
     """
     if run is None:
-        return request.config(own), lambda pipeline: pipeline.eval(None)
+        return Goal(asked.config(own), lambda pipeline: pipeline.eval(None))
     trained_config = stored_config(run)
-    stage = _trained(run, trained_config, request.root)
-    given = {key: value for key, value in {**request.given, **own, **request.overrides()}.items() if value is not None}
-    _refuse_other_model(given.get("model.name"), request.file, run, trained_config)
+    stage = _trained(run, trained_config, asked.root)
+    given = asked.values(own)
+    _refuse_other_model(given.get("model.name"), asked.file, run, trained_config)
     config = load_config(given, NO_FILE, stored=trained_config)
-    return config, lambda pipeline: pipeline.eval(stage)
+    return Goal(config, lambda pipeline: pipeline.eval(stage))
 
 
 def _refuse_other_model(model: str | None, file: Path | None, run: Path, trained: RunConfig) -> None:

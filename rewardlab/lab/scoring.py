@@ -1,0 +1,144 @@
+"""Rewards on answers without training, tasks by name, and the list of training methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.errors import ConfigError, DataError
+from rewardlab.lab.own_reward import expression_of
+from rewardlab.rewards import RewardPlan, build_reward, plan_reward
+from rewardlab.rewards.learned import reward_context
+from rewardlab.rewards.registry import find_reward
+from rewardlab.rewards.trl_functions import is_trl_style
+from rewardlab.tasks import resolve_task
+from rewardlab.tasks.rows import RowProblem, read_label
+from rewardlab.tasks.task import Task
+from rewardlab.training.methods import TrainingMethod
+from rewardlab.training.methods import methods as registered
+from rewardlab.types import AnswerFormat, Example, Label, PairKind, Reading, Score
+
+
+def score(
+    reward: str | Callable[..., Any],
+    task: Task | str | Path,
+    responses: Sequence[str],
+    labels: Sequence[Label | None] | None = None,
+    *,
+    examples: Sequence[Example] | None = None,
+    ids: Sequence[str] | None = None,
+    format: AnswerFormat = "rationale",
+    lam: str | float | None = None,
+    r2: PairKind = "ranked",
+    reading: Reading = "lenient",
+    rm: Mapping[PairKind, Path | str] | None = None,
+) -> list[Score]:
+    """Score responses with any reward, without training: ``rewardlab reward score`` in Python.
+
+    Args:
+        reward: An expression, or a function that is registered or could be (:func:`rewardlab.reward`).
+        task: The task whose answers these are: itself, its name, or its file.
+        responses: The answers.
+        labels: Gold labels, one a response, where the reward reads them.
+        examples: Whole rows in place of labels (``Lab.rows`` gives them); a reward model reads their fields.
+        ids: Which prompt each response answers; responses to one prompt share an id. Default: each its own.
+        format: The answer format of the responses, where no examples are given.
+        lam, r2: Lambda and second reward model of ``mixed``, as for ``--lambda`` and ``--r2``.
+        reading: How the rule reads answers.
+        rm: Pair kind -> folder of a trained reward model that the expression names.
+    Returns:
+        One score a response: its value (None where judging failed), the raw parts, the terms, the answer that was read.
+    Raises:
+        ExpressionError, ConfigError: The expression cannot be read, or lacks a reward model or lambda.
+        DataError: A label is none of the task's, is missing where the reward needs it, or lengths differ.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> responses = ["A match. \\n\\n The answer is: Sports", "Shares fell. \\n\\n The answer is: World"]
+        >>> scores = rl.score("rule - 0.1 * length", "agnews", responses, ["Sports", "Business"])
+        >>> [round(score.score, 3) for score in scores]
+        [0.994, -0.006]
+        >>> scores[1].answer.value
+        'World politics'
+    """
+    named = {"expression": expression_of(reward), "lam": lam, "r2": r2, "reading": reading}
+    config = load_config({f"reward.{name}": value for name, value in named.items()}, NO_FILE).reward
+    plan = plan_reward(config)
+    found = task if isinstance(task, Task) else resolve_task(str(task), "score")
+    rows = examples if examples is not None else _examples(found, len(responses), labels, ids, format)
+    _check(plan, rows, responses, has_fields=examples is not None, has_both=None not in (labels, examples))
+    folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
+    return build_reward(config, reward_context([plan], folders, reading))(rows, responses)
+
+
+def load_task(task: str | Path) -> Task:
+    """The task of a name, or of a task file (``tickets/tickets.toml``).
+
+    Raises:
+        InputError: No task has that name, the file cannot be used, or several are named.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> task = rl.load_task("agnews")
+        >>> task.labels
+        ('World politics', 'Sports', 'Business', 'Science and technology')
+        >>> task.parse("A match. \\n\\n The answer is: Sports", "rationale").value
+        'Sports'
+    """
+    return resolve_task(str(task), "load_task")
+
+
+def methods() -> list[TrainingMethod]:
+    """The training methods that ``Lab.train`` takes, those of installed packages included.
+
+    Example:
+        >>> import rewardlab as rl
+        >>> {method.name: method.needs for method in rl.methods()}["ppo"]
+        ('reward', 'critic')
+    """
+    return [registered.get(name) for name in registered.every()]
+
+
+def _examples(
+    task: Task, count: int, labels: Sequence[Label | None] | None, ids: Sequence[str] | None, format: AnswerFormat
+) -> list[Example]:
+    """Rows that are known by their labels alone."""
+    for name, column in (("labels", labels), ("ids", ids)):
+        if column is not None and len(column) != count:
+            raise DataError(f"score: {len(column)} {name} for {count} responses; expected one each")
+    read = [_label(task, place, value) for place, value in enumerate(labels or [None] * count)]
+    names = [str(place) for place in range(count)] if ids is None else ids
+    return [Example(task.name, str(name), {}, label, format) for name, label in zip(names, read, strict=True)]
+
+
+def _label(task: Task, place: int, value: Label | None) -> Label | None:
+    try:
+        return None if value is None else read_label(value, task)
+    except RowProblem as problem:
+        raise DataError(f"labels[{place}]: {problem}; task {task.name}") from problem
+
+
+def _is_of_trl(name: str) -> bool:
+    """True for a function in TRL's form, which is given prompts."""
+    code = find_reward(name).code
+    return callable(code) and is_trl_style(code)
+
+
+def _check(
+    plan: RewardPlan, rows: Sequence[Example], responses: Sequence[str], *, has_fields: bool, has_both: bool
+) -> None:
+    """Refuse what the reward could not judge; raises ConfigError or DataError."""
+    if has_both:
+        raise ConfigError("score: labels and examples are both given; examples have their labels, leave labels out")
+    if len(rows) != len(responses):
+        raise DataError(f"score: {len(rows)} examples for {len(responses)} responses; expected one each")
+    if (plan.pair_kinds or any(map(_is_of_trl, plan.names))) and not has_fields:
+        raise DataError(
+            f"reward {plan.expression!r} reads prompts; give examples=, as lab.rows('test') has them, not labels alone"
+        )
+    if plan.needs_gold and (lacking := [place for place, row in enumerate(rows) if row.label is None]):
+        raise DataError(
+            f"reward {plan.expression!r} needs gold labels; response {lacking[0]} has none: give labels= or examples="
+        )
