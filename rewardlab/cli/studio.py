@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rewardlab.cli.options import RUNS
 from rewardlab.cli.output import echo
 from rewardlab.errors import ConfigError, InputError
+from rewardlab.lab.asked import RUNS
 
 if TYPE_CHECKING:
     from rewardlab.studio.pages import Studio
