@@ -1,15 +1,17 @@
 # make install: the environment · make demo: the comparison · make results: the papers' claims on the sandbox, an hour
 # make claims: the page of the claims, from the results · make test: check + tests, in JOBS=2 processes
+# make docs: the documentation site, into site/; broken links are errors
 # make mutants: one-token changes that no test notices; SAMPLE=100 SEED=0, about half a minute each
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 PYTHON ?= python3
 JOBS ?= 2
 SAMPLE ?= 100
 SEED ?= 0
 
-.PHONY: install demo results claims check test mutants format clean
+.PHONY: install demo results claims check test docs mutants format clean
 
 install: $(STAMP)
 
@@ -39,6 +41,13 @@ check: $(STAMP)
 test: check
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
 
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $(DOCS_STAMP)
+
 mutants: $(STAMP)
 	$(BIN)/python experiments/mutants/run.py --sample $(SAMPLE) --seed $(SEED) --jobs $(JOBS)
 
@@ -47,4 +56,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf runs site .mypy_cache .ruff_cache .pytest_cache
