@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mkdocs.structure.files import File
-
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 """A link of Markdown on one line: its text, and where it leads."""
 
 
 def on_files(files: Any, config: Any) -> Any:
     """Add the files outside ``docs/`` that pages or the navigation name."""
+    from mkdocs.structure.files import File
+
     root = Path(config.config_file_path).parent
     pages = [Path(file.abs_src_path).read_text(encoding="utf-8") for file in files.documentation_pages()]
     linked = {target.removeprefix("../") for text in pages for target in targets(text) if target.startswith("../")}
@@ -36,14 +36,14 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
     def link(match: re.Match[str]) -> str:
         text, target = match.groups()
-        place, _, _ = target.partition("#")
+        place, mark, anchor = target.partition("#")
         if is_inside or not place or ":" in place:
             return f"[{text}]({target.removeprefix('../')})"
         found = posixpath.normpath(posixpath.join(posixpath.dirname(page.file.src_uri), place))
         shown = found.removeprefix("docs/")
         if files.get_file_from_path(shown) is None:
             return text
-        return f"[{text}]({posixpath.relpath(shown, posixpath.dirname(page.file.src_uri) or '.')})"
+        return f"[{text}]({posixpath.relpath(shown, posixpath.dirname(page.file.src_uri) or '.')}{mark}{anchor})"
 
     return LINK.sub(link, markdown)
 
