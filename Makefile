@@ -1,17 +1,15 @@
 # make install: the environment · make demo: the comparison · make results: the papers' claims on the sandbox, an hour
 # make claims: the page of the claims, from the results · make test: check + tests, in JOBS=2 processes
-# make docs: the documentation site, into site/; broken links are errors
 # make mutants: one-token changes that no test notices; SAMPLE=100 SEED=0, about half a minute each
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DOCS_STAMP := $(VENV)/.docs-installed
 PYTHON ?= python3
 JOBS ?= 2
 SAMPLE ?= 100
 SEED ?= 0
 
-.PHONY: install demo results claims check test docs mutants format clean
+.PHONY: install demo results claims check test mutants format clean
 
 install: $(STAMP)
 
@@ -28,6 +26,16 @@ demo: $(STAMP)
 results: $(STAMP)
 	$(BIN)/rewardlab suite run experiments/claims-sandbox.toml --jobs 2 --out experiments/results/claims-sandbox
 
+# the documentation site, into site/; broken links are errors
+.PHONY: docs
+DOCS_STAMP := $(VENV)/.docs-installed
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $(DOCS_STAMP)
+
 claims: $(STAMP)
 	$(BIN)/python -m experiments.tools.claims_page experiments/claims/claims.toml experiments/results/*/claims.json > claims.part
 	mv claims.part experiments/claims/README.md
@@ -40,13 +48,6 @@ check: $(STAMP)
 
 test: check
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
-
-docs: $(DOCS_STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-
-$(DOCS_STAMP): $(STAMP)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
-	touch $(DOCS_STAMP)
 
 mutants: $(STAMP)
 	$(BIN)/python experiments/mutants/run.py --sample $(SAMPLE) --seed $(SEED) --jobs $(JOBS)
