@@ -27,6 +27,16 @@ demo: $(STAMP)
 results: $(STAMP)
 	$(BIN)/rewardlab suite run experiments/claims-sandbox.toml --jobs 2 --out experiments/results/claims-sandbox
 
+# the documentation site, into site/; broken links are errors
+.PHONY: docs
+DOCS_STAMP := $(VENV)/.docs-installed
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $(DOCS_STAMP)
+
 claims: $(STAMP)
 	$(BIN)/python -m experiments.tools.claims_page experiments/claims/claims.toml experiments/results/*/claims.json > claims.part
 	mv claims.part experiments/claims/README.md
@@ -55,4 +65,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf runs site .mypy_cache .ruff_cache .pytest_cache
