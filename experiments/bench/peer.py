@@ -1,4 +1,4 @@
-"""PPO steps of the last OnlineTrainer that TRL shipped (1.12.0), on the work that ``rewardlab bench ppo`` does.
+"""PPO steps of the last PPOTrainer that TRL shipped (1.12.0), on the work that ``rewardlab bench ppo`` does.
 
 It runs in an environment of its own, which ``compare.py`` makes. The trainer is used as it ships: policy with LoRA on
 q_proj and v_proj (rank 16, alpha 32), a reward model and a value model with a scalar head each, both whole models of
@@ -23,7 +23,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
-from trl.experimental.ppo import OnlineTrainer, PPOConfig
+from trl.experimental.ppo import PPOConfig, PPOTrainer
 
 
 class StepEnds(TrainerCallback):  # type: ignore[misc]  # transformers has no types here
@@ -56,7 +56,7 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def trainer(asked: argparse.Namespace, clock: StepEnds, use_cpu: bool) -> OnlineTrainer:
+def trainer(asked: argparse.Namespace, clock: StepEnds, use_cpu: bool) -> PPOTrainer:
     """The trainer, its three models and its prompts of random tokens."""
     dtype = getattr(torch, asked.dtype)
     tokenizer = AutoTokenizer.from_pretrained(asked.model, padding_side="left")
@@ -89,7 +89,7 @@ def trainer(asked: argparse.Namespace, clock: StepEnds, use_cpu: bool) -> Online
         use_cpu=use_cpu,
         seed=0,
     )
-    return OnlineTrainer(
+    return PPOTrainer(
         args=config,
         processing_class=tokenizer,
         model=policy,
@@ -121,7 +121,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "peer": f"trl {version('trl')} experimental OnlineTrainer",
+                "peer": f"trl {version('trl')} experimental PPOTrainer",
                 "torch": torch.__version__,
                 "device": "cuda" if on_gpu else "cpu",
                 "threads": torch.get_num_threads(),

@@ -21,8 +21,7 @@ from rewardlab.rewards.ledger import Ledger
 from rewardlab.sandbox.tasks import SENTIMENT
 from rewardlab.tasks.task import with_format
 from rewardlab.training.actor import POLICY, VALUE, Chunk
-from rewardlab.training.loop import OnlineTrainer
-from rewardlab.training.methods import methods
+from rewardlab.training.ppo import PPOTrainer
 from rewardlab.training.progress import Silent
 from rewardlab.training.rollout import Rollout, roll_out
 from rewardlab.types import Example, Score
@@ -75,9 +74,7 @@ class ProbeModel:
         self.examples = with_format(SENTIMENT.generate("test", ROWS, 0), config.format)
         self.recorder = LastMetrics()
         ledger = Ledger(_forget)
-        self.trainer = OnlineTrainer(
-            methods.get("ppo"), trunk, Letters(), self.examples, self.config, self.recorder, ledger, folder
-        )
+        self.trainer = PPOTrainer(trunk, Letters(), self.examples, self.config, self.recorder, ledger, folder)
         self._fresh = [tensor.detach().clone() for tensor in self.trained()]
         self._loaded = 0
 

@@ -88,6 +88,10 @@ class Pipeline:
         make = {"online": online_stage, "preference": preference_stage, "samples": raft_stage}[found.family]
         return make(self.context, found)
 
+    def ppo(self) -> Stage:
+        """PPO on the configured reward."""
+        return self.train("ppo")
+
     def eval(self, trained: Stage | None, method: str | None = None) -> Stage:
         """Evaluation of a trained stage, or of the base model when there is none."""
         return eval_stage(self.context, trained, method)

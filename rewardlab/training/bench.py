@@ -27,7 +27,7 @@ from rewardlab.models.shapes import random_trunk
 from rewardlab.rewards import Ledger, RewardContext, build_reward
 from rewardlab.training.flops import Passes, Sizes, peak_tflops
 from rewardlab.training.loop import OnlineTrainer
-from rewardlab.training.methods import methods
+from rewardlab.training.ppo import PPOTrainer
 from rewardlab.training.progress import Silent
 from rewardlab.types import Example
 
@@ -174,9 +174,7 @@ def _trainer(trunk: Trunk, model: ModelConfig, work: PPOWork, settings: Mapping[
     trunk.codec = RandomPrompts(trunk.codec, {e.id: ids for e, ids in zip(examples, rows, strict=True)})
     reward = build_reward(config.reward, RewardContext(_scorers(trunk, config), {}, config.reward.reading))
     folder = Path(tempfile.mkdtemp(prefix="rewardlab-bench-"))
-    trainer = OnlineTrainer(
-        methods.get("ppo"), trunk, reward, examples, config, Silent(), Ledger(lambda name, row: None), folder
-    )
+    trainer = PPOTrainer(trunk, reward, examples, config, Silent(), Ledger(lambda name, row: None), folder)
     trainer.sampling = SamplingConfig(
         work.response_len, trainer.sampling.temperature, batch=work.batch, is_fixed_length=True
     )

@@ -37,7 +37,7 @@ def only(kind: str) -> Path:
 class TestPlan:
     def test_it_needs_the_policy_its_start_and_the_reward_model(self) -> None:
         pipeline = planned()
-        goal = pipeline.eval(pipeline.train("ppo"))
+        goal = pipeline.eval(pipeline.ppo())
         scored = goal.inputs["scored"]
         assert (scored.kind, set(scored.inputs)) == ("scored", {"model", "start", "rm_label"})
         assert scored.inputs["model"].fingerprint == goal.inputs["model"].fingerprint
@@ -61,7 +61,7 @@ class TestPlan:
 
     def test_other_policies_keep_their_name(self) -> None:
         pipeline = planned()
-        assert pipeline.method(pipeline.train("ppo")) == "PPO-rule, best of 8, label RM"
+        assert pipeline.method(pipeline.ppo()) == "PPO-rule, best of 8, label RM"
         assert pipeline.method(pipeline.train("raft")) == "RAFT on rule, best of 8, label RM"
         assert pipeline.method(pipeline.sft(False)) == "SFT, best of 8, label RM"
         assert pipeline.method(None) == "zero-shot, best of 8, label RM"

@@ -241,7 +241,7 @@ def test_ppo_refuses_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(
         ExpressionError, match=r"column 8: gz compares the responses to one prompt, and ppo samples one"
     ):
-        Pipeline(config, tmp_path).train("ppo")
+        Pipeline(config, tmp_path).ppo()
 
 
 @pytest.mark.parametrize(

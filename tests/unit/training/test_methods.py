@@ -92,7 +92,7 @@ class TestSettings:
             Pipeline(load_config({"init": "base", "ppo.gae_lambda": value, "ppo.steps": 3}, NO_FILE), tmp_path)
             for value in (0.95, 0.5)
         )
-        assert plain.train("ppo").fingerprint != other.train("ppo").fingerprint
+        assert plain.ppo().fingerprint != other.ppo().fingerprint
         for name in ("grpo", "rloo", "reinforce"):
             assert plain.train(name).fingerprint == other.train(name).fingerprint
         assert len({plain.train(name).fingerprint for name in ONLINE}) == len(ONLINE)

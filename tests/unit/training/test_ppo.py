@@ -29,16 +29,14 @@ from rewardlab.training.actor import CriticStart
 from rewardlab.training.advantages import Target
 from rewardlab.training.clock import Clock
 from rewardlab.training.loop import OnlineTrainer
-from rewardlab.training.methods import methods
 from rewardlab.training.metrics import GLOSSARY
+from rewardlab.training.ppo import PPOTrainer
 from rewardlab.training.progress import Silent
 from rewardlab.training.rollout import roll_out
 from rewardlab.training.shaping import KLController
 from rewardlab.types import Example, Score
 from tests.support.models import tiny_llama
 from tests.support.training import EXAMPLES, FunctionReward, ppo_config, ppo_trainer
-
-PPO = methods.get("ppo")
 
 
 def early_letters(example: Example | None, response: str) -> float:
@@ -333,15 +331,8 @@ def test_gradients_that_are_not_finite_stop_the_run(tmp_path: Path) -> None:
 def test_no_prompts_are_refused(tmp_path: Path) -> None:
     config = ppo_config(tiny_llama(tmp_path / "model"))
     with pytest.raises(TrainingError, match="PPO has no prompts"):
-        OnlineTrainer(
-            PPO,
-            load_trunk(config.model),
-            FunctionReward(early_letters),
-            [],
-            config,
-            Silent(),
-            Ledger(nothing),
-            tmp_path,
+        PPOTrainer(
+            load_trunk(config.model), FunctionReward(early_letters), [], config, Silent(), Ledger(nothing), tmp_path
         )
 
 
@@ -361,8 +352,8 @@ def test_the_critic_starts_from_a_reward_model_in_the_unit_of_scores(tmp_path: P
     trunk.roles.save("rm", tmp_path / "adapter")
 
     fresh = load_trunk(config.model)
-    trainer = OnlineTrainer(
-        PPO, fresh, FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing), tmp_path / "run",
+    trainer = PPOTrainer(
+        fresh, FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing), tmp_path / "run",
         critic_start=CriticStart(tmp_path / "adapter", 4.0, 3.0),
     )  # fmt: skip
     [chunk] = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 8, (0, 0)).chunks
@@ -379,8 +370,8 @@ def test_a_critic_cannot_start_from_an_adapter_without_head(tmp_path: Path) -> N
     trunk.roles.add("sft", config.lora)
     trunk.roles.save("sft", tmp_path / "adapter")
     with pytest.raises(TrainingError, match="no scalar head"):
-        OnlineTrainer(
-            PPO, load_trunk(config.model), FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing),
+        PPOTrainer(
+            load_trunk(config.model), FunctionReward(early_letters), EXAMPLES, config, Silent(), Ledger(nothing),
             tmp_path / "run", critic_start=CriticStart(tmp_path / "adapter"),
         )  # fmt: skip
 
