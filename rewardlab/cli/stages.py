@@ -136,12 +136,9 @@ def evaluate(
     limit: Limit = None,
 ) -> None:
     """Measure a trained run, or the base model, with sampled and greedy decoding, or the best of several answers."""
-    from rewardlab.lab.stored import evaluation_goal, root_of
+    from rewardlab.lab.stored import choice_settings, evaluation_goal, root_of
 
-    if best_of is None and (reward or lam) is not None:
-        raise InputError("--reward chooses among several answers; give --best-of N, such as --best-of 8, too")
-    chosen = {"eval.best_of": best_of, "eval.best_of_reward": reward, "eval.best_of_lam": lam}
-    own = {"eval.shots": shots, **chosen, "data.test": limit}
+    own = {"eval.shots": shots, **choice_settings(best_of, reward, lam), "data.test": limit}
     if run is not None:
         request = replace(request, root=root_of(run, request.root))
     folder = run_goal(request, *evaluation_goal(request.asked, run, own))

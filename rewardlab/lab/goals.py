@@ -73,7 +73,7 @@ def own_reward_model_goal(asked: Asked, path: Path, kind: PairKind | None, held_
     Raises:
         InputError: The pairs cannot be trained on.
     """
-    pairs, found = _own_pairs(asked, asked.config(own), path, kind, held_out)
+    pairs, found = _own_pairs(asked, path, kind, held_out, own)
     return Goal(asked.config({**own, **found}), lambda pipeline: pipeline.reward_model_of(pairs))
 
 
@@ -106,19 +106,20 @@ def training_goal(asked: Asked, method: str, own: Settings) -> Goal:
     config = asked.config(own)
     folder = getattr(methods.get(method).section(config), "own_pairs", None)
     if folder is not None and folder.is_dir():
-        config = asked.config({**own, **_own_pairs(asked, config, folder, None, 0.0)[1]})
+        config = asked.config({**own, **_own_pairs(asked, folder, None, 0.0, own)[1]})
     return Goal(config, lambda pipeline: pipeline.train(method))
 
 
 def _own_pairs(
-    asked: Asked, config: RunConfig, path: Path, kind: PairKind | None, held_out: float
+    asked: Asked, path: Path, kind: PairKind | None, held_out: float, own: Settings
 ) -> tuple[OwnPairs, dict[str, Any]]:
     """Somebody's own pairs, and the settings that a run on them has from them."""
     from rewardlab.pipeline.imported import own_pairs
     from rewardlab.tasks import resolve_tasks
     from rewardlab.tasks.places import spec_of
 
-    tasks = resolve_tasks(config.task) if asked.given.get("task") else []
+    config = asked.config(own)
+    tasks = resolve_tasks(config.task) if asked.values(own).get("task") else []
     pairs = own_pairs(path, config, kind=kind, held_out=held_out, asked=tasks)
     found: dict[str, Any] = {"format": pairs.format, "init": None if pairs.tasks else "base"}
     if not tasks:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import flattened
-from rewardlab.errors import InputError
+from rewardlab.errors import ConfigError, InputError
 from rewardlab.lab import goals
 from rewardlab.lab.asked import OPTIONS, RUNS, Asked, known
 from rewardlab.lab.compared import Compared, Convention, compare
@@ -16,8 +16,9 @@ from rewardlab.lab.execution import checked_stage, counter, make_runner, quiet_l
 from rewardlab.lab.finished import Run
 from rewardlab.lab.goals import Goal
 from rewardlab.lab.own_reward import expression_of
-from rewardlab.lab.stored import evaluation_goal, root_of
+from rewardlab.lab.stored import choice_settings, evaluation_goal, root_of
 from rewardlab.pipeline.kinds import trained_kinds
+from rewardlab.preference_config import SAMPLED
 from rewardlab.section import Section
 from rewardlab.tasks import resolve_tasks
 from rewardlab.training.methods import methods
@@ -173,11 +174,13 @@ class Lab:
         """Train the policy; what is missing before it (SFT, pairs, reward models) runs first.
 
         Args:
-            reward: An expression, or a function that is registered or could be; None: as configured.
+            reward: An expression, or a function that is registered or could be; None: as configured. Methods that
+                learn from pairs read it for ``pairs="sampled"`` alone.
             method: A training method (:func:`rewardlab.methods`).
             limit: Most prompts a task; of a method that learns from pairs, most rows that these are made from.
-            settings: Of the method's section, such as ``steps``, ``lr``, ``batch`` and ``samples``; ``lam`` and ``r2``
-                of the reward ``mixed``; ``init``, ``preset``, ``keep``; see the class.
+            settings: Of the method's section, such as ``steps``, ``lr``, ``batch`` and ``samples``, or ``pairs`` (a
+                kind, or a run or folder of pairs); ``lam`` and ``r2`` of the reward ``mixed``; ``init``, ``preset``,
+                ``keep`` (checkpoints; of raft its own setting, so ``keep_checkpoints`` there); see the class.
         Raises:
             InputError: The reward, the method or a setting is unknown, or they do not go together.
         """
@@ -209,21 +212,32 @@ class Lab:
         *,
         task: str | Path | None = None,
         shots: int | None = None,
+        best_of: int | None = None,
+        reward: str | Callable[..., Any] | None = None,
+        lam: str | float | None = None,
         limit: int | None = None,
         **settings: Any,
     ) -> Run:
-        """Measure a trained run with sampled and greedy decoding; its own configuration counts. Settings: ``[eval]``.
+        """Measure a trained run with sampled and greedy decoding, or the best of several answers to each row.
+
+        The run's own configuration counts. Settings: ``[eval]``.
 
         Args:
             run: A run of sft or a training method; None: the base model.
             task: Other tasks than the run was trained on.
             shots: Solved examples in front of each prompt.
+            best_of: Sample so many answers to each row and take the one with the best reward.
+            reward: Expression or function that ``best_of`` chooses by.
+            lam: Lambda of that expression.
             limit: Most test rows a column.
             settings: See the class.
         Raises:
+            InputError: ``reward`` without ``best_of``, or ``best_of`` without a reward.
             RunFolderError: The folder is no finished run, or its inputs are not what they were.
         """
-        named = {"task": _text(task), "eval.shots": shots, "data.test": limit}
+        expression = None if reward is None else expression_of(reward)
+        chosen = choice_settings(best_of, expression, None if lam is None else str(lam))
+        named = {"task": _text(task), "eval.shots": shots, "data.test": limit, **chosen}
         own = {**_settings("eval", settings), **known(named)}
         if run is None:
             return self._run(evaluation_goal(self._asked, None, own))
@@ -304,11 +318,17 @@ class Lab:
     def _training_goal(
         self, reward: str | Callable[..., Any] | None, method: str, limit: int | None, settings: Mapping[str, Any]
     ) -> Goal:
-        section = methods.get(method).section_key
+        found = methods.get(method)
+        rows = "pairs.limit" if found.family == "preference" else "data.prompts"
         expression = None if reward is None else expression_of(reward)
-        rows = "pairs.limit" if methods.get(method).family == "preference" else "data.prompts"
-        own = {**_settings(section, settings), **known({"reward.expression": expression, rows: limit})}
-        return goals.training_goal(self._asked, method, own)
+        own = {**_settings(found.section_key, settings), **known({"reward.expression": expression, rows: limit})}
+        goal = goals.training_goal(self._asked, method, own)
+        if expression and found.family == "preference" and (pairs := found.section(goal.config).pairs) != SAMPLED:
+            raise ConfigError(
+                f"train: {method} learns from pairs, here {pairs}, and reads no reward; leave {expression!r} out, or "
+                f"give pairs={SAMPLED!r}"
+            )
+        return goal
 
     def _evaluated(self, run: Run | Path | str) -> Path:
         """Folder of the evaluation of a trained run; of anything else its own."""

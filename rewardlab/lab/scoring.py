@@ -69,6 +69,8 @@ def score(
     found = task if isinstance(task, Task) else resolve_task(str(task), "score")
     rows = examples if examples is not None else _examples(found, len(responses), labels, ids, format)
     _check(plan, rows, responses, has_fields=examples is not None, has_both=None not in (labels, examples))
+    if plan.needs_groups and ids is None and examples is None:
+        raise DataError(f"reward {plan.expression!r} compares the responses to one prompt; give ids=, equal for those")
     folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
     return build_reward(config, reward_context([plan], folders, reading))(rows, responses)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
-from rewardlab.errors import ConfigError, DataError, RunFolderError
+from rewardlab.errors import ConfigError, DataError, InputError, RunFolderError
 from rewardlab.lab.asked import RUNS, Asked
 from rewardlab.lab.goals import Goal, Settings
 from rewardlab.runs import read_json, stage_of
@@ -38,6 +38,17 @@ def evaluation_goal(asked: Asked, run: Path | None, own: Settings) -> Goal:
     _refuse_other_model(given.get("model.name"), asked.file, run, trained_config)
     config = load_config(given, NO_FILE, stored=trained_config)
     return Goal(config, lambda pipeline: pipeline.eval(stage))
+
+
+def choice_settings(best_of: int | None, reward: str | None, lam: str | None) -> dict[str, Any]:
+    """The settings of an evaluation that takes, of ``best_of`` answers to each row, the one with the best reward.
+
+    Raises:
+        InputError: There is a reward or a lambda, but one answer a row.
+    """
+    if best_of is None and (reward or lam) is not None:
+        raise InputError("--reward chooses among several answers; give --best-of N, such as --best-of 8, too")
+    return {"eval.best_of": best_of, "eval.best_of_reward": reward, "eval.best_of_lam": lam}
 
 
 def _refuse_other_model(model: str | None, file: Path | None, run: Path, trained: RunConfig) -> None:

@@ -49,6 +49,26 @@ class TestPlan:
             ),
             (("ppo", "--seed", "3", "--set=ppo.clip_ratio=0.1"), {"seed": 3, "ppo.clip_ratio": 0.1}),
             (("rloo", "--keep", "1", "--set=data.source=local"), {"method": "rloo", "keep": 1, "source": "local"}),
+            (("reinforce", "--preset", "rllr"), {"method": "reinforce", "preset": "rllr"}),
+            (
+                ("dpo", "--pairs", "ranked", "--loss", "ipo", "--beta", "0.2", "--limit", "8", "--keep", "1"),
+                {"method": "dpo", "pairs": "ranked", "loss": "ipo", "beta": 0.2, "limit": 8, "keep": 1},
+            ),
+            (
+                ("dpo", "--pairs", "sampled", "--reward", "label", "--init", "base"),
+                {"reward": "label", "method": "dpo", "pairs": "sampled", "init": "base"},
+            ),
+            (
+                ("raft", "--reward", "rule", "--rounds", "2", "--samples", "4", "--threshold", "0.5", "--keep", "1"),
+                {
+                    "reward": "rule",
+                    "method": "raft",
+                    "rounds": 2,
+                    "samples": 4,
+                    "threshold": 0.5,
+                    "keep_checkpoints": 1,
+                },
+            ),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
     )
@@ -60,6 +80,36 @@ class TestPlan:
         assert printed
         assert plan.select("state", "folder").rows() == printed
         assert not Path("runs").exists()
+
+    def test_every_method_is_planned(self, rewardlab: Command) -> None:
+        plans = {method.name: small().plan(method=method.name) for method in rl.methods()}
+        assert {"ppo", "grpo", "rloo", "reinforce", "dpo", "raft"} <= set(plans)
+        assert {name: plan["stage"][-1] for name, plan in plans.items()} == {name: name for name in plans}
+
+    def test_own_pairs_say_their_task_format_and_start(self, rewardlab: Command) -> None:
+        rows = [{"prompt": f"{number}?", "chosen": "a long one", "rejected": "no"} for number in range(20)]
+        write_jsonl(Path("liked.jsonl"), rows)
+        run = rl.Lab("runs", quiet=True).import_pairs("liked.jsonl")
+        planned = PLANNED.findall(rewardlab("dpo", "--pairs", str(run.folder), "--dry-run").out)
+        lab = rl.Lab("runs", quiet=True)
+        assert lab.plan(method="dpo", pairs=run).select("state", "folder").rows() == planned
+        assert lab.plan(method="dpo", pairs=run.folder)["stage"].to_list() == ["pairs", "dpo"]  # of no task: no SFT
+
+        with pytest.raises(rl.InputError, match="holds pairs of no task, and --task says otherwise"):
+            lab.plan(method="dpo", pairs=run, task="mr")
+
+    def test_a_start_that_is_asked_for_counts_with_own_pairs(self, rewardlab: Command) -> None:
+        ends = ("ok\n\n The answer is: positive", "ok\n\n The answer is: negative")
+        pairs = [rl.Pair("mr", f"{n}", "label", "rationale", f"film {n}", *ends, "positive", "negative", "positive",
+                         "me", "m") for n in range(8)]  # fmt: skip
+        write_jsonl(Path("own/pairs.jsonl"), [pair.to_json() for pair in pairs])
+        typed = ("dpo", "--pairs", "own", "--source", "bundled", "--model", "smollm2-135m-q4", "--dry-run")
+
+        def stages(*more: str) -> list[str]:
+            return [folder.split("/")[1] for _, folder in PLANNED.findall(rewardlab(*typed, *more).out)]
+
+        assert stages() == ["annotate", "sft", "pairs", "dpo"]
+        assert stages("--init", "base") == ["pairs", "dpo"]
 
     def test_what_is_called_for_stands_above_the_lab(self, rewardlab: Command) -> None:
         given = rl.Lab(task="sandbox-topic", seed=1, settings={"ppo": {"steps": 5}}, quiet=True)
@@ -137,6 +187,10 @@ class TestFunction:
         (lambda: small().train("rule +"), "reward"),
         (lambda: small().train(3), "reward 3: expected an expression"),
         (lambda: small().train("mixed"), "needs lambda"),
+        (lambda: small().train("rule", "dpo"), "dpo learns from pairs, here label, and reads no reward"),
+        (lambda: small().train(method="dpo", pairs="nowhere"), "pairs = nowhere: there is no such folder"),
+        (lambda: small().evaluate(reward="rule"), "chooses among several answers; give --best-of N"),
+        (lambda: small().evaluate(best_of=4), "needs a reward to choose by"),
         (lambda: small().evaluate("nowhere"), "nowhere: no finished run"),
         (lambda: small().reward_model(pairs="pairs.csv", limit=3), "with pairs= use max_pairs=N"),
         (lambda: small().compare(), "runs: left out, no such folder"),
@@ -162,6 +216,13 @@ def test_imported_pairs_lie_where_the_command_puts_them(rewardlab: Command) -> N
     run = rl.Lab("runs", quiet=True).import_pairs("liked.jsonl", held_out=0.2)
     assert len(run.rows("pairs.jsonl")) + len(run.rows("held_out.jsonl")) == 20
     done = rewardlab("pairs", "import", "liked.jsonl", "--held-out", "0.2")
+    assert f"done before, {run.folder}\n" in done.err
+
+
+def test_the_best_of_several_answers_lies_where_the_command_puts_it(rewardlab: Command) -> None:
+    run = small().evaluate(best_of=2, reward="min(rule, lam)", lam=0.5)
+    assert run.result["best_of"]["samples"] == 2
+    done = rewardlab("eval", "--best-of", "2", "--reward", "min(rule, lam)", "--lambda", "0.5", *TYPED)
     assert f"done before, {run.folder}\n" in done.err
 
 

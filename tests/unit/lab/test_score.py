@@ -90,6 +90,7 @@ def test_lambda_and_format_count() -> None:
         (("rulle", [RIGHT], ["Sports"]), {}, "did you mean rule"),
         (("rule", [RIGHT], ["Sports"]), {"r2": "label2"}, "reward.r2"),
         (("min(rule, lam)", [RIGHT], ["Sports"]), {}, "needs lambda"),
+        (("grank(rule)", [RIGHT], ["Sports"]), {}, "compares the responses to one prompt; give ids="),
     ],
 )
 def test_what_cannot_be_scored_is_one_line(arguments: Any, more: Any, said: str) -> None:
