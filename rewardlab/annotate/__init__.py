@@ -16,8 +16,8 @@ from rewardlab.annotate.base import (
     RankingRequest,
     RationaleRequest,
 )
-from rewardlab.annotate.choose import Choice, build_annotator, choose_annotator
 from rewardlab.annotate.prompting import prompt_versions
+from rewardlab.annotate.registry import Choice, annotators, choose_annotator
 
 __all__ = [
     "OUTCOMES",
@@ -30,7 +30,7 @@ __all__ = [
     "Ranking",
     "RankingRequest",
     "RationaleRequest",
-    "build_annotator",
+    "annotators",
     "choose_annotator",
     "prompt_versions",
 ]

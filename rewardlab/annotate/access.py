@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig, may_hold_secret
 from rewardlab.errors import ConfigError, InputError
 
@@ -27,6 +29,16 @@ def local_model_config(config: AnnotateConfig, model: ModelConfig) -> ModelConfi
         return model
     own = {"chat_template_arguments": config.chat_template_arguments}
     return model.model_copy(update={"name": name, **own, "chat_template_suffix": config.chat_template_suffix})
+
+
+def asked_with(config: AnnotateConfig) -> dict[str, Any]:
+    """What the answers of any model depend on, beside the model: prompts, sampling, further fields."""
+    return {
+        "prompts": prompt_versions(),
+        "temperature": config.temperature,
+        "annotator_tokens": config.max_new_tokens,
+        **({"extra_body": config.extra_body} if config.extra_body else {}),
+    }
 
 
 def endpoint(config: AnnotateConfig) -> str | None:

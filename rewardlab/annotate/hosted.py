@@ -10,14 +10,18 @@ stands in ``endpoint.py``, the provider's batch endpoints in ``batches.py``.
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
-from rewardlab.annotate.access import api_key, endpoint
+from rewardlab.annotate.access import KEY_VARIABLE, api_key, asked_with, endpoint
 from rewardlab.annotate.base import (
+    Ability,
     Annotation,
+    Annotator,
     Progress,
     Ranking,
     RankingRequest,
@@ -32,10 +36,11 @@ from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.lost_requests import LostRequests
 from rewardlab.annotate.money import Purse, estimate_tokens, new_spending
 from rewardlab.annotate.pairwise import Judgement, JudgeRequest, judge_pairs, judge_prompts
-from rewardlab.annotate.prompting import ranking_request, rationale_request
+from rewardlab.annotate.prompting import prompt_versions, ranking_request, rationale_request
 from rewardlab.annotate.redirects import stay_at_origin
-from rewardlab.annotate.sampling import advice, longest_response, sampling_settings
-from rewardlab.config import AnnotateConfig
+from rewardlab.annotate.sampling import advice, is_reasoning, longest_response, sampling_settings
+from rewardlab.config import AnnotateConfig, RunConfig
+from rewardlab.types import Example
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -51,7 +56,7 @@ LONG_ANSWER = 4
 """A ranking or a judgement argues about several answers: its token budget is this many rationales."""
 
 
-class OpenAIAnnotator:
+class OpenAIAnnotator(Annotator):
     """Asks a chat-completions endpoint.
 
     Args:
@@ -66,6 +71,12 @@ class OpenAIAnnotator:
     """
 
     name = "openai"
+    summary = "a hosted model behind any OpenAI-compatible endpoint"
+    needs = KEY_VARIABLE
+    settings = ("model", "temperature")
+    is_paid = True
+    is_judge = True
+    has_batches = True
 
     def __init__(
         self, config: AnnotateConfig, journal: Journal, purse: Purse | None = None, *, needs_key: bool = True
@@ -75,6 +86,38 @@ class OpenAIAnnotator:
         self.journal = journal
         self.spending = new_spending(self.model, config.budget_usd, config.prices, purse)
         self._secret = api_key() if needs_key else ""
+
+    @classmethod
+    def build(
+        cls, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]], purse: Purse | None = None
+    ) -> Self:
+        """As the base says."""
+        return cls(config.annotate, Journal(journals / f"{cls.name}.jsonl"), purse)
+
+    @classmethod
+    def to_preview(cls, config: RunConfig, journals: Path) -> Self:
+        """One that is asked nothing, only what it would be asked; it needs no key."""
+        return cls(config.annotate, Journal(journals / f"{cls.name}.jsonl"), needs_key=False)
+
+    @classmethod
+    def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
+        """The model by its name and where it is asked, prompts and sampling."""
+        section = config.annotate
+        model, where = section.model or DEFAULT_MODEL, endpoint(section)
+        if ability == "judge":
+            return {"annotator_model": model, "endpoint": where, "prompt": prompt_versions()["judge"]}
+        thoughts = {"reasoning_tokens": section.reasoning_tokens} if is_reasoning(section, model) else {}
+        return {**asked_with(section), "annotator_model": section.model, "endpoint": where, **thoughts}
+
+    @classmethod
+    def check_access(cls) -> None:
+        """The key has to be in the environment."""
+        api_key()
+
+    @classmethod
+    def auto_reason(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> str | None:
+        """Taken where its key is set."""
+        return f"{KEY_VARIABLE} is set" if os.environ.get(KEY_VARIABLE, "").strip() else None
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One rationale per request."""

@@ -9,20 +9,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from rewardlab.annotate.access import local_model_config
-from rewardlab.annotate.base import Annotation, Progress, Ranking, RankingRequest, RationaleRequest, request_key, silent
+from rewardlab.annotate.access import KEY_VARIABLE, asked_with, local_model, local_model_config
+from rewardlab.annotate.base import (
+    Ability,
+    Annotation,
+    Annotator,
+    Progress,
+    Ranking,
+    RankingRequest,
+    RationaleRequest,
+    request_key,
+    silent,
+)
 from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.journal import Journal
+from rewardlab.annotate.money import Purse
 from rewardlab.annotate.pairwise import places_from_margins
-from rewardlab.annotate.prompting import VERDICTS, judge_request, rationale_request
-from rewardlab.config import RunConfig
+from rewardlab.annotate.prompting import VERDICTS, judge_request, prompt_versions, rationale_request
+from rewardlab.config import TINY_MODEL, RunConfig
 from rewardlab.errors import DataError
 from rewardlab.models.names import CHAT_SETTINGS, model_identity
 from rewardlab.types import Example
@@ -38,7 +49,7 @@ LONGEST_PROMPT = 2048
 _SENTENCE_END = re.compile(r".*[.!?][\"'\u201d)]{0,2}", re.DOTALL)
 
 
-class LocalAnnotator:
+class LocalAnnotator(Annotator):
     """Asks a model that is loaded on the first question the journal cannot answer.
 
     Args:
@@ -50,12 +61,41 @@ class LocalAnnotator:
     """
 
     name = "local"
+    summary = "a causal language model on this machine"
+    needs = "a model that follows instructions (annotate.model, or the run's own)"
+    settings = ("model", "temperature")
 
     def __init__(self, config: RunConfig, journal: Journal) -> None:
         self._section = local_model_config(config.annotate, config.model)
         self.model = self._section.name
         self.journal = journal
         self._config = config
+
+    @classmethod
+    def build(
+        cls, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]], purse: Purse | None = None
+    ) -> Self:
+        """As the base says; the model is loaded later."""
+        return cls(config, Journal(journals / f"{cls.name}.jsonl"))
+
+    @classmethod
+    def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
+        """The model's weights, prompts and sampling."""
+        model = {"annotator_model": model_identity(local_model_config(config.annotate, config.model))}
+        if ability == "judge":
+            return {**model, "prompt": prompt_versions()["judge"]}
+        return {**asked_with(config.annotate), **model}
+
+    @classmethod
+    def check(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> None:
+        """Refuse the embedded model, which follows no instructions."""
+        local_model(config.annotate, config.model)
+
+    @classmethod
+    def auto_reason(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> str | None:
+        """Taken where a real model is configured."""
+        name = config.annotate.model or config.model.name
+        return None if name == TINY_MODEL else f"no {KEY_VARIABLE}; the model {name} can annotate on this machine"
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One sampled rationale per request."""
@@ -76,10 +116,6 @@ class LocalAnnotator:
             rankings.append(self._rank(request))
         progress("rankings", len(requests), len(requests))
         return rankings
-
-    def spent(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
 
     @cached_property
     def trunk(self) -> Trunk:

@@ -8,20 +8,23 @@ that mention more of the row's weighty words; it knows nothing of the gold label
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Self
 
+from rewardlab.annotate.access import KEY_VARIABLE
 from rewardlab.annotate.base import (
     Annotation,
+    Annotator,
     Progress,
     Ranking,
     RankingRequest,
     RationaleRequest,
-    dense_places,
-    request_key,
     seeded,
     silent,
 )
+from rewardlab.annotate.money import Purse
+from rewardlab.config import RunConfig
 from rewardlab.tasks.task import parse_response, tasks
 from rewardlab.types import Example
 
@@ -38,7 +41,7 @@ SENTENCES = (
 _WORD = re.compile(r"[^\W\d_][\w'-]{2,}")
 
 
-class TemplateAnnotator:
+class TemplateAnnotator(Annotator):
     """Fills sentences with a row's own words.
 
     Args:
@@ -46,29 +49,38 @@ class TemplateAnnotator:
     """
 
     name = "template"
+    summary = "fills sentences with the row's own words, ranks by them; for trying out only"
     model = "template-1"
 
     def __init__(self, rows: Mapping[str, Sequence[Example]]) -> None:
         self._weights = {task: _word_weights([_text(row) for row in of_task]) for task, of_task in rows.items()}
 
+    @classmethod
+    def build(
+        cls, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]], purse: Purse | None = None
+    ) -> Self:
+        """As the base says; words are weighed over ``rows``."""
+        return cls(rows)
+
+    @classmethod
+    def auto_reason(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> str | None:
+        """It works anywhere: what is left when nothing better is there."""
+        return (
+            f"no {KEY_VARIABLE} and no model but the embedded one: rationales are filled-in sentences, "
+            "for trying out only"
+        )
+
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One rationale per request; never refuses."""
         texts = [self._rationale(request) for request in requests]
         progress("rationales", len(texts), len(texts))
-        return [self._annotation(text, r.example, r.label) for text, r in zip(texts, requests, strict=True)]
+        return [self.answered(text, r.example, r.label) for text, r in zip(texts, requests, strict=True)]
 
     def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
         """One ranking per request, by the heuristic of the module."""
-        places = [dense_places([self._utility(r.example, text) for text in r.responses]) for r in requests]
-        progress("rankings", len(places), len(places))
-        return [
-            Ranking(place, self._annotation(str(place), r.example, list(r.responses)))
-            for place, r in zip(places, requests, strict=True)
-        ]
-
-    def spent(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+        rankings = [self.ranked(r, [self._utility(r.example, text) for text in r.responses]) for r in requests]
+        progress("rankings", len(rankings), len(rankings))
+        return rankings
 
     def weighty_words(self, example: Example, count: int) -> list[str]:
         """The ``count`` words of a row with the largest weight, in the order of the text."""
@@ -88,10 +100,6 @@ class TemplateAnnotator:
     def _utility(self, example: Example, response: str) -> float:
         mentioned = set(_WORD.findall(response.lower())) & set(self.weighty_words(example, WEIGHTY_WORDS))
         return len(mentioned) - (0 if not parse_response(example, response).is_malformed else 2 * WEIGHTY_WORDS)
-
-    def _annotation(self, text: str, example: Example, asked: Any) -> Annotation:
-        key = request_key([self.name, self.model, example.task, example.id, asked])
-        return Annotation(key, text, "answered", self.name, self.model)
 
 
 def _text(example: Example) -> str:

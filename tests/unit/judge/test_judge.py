@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from typer.testing import CliRunner, Result
 
-from rewardlab.annotate.base import Annotation, Outcome, Ranking, RankingRequest, RationaleRequest
+from rewardlab.annotate.base import Annotation, Annotator, Outcome, Ranking, RankingRequest
 from rewardlab.annotate.pairwise import Judgement, JudgeRequest, judge_pairs
 from rewardlab.cli import main as cli
 from rewardlab.cli.main import app
@@ -40,7 +40,7 @@ def note(text: str, outcome: Outcome = "answered") -> Annotation:
     return Annotation("key", text, outcome, "fake", "fake-1")
 
 
-class Ranker:
+class Ranker(Annotator):
     """Likes the longer response, or, where one says FIRST, whatever stands first; cannot read what says BROKEN."""
 
     name, model = "fake", "fake-1"
@@ -48,15 +48,9 @@ class Ranker:
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
 
-    def rationales(self, requests: Sequence[RationaleRequest], progress: object = None) -> list[Annotation]:
-        raise AssertionError("a judge writes nothing")
-
     def rank_many(self, requests: Sequence[RankingRequest], progress: object = None) -> list[Ranking]:
         self.asked += [request.responses for request in requests]
         return [self._rank(*request.responses) for request in requests]
-
-    def spent(self) -> dict[str, Any]:
-        return {}
 
     def _rank(self, first: str, second: str) -> Ranking:
         if "BROKEN" in first:
@@ -362,7 +356,7 @@ class TestHosted:
             return len(list((tmp_path / "judge").iterdir()))
 
         assert [folders(), folders(), folders("--orders", "one"), folders(behaviour="first")] == [1, 1, 2, 3]
-        monkeypatch.setattr("rewardlab.annotate.prompting.prompt_versions", lambda: {"judge": "2-other"})
+        monkeypatch.setattr("rewardlab.annotate.hosted.prompt_versions", lambda: {"judge": "2-other"})
         assert folders() == 4
 
     def test_the_bill_is_one_line_and_the_second_run_is_free(self, hosted: Any) -> None:
