@@ -128,6 +128,27 @@ def dense_places(utilities: Sequence[float]) -> tuple[int, ...]:
     return tuple(order[utility] for utility in utilities)
 
 
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What an annotator is made from.
+
+    Attributes:
+        config: The run's configuration.
+        journals: Folder of the journals, for answers that are worth keeping.
+        rows: Task name -> its rows, over which words can be weighed.
+        purse: What the command spends; None is what this annotator spends.
+    """
+
+    config: RunConfig
+    journals: Path
+    rows: Mapping[str, Sequence[Example]]
+    purse: Purse | None = None
+
+    def journal(self, annotator: type[Annotator]) -> Path:
+        """File of an annotator's journal."""
+        return self.journals / f"{annotator.name}.jsonl"
+
+
 class Annotator:
     """Writes rationales, ranks responses, or both: the base of all annotators.
 
@@ -140,6 +161,7 @@ class Annotator:
         needs: What it needs to work, in words.
         model: Which model answers.
         settings: Those of ``[annotate]`` that its answers depend on; reports name them beside its verdicts.
+        auto_reason: Why ``auto`` takes it where it can work; empty where ``auto`` never does.
         is_paid: Whether its answers cost money; a dry run then counts them.
         is_judge: Whether its verdicts tell good rationales, so that suites have claims judged by it.
         has_batches: Whether ``annotate.batch`` can be asked of it.
@@ -149,25 +171,15 @@ class Annotator:
     summary: ClassVar[str] = ""
     needs: ClassVar[str] = "nothing"
     settings: ClassVar[tuple[str, ...]] = ()
+    auto_reason: ClassVar[str] = ""
     is_paid: ClassVar[bool] = False
     is_judge: ClassVar[bool] = False
     has_batches: ClassVar[bool] = False
     model: str = "own code"
 
     @classmethod
-    def build(
-        cls, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]], purse: Purse | None = None
-    ) -> Self:
-        """Make one.
-
-        Args:
-            config: The run's configuration.
-            journals: Folder of the journals, for answers that are worth keeping.
-            rows: Task name -> the rows to annotate, where words can be weighed.
-            purse: What the command spends; None is what this annotator spends.
-        Raises:
-            InputError: No key, or no model.
-        """
+    def build(cls, given: Resources) -> Self:
+        """Make one; raises InputError where a key or a model is missing."""
         return cls()
 
     @classmethod
@@ -177,22 +189,17 @@ class Annotator:
 
     @classmethod
     def check(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> None:
-        """Refuse settings and tasks that it cannot work on; raises InputError. Arguments as of ``auto_reason``."""
-
-    @classmethod
-    def check_access(cls) -> None:
-        """Raise InputError where a key is missing; not called for a plan that is only shown."""
-
-    @classmethod
-    def auto_reason(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> str | None:
-        """Why ``auto`` takes it here, in a line for the user; None when it does not.
+        """Refuse settings and tasks that it cannot work on; raises InputError.
 
         Args:
             config: The run's configuration.
             tasks: Names of the tasks to annotate.
             written: Those whose rows are from the bundled sample and have something written for them.
         """
-        return None
+
+    @classmethod
+    def check_access(cls) -> None:
+        """Raise InputError where a key is missing; not called for a plan that is only shown."""
 
     @classmethod
     def abilities(cls) -> list[Ability]:

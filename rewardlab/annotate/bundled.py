@@ -7,7 +7,6 @@ it comes from. Scores on bundled rows compare with nothing, whoever annotated th
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 from rewardlab.annotate.access import KEY_VARIABLE
@@ -19,10 +18,10 @@ from rewardlab.annotate.base import (
     Ranking,
     RankingRequest,
     RationaleRequest,
+    Resources,
     Sample,
     silent,
 )
-from rewardlab.annotate.money import Purse
 from rewardlab.annotate.template import TemplateAnnotator
 from rewardlab.annotate.written import WrittenRanking, has_written, written_row, written_version
 from rewardlab.config import RunConfig
@@ -41,17 +40,16 @@ class BundledAnnotator(Annotator):
     name = "bundled"
     summary = "what was written for rows of the bundled samples; the template for others"
     needs = "rows of RLLR's tasks from the bundled samples (--source bundled)"
+    auto_reason = f"no {KEY_VARIABLE}; rationales were written for rows of the bundled sample"
     model = "written for this project"
 
     def __init__(self, rows: Mapping[str, Sequence[Example]]) -> None:
         self._other = TemplateAnnotator(rows)
 
     @classmethod
-    def build(
-        cls, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]], purse: Purse | None = None
-    ) -> Self:
-        """As the base says; the template weighs words over ``rows``."""
-        return cls(rows)
+    def build(cls, given: Resources) -> Self:
+        """The template weighs words over the rows of each task."""
+        return cls(given.rows)
 
     @classmethod
     def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
@@ -66,13 +64,6 @@ class BundledAnnotator(Annotator):
                 f"--annotator bundled: nothing was written for the rows of {', '.join(bare)}; "
                 "add --source bundled for a task of RLLR, or choose openai, local or template"
             )
-
-    @classmethod
-    def auto_reason(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> str | None:
-        """Better than the template where something was written for the rows of every task."""
-        if not set(tasks) <= set(written):
-            return None
-        return f"no {KEY_VARIABLE}; rationales were written for rows of the bundled sample"
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """The written rationale of each request, else the template's."""

@@ -10,11 +10,9 @@ stands in ``endpoint.py``, the provider's batch endpoints in ``batches.py``.
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from rewardlab.annotate.access import KEY_VARIABLE, api_key, asked_with, endpoint
@@ -26,6 +24,7 @@ from rewardlab.annotate.base import (
     Ranking,
     RankingRequest,
     RationaleRequest,
+    Resources,
     request_key,
     silent,
 )
@@ -40,7 +39,6 @@ from rewardlab.annotate.prompting import prompt_versions, ranking_request, ratio
 from rewardlab.annotate.redirects import stay_at_origin
 from rewardlab.annotate.sampling import advice, is_reasoning, longest_response, sampling_settings
 from rewardlab.config import AnnotateConfig, RunConfig
-from rewardlab.types import Example
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -74,6 +72,7 @@ class OpenAIAnnotator(Annotator):
     summary = "a hosted model behind any OpenAI-compatible endpoint"
     needs = KEY_VARIABLE
     settings = ("model", "temperature")
+    auto_reason = f"{KEY_VARIABLE} is set"
     is_paid = True
     is_judge = True
     has_batches = True
@@ -88,16 +87,14 @@ class OpenAIAnnotator(Annotator):
         self._secret = api_key() if needs_key else ""
 
     @classmethod
-    def build(
-        cls, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]], purse: Purse | None = None
-    ) -> Self:
-        """As the base says."""
-        return cls(config.annotate, Journal(journals / f"{cls.name}.jsonl"), purse)
+    def build(cls, given: Resources) -> Self:
+        """With the journal of all runs."""
+        return cls(given.config.annotate, Journal(given.journal(cls)), given.purse)
 
     @classmethod
-    def to_preview(cls, config: RunConfig, journals: Path) -> Self:
+    def to_preview(cls, given: Resources) -> Self:
         """One that is asked nothing, only what it would be asked; it needs no key."""
-        return cls(config.annotate, Journal(journals / f"{cls.name}.jsonl"), needs_key=False)
+        return cls(given.config.annotate, Journal(given.journal(cls)), needs_key=False)
 
     @classmethod
     def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
@@ -113,11 +110,6 @@ class OpenAIAnnotator(Annotator):
     def check_access(cls) -> None:
         """The key has to be in the environment."""
         api_key()
-
-    @classmethod
-    def auto_reason(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> str | None:
-        """Taken where its key is set."""
-        return f"{KEY_VARIABLE} is set" if os.environ.get(KEY_VARIABLE, "").strip() else None
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One rationale per request."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import permutations
@@ -25,15 +25,15 @@ from rewardlab.annotate.base import (
     Ranking,
     RankingRequest,
     RationaleRequest,
+    Resources,
     request_key,
     silent,
 )
 from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.journal import Journal
-from rewardlab.annotate.money import Purse
 from rewardlab.annotate.pairwise import places_from_margins
 from rewardlab.annotate.prompting import VERDICTS, judge_request, prompt_versions, rationale_request
-from rewardlab.config import TINY_MODEL, RunConfig
+from rewardlab.config import RunConfig
 from rewardlab.errors import DataError
 from rewardlab.models.names import CHAT_SETTINGS, model_identity
 from rewardlab.types import Example
@@ -64,6 +64,7 @@ class LocalAnnotator(Annotator):
     summary = "a causal language model on this machine"
     needs = "a model that follows instructions (annotate.model, or the run's own)"
     settings = ("model", "temperature")
+    auto_reason = f"no {KEY_VARIABLE}; the model {{model}} can annotate on this machine"
 
     def __init__(self, config: RunConfig, journal: Journal) -> None:
         self._section = local_model_config(config.annotate, config.model)
@@ -72,11 +73,9 @@ class LocalAnnotator(Annotator):
         self._config = config
 
     @classmethod
-    def build(
-        cls, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]], purse: Purse | None = None
-    ) -> Self:
-        """As the base says; the model is loaded later."""
-        return cls(config, Journal(journals / f"{cls.name}.jsonl"))
+    def build(cls, given: Resources) -> Self:
+        """With the journal of all runs; the model is loaded later."""
+        return cls(given.config, Journal(given.journal(cls)))
 
     @classmethod
     def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
@@ -90,12 +89,6 @@ class LocalAnnotator(Annotator):
     def check(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> None:
         """Refuse the embedded model, which follows no instructions."""
         local_model(config.annotate, config.model)
-
-    @classmethod
-    def auto_reason(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> str | None:
-        """Taken where a real model is configured."""
-        name = config.annotate.model or config.model.name
-        return None if name == TINY_MODEL else f"no {KEY_VARIABLE}; the model {name} can annotate on this machine"
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One sampled rationale per request."""

@@ -5,8 +5,7 @@ What the oracle knows about its own refusals and mismatches is not passed on; th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from rewardlab.annotate.base import (
@@ -17,12 +16,11 @@ from rewardlab.annotate.base import (
     Ranking,
     RankingRequest,
     RationaleRequest,
+    Resources,
     silent,
 )
-from rewardlab.annotate.money import Purse
 from rewardlab.config import RunConfig
 from rewardlab.errors import InputError
-from rewardlab.types import Example
 
 if TYPE_CHECKING:
     from rewardlab.sandbox import OracleAnnotator
@@ -39,6 +37,7 @@ class SandboxAnnotator(Annotator):
     summary = "the sandbox's oracle, which knows the truth; refuses and strays at set rates"
     needs = "tasks of the sandbox"
     settings = ("oracle_weight",)
+    auto_reason = "the sandbox's oracle knows the truth about its own tasks"
     is_judge = True
 
     def __init__(self, oracle: OracleAnnotator) -> None:
@@ -46,19 +45,17 @@ class SandboxAnnotator(Annotator):
         self.model = f"oracle(w={oracle.weight:g})"
 
     @classmethod
-    def build(
-        cls, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]], purse: Purse | None = None
-    ) -> Self:
-        """As the base says; the oracle's rates, weight and seed are the run's."""
+    def build(cls, given: Resources) -> Self:
+        """The oracle's rates, weight and seed are the run's."""
         from rewardlab.sandbox import OracleAnnotator
 
-        section = config.annotate
+        section = given.config.annotate
         return cls(
             OracleAnnotator(
                 refusal_rate=section.refusal_rate,
                 mismatch_rate=section.mismatch_rate,
                 weight=section.oracle_weight,
-                seed=config.seed,
+                seed=given.config.seed,
             )
         )
 
@@ -74,16 +71,13 @@ class SandboxAnnotator(Annotator):
     @classmethod
     def check(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> None:
         """Refuse tasks that are not the sandbox's."""
-        if not _all_sandbox(tasks):
+        from rewardlab.sandbox import SANDBOX_TASKS
+
+        if not set(tasks) <= set(SANDBOX_TASKS):
             raise InputError(
                 f"--annotator sandbox: the oracle knows nothing about {', '.join(tasks)}; "
                 "choose openai, local or template, or a sandbox task"
             )
-
-    @classmethod
-    def auto_reason(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> str | None:
-        """It knows the truth about its own tasks and costs nothing."""
-        return "the sandbox's oracle knows the truth about its own tasks" if _all_sandbox(tasks) else None
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One text per request: a rationale, a refusal, or a rationale for another label."""
@@ -96,9 +90,3 @@ class SandboxAnnotator(Annotator):
         rankings = [self.ranked(r, self.oracle.utilities(r.example, r.responses)) for r in requests]
         progress("rankings", len(rankings), len(rankings))
         return rankings
-
-
-def _all_sandbox(tasks: Collection[str]) -> bool:
-    from rewardlab.sandbox import SANDBOX_TASKS
-
-    return all(name in SANDBOX_TASKS for name in tasks)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from rewardlab.annotate.base import Annotator, RankingRequest, RationaleRequest
+from rewardlab.annotate.base import Annotator, RankingRequest, RationaleRequest, Resources
 from rewardlab.annotate.endpoint import Call
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.pairwise import JudgeRequest
@@ -53,9 +54,9 @@ def preview_rankings(config: RunConfig, rows: Sequence[Example], journal_root: P
     kind = _paid(config, sorted({row.task for row in rows}))
     if kind is None:
         return None
-    asked, tokens = [RankingRequest(row, ("...",) * config.pairs.samples) for row in rows], config.new_tokens
-    calls = lambda hosted: hosted.ranking_calls(asked)  # noqa: E731
-    return _preview(kind, config, journal_root, len(asked), calls, config.pairs.samples * tokens)
+    asked = [RankingRequest(row, ("...",) * config.pairs.samples) for row in rows]
+    tokens = config.pairs.samples * config.new_tokens
+    return _preview(kind, config, journal_root, len(asked), lambda hosted: hosted.ranking_calls(asked), tokens)
 
 
 def preview_judgements(
@@ -71,15 +72,9 @@ def preview_judgements(
     kind = _paid(config, tasks)
     if kind is None:
         return None
+    calls = partial(OpenAIAnnotator.judge_calls, requests=requests, both_orders=both_orders)
     count = len(requests) * (2 if both_orders else 1)
-    return _preview(
-        kind,
-        config,
-        journal_root,
-        count,
-        lambda hosted: hosted.judge_calls(requests, both_orders=both_orders),
-        more_prompt_tokens,
-    )
+    return _preview(kind, config, journal_root, count, calls, more_prompt_tokens)
 
 
 def preview_unknown_judgements(
@@ -123,7 +118,7 @@ def _preview(
     """
     if not issubclass(kind, OpenAIAnnotator):
         return Preview(count, None, f"{count} requests to {kind.name} at most, cost unknown")
-    annotator = kind.to_preview(config, journal_root)
+    annotator = kind.to_preview(Resources(config, journal_root, {}))
     calls = calls_of(annotator)
     missing = list({call.key: call for call in calls if call.key not in annotator.journal}.values())
     prompt = sum(call.prompt_tokens + more_prompt_tokens for call in missing)

@@ -1,14 +1,15 @@
 """Annotators by name, and which of them a run uses. ``rewardlab annotators`` lists them.
 
 Another package brings one by the entry-point group ``rewardlab.annotators``: a subclass of
-:class:`rewardlab.annotate.base.Annotator` under its own name. ``auto`` takes the first that has a reason to be taken,
-in the order below: who knows the truth, who costs money where there is a key, and so on down to the template. One from
-another package is taken when it is asked for.
+:class:`rewardlab.annotate.base.Annotator` under its own name. ``auto`` takes the first of rewardlab's own that can
+work, in the order below: who knows the truth, who is paid where there is a key, and so on down to the template. One
+from another package is taken when it is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,14 +53,27 @@ class Choice:
         return self.kind.name
 
 
-def named_annotator(config: RunConfig) -> type[Annotator] | None:
-    """The annotator that ``annotate.annotator`` names; None for ``auto``. Raises UnknownNameError for no annotator."""
-    name = config.annotate.annotator
-    if name == AUTO:
-        return None
+def find_annotator(name: str) -> type[Annotator]:
+    """The annotator of that name.
+
+    Raises:
+        UnknownNameError: There is none.
+        ConfigError: What a package brings under that name is no annotator.
+    """
     if name not in annotators.every():
         raise UnknownNameError("annotator", name, [AUTO, *annotators])
-    return annotators.get(name)
+    kind = annotators.get(name)
+    if not isinstance(kind, type) or not issubclass(kind, Annotator) or getattr(kind, "name", "") != name:
+        raise ConfigError(
+            f"annotator {name!r}: found {kind!r}, expected a subclass of rewardlab.annotate.Annotator with that name"
+        )
+    return kind
+
+
+def named_annotator(config: RunConfig) -> type[Annotator] | None:
+    """The annotator that ``annotate.annotator`` names; None for ``auto``. Raises as :func:`find_annotator` does."""
+    name = config.annotate.annotator
+    return None if name == AUTO else find_annotator(name)
 
 
 def choose_annotator(
@@ -78,8 +92,7 @@ def choose_annotator(
     """
     named = named_annotator(config)
     if named is None:
-        kinds = map(annotators.get, annotators)
-        choice = next(Choice(kind, why) for kind in kinds if (why := kind.auto_reason(config, tasks, written)))
+        choice = _best(config, tasks, written)
     else:
         if not may_lack_key:
             named.check_access()
@@ -94,10 +107,22 @@ def choose_annotator(
     return choice
 
 
+def _best(config: RunConfig, tasks: Collection[str], written: Collection[str]) -> Choice:
+    """The first that can work here; the template always can."""
+    for kind in map(annotators.get, annotators):
+        if kind.auto_reason:
+            with suppress(InputError):
+                kind.check_access()
+                kind.check(config, tasks, written)
+                model = config.annotate.model or config.model.name
+                return Choice(kind, kind.auto_reason.format(model=model))
+    raise ConfigError("annotate.annotator = 'auto': no annotator can work here; name one of `rewardlab annotators`")
+
+
 def check_ability(kind: type[Annotator], ability: Ability) -> None:
     """Raise ConfigError for an annotator that cannot do what a stage asks of it."""
     if ability not in kind.abilities():
-        able = [name for name in annotators.every() if ability in annotators.get(name).abilities()]
+        able = [name for name in annotators.every() if ability in find_annotator(name).abilities()]
         raise ConfigError(f"annotator {kind.name} cannot {ability}; expected one of {', '.join(able)}")
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rewardlab.annotate.base import OUTCOMES, Annotation, Annotator, Progress, RationaleRequest, silent
+from rewardlab.annotate.base import OUTCOMES, Annotation, Annotator, Progress, RationaleRequest, Resources, silent
 from rewardlab.annotate.bundled import written_tasks
 from rewardlab.annotate.completion import check_failed
 from rewardlab.annotate.filter import checked, filter_report
@@ -80,7 +80,7 @@ def run_annotate(
     choice = choose_annotator(config, list(splits), written_tasks(splits))
     logger.info("annotator %s: %s", choice.name, choice.reason)
     weighed = {name: split.labelled for name, split in splits.items()}
-    annotator = choice.kind.build(config, journal_root, weighed, purse)
+    annotator = choice.kind.build(Resources(config, journal_root, weighed, purse))
     asked = [item for name, split in splits.items() for item in assignments(name, split, config, annotator.wrong_label)]
     answers = _answers(annotator, asked, config.annotate.filter_threshold, progress)
     rows = [_row(item, answer) for item, answer in zip(asked, answers, strict=True)]

@@ -8,8 +8,7 @@ that mention more of the row's weighty words; it knows nothing of the gold label
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from rewardlab.annotate.access import KEY_VARIABLE
@@ -20,11 +19,10 @@ from rewardlab.annotate.base import (
     Ranking,
     RankingRequest,
     RationaleRequest,
+    Resources,
     seeded,
     silent,
 )
-from rewardlab.annotate.money import Purse
-from rewardlab.config import RunConfig
 from rewardlab.tasks.task import parse_response, tasks
 from rewardlab.types import Example
 
@@ -50,25 +48,18 @@ class TemplateAnnotator(Annotator):
 
     name = "template"
     summary = "fills sentences with the row's own words, ranks by them; for trying out only"
+    auto_reason = (
+        f"no {KEY_VARIABLE} and no model but the embedded one: rationales are filled-in sentences, for trying out only"
+    )
     model = "template-1"
 
     def __init__(self, rows: Mapping[str, Sequence[Example]]) -> None:
         self._weights = {task: _word_weights([_text(row) for row in of_task]) for task, of_task in rows.items()}
 
     @classmethod
-    def build(
-        cls, config: RunConfig, journals: Path, rows: Mapping[str, Sequence[Example]], purse: Purse | None = None
-    ) -> Self:
-        """As the base says; words are weighed over ``rows``."""
-        return cls(rows)
-
-    @classmethod
-    def auto_reason(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> str | None:
-        """It works anywhere: what is left when nothing better is there."""
-        return (
-            f"no {KEY_VARIABLE} and no model but the embedded one: rationales are filled-in sentences, "
-            "for trying out only"
-        )
+    def build(cls, given: Resources) -> Self:
+        """Words are weighed over the rows of each task."""
+        return cls(given.rows)
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One rationale per request; never refuses."""

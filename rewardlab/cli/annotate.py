@@ -34,10 +34,10 @@ def add_to(app: typer.Typer) -> None:
 
 def list_annotators() -> None:
     """List the annotators: what each can do, what it needs, whether it is paid."""
-    from rewardlab.annotate.registry import annotators
+    from rewardlab.annotate.registry import annotators, find_annotator
 
     for name in annotators.every():
-        kind = annotators.get(name)
+        kind = find_annotator(name)
         echo(f"{name:11} {kind.summary}")
         cost = "paid, see --dry-run and --budget-usd" if kind.is_paid else "free"
         echo(f"{'':11} can: {', '.join(kind.abilities())}; needs: {kind.needs}; {cost}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardlab.annotate.base import Annotator, Progress, silent
+from rewardlab.annotate.base import Annotator, Progress, Resources, silent
 from rewardlab.annotate.registry import annotator_code, choose_annotator, named_annotator
 from rewardlab.comparison.evaluations import EvalRun
 from rewardlab.config import RunConfig, fingerprint
@@ -70,7 +70,7 @@ def judge_runs(
     splits = Context(config, root).splits
     contests, kind = _court(a, b, config, splits, decoding, limit, say, both_orders)
     rows = {task: split.labelled for task, split in splits.items()}
-    asked = kind.build(config, root / "annotations", rows, purse)
+    asked = kind.build(Resources(config, root / "annotations", rows, purse))
     verdicts = judge_contests(asked, contests, progress, both_orders=both_orders)
     check_failed([(verdict.reason, verdict.detail) for verdict in verdicts], config.annotate.max_failed)
     folder = _folder(a.path, b.path, config, root, decoding, kind, limit, both_orders)

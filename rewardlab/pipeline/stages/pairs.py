@@ -62,13 +62,14 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
         rationales = source / "rationales.jsonl" if source else None
         result = run_pairs(job.folder, config, kind, splits, rationales, progress=job.report)
         return {**result, "gold": gold_of(splits, "labelled", limit=config.pairs.limit)}
+    from rewardlab.annotate.base import Resources
     from rewardlab.annotate.bundled import written_tasks
     from rewardlab.annotate.registry import choose_annotator
 
     choice = choose_annotator(config, list(splits), written_tasks(splits))
     shared = config.model_copy(update={"seed": config.data_seed})
     weighed = {name: split.labelled for name, split in splits.items()}
-    annotator = choice.kind.build(shared, journals, weighed, job.purse)
+    annotator = choice.kind.build(Resources(shared, journals, weighed, job.purse))
     drawn = _drawn_answers([path for name, path in job.inputs.items() if name.startswith("samples_")])
     answers = annotator.with_own_answers(drawn)
     return run_pairs(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.annotate.base import RankingRequest, RationaleRequest, dense_places
+from rewardlab.annotate.base import RankingRequest, RationaleRequest, Resources, dense_places
 from rewardlab.annotate.pairwise import agreement, places_from_margins
 from rewardlab.annotate.prompting import judge_request, ranking_example, ranking_request, rationale_request
 from rewardlab.annotate.ranking import parse_ranking
@@ -94,8 +94,8 @@ def test_an_annotator_that_cannot_work_is_refused(name: str, error: type[Excepti
 
 def test_every_free_annotator_is_built_by_name(tmp_path: Path) -> None:
     for name in ("template", "sandbox", "bundled"):
-        assert annotators.get(name).build(TINY, tmp_path, {}).name == name
-    local = annotators.get("local").build(REAL, tmp_path, {})
+        assert annotators.get(name).build(Resources(TINY, tmp_path, {})).name == name
+    local = annotators.get("local").build(Resources(REAL, tmp_path, {}))
     assert (local.name, local.model) == ("local", "some/model")  # nothing is loaded yet
 
 
@@ -133,7 +133,7 @@ def test_the_template_ranks_by_readable_answers_then_quoted_words_and_ignores_go
 
 def test_the_oracle_prefers_the_right_answer(tmp_path: Path) -> None:
     settings = load_config({"annotate.oracle_weight": 1.0})
-    annotator = annotators.get("sandbox").build(settings, tmp_path, {})
+    annotator = annotators.get("sandbox").build(Resources(settings, tmp_path, {}))
     generate = tasks.get("sandbox-sentiment").generate
     assert generate is not None
     rows = generate("train", 40, 0)

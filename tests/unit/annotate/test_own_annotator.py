@@ -131,6 +131,12 @@ class TestAbilities:
         assert able == expected
         assert {name for name in annotators if annotators.get(name).is_paid} == {"openai"}
 
+    @pytest.mark.parametrize("found", [Path, Annotator, len, 3])
+    def test_what_is_no_annotator_is_named(self, found: object, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(annotators._entries, "odd", found)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"annotator 'odd': found .*, expected a subclass of rewardlab"):
+            choose_annotator(config(annotate__annotator="odd"), ["mr"])
+
     def test_auto_never_takes_it(self) -> None:
         assert "terse" in annotators.every()
         assert choose_annotator(RunConfig(), ["mr"]).name == "template"

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from rewardlab.annotate.base import Annotation, Annotator, Outcome, Ranking, RankingRequest
 from rewardlab.annotate.pairwise import Judgement, JudgeRequest, judge_pairs
+from rewardlab.annotate.registry import annotators
 from rewardlab.cli import main as cli
 from rewardlab.cli.main import app
 from rewardlab.comparison.runs import collect
@@ -240,6 +241,26 @@ def test_a_limit_and_another_judge_are_comparisons_of_their_own(runs: Path) -> N
     assert isinstance(listed, Table)
     assert [row[-1].text for row in listed.grid.rows] == list(found)
     assert [len(panel.marks) for panel in picture.panels] == [1] * len(found)
+
+
+class Lengthy(Annotator):
+    """Likes the longer answer."""
+
+    name, settings = "lengthy", ("temperature", "max_new_tokens")
+
+    def rank_many(self, requests: Sequence[RankingRequest], progress: object = None) -> list[Ranking]:
+        return [self.ranked(each, [len(text) for text in each.responses]) for each in requests]
+
+
+def test_a_judge_of_another_package_is_told_by_its_settings_and_its_code(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(annotators._entries, "lengthy", Lengthy)
+    _invoke(runs, "--annotator", "lengthy", "--limit", "3")
+    judges = [run.judge for run in load_judged(collect([runs / "eval"]).runs)]
+    (told,) = [judge for judge in judges if judge.startswith("lengthy")]
+    settings = "temperature 0.7, max new tokens 160"
+    assert re.fullmatch(rf"lengthy \({settings}, annotator code [0-9a-f]{{16}}\), at most 3 items a column", told)
 
 
 def test_verdicts_between_two_seeds_are_left_out(

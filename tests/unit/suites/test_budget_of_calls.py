@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rewardlab.annotate.base import Resources
 from rewardlab.annotate.lost_requests import LostRequests
 from rewardlab.annotate.money import BudgetError, Price, Purse, Spending, booked_tokens, estimated
 from rewardlab.annotate.oracle import SandboxAnnotator
@@ -82,8 +83,8 @@ class Asked(Exception):
 def test_both_annotating_stages_get_the_commands_purse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     purses: list[Purse | None] = []
 
-    def build(config: object, journals: Path, rows: object, purse: Purse | None = None) -> None:
-        purses.append(purse)
+    def build(given: Resources) -> None:
+        purses.append(given.purse)
         raise Asked
 
     monkeypatch.setattr(SandboxAnnotator, "build", build)
