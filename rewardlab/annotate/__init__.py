@@ -1,6 +1,7 @@
 """Annotators: who writes rationales, ranks answers and judges; their prompts, journal and filter.
 
-Importing this imports no model library. The stage is ``annotate.stage.run_annotate``.
+``annotators`` is the registry; an annotator of another package is a subclass of ``Annotator``. The stage is
+``annotate.stage.run_annotate``. Importing this imports no model library.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from rewardlab.annotate.base import (
     Ranking,
     RankingRequest,
     RationaleRequest,
+    Resources,
 )
 from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.registry import Choice, annotators, choose_annotator
@@ -30,6 +32,7 @@ __all__ = [
     "Ranking",
     "RankingRequest",
     "RationaleRequest",
+    "Resources",
     "annotators",
     "choose_annotator",
     "prompt_versions",

@@ -11,20 +11,18 @@ from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig, may_hold_s
 from rewardlab.errors import ConfigError, InputError
 
 
-def local_model(config: AnnotateConfig, model: ModelConfig) -> str:
-    """The model of the local annotator; raises ConfigError when only the embedded one is configured."""
+def local_model_config(config: AnnotateConfig, model: ModelConfig) -> ModelConfig:
+    """The model section of the local annotator; one with a model of its own has a chat template of its own.
+
+    Raises:
+        ConfigError: Only the embedded model is configured.
+    """
     name = config.model or model.name
     if name == TINY_MODEL:
         raise ConfigError(
             f"--annotator local: {TINY_MODEL} speaks the sandbox language and follows no instructions; "
             "give annotate.model (a hub id, a folder, smollm2-135m-q4), or --annotator bundled, template or sandbox"
         )
-    return name
-
-
-def local_model_config(config: AnnotateConfig, model: ModelConfig) -> ModelConfig:
-    """The model section of the local annotator; one with a model of its own has a chat template of its own."""
-    name = local_model(config, model)
     if name == model.name:
         return model
     own = {"chat_template_arguments": config.chat_template_arguments}

@@ -16,7 +16,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rewardlab.annotate.access import KEY_VARIABLE, asked_with, local_model, local_model_config
+from rewardlab.annotate.access import KEY_VARIABLE, asked_with, local_model_config
 from rewardlab.annotate.base import (
     Ability,
     Annotation,
@@ -88,7 +88,7 @@ class LocalAnnotator(Annotator):
     @classmethod
     def check(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> None:
         """Refuse the embedded model, which follows no instructions."""
-        local_model(config.annotate, config.model)
+        local_model_config(config.annotate, config.model)
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One sampled rationale per request."""
