@@ -108,9 +108,7 @@ REQUEST_FIELDS = frozenset({"model", "messages", "stream", "n", "temperature", "
 class AnnotateConfig(Section):
     """Who writes rationales and rankings."""
 
-    annotator: Literal["auto", "openai", "local", "bundled", "template", "sandbox"] = Field(
-        "auto", description="who annotates"
-    )
+    annotator: str = Field("auto", description="who annotates: auto, or one that `rewardlab annotators` lists")
     model: str | None = Field(None, description="annotator's model: an API model name, a hub id or a folder")
     base_url: str | None = Field(None, description="OpenAI-compatible endpoint; default: $OPENAI_BASE_URL")
     limit: int | None = Field(None, ge=1, description="labelled rows a task to annotate; default: all")

@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from rewardlab.code_identity import file_of, innermost, is_own, real_file
+from rewardlab.code_identity import code_hash, file_of, innermost, is_own, real_file
 from rewardlab.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T")
@@ -141,6 +141,20 @@ class Registry(Generic[T]):
     def plugin(self, name: str) -> Plugin | None:
         """The installed package that brought an entry; None for others."""
         return self._plugins.get(name)
+
+    def code_hash(self, name: str, code: object, module: str | None = None) -> str | None:
+        """Hash of the code of an entry and the version of the package that brought it; None for rewardlab's own.
+
+        Args:
+            name: The entry.
+            code: The callable or class that its author wrote.
+            module: The module that it was found in by a reference, of an entry that no package brought.
+        Raises:
+            UnknownCodeError: As :func:`rewardlab.code_identity.code_hash` does.
+        """
+        plugin = self.plugin(name)
+        own = code_hash(code, plugin.module if plugin else module)
+        return f"{own or ''} {plugin.distribution}".strip() if plugin else own
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator form of :meth:`add`."""

@@ -1,6 +1,7 @@
 """Annotators: who writes rationales, ranks answers and judges; their prompts, journal and filter.
 
-Importing this imports no model library. The stage is ``annotate.stage.run_annotate``.
+``annotators`` is the registry; an annotator of another package is a subclass of ``Annotator``. The stage is
+``annotate.stage.run_annotate``. Importing this imports no model library.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from rewardlab.annotate.base import (
     Ranking,
     RankingRequest,
     RationaleRequest,
+    Resources,
 )
-from rewardlab.annotate.choose import Choice, build_annotator, choose_annotator
 from rewardlab.annotate.prompting import prompt_versions
+from rewardlab.annotate.registry import Choice, annotators, choose_annotator
 
 __all__ = [
     "OUTCOMES",
@@ -30,7 +32,8 @@ __all__ = [
     "Ranking",
     "RankingRequest",
     "RationaleRequest",
-    "build_annotator",
+    "Resources",
+    "annotators",
     "choose_annotator",
     "prompt_versions",
 ]

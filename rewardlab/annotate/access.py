@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig, may_hold_secret
 from rewardlab.errors import ConfigError, InputError
 
 
-def local_model(config: AnnotateConfig, model: ModelConfig) -> str:
-    """The model of the local annotator; raises ConfigError when only the embedded one is configured."""
+def local_model_config(config: AnnotateConfig, model: ModelConfig) -> ModelConfig:
+    """The model section of the local annotator; one with a model of its own has a chat template of its own.
+
+    Raises:
+        ConfigError: Only the embedded model is configured.
+    """
     name = config.model or model.name
     if name == TINY_MODEL:
         raise ConfigError(
             f"--annotator local: {TINY_MODEL} speaks the sandbox language and follows no instructions; "
             "give annotate.model (a hub id, a folder, smollm2-135m-q4), or --annotator bundled, template or sandbox"
         )
-    return name
-
-
-def local_model_config(config: AnnotateConfig, model: ModelConfig) -> ModelConfig:
-    """The model section of the local annotator; one with a model of its own has a chat template of its own."""
-    name = local_model(config, model)
     if name == model.name:
         return model
     own = {"chat_template_arguments": config.chat_template_arguments}
     return model.model_copy(update={"name": name, **own, "chat_template_suffix": config.chat_template_suffix})
+
+
+def asked_with(config: AnnotateConfig) -> dict[str, Any]:
+    """What the answers of any model depend on, beside the model: prompts, sampling, further fields."""
+    return {
+        "prompts": prompt_versions(),
+        "temperature": config.temperature,
+        "annotator_tokens": config.max_new_tokens,
+        **({"extra_body": config.extra_body} if config.extra_body else {}),
+    }
 
 
 def endpoint(config: AnnotateConfig) -> str | None:

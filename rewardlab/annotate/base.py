@@ -1,4 +1,4 @@
-"""What is asked of an annotator, what comes back, and the protocol all annotators share.
+"""What is asked of an annotator, what comes back, and the base that all annotators share.
 
 Every request ends in one outcome class; text that is not ``answered`` never becomes a value. Whether an answered
 rationale is a refusal in disguise or argues for another label is decided in ``filter.py``.
@@ -9,12 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
-from rewardlab.errors import AnnotationError
+from rewardlab.config import RunConfig
+from rewardlab.errors import AnnotationError, ConfigError
 from rewardlab.types import Example, Label
+
+if TYPE_CHECKING:
+    from rewardlab.annotate.money import Purse
+
+Ability = Literal["write", "rank", "judge"]
+"""Write rationales, rank responses, say which of two answers is better in a way that claims can rest on."""
 
 Outcome = Literal["answered", "refused", "mismatched", "unparsable", "truncated", "filtered", "failed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -24,6 +32,8 @@ endpoint's content filter · ``failed`` no answer after all retries."""
 
 Progress = Callable[[str, int, int], None]
 """(what is being done, done so far, total)."""
+Sample = Callable[[Sequence[Example], int], list[list[str]]]
+"""(rows, answers a row) -> responses of each row."""
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -91,30 +101,6 @@ class Ranking:
         return self.annotation.outcome
 
 
-class Annotator(Protocol):
-    """Writes rationales and ranks responses.
-
-    Attributes:
-        name: ``openai``, ``local``, ``bundled``, ``template`` or ``sandbox``.
-        model: Which model answers.
-    """
-
-    name: str
-    model: str
-
-    def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
-        """One annotation per request, in the order of the requests."""
-        ...
-
-    def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
-        """One ranking per request, in the order of the requests."""
-        ...
-
-    def spent(self) -> dict[str, Any]:
-        """What asking cost in this run, JSON-ready; empty where answers are free."""
-        ...
-
-
 class BatchPending(AnnotationError):
     """Nothing is wrong: a batch was submitted, or asked about, and the stage goes on another time."""
 
@@ -140,3 +126,123 @@ def dense_places(utilities: Sequence[float]) -> tuple[int, ...]:
     """
     order = {utility: place for place, utility in enumerate(sorted(set(utilities), reverse=True), 1)}
     return tuple(order[utility] for utility in utilities)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What an annotator is made from.
+
+    Attributes:
+        config: The run's configuration.
+        journals: Folder of the journals, for answers that are worth keeping.
+        rows: Task name -> its rows, over which words can be weighed.
+        purse: What the command spends; None is what this annotator spends.
+    """
+
+    config: RunConfig
+    journals: Path
+    rows: Mapping[str, Sequence[Example]]
+    purse: Purse | None = None
+
+    def journal(self, annotator: type[Annotator]) -> Path:
+        """File of an annotator's journal."""
+        return self.journals / f"{annotator.name}.jsonl"
+
+
+class Annotator:
+    """Writes rationales, ranks responses, or both: the base of all annotators.
+
+    A subclass has ``name``, ``summary`` and a ``rationales`` or a ``rank_many`` of its own; what it can do is read off
+    them. ``rewardlab.annotate.registry`` has the ones there are.
+
+    Attributes:
+        name: In configurations, journals and manifests.
+        summary: One line for ``rewardlab annotators``.
+        needs: What it needs to work, in words.
+        model: Which model answers.
+        settings: Those of ``[annotate]`` that its answers depend on; reports name them beside its verdicts.
+        auto_reason: Why ``auto`` takes it where it can work; empty where ``auto`` never does.
+        is_paid: Whether its answers cost money; a dry run then counts them.
+        is_judge: Whether its verdicts tell good rationales, so that suites have claims judged by it.
+        has_batches: Whether ``annotate.batch`` can be asked of it.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str] = ""
+    needs: ClassVar[str] = "nothing"
+    settings: ClassVar[tuple[str, ...]] = ()
+    auto_reason: ClassVar[str] = ""
+    is_paid: ClassVar[bool] = False
+    is_judge: ClassVar[bool] = False
+    has_batches: ClassVar[bool] = False
+    model: str = "own code"
+
+    @classmethod
+    def build(cls, given: Resources) -> Self:
+        """Make one; raises InputError where a key or a model is missing."""
+        return cls()
+
+    @classmethod
+    def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
+        """What its answers to such requests depend on, JSON-ready, beside name, seed and code; enters fingerprints."""
+        return config.annotate.model_dump(mode="json", include=set(cls.settings))
+
+    @classmethod
+    def check(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> None:
+        """Refuse settings and tasks that it cannot work on; raises InputError.
+
+        Args:
+            config: The run's configuration.
+            tasks: Names of the tasks to annotate.
+            written: Those whose rows are from the bundled sample and have something written for them.
+        """
+
+    @classmethod
+    def check_access(cls) -> None:
+        """Raise InputError where a key is missing; not called for a plan that is only shown."""
+
+    @classmethod
+    def abilities(cls) -> list[Ability]:
+        """What it can do."""
+        own: dict[Ability, bool] = {
+            "write": cls.rationales is not Annotator.rationales,
+            "rank": cls.rank_many is not Annotator.rank_many,
+            "judge": cls.is_judge,
+        }
+        return [ability for ability, has in own.items() if has]
+
+    def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
+        """One annotation per request, in the order of the requests."""
+        raise ConfigError(f"annotator {self.name} writes no rationales; `rewardlab annotators` lists those that do")
+
+    def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
+        """One ranking per request, in the order of the requests."""
+        raise ConfigError(f"annotator {self.name} ranks nothing; `rewardlab annotators` lists those that do")
+
+    def spent(self) -> dict[str, Any]:
+        """What asking cost in this run, JSON-ready; empty where answers are free."""
+        return {}
+
+    def wrong_label(self, example: Example) -> Label | None:
+        """The wrong label of a row that it has a rationale for; None lets one be drawn."""
+        return None
+
+    def with_own_answers(self, sample: Sample) -> Sample:
+        """What gives it answers to rank: ``sample``, or for some rows answers that it has an order of."""
+        return sample
+
+    def answered(self, text: str, example: Example, asked: Any) -> Annotation:
+        """An answer about a row.
+
+        Args:
+            text: Its words.
+            example: The row.
+            asked: What was asked about it, JSON-ready: the label to argue for, the responses to rank.
+        """
+        key = request_key([self.name, self.model, example.task, example.id, asked])
+        return Annotation(key, text, "answered", self.name, self.model)
+
+    def ranked(self, request: RankingRequest, utilities: Sequence[float]) -> Ranking:
+        """The order of responses by a number for each, the highest first; equal ones tie."""
+        places = dense_places(utilities)
+        return Ranking(places, self.answered(str(places), request.example, list(request.responses)))

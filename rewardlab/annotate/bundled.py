@@ -6,29 +6,31 @@ it comes from. Scores on bundled rows compare with nothing, whoever annotated th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Self
 
+from rewardlab.annotate.access import KEY_VARIABLE
 from rewardlab.annotate.base import (
+    Ability,
     Annotation,
+    Annotator,
     Progress,
     Ranking,
     RankingRequest,
     RationaleRequest,
-    dense_places,
-    request_key,
+    Resources,
+    Sample,
     silent,
 )
 from rewardlab.annotate.template import TemplateAnnotator
-from rewardlab.annotate.written import WrittenRanking, has_written, written_row
+from rewardlab.annotate.written import WrittenRanking, has_written, written_row, written_version
+from rewardlab.config import RunConfig
+from rewardlab.errors import InputError
 from rewardlab.tasks.sources import Splits
 from rewardlab.types import Example, Label
 
-Sample = Callable[[Sequence[Example], int], list[list[str]]]
-"""(rows, answers a row) -> responses of each row."""
 
-
-class BundledAnnotator:
+class BundledAnnotator(Annotator):
     """Looks answers up.
 
     Args:
@@ -36,10 +38,32 @@ class BundledAnnotator:
     """
 
     name = "bundled"
+    summary = "what was written for rows of the bundled samples; the template for others"
+    needs = "rows of RLLR's tasks from the bundled samples (--source bundled)"
+    auto_reason = f"no {KEY_VARIABLE}; rationales were written for rows of the bundled sample"
     model = "written for this project"
 
     def __init__(self, rows: Mapping[str, Sequence[Example]]) -> None:
         self._other = TemplateAnnotator(rows)
+
+    @classmethod
+    def build(cls, given: Resources) -> Self:
+        """The template weighs words over the rows of each task."""
+        return cls(given.rows)
+
+    @classmethod
+    def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
+        """All that was written, as a hash."""
+        return {} if ability == "judge" else {"written": written_version()}
+
+    @classmethod
+    def check(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> None:
+        """Refuse tasks for whose rows nothing was written."""
+        if bare := [name for name in tasks if name not in written]:
+            raise InputError(
+                f"--annotator bundled: nothing was written for the rows of {', '.join(bare)}; "
+                "add --source bundled for a task of RLLR, or choose openai, local or template"
+            )
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """The written rationale of each request, else the template's."""
@@ -47,29 +71,35 @@ class BundledAnnotator:
         filled = iter(self._other.rationales([r for r, text in zip(requests, texts, strict=True) if text is None]))
         progress("rationales", len(texts), len(texts))
         return [
-            next(filled) if text is None else self._annotation(text, request.example, request.label)
+            next(filled) if text is None else self.answered(text, request.example, request.label)
             for request, text in zip(requests, texts, strict=True)
         ]
 
     def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
         """The written order where all responses are written ones, else the template's."""
-        places = [_places(request) for request in requests]
-        filled = iter(self._other.rank_many([r for r, place in zip(requests, places, strict=True) if place is None]))
-        progress("rankings", len(places), len(places))
+        known = [_utilities(request) for request in requests]
+        filled = iter(self._other.rank_many([r for r, found in zip(requests, known, strict=True) if found is None]))
+        progress("rankings", len(known), len(known))
         return [
-            next(filled)
-            if place is None
-            else Ranking(place, self._annotation(str(place), request.example, list(request.responses)))
-            for request, place in zip(requests, places, strict=True)
+            next(filled) if utilities is None else self.ranked(request, utilities)
+            for request, utilities in zip(requests, known, strict=True)
         ]
 
-    def spent(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+    def wrong_label(self, example: Example) -> Label | None:
+        """The wrong label that a rationale was written for; None where nothing was written."""
+        row = written_row(example)
+        return row.wrong if row else None
 
-    def _annotation(self, text: str, example: Example, asked: object) -> Annotation:
-        key = request_key([self.name, self.model, example.task, example.id, asked])
-        return Annotation(key, text, "answered", self.name, self.model)
+    def with_own_answers(self, sample: Sample) -> Sample:
+        """Draws answers as ``sample`` does, except for rows with a written ranking: they get its answers."""
+
+        def draw(examples: Sequence[Example], count: int) -> list[list[str]]:
+            written = [_ranking_of(example) for example in examples]
+            bare = [example for example, found in zip(examples, written, strict=True) if found is None]
+            drawn = iter(sample(bare, count) if bare else [])
+            return [next(drawn) if found is None else list(found.answers[:count]) for found in written]
+
+        return draw
 
 
 def written_tasks(splits: Mapping[str, Splits]) -> frozenset[str]:
@@ -77,35 +107,17 @@ def written_tasks(splits: Mapping[str, Splits]) -> frozenset[str]:
     return frozenset(name for name, split in splits.items() if split.origin.kind == "bundled" and has_written(name))
 
 
-def written_wrong_label(example: Example) -> Label | None:
-    """The wrong label that a rationale was written for; None where nothing was written."""
-    row = written_row(example)
-    return row.wrong if row else None
-
-
-def written_answers_first(sample: Sample) -> Sample:
-    """Draws answers as ``sample`` does, except for rows with a written ranking: they get its answers."""
-
-    def draw(examples: Sequence[Example], count: int) -> list[list[str]]:
-        written = [_ranking_of(example) for example in examples]
-        bare = [example for example, found in zip(examples, written, strict=True) if found is None]
-        drawn = iter(sample(bare, count) if bare else [])
-        return [next(drawn) if found is None else list(found.answers[:count]) for found in written]
-
-    return draw
-
-
 def _rationale(request: RationaleRequest) -> str | None:
     row = written_row(request.example)
     return row.rationales.get(request.label) if row else None
 
 
-def _places(request: RankingRequest) -> tuple[int, ...] | None:
+def _utilities(request: RankingRequest) -> list[float] | None:
     ranking = _ranking_of(request.example)
     if ranking is None or not set(request.responses) <= set(ranking.answers):
         return None
     place = dict(zip(ranking.answers, ranking.places, strict=True))
-    return dense_places([-place[text] for text in request.responses])
+    return [-place[text] for text in request.responses]
 
 
 def _ranking_of(example: Example) -> WrittenRanking | None:

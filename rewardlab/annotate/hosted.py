@@ -13,15 +13,18 @@ import logging
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from rewardlab.annotate.access import api_key, endpoint
+from rewardlab.annotate.access import KEY_VARIABLE, api_key, asked_with, endpoint
 from rewardlab.annotate.base import (
+    Ability,
     Annotation,
+    Annotator,
     Progress,
     Ranking,
     RankingRequest,
     RationaleRequest,
+    Resources,
     request_key,
     silent,
 )
@@ -32,10 +35,10 @@ from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.lost_requests import LostRequests
 from rewardlab.annotate.money import Purse, estimate_tokens, new_spending
 from rewardlab.annotate.pairwise import Judgement, JudgeRequest, judge_pairs, judge_prompts
-from rewardlab.annotate.prompting import ranking_request, rationale_request
+from rewardlab.annotate.prompting import prompt_versions, ranking_request, rationale_request
 from rewardlab.annotate.redirects import stay_at_origin
-from rewardlab.annotate.sampling import advice, longest_response, sampling_settings
-from rewardlab.config import AnnotateConfig
+from rewardlab.annotate.sampling import advice, is_reasoning, longest_response, sampling_settings
+from rewardlab.config import AnnotateConfig, RunConfig
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -51,7 +54,7 @@ LONG_ANSWER = 4
 """A ranking or a judgement argues about several answers: its token budget is this many rationales."""
 
 
-class OpenAIAnnotator:
+class OpenAIAnnotator(Annotator):
     """Asks a chat-completions endpoint.
 
     Args:
@@ -66,6 +69,13 @@ class OpenAIAnnotator:
     """
 
     name = "openai"
+    summary = "a hosted model behind any OpenAI-compatible endpoint"
+    needs = KEY_VARIABLE
+    settings = ("model", "temperature")
+    auto_reason = f"{KEY_VARIABLE} is set"
+    is_paid = True
+    is_judge = True
+    has_batches = True
 
     def __init__(
         self, config: AnnotateConfig, journal: Journal, purse: Purse | None = None, *, needs_key: bool = True
@@ -75,6 +85,31 @@ class OpenAIAnnotator:
         self.journal = journal
         self.spending = new_spending(self.model, config.budget_usd, config.prices, purse)
         self._secret = api_key() if needs_key else ""
+
+    @classmethod
+    def build(cls, given: Resources) -> Self:
+        """With the journal of all runs."""
+        return cls(given.config.annotate, Journal(given.journal(cls)), given.purse)
+
+    @classmethod
+    def to_preview(cls, given: Resources) -> Self:
+        """One that is asked nothing, only what it would be asked; it needs no key."""
+        return cls(given.config.annotate, Journal(given.journal(cls)), needs_key=False)
+
+    @classmethod
+    def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
+        """The model by its name and where it is asked, prompts and sampling."""
+        section = config.annotate
+        model, where = section.model or DEFAULT_MODEL, endpoint(section)
+        if ability == "judge":
+            return {"annotator_model": model, "endpoint": where, "prompt": prompt_versions()["judge"]}
+        thoughts = {"reasoning_tokens": section.reasoning_tokens} if is_reasoning(section, model) else {}
+        return {**asked_with(section), "annotator_model": section.model, "endpoint": where, **thoughts}
+
+    @classmethod
+    def check_access(cls) -> None:
+        """The key has to be in the environment."""
+        api_key()
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One rationale per request."""

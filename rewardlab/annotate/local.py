@@ -9,19 +9,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from rewardlab.annotate.access import local_model_config
-from rewardlab.annotate.base import Annotation, Progress, Ranking, RankingRequest, RationaleRequest, request_key, silent
+from rewardlab.annotate.access import KEY_VARIABLE, asked_with, local_model_config
+from rewardlab.annotate.base import (
+    Ability,
+    Annotation,
+    Annotator,
+    Progress,
+    Ranking,
+    RankingRequest,
+    RationaleRequest,
+    Resources,
+    request_key,
+    silent,
+)
 from rewardlab.annotate.completion import as_annotation
 from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.pairwise import places_from_margins
-from rewardlab.annotate.prompting import VERDICTS, judge_request, rationale_request
+from rewardlab.annotate.prompting import VERDICTS, judge_request, prompt_versions, rationale_request
 from rewardlab.config import RunConfig
 from rewardlab.errors import DataError
 from rewardlab.models.names import CHAT_SETTINGS, model_identity
@@ -38,7 +49,7 @@ LONGEST_PROMPT = 2048
 _SENTENCE_END = re.compile(r".*[.!?][\"'\u201d)]{0,2}", re.DOTALL)
 
 
-class LocalAnnotator:
+class LocalAnnotator(Annotator):
     """Asks a model that is loaded on the first question the journal cannot answer.
 
     Args:
@@ -50,12 +61,34 @@ class LocalAnnotator:
     """
 
     name = "local"
+    summary = "a causal language model on this machine"
+    needs = "a model that follows instructions (annotate.model, or the run's own)"
+    settings = ("model", "temperature")
+    auto_reason = f"no {KEY_VARIABLE}; the model {{model}} can annotate on this machine"
 
     def __init__(self, config: RunConfig, journal: Journal) -> None:
         self._section = local_model_config(config.annotate, config.model)
         self.model = self._section.name
         self.journal = journal
         self._config = config
+
+    @classmethod
+    def build(cls, given: Resources) -> Self:
+        """With the journal of all runs; the model is loaded later."""
+        return cls(given.config, Journal(given.journal(cls)))
+
+    @classmethod
+    def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
+        """The model's weights, prompts and sampling."""
+        model = {"annotator_model": model_identity(local_model_config(config.annotate, config.model))}
+        if ability == "judge":
+            return {**model, "prompt": prompt_versions()["judge"]}
+        return {**asked_with(config.annotate), **model}
+
+    @classmethod
+    def check(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> None:
+        """Refuse the embedded model, which follows no instructions."""
+        local_model_config(config.annotate, config.model)
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One sampled rationale per request."""
@@ -76,10 +109,6 @@ class LocalAnnotator:
             rankings.append(self._rank(request))
         progress("rankings", len(requests), len(requests))
         return rankings
-
-    def spent(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
 
     @cached_property
     def trunk(self) -> Trunk:

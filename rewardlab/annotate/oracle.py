@@ -1,30 +1,32 @@
-"""The ``sandbox`` annotator: the sandbox's oracle behind the protocol all annotators share.
+"""The ``sandbox`` annotator: the sandbox's oracle as one annotator among others.
 
 What the oracle knows about its own refusals and mismatches is not passed on; the filter has to find them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from rewardlab.annotate.base import (
+    Ability,
     Annotation,
+    Annotator,
     Progress,
     Ranking,
     RankingRequest,
     RationaleRequest,
-    dense_places,
-    request_key,
+    Resources,
     silent,
 )
-from rewardlab.types import Example
+from rewardlab.config import RunConfig
+from rewardlab.errors import InputError
 
 if TYPE_CHECKING:
     from rewardlab.sandbox import OracleAnnotator
 
 
-class SandboxAnnotator:
+class SandboxAnnotator(Annotator):
     """Asks the oracle.
 
     Args:
@@ -32,30 +34,59 @@ class SandboxAnnotator:
     """
 
     name = "sandbox"
+    summary = "the sandbox's oracle, which knows the truth; refuses and strays at set rates"
+    needs = "tasks of the sandbox"
+    settings = ("oracle_weight",)
+    auto_reason = "the sandbox's oracle knows the truth about its own tasks"
+    is_judge = True
 
     def __init__(self, oracle: OracleAnnotator) -> None:
         self.oracle = oracle
         self.model = f"oracle(w={oracle.weight:g})"
 
+    @classmethod
+    def build(cls, given: Resources) -> Self:
+        """The oracle's rates, weight and seed are the run's."""
+        from rewardlab.sandbox import OracleAnnotator
+
+        section = given.config.annotate
+        return cls(
+            OracleAnnotator(
+                refusal_rate=section.refusal_rate,
+                mismatch_rate=section.mismatch_rate,
+                weight=section.oracle_weight,
+                seed=given.config.seed,
+            )
+        )
+
+    @classmethod
+    def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
+        """Its rates, and where it ranks its weight; of verdicts, the judge's stage has the weight itself."""
+        if ability == "judge":
+            return {}
+        section = config.annotate
+        rates = {"refusal_rate": section.refusal_rate, "mismatch_rate": section.mismatch_rate}
+        return rates | ({"oracle_weight": section.oracle_weight} if ability == "rank" else {})
+
+    @classmethod
+    def check(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> None:
+        """Refuse tasks that are not the sandbox's."""
+        from rewardlab.sandbox import SANDBOX_TASKS
+
+        if not set(tasks) <= set(SANDBOX_TASKS):
+            raise InputError(
+                f"--annotator sandbox: the oracle knows nothing about {', '.join(tasks)}; "
+                "choose openai, local or template, or a sandbox task"
+            )
+
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One text per request: a rationale, a refusal, or a rationale for another label."""
         texts = [self.oracle.rationale(request.example, request.label).text for request in requests]
         progress("rationales", len(texts), len(texts))
-        return [self._annotation(text, r.example, r.label) for text, r in zip(texts, requests, strict=True)]
+        return [self.answered(text, r.example, r.label) for text, r in zip(texts, requests, strict=True)]
 
     def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
         """One ranking per request, by the oracle's utilities."""
-        places = [dense_places(self.oracle.utilities(r.example, r.responses)) for r in requests]
-        progress("rankings", len(places), len(places))
-        return [
-            Ranking(place, self._annotation(str(place), r.example, list(r.responses)))
-            for place, r in zip(places, requests, strict=True)
-        ]
-
-    def spent(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def _annotation(self, text: str, example: Example, asked: Any) -> Annotation:
-        key = request_key([self.name, self.model, self.oracle.seed, example.task, example.id, asked])
-        return Annotation(key, text, "answered", self.name, self.model)
+        rankings = [self.ranked(r, self.oracle.utilities(r.example, r.responses)) for r in requests]
+        progress("rankings", len(rankings), len(rankings))
+        return rankings

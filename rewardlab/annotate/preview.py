@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from rewardlab.annotate.base import RankingRequest, RationaleRequest
-from rewardlab.annotate.choose import choose_annotator
+from rewardlab.annotate.base import Annotator, RankingRequest, RationaleRequest, Resources
 from rewardlab.annotate.endpoint import Call
 from rewardlab.annotate.hosted import OpenAIAnnotator
-from rewardlab.annotate.journal import Journal
 from rewardlab.annotate.pairwise import JudgeRequest
+from rewardlab.annotate.registry import choose_annotator
 from rewardlab.annotate.stage import assignments
 from rewardlab.config import RunConfig
 from rewardlab.tasks.sources import Splits
@@ -23,7 +23,7 @@ UNKNOWN_ANSWERS = ("...", "....")
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The requests that a stage is going to make of a hosted annotator.
+    """The requests that a stage is going to make of an annotator that is paid.
 
     Attributes:
         requests: How many; answers that are in the journal are not asked for again.
@@ -38,12 +38,12 @@ class Preview:
 
 def preview_rationales(config: RunConfig, splits: Mapping[str, Splits], journal_root: Path) -> Preview | None:
     """The requests of the stage ``annotate``; None when its annotator is free."""
-    annotator = _hosted(config, list(splits), journal_root)
-    if annotator is None:
+    kind = _paid(config, list(splits))
+    if kind is None:
         return None
-    asked = [item for name, split in splits.items() for item in assignments(name, split, config)]
-    calls = annotator.rationale_calls([RationaleRequest(item.example, item.label) for item in asked])
-    return _preview(annotator, calls, 0)
+    items = [item for name, split in splits.items() for item in assignments(name, split, config)]
+    asked = [RationaleRequest(item.example, item.label) for item in items]
+    return _preview(kind, config, journal_root, len(asked), lambda hosted: hosted.rationale_calls(asked))
 
 
 def preview_rankings(config: RunConfig, rows: Sequence[Example], journal_root: Path) -> Preview | None:
@@ -51,12 +51,12 @@ def preview_rankings(config: RunConfig, rows: Sequence[Example], journal_root: P
 
     The answers to be ranked do not exist yet; each is taken for as long as it may become.
     """
-    annotator = _hosted(config, sorted({row.task for row in rows}), journal_root)
-    if annotator is None:
+    kind = _paid(config, sorted({row.task for row in rows}))
+    if kind is None:
         return None
-    blank = ("...",) * config.pairs.samples
-    calls = annotator.ranking_calls([RankingRequest(row, blank) for row in rows])
-    return _preview(annotator, calls, config.pairs.samples * config.new_tokens)
+    asked = [RankingRequest(row, ("...",) * config.pairs.samples) for row in rows]
+    tokens = config.pairs.samples * config.new_tokens
+    return _preview(kind, config, journal_root, len(asked), lambda hosted: hosted.ranking_calls(asked), tokens)
 
 
 def preview_judgements(
@@ -66,21 +66,23 @@ def preview_judgements(
     journal_root: Path,
     *,
     both_orders: bool = True,
+    more_prompt_tokens: int = 0,
 ) -> Preview | None:
     """The requests for judgements; None when their annotator is free."""
-    annotator = _hosted(config, tasks, journal_root)
-    return _preview(annotator, annotator.judge_calls(requests, both_orders=both_orders), 0) if annotator else None
+    kind = _paid(config, tasks)
+    if kind is None:
+        return None
+    calls = partial(OpenAIAnnotator.judge_calls, requests=requests, both_orders=both_orders)
+    count = len(requests) * (2 if both_orders else 1)
+    return _preview(kind, config, journal_root, count, calls, more_prompt_tokens)
 
 
 def preview_unknown_judgements(
     config: RunConfig, rows: Sequence[Example], tasks: Sequence[str], journal_root: Path
 ) -> Preview | None:
     """As :func:`preview_judgements`, of answers to these rows that do not exist yet and are as long as allowed."""
-    annotator = _hosted(config, tasks, journal_root)
-    if annotator is None:
-        return None
-    calls = annotator.judge_calls([JudgeRequest(row, *UNKNOWN_ANSWERS) for row in rows], both_orders=True)
-    return _preview(annotator, calls, 2 * config.new_tokens)
+    asked = [JudgeRequest(row, *UNKNOWN_ANSWERS) for row in rows]
+    return preview_judgements(config, asked, tasks, journal_root, more_prompt_tokens=2 * config.new_tokens)
 
 
 def total_text(previews: Sequence[Preview], budget_usd: float | None) -> str:
@@ -90,15 +92,34 @@ def total_text(previews: Sequence[Preview], budget_usd: float | None) -> str:
     return f"{sum(preview.requests for preview in previews)} requests, {cost}"
 
 
-def _hosted(config: RunConfig, tasks: Sequence[str], journal_root: Path) -> OpenAIAnnotator | None:
+def _paid(config: RunConfig, tasks: Sequence[str]) -> type[Annotator] | None:
     # what was written for these rows decides between free annotators alone
-    if choose_annotator(config.annotate, config.model, tasks, written=tasks, may_lack_key=True).name != "openai":
-        return None
-    return OpenAIAnnotator(config.annotate, Journal(journal_root / "openai.jsonl"), needs_key=False)
+    kind = choose_annotator(config, tasks, written=tasks, may_lack_key=True).kind
+    return kind if kind.is_paid else None
 
 
-def _preview(annotator: OpenAIAnnotator, calls: Sequence[Call], more_prompt_tokens: int) -> Preview:
-    """What is missing; ``more_prompt_tokens`` is what each request will hold besides what is known of it."""
+def _preview(
+    kind: type[Annotator],
+    config: RunConfig,
+    journal_root: Path,
+    count: int,
+    calls_of: Callable[[OpenAIAnnotator], Sequence[Call]],
+    more_prompt_tokens: int = 0,
+) -> Preview:
+    """What is missing; of an annotator that does not say what it would send, how many requests there are.
+
+    Args:
+        kind: Who is asked.
+        config: The run's configuration.
+        journal_root: Where answers are kept.
+        count: How many requests there are, answered or not.
+        calls_of: What would be sent.
+        more_prompt_tokens: What each request will hold besides what is known of it.
+    """
+    if not issubclass(kind, OpenAIAnnotator):
+        return Preview(count, None, f"{count} requests to {kind.name} at most, cost unknown")
+    annotator = kind.to_preview(Resources(config, journal_root, {}))
+    calls = calls_of(annotator)
     missing = list({call.key: call for call in calls if call.key not in annotator.journal}.values())
     prompt = sum(call.prompt_tokens + more_prompt_tokens for call in missing)
     response = sum(call.response_tokens for call in missing)

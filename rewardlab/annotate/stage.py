@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rewardlab.annotate.base import OUTCOMES, Annotation, Annotator, Progress, RationaleRequest, silent
-from rewardlab.annotate.bundled import written_tasks, written_wrong_label
-from rewardlab.annotate.choose import build_annotator, choose_annotator
+from rewardlab.annotate.base import OUTCOMES, Annotation, Annotator, Progress, RationaleRequest, Resources, silent
+from rewardlab.annotate.bundled import written_tasks
 from rewardlab.annotate.completion import check_failed
 from rewardlab.annotate.filter import checked, filter_report
 from rewardlab.annotate.money import Purse
 from rewardlab.annotate.prompting import prompt_versions
+from rewardlab.annotate.registry import choose_annotator
 from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.config import RunConfig
 from rewardlab.errors import AnnotationError
@@ -77,12 +77,11 @@ def run_annotate(
         InputError: The annotator cannot work here.
         AnnotationError: Too many requests failed, or nothing usable came back.
     """
-    choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
+    choice = choose_annotator(config, list(splits), written_tasks(splits))
     logger.info("annotator %s: %s", choice.name, choice.reason)
     weighed = {name: split.labelled for name, split in splits.items()}
-    annotator = build_annotator(choice.name, config, journal_root, weighed, purse)
-    wrong = written_wrong_label if choice.name == "bundled" else None
-    asked = [item for name, split in splits.items() for item in assignments(name, split, config, wrong)]
+    annotator = choice.kind.build(Resources(config, journal_root, weighed, purse))
+    asked = [item for name, split in splits.items() for item in assignments(name, split, config, annotator.wrong_label)]
     answers = _answers(annotator, asked, config.annotate.filter_threshold, progress)
     rows = [_row(item, answer) for item, answer in zip(asked, answers, strict=True)]
     manifest = {

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Self
 
+from rewardlab.annotate.access import KEY_VARIABLE
 from rewardlab.annotate.base import (
     Annotation,
+    Annotator,
     Progress,
     Ranking,
     RankingRequest,
     RationaleRequest,
-    dense_places,
-    request_key,
+    Resources,
     seeded,
     silent,
 )
@@ -38,7 +39,7 @@ SENTENCES = (
 _WORD = re.compile(r"[^\W\d_][\w'-]{2,}")
 
 
-class TemplateAnnotator:
+class TemplateAnnotator(Annotator):
     """Fills sentences with a row's own words.
 
     Args:
@@ -46,29 +47,31 @@ class TemplateAnnotator:
     """
 
     name = "template"
+    summary = "fills sentences with the row's own words, ranks by them; for trying out only"
+    auto_reason = (
+        f"no {KEY_VARIABLE} and no model but the embedded one: rationales are filled-in sentences, for trying out only"
+    )
     model = "template-1"
 
     def __init__(self, rows: Mapping[str, Sequence[Example]]) -> None:
         self._weights = {task: _word_weights([_text(row) for row in of_task]) for task, of_task in rows.items()}
 
+    @classmethod
+    def build(cls, given: Resources) -> Self:
+        """Words are weighed over the rows of each task."""
+        return cls(given.rows)
+
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One rationale per request; never refuses."""
         texts = [self._rationale(request) for request in requests]
         progress("rationales", len(texts), len(texts))
-        return [self._annotation(text, r.example, r.label) for text, r in zip(texts, requests, strict=True)]
+        return [self.answered(text, r.example, r.label) for text, r in zip(texts, requests, strict=True)]
 
     def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
         """One ranking per request, by the heuristic of the module."""
-        places = [dense_places([self._utility(r.example, text) for text in r.responses]) for r in requests]
-        progress("rankings", len(places), len(places))
-        return [
-            Ranking(place, self._annotation(str(place), r.example, list(r.responses)))
-            for place, r in zip(places, requests, strict=True)
-        ]
-
-    def spent(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
+        rankings = [self.ranked(r, [self._utility(r.example, text) for text in r.responses]) for r in requests]
+        progress("rankings", len(rankings), len(rankings))
+        return rankings
 
     def weighty_words(self, example: Example, count: int) -> list[str]:
         """The ``count`` words of a row with the largest weight, in the order of the text."""
@@ -88,10 +91,6 @@ class TemplateAnnotator:
     def _utility(self, example: Example, response: str) -> float:
         mentioned = set(_WORD.findall(response.lower())) & set(self.weighty_words(example, WEIGHTY_WORDS))
         return len(mentioned) - (0 if not parse_response(example, response).is_malformed else 2 * WEIGHTY_WORDS)
-
-    def _annotation(self, text: str, example: Example, asked: Any) -> Annotation:
-        key = request_key([self.name, self.model, example.task, example.id, asked])
-        return Annotation(key, text, "answered", self.name, self.model)
 
 
 def _text(example: Example) -> str:

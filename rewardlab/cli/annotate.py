@@ -30,6 +30,18 @@ def add_to(app: typer.Typer) -> None:
     group = stage_group(app, "annotate", annotate)
     group.command("merge")(merge)
     group.command("review")(review)
+    app.command("annotators")(list_annotators)
+
+
+def list_annotators() -> None:
+    """List the annotators: what each can do, what it needs, whether it is paid."""
+    from rewardlab.annotate.registry import annotators, find_annotator
+
+    for name in annotators.every():
+        kind = find_annotator(name)
+        echo(f"{name:11} {kind.summary}")
+        cost = "paid, see --dry-run and --budget-usd" if kind.is_paid else "free"
+        echo(f"{'':11} can: {', '.join(kind.abilities())}; needs: {kind.needs}; {cost}")
 
 
 def annotate(

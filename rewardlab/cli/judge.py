@@ -35,7 +35,7 @@ class Orders(StrEnum):
 def judge(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="evaluation, or a run that was evaluated")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="what it is compared with, on the same test items")],
-    annotator: Annotated[str | None, typer.Option(help="auto, openai, local, bundled, template, sandbox.")] = None,
+    annotator: Annotated[str | None, typer.Option(help="auto, or one that `rewardlab annotators` lists.")] = None,
     decoding: Annotated[OneDecoding, typer.Option(help="Responses to read.")] = OneDecoding.GREEDY,
     orders: Annotated[
         Orders, typer.Option(help="both: two that disagree tie; one: drawn, half the price.")

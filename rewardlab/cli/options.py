@@ -60,7 +60,7 @@ def common(
     dtype: Annotated[str | None, typer.Option(help="Dtype of the frozen trunk: auto, float32, bfloat16.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of JSON Lines per task; default $REWARDLAB_DATA.")] = None,
     source: Annotated[str | None, typer.Option(help="Where rows come from: auto, local, hub, bundled.")] = None,
-    annotator: Annotated[str | None, typer.Option(help="auto, openai, local, bundled, template, sandbox.")] = None,
+    annotator: Annotated[str | None, typer.Option(help="auto, or one that `rewardlab annotators` lists.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file; default: rewardlab.toml, if there is one.")] = None,
     set: Annotated[list[str] | None, typer.Option(help="Any setting, as key=value; repeatable.")] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders live.")] = RUNS,

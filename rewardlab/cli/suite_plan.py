@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rewardlab.annotate.access import api_key
+from rewardlab.annotate.registry import named_annotator
 from rewardlab.cli.output import echo
 from rewardlab.config_loading import CONFIG_FILE
 from rewardlab.errors import InputError, ModelError
@@ -68,8 +68,9 @@ def print_missing_models(todo: Sequence[Cell]) -> None:
 def print_missing_key(todo: Sequence[Cell]) -> None:
     """A line when a run would ask a hosted model without a key."""
     try:
-        if any(cell.config.annotate.annotator == "openai" for cell in todo):
-            api_key()
+        for cell in todo:
+            if annotator := named_annotator(cell.config):
+                annotator.check_access()
     except InputError as error:
         echo(f"the plan stands, a run would stop here: {error}")
 

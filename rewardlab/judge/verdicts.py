@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rewardlab.annotate.registry import annotators
 from rewardlab.comparison.evaluations import EvalRun
 from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
@@ -25,6 +26,8 @@ Side = Literal["a", "tie", "b"]
 
 ORDERS, ONE_ORDER = "orders", "one"
 """Part of an identity, absent where both orders were asked: each item was judged in a drawn order."""
+CODE = "annotator_code"
+"""Part of an identity: hash of the code of a judge from another package."""
 STAGE = "judge"
 VERDICTS_FILE = "verdicts.jsonl"
 OTHER_SIDE: Mapping[Side, Side] = {"a": "b", "tie": "tie", "b": "a"}
@@ -204,9 +207,12 @@ def _load(path: Path, a: EvalRun, b: EvalRun, items: int) -> JudgedRun:
 def _judge_text(identity: Mapping[str, Any]) -> str:
     """Annotator, what its verdicts depend on, and what was not asked: the other order, items over a limit."""
     name, asked, limit = str(identity["annotator"]), identity["annotate"], identity["limit"]
-    depends = {"sandbox": ["oracle_weight"], "openai": ["model", "temperature"], "local": ["model", "temperature"]}
-    settings = [f"{key.replace('_', ' ')} {asked[key]}" for key in depends.get(name, ()) if asked[key]]
-    settings += [f"{key} {identity[key]}" for key in ("endpoint", "prompt") if identity.get(key)]
+    keys = annotators.get(name).settings if name in annotators.every() else ()
+    known = {**identity, **asked}
+    settings = [f"{key.replace('_', ' ')} {known[key]}" for key in keys if known.get(key)]
+    settings += [
+        f"{key.replace('_', ' ')} {identity[key]}" for key in ("endpoint", "prompt", CODE) if identity.get(key)
+    ]
     named = f"{name} ({', '.join(settings)})" if settings else name
     orders = ", one order" if identity.get(ORDERS) == ONE_ORDER else ""
     return f"{named}{orders}" if limit is None else f"{named}{orders}, at most {limit} items a column"

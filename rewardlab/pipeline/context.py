@@ -13,13 +13,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rewardlab import processes
-from rewardlab.annotate.access import endpoint, local_model_config
+from rewardlab.annotate.base import Ability
 from rewardlab.annotate.bundled import written_tasks
-from rewardlab.annotate.choose import choose_annotator
-from rewardlab.annotate.hosted import DEFAULT_MODEL
-from rewardlab.annotate.prompting import prompt_versions
-from rewardlab.annotate.sampling import is_reasoning
-from rewardlab.annotate.written import written_version
+from rewardlab.annotate.registry import Choice, annotator_code, check_ability, choose_annotator
 from rewardlab.code_identity import code_hashes
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError
@@ -147,56 +143,31 @@ class Context:
         return self.config.model_copy(update={"seed": self.config.data_seed})
 
     @cached_property
-    def annotator(self) -> dict[str, str]:
-        choice = choose_annotator(
-            self.config.annotate,
-            self.config.model,
-            [task.name for task in self.tasks],
-            written_tasks(self.splits),
-            may_lack_key=self.rows.may_lack,
-        )
-        return {"name": choice.name, "reason": choice.reason}
+    def annotator(self) -> Choice:
+        """Who annotates, and why."""
+        names, may_lack_key = [task.name for task in self.tasks], self.rows.may_lack
+        return choose_annotator(self.config, names, written_tasks(self.splits), may_lack_key=may_lack_key)
 
-    def ranker_settings(self, config: RunConfig) -> dict[str, Any]:
-        """The annotator of rankings."""
-        weight = {"oracle_weight": config.annotate.oracle_weight} if self.annotator["name"] == "sandbox" else {}
-        return {**self.annotator_settings, **weight}
+    @cached_property
+    def annotator_code(self) -> dict[str, str]:
+        """Hash of the code of an annotator that another package brings; empty for rewardlab's own."""
+        return with_unknown("annotator", *annotator_code(self.annotator.kind))
 
-    @property
-    def annotator_settings(self) -> dict[str, Any]:
-        """The annotator of rationales."""
-        section = self.config.annotate
-        settings: dict[str, Any] = {
-            "annotator": self.annotator["name"],
+    def annotator_settings(self, ability: Ability, config: RunConfig | None = None) -> dict[str, Any]:
+        """What the annotator's rationales or rankings depend on.
+
+        Args:
+            ability: What is asked of it; raises ConfigError where it cannot do that.
+            config: The configuration under which it is asked; None is the run's.
+        """
+        kind = self.annotator.kind
+        check_ability(kind, ability)
+        return {
+            "annotator": kind.name,
             "annotator_seed": self.config.data_seed,
+            **kind.identity(config or self.config, ability),
+            **({"annotator_code": self.annotator_code} if self.annotator_code else {}),
         }
-        if self.annotator["name"] == "sandbox":
-            return settings | {
-                "refusal_rate": section.refusal_rate,
-                "mismatch_rate": section.mismatch_rate,
-            }
-        if self.annotator["name"] == "bundled":
-            return settings | {"written": written_version()}
-        if self.annotator["name"] == "template":
-            return settings
-        return settings | {
-            "prompts": prompt_versions(),
-            **self._annotator_model,
-            "temperature": section.temperature,
-            "annotator_tokens": section.max_new_tokens,
-            **({"extra_body": section.extra_body} if section.extra_body else {}),
-        }
-
-    @property
-    def _annotator_model(self) -> dict[str, Any]:
-        """Who answers: the weights of a local model, a hosted one by its name and where it is asked."""
-        section, model = self.config.annotate, self.config.model
-        if self.annotator["name"] == "local":
-            return {"annotator_model": model_identity(local_model_config(section, model))}
-        hosted = {"annotator_model": section.model, "endpoint": endpoint(section)}
-        if is_reasoning(section, section.model or DEFAULT_MODEL):
-            return {**hosted, "reasoning_tokens": section.reasoning_tokens}
-        return hosted
 
     @property
     def names(self) -> str:

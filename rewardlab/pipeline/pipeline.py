@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rewardlab.annotate.registry import named_annotator
 from rewardlab.config import PACKED_MODEL, TINY_MODEL, RunConfig
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.models.names import check_model, how_to_install, resolve_device
@@ -114,7 +115,7 @@ class Pipeline:
 
 
 def check(config: RunConfig, *, may_lack_model: bool = False) -> None:
-    """Find bad input before anything runs: unknown tasks, models and devices, broken expressions, a stray lambda.
+    """Find bad input before anything runs: unknown names of tasks, annotators, models and devices, broken expressions.
 
     Args:
         config: The run.
@@ -123,6 +124,7 @@ def check(config: RunConfig, *, may_lack_model: bool = False) -> None:
     resolve_tasks(config.task)
     resolve_tasks(config.start_task or config.task)
     plan_reward(config.reward)
+    named_annotator(config)
     if not may_lack_model:
         check_model(config.model.name)
     if config.model.device != "auto" or config.model.quantization != "none":

@@ -6,7 +6,6 @@ import keyword
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from rewardlab.code_identity import code_hash
 from rewardlab.errors import ConfigError
 from rewardlab.registry import Registry, place_of
 from rewardlab.rewards.context import RewardContext
@@ -48,9 +47,7 @@ class RewardEntry:
         Raises:
             UnknownCodeError: As :func:`rewardlab.code_identity.code_hash` does.
         """
-        plugin = rewards.plugin(self.name)
-        found = code_hash(self.code or self.build, plugin.module if plugin else self.module)
-        return f"{found or ''} {plugin.distribution}".strip() if plugin else found
+        return rewards.code_hash(self.name, self.code or self.build, self.module)
 
     def __post_init__(self) -> None:
         if ":" in self.name:

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from rewardlab.code_identity import code_hash
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import problems_of
 from rewardlab.errors import ConfigError
@@ -109,8 +108,7 @@ class TrainingMethod:
         """
         if self.code.startswith("rewardlab."):
             return None
-        plugin = methods.plugin(self.name)
-        return f"{code_hash(self.load(), plugin.module if plugin else None)} {plugin.distribution if plugin else ''}"
+        return methods.code_hash(self.name, self.load())
 
     def load(self) -> Any:
         """The function behind it; imports torch."""

@@ -21,12 +21,12 @@ def annotate_stage(context: Context) -> Stage:
     config, journals = context.data_seeded(), context.root / "annotations"
     return context.stage(
         "annotate",
-        f"annotate {context.names} with {context.annotator['name']} ({context.annotator['reason']})",
-        f"{context.slug}-{context.annotator['name']}",
+        f"annotate {context.names} with {context.annotator.name} ({context.annotator.reason})",
+        f"{context.slug}-{context.annotator.name}",
         {
             **context.data(*config.sft.parts, "validation"),
             **context.task_code("claim"),
-            **context.annotator_settings,
+            **context.annotator_settings("write"),
             "held_out": config.pairs.held_out,
             "limit": config.annotate.limit,
             "filter": [config.annotate.filter_threshold, filter_version()],

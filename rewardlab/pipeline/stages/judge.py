@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rewardlab.annotate.base import Progress, silent
+from rewardlab.annotate.base import Annotator, Progress, Resources, silent
+from rewardlab.annotate.registry import annotator_code, choose_annotator, named_annotator
 from rewardlab.comparison.evaluations import EvalRun
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.evaluation.predict import Decoding
 from rewardlab.judge.contests import Contest, Verdict
-from rewardlab.judge.verdicts import ONE_ORDER, ORDERS, STAGE, store_verdicts
-from rewardlab.pipeline.context import Context
+from rewardlab.judge.verdicts import CODE, ONE_ORDER, ORDERS, STAGE, store_verdicts
+from rewardlab.pipeline.context import Context, with_unknown
 from rewardlab.pipeline.rows import Rows
 from rewardlab.runs import RunFolder
 from rewardlab.tasks.places import named_files
 from rewardlab.tasks.sources import Splits
 
 if TYPE_CHECKING:
-    from rewardlab.annotate.choose import AnnotatorName
     from rewardlab.annotate.money import Purse
     from rewardlab.annotate.preview import Preview
 
@@ -64,17 +64,16 @@ def judge_runs(
         InputError: They share no item, or the data no longer have those they share.
         AnnotationError: Too many requests failed; nothing is stored but the answers there are.
     """
-    from rewardlab.annotate import build_annotator
     from rewardlab.annotate.completion import check_failed
     from rewardlab.judge.contests import judge_contests
 
     splits = Context(config, root).splits
-    contests, name = _court(a, b, config, splits, decoding, limit, say, both_orders)
+    contests, kind = _court(a, b, config, splits, decoding, limit, say, both_orders)
     rows = {task: split.labelled for task, split in splits.items()}
-    asked = build_annotator(name, config, root / "annotations", rows, purse)
+    asked = kind.build(Resources(config, root / "annotations", rows, purse))
     verdicts = judge_contests(asked, contests, progress, both_orders=both_orders)
     check_failed([(verdict.reason, verdict.detail) for verdict in verdicts], config.annotate.max_failed)
-    folder = _folder(a.path, b.path, config, root, decoding, name, limit, both_orders)
+    folder = _folder(a.path, b.path, config, root, decoding, kind, limit, both_orders)
     store_verdicts(folder, (a, b), contests, verdicts)
     return Judged(folder.path, contests, verdicts, asked.spent())
 
@@ -110,18 +109,17 @@ def _court(
     limit: int | None,
     say: Callable[[str], None],
     both_orders: bool,
-) -> tuple[list[Contest], AnnotatorName]:
+) -> tuple[list[Contest], type[Annotator]]:
     """What is judged, and by whom."""
-    from rewardlab.annotate import choose_annotator
     from rewardlab.annotate.bundled import written_tasks
     from rewardlab.judge.contests import read_contests
 
     tests = {column: {row.id: row for row in rows} for split in splits.values() for column, rows in split.tests.items()}
     contests = read_contests(a.path, b.path, tests, decoding, limit=limit, seed=config.data.test_seed)
-    choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
+    choice = choose_annotator(config, list(splits), written_tasks(splits))
     orders = "in both orders" if both_orders else "each in a drawn order"
     say(f"{len(contests)} pairs, judged by {choice.name} ({choice.reason}), {orders}")
-    return contests, choice.name
+    return contests, choice.kind
 
 
 def preview_before_answers(config: RunConfig, root: Path, rows: Rows) -> Preview | None:
@@ -134,8 +132,8 @@ def preview_before_answers(config: RunConfig, root: Path, rows: Rows) -> Preview
 
 
 def has_judge(config: RunConfig) -> bool:
-    """True when the annotator behind a configuration can tell good rationales: the oracle, or a hosted model."""
-    return _judge(config) in ("sandbox", "openai")
+    """True when the annotator behind a configuration can tell good rationales."""
+    return (named_annotator(config) or _judge(config)).is_judge
 
 
 def is_judged(a: Path, b: Path, config: RunConfig, root: Path, decoding: Decoding) -> bool:
@@ -143,12 +141,11 @@ def is_judged(a: Path, b: Path, config: RunConfig, root: Path, decoding: Decodin
     return _folder(a, b, config, root, decoding, _judge(config), None).is_done
 
 
-def _judge(config: RunConfig) -> AnnotatorName:
-    from rewardlab.annotate import choose_annotator
+def _judge(config: RunConfig) -> type[Annotator]:
     from rewardlab.tasks import resolve_tasks
 
     names = [task.name for task in resolve_tasks(config.task)]
-    return choose_annotator(config.annotate, config.model, names, may_lack_key=True).name
+    return choose_annotator(config, names, may_lack_key=True).kind
 
 
 def _folder(
@@ -157,7 +154,7 @@ def _folder(
     config: RunConfig,
     root: Path,
     decoding: Decoding,
-    annotator: AnnotatorName,
+    judge: type[Annotator],
     limit: int | None,
     both_orders: bool = True,
 ) -> RunFolder:
@@ -166,28 +163,13 @@ def _folder(
         "a": a.name,
         "b": b.name,
         "decoding": decoding,
-        "annotator": annotator,
+        "annotator": judge.name,
         "limit": limit,
     }
     identity |= {"annotate": {key: asked[key] for key in ("model", "oracle_weight", "temperature")}}
-    identity |= _who_reads(config, annotator) | ({} if both_orders else {ORDERS: ONE_ORDER})
+    identity |= judge.identity(config, "judge") | ({} if both_orders else {ORDERS: ONE_ORDER})
+    if code := with_unknown("annotator", *annotator_code(judge)):
+        identity[CODE] = code[judge.name]
     name = f"{a.name}-and-{fingerprint({'stage': STAGE, **identity})}"
     stored = config.model_dump(mode="json")
     return RunFolder(root / STAGE / name, STAGE, identity, stored, named_files(stored))
-
-
-def _who_reads(config: RunConfig, annotator: AnnotatorName) -> dict[str, Any]:
-    """Of an annotator that reads the prompt: the prompt's version, the model, and where a hosted one is asked."""
-    from rewardlab.annotate.access import endpoint, local_model_config
-    from rewardlab.annotate.hosted import DEFAULT_MODEL
-    from rewardlab.annotate.prompting import prompt_versions
-    from rewardlab.models.names import model_identity
-
-    section, model = config.annotate, config.model
-    if annotator == "openai":
-        asked: dict[str, Any] = {"annotator_model": section.model or DEFAULT_MODEL, "endpoint": endpoint(section)}
-    elif annotator == "local":
-        asked = {"annotator_model": model_identity(local_model_config(section, model))}
-    else:
-        return {}
-    return {**asked, "prompt": prompt_versions()["judge"]}

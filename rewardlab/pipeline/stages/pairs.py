@@ -34,7 +34,7 @@ def ranked_stage(context: Context, kind: PairKind, config: RunConfig) -> Stage:
     """Pairs of ranked samples, under a configuration that may differ from the run's in ``pairs`` and ``annotate``."""
     parts: tuple[SampledPart, ...] = ("validation",) if config.pairs.only_held_out else ("labelled", "validation")
     answers = {f"samples_{part}": samples_stage(context, part) for part in parts}
-    return _stage(context, kind, config, {**context.model, **context.ranker_settings(config)}, answers)
+    return _stage(context, kind, config, {**context.model, **context.annotator_settings("rank", config)}, answers)
 
 
 def _stage(
@@ -62,18 +62,18 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
         rationales = source / "rationales.jsonl" if source else None
         result = run_pairs(job.folder, config, kind, splits, rationales, progress=job.report)
         return {**result, "gold": gold_of(splits, "labelled", limit=config.pairs.limit)}
-    from rewardlab.annotate.bundled import written_answers_first, written_tasks
-    from rewardlab.annotate.choose import build_annotator, choose_annotator
+    from rewardlab.annotate.base import Resources
+    from rewardlab.annotate.bundled import written_tasks
+    from rewardlab.annotate.registry import choose_annotator
 
-    choice = choose_annotator(config.annotate, config.model, list(splits), written_tasks(splits))
+    choice = choose_annotator(config, list(splits), written_tasks(splits))
     shared = config.model_copy(update={"seed": config.data_seed})
     weighed = {name: split.labelled for name, split in splits.items()}
-    annotator = build_annotator(choice.name, shared, journals, weighed, job.purse)
-    sample_answers = _drawn_answers([path for name, path in job.inputs.items() if name.startswith("samples_")])
-    if choice.name == "bundled":
-        sample_answers = written_answers_first(sample_answers)
+    annotator = choice.kind.build(Resources(shared, journals, weighed, job.purse))
+    drawn = _drawn_answers([path for name, path in job.inputs.items() if name.startswith("samples_")])
+    answers = annotator.with_own_answers(drawn)
     return run_pairs(
-        job.folder, config, kind, splits, None, sample_answers=sample_answers, annotator=annotator, progress=job.report
+        job.folder, config, kind, splits, None, sample_answers=answers, annotator=annotator, progress=job.report
     )
 
 

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.annotate.base import RankingRequest, RationaleRequest, dense_places
-from rewardlab.annotate.choose import build_annotator, choose_annotator
+from rewardlab.annotate.base import RankingRequest, RationaleRequest, Resources, dense_places
 from rewardlab.annotate.pairwise import agreement, places_from_margins
 from rewardlab.annotate.prompting import judge_request, ranking_example, ranking_request, rationale_request
 from rewardlab.annotate.ranking import parse_ranking
+from rewardlab.annotate.registry import annotators, choose_annotator
 from rewardlab.annotate.template import TemplateAnnotator
-from rewardlab.config import AnnotateConfig, ModelConfig, RunConfig
-from rewardlab.config_loading import load_config
+from rewardlab.config import RunConfig
+from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.tasks import tasks
 from rewardlab.types import Example
 
 EXAMPLE = Example("mr", "7", {"text": "yet another weepy southern melodrama"}, "negative")
-TINY = ModelConfig()
-REAL = ModelConfig(name="some/model")
+TINY = RunConfig()
+REAL = load_config({"model.name": "some/model"}, NO_FILE)
 
 
 @pytest.fixture(autouse=True)
@@ -67,15 +67,15 @@ def test_the_example_order_is_a_ranking_and_changes_with_the_request() -> None:
 
 def test_auto_takes_the_oracle_for_the_sandbox_even_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    assert choose_annotator(AnnotateConfig(), TINY, ["sandbox-topic"]).name == "sandbox"
+    assert choose_annotator(TINY, ["sandbox-topic"]).name == "sandbox"
 
 
 def test_auto_takes_the_endpoint_then_the_model_then_the_template(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_annotator(AnnotateConfig(), TINY, ["mr"]).name == "template"
-    assert choose_annotator(AnnotateConfig(), REAL, ["mr"]).name == "local"
-    assert choose_annotator(AnnotateConfig(model="other/model"), TINY, ["mr"]).name == "local"
+    assert choose_annotator(TINY, ["mr"]).name == "template"
+    assert choose_annotator(REAL, ["mr"]).name == "local"
+    assert choose_annotator(load_config({"annotate.model": "other/model"}, NO_FILE), ["mr"]).name == "local"
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    choice = choose_annotator(AnnotateConfig(), REAL, ["mr", "sandbox-topic"])
+    choice = choose_annotator(REAL, ["mr", "sandbox-topic"])
     assert (choice.name, choice.reason) == ("openai", "OPENAI_API_KEY is set")
 
 
@@ -89,13 +89,13 @@ def test_auto_takes_the_endpoint_then_the_model_then_the_template(monkeypatch: p
 )
 def test_an_annotator_that_cannot_work_is_refused(name: str, error: type[Exception], match: str) -> None:
     with pytest.raises(error, match=match):
-        choose_annotator(AnnotateConfig(annotator=name), TINY, ["mr"])  # type: ignore[arg-type]
+        choose_annotator(load_config({"annotate.annotator": name}, NO_FILE), ["mr"])
 
 
 def test_every_free_annotator_is_built_by_name(tmp_path: Path) -> None:
-    assert build_annotator("template", RunConfig(), tmp_path, {}).name == "template"
-    assert build_annotator("sandbox", RunConfig(), tmp_path, {}).name == "sandbox"
-    local = build_annotator("local", load_config({"model.name": "some/model"}), tmp_path, {})
+    for name in ("template", "sandbox", "bundled"):
+        assert annotators.get(name).build(Resources(TINY, tmp_path, {})).name == name
+    local = annotators.get("local").build(Resources(REAL, tmp_path, {}))
     assert (local.name, local.model) == ("local", "some/model")  # nothing is loaded yet
 
 
@@ -133,7 +133,7 @@ def test_the_template_ranks_by_readable_answers_then_quoted_words_and_ignores_go
 
 def test_the_oracle_prefers_the_right_answer(tmp_path: Path) -> None:
     settings = load_config({"annotate.oracle_weight": 1.0})
-    annotator = build_annotator("sandbox", settings, tmp_path, {})
+    annotator = annotators.get("sandbox").build(Resources(settings, tmp_path, {}))
     generate = tasks.get("sandbox-sentiment").generate
     assert generate is not None
     rows = generate("train", 40, 0)

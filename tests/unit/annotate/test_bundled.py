@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from rewardlab.annotate.base import RankingRequest, RationaleRequest
-from rewardlab.annotate.bundled import BundledAnnotator, written_answers_first, written_tasks
-from rewardlab.annotate.choose import build_annotator, choose_annotator
+from rewardlab.annotate.bundled import BundledAnnotator, written_tasks
+from rewardlab.annotate.registry import choose_annotator
 from rewardlab.annotate.stage import assignments
 from rewardlab.annotate.written import written_row
 from rewardlab.cli import main as cli
-from rewardlab.config import AnnotateConfig, ModelConfig, RunConfig
+from rewardlab.config import RunConfig
+from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import InputError
 from rewardlab.tasks import tasks
 from rewardlab.tasks.rows import read_rows
@@ -69,7 +70,7 @@ def test_written_answers_take_the_place_of_samples_where_there_are_any() -> None
         return [["sampled"] * count for _ in examples]
 
     ranked, bare, other_format = row("mr", 8), row("mr", 47), replace(row("mr", 8), format="label")
-    drawn = written_answers_first(sample)([bare, ranked, other_format], 3)
+    drawn = BundledAnnotator({}).with_own_answers(sample)([bare, ranked, other_format], 3)
     assert drawn[0] == drawn[2] == ["sampled"] * 3
     assert len(drawn[1]) == 3
     assert drawn[1][0].endswith("The answer is: positive")
@@ -77,22 +78,21 @@ def test_written_answers_take_the_place_of_samples_where_there_are_any() -> None
 
 
 def test_auto_takes_what_was_written_before_the_template() -> None:
-    tiny = ModelConfig()
-    assert choose_annotator(AnnotateConfig(), tiny, ["mr"], {"mr"}).name == "bundled"
-    assert choose_annotator(AnnotateConfig(), tiny, ["mr", "cola"], {"mr"}).name == "template"
-    assert choose_annotator(AnnotateConfig(), ModelConfig(name="some/model"), ["mr"], {"mr"}).name == "local"
+    tiny, real = RunConfig(), load_config({"model.name": "some/model"}, NO_FILE)
+    assert choose_annotator(tiny, ["mr"], {"mr"}).name == "bundled"
+    assert choose_annotator(tiny, ["mr", "cola"], {"mr"}).name == "template"
+    assert choose_annotator(real, ["mr"], {"mr"}).name == "local"
     with pytest.raises(InputError, match="nothing was written for the rows of cola"):
-        choose_annotator(AnnotateConfig(annotator="bundled"), tiny, ["mr", "cola"], {"mr"})
+        choose_annotator(load_config({"annotate.annotator": "bundled"}, NO_FILE), ["mr", "cola"], {"mr"})
 
 
-def test_only_bundled_rows_count_as_written_for(tmp_path: Path) -> None:
+def test_only_bundled_rows_count_as_written_for() -> None:
     mr = tasks.get("mr")
     splits = load_splits(mr, source="bundled")
     assert written_tasks({"mr": splits}) == {"mr"}
     assert written_tasks({"cola": splits}) == frozenset()
     local = replace(splits, origin=replace(splits.origin, kind="local"))
     assert written_tasks({"mr": local}) == frozenset()
-    assert build_annotator("bundled", RunConfig(), tmp_path, {}).name == "bundled"
 
 
 def test_wrong_labels_are_those_that_were_written_for() -> None:

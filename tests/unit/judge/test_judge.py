@@ -11,8 +11,9 @@ from typing import Any, Literal
 import pytest
 from typer.testing import CliRunner, Result
 
-from rewardlab.annotate.base import Annotation, Outcome, Ranking, RankingRequest, RationaleRequest
+from rewardlab.annotate.base import Annotation, Annotator, Outcome, Ranking, RankingRequest
 from rewardlab.annotate.pairwise import Judgement, JudgeRequest, judge_pairs
+from rewardlab.annotate.registry import annotators
 from rewardlab.cli import main as cli
 from rewardlab.cli.main import app
 from rewardlab.comparison.runs import collect
@@ -40,7 +41,7 @@ def note(text: str, outcome: Outcome = "answered") -> Annotation:
     return Annotation("key", text, outcome, "fake", "fake-1")
 
 
-class Ranker:
+class Ranker(Annotator):
     """Likes the longer response, or, where one says FIRST, whatever stands first; cannot read what says BROKEN."""
 
     name, model = "fake", "fake-1"
@@ -48,15 +49,9 @@ class Ranker:
     def __init__(self) -> None:
         self.asked: list[tuple[str, ...]] = []
 
-    def rationales(self, requests: Sequence[RationaleRequest], progress: object = None) -> list[Annotation]:
-        raise AssertionError("a judge writes nothing")
-
     def rank_many(self, requests: Sequence[RankingRequest], progress: object = None) -> list[Ranking]:
         self.asked += [request.responses for request in requests]
         return [self._rank(*request.responses) for request in requests]
-
-    def spent(self) -> dict[str, Any]:
-        return {}
 
     def _rank(self, first: str, second: str) -> Ranking:
         if "BROKEN" in first:
@@ -248,6 +243,26 @@ def test_a_limit_and_another_judge_are_comparisons_of_their_own(runs: Path) -> N
     assert [len(panel.marks) for panel in picture.panels] == [1] * len(found)
 
 
+class Lengthy(Annotator):
+    """Likes the longer answer."""
+
+    name, settings = "lengthy", ("temperature", "max_new_tokens")
+
+    def rank_many(self, requests: Sequence[RankingRequest], progress: object = None) -> list[Ranking]:
+        return [self.ranked(each, [len(text) for text in each.responses]) for each in requests]
+
+
+def test_a_judge_of_another_package_is_told_by_its_settings_and_its_code(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(annotators._entries, "lengthy", Lengthy)
+    _invoke(runs, "--annotator", "lengthy", "--limit", "3")
+    judges = [run.judge for run in load_judged(collect([runs / "eval"]).runs)]
+    (told,) = [judge for judge in judges if judge.startswith("lengthy")]
+    settings = "temperature 0.7, max new tokens 160"
+    assert re.fullmatch(rf"lengthy \({settings}, annotator code [0-9a-f]{{16}}\), at most 3 items a column", told)
+
+
 def test_verdicts_between_two_seeds_are_left_out(
     runs: Path, tmp_path: Path, config: RunConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -362,7 +377,7 @@ class TestHosted:
             return len(list((tmp_path / "judge").iterdir()))
 
         assert [folders(), folders(), folders("--orders", "one"), folders(behaviour="first")] == [1, 1, 2, 3]
-        monkeypatch.setattr("rewardlab.annotate.prompting.prompt_versions", lambda: {"judge": "2-other"})
+        monkeypatch.setattr("rewardlab.annotate.hosted.prompt_versions", lambda: {"judge": "2-other"})
         assert folders() == 4
 
     def test_the_bill_is_one_line_and_the_second_run_is_free(self, hosted: Any) -> None:

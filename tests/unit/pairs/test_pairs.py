@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rewardlab.annotate.base import Annotation, Progress, Ranking, RankingRequest, silent
+from rewardlab.annotate.base import Annotation, Annotator, Progress, Ranking, RankingRequest, silent
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.stage import run_annotate
 from rewardlab.config import RunConfig
@@ -37,7 +36,7 @@ OTHER = f"y{END}positive"
 BROKEN = "no answer at all"
 
 
-class Scripted:
+class Scripted(Annotator):
     """Ranks by a script, one ranking text per request, and counts what it is asked."""
 
     name, model = "scripted", "s"
@@ -45,12 +44,6 @@ class Scripted:
     def __init__(self, *texts: str) -> None:
         self.texts = list(texts)
         self.asked: list[RankingRequest] = []
-
-    def rationales(self, requests: object, progress: Progress = silent) -> list[Annotation]:
-        raise AssertionError("nobody asks for rationales here")
-
-    def spent(self) -> dict[str, Any]:
-        return {}
 
     def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
         self.asked += requests

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
+from rewardlab.annotate.prompting import prompt_versions
+from rewardlab.annotate.registry import annotators
 from rewardlab.cli.main import run
 from rewardlab.code_identity import code_hash
 from rewardlab.config import SFTConfig
-from rewardlab.config_loading import load_config
+from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.pipeline import Pipeline, Stage
 from rewardlab.pipeline.context import dumped, slug_of
 from rewardlab.pipeline.kinds import stage_kinds
@@ -25,6 +28,7 @@ from rewardlab.section import STORING
 from tests.support.models import tiny_llama
 
 SMALL = {"data.labelled": 4, "data.prompts": 4, "data.validation": 2, "data.test": 2, "task": "agnews"}
+PROMPT = prompt_versions()["judge"]
 REWARD = "def polite(examples, responses):\n    return [float('please' in text) for text in responses]\n"
 
 
@@ -118,6 +122,11 @@ class TestAnnotator:
         [
             ({"task": "sandbox-sentiment", "annotate__annotator": "sandbox"}, {"refusal_rate", "mismatch_rate"}),
             ({"annotate__annotator": "template"}, set()),
+            ({"annotate__annotator": "bundled"}, {"written"}),
+            (
+                {"annotate__annotator": "local"},
+                {"prompts", "annotator_model", "temperature", "annotator_tokens"},
+            ),
             (
                 {"annotate__annotator": "openai", "annotate__model": "gpt-4o"},
                 {"prompts", "annotator_model", "endpoint", "temperature", "annotator_tokens"},
@@ -130,12 +139,30 @@ class TestAnnotator:
         ],
     )
     def test_each_annotator_is_told_by_what_its_answers_depend_on(
-        self, settings: dict[str, Any], names: set[str]
+        self, settings: dict[str, Any], names: set[str], film_llama: Path
     ) -> None:
-        made = pipeline(**settings)
-        assert set(made.context.annotator_settings) == {"annotator", "annotator_seed", *names}
-        ranks = {"oracle_weight"} if made.context.annotator["name"] == "sandbox" else set()
-        assert set(made.context.ranker_settings(made.config)) == {*made.context.annotator_settings, *ranks}
+        made = pipeline(**{"annotate__model": str(film_llama), **settings})
+        written, ranked = (made.context.annotator_settings(ability) for ability in ("write", "rank"))
+        assert set(written) == {"annotator", "annotator_seed", *names}
+        ranks = {"oracle_weight"} if written["annotator"] == "sandbox" else set()
+        assert set(ranked) == {*written, *ranks}
+
+    @pytest.mark.parametrize(
+        ("name", "settings"),
+        [
+            ("sandbox", {}),
+            ("template", {}),
+            ("bundled", {}),
+            ("openai", {"annotator_model": "gpt-4o-mini", "endpoint": None, "prompt": PROMPT}),
+            ("local", {"annotator_model": ANY, "prompt": PROMPT}),
+        ],
+    )
+    def test_a_judge_that_reads_the_prompt_is_told_by_it(
+        self, name: str, settings: dict[str, Any], film_llama: Path
+    ) -> None:
+        """Beside these, the judge's stage has the annotator's name, model, temperature and weight for every judge."""
+        config = load_config({"model.name": str(film_llama)}, NO_FILE)
+        assert annotators.get(name).identity(config, "judge") == settings
 
 
 class TestSettings:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from rewardlab.annotate.base import Resources
 from rewardlab.annotate.lost_requests import LostRequests
 from rewardlab.annotate.money import BudgetError, Price, Purse, Spending, booked_tokens, estimated
+from rewardlab.annotate.oracle import SandboxAnnotator
 from rewardlab.annotate.preview import Preview, total_text
 from rewardlab.config_loading import load_config
 from rewardlab.errors import InputError
@@ -81,12 +83,11 @@ class Asked(Exception):
 def test_both_annotating_stages_get_the_commands_purse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     purses: list[Purse | None] = []
 
-    def build(name: str, config: object, journals: Path, rows: object, purse: Purse | None = None) -> None:
-        purses.append(purse)
+    def build(given: Resources) -> None:
+        purses.append(given.purse)
         raise Asked
 
-    monkeypatch.setattr("rewardlab.annotate.choose.build_annotator", build)
-    monkeypatch.setattr("rewardlab.annotate.stage.build_annotator", build)
+    monkeypatch.setattr(SandboxAnnotator, "build", build)
     job = Work(RunFolder(tmp_path / "x", "pairs", {}), {}, Silent(), lambda what, done, total: None)
     works: list[Callable[[], object]] = [
         lambda: annotate.annotate(job, load_config({}), {}, tmp_path),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rewardlab.annotate.money import Purse
+from rewardlab.annotate.registry import annotators
 from rewardlab.claims.claim import Claim
 from rewardlab.cli import main as cli
 from rewardlab.cli import suite_report
@@ -18,7 +19,6 @@ from rewardlab.errors import AnnotationError
 from rewardlab.pipeline.stage import AS_LONG_AS, Stage
 from rewardlab.pipeline.stages.judge import _folder
 from rewardlab.reports.sections.suite import suite_sections
-from rewardlab.runs import RunFolder
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.durations import Durations, measured
 from rewardlab.suites.file import Method, Suite
@@ -236,10 +236,11 @@ def test_a_plan_says_that_the_configuration_of_the_folder_is_not_read(
         assert ("rewardlab.toml in this folder is not read" in " ".join(capsys.readouterr().out.split())) is is_said
 
 
-def judged(a: Stage, b: Stage, root: Path, judge: Any = "sandbox") -> None:
+def judged(a: Stage, b: Stage, root: Path, judge: str = "sandbox") -> None:
     """Leave behind what a finished judgement does."""
     config = RunConfig.model_validate(a.config)
-    folder: RunFolder = _folder(a.folder(root).path, b.folder(root).path, config, root, "sampled", judge, None)
+    paths = a.folder(root).path, b.folder(root).path
+    folder = _folder(*paths, config, root, "sampled", annotators.get(judge), None)
     folder.open()
     folder.finish({})
 
