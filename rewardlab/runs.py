@@ -43,6 +43,8 @@ COMMANDS = {"pairs": "pair-gen", "rm": "rm train", "samples": "", "card": "", "v
 """Stage -> the command that makes it, where that has another name; empty where it is made by what needs it."""
 FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """What the system says when a disk, or the user's share of it, is full."""
+ROOM = 1 << 20
+"""Bytes that a disk must take to count as not full: what failed has written all that it took, but for a block."""
 PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "openai", "polars")
 
 _IS_READ_ONLY = ContextVar("is_read_only", default=False)
@@ -203,6 +205,21 @@ def is_disk_full(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+def full_disk(folder: Path) -> OSError | None:
+    """What the system says of the disk below a folder when it is full; None when there is room.
+
+    For libraries whose error does not say it: torch, when it writes to a path.
+    """
+    try:
+        with TemporaryFile(dir=folder, buffering=0) as file:
+            rest = ROOM
+            while rest > 0:
+                rest -= file.write(bytes(rest))
+    except OSError as error:
+        return error if error.errno in FULL else None
+    return None
 
 
 def stage_of(path: Path) -> str | None:

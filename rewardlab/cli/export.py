@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -11,7 +14,7 @@ from rewardlab.cli.evaluated import stored_config
 from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
-from rewardlab.runs import check_outputs, read_json, stage_of
+from rewardlab.runs import check_outputs, full_disk, is_disk_full, read_json, stage_of
 from rewardlab.training.methods import methods
 
 if TYPE_CHECKING:
@@ -48,8 +51,30 @@ def export(
         if folder is not None:
             check_outputs(folder)
     folders = [policy_of(start).adapter, wanted.adapter] if start else [wanted.adapter]
-    codec = _write(folders, config, to, dtype if merge else None)
-    _write_card(run, start, config, to, codec, checkpoint=_name(wanted), is_merged=merge)
+    with _whole_folder(to):
+        codec = _write(folders, config, to, dtype if merge else None)
+        _write_card(run, start, config, to, codec, checkpoint=_name(wanted), is_merged=merge)
+
+
+@contextmanager
+def _whole_folder(path: Path) -> Iterator[None]:
+    """Around filling a new folder: half of a model is removed again, so that the same command can go on.
+
+    Raises:
+        InputError: The disk is full, whichever library says so.
+    """
+    existed = path.exists()
+    try:
+        yield
+    except BaseException as error:
+        is_full = is_disk_full(error) or (path.is_dir() and full_disk(path) is not None)
+        for each in path.iterdir() if path.is_dir() else ():
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        if path.is_dir() and not existed:
+            path.rmdir()
+        if is_full and isinstance(error, Exception):
+            raise InputError(f"--to {path}: the disk is full; make room or choose another folder") from error
+        raise
 
 
 def _policy(run: Path, config: RunConfig, asked: str | None) -> Policy:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from rewardlab.config_loading import NO_FILE, load_config
@@ -170,6 +171,25 @@ class TestWhichPolicy:
         assert rewardlab("export", str(ppo.path), "--to=mine", *options).code == 0
         assert rank_of("mine") == 5 + 5
         assert "Policy: best on validation rows, after step 2 of 6" in Path("mine/README.md").read_text()
+
+    @pytest.mark.parametrize("where", ["rewardlab.models.export.save_file", "rewardlab.cli.export._write_card"])
+    def test_of_a_full_disk_no_half_of_a_model_is_left(
+        self, rewardlab: Command, ppo: RunFolder, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+        Path("there").mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(where, full)
+            for to in ("mine", "there"):
+                done = rewardlab("export", str(ppo.path), f"--to={to}")
+                assert done.code == 2
+                said = done.err.splitlines()[-1]
+                assert said == f"error: --to {to}: the disk is full; make room or choose another folder"
+        assert not Path("mine").exists()
+        assert list(Path("there").iterdir()) == []
+        assert rewardlab("export", str(ppo.path), "--to=mine").code == 0
 
     def test_or_the_last_one_if_that_was_asked_for(self, rewardlab: Command, ppo: RunFolder) -> None:
         assert rewardlab("export", str(ppo.path), "--to=mine", "--checkpoint=last").code == 0
