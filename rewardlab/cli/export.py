@@ -14,7 +14,7 @@ from rewardlab.cli.evaluated import stored_config
 from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
-from rewardlab.runs import check_outputs, full_disk, is_disk_full, read_json, stage_of
+from rewardlab.runs import check_outputs, full_disk, input_folder, is_disk_full, read_json, stage_of
 from rewardlab.training.methods import methods
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def _start(run: Path, root: Path) -> Path | None:
     wanted = stored_inputs(run).get("start")
     if wanted is None:
         return None
+    if (place := input_folder(run, wanted)) is not None:
+        return place
     places = {root, run.parent.parent, run.parent}
     found = (
         config.parent for place in places for config in (*place.glob("*/config.json"), *place.glob("*/*/config.json"))
