@@ -39,10 +39,14 @@ OUTPUTS = "outputs"
 """Key of ``result.json``: the files that the stage wrote, by hash and rows."""
 MARKS = frozenset({"provenance.json", "attempts.jsonl", "result.json", ".lock"})
 """Files that tell a run whose ``config.json`` is lost from a folder of somebody else's files."""
+INPUTS = "inputs"
+"""Key of ``config.json``: fingerprint of each run that the stage needed -> its folder, as seen from the run."""
 COMMANDS = {"pairs": "pair-gen", "rm": "rm train", "samples": "", "card": "", "scored": "", "validate": ""}
 """Stage -> the command that makes it, where that has another name; empty where it is made by what needs it."""
 FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """What the system says when a disk, or the user's share of it, is full."""
+ROOM = 1 << 20
+"""Bytes that a disk must take to count as not full: what failed has written all that it took, but for a block."""
 PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "datasets", "openai", "polars")
 
 _IS_READ_ONLY = ContextVar("is_read_only", default=False)
@@ -205,12 +209,44 @@ def is_disk_full(error: BaseException) -> bool:
     return False
 
 
+def full_disk(folder: Path) -> OSError | None:
+    """What the system says of the disk below a folder when it is full; None when there is room.
+
+    For libraries whose error does not say it: torch, when it writes to a path.
+    """
+    try:
+        with TemporaryFile(dir=folder, buffering=0) as file:
+            rest = ROOM
+            while rest > 0:
+                rest -= file.write(bytes(rest))
+    except OSError as error:
+        return error if error.errno in FULL else None
+    return None
+
+
 def stage_of(path: Path) -> str | None:
     """Stage of a run folder; None when it is none or cannot be read."""
     try:
         return str(read_json(path / "config.json")["stage"])
     except (DataError, KeyError, TypeError):
         return None
+
+
+def input_folder(run: Path, mark: str) -> Path | None:
+    """Where a run that another was made of lies: also outside of the folder of runs, and when both were moved together.
+
+    Args:
+        run: The other's folder.
+        mark: Fingerprint of what is looked for.
+    Returns:
+        Its folder; None where ``run`` does not say, or something else lies there now.
+    """
+    try:
+        place = run / read_json(run / "config.json")[INPUTS][mark]
+        found = read_json(place / "config.json")["fingerprint"]
+    except (DataError, LookupError, TypeError):
+        return None
+    return Path(os.path.normpath(place.absolute())) if found == mark else None
 
 
 def relative_path(path: Path, folder: Path) -> str:
@@ -228,6 +264,7 @@ class RunFolder:
         config: The whole resolved configuration, for rerunning; not part of the fingerprint.
         files: Files that the configuration names, as it names them. Where they lie is stored as seen from the folder,
             so that they are found from anywhere, and when the folder was moved together with them.
+        inputs: Fingerprint of each run that the stage needs, and its folder; stored as seen from this one, too.
     """
 
     def __init__(
@@ -237,12 +274,14 @@ class RunFolder:
         identity: Mapping[str, Any],
         config: Mapping[str, Any] | None = None,
         files: Iterable[str] = (),
+        inputs: Mapping[str, Path] | None = None,
     ) -> None:
         self.path = path
         self.stage = stage
         self.identity = dict(identity)
         self.config = dict(config or {})
         self.files = tuple(files)
+        self.inputs = dict(inputs or {})
 
     @property
     def fingerprint(self) -> str:
@@ -313,6 +352,8 @@ class RunFolder:
         places = {name: relative_path(Path(name).expanduser(), self.path) for name in self.files}
         if places:
             stored["places"] = places
+        if self.inputs:
+            stored[INPUTS] = {mark: relative_path(path, self.path) for mark, path in self.inputs.items()}
         try:
             write_json(self.path / "config.json", {**stored, "config": self.config})
             write_json(self.path / "provenance.json", provenance())

@@ -114,18 +114,6 @@ def _outcome(arguments: list[str]) -> int:
             raise
         echo(f"error: {processes.label()}{text}", err=True)
         return error.exit_code
-    except OSError as error:
-        if "--debug" in arguments or not (is_disk_full(error) or error.errno in _UNUSABLE):
-            raise
-        if error.errno in _UNUSABLE:
-            place = printable(str(error.filename or "a file"))[:LONGEST_PLACE]
-            echo(
-                f"error: {place}: cannot be used ({error.strerror}); give another path, or change its rights", err=True
-            )
-            return InputError.exit_code
-        where = f"{error.filename}: " if error.filename else ""
-        echo(f"error: {where}the disk is full; finished runs are whole. Make room and run the command again", err=True)
-        return InputError.exit_code
     except USAGE_ERROR as error:
         is_help = type(error).__name__ == NO_ARGUMENTS
         echo(error.format_message() if is_help else _usage_problem(error), err=True)
@@ -134,6 +122,24 @@ def _outcome(arguments: list[str]) -> int:
         return leaving.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except Exception as error:
+        problem = _system_problem(error)
+        if problem is None or "--debug" in arguments:
+            raise
+        echo(f"error: {problem}", err=True)
+        return InputError.exit_code
+
+
+def _system_problem(error: Exception) -> str | None:
+    """What the system says of a path or of the disk, whichever library passes it on; None of any other error."""
+    name = getattr(error, "filename", None)
+    if isinstance(error, OSError) and error.errno in _UNUSABLE:
+        place = printable(str(name or "a file"))[:LONGEST_PLACE]
+        return f"{place}: cannot be used ({error.strerror}); give another path, or change its rights"
+    if is_disk_full(error):
+        where = f"{printable(str(name))}: " if name else ""
+        return f"{where}the disk is full; finished runs are whole. Make room and run the command again"
+    return None
 
 
 def _check_text(arguments: list[str]) -> None:

@@ -149,6 +149,7 @@ class EvalRun:
         command, fingerprint: How it was made.
         data_seed: That drew its labelled rows, prompts and pairs; None where the folder does not store it.
         start_accuracy: Of a PPO run: greedy, on validation rows, before its first update; None where it is not stored.
+        model_hash: Of the files of a base model that is a folder; empty for others.
     """
 
     path: Path
@@ -163,6 +164,7 @@ class EvalRun:
     fingerprint: str
     data_seed: int | None = None
     start_accuracy: float | None = None
+    model_hash: str = ""
 
 
 def load_eval(path: Path) -> EvalRun:
@@ -191,6 +193,7 @@ def load_eval(path: Path) -> EvalRun:
             fingerprint=str(config.get("fingerprint", "")),
             data_seed=data_seed_of(config),
             start_accuracy=None if start_accuracy is None else float(start_accuracy),
+            model_hash=model_hash(config),
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{path}: not a complete evaluation ({type(error).__name__}: {error}); run it again") from error
@@ -212,8 +215,18 @@ def _key(config: Mapping[str, Any], result: Mapping[str, Any]) -> MethodKey:
 
 
 def model_name(config: Mapping[str, Any]) -> str:
-    """Name of the base model; empty in folders that do not store their configuration."""
-    return printable(str(config.get("config", {}).get("model", {}).get("name", "")))
+    """Name of the base model, of a folder its last part: the way to it depends on where a command was typed.
+
+    Empty in run folders that do not store their configuration.
+    """
+    name = str(config.get("config", {}).get("model", {}).get("name", ""))
+    return printable((Path(name).name or name) if model_hash(config) else name)
+
+
+def model_hash(config: Mapping[str, Any]) -> str:
+    """Hash of the files of a base model that is a folder; empty for one with a name of its own, such as a hub id."""
+    model = config.get("identity", {}).get("settings", {}).get("model", {})
+    return "" if "name" in model else str(model.get("sha256", ""))
 
 
 def version_of(provenance: Mapping[str, Any]) -> str:

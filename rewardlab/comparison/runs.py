@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rewardlab.comparison.evaluations import CellData, EvalRun, MethodKey, Position, load_eval
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
-from rewardlab.runs import read_json, stage_of
+from rewardlab.runs import input_folder, read_json, stage_of
 from rewardlab.training.methods import methods
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def collect(paths: Iterable[Path]) -> Collected:
         for folder in folders:
             if (place := folder.resolve()) not in evaluations:
                 evaluations[place] = _loaded(folder, warnings)
-    runs = _of_one_space([run for run in evaluations.values() if run is not None], warnings)
+    runs = _of_one_space(_by_model([run for run in evaluations.values() if run is not None]), warnings)
     if not runs:
         raise InputError("; ".join(["no evaluation to compare, give run folders of `rewardlab eval`", *warnings]))
     warnings += _duplicates(runs)
@@ -116,6 +116,16 @@ def _loaded(folder: Path, warnings: list[str]) -> EvalRun | None:
     except RewardlabError as error:
         warnings.append(f"{folder}: left out, {error}")
         return None
+
+
+def _by_model(runs: Sequence[EvalRun]) -> list[EvalRun]:
+    """The runs with one name for each base model: copies of a folder share it, and no other folder has it."""
+    names: dict[str, str] = {}
+    for run in runs:
+        names.setdefault(run.model_hash, run.key.model)
+    shared = Counter(name for mark, name in names.items() if mark)
+    named = {mark: f"{name} ({mark[:6]})" if shared[name] > 1 else name for mark, name in names.items() if mark}
+    return [replace(run, key=replace(run.key, model=named.get(run.model_hash, run.key.model))) for run in runs]
 
 
 def _of_one_space(runs: Sequence[EvalRun], warnings: list[str]) -> list[EvalRun]:
@@ -220,7 +230,8 @@ def related(runs: Iterable[EvalRun], given: Iterable[Path] = (), left_out: LeftO
         folder = waiting.pop()
         if folder.resolve() not in stages:
             stages[folder.resolve()], inputs = _stage_and_inputs(folder, left_out)
-            waiting += [known[each] for each in inputs if each in known]
+            places = (known.get(each) or input_folder(folder, each) for each in inputs)
+            waiting += [place for place in places if place is not None]
     kinds = (tuple(methods.every()), ("rm",), ("pairs",), ("card",))
     return Related(*(sorted(path for path, kind in stages.items() if kind in wanted) for wanted in kinds))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -9,7 +12,7 @@ from rewardlab.config import RunConfig
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
 from rewardlab.lab.asked import RUNS
 from rewardlab.lab.stored import stored_config
-from rewardlab.runs import check_outputs, read_json, stage_of
+from rewardlab.runs import check_outputs, full_disk, input_folder, is_disk_full, read_json, stage_of
 from rewardlab.training.methods import methods
 
 if TYPE_CHECKING:
@@ -44,7 +47,8 @@ def export_policy(
     Returns:
         What was exported; its ``folder`` holds the files, README.md is the card.
     Raises:
-        InputError: The run has no such policy, the folder holds files already, or the dtype is unknown.
+        InputError: The run has no such policy, the folder holds files already, the dtype is unknown, or the disk is
+            full.
         RunFolderError: The SFT run that it started from is not there.
     """
     from rewardlab.pipeline.stages.shared import policy_of
@@ -60,8 +64,30 @@ def export_policy(
         if folder is not None:
             check_outputs(folder)
     folders = [policy_of(start).adapter, wanted.adapter] if start else [wanted.adapter]
-    codec = _write(folders, config, to, dtype if merge else None)
-    return _write_card(run, start, config, to, codec, checkpoint=_name(wanted), is_merged=merge)
+    with _whole_folder(to):
+        codec = _write(folders, config, to, dtype if merge else None)
+        return _write_card(run, start, config, to, codec, checkpoint=_name(wanted), is_merged=merge)
+
+
+@contextmanager
+def _whole_folder(path: Path) -> Iterator[None]:
+    """Around filling a new folder: half of a model is removed again, so that the same command can go on.
+
+    Raises:
+        InputError: The disk is full, whichever library says so.
+    """
+    existed = path.exists()
+    try:
+        yield
+    except BaseException as error:
+        is_full = is_disk_full(error) or (path.is_dir() and full_disk(path) is not None)
+        for each in path.iterdir() if path.is_dir() else ():
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        if path.is_dir() and not existed:
+            path.rmdir()
+        if is_full and isinstance(error, Exception):
+            raise InputError(f"--to {path}: the disk is full; make room or choose another folder") from error
+        raise
 
 
 def _policy(run: Path, config: RunConfig, asked: str | None) -> Policy:
@@ -99,6 +125,8 @@ def _start(run: Path, root: Path) -> Path | None:
     wanted = stored_inputs(run).get("start")
     if wanted is None:
         return None
+    if (place := input_folder(run, wanted)) is not None:
+        return place
     places = {root, run.parent.parent, run.parent}
     found = (
         config.parent for place in places for config in (*place.glob("*/config.json"), *place.glob("*/*/config.json"))

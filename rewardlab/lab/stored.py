@@ -103,4 +103,4 @@ def _trained(run: Path, config: RunConfig, root: Path) -> Stage:
         raise RunFolderError(
             f"{run}: its data, base model or code version changed since it was made; run the training command again"
         )
-    return replace(stage, at=run)
+    return stage.made_at(run)

@@ -45,11 +45,14 @@ class Preference:
 def read_preferences(path: Path) -> list[Preference]:
     """Read a file of preferences: JSON Lines, a JSON array, CSV, TSV, Parquet, or a folder of ``save_to_disk``.
 
+    A row in which something is null, such as one response that was never given, is left out and counted.
+
     Raises:
         DataError: It cannot be read, or rows are not preferences: the first one is named, the others are counted.
     """
     found: list[Preference] = []
     problems: list[str] = []
+    empty: list[str] = []
     ties = 0
     not_read: dict[str, None] = {}
     for place, row in _rows(path):
@@ -59,10 +62,14 @@ def read_preferences(path: Path) -> list[Preference]:
             ties += not read
             not_read |= dict.fromkeys(unread(row)) if isinstance(row, Mapping) else {}
         except ValueError as error:
-            problems.append(f"{path} {place}: {error}")
+            (empty if _has_null(row) else problems).append(f"{path} {place}: {error}")
+    if not found:  # it is then not a row here and there
+        problems += empty
     if problems:
         more = f" (and {len(problems) - 1} more rows)" if len(problems) > 1 else ""
         raise DataError(f"{problems[0]}{more}; expected {', '.join(COLUMNS)}: each a text or a list of messages")
+    if empty:
+        logger.warning("%s; rows left out for something in them that is null: %d", empty[0], len(empty))
     if ties:
         logger.warning("%s: %d rows of responses that tie give no preference", path, ties)
     if not_read:
@@ -114,6 +121,18 @@ def _rows(path: Path) -> Iterator[tuple[str, object]]:
             yield f"row {number}", parse_json(row) if isinstance(row, str) else row
         except ValueError as error:
             raise DataError(f"{path} {place}: not valid JSON ({error}); expected one JSON object a line") from error
+
+
+def _has_null(row: object) -> bool:
+    """True where a row, a list or a message in it has null; also in JSON that a table holds as text."""
+    if isinstance(row, str) and row.lstrip()[:1] in ("[", "{") and "null" in row:
+        try:
+            row = parse_json(row)
+        except ValueError:
+            return False
+    if isinstance(row, Mapping | list):
+        return any(map(_has_null, row.values() if isinstance(row, Mapping) else row))
+    return row is None
 
 
 def _preferences(row: object, place: str) -> list[Preference]:

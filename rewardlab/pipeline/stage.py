@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ from rewardlab.annotate.money import Purse
 from rewardlab.config import fingerprint
 from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.pipeline.rows import UNREAD
-from rewardlab.runs import RunFolder
+from rewardlab.runs import RunFolder, input_folder
 from rewardlab.tasks.places import named_files
 
 if TYPE_CHECKING:
@@ -104,8 +104,20 @@ class Stage:
 
     def folder(self, root: Path) -> RunFolder:
         """Where it lives: its own place, or under the runs root."""
-        path = self.at or root / self.kind / f"{self.slug}-{self.fingerprint}"
-        return RunFolder(path, self.kind, self.identity, self.config, named_files(self.config))
+        inputs = {stage.fingerprint: stage.path(root) for stage in self.inputs.values()}
+        return RunFolder(self.path(root), self.kind, self.identity, self.config, named_files(self.config), inputs)
+
+    def path(self, root: Path) -> Path:
+        """The folder's own: its place, or the one under the runs root."""
+        return self.at or root / self.kind / f"{self.slug}-{self.fingerprint}"
+
+    def made_at(self, run: Path) -> Stage:
+        """This stage, finished in ``run``, and what it was made of where the run's folder says that it lies."""
+        inputs = {}
+        for name, stage in self.inputs.items():
+            place = input_folder(run, stage.fingerprint)
+            inputs[name] = stage if place is None else stage.made_at(place)
+        return replace(self, at=run, inputs=inputs)
 
     def chain(self, *, measuring: bool = True) -> list[Stage]:
         """This stage and all it needs, each once, inputs first.

@@ -14,7 +14,7 @@ from pathlib import Path
 from rewardlab.models.stored import stored_inputs
 from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.pairs.files import PAIRS_FILE, read_pairs
-from rewardlab.runs import read_json, write_json
+from rewardlab.runs import input_folder, read_json, write_json
 from rewardlab.types import Pair
 
 logger = logging.getLogger(__name__)
@@ -48,5 +48,10 @@ def trained_prompts(model: Path) -> frozenset[str]:
 
 
 def pair_folders_of(model: Path, marks: Iterable[str]) -> list[Path]:
-    """The folders of pairs beside a reward model that have these fingerprints."""
-    return [path for mark in sorted(marks) for path in (model.parent.parent / "pairs").glob(f"*-{mark}")]
+    """The folders of pairs that have these fingerprints, beside a reward model or where its folder says they lie."""
+    found = []
+    for mark in sorted(marks):
+        beside = list((model.parent.parent / "pairs").glob(f"*-{mark}"))
+        far = None if beside else input_folder(model, mark)
+        found += beside if far is None else [far]
+    return found

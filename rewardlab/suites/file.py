@@ -209,7 +209,7 @@ def _repeated(suite: Suite) -> list[str]:
         "seeds": suite.seeds,
         "grid_seeds": suite.grid_seeds,
         "models": suite.models,
-        "tasks": [name.strip() for entry in suite.tasks for name in entry.split(",")],
+        "tasks": [name for entry in suite.tasks for name in separate_tasks(entry)],
         "method names": [method.name for method in suite.method if method.name is not None],
     }
     twice = {what: [value for value, n in Counter(values).items() if n > 1] for what, values in listed.items()}

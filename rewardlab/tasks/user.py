@@ -66,6 +66,14 @@ class TaskFile(BaseModel):
     data: Path = Field(Path(), description="folder of the rows, or one file, relative to this file")
     hub: HubFile | None = None
 
+    @field_validator("numeric_range", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        """Two numbers: pydantic would read true as 1 and "5" as 5."""
+        if isinstance(value, list) and any(isinstance(each, bool | str) for each in value):
+            raise ValueError(f"found {json.dumps(value)}, expected two numbers")
+        return value
+
     @field_validator("labels", "words", "aliases", "refused", mode="before")
     @classmethod
     def _composed(cls, value: Any) -> Any:

@@ -19,7 +19,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from rewardlab import processes
 from rewardlab.errors import DataError
 from rewardlab.models import Trunk
-from rewardlab.runs import read_json, write_json
+from rewardlab.runs import full_disk, read_json, write_json
 from rewardlab.training.interval import Interval
 
 logger = logging.getLogger(__name__)
@@ -67,9 +67,12 @@ class RoleTrainer:
         """Store a checkpoint; what there is of one that cannot be stored is removed, for it takes room."""
         try:
             super()._save_checkpoint(*arguments, **named)  # type: ignore[misc]  # of the trainer that this goes before
-        except BaseException:
+        except BaseException as error:
+            full = full_disk(Path(self.args.output_dir))  # before the room is free again
             if processes.is_main():
                 shutil.rmtree(Path(self.args.output_dir) / f"{PREFIX}{self.state.global_step}", ignore_errors=True)
+            if full is not None and isinstance(error, Exception):
+                raise full from error
             raise
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -23,6 +23,7 @@ from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import ANSWERS_FILE
 from rewardlab.intervals import Spread
 from rewardlab.reports.page import write_report
+from rewardlab.runs import read_json, write_json
 from tests.support.runs import both, eval_folder, pairs_folder, ppo_folder, reward_model_folder
 
 LOGS = [{"reward/score": 0.1 * step, "reward/gold_accuracy": 0.7, "policy/kl": 0.01 * step} for step in range(4)]
@@ -47,6 +48,31 @@ def test_a_folder_of_runs_stands_for_its_evaluations(runs: Path) -> None:
     found = collect([runs])
     assert [run.key.method for run in found.runs] == ["RLLR", "SFT w. rationale"]
     assert found.warnings == []
+
+
+def of_model(path: Path, name: str, sha256: str) -> Path:
+    """An evaluation of a base model that is a folder, as its ``config.json`` names it."""
+    made = eval_folder(path, columns={"toy": both(70, 80, 200)}, seed=int(path.name), model=name)
+    stored = read_json(made / "config.json")
+    write_json(made / "config.json", {**stored, "identity": {"settings": {"model": {"sha256": sha256}}}})
+    return made
+
+
+def test_a_model_folder_is_one_model_from_wherever_it_was_named(tmp_path: Path) -> None:
+    names = ("model", "/home/me/moved/model", "../moved/copy")
+    runs = [of_model(tmp_path / str(number), name, "c58d81fd" * 2) for number, name in enumerate(names)]
+    assert {run.key.model for run in collect(runs).runs} == {"model"}
+    assert len({run.key for run in collect(runs).runs}) == 1
+
+
+def test_two_model_folders_of_one_name_are_two_models(tmp_path: Path) -> None:
+    runs = [of_model(tmp_path / str(number), "model", sha256) for number, sha256 in enumerate(("aa11bb22", "cc33dd44"))]
+    assert [run.key.model for run in collect(runs).runs] == ["model (aa11bb)", "model (cc33dd)"]
+
+
+def test_a_hub_id_keeps_its_owner(tmp_path: Path) -> None:
+    made = eval_folder(tmp_path / "a", columns={"toy": both(70, 80, 200)}, model="owner/small")
+    assert [run.key.model for run in collect([made]).runs] == ["owner/small"]
 
 
 def test_a_trained_run_stands_for_its_evaluation(runs: Path) -> None:

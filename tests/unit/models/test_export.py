@@ -11,6 +11,7 @@ import pytest
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import PeftModel, get_peft_model
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from rewardlab.config_loading import NO_FILE, load_config
@@ -136,11 +137,14 @@ def test_what_cannot_be_exported_is_said_in_one_line(rewardlab: Command) -> None
     assert not Path("mine").exists()
 
 
-def finished(path: Path, stage: str, model: Path, inputs: dict[str, str], *, best: int | None, last: int) -> RunFolder:
+def finished(
+    path: Path, stage: str, model: Path, inputs: dict[str, RunFolder], *, best: int | None, last: int
+) -> RunFolder:
     """A run whose two policies have adapters of different ranks; ``best`` and ``last``: steps of the two."""
     given = {"model.name": str(model), "model.device": "cpu", "data.source": "bundled"}
     config = load_config(given, NO_FILE).model_dump(mode="json")
-    run = RunFolder(path, stage, {"inputs": inputs}, config)
+    marks = {name: needed.fingerprint for name, needed in inputs.items()}
+    run = RunFolder(path, stage, {"inputs": marks}, config, (), {n.fingerprint: n.path for n in inputs.values()})
     run.open()
     random_adapter(model, path / "adapter", r=3)
     measures = None
@@ -161,7 +165,7 @@ class TestWhichPolicy:
         """Ranks: best 5 and last 3, of PPO and of the SFT run it started from alike."""
         base = tiny_llama(tmp_path / "base")
         sft = finished(Path("runs/sft/a"), "sft", base, {}, best=4, last=8)
-        return finished(Path("runs/ppo/b"), "ppo", base, {"start": sft.fingerprint}, best=2, last=6)
+        return finished(Path("runs/ppo/b"), "ppo", base, {"start": sft}, best=2, last=6)
 
     @pytest.mark.parametrize("options", [(), ("--checkpoint=best",)])
     def test_it_is_the_best_one_upon_the_sft_policy_that_ppo_started_from(
@@ -170,6 +174,39 @@ class TestWhichPolicy:
         assert rewardlab("export", str(ppo.path), "--to=mine", *options).code == 0
         assert rank_of("mine") == 5 + 5
         assert "Policy: best on validation rows, after step 2 of 6" in Path("mine/README.md").read_text()
+
+    def test_the_sft_run_is_found_where_it_was_and_moved_with_the_other(
+        self, rewardlab: Command, ppo: RunFolder
+    ) -> None:
+        Path("far").mkdir()
+        sft = RunFolder(Path("runs/sft/a"), "sft", {"inputs": {}})
+        far = finished(Path("far/away"), "ppo", Path("../base"), {"start": sft}, best=2, last=6)
+        assert rewardlab("export", str(far.path), "--to=mine").code == 0
+        assert rank_of("mine") == 5 + 5
+        Path("all").mkdir()
+        for name in ("runs", "far"):
+            Path(name).rename(Path("all", name))
+        assert rewardlab("export", "all/far/away", "--to=again").code == 0
+        assert rank_of("again") == 5 + 5
+
+    @pytest.mark.parametrize("where", ["rewardlab.models.export.save_file", "rewardlab.lab.exported._write_card"])
+    def test_of_a_full_disk_no_half_of_a_model_is_left(
+        self, rewardlab: Command, ppo: RunFolder, monkeypatch: pytest.MonkeyPatch, where: str
+    ) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+        Path("there").mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(where, full)
+            for to in ("mine", "there"):
+                done = rewardlab("export", str(ppo.path), f"--to={to}")
+                assert done.code == 2
+                said = done.err.splitlines()[-1]
+                assert said == f"error: --to {to}: the disk is full; make room or choose another folder"
+        assert not Path("mine").exists()
+        assert list(Path("there").iterdir()) == []
+        assert rewardlab("export", str(ppo.path), "--to=mine").code == 0
 
     def test_or_the_last_one_if_that_was_asked_for(self, rewardlab: Command, ppo: RunFolder) -> None:
         assert rewardlab("export", str(ppo.path), "--to=mine", "--checkpoint=last").code == 0

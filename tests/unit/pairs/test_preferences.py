@@ -305,3 +305,32 @@ def _json_rows(file: Path) -> list[dict[str, Any]]:
     text = file.read_text()
     rows = [json.loads(line) for line in text.splitlines()] if file.suffix == ".jsonl" else json.loads(text)
     return list(rows)
+
+
+ARENA = {"prompt": '["hi"]', "response_a": '["a"]', "response_b": '["b"]', "winner_model_a": 1, "winner_model_b": 0}
+RATED = {"instruction": "hi", "generations": ["a", "b"], "ratings": [2, 1]}
+
+
+@pytest.mark.parametrize(
+    ("whole", "null"),
+    [
+        (ARENA, {"response_a": "[null]"}),
+        (RATED, {"ratings": [None, 1]}),
+        ({"prompt": "hi", "chosen": "a", "rejected": "b"}, {"rejected": None}),
+    ],
+)
+def test_a_null_costs_its_own_row_and_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, whole: dict[str, object], null: dict[str, object]
+) -> None:
+    path = tmp_path / "p.jsonl"
+    write_jsonl(path, [whole, {**whole, **null}, whole, {**whole, **null}])
+    assert [(each.prompt, each.chosen, each.rejected) for each in read_preferences(path)] == [("hi", "a", "b")] * 2
+    assert "p.jsonl row 2: " in caplog.text
+    assert "null: 2" in caplog.text
+    write_jsonl(path, [{**whole, **null}] * 2)
+    with pytest.raises(DataError, match=r"row 1: .* \(and 1 more rows\)"):
+        read_preferences(path)
+    write_jsonl(path, [whole, {"prompt": "hi", "chosen": "a"}])
+    if "chosen" in whole:
+        with pytest.raises(DataError, match="row 2: rejected missing or empty"):
+            read_preferences(path)

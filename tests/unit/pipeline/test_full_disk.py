@@ -13,8 +13,9 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from rewardlab import runs
 from rewardlab.errors import RunFolderError
-from rewardlab.runs import RunFolder, is_disk_full, read_jsonl, whole_file
+from rewardlab.runs import RunFolder, full_disk, is_disk_full, read_jsonl, whole_file
 from tests.support.commands import Command
 from tests.support.models import tiny_llama
 
@@ -54,8 +55,6 @@ class Nth:
 
 def of_result(patch: pytest.MonkeyPatch) -> None:
     """The result does not fit."""
-    from rewardlab import runs
-
     original = runs.write_json
 
     def failing(path: Path, value: Any) -> None:
@@ -66,6 +65,14 @@ def of_result(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runs, "write_json", failing)
 
 
+def of_torch_by_path(patch: pytest.MonkeyPatch) -> None:
+    """transformers has torch write to a path: its error is a number of bytes, and says nothing of the disk."""
+    from rewardlab.training import trl_checkpoint
+
+    patch.setattr(trl_checkpoint, "full_disk", lambda folder: FULL if folder.is_dir() else None)
+    Nth("torch.save", 5, RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 640 vs 598"))(patch)
+
+
 RUST = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 FAULTS: dict[str, tuple[tuple[str, ...], Fail, str]] = {
     "ppo, first checkpoint": (PPO, Nth("torch.save", 1), "finished stages are whole, what it had not stored"),
@@ -74,6 +81,7 @@ FAULTS: dict[str, tuple[tuple[str, ...], Fail, str]] = {
     "ppo, result": (PPO, of_result, "its checkpoints (step-000001.pt, step-000002.pt) are whole"),
     # a checkpoint of SFT has three files from torch.save: optimiser, schedule, generators
     "sft, second checkpoint": (SFT, Nth("torch.save", 5), "its checkpoints (checkpoint-1) are whole"),
+    "sft, by torch alone": (SFT, of_torch_by_path, "its checkpoints (checkpoint-1) are whole"),
 }
 
 
@@ -152,6 +160,18 @@ def test_torch_tells_of_it_by_an_error_that_is_known(tmp_path: Path) -> None:
     assert is_disk_full(caught.value)
 
 
+def test_a_disk_is_full_when_a_megabyte_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full, which every write finds full")
+    assert full_disk(tmp_path) is None
+    assert full_disk(tmp_path / "missing") is None
+    monkeypatch.setattr(runs, "TemporaryFile", lambda **_: os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", 0))
+    found = full_disk(tmp_path)
+    assert found is not None
+    assert found.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_journal_says_that_answers_are_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rewardlab.annotate import journal
     from rewardlab.errors import RewardlabError
@@ -181,6 +201,16 @@ def test_any_other_command_says_it_in_one_line(rewardlab: Command, monkeypatch: 
     monkeypatch.setattr(tasks, "describe", full)
     found = rewardlab("tasks", "show", "mr").problem
     assert found == "cache/rows.arrow: the disk is full; finished runs are whole. Make room and run the command again"
+
+
+def test_any_other_command_knows_it_from_a_library_too(rewardlab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rewardlab.cli import tasks
+
+    def full(*_: object) -> list[str]:
+        raise RUST
+
+    monkeypatch.setattr(tasks, "describe", full)
+    assert rewardlab("tasks", "show", "mr").problem.startswith("the disk is full; finished runs are whole")
 
 
 def test_a_stage_says_other_troubles_as_before(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rewardlab.pipeline import Runner, Stage
 from rewardlab.pipeline.alone import alone
 from rewardlab.pipeline.runner import plan_rows
 from rewardlab.pipeline.stage import Work
-from rewardlab.runs import read_json
+from rewardlab.runs import input_folder, read_json
 
 
 class Counting:
@@ -235,3 +235,19 @@ class TestRunner:
         counting.runner.execute(counting.goal(at=tmp_path / "mine"))
         with pytest.raises(RunFolderError, match="another run"):
             plan_rows(counting.runner.plan(counting.goal(at=tmp_path / "mine", lr=1)))
+
+
+def test_a_run_outside_of_the_runs_says_where_lies_what_it_was_made_of(counting: Counting, tmp_path: Path) -> None:
+    """Runs and --out folder are moved together; a command of another folder of runs builds nothing a second time."""
+    far = tmp_path / "project" / "far"
+    there = Runner(tmp_path / "project" / "runs", counting.said.append)
+    there.execute(replace(counting.goal(), at=far))
+    assert len(counting.runs) == 4
+    (tmp_path / "project").rename(tmp_path / "moved")
+    made = counting.goal().made_at(tmp_path / "moved" / "far")
+    folders = {stage.slug: folder.path for stage, folder in counting.runner.plan(counting.stage("eval", {"m": made}))}
+    runs = tmp_path / "moved" / "runs" / "sft"
+    assert {folders[name].parent for name in ("base", "left", "right")} == {runs}
+    counting.runner.execute(counting.stage("eval", {"m": made}))
+    assert counting.runs[4:] == ["eval"]
+    assert input_folder(tmp_path / "moved" / "far", "0" * 12) is None

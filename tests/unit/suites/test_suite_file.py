@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -242,3 +243,16 @@ def test_a_budget_is_one_amount_for_all_ppo_methods(
     with pytest.raises(ConfigError) as caught:
         load_suite(tmp_path / "b.toml")
     assert problem in str(caught.value)
+
+
+def test_a_task_file_whose_path_has_commas_is_one_task(tmp_path: Path) -> None:
+    for name in ("big, old", "small, old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a,b.toml").write_text("")
+    entries = [str(tmp_path / name / "a,b.toml") for name in ("big, old", "small, old")]
+    path = tmp_path / "suite.toml"
+    path.write_text(f'name = "s"\ntasks = {json.dumps(entries)}\n[[method]]\nstage = "base"\n')
+    assert load_suite(path).tasks == tuple(entries)
+    path.write_text(f'name = "s"\ntasks = {json.dumps(entries[:1] * 2)}\n[[method]]\nstage = "base"\n')
+    with pytest.raises(ConfigError, match=r"tasks: .*big, old/a,b\.toml more than once"):
+        load_suite(path)

@@ -203,3 +203,10 @@ def test_a_template_that_shows_nothing_of_a_row_is_refused(template: str, tmp_pa
     path.write_text(f'name = "t"\nquestion = "q?"\nfields = ["text"]\nlabels = ["a", "b"]\ntemplate = "{template}"\n')
     with pytest.raises(ConfigError, match=r"names none of its fields text.*write \{text\}, with single braces"):
         load_task(path)
+
+
+@pytest.mark.parametrize("given", ["[true, 5]", '["1", 5]'])
+def test_what_only_looks_like_a_number_is_no_bound(tmp_path: Path, given: str) -> None:
+    text = f'name = "mine"\nfields = ["text"]\ntemplate = "{{text}} ?"\nnumeric_range = {given}'
+    with pytest.raises(ConfigError, match=r"numeric_range: .*expected two numbers"):
+        load_task(toml(tmp_path, text))
