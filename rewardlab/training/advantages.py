@@ -6,6 +6,7 @@ rows of a chunk, R response tokens, P prompts, G responses to each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,12 +93,12 @@ def reinforce_targets(rollout: Rollout, shaping: Shaping, config: ReinforceConfi
     metrics: dict[str, float] = {}
     if config.baseline == "group":
         scores, is_scored = _group_scores(rollout, shaping.shaped)
-        baseline = (torch.where(is_scored, scores, 0.0) - centred_in_groups(scores, is_scored)).flatten()
+        baseline = (scores - centred_in_groups(scores, is_scored)).nan_to_num().flatten()
         returns = [
             (each - baseline[chunk.rows].to(each)[:, None]) * counts
             for each, chunk, counts in zip(returns, rollout.chunks, shaping.counts, strict=True)
         ]
-        metrics = group_metrics(group_relative(scores, is_scored, scales=False))
+        metrics = group_metrics(group_relative(scores, is_scored))
     whitened = _whitened(returns, shaping.counts)
     return Estimated([Target(*each) for each in zip(whitened, shaping.counts, strict=True)], metrics)
 
@@ -117,15 +118,15 @@ def returns_deviation(targets: Sequence[Target]) -> float:
 
 
 def _group_scores(rollout: Rollout, shaped: Sequence[Shaped | None]) -> tuple[Tensor, Tensor]:
-    """Used scores with their penalties (P, G), float64, and where there are any; the KL penalty is no part of them."""
-    scores = torch.tensor([0.0 if one is None else one.score + one.penalty for one in shaped], dtype=torch.float64)
+    """Used scores with their penalties (P, G), float64, nan without one, and where there is one; without the KL's."""
+    scores = torch.tensor([math.nan if one is None else one.score + one.penalty for one in shaped], dtype=torch.float64)
     is_scored = torch.tensor([one is not None for one in shaped])
     return scores.view(-1, rollout.group), is_scored.view(-1, rollout.group)
 
 
 def _group_kls(rollout: Rollout, shaped: Sequence[Shaped | None]) -> Tensor:
     """What the KL penalty in the reward took from each response (P, G), float64; 0 where the KL is in the loss."""
-    kls = torch.tensor([0.0 if one is None else one.kl for one in shaped], dtype=torch.float64)
+    kls = torch.tensor([math.nan if one is None else one.kl for one in shaped], dtype=torch.float64)
     return kls.view(-1, rollout.group)
 
 
