@@ -127,7 +127,7 @@ def _points(train: Sequence[Pair] | None, held_out: Sequence[Pair], features: Fe
     is_first = np.repeat([True, False], seen.shape[0])
     # each pair goes in both ways round, so that the order of writing says nothing
     model = LogisticRegression(fit_intercept=False, max_iter=2000).fit(vstack([seen, -seen]).tocsr(), is_first)
-    margins = unseen @ model.coef_.ravel()
+    margins = model.decision_function(unseen)
     return [0.5 if abs(margin) < SAME else float(margin > 0) for margin in margins]
 
 

@@ -118,6 +118,7 @@ class TestAnnotator:
         [
             ({"task": "sandbox-sentiment", "annotate__annotator": "sandbox"}, {"refusal_rate", "mismatch_rate"}),
             ({"annotate__annotator": "template"}, set()),
+            ({"annotate__annotator": "bundled"}, {"written"}),
             (
                 {"annotate__annotator": "openai", "annotate__model": "gpt-4o"},
                 {"prompts", "annotator_model", "endpoint", "temperature", "annotator_tokens"},
