@@ -1,7 +1,8 @@
 """Which test files are run for a module: those that import it, by the shortest chain of imports, nearest first.
 
-A chain leads from a test over helpers in ``tests/support`` and modules of the package. Direct imports count as 1; a
-module that a test's helper or another module brings along is further away.
+Files named after the module come first, then those that name most of what it defines: a package that imports its
+modules makes all of them near. A chain leads from a test over helpers in ``tests/support`` and modules of the package.
+Direct imports count as 1; a module that a test's helper or another module brings along is further away.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ def tests_of(module: str) -> list[str]:
     """Test files to run for a module, both relative to the root; files named after it first."""
     names = {path: _distance(path, module) for path in _test_files()}
     near = [path for path, away in names.items() if away is not None and away <= FARTHEST]
-    stem = Path(module).stem
+    stem, defined = Path(module).stem, _defined(module) if near else set()
 
-    def order(path: str) -> tuple[bool, int, int]:
-        return stem not in Path(path).stem, names[path] or 0, (ROOT / path).stat().st_size
+    def order(path: str) -> tuple[bool, int, int, int]:
+        named = len(defined & _named(path))
+        return stem not in Path(path).stem, -named, names[path] or 0, (ROOT / path).stat().st_size
 
     return sorted(near, key=order)[:NEAREST]
 
@@ -32,6 +34,23 @@ def tests_of(module: str) -> list[str]:
 @cache
 def _test_files() -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+def _defined(module: str) -> set[str]:
+    """Functions, classes and constants at the top of a module."""
+    body = ast.parse((ROOT / module).read_text(encoding="utf-8")).body
+    functions = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
+    return functions | {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+
+
+@cache
+def _named(path: str) -> frozenset[str]:
+    """Every name that a file uses, also behind a dot."""
+    nodes = list(ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))))
+    plain = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return frozenset(plain | {node.attr for node in nodes if isinstance(node, ast.Attribute)})
 
 
 def _distance(start: str, target: str) -> int | None:

@@ -48,8 +48,7 @@ def group_relative(scores: Tensor, is_scored: Tensor, *, scales: bool = True) ->
     exact, count, is_even = _checked(scores, is_scored)
     centred = _centred(exact, is_scored, count)
     if scales:
-        deviation = (centred.square().sum(-1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
-        centred = centred / torch.where(is_even[:, None], 1.0, deviation)
+        centred = centred / (centred.square().sum(1, keepdim=True) / (count - 1)).sqrt()
     return GroupAdvantages(torch.where(is_even[:, None], 0.0, centred), is_even)
 
 
@@ -70,7 +69,7 @@ def leave_one_out(scores: Tensor, is_scored: Tensor) -> GroupAdvantages:
     """
     exact, count, is_even = _checked(scores, is_scored)
     # score - (sum - score) / (n - 1) is n / (n - 1) times the distance from the mean, without large sums
-    others = _centred(exact, is_scored, count) * count / (count - 1).clamp(min=1)
+    others = _centred(exact, is_scored, count) * count / (count - 1)
     return GroupAdvantages(torch.where(is_even[:, None], 0.0, others), is_even)
 
 
@@ -92,7 +91,7 @@ def returns_to_go(rewards: Tensor, keep: Tensor) -> Tensor:
         >>> returns_to_go(torch.tensor([[-1.0, 0.0, 3.0, 9.0]]), torch.tensor([[True, True, True, False]]))
         tensor([[2., 3., 3., 0.]])
     """
-    return (rewards * keep).flip(-1).cumsum(-1).flip(-1) * keep
+    return (rewards * keep).flip(1).cumsum(1).flip(1) * keep
 
 
 def _checked(scores: Tensor, is_scored: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,12 +99,12 @@ def _checked(scores: Tensor, is_scored: Tensor) -> tuple[Tensor, Tensor, Tensor]
     if scores.shape != is_scored.shape or scores.dim() != 2:
         raise ShapeError(f"scores {tuple(scores.shape)}, is_scored {tuple(is_scored.shape)}: expected (P, G) twice")
     exact = torch.where(is_scored, scores.double(), 0.0)
-    count = is_scored.sum(-1, keepdim=True)
-    largest = exact.masked_fill(~is_scored, -torch.inf).amax(-1)
-    smallest = exact.masked_fill(~is_scored, torch.inf).amin(-1)
-    return exact, count, (count.squeeze(-1) < 2) | (largest == smallest)
+    count = is_scored.sum(1, keepdim=True)
+    largest = exact.masked_fill(~is_scored, -torch.inf).amax(1)
+    smallest = exact.masked_fill(~is_scored, torch.inf).amin(1)
+    return exact, count, (count.squeeze(1) < 2) | (largest == smallest)
 
 
 def _centred(exact: Tensor, is_scored: Tensor, count: Tensor) -> Tensor:
-    mean = exact.sum(-1, keepdim=True) / count.clamp(min=1)
+    mean = exact.sum(1, keepdim=True) / count
     return torch.where(is_scored, exact - mean, 0.0)

@@ -86,7 +86,7 @@ def mean_over_tokens(counts: Sequence[Tensor]) -> Weighting:
 
 def mean_over_responses(counts: Sequence[Tensor]) -> Weighting:
     """Every response weighs the same, and its tokens share its weight: the mean that GRPO was published with."""
-    lengths = [each.sum(-1, keepdim=True) for each in counts]
+    lengths = [each.sum(1, keepdim=True) for each in counts]
     weights = [each / length.clamp(min=1) for each, length in zip(counts, lengths, strict=True)]
     return Weighting(weights, sum(int((length > 0).sum()) for length in lengths))
 
@@ -98,7 +98,7 @@ def sum_over_constant(counts: Sequence[Tensor], longest: int) -> Weighting:
         counts: True at tokens that count, one (B, T) per micro-batch.
         longest: The constant: the response budget, tokens.
     """
-    return Weighting(counts, longest * sum(int(each.any(-1).sum()) for each in counts))
+    return Weighting(counts, longest * sum(int(each.any(1).sum()) for each in counts))
 
 
 def value_loss(

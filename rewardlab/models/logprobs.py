@@ -66,8 +66,8 @@ class _Logprobs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        (slopes,) = ctx.saved_tensors
-        return (grads[0][:, None] * slopes).to(slopes.dtype), None, None, None
+        (grad,), (slopes,) = grads, ctx.saved_tensors
+        return (grad[:, None] * slopes).to(slopes.dtype), None, None, None
 
 
 def _shares_of_others(logits: Tensor, tokens: Tensor, temperature: float) -> Tensor:
@@ -75,9 +75,9 @@ def _shares_of_others(logits: Tensor, tokens: Tensor, temperature: float) -> Ten
 
     1 - p is the sum of the other tokens' shares, which is exact where p rounds to 1.
     """
-    shares = torch.softmax(logits / temperature, -1)
-    shares.scatter_(-1, tokens[:, None], 0.0)
-    return shares.scatter_(-1, tokens[:, None], -shares.sum(-1, keepdim=True))
+    shares = torch.softmax(logits / temperature, 1)
+    shares.scatter_(1, tokens[:, None], 0.0)
+    return shares.scatter_(1, tokens[:, None], -shares.sum(1, keepdim=True))
 
 
 def _head(output: OutputHead | nn.Linear) -> OutputHead:

@@ -16,6 +16,9 @@ from rewardlab.models.trunk import Trunk, load_trunk
 from rewardlab.runs import ADAPTER, check_outputs
 from rewardlab.types import Example, Scorer
 
+BATCH = 32
+"""Rows of a forward pass."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedScorers:
@@ -30,7 +33,7 @@ class LoadedScorers:
 
 
 @torch.inference_mode()
-def score_rows(trunk: Trunk, role: str, rows: Sequence[Sequence[int]], batch: int = 32) -> list[float]:
+def score_rows(trunk: Trunk, role: str, rows: Sequence[Sequence[int]], batch: int = BATCH) -> list[float]:
     """Raw score of each token row under reward-model ``role``; rows are grouped by length.
 
     Raises:
@@ -40,18 +43,17 @@ def score_rows(trunk: Trunk, role: str, rows: Sequence[Sequence[int]], batch: in
     if head is None:
         raise ModelError(f"role {role!r} has no scalar head; it is no reward model")
     order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
-    scores = [0.0] * len(rows)
+    scores: dict[int, float] = {}
     for start in range(0, len(order), batch):
         chosen = order[start : start + batch]
         ids, keep = right_pad([rows[row] for row in chosen], trunk.codec.pad_id, trunk.device)
         states = trunk.hidden(ids, keep, role)
-        last = states[torch.arange(len(chosen), device=ids.device), keep.sum(-1) - 1]
-        for row, value in zip(chosen, head(last).tolist(), strict=True):
-            scores[row] = value
-    return scores
+        last = states[torch.arange(len(chosen), device=ids.device), keep.sum(1) - 1]
+        scores |= zip(chosen, head(last).tolist(), strict=True)
+    return [scores[row] for row in range(len(rows))]
 
 
-def make_scorer(trunk: Trunk, role: str, batch: int = 32) -> Scorer:
+def make_scorer(trunk: Trunk, role: str, batch: int = BATCH) -> Scorer:
     """A scorer of (examples, responses) over one role; encodes as reward-model training does."""
 
     def score(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
@@ -65,7 +67,7 @@ def make_scorer(trunk: Trunk, role: str, batch: int = 32) -> Scorer:
     return score
 
 
-def add_scorers(trunk: Trunk, folders: Mapping[str, Path], batch: int = 32) -> LoadedScorers:
+def add_scorers(trunk: Trunk, folders: Mapping[str, Path], batch: int = BATCH) -> LoadedScorers:
     """Load reward models (name -> run folder) as frozen roles of ``trunk``."""
     scorers: dict[str, Scorer] = {}
     sft_scores: dict[str, Sequence[float]] = {}
@@ -87,9 +89,10 @@ def load_scorers(folders: Mapping[str, Path]) -> LoadedScorers:
     for folder in stored:
         check_outputs(folder)
     origins = [(result.model, _sft_adapter(folder, result)) for folder, result in stored.items()]
-    model, adapter = origins[0]
-    if any(origin != origins[0] for origin in origins):
+    first, *others = origins
+    if others != [first] * len(others):
         raise ModelError("the reward models were trained on different trunks; score with one of them at a time")
+    model, adapter = first
     trunk = load_trunk(model.model_copy(update={"device": "auto"}), adapter)
     found, made_of = trunk.sha256(), trunk_identity(model, adapter)
     for folder, result in stored.items():

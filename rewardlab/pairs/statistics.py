@@ -127,45 +127,42 @@ def _points(train: Sequence[Pair] | None, held_out: Sequence[Pair], features: Fe
     is_first = np.repeat([True, False], seen.shape[0])
     # each pair goes in both ways round, so that the order of writing says nothing
     model = LogisticRegression(fit_intercept=False, max_iter=2000).fit(vstack([seen, -seen]).tocsr(), is_first)
-    margins = unseen @ model.coef_.ravel()
+    margins = model.decision_function(unseen)
     return [0.5 if abs(margin) < SAME else float(margin > 0) for margin in margins]
 
 
 def _label_features(train: Sequence[Pair], held_out: Sequence[Pair]) -> tuple[Any, Any]:
-    from scipy.sparse import hstack
     from sklearn.feature_extraction.text import CountVectorizer
 
-    whole = CountVectorizer(analyzer=lambda word: [word])
-    digits = CountVectorizer(analyzer=_characters, binary=True)
-    fitted = [*_printed(train)[0], *_printed(train)[1]]
-    vectorizers = [whole.fit(fitted), digits.fit(fitted)]
+    vectorizer = CountVectorizer(analyzer=_parts).fit([word for words in _printed(train) for word in words])
 
     def difference(pairs: Sequence[Pair]) -> Any:
         chosen, rejected = _printed(pairs)
-        return hstack([each.transform(chosen) - each.transform(rejected) for each in vectorizers]).tocsr()
+        return vectorizer.transform(chosen) - vectorizer.transform(rejected)
 
     return difference(train), difference(held_out)
 
 
-def _characters(word: str) -> list[str]:
-    """Characters with their distance from the front and from the end, and the length: how a number is printed."""
-    front = [f"{place}{character}" for place, character in enumerate(word)]
-    back = [f"{character}{place}" for place, character in enumerate(reversed(word), 1)]
-    return [*front, *back, f"length {len(word)}"]
+def _parts(word: str) -> list[str]:
+    """The word, its characters with their distance from the front and from the end, and its length.
+
+    The characters and the length tell how a number is printed. No two of these names are equal.
+    """
+    front = [f"front {place} {character}" for place, character in enumerate(word)]
+    back = [f"end {place} {character}" for place, character in enumerate(reversed(word))]
+    return [f"word {word}", *front, *back, f"length {len(word)}"]
 
 
 def _length_features(train: Sequence[Pair], held_out: Sequence[Pair]) -> tuple[Any, Any]:
-    import numpy as np
     from scipy.sparse import csr_matrix
+    from sklearn.preprocessing import MaxAbsScaler
 
-    def difference(pairs: Sequence[Pair]) -> Any:
+    def difference(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
         chosen, rejected = _texts(pairs)
-        sizes = [(len(c.split()) - len(r.split()), len(c) - len(r)) for c, r in zip(chosen, rejected, strict=True)]
-        return np.array(sizes, dtype=float)
+        return [(len(c.split()) - len(r.split()), len(c) - len(r)) for c, r in zip(chosen, rejected, strict=True)]
 
-    seen, unseen = difference(train), difference(held_out)
-    scale = np.maximum(np.abs(seen).max(axis=0), 1.0)
-    return csr_matrix(seen / scale), csr_matrix(unseen / scale)
+    scaler = MaxAbsScaler().fit(difference(train))
+    return csr_matrix(scaler.transform(difference(train))), csr_matrix(scaler.transform(difference(held_out)))
 
 
 def _texts(pairs: Sequence[Pair]) -> tuple[list[str], list[str]]:

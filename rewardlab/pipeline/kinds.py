@@ -30,9 +30,9 @@ BEFORE: Mapping[str, StageKind] = {
     "annotate": StageKind(5, asks_model=False),
     "sft": StageKind(3, is_shared=True),
     "samples": StageKind(3),
-    "pairs": StageKind(5, asks_model=False),
-    "rm": StageKind(4, is_shared=True),
-    "card": StageKind(2),
+    "pairs": StageKind(6, asks_model=False),
+    "rm": StageKind(5, is_shared=True),
+    "card": StageKind(3),
 }
 """What training methods build on, in the order in which it is made."""
 AFTER: Mapping[str, StageKind] = {"scored": StageKind(1), "validate": StageKind(2), "eval": StageKind(4)}

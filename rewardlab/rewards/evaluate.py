@@ -180,18 +180,18 @@ def _joined(row: Sequence[Value], *, decisive: bool) -> Value:
 
 def _compared(name: str, rows: Sequence[Sequence[Value]], prompts: Sequence[Hashable]) -> list[Value]:
     """A group operator; a response without one of the operands is left out of its group, and has no value."""
-    results: list[Value] = [next((value for value in row if isinstance(value, Unscored)), 0.0) for row in rows]
+    missing = [next((value for value in row if isinstance(value, Unscored)), None) for row in rows]
+    results: dict[int, Value] = {place: value for place, value in enumerate(missing) if value is not None}
     for places in places_of_each(prompts):
-        members = [place for place in places if not isinstance(results[place], Unscored)]
+        members = [place for place in places if place not in results]
         if not members:
             continue
         try:
             compared = OPERATORS[name](*zip(*(rows[place] for place in members), strict=True))
         except OverflowError:
             compared = [math.inf] * len(members)
-        for place, value in zip(members, compared, strict=True):
-            results[place] = finite(value)
-    return results
+        results |= zip(members, map(finite, compared), strict=True)
+    return [results[place] for place in range(len(rows))]
 
 
 def finite(value: float) -> Value:

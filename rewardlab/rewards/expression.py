@@ -69,10 +69,10 @@ FUNCTIONS: Mapping[str, Function] = {
 RESERVED = frozenset({*FUNCTIONS, "lam", "r2", "mixed"})
 """Words with a meaning of their own, which no reward may take as its name."""
 
-_INFIX = {"or": 1, "and": 2, **dict.fromkeys(["<", "<=", ">", ">=", "==", "!="], 4), "+": 5, "-": 5, "*": 6, "/": 6}
-_PREFIX = {"not": 3, "+": 7, "-": 7}
+_INFIX = {"or": 0, "and": 1, **dict.fromkeys(["<", "<=", ">", ">=", "==", "!="], 3), "+": 4, "-": 4, "*": 5, "/": 5}
+_PREFIX = {"not": 2, "+": 6, "-": 6}
 """Operator -> how strongly it binds, in Python's order."""
-_CONDITIONS = 4
+_CONDITIONS = 3
 """Operators that bind up to here give a condition, those above a number."""
 
 
@@ -132,7 +132,8 @@ class Operation(Node):
     @property
     def binding(self) -> int:
         """How strongly it binds."""
-        return (_PREFIX if len(self.operands) == 1 else _INFIX)[self.symbols[0]]
+        first, *_ = self.symbols  # the others bind as it does
+        return (_PREFIX if len(self.operands) == 1 else _INFIX)[first]
 
     def __str__(self) -> str:
         shown = [_enclosed(operand, self._weakest(place)) for place, operand in enumerate(self.operands)]
@@ -143,10 +144,11 @@ class Operation(Node):
 
     def _weakest(self, place: int) -> int:
         """How strongly the operand at a place has to bind to stand without parentheses."""
+        match self.symbols:
+            case ("and" | "or", *_):
+                return self.binding + 1 + place  # as in ast.unparse, which named the terms of runs that are stored
         if self.binding == _CONDITIONS:
             return self.binding + 1  # (a < b) < c is not a < b < c
-        if len(self.operands) > 1 and self.binding < _CONDITIONS:
-            return self.binding + 1 + place  # as in ast.unparse, which named the terms of runs that are stored
         return self.binding + place  # a - b - c is (a - b) - c
 
 
@@ -165,9 +167,7 @@ def parse(text: str) -> Node:
         fail(text, MAX_CHARACTERS, f"the expression is longer than {MAX_CHARACTERS} characters")
     try:
         tree = _Parser(text).whole()
-    except (
-        RecursionError
-    ):  # a parenthesis takes up to ten calls of the parser, and the caller has used some of the stack
+    except RecursionError:  # signs and parentheses take several calls each, and the caller has used some of the stack
         fail(text, 1, f"nested more than {MAX_DEPTH} deep")
     _check_depth(text, tree)
     return tree
@@ -270,7 +270,6 @@ class _Parser:
         self._tokens = list(_tokens(text))
         self._place = 0
         self._open: list[_Token] = []
-        self._prefixes = 0
 
     @property
     def _next(self) -> _Token:
@@ -285,18 +284,18 @@ class _Parser:
 
     def whole(self) -> Node:
         """The tree of the whole text."""
-        tree = self._expression(0)
+        tree = self._expression()
         if self._next.text in (")", ","):
             self._fail(self._next, f"{self._next.text!r} stands outside of any parentheses")
         if self._next.kind != "end":
             self._fail(self._next, f"expected an operator or ',' before {self._next.text!r}")
         return tree
 
-    def _expression(self, weakest: int) -> Node:
+    def _expression(self, weakest: int = 0) -> Node:
         """An operand, and what operators that bind ``weakest`` or more add to it."""
         column = self._next.column
         tree = self._operand(weakest)
-        while (binding := _INFIX.get(self._next.text, -1)) >= weakest:
+        while (binding := _INFIX.get(self._next.text)) is not None and binding >= weakest:
             symbols, operands = [self._take().text], [tree, self._expression(binding + 1)]
             while binding <= _CONDITIONS and _INFIX.get(self._next.text) == binding:  # a < b < c is one comparison
                 symbols.append(self._take().text)
@@ -318,7 +317,8 @@ class _Parser:
         inside = self._inside(token)
         if len(inside) != 1:
             self._fail(token, "a comma belongs between the arguments of a function, such as min(a, b)")
-        return inside[0]
+        (only,) = inside
+        return only
 
     def _no_operand(self, token: _Token) -> NoReturn:
         if token.kind == "end":
@@ -332,12 +332,8 @@ class _Parser:
         binding = _PREFIX[token.text]
         if binding < weakest:
             self._fail(token, f"cannot be read ({token.text!r} behind an operator); parentheses may help")
-        self._prefixes += 1
-        if self._prefixes > MAX_DEPTH:
-            self._fail(token, f"nested more than {MAX_DEPTH} deep")
-        operand = self._expression(binding)
-        self._prefixes -= 1
-        return self._checked(Operation(column=token.column, symbols=(token.text,), operands=(operand,)))
+        operands = (self._expression(binding),)
+        return self._checked(Operation(column=token.column, symbols=(token.text,), operands=operands))
 
     def _call(self, name: _Token) -> Node:
         function = FUNCTIONS.get(name.text)
@@ -357,10 +353,10 @@ class _Parser:
             self._fail(opening, f"nested more than {MAX_DEPTH} deep")
         found = []
         if self._next.text != ")":
-            found.append(self._expression(0))
+            found.append(self._expression())
             while self._next.text == ",":
                 self._take()
-                found.append(self._expression(0))
+                found.append(self._expression())
         closing = self._take()
         if closing.kind == "end":
             self._fail(opening, "'(' is never closed; expected ')'")
@@ -372,12 +368,12 @@ class _Parser:
     def _checked(self, node: Call | Operation) -> Node:
         """The node, when those of its operands that must be conditions are."""
         conditions: tuple[Node, ...] = ()
-        if isinstance(node, Call) and node.function == "gate":
-            conditions = node.operands[:1]
-        elif isinstance(node, Operation) and node.symbols[0] in ("and", "or", "not"):
-            conditions = node.operands
+        match node:
+            case Call(function="gate"):
+                conditions = node.operands[:1]
+            case Operation(symbols=("and" | "or" | "not", *_)):
+                conditions = node.operands
         for each in conditions:
             if not (isinstance(each, Operation) and each.binding <= _CONDITIONS):
-                _check_depth(self._text, each)  # writing it out takes a stack as deep as it is
                 self._fail(each, f"{each} is a number, and a condition is a comparison; write {each} > 0")
         return node

@@ -75,12 +75,12 @@ def gscale(x: Numbers, by: Numbers) -> list[float]:
         >>> gscale([1.0, 2.0, 5.0, 7.0], by=[0.0, 0.0, 0.0, 1.0])
         [-1.0, -0.5, 1.0, 0.0]
     """
-    scaled = [0.0] * len(x)
+    scaled: dict[int, float] = {}
     for places in places_of_each(by):
         low, high = min(x[place] for place in places), max(x[place] for place in places)
         for place in places:
             scaled[place] = 2 * (x[place] - low) / (high - low) - 1 if low < high else 0.0
-    return scaled
+    return [scaled[place] for place in range(len(x))]
 
 
 OPERATORS: Mapping[str, Callable[..., list[float]]] = {
@@ -98,7 +98,8 @@ def places_of_each(keys: Sequence[Hashable]) -> list[list[int]]:
 
 
 def _mean(x: Numbers) -> float:
-    return x[0] if min(x) == max(x) else fmean(x)  # the rounded mean of three 0.1 is not 0.1
+    low, high = min(x), max(x)
+    return low if low == high else fmean(x)  # the rounded mean of three 0.1 is not 0.1
 
 
 def _deviation(x: Numbers) -> float:

@@ -8,7 +8,7 @@ are computed in ``evaluate`` and ``groups``, lambda in ``calibration``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from rewardlab.code_identity import code_hashes
 from rewardlab.config import RewardConfig
@@ -65,7 +65,7 @@ class RewardPlan:
     lam: Lambda | None
     code: Mapping[str, str]
     unknown_code: Mapping[str, str]
-    tree: Node = field(repr=False, compare=False)
+    tree: Node
 
     @property
     def needs_groups(self) -> bool:
@@ -195,9 +195,11 @@ def _written_out(tree: Node, r2: PairKind) -> Node:
     """The tree with ``mixed`` and ``r2`` written out, in the columns where they stand."""
 
     def change(node: Node) -> Node | None:
-        if isinstance(node, Name) and node.name in ("mixed", "r2"):
-            meant = parse(MIXED.format(r2=r2)) if node.name == "mixed" else Name(column=0, name=r2)
-            return replace(meant, column=node.column)
+        match node:
+            case Name(name="mixed"):
+                return replace(parse(MIXED.format(r2=r2)), column=node.column)
+            case Name(name="r2"):
+                return replace(node, name=r2)
         return None
 
     return rewrite(tree, change)
@@ -257,7 +259,7 @@ def _total(parts: Mapping[str, Score], terms: Sequence[tuple[int, str, Value]]) 
     for sign, text, value in terms:
         if isinstance(value, Unscored):
             return Score(None, raw, {}, answer, value.reason)
-        name = text if sign > 0 else f"-({text})"
+        name = text if sign == 1 else f"-({text})"
         summed[name] = summed.get(name, 0.0) + sign * value
     total = finite(sum(summed.values()))
     if isinstance(total, Unscored):

@@ -152,7 +152,6 @@ class _Stored:
     """A reward that reads its score from what the example carries."""
 
     needs_gold = False
-    needs_prompt = False
 
     def __init__(self, name: str) -> None:
         self.name = name

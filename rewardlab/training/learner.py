@@ -74,7 +74,8 @@ class Learner:
     @property
     def lr(self) -> float:
         """The policy's learning rate in the next optimiser step."""
-        return float(self.schedulers[POLICY].get_last_lr()[0])
+        (rate,) = self.schedulers[POLICY].get_last_lr()
+        return float(rate)
 
     def update(self, chunks: Sequence[SampledChunk], targets: Sequence[Target], step: int, kl_coef: float) -> Averages:
         """Passes over minibatches of chunks; one optimiser step per minibatch.
@@ -170,7 +171,7 @@ class Learner:
         if not math.isfinite(norm):
             raise TrainingError(f"the gradient of {name} is not finite; lower its learning rate")
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         self.schedulers[name].step()
         return norm
 

@@ -56,7 +56,7 @@ SIGNS = (
     ),
     Sign(
         "reward/used_deviation",
-        lambda metrics: metrics["reward/used_deviation"] < NOTHING_LEFT and metrics.get("reward/deviation", 0.0) > 0,
+        lambda metrics: metrics["reward/used_deviation"] < NOTHING_LEFT and bool(metrics.get("reward/deviation")),
         "was next to 0, while the reward told responses apart: normalisation or ppo.score_clip made all scores the "
         "same, so that nothing is learned; compare it with reward/deviation, look for single scores far from the rest, "
         "and give --set ppo.normalise_scores=true or --set ppo.score_clip=none",

@@ -124,6 +124,10 @@ class TestReading:
         (tmp_path / "rows.jsonl").write_text('{"a": 1}\n\n  \n{"a": 2}')
         assert [row["a"] for row in read_jsonl(tmp_path / "rows.jsonl")] == [1, 2]
 
+    def test_a_last_line_that_was_cut_may_be_left_out(self, tmp_path: Path) -> None:
+        (tmp_path / "rows.jsonl").write_text('{"a": 1}\n\n{"a": 2')
+        assert list(read_jsonl(tmp_path / "rows.jsonl", may_be_cut=True)) == [{"a": 1}]
+
     @pytest.mark.parametrize(
         ("line", "found"),
         [
@@ -441,8 +445,9 @@ def test_a_stage_is_made_anew_by_its_command(tmp_path: Path, stage: str, command
     assert make_anew(tmp_path / "run").startswith(f"make it anew with `rewardlab {command} --fresh`, or remove")
 
 
-def test_a_stage_that_others_make_is_made_anew_by_them(tmp_path: Path) -> None:
-    folder(tmp_path, "samples").open()
+@pytest.mark.parametrize("stage", ["samples", "card", "scored", "validate"])
+def test_a_stage_that_others_make_is_made_anew_by_them(tmp_path: Path, stage: str) -> None:
+    folder(tmp_path, stage).open()
     for path in (tmp_path / "run", tmp_path / "absent"):
         assert make_anew(path).startswith("make it anew with --fresh, or remove")
 
@@ -552,11 +557,19 @@ class TestTidy:
         folder = RunFolder(tmp_path / "run", "sft", {"seed": 1})
         folder.open()
         dead, alive = (folder.path / f"result.json.part-{number}" for number in (gone.pid, os.getpid()))
-        other = folder.path / "metrics.part-one.jsonl"
-        for path in (dead, alive, other):
+        other, huge = folder.path / "metrics.part-one.jsonl", folder.path / f"result.json.part-{10**30}"
+        for path in (dead, alive, other, huge):
             path.write_text("{")
         folder.open()
-        assert [path.exists() for path in (dead, alive, other)] == [False, True, True]
+        assert [path.exists() for path in (dead, alive, other, huge)] == [False, True, True, True]
+
+    def test_a_part_may_go_while_it_is_looked_at(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = RunFolder(tmp_path / "run", "sft", {"seed": 1})
+        folder.open()
+        part = folder.path / "result.json.part-1"
+        part.write_text("{")
+        monkeypatch.setattr(runs, "_is_running", lambda process: bool(part.unlink()))
+        folder.tidy()
 
     def test_checkpoints_are_removed_when_the_stage_is_done_and_not_before(self, tmp_path: Path) -> None:
         folder = RunFolder(tmp_path / "run", "sft", {"seed": 1})

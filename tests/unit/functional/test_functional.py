@@ -135,6 +135,7 @@ def test_token_logprobs_divide_by_the_temperature() -> None:
     tokens = torch.tensor([1, 0])
     close(token_logprobs(logits, tokens), math.log(0.9), math.log(0.1))
     close(token_logprobs(logits, tokens, 2.0), math.log(0.75), math.log(0.25))  # ln 9 / 2 = ln 3
+    close(token_logprobs(logits[0], tokens[0]), math.log(0.9))
 
 
 def test_token_logprobs_compute_in_float32() -> None:
@@ -168,6 +169,7 @@ def test_policy_loss_equals_the_slow_formula_element_by_element() -> None:
         keep[0, place] = True
         outcome = policy_loss(NEW, torch.zeros_like(NEW), GAINS, keep, clip=0.2, count=1)
         assert outcome.loss.item() == pytest.approx(-terms[place], abs=1e-9)
+        assert outcome.ratio[~keep].tolist() == [1.0] * 4
 
 
 def test_losses_are_divided_by_the_callers_count() -> None:
@@ -214,6 +216,8 @@ def test_explained_variance() -> None:
     # errors 0, 1, 2 have variance 1, returns have variance 1
     assert explained_variance(row(1, 1, 1), returns, ALL) == pytest.approx(0.0)
     assert explained_variance(row(3, 2, 1), returns, ALL) == pytest.approx(-3.0)  # errors -2, 0, 2: variance 4
+    # errors 0, 1, 2 of variance 1, returns of variance 4
+    assert explained_variance(row(0, 1, 2), row(0, 2, 4), ALL) == pytest.approx(0.75)
     assert explained_variance(row(1, 2, 99), returns, torch.tensor([[True, True, False]])) == 1.0
     assert explained_variance(row(0, 0, 0), row(2, 2, 2), ALL) == 0.0
 

@@ -54,6 +54,12 @@ class TestByHand:
             assert found.is_even.tolist() == [True]
             assert found.values.tolist() == [[0.0, 0.0, 0.0]]
 
+    @pytest.mark.parametrize("score", [5.0, -5.0, 0.0])
+    def test_equal_scores_are_even_beside_a_response_without_one(self, score: float) -> None:
+        scores, is_scored = torch.tensor([[score, 7.0, score]]), torch.tensor([[True, False, True]])
+        for found in (group_relative(scores, is_scored), leave_one_out(scores, is_scored)):
+            assert (found.is_even.tolist(), found.values.tolist()) == ([True], [[0.0, 0.0, 0.0]])
+
     def test_nearly_equal_scores_are_not(self) -> None:
         scores = torch.tensor([[1.0, 1.0 + 1e-9]], dtype=torch.float64)
         found = group_relative(scores, scores > 0)

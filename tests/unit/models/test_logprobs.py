@@ -73,6 +73,34 @@ def test_no_tensor_over_the_vocabulary_is_kept(output: nn.Linear) -> None:
     assert kept == [(ROWS, WIDTH)]
 
 
+def test_slopes_are_worked_out_only_where_a_gradient_is_asked_for(
+    output: nn.Linear, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logprobs, "_shares_of_others", None)  # whoever calls it fails
+    state_logprobs(states().detach(), TOKENS, output, 1.0)
+    with torch.no_grad():
+        state_logprobs(states(), TOKENS, output, 1.0)
+
+
+def test_entropies_without_a_gradient_are_worked_out_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logprobs, "LARGEST", 2 * WORDS)
+    layer, seen = nn.Linear(WIDTH, WORDS).requires_grad_(False), list[int]()
+    layer.register_forward_hook(lambda module, given, found: seen.append(len(given[0])))
+    state_entropies(states().detach(), layer, 1.0)
+    with torch.no_grad():
+        state_entropies(states(), layer, 1.0)
+    assert seen == [2, 2, 2, 1] * 2
+    state_entropies(states(), layer, 1.0)
+    assert seen[8:] == [ROWS]
+
+
+@pytest.mark.parametrize(("words", "sizes"), [(1 << 23, [2, 1]), (1 << 24, [1, 1, 1]), (1 << 25, [1, 1, 1])])
+def test_a_piece_has_at_most_sixteen_million_logits(words: int, sizes: list[int]) -> None:
+    layer = nn.Linear(1, words, device="meta")
+    pieces = logprobs._pieces(torch.zeros(3, 1), torch.zeros(3), OutputHead(layer))
+    assert [len(piece) for piece, _ in pieces] == sizes
+
+
 HEADS = {"plain": (1.0, None), "divided": (0.25, None), "capped": (1.0, 20.0), "both": (2.0, 30.0)}
 """Factor and cap of the logits."""
 

@@ -1,6 +1,6 @@
 """Whoever changes the code behind a stage raises its version, or says that its output cannot change.
 
-Raise the number in ``rewardlab/pipeline/stage.py`` where old folders must not be taken for new ones. Then, and also
+Raise the number in ``rewardlab/pipeline/kinds.py`` where old folders must not be taken for new ones. Then, and also
 where no output can change, run ``python -m tests.support.stage_code``, which records the code as it stands.
 """
 
@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from rewardlab.pipeline.kinds import stage_kinds
+from rewardlab.pipeline.kinds import stage_kinds, trained_kinds
 from tests.support import stage_code
 from tests.support.stage_code import ROOTS, complaints, normalised
 
@@ -25,6 +25,19 @@ def test_the_code_of_every_stage_is_what_was_recorded() -> None:
 
 def test_every_stage_is_watched() -> None:
     assert set(ROOTS) == set(stage_kinds())
+
+
+def test_stages_stand_in_the_order_in_which_they_are_made() -> None:
+    before, after = ["annotate", "sft", "samples", "pairs", "rm", "card"], ["scored", "validate", "eval"]
+    trained = [kind for kind in trained_kinds() if kind != "sft"]
+    assert list(stage_kinds()) == [*before, *trained, *after]
+    assert {"ppo", "grpo", "dpo", "raft"} <= set(trained)
+
+
+def test_all_processes_train_and_pairs_and_annotations_need_no_model() -> None:
+    kinds = stage_kinds().items()
+    assert {name for name, kind in kinds if kind.is_shared} == {"rm", *trained_kinds()}
+    assert {name for name, kind in kinds if not kind.asks_model} == {"annotate", "pairs"}
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_an_exception_names_reward_and_example() -> None:
 
     built = build_reward(RewardConfig(expression="label"), RewardContext({"label": scorer}))
     second = Example("agnews", "n2", {"text": "x"})
-    with pytest.raises(TrainingError, match="reward 'label' raised ZeroDivisionError on task agnews example n2"):
+    with pytest.raises(TrainingError, match="reward 'label' raised ZeroDivisionError on task agnews example n2: divis"):
         built([EXAMPLE, second], ["a", ""])
 
 
@@ -184,7 +184,10 @@ def test_a_wrong_number_of_scores_is_an_error() -> None:
     ("expression", "column", "message"),
     [
         ("min(label,", 11, "found the end"),
-        ("rule +", 7, "found the end"),
+        ("rule +", 7, "after '+', found the end"),
+        (")", 1, "outside of any parentheses"),
+        ("min(rule rule, 1)", 10, "expected an operator or ','"),
+        ("rule + ()", 8, "comma"),
         ("rule rule", 6, "expected an operator"),
         ("2rule", 2, "expected an operator"),
         ("rule ** 2", 7, "found '*'"),
@@ -265,7 +268,7 @@ def test_errors_give_the_column(expression: str, column: int, message: str) -> N
     ids=["parentheses", "signs", "nots", "sum", "condition", "all", "length"],
 )
 def test_monstrous_expressions_are_refused(expression: str) -> None:
-    with pytest.raises(ExpressionError, match=r"deep|longer than"):
+    with pytest.raises(ExpressionError, match=r"deep|longer than|is a number"):
         plan_reward(RewardConfig(expression=expression))
 
 
@@ -439,6 +442,26 @@ def test_depth_is_what_is_nested_not_what_stands_side_by_side() -> None:
     with pytest.raises(ExpressionError, match="column 101: nested more than 100 deep"):
         parse("(" * 101 + "rule" + ")" * 101)
     assert len(parse(f"min({', '.join(['-rule'] * 140)})").operands) == 140
+    assert len(parse(f"min({', '.join(['(rule)'] * 110)})").operands) == 110
+
+
+@pytest.mark.parametrize(
+    ("function", "numbers"),
+    [
+        *((name, [2, 3, 4]) for name in ("min", "max")),
+        *((name, [3]) for name in ("clip", "gate")),
+        *((name, [2]) for name in ("q", "z", "gscale")),
+        *((name, [1]) for name in ("gmean", "gstd", "gz", "grank", "gmin", "gmax")),
+    ],
+)
+def test_how_many_arguments_a_function_takes(function: str, numbers: list[int]) -> None:
+    def is_taken(number: int) -> bool:
+        try:
+            return bool(parse(f"{function}({', '.join(['rule > 0'] * number)})"))
+        except ExpressionError:
+            return False
+
+    assert [number for number in range(5) if is_taken(number)] == numbers
 
 
 def test_lambda_may_be_zero() -> None:

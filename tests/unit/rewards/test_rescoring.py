@@ -12,7 +12,7 @@ from rewardlab.errors import ConfigError, DataError, ExpressionError
 from rewardlab.evaluation.rollout_files import RolloutFile, read_rollouts
 from rewardlab.rewards import RewardContext, build_reward, rewards
 from rewardlab.rewards.registry import RewardEntry
-from rewardlab.rewards.rescoring import MissingPartsError, StoredResponse, rescore
+from rewardlab.rewards.rescoring import MissingPartsError, StoredResponse, lent_parts, rescore
 from rewardlab.runs import read_jsonl
 from rewardlab.types import Example, Score
 from tests.support.training import ppo_trainer
@@ -111,6 +111,31 @@ def test_names_that_only_the_rows_know_are_known_inside_alone() -> None:
     assert "accuracy_reward" not in rewards
     with pytest.raises(ExpressionError, match="unknown reward 'accuracy_rewards'; did you mean accuracy_reward"):
         scores(rows, "accuracy_rewards")
+
+
+def test_a_stored_part_needs_neither_gold_label_nor_prompt() -> None:
+    with lent_parts([row(accuracy_reward=1.0)]):
+        built = build_reward(RewardConfig(expression="accuracy_reward"))
+    assert (built.needs_gold, built.needs_prompt) == (False, False)
+
+
+@pytest.mark.parametrize("task", ["agnews", "no-such-task"])
+def test_a_rule_is_computed_where_every_row_has_a_label_of_a_known_task(task: str) -> None:
+    golds = ["Sports", None] if task == "agnews" else ["Sports", "Sports"]
+    rows = [StoredResponse(1, Example(task, "a", {}, gold), "t", {}, None) for gold in golds]
+    with pytest.raises(MissingPartsError, match="needs the raw scores of rule; stored are none"):
+        scores(rows, "rule")
+
+
+def test_computed_parts_see_what_else_the_rows_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    def carried(examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
+        return [Score(float(example.evidence["weight"])) for example in examples]
+
+    entry = RewardEntry("carried", lambda context: carried, "a weight", needs_prompt=False)  # type: ignore[arg-type,return-value]
+    carried.needs_gold = False  # type: ignore[attr-defined]
+    monkeypatch.setitem(rewards._entries, "carried", entry)
+    example = Example("agnews", "a", {}, evidence={"weight": 3})
+    assert scores([StoredResponse(1, example, "t", {"label": 2.0}, None)], "carried + label") == [5.0]
 
 
 def test_steps_are_scored_apart(monkeypatch: pytest.MonkeyPatch) -> None:

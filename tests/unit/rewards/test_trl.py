@@ -127,6 +127,10 @@ def test_folders_of_reward_models(trainer: str) -> None:
         ({"reward": "label"}, r"--rm label=DIR .*in Python rm=\{'label': DIR\}"),
         ({"reward": "mixed", "rm": {"label": "a", "ranked": "b"}}, "needs lambda"),
         ({"reward": "rule", "rm": {"label": "a"}}, "rm names label, which 'rule' does not use"),
+        (
+            {"reward": "mixed", "rm": {"label": "a", "ranked": "b"}, "lam": 1, "r2": "rationale"},
+            "rm names ranked, which 'mixed' does not use",
+        ),
         ({"reward": "label", "rm": {"lable": "a"}}, "names lable; expected some of label, ranked, rationale"),
         ({"reward": "mixed", "r2": "other"}, "names other; expected some of label, ranked, rationale"),
         ({"reward": build_reward(RewardConfig()), "lam": 1}, "this reward is built already"),
@@ -156,8 +160,10 @@ def test_tasks_that_are_none_or_several_are_refused() -> None:
         rewardlab.as_trl_reward("rule", "mr,agnews")
 
 
-def test_a_reward_that_does_not_say_so_reads_no_fields() -> None:
-    assert call_as_trl(rewardlab.as_trl_reward(RuleReward(), "agnews"), [RIGHT], label=["Sports"]) == [1.0]
+def test_a_reward_that_does_not_say_so_reads_no_fields_and_compares_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    function = rewardlab.as_trl_reward(RuleReward(), "agnews")
+    assert function(["p", "q"], [RIGHT, WRONG], label=["Sports"] * 2) == [1.0, 0.0]
+    assert not caplog.records
 
 
 def test_rows_without_ids_are_numbered() -> None:

@@ -175,6 +175,7 @@ class TestColumnsThatAreNotThere:
         assert not is_trl_style(lambda examples, responses, **options: [])
         assert not is_trl_style(lambda prompts, responses: [])
         assert is_trl_style(lambda prompts, completions: [])
+        assert is_trl_style(lambda prompts, trainer_state: [])
 
 
 class TestAsynchronous:

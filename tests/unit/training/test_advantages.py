@@ -125,6 +125,24 @@ def test_a_response_without_a_score_leaves_its_group_of_two_even() -> None:
     found = rloo_targets(*grouped([3.0, None, 0.0, 1.0]), RLOOConfig())
     assert [counts for _, counts in by_row(found)] == [[False, False], [False, False], [True, True], [True, True]]
     assert found.metrics == {"group/even_share": 0.5}
+    assert [advantages for advantages, _ in by_row(found)] == [[0.0] * 2, [0.0] * 2, [-1.0] * 2, [1.0] * 2]
+
+
+def test_a_penalty_is_part_of_a_score_in_its_group() -> None:
+    """5 less 4 and 3: 1 and 3."""
+    rollout, shaping = grouped([5.0, 3.0, 0.0, 0.0])
+    shaped = [Shaped(1.0, 5.0, 0.0, -4.0), *shaping.shaped[1:]]
+    found = by_row(rloo_targets(rollout, replace(shaping, shaped=shaped), RLOOConfig()))
+    assert [advantages[0] for advantages, _ in found[:2]] == [-2.0, 2.0]
+
+
+def test_reinforce_leaves_out_what_has_no_score() -> None:
+    """4, 0 and 8 less the means 2 and 8 are 2, -2 and 0 at two tokens each: variance 16 / 5."""
+    rollout, shaping = grouped([4.0, 0.0, 8.0, None])
+    rewards = [torch.tensor([[0.0, (4.0, 0.0, 8.0, 0.0)[row]] for row in rows]) for rows in ([3, 0], [2, 1])]
+    config = ReinforceConfig(baseline="group", samples=2)
+    found = by_row(reinforce_targets(rollout, replace(shaping, rewards=rewards), config))
+    assert [advantages[0] for advantages, _ in found] == pytest.approx([5**0.5 / 2, -(5**0.5) / 2, 0.0, 0.0])
 
 
 @pytest.mark.parametrize("baseline", ["none", "group"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import re
 import shutil
@@ -17,6 +18,8 @@ import torch
 
 from rewardlab.errors import RunFolderError
 from rewardlab.runs import read_jsonl
+from rewardlab.training import checkpoint
+from rewardlab.training.checkpoint import Checkpoints
 from rewardlab.training.interval import Interval
 from rewardlab.training.loop import OnlineTrainer
 from rewardlab.types import Example
@@ -347,3 +350,52 @@ def test_a_resumed_run_warns_when_an_uninterrupted_one_would(
     ppo_trainer(tmp_path, equal, **BASE).train()
     said = [message for message in caplog.messages if "reward/deviation was 0" in message]
     assert [message[:16] for message in said] == (["in steps 1 to 4 "] if knows_streaks else [])
+
+
+class TestFiles:
+    """One checkpoint by itself."""
+
+    def test_its_content_is_on_the_disk_before_it_has_its_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done: list[str] = []
+        fsync, replace_ = os.fsync, os.replace
+
+        def synced(descriptor: int) -> None:
+            done.append(f"{os.fstat(descriptor).st_size} bytes")
+            fsync(descriptor)
+
+        monkeypatch.setattr(checkpoint.os, "fsync", synced)
+        monkeypatch.setattr(checkpoint.os, "replace", lambda *paths: (done.append("replace"), replace_(*paths)))
+        folder = tmp_path / "above" / "checkpoints"
+        Checkpoints(folder, 2, tmp_path / "none.jsonl").save(1, {}, {"weights": torch.arange(3)})
+        assert done == [f"{(folder / 'step-000001.pt').stat().st_size} bytes", "replace"]
+
+    def test_the_main_process_writes_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(checkpoint.processes, "is_main", lambda: False)
+        ledger = tmp_path / "samples.jsonl"
+        ledger.write_text("{}\n")
+        stored = Checkpoints(tmp_path / "checkpoints", 2, ledger)
+        stored.save(1, {}, {})
+        assert stored.restore({}) is None
+        assert [path.name for path in tmp_path.iterdir()] == ["samples.jsonl"]
+        assert ledger.read_text() == "{}\n"
+
+    def test_half_of_one_is_removed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(stored: object, file: Any) -> None:
+            file.write(b"half")
+            raise OSError("No space left on device")
+
+        monkeypatch.setattr(checkpoint.torch, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            Checkpoints(tmp_path, 2, tmp_path / "none.jsonl").save(1, {}, {})
+        assert list(tmp_path.iterdir()) == []
+
+    def test_code_in_it_is_not_run(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        stored = Checkpoints(tmp_path, 2, tmp_path / "none.jsonl")
+        stored.save(1, {}, {"weights": torch.arange(3)})
+        stored.save(2, {}, {"planted": TestFiles()})
+        found = stored.restore({})
+        assert found is not None
+        assert (found[0], found[1]["weights"].tolist()) == (1, [0, 1, 2])
+        assert "step-000002.pt cannot be used" in caplog.text

@@ -7,16 +7,20 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from rewardlab import processes
 from rewardlab.config import LoraConfig, ModelConfig, PPOConfig
 from rewardlab.functional.ppo import PolicyLoss, ValueLoss
 from rewardlab.models import Sample, SamplingConfig, load_trunk
 from rewardlab.models.heads import ScalarHead
+from rewardlab.models.sampler import row_key
+from rewardlab.training import rollout as rollout_module
 from rewardlab.training.actor import Actor, Chunk
 from rewardlab.training.advantages import Target, gae_targets
 from rewardlab.training.metrics import GLOSSARY, Averages, critic_metrics, rollout_metrics
@@ -417,3 +421,46 @@ def test_a_trusted_sampler_saves_the_policys_pass(setting: Setting, monkeypatch:
     assert roles == [None]
     roll_out(setting.by_head, EXAMPLES, SAMPLING, 8, ("test", 0), trusts_sampler=True)  # nothing was measured
     assert roles == [None, "policy", None]
+
+
+@pytest.mark.parametrize("group", [1, 2])
+def test_each_response_is_drawn_by_a_key_of_its_own(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    """Place in the group is a part of it where a group has several; one response has the key that it always had."""
+    seen: list[int] = []
+
+    def watched(trunk: Any, prompts: Any, keys: list[int], *rest: Any) -> list[Sample]:
+        seen.extend(keys)
+        return [Sample((5,), "x", True)] * len(keys)
+
+    monkeypatch.setattr(rollout_module, "sample", watched)
+    made = roll_out(setting.by_adapter, EXAMPLES[:2], SAMPLING, 3, (7, 1), group=group)
+    places = [[]] if group == 1 else [[0], [1]]
+    assert seen == [row_key(7, 1, "sst2", f"row-{n}", n, *place) for n in range(2) for place in places]
+    assert made.places == [0, 0] if group == 1 else [0, 1, 0, 1]
+
+
+def test_the_only_response_to_a_prompt_is_at_place_0() -> None:
+    assert Rollout([], [Sample((5,), "x", True)] * 3, []).places == [0, 0, 0]
+
+
+def test_chunks_hold_rows_of_like_length() -> None:
+    """Prompts and responses of 1 + 6, 5 + 1 and 2 + 1 tokens: the third and the second, then the first."""
+    trunk: Any = SimpleNamespace(codec=SimpleNamespace(pad_id=0), device="cpu")
+    samples = [Sample((9,) * size, "x", True) for size in (6, 1, 1)]
+    first, second = rollout_module._chunks(trunk, [[1], [2] * 5, [3] * 2], samples, 2)
+    assert (first.rows, second.rows) == ([2, 1], [0])
+    assert first.ids.tolist() == [[0, 0, 0, 3, 3, 9], [2, 2, 2, 2, 2, 9]]
+    assert first.keep.sum(1).tolist() == [3, 6]
+    assert (first.width, second.width) == (5, 1)
+
+
+def test_one_process_keeps_what_it_measured_and_several_hand_it_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = torch.ones(1)
+    mine: list[Any] = [(number, number, number, None), (number, number, number, number)]
+    assert rollout_module._exchanged(mine, 2, torch.device("cpu")) is mine
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "collect", lambda part, total: [*part, *part])
+    found = rollout_module._exchanged(mine, 4, torch.device("cpu"))
+    assert [values is None for *_, values in found] == [True, False] * 2

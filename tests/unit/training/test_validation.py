@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from rewardlab.models.sampler import Sample, sample
+from rewardlab.models.sampler import Sample, SamplingConfig, sample
 from rewardlab.runs import read_jsonl
 from rewardlab.training import validation
 from rewardlab.training.loop import OnlineTrainer
-from rewardlab.training.validation import Validation
-from rewardlab.types import Example
+from rewardlab.training.validation import Cadence, Validation
+from rewardlab.types import Answer, Example, Label
 from tests.support.models import tiny_llama
 from tests.support.training import EXAMPLES, ppo_trainer
 
@@ -260,3 +261,48 @@ def test_accuracy_is_the_mean_over_tasks_and_numbers_count_by_correlation(
 def test_a_measure_without_a_start_changed_nothing() -> None:
     found = validation.Measured(1, 0.5, {"sst2": 0.5}, 0.0, 1.0, 4)
     assert (found.worse, found.better) == (0, 0)
+
+
+def watching_nothing(folder: Path, every: int | None = None) -> Validation:
+    """A run of ten steps; nothing is asked of the trunk."""
+    trunk: Any = SimpleNamespace()
+    return Validation(trunk, EXAMPLES, Cadence(every, 10), SamplingConfig(6, 1.0), folder)
+
+
+def test_without_a_budget_nothing_of_it_is_spent(tmp_path: Path) -> None:
+    made = watching_nothing(tmp_path)
+    assert [step for step in range(1, 11) if made.is_due(step)] == [2, 4, 6, 8, 10]
+
+
+def test_answers_are_greedy_whatever_is_trained_with(tmp_path: Path) -> None:
+    assert watching_nothing(tmp_path).sampling == SamplingConfig(6, 0.0)
+
+
+def test_nothing_is_stored_where_nothing_was_measured(tmp_path: Path) -> None:
+    made = watching_nothing(tmp_path)
+    made.store(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    made.reload(tmp_path)
+    assert (made.best, made.summary()) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("task", "gold", "read", "closeness"),
+    [
+        ("sst2", "positive", "positive", 1.0),
+        ("sst2", "positive", "negative", 0.0),
+        ("sst2", "positive", None, 0.0),
+        ("stsb", 4.0, 3.5, -0.5),
+        ("stsb", 4.0, 5.0, -1.0),
+        ("stsb", 4.0, None, -5.0),  # from 0 to 5
+        ("appreviews", "2", "5", 0.0),  # stars are labels
+    ],
+)
+def test_how_close_an_answer_is(task: str, gold: Label, read: Label | None, closeness: float) -> None:
+    assert validation._closeness(Example(task, "1", {}, gold), Answer(read)) == closeness
+
+
+def test_an_unread_number_is_as_far_as_the_scale_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    stars = SimpleNamespace(is_numeric=True, numeric_range=(1.0, 5.0))
+    monkeypatch.setattr(validation, "tasks", SimpleNamespace(get=lambda name: stars))
+    assert validation._closeness(Example("stars", "1", {}, 2.0), Answer(None)) == -4.0
