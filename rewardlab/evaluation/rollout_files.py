@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.pairs.turns import as_turns, written_out
 from rewardlab.rewards.expression import RESERVED
 from rewardlab.rewards.ledger import scored_row
 from rewardlab.rewards.rescoring import StoredResponse
@@ -33,6 +32,7 @@ from rewardlab.tasks.places import is_known
 from rewardlab.tasks.rows import RowProblem, read_label
 from rewardlab.tasks.tables import DELIMITERS
 from rewardlab.tasks.task import tasks
+from rewardlab.tasks.turns import as_turns, written_out
 from rewardlab.types import AnswerFormat, Example, Label, Score
 
 USUAL: Mapping[str, tuple[str, ...]] = {

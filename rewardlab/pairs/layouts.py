@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from rewardlab.pairs.turns import Turn, as_turns, shown, written_out
 from rewardlab.tasks.text import composed
+from rewardlab.tasks.turns import Turn, as_turns, shown, written_out
 
 CHOSEN = (
     "chosen", "chosen_response", "preferred_output", "preferred", "preferred_response", "accepted", "response_j",

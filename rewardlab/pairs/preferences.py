@@ -1,7 +1,7 @@
 """Preference data as TRL and the hub have it, to and from pairs.
 
 Which columns are understood stands in :mod:`rewardlab.pairs.layouts`, which conversations in
-:mod:`rewardlab.pairs.turns`. A conversation of one user turn becomes that turn's text, a system message in front of
+:mod:`rewardlab.tasks.turns`. A conversation of one user turn becomes that turn's text, a system message in front of
 it; a longer one is written out turn by turn, because a pair's prompt is one text.
 """
 

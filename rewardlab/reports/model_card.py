@@ -11,6 +11,11 @@ from textwrap import indent
 from typing import Any
 
 from rewardlab.printable import markdown_cell, markdown_code, markdown_text, printable
+from rewardlab.runs import read_json
+
+VLLM_DEFAULT_RANK = 16
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What ``vllm serve --max-lora-rank`` takes (vLLM 0.14, ``vllm.config.lora.MaxLoRARanks``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,15 @@ def serving(model: Exported) -> list[str]:
             shlex.join(("vllm", "serve", str(model.folder))),
         ]
     modules = f"{model.folder.name}={model.folder}"
-    return [shlex.join(("vllm", "serve", model.base, "--enable-lora", "--lora-modules", modules))]
+    rank = next((rank for rank in VLLM_RANKS if rank >= _rank(model.folder)), VLLM_RANKS[-1])
+    limit = () if rank <= VLLM_DEFAULT_RANK else ("--max-lora-rank", str(rank))
+    return [shlex.join(("vllm", "serve", model.base, "--enable-lora", *limit, "--lora-modules", modules))]
+
+
+def _rank(folder: Path) -> int:
+    """Largest rank of an adapter; SFT's and the policy's joined have the sum of both."""
+    config = read_json(folder / "adapter_config.json")
+    return int(max(config["r"], *config.get("rank_pattern", {}).values(), 0))
 
 
 def _line(text: str) -> str:

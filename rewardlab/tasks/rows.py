@@ -20,6 +20,7 @@ from rewardlab.reading import HalfCharacterError, parse_json
 from rewardlab.tasks.files import Placed, placed_rows
 from rewardlab.tasks.task import Task
 from rewardlab.tasks.text import composed
+from rewardlab.tasks.turns import as_turns, written_out
 from rewardlab.types import AnswerFormat, Example, Label
 
 MAX_PROBLEMS = 5
@@ -27,8 +28,8 @@ MAX_PROBLEMS = 5
 MAX_NAMED = 5
 """Columns or labels that a note names; the rest are counted."""
 _NUMBER = re.compile(r"[-+]?[0-9]{1,15}(?:\.[0-9]{1,15})?")
-MESSAGES = "messages"
-"""Column of a conversation: turns with role and content, the answer last."""
+CONVERSATIONS = ("messages", "conversations", "conversation")
+"""Columns that may hold a conversation: turns as :mod:`rewardlab.tasks.turns` reads them, the answer last."""
 
 
 class SourceMissing(DataError):
@@ -157,8 +158,8 @@ def _read_number(raw: object, task: Task) -> float:
 def _example(data: Mapping[str, Any], default_id: str, task: Task, format: AnswerFormat) -> Example:
     found = {name: _column(data, name, task) for name in (*task.fields, "label")}
     missing = [name for name, value in found.items() if value is None]
-    if missing and isinstance(data.get(MESSAGES), list):
-        found |= _conversation(data[MESSAGES], missing)
+    if missing and (column := _conversation_column(data)) is not None:
+        found |= _conversation(column, data[column], missing)
         missing = [name for name, value in found.items() if value is None]
     if missing:
         raise RowProblem(_lacking(missing, data, task))
@@ -209,32 +210,25 @@ def _used_columns(data: Mapping[str, Any], task: Task) -> set[str]:
     hub = task.hub.fields if task.hub else {}
     used = {"id", *(task.columns.get(name, name) for name in names), *(hub.get(name, name) for name in names)}
     has_all = all(_column(data, name, task) is not None for name in names)
-    return used if has_all else used | {MESSAGES}
+    column = None if has_all else _conversation_column(data)
+    return used if column is None else used | {column}
 
 
-def _conversation(turns: Sequence[Any], missing: Sequence[str]) -> dict[str, str]:
-    """The missing label from the last turn, the one missing text from the turns before it.
+def _conversation_column(data: Mapping[str, Any]) -> str | None:
+    return next((name for name in CONVERSATIONS if isinstance(data.get(name), list)), None)
 
-    A single turn of a user is the text itself; of several, each begins with its role.
-    """
-    said = [_turn(turn) for turn in turns]
+
+def _conversation(column: str, messages: Sequence[Any], missing: Sequence[str]) -> dict[str, str]:
+    """The missing label from the last turn, the one missing text from the turns before it, written out."""
+    try:
+        turns = as_turns(messages) or []
+    except ValueError as error:
+        raise RowProblem(f"a turn of {column!r}: {error}, expected role and content") from error
     texts = [name for name in missing if name != "label"]
-    if len(said) < 2 or said[-1][0] != "assistant" or len(texts) > 1:
-        raise RowProblem(f"{MESSAGES!r} holds {len(said)} turns; expected a prompt and, last, the assistant's answer")
-    before = said[:-1]
-    prompt = before[0][1] if len(before) == 1 else "\n".join(f"{role}: {content}" for role, content in before)
-    return dict.fromkeys(texts, prompt) | ({"label": said[-1][1].strip()} if "label" in missing else {})
-
-
-def _turn(turn: Any) -> tuple[str, str]:
-    """Role and text of a turn; the content is a text, or parts of which the texts count."""
-    if isinstance(turn, Mapping) and isinstance(turn.get("role"), str):
-        content = turn.get("content")
-        if isinstance(content, list):
-            content = "".join(part["text"] for part in content if isinstance(part, Mapping) and "text" in part)
-        if isinstance(content, str):
-            return turn["role"], content
-    raise RowProblem(f"a turn of {MESSAGES!r} is {turn!r:.60}, expected role and content")
+    if len(turns) < 2 or turns[-1].role != "assistant" or len(texts) > 1:
+        raise RowProblem(f"{column!r} holds {len(turns)} turns; expected a prompt and, last, the assistant's answer")
+    prompt = dict.fromkeys(texts, written_out(turns[:-1]))
+    return prompt | ({"label": turns[-1].text.strip()} if "label" in missing else {})
 
 
 def _renamed(file: str, renamed: Mapping[str, str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from transformers import AutoModelForCausalLM
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ModelError
 from rewardlab.models.export import read_adapter, write_adapter
-from rewardlab.runs import RunFolder, read_json, read_jsonl
+from rewardlab.reports.model_card import Exported, serving
+from rewardlab.runs import RunFolder, read_json, read_jsonl, write_json
 from tests.support.commands import Command
 from tests.support.models import tiny_llama
 
@@ -153,6 +155,23 @@ def finished(
         measures = {name: {"step": step, "accuracy": 0.5} for name, step in (("best", best), ("last", last))}
     run.finish({"steps": last, "validation": measures})
     return run
+
+
+@pytest.mark.parametrize(
+    ("config", "option"),
+    [
+        ({"r": 16}, ""),
+        ({"r": 17}, "--max-lora-rank 32 "),
+        ({"r": 8, "rank_pattern": {"q_proj": 300}}, "--max-lora-rank 320 "),
+    ],
+)
+def test_the_command_for_vllm_names_the_rank_that_its_default_is_too_low_for(
+    tmp_path: Path, config: dict[str, Any], option: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    write_json(tmp_path / "mine" / "adapter_config.json", config)
+    model = Exported(tmp_path / "mine", "PPO", "", "org/base", [], "label", "last", False, "", 8, None, [], {})
+    assert serving(model) == [f"vllm serve org/base --enable-lora {option}--lora-modules mine={tmp_path / 'mine'}"]
 
 
 def rank_of(folder: str) -> int:

@@ -13,8 +13,8 @@ from rewardlab.errors import DataError
 from rewardlab.pairs.imported import ImportRequest, read_import
 from rewardlab.pairs.layouts import CHOSEN, REJECTED, Understood, understood
 from rewardlab.pairs.preferences import Preference, read_preferences
-from rewardlab.pairs.turns import Turn, transcript
 from rewardlab.runs import write_jsonl
+from rewardlab.tasks.turns import Turn, transcript
 
 
 def user(text: str) -> dict[str, str]:

@@ -258,7 +258,18 @@ def test_a_conversation_is_the_prompt_and_its_last_turn_the_label(load: Any) -> 
     assert counted(load({"train.jsonl": lines([turns(number) for number in range(12)])})) == EXPECTED
     system = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
     texts = [text for text, _ in counted(load({"train.jsonl": lines([turns(n, system) for n in range(12)])}))]
-    assert f"system: Be brief.\nuser: {ROWS[0]['text']}" in texts
+    assert f"Be brief.\n\n{ROWS[0]['text']}" in texts
+
+
+def test_a_conversation_as_sharegpt_writes_it_is_read_as_well(load: Any) -> None:
+    def turns(number: int) -> list[dict[str, str]]:
+        row = ROWS[number]
+        asked = [{"from": "human", "value": "hello"}, {"from": "gpt", "value": "yes?"}]
+        return [*asked, {"from": "human", "value": row["text"]}, {"from": "gpt", "value": row["label"]}]
+
+    splits = load({"train.jsonl": lines([{"conversations": turns(number)} for number in range(12)])})
+    texts = [text for text, _ in counted(splits)]
+    assert f"User: hello\n\nAssistant: yes?\n\nUser: {ROWS[0]['text']}" in texts
 
 
 @pytest.mark.parametrize(
@@ -269,7 +280,7 @@ def test_a_conversation_is_the_prompt_and_its_last_turn_the_label(load: Any) -> 
             [{"role": "assistant", "content": "bug"}] * 2 + [{"role": "user", "content": "a"}],
             "'messages' holds 3 turns",
         ),
-        ([{"role": "user", "content": "a"}, {"from": "gpt"}], "a turn of 'messages' is {'from': 'gpt'}, expected role"),
+        ([{"role": "user", "content": "a"}, {"from": "gpt"}], "a turn of 'messages': a message of gpt without text"),
     ],
 )
 def test_a_conversation_without_an_answer_is_refused(load: Any, messages: Any, message: str) -> None:
