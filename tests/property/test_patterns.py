@@ -12,8 +12,8 @@ import pytest
 
 from rewardlab.annotate import claims, filter, moderation, pairwise, ranking
 from rewardlab.annotate.claims import claimed_labels, is_refusal, masked
-from rewardlab.pairs import layouts, turns
-from rewardlab.tasks import denials, languages, marks, numbers, options, parsing, tasks, text, thoughts, words
+from rewardlab.pairs import layouts
+from rewardlab.tasks import denials, languages, marks, numbers, options, parsing, tasks, text, thoughts, turns, words
 from rewardlab.tasks.marks import at_answer
 from rewardlab.tasks.thoughts import spoken
 from rewardlab.types import ANSWER_FORMATS, Example
