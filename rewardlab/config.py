@@ -283,7 +283,11 @@ class RewardConfig(Section):
     """What PPO maximises."""
 
     expression: str = Field("rule", description="reward expression; see `rewardlab reward list`")
-    lam: str | None = Field(None, description="lambda of `mixed`: a number, a quantile (q90) or a z-score (1.5z)")
+    lam: str | None = Field(
+        None,
+        description="lambda of `mixed`: a number, a quantile (q90) or a z-score (1.5z); auto:5 is a multiplier that "
+        "holds the mean of `label` at 5",
+    )
     r2: PairKind = Field("ranked", description="second reward model of `mixed`")
     reading: Reading = Field("lenient", description="how the rule reward reads answers")
 

@@ -12,6 +12,8 @@ from rewardlab.rewards.plan import LAMBDA_HELP, MIXED
 LANGUAGE: Mapping[str, str] = {
     "mixed": f"{MIXED.format(r2='r2')} (RLLR eq. 4); needs {LAMBDA_HELP}",
     "lam": f"lambda as a number: {LAMBDA_HELP}",
+    "step": "the training step, from 1; for grpo, ppo, reinforce, rloo",
+    "progress": "share of the training that was done before the step, from 0; for grpo, ppo, reinforce, rloo",
     "r2": "the reward model that --r2 names (default: ranked)",
     **{name: f"{function.form}: {function.meaning}" for name, function in FUNCTIONS.items()},
 }

@@ -51,7 +51,10 @@ def online_command(method: TrainingMethod) -> Callable[..., None]:
     def train(
         request: Request,
         reward: Annotated[str | None, typer.Option(help="Reward expression; see `rewardlab reward list`.")] = None,
-        lam: Annotated[str | None, typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z.")] = None,
+        lam: Annotated[
+            str | None,
+            typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z; auto:5: the mean that it is held at."),
+        ] = None,
         r2: Annotated[str | None, typer.Option(help="Second reward model of `mixed`: ranked, rationale.")] = None,
         steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
         lr: Rate = None,

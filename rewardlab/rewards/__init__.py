@@ -2,15 +2,16 @@
 
 ``context`` what they are built from, ``registry`` their names, ``functions`` plain functions as rewards, ``rule`` and
 ``learned`` the shipped ones, ``expression``, ``plan``, ``evaluate`` and ``groups`` the expressions, ``calibration``
-lambda, ``ledger`` the record of every score, ``trl`` and ``trl_functions`` the bridge to TRL and from it,
-``background`` asynchronous functions. None of them imports torch before a reward model is loaded.
+lambda, ``moving`` what changes while a policy is trained, ``ledger`` the record of every score, ``rescoring`` stored
+responses under another expression, ``trl`` and ``trl_functions`` the bridge to TRL and from it, ``background``
+asynchronous functions. None of them imports torch before a reward model is loaded.
 """
 
 from rewardlab.rewards import learned, rule
 from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve_lambda
 from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.ledger import GLOSSARY, Ledger, Shaped, summary
-from rewardlab.rewards.plan import ExpressionReward, RewardPlan, build_reward, plan_reward, refuse_groups
+from rewardlab.rewards.plan import ExpressionReward, RewardPlan, build_reward, plan_reward, refuse_groups, refuse_moving
 from rewardlab.rewards.registry import RewardEntry, find_reward, register_reward, register_trl_reward, rewards
 from rewardlab.rewards.trl import as_trl_reward
 
@@ -30,6 +31,7 @@ __all__ = [
     "parse_lambda",
     "plan_reward",
     "refuse_groups",
+    "refuse_moving",
     "register_reward",
     "register_trl_reward",
     "resolve_lambda",

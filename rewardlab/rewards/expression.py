@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from rewardlab.errors import ExpressionError
+from rewardlab.rewards.moving import TIMES
 
 MAX_CHARACTERS = 1000
 MAX_DEPTH = 100
@@ -66,7 +67,7 @@ FUNCTIONS: Mapping[str, Function] = {
 }
 """Function -> what it takes and gives."""
 
-RESERVED = frozenset({*FUNCTIONS, "lam", "r2", "mixed"})
+RESERVED = frozenset({*FUNCTIONS, "lam", "r2", "mixed", *TIMES})
 """Words with a meaning of their own, which no reward may take as its name."""
 
 _INFIX = {"or": 0, "and": 1, **dict.fromkeys(["<", "<=", ">", ">=", "==", "!="], 3), "+": 4, "-": 4, "*": 5, "/": 5}
@@ -101,7 +102,7 @@ class Number(Node):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Name(Node):
-    """A reward, ``lam``, ``r2`` or ``mixed``."""
+    """A reward, ``lam``, ``r2``, ``mixed``, ``step`` or ``progress``."""
 
     name: str
 

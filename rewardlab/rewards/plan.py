@@ -1,13 +1,16 @@
 """From an expression to its reward: what it needs, known before any model loads, and the reward that it stands for.
 
-``min(label, lam) + ranked`` is RLLR's eq. 4, also called ``mixed``. Each named reward is asked once per batch. A
-response gets no score when a part that its value depends on has none. The grammar stands in ``expression``, how values
-are computed in ``evaluate`` and ``groups``, lambda in ``calibration``.
+``min(label, lam) + ranked`` is RLLR's eq. 4, also called ``mixed``. ``step``, ``progress`` and a lambda that holds a
+mean move while a policy is trained: :meth:`ExpressionReward.at` gives the reward at a place of training. Each named
+reward is asked once per batch. A response gets no score when a part that its value depends on has none. The grammar
+stands in ``expression``, how values are computed in ``evaluate`` and ``groups``, lambda in ``calibration``, what moves
+in ``moving``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 from rewardlab.code_identity import code_hashes
@@ -28,13 +31,19 @@ from rewardlab.rewards.expression import (
     rewrite,
     walk,
 )
+from rewardlab.rewards.moving import MULTIPLIER, TIMES, Constant, Moment, Target
 from rewardlab.rewards.registry import RewardEntry, find_reward, rewards
 from rewardlab.types import PAIR_KINDS, Example, PairKind, Reward, Score
 
 MIXED = "min(label, lam) + {r2}"
 """RLLR eq. 4: r1 + r2 where r1 < lambda, else lambda + r2."""
+CONSTRAINED = "lam * label + {r2}"
+"""``mixed`` where lambda is a multiplier."""
 
-LAMBDA_HELP = "--lambda 5 (raw scale of the label RM), --lambda q90 (its quantile on SFT samples) or --lambda 1.5z"
+LAMBDA_HELP = (
+    "--lambda 5 (raw scale of the label RM), --lambda q90 (its quantile on SFT samples), --lambda 1.5z, or "
+    "--lambda auto:5 (a multiplier that holds its mean at 5)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ class RewardPlan:
         code: Name -> hash of the code behind it, of rewards that are not rewardlab's own.
         unknown_code: Name -> why its code has no hash.
         tree: The expression with ``mixed`` and ``r2`` written out.
+        moving: Names in it whose values only training knows: ``step``, ``progress``, a lambda that holds a mean.
     """
 
     expression: str
@@ -66,6 +76,7 @@ class RewardPlan:
     code: Mapping[str, str]
     unknown_code: Mapping[str, str]
     tree: Node
+    moving: tuple[str, ...] = ()
 
     @property
     def needs_groups(self) -> bool:
@@ -81,16 +92,23 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
             column.
         ConfigError: Lambda is missing, not used, or none.
     """
-    tree = _written_out(parse(config.expression), config.r2)
+    is_target = config.lam is not None and parse_lambda(config.lam).is_target
+    tree = _written_out(parse(config.expression), (CONSTRAINED if is_target else MIXED).format(r2=config.r2), config.r2)
     entries = {name: _entry(config.expression, name, column) for name, column in _scored_names(tree)}
     needs_lambda = any(isinstance(node, Name) and node.name == "lam" for node in walk(tree))
     lam = _lambda(config, needs_lambda)
-    check_bounds(config.expression, tree, lam.value if lam is not None and lam.kind == "raw" else None, None)
+    is_known = lam is not None and lam.kind == "raw" and not lam.is_target
+    check_bounds(config.expression, tree, lam.value if lam is not None and is_known else None, None)
     kinds: set[PairKind] = {entry.pair_kind for entry in entries.values() if entry.pair_kind}
     kinds.update(_calibrated(config.expression, tree))
     if not entries:
         fail(
             config.expression, 1, "names no reward, so every response would get the same score; write rule, or another"
+        )
+    if is_target and CAPPED not in entries:
+        raise ConfigError(
+            f"--lambda {config.lam} holds the mean of {CAPPED}, and reward {config.expression!r} does not ask for it; "
+            f"write it into the expression, as in lam * {CAPPED} + ranked"
         )
     if lam is not None and lam.kind != "raw":
         kinds.add(CAPPED)
@@ -107,6 +125,7 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         code=code,
         unknown_code=unknown_code,
         tree=tree,
+        moving=tuple(_moving(tree, is_target)),
     )
 
 
@@ -133,6 +152,30 @@ def refuse_groups(plan: RewardPlan, method: str, instead: Sequence[str] = ("grpo
     )
 
 
+def refuse_moving(plan: RewardPlan, where: str) -> None:
+    """Refuse an expression that moves while a policy is trained, for a use that is no such training.
+
+    Args:
+        plan: What the expression needs.
+        where: What uses it, as the message begins.
+    Raises:
+        ExpressionError: With the column of the first name that moves.
+        ConfigError: Lambda is a multiplier.
+    """
+    for node in walk(plan.tree):
+        if isinstance(node, Name) and node.name in TIMES:
+            fail(
+                plan.expression,
+                node.column,
+                f"{node.name} changes while a policy is trained, and {where} has no step; put a number in its place",
+            )
+    if plan.moving:
+        raise ConfigError(
+            f"--lambda auto: is a multiplier that moves while a policy is trained, and {where} does not train one; "
+            "give a number"
+        )
+
+
 class ExpressionReward:
     """The reward an expression stands for; see :class:`rewardlab.types.Reward`.
 
@@ -141,7 +184,9 @@ class ExpressionReward:
         needs_gold: True when a part reads gold labels.
         needs_prompt: True when a part reads the task's fields.
         needs_groups: True when it compares the responses to one prompt: those of one call with equal task and id.
-        lam: Lambda on the raw scale, logits; None when the expression has none.
+        lam: Lambda on the raw scale, logits; None when the expression has none, or it is a multiplier.
+        target: What lambda holds where it is a multiplier; None otherwise.
+        moving: Names that :meth:`at` gives a value; a reward with some cannot be asked before.
     """
 
     def __init__(self, plan: RewardPlan, parts: Mapping[str, Reward], context: RewardContext) -> None:
@@ -149,10 +194,23 @@ class ExpressionReward:
         self.needs_gold = plan.needs_gold
         self.needs_prompt = plan.needs_prompt
         self.needs_groups = plan.needs_groups
-        self.lam = None if plan.lam is None else resolve_lambda(plan.lam, context)
+        value = None if plan.lam is None else resolve_lambda(plan.lam, context)
+        is_target = plan.lam is not None and plan.lam.is_target
+        self.target = Target(CAPPED, value, context.spread(CAPPED)) if is_target and value is not None else None
+        self.lam = None if is_target else value
+        self.moving = plan.moving
         check_bounds(plan.expression, plan.tree, self.lam, context)
         self._parts = dict(parts)
         self._terms = [(sign, str(term), resolve(term, self.lam, context)) for sign, term in terms_of(plan.tree)]
+
+    def at(self, moment: Moment) -> ExpressionReward:
+        """The reward at a place of training; itself where nothing in it moves."""
+        if not self.moving:
+            return self
+        now, known = copy(self), moment.values()
+        now._parts = {**self._parts, **{name: Constant(name, known[name]) for name in self.moving}}
+        now.moving = ()
+        return now
 
     def __call__(self, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
         """Score each response.
@@ -160,6 +218,7 @@ class ExpressionReward:
         Raises:
             TrainingError: A part raised, naming reward and example, or returned the wrong number of scores.
         """
+        assert not self.moving, "at() gives step, progress and multiplier their values"
         asked = {name: _ask(name, part, examples, responses) for name, part in self._parts.items()}
         batch = Batch([(example.task, example.id) for example in examples], asked)
         terms = [(sign, text, values(node, batch)) for sign, text, node in self._terms]
@@ -172,17 +231,22 @@ class ExpressionReward:
         ]
 
 
-def build_reward(config: RewardConfig, context: RewardContext | None = None) -> ExpressionReward:
+def build_reward(
+    config: RewardConfig, context: RewardContext | None = None, *, is_training: bool = False
+) -> ExpressionReward:
     """Build the reward of a configuration.
 
     Args:
         config: Expression, lambda, r2.
         context: Reward models; None is enough for expressions without learned rewards.
+        is_training: The reward may move: it is asked by way of :meth:`ExpressionReward.at`.
     Raises:
         ExpressionError, ConfigError: As :func:`plan_reward`; ExpressionError also for bounds of ``clip`` that cross
             once lambda and quantiles are known, ConfigError also for a reward model that is missing.
     """
     plan = plan_reward(config)
+    if not is_training:
+        refuse_moving(plan, "this use")
     given = context or RewardContext(reading=config.reading)
     parts = {name: find_reward(name).build(given) for name in plan.names}
     for name, part in parts.items():
@@ -191,13 +255,13 @@ def build_reward(config: RewardConfig, context: RewardContext | None = None) -> 
     return ExpressionReward(plan, parts, given)
 
 
-def _written_out(tree: Node, r2: PairKind) -> Node:
+def _written_out(tree: Node, mixed: str, r2: PairKind) -> Node:
     """The tree with ``mixed`` and ``r2`` written out, in the columns where they stand."""
 
     def change(node: Node) -> Node | None:
         match node:
             case Name(name="mixed"):
-                return replace(parse(MIXED.format(r2=r2)), column=node.column)
+                return replace(parse(mixed), column=node.column)
             case Name(name="r2"):
                 return replace(node, name=r2)
         return None
@@ -207,11 +271,17 @@ def _written_out(tree: Node, r2: PairKind) -> Node:
 
 def _scored_names(tree: Node) -> Iterator[tuple[str, int]]:
     """Name and column of the rewards that are asked for scores, left to right; what ``q`` and ``z`` read is stored."""
-    if isinstance(tree, Name) and tree.name != "lam":
+    if isinstance(tree, Name) and tree.name not in (MULTIPLIER, *TIMES):
         yield tree.name, tree.column
     if not (isinstance(tree, Call) and tree.function in ("q", "z")):
         for operand in tree.operands:
             yield from _scored_names(operand)
+
+
+def _moving(tree: Node, is_target: bool) -> Iterator[str]:
+    """Names that have no value outside training."""
+    present = {node.name for node in walk(tree) if isinstance(node, Name)}
+    yield from (name for name in (*TIMES, *((MULTIPLIER,) if is_target else ())) if name in present)
 
 
 def _entry(expression: str, name: str, column: int) -> RewardEntry:

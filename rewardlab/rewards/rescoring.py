@@ -15,6 +15,8 @@ from itertools import groupby
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.rewards.context import RewardContext
+from rewardlab.rewards.expression import RESERVED
+from rewardlab.rewards.moving import MULTIPLIER, Moment
 from rewardlab.rewards.plan import ExpressionReward, RewardPlan, plan_reward
 from rewardlab.rewards.registry import RewardEntry, find_reward, rewards
 from rewardlab.tasks.places import is_known
@@ -120,7 +122,8 @@ def rescore(
         context = RewardContext(sft_scores=sft_scores or {}, reading=config.reading)
         parts = dict(_parts(plan, [name for name in stored if name not in fresh], rows, context))
         reward = ExpressionReward(plan, parts, context)
-        scores = [score for step in _by_step(rows) for score in _scored(reward, step)]
+        last = max((row.step for row in rows), default=1)
+        scores = [score for step in _by_step(rows) for score in _scored(reward.at(_moment(step[0], last)), step)]
     computed = tuple(name for name, part in parts.items() if not isinstance(part, _Stored))
     return Rescored(scores, reward.lam, computed)
 
@@ -128,7 +131,7 @@ def rescore(
 @contextmanager
 def lent_parts(rows: Sequence[StoredResponse]) -> Iterator[None]:
     """Inside the block expressions can name parts that only the rows know, such as columns of another library."""
-    with rewards.lent({name: _entry(name) for name in stored_parts(rows)}):
+    with rewards.lent({name: _entry(name) for name in stored_parts(rows) if name not in RESERVED}):
         yield
 
 
@@ -165,6 +168,11 @@ def _parts(
     plan: RewardPlan, stored: Sequence[str], rows: Sequence[StoredResponse], context: RewardContext
 ) -> Iterator[tuple[str, Reward]]:
     """The rewards that an expression asks: stored ones, and those that texts and gold labels are enough for."""
+    if MULTIPLIER in plan.moving and MULTIPLIER not in stored:
+        raise ConfigError(
+            f"reward {plan.expression!r} has a multiplier, which moves while a policy is trained, and the responses "
+            "have none stored; give --lambda a number"
+        )
     entries = {name: find_reward(name) for name in plan.names}
     missing = [
         MissingPart(name, entry)
@@ -186,6 +194,13 @@ def _can_be_computed(entry: RewardEntry, rows: Sequence[StoredResponse]) -> bool
 def _entry(name: str) -> RewardEntry:
     """What an expression's name stands for that only the rows know."""
     return RewardEntry(name, lambda context: _Stored(name), "stored scores", needs_prompt=False)
+
+
+def _moment(row: StoredResponse, last: int) -> Moment:
+    """Where in training a response was scored: as stored, or by its step among ``last``."""
+    stored = {name: value for name in ("progress", MULTIPLIER) if (value := row.parts.get(name)) is not None}
+    known = {"progress": (row.step - 1) / max(1, last), MULTIPLIER: 1.0, **stored}
+    return Moment(row.step, known["progress"], known[MULTIPLIER])
 
 
 def _by_step(rows: Sequence[StoredResponse]) -> Iterator[list[StoredResponse]]:

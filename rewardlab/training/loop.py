@@ -25,6 +25,8 @@ from rewardlab.models.names import CHAT_SETTINGS
 from rewardlab.models.sampler import SamplingConfig, budget_of
 from rewardlab.models.trunk import Trunk
 from rewardlab.rewards.ledger import LEDGER_FILE, Ledger, summary
+from rewardlab.rewards.moving import Moment, Multiplier
+from rewardlab.rewards.plan import ExpressionReward
 from rewardlab.runs import ADAPTER, CHECKPOINTS
 from rewardlab.section import STORING
 from rewardlab.tasks.task import STOP_STRINGS
@@ -145,6 +147,7 @@ class OnlineTrainer:
             self.budget.share if self.budget.is_limited else None,
         )
         self.scale, self.kl, self.streaks = ScoreScale(), KLController(self.config), Streaks()
+        self.multiplier = Multiplier(reward.target if isinstance(reward, ExpressionReward) else None)
         self.sampling = SamplingConfig(
             config.new_tokens, self.config.temperature, STOP_STRINGS[config.format], config.eval.batch
         )
@@ -184,7 +187,7 @@ class OnlineTrainer:
         clock, before = Clock(self.trunk.device), self.budget.share()
         rollout = self._roll_out(step, clock)
         with clock.phase("score"):
-            scores = self._score(rollout)
+            scores = self._score(step, rollout)
         shaping = self._shape(rollout, scores)
         estimated: Estimated = self.estimate(rollout, shaping, self.config)
         if step == 0:
@@ -207,11 +210,12 @@ class OnlineTrainer:
         group, trusts = self.config.samples, step > 0
         return roll_out(self.actor, prompts, sampling, self.micro_batch, key, clock, group=group, trusts_sampler=trusts)
 
-    def _score(self, rollout: Rollout) -> list[Score]:
+    def _score(self, step: int, rollout: Rollout) -> list[Score]:
         """The reward of each response; a process scores all responses to a prompt, which the reward may compare."""
+        reward = self._reward_at(step)
         examples = processes.share_groups(rollout.examples, rollout.group)
         responses = processes.share_groups(rollout.responses, rollout.group)
-        own = self.reward(examples, responses)
+        own = reward(examples, responses)
         scores = processes.collect_groups(own, len(rollout.samples), rollout.group)
         failed = sum(not score.is_scored for score in scores)
         if failed > self.config.max_unscored * len(scores):
@@ -220,7 +224,15 @@ class OnlineTrainer:
                 f"reward {self.reward.name!r} could not judge {failed} of {len(scores)} responses "
                 f"({self.method.name}.max_unscored = {self.config.max_unscored}); the first reason: {reason}"
             )
+        self.multiplier.update(scores)
         return scores
+
+    def _reward_at(self, step: int) -> Reward:
+        """The reward as it is at a step."""
+        if not isinstance(self.reward, ExpressionReward):
+            return self.reward
+        progress = self.budget.share() if self.budget.is_limited else step / self.steps
+        return self.reward.at(Moment(step + 1, progress, self.multiplier.value))
 
     def _shape(self, rollout: Rollout, scores: Sequence[Score]) -> Shaping:
         """Token rewards; the running scale takes the batch in first."""
@@ -301,6 +313,7 @@ class OnlineTrainer:
             "learner": self.learner,
             "scale": self.scale,
             "kl": self.kl,
+            "multiplier": self.multiplier,
             "budget": self.budget,
             "validation": self.validation,
             "streaks": self.streaks,

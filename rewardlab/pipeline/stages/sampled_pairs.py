@@ -14,6 +14,7 @@ from rewardlab.pipeline.stages.sft import start_input
 from rewardlab.pipeline.stages.shared import gold_of, start_trunk
 from rewardlab.pipeline.stages.train import check_reward
 from rewardlab.preference_config import SAMPLED
+from rewardlab.rewards.plan import refuse_moving
 from rewardlab.tasks.sources import Splits
 from rewardlab.types import Example, Reward
 
@@ -25,6 +26,7 @@ def sampled_pairs_stage(context: Context) -> Stage:
     """The stage; answers are those that ranked pairs are made of, so that both read the same ones."""
     config, expression = context.config, context.config.reward.expression
     check_reward(context, ("labelled",))
+    refuse_moving(context.reward, "a set of pairs")
     models = {f"rm_{kind}": reward_model_stage(context.behind, kind) for kind in sorted(context.reward.pair_kinds)}
     return context.stage(
         "pairs",

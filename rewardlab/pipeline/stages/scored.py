@@ -20,6 +20,7 @@ from rewardlab.pipeline.stages.sft import start_input
 from rewardlab.pipeline.stages.shared import evaluated_model, start_trunk
 from rewardlab.pipeline.stages.train import judges_of
 from rewardlab.rewards.ledger import LEDGER_FILE
+from rewardlab.rewards.plan import refuse_moving
 from rewardlab.runs import read_jsonl, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS
@@ -39,6 +40,7 @@ def scored_stage(context: Context, trained: Stage | None, count: int) -> Stage:
         count: Answers to each row.
     """
     config, plan = context.config, context.reward
+    refuse_moving(plan, "a test row")
     models = {f"rm_{kind}": reward_model_stage(context.behind, kind) for kind in sorted(plan.pair_kinds)}
     start = start_input(context.behind) if models else {}
     own = {} if trained is None else {"model": trained, **{k: v for k, v in trained.inputs.items() if k == "start"}}

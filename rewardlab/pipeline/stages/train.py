@@ -18,7 +18,7 @@ from rewardlab.pipeline.stages.reward_model import reward_model_stage
 from rewardlab.pipeline.stages.sft import start_input
 from rewardlab.pipeline.stages.shared import rows_of, start_trunk, warn_of_long_labels
 from rewardlab.rewards.context import RewardContext
-from rewardlab.rewards.plan import ExpressionReward, refuse_groups
+from rewardlab.rewards.plan import ExpressionReward, refuse_groups, refuse_moving
 from rewardlab.rewards.trl_functions import GIVEN, check_columns
 from rewardlab.runs import ADAPTER, read_jsonl
 from rewardlab.tasks.sources import Splits
@@ -53,6 +53,8 @@ def online_stage(context: Context, method: TrainingMethod, work: Train | None = 
     method.check(config)
     if section.samples < 2:
         refuse_groups(context.reward, method.name)
+    if method.family != "online":
+        refuse_moving(context.reward, method.name)
     check_reward(context, section.parts)
     refuse_shards(method)
     models = {f"rm_{kind}": reward_model_stage(context.behind, kind) for kind in sorted(context.reward.pair_kinds)}
@@ -168,7 +170,7 @@ def judges_of(job: Work, config: RunConfig, trunk: Trunk, batch: int) -> Judges:
     folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
     loaded = add_scorers(trunk, folders, batch)
     context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading)
-    reward = build_reward(config.reward, context)
+    reward = build_reward(config.reward, context, is_training=True)
     lines = reward_model_lines(folders, config.reward.expression, needs_gold=reward.needs_gold)
     for line in lines:
         job.say(f"  {line}")

@@ -223,9 +223,10 @@ def test_a_ratio_of_one_seed_has_no_interval(tmp_path: Path) -> None:
     )
 
 
-def test_times_are_compared_in_the_seeds_that_have_both(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacking", ["SFT", "PPO"])
+def test_times_are_compared_in_the_seeds_that_have_both(tmp_path: Path, lacking: str) -> None:
     """Two seeds of three are enough for an interval."""
-    runs = [run for row in make_table(tmp_path).rows for run in row.runs if (run.key.method, run.seed) != ("SFT", 1)]
+    runs = [run for row in make_table(tmp_path).rows for run in row.runs if (run.key.method, run.seed) != (lacking, 1)]
     one = found(claim(measure="seconds", above=1.0), build_table(runs, decodings=("greedy",), resamples=50))
     assert one.estimate is not None
     assert (one.estimate.value, one.estimate.seeds) == (pytest.approx(1.5), 2)

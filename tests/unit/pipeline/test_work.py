@@ -144,7 +144,7 @@ def test_what_reward_models_can_judge_is_said_before_ppo_begins_and_stored(
     monkeypatch.setattr(
         "rewardlab.models.scoring.add_scorers", lambda *given: SimpleNamespace(scorers={}, sft_scores={})
     )
-    monkeypatch.setattr("rewardlab.rewards.build_reward", lambda *given: reward)
+    monkeypatch.setattr("rewardlab.rewards.build_reward", lambda *given, is_training: reward)
     monkeypatch.setattr(OnlineTrainer, "__init__", lambda *given, **named: None)
     monkeypatch.setattr(OnlineTrainer, "train", trained)
     splits = {"sst2": Splits([], [row(0, "p")], [row(0, "v")], {}, HERE)}
