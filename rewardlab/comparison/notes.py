@@ -51,7 +51,7 @@ def notes(table: ComparisonTable, *, is_brief: bool = False, compares_formats: b
         )
     if not is_brief and any(row.start_accuracy is not None for row in table.rows):
         lines.append(
-            "Accuracy at step 0: of PPO's policy before its first update, in the row's own answer format, greedy on "
+            "Accuracy at step 0: of a trained policy before its first update, in the row's own answer format, greedy on "
             "validation rows, times 100."
         )
     if any(score.basis == "seeds and items" for score in scores):

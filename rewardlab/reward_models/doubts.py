@@ -27,7 +27,7 @@ SET_NAMES: Mapping[str, str] = {
 WIDTH = 1.96
 """Standard errors on one side of a 95 % interval."""
 EXPECT = (
-    "warning: a reward model that cannot be told from guessing does not know which answer is right. Expect PPO on "
+    "warning: a reward model that cannot be told from guessing does not know which answer is right. Expect training on "
     "{expression} to raise its score and to leave accuracy where it is, or to lower it. Make more pairs "
     "(data.labelled, pairs.limit), train it longer (rm.epochs), use the rule reward where there are gold labels, or "
     'add it: --reward "{expression} + rule"'

@@ -66,7 +66,7 @@ def test_pairs_of_its_own_kind_and_own_answers_are_shown(tmp_path: Path) -> None
         "pairs by who knows label or length alone, or guesses"
     ]
     assert len(lines) == 5
-    assert "Expect PPO on label to raise its score and to leave accuracy where it is, or to lower it." in lines[4]
+    assert "Expect training on label to raise its score and to leave accuracy where it is, or to lower it." in lines[4]
     assert '--reward "label + rule"' in lines[4]
 
 
