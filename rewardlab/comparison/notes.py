@@ -51,8 +51,8 @@ def notes(table: ComparisonTable, *, is_brief: bool = False, compares_formats: b
         )
     if not is_brief and any(row.start_accuracy is not None for row in table.rows):
         lines.append(
-            "Accuracy at step 0: of a trained policy before its first update, in the row's own answer format, greedy on "
-            "validation rows, times 100."
+            "Accuracy at step 0: of a trained policy before its first update, in the row's own answer format, greedy "
+            "on validation rows, times 100."
         )
     if any(score.basis == "seeds and items" for score in scores):
         mean = "mean over seeds" if is_brief else "mean ± standard deviation over seeds"

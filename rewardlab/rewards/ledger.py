@@ -23,7 +23,7 @@ TOLERANCE = 1e-3
 
 GLOSSARY: Mapping[str, str] = {
     "reward/score": "mean score of the reward before shaping, over scored responses; the reward's own unit",
-    "reward/total": "mean total that the policy was trained on: normalised score, KL penalty and missing-end penalty, summed",
+    "reward/total": "mean total that training used: normalised score, KL penalty and missing-end penalty, summed",
     "reward/deviation": "standard deviation of the scores in the step; 0: nothing tells responses apart, no gradient",
     "reward/unscored": "share of responses that could not be judged; left out of loss and averages",
     "reward/malformed": "share of responses in which no answer could be read (lenient)",
