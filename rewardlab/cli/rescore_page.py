@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rewardlab.cli.reward_rescore import Outcome
 from rewardlab.evaluation.rescored import Agreement, Bucket, RescoredReport, Swaps
 from rewardlab.evaluation.reward_difference import Disagreement
 from rewardlab.intervals import Interval
+from rewardlab.lab.rescored_log import Outcome
 
 QUOTED = 60
 """Characters of a response that the page quotes, from its end, where the answer stands."""

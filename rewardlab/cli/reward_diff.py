@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rewardlab.cli.reward_input import AnswerRows, AnswerSource
 from rewardlab.cli.reward_score import writer
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
@@ -22,6 +21,7 @@ from rewardlab.evaluation.reward_difference import (
     reward_difference,
 )
 from rewardlab.intervals import Interval
+from rewardlab.lab.answer_rows import AnswerRows, AnswerSource
 from rewardlab.rewards import ExpressionReward, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.types import PairKind, Reading

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rewardlab.cli.reward_input import AnswerRows, AnswerSource
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
+from rewardlab.lab.answer_rows import AnswerRows, AnswerSource
 from rewardlab.rewards import RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.ledger import scored_row, summary

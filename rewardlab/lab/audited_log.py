@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewardlab.cli.reward_logs import Log, read_log, read_run
 from rewardlab.errors import DataError
 from rewardlab.evaluation.hacking import SHORTEST, Alarm, Series, can_judge, find_alarm, series_of, told
+from rewardlab.lab.response_logs import Log, read_log, read_run
 from rewardlab.rewards.rescoring import StoredResponse
 
 ALARM = 3

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rewardlab.cli.reward_logs import Log, StoredRun, read_log, read_run, with_parts
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.rescored import RescoredReport, report
+from rewardlab.lab.response_logs import Log, StoredRun, read_log, read_run, with_parts
 from rewardlab.models.stored import read_sft_scores
 from rewardlab.printable import csv_cell
 from rewardlab.rewards.plan import plan_reward
