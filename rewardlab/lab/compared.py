@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from rewardlab.errors import InputError, UnknownNameError
-from rewardlab.lab.finished import Run
+from rewardlab.lab.finished import Run, folder_of
 from rewardlab.runs import writing
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def compare(
     """
     if not runs:
         raise InputError("compare: no runs given; name evaluations, trained runs or a folder of runs such as runs/")
-    paths = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
+    paths = [*map(folder_of, runs)]
     rivals = [against] if isinstance(against, str) else against
     decodings = [decoding] if isinstance(decoding, str) else decoding
     for kind, named, there in (("decoding", decodings or (), DECODINGS), ("convention", (convention,), CONVENTIONS)):

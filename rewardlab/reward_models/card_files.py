@@ -85,6 +85,22 @@ def accuracy_table(cards: Cards) -> str:
     return _table(titles, 3, lines)
 
 
+def accuracy_rows(cards: Cards) -> list[dict[str, Any]]:
+    """The same as rows of plain values, shares of 1."""
+    return [
+        {
+            "pairs": name,
+            "task": task,
+            "reward_model": model,
+            "accuracy": cell["value"],
+            "low": cell["low"],
+            "high": cell["high"],
+            **{key: cell[key] for key in ("label_only", "length_only", "n")},
+        }
+        for name, task, model, cell in _cells(cards, "tasks")
+    ]
+
+
 def calibration_table(cards: Cards) -> str:
     """A line a set and reward model."""
     titles = ("pairs", "reward model", "ECE", "Brier", "mean margin", "sd of margins", "left out")
