@@ -67,7 +67,7 @@ def run(request: DiffRequest) -> str:
         raise ConfigError(f"--lambda {request.lam} is given, but neither {request.a!r} nor {request.b!r} uses it")
     plans = [plan_reward(config) for config in configs]
     answers = AnswerRows(request.source, plans)
-    context = reward_context(plans, request.folders, request.reading)
+    context = reward_context(plans, request.folders, request.reading, answers.label_shares())
     a, b = (build_reward(config, context) for config in configs)
     with writer(request.output) if request.output is not None else nullcontext() as write:
         judged = _judged(answers, a, b)

@@ -63,6 +63,7 @@ class RewardPlan:
         unknown_code: Name -> why its code has no hash.
         tree: The expression with ``mixed`` and ``r2`` written out.
         moving: Names in it whose values only training knows: ``step``, ``progress``, a lambda that holds a mean.
+        needs_shares: True when a named reward weighs by the shares of gold labels among the prompts.
     """
 
     expression: str
@@ -77,6 +78,7 @@ class RewardPlan:
     unknown_code: Mapping[str, str]
     tree: Node
     moving: tuple[str, ...] = ()
+    needs_shares: bool = False
 
     @property
     def needs_groups(self) -> bool:
@@ -126,6 +128,7 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         unknown_code=unknown_code,
         tree=tree,
         moving=tuple(_moving(tree, is_target)),
+        needs_shares=any(entry.needs_shares for entry in entries.values()),
     )
 
 

@@ -23,7 +23,7 @@ from rewardlab.rewards.trl_functions import GIVEN, check_columns
 from rewardlab.runs import ADAPTER, read_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.training.methods import TrainingMethod
-from rewardlab.types import PAIR_KINDS
+from rewardlab.types import PAIR_KINDS, Example
 
 if TYPE_CHECKING:
     from rewardlab.models import Trunk
@@ -110,12 +110,13 @@ def train(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[
     warn_of_long_labels(config, splits)
     section: OnlineConfig = method.section(config)
     trunk = start_trunk(config, job.inputs)
-    judges = judges_of(job, config, trunk, section.micro_batch)
+    prompts = [example for part in section.parts for example in rows_of(splits, part)]
+    judges = judges_of(job, config, trunk, section.micro_batch, prompts)
     trainer = OnlineTrainer(
         method,
         trunk,
         judges.reward,
-        [example for part in section.parts for example in rows_of(splits, part)],
+        prompts,
         config,
         Several(FolderRecorder(job.folder), job.recorder),
         Ledger(job.folder.append),
@@ -161,15 +162,22 @@ class Judges:
         return {**shared, "gold": dict(gold) if self.reward.needs_gold else {}, **watched}
 
 
-def judges_of(job: Work, config: RunConfig, trunk: Trunk, batch: int) -> Judges:
-    """Build the configured reward, its reward models on the trunk; says what they can judge."""
+def judges_of(job: Work, config: RunConfig, trunk: Trunk, batch: int, prompts: Sequence[Example]) -> Judges:
+    """Build the configured reward, its reward models on the trunk; says what they can judge.
+
+    Args:
+        job, config: The run.
+        trunk: Carries the reward models.
+        batch: Responses that a reward model reads at a time.
+        prompts: All that are asked in the run, for rewards that weigh labels by their shares.
+    """
     from rewardlab.models.scoring import add_scorers
     from rewardlab.reward_models.doubts import reward_model_lines
-    from rewardlab.rewards import build_reward
+    from rewardlab.rewards import build_reward, label_shares
 
     folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
     loaded = add_scorers(trunk, folders, batch)
-    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading)
+    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading, label_shares(prompts))
     reward = build_reward(config.reward, context, is_training=True)
     lines = reward_model_lines(folders, config.reward.expression, needs_gold=reward.needs_gold)
     for line in lines:
