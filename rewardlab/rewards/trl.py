@@ -167,7 +167,7 @@ def as_trl_reward(
     folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
     if plan.needs_shares and label_shares is None:
         raise ConfigError(
-            f"reward {reward!r} weighs gold labels by their shares; give label_shares={{label: share among the prompts}}"
+            f"reward {reward!r} weighs gold labels by their shares; give label_shares={{label: share of the prompts}}"
         )
     shares = None if label_shares is None else {found.name: label_shares}
     return TRLReward(build_reward(config, reward_context([plan], folders, config.reading, shares)), found, format)

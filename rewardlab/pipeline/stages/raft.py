@@ -42,5 +42,6 @@ def raft(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[s
         validation=validation,
     )
     result = trainer.train()
-    gold = gold_of_prompts(splits, section, config.seed, result.steps, trainer.prompts)
-    return {**result.to_json(), **judges.result(job, config, gold, result.fall)}
+    knows_all = judges.knows_all(section)
+    gold = gold_of_prompts(splits, section, config.seed, result.steps, trainer.prompts, knows_all=knows_all)
+    return {**result.to_json(), **judges.result(job, config, section, gold, result.fall)}
