@@ -86,6 +86,7 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
 
     console = Console()
     _print_table(console, compared.table)
+    _print_by_label(console, compared.table)
     _print_budgets(console, compared.table, budget)
     _print_lines(console, _told(compared.gains, headline(compared.table)))
 
@@ -96,6 +97,16 @@ def _print_table(console: Console, table: ComparisonTable) -> None:
 
     console.print(*to_rich(table, console.width), sep="\n")
     _print_lines(console, notes(table), style="dim")
+
+
+def _print_by_label(console: Console, table: ComparisonTable) -> None:
+    """Accuracy by gold label, where labels are uneven."""
+    from rewardlab.comparison.by_label import EXPLAINED, all_by_label, by_label_grid
+    from rewardlab.comparison.terminal import rich_grid
+
+    if found := all_by_label(table):
+        console.print(rich_grid(by_label_grid(table, found)))
+        _print_lines(console, [EXPLAINED], style="dim")
 
 
 def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> None:

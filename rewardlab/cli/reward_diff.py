@@ -47,8 +47,9 @@ def run(request: DiffRequest) -> str:
     configs = both_configs(request.a, request.b, request.shared)
     plans = [plan_reward(config) for config in configs]
     answers = AnswerRows(request.source, plans)
+    shares = answers.label_shares()
     with writer(request.output) if request.output is not None else nullcontext() as write:
-        differ = difference_of(configs, plans, answers.batches(), request.folders)
+        differ = difference_of(configs, plans, answers.batches(), request.folders, shares)
         if write is not None:
             for row in differ.rows():
                 write(json.dumps(row, ensure_ascii=False) + "\n")

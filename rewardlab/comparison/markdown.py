@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rewardlab.comparison.by_label import EXPLAINED, all_by_label, by_label_grid
 from rewardlab.comparison.grid import Cell, Grid, grid
 from rewardlab.comparison.notes import notes
 from rewardlab.comparison.table import ComparisonTable
@@ -9,8 +10,11 @@ from rewardlab.printable import markdown_address, markdown_cell, markdown_code, 
 
 
 def to_markdown(table: ComparisonTable) -> str:
-    """The table and its notes in GitHub's Markdown."""
-    return "\n".join([markdown_grid(grid(table)), "", *(f"{markdown_text(line)}  " for line in notes(table)), ""])
+    """The table and its notes in GitHub's Markdown; where labels are uneven, accuracy by label behind them."""
+    lines = [markdown_grid(grid(table)), "", *(f"{markdown_text(line)}  " for line in notes(table)), ""]
+    if found := all_by_label(table):
+        lines += [markdown_text(EXPLAINED), "", markdown_grid(by_label_grid(table, found)), ""]
+    return "\n".join(lines)
 
 
 def markdown_grid(shown: Grid) -> str:

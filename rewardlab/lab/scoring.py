@@ -9,7 +9,7 @@ from typing import Any
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.lab.own_reward import expression_of
-from rewardlab.rewards import RewardPlan, build_reward, plan_reward
+from rewardlab.rewards import RewardPlan, build_reward, label_shares, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.registry import find_reward
 from rewardlab.rewards.trl_functions import is_trl_style
@@ -68,7 +68,8 @@ def score(
     plan = plan_reward(config)
     rows = answered_rows([plan], task, responses, labels, examples=examples, ids=ids, format=format)
     folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
-    return build_reward(config, reward_context([plan], folders, reading))(rows, responses)
+    context = reward_context([plan], folders, reading, label_shares(rows) if plan.needs_shares else None)
+    return build_reward(config, context)(rows, responses)
 
 
 def answered_rows(

@@ -13,7 +13,8 @@ from rewardlab.evaluation.reward_difference import JudgedTwice, RewardDifference
 from rewardlab.evaluation.reward_difference import reward_difference as measured
 from rewardlab.lab.own_reward import expression_of
 from rewardlab.lab.scoring import answered_rows
-from rewardlab.rewards import RewardPlan, build_reward, plan_reward
+from rewardlab.rewards import RewardPlan, build_reward, label_shares, plan_reward
+from rewardlab.rewards.context import LabelShares
 from rewardlab.rewards.learned import reward_context
 from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, Example, Label, PairKind, Reading
@@ -135,7 +136,11 @@ def both_configs(a: str, b: str, shared: RewardConfig) -> list[RewardConfig]:
 
 
 def difference_of(
-    configs: Sequence[RewardConfig], plans: Sequence[RewardPlan], batches: Batches, folders: Mapping[PairKind, Path]
+    configs: Sequence[RewardConfig],
+    plans: Sequence[RewardPlan],
+    batches: Batches,
+    folders: Mapping[PairKind, Path],
+    shares: LabelShares | None = None,
 ) -> RewardsDiffer:
     """Score every answer with both rewards, and compare.
 
@@ -143,8 +148,9 @@ def difference_of(
         configs, plans: Of the two rewards.
         batches: The answers.
         folders: Trained reward models by pair kind.
+        shares: Of the gold labels, where a reward needs them.
     """
-    context = reward_context(plans, folders, configs[0].reading)
+    context = reward_context(plans, folders, configs[0].reading, shares)
     a, b = (build_reward(config, context) for config in configs)
     judged: list[JudgedTwice] = []
     for examples, responses in batches:

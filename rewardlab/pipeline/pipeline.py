@@ -25,7 +25,8 @@ from rewardlab.pipeline.stages.samples import samples_stage
 from rewardlab.pipeline.stages.sft import sft_stage
 from rewardlab.pipeline.stages.train import online_stage
 from rewardlab.rewards.plan import plan_reward
-from rewardlab.tasks import GROUPS, resolve_tasks
+from rewardlab.sandbox import ALL_SANDBOX_TASKS
+from rewardlab.tasks import resolve_tasks
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import Task
 from rewardlab.training.methods import methods
@@ -144,7 +145,7 @@ def check_goal(goal: Stage) -> None:
         model = stage.config.get("model", {})
         if not kinds[stage.kind].asks_model or model.get("name") != TINY_MODEL:
             continue
-        others = [task.name for task in resolve_tasks(stage.config["task"]) if task.name not in GROUPS["sandbox"]]
+        others = [task.name for task in resolve_tasks(stage.config["task"]) if task.name not in ALL_SANDBOX_TASKS]
         if others:
             install = how_to_install(PACKED_MODEL)
             raise ConfigError(

@@ -63,6 +63,7 @@ class RewardPlan:
         unknown_code: Name -> why its code has no hash.
         tree: The expression with ``mixed`` and ``r2`` written out.
         moving: Names in it whose values only training knows: ``step``, ``progress``, a lambda that holds a mean.
+        needs_shares: True when a named reward weighs by the shares of gold labels among the prompts.
     """
 
     expression: str
@@ -77,6 +78,7 @@ class RewardPlan:
     unknown_code: Mapping[str, str]
     tree: Node
     moving: tuple[str, ...] = ()
+    needs_shares: bool = False
 
     @property
     def needs_groups(self) -> bool:
@@ -126,6 +128,7 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         unknown_code=unknown_code,
         tree=tree,
         moving=tuple(_moving(tree, is_target)),
+        needs_shares=any(entry.needs_shares for entry in entries.values()),
     )
 
 
@@ -184,6 +187,7 @@ class ExpressionReward:
         needs_gold: True when a part reads gold labels.
         needs_prompt: True when a part reads the task's fields.
         needs_groups: True when it compares the responses to one prompt: those of one call with equal task and id.
+        needs_shares: True when a part weighs by the shares of gold labels among the prompts.
         lam: Lambda on the raw scale, logits; None when the expression has none, or it is a multiplier.
         target: What lambda holds where it is a multiplier; None otherwise.
         moving: Names that :meth:`at` gives a value; a reward with some cannot be asked before.
@@ -193,7 +197,7 @@ class ExpressionReward:
         self.name = plan.expression
         self.needs_gold = plan.needs_gold
         self.needs_prompt = plan.needs_prompt
-        self.needs_groups = plan.needs_groups
+        self.needs_groups, self.needs_shares = plan.needs_groups, plan.needs_shares
         value = None if plan.lam is None else resolve_lambda(plan.lam, context)
         is_target = plan.lam is not None and plan.lam.is_target
         self.target = Target(CAPPED, value, context.spread(CAPPED)) if is_target and value is not None else None

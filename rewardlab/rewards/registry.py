@@ -29,6 +29,7 @@ class RewardEntry:
         code: The callable that its author wrote; None: ``build`` is.
         module: The module that it was found in by a reference, or None.
         columns: Fields that a task must have for it; beside those it takes what there is.
+        needs_shares: True when it weighs by the shares of gold labels among the prompts.
     """
 
     name: str
@@ -40,6 +41,7 @@ class RewardEntry:
     code: object = None
     module: str | None = None
     columns: tuple[str, ...] = ()
+    needs_shares: bool = False
 
     def code_hash(self) -> str | None:
         """What its author wrote, and the version of the package that brought it, as a hash; None for rewardlab's own.

@@ -24,7 +24,7 @@ from rewardlab.models import Codec, SamplingConfig, Trunk, load_trunk
 from rewardlab.models.heads import ScalarHead
 from rewardlab.models.scoring import make_scorer
 from rewardlab.models.shapes import random_trunk
-from rewardlab.rewards import Ledger, RewardContext, build_reward
+from rewardlab.rewards import Ledger, RewardContext, build_reward, label_shares
 from rewardlab.training.flops import Passes, Sizes, peak_tflops
 from rewardlab.training.loop import OnlineTrainer
 from rewardlab.training.ppo import PPOTrainer
@@ -172,7 +172,8 @@ def _trainer(trunk: Trunk, model: ModelConfig, work: PPOWork, settings: Mapping[
     examples = [Example(TASK, str(row), {"text": ""}, "positive", config.format) for row in range(number)]
     rows = random_rows(number, work.prompt_len, trunk)
     trunk.codec = RandomPrompts(trunk.codec, {e.id: ids for e, ids in zip(examples, rows, strict=True)})
-    reward = build_reward(config.reward, RewardContext(_scorers(trunk, config), {}, config.reward.reading))
+    context = RewardContext(_scorers(trunk, config), {}, config.reward.reading, label_shares(examples))
+    reward = build_reward(config.reward, context)
     folder = Path(tempfile.mkdtemp(prefix="rewardlab-bench-"))
     trainer = PPOTrainer(trunk, reward, examples, config, Silent(), Ledger(lambda name, row: None), folder)
     trainer.sampling = SamplingConfig(

@@ -77,7 +77,7 @@ def logged(folder: Path, method: str) -> Mapping[str, float]:
 
 def general(name: str) -> str:
     """The glossary's name of a metric: parts and terms are ``*``."""
-    return re.sub(r"^(reward/(?:part|term))/.*", r"\1/*", name)
+    return re.sub(r"^(reward/(?:part|term|recall))/.*", r"\1/*", name)
 
 
 class TestFormulas:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from rewardlab.comparison.by_label import EXPLAINED, all_by_label, by_label_grid
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, sources_at
 from rewardlab.comparison.label_shares import (
     MALFORMED,
@@ -75,6 +76,12 @@ def quality_blocks(table: ComparisonTable) -> list[Block]:
     bars = "Lines on the bars: one standard deviation over seeds; for one seed, the 95 % interval over items."
     drawn: list[Block] = [Text("No rationale quality was measured.")] if picture is None else [picture, Text(bars)]
     return [Text(explained), Table(Grid(headings, rows)), *drawn]
+
+
+def by_label_blocks(table: ComparisonTable) -> list[Block]:
+    """Accuracy by gold label; nothing where labels are even."""
+    found = all_by_label(table)
+    return [Text(EXPLAINED), Table(by_label_grid(table, found))] if found else []
 
 
 def label_share_blocks(table: ComparisonTable) -> list[Block]:
