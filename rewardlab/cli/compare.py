@@ -45,10 +45,17 @@ def compare(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="also write the table (md, tex, csv), differences.csv and reward_curves.svg here"),
+        typer.Option(help="also write the table (md, tex, csv), differences.csv and pictures (svg, pdf) here"),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="also write the whole report here, one page without other files")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="also write the whole report here, one page; its pictures lie beside it as PDF"
+        ),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="also draw the differences with their intervals here (pdf, svg or png)"),
     ] = None,
     convention: Annotated[
         ConventionChoice,
@@ -67,7 +74,7 @@ def compare(
 
     decodings = None if decoding is DecodingChoice.BOTH else (decoding.value,)
     compared = compare_runs(paths, convention=convention.value, decodings=decodings, against=against)
-    written = compared.write(out, html=html) if out or html else []
+    written = compared.write(out, html=html, figure=figure) if out or html or figure else []
     print_comparison(compared)
     if written:
         echo(f"written: {', '.join(map(str, written))}")

@@ -32,7 +32,7 @@ def stats(
     ] = None,
 ) -> None:
     """Print what pairs are made of; draw which kinds a model samples per task (RLLR figure 2)."""
-    from rewardlab.reports.charts import write_picture
+    from rewardlab.reports.drawing import write_picture
     from rewardlab.reports.pairs import kinds_table
     from rewardlab.reports.plots import pair_kinds_picture
 
@@ -47,7 +47,7 @@ def stats(
             return
         sampled, place = folder.result()["sampled"], folder.path
     picture = pair_kinds_picture(sampled, {})
-    plot = write_picture(picture, place) if picture is not None else None
+    plot = write_picture(picture, place)[0] if picture is not None else None
     if folders:
         echo(str(summary))
     if plot is not None:

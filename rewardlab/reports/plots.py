@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from rewardlab.comparison.grid import Source
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.errors import RewardlabError
-from rewardlab.reports.charts import OTHER, Bar, Line, Panel, Picture
+from rewardlab.reports.charts import COLOURS, OTHER, Bar, Line, Panel, Picture
 from rewardlab.runs import read_json, read_jsonl
 
 SCORE, PART, GOLD, KL = "reward/score", "reward/part/", "reward/gold_accuracy", "policy/kl"
@@ -58,9 +59,18 @@ def load_curves(paths: Iterable[Path], names: Mapping[str, str], left_out: LeftO
     return runs
 
 
-def colours_of(names: Iterable[str]) -> dict[str, int]:
-    """Method -> its colour in every picture, in their order; those beyond the tenth share a grey."""
-    return {name: min(place, OTHER) for place, name in enumerate(dict.fromkeys(names))}
+def colours_of(names: Iterable[str], values: Mapping[str, float] | None = None) -> dict[str, int]:
+    """Method -> its colour in every picture, in their order.
+
+    Args:
+        names: The methods.
+        values: Where there are more methods than colours, those with the highest values have one and the others share a
+            grey; without values the first ones have one.
+    """
+    known, all_names = values or {}, list(dict.fromkeys(names))
+    ranked = sorted(all_names, key=lambda name: -known.get(name, -math.inf))
+    coloured = [name for name in all_names if name in ranked[:COLOURS]]
+    return {name: coloured.index(name) if name in coloured else OTHER for name in all_names}
 
 
 def legend(names: Iterable[str], colours: Mapping[str, int]) -> list[tuple[str, int]]:

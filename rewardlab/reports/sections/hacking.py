@@ -19,10 +19,10 @@ from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.hacking import Alarm, told
-from rewardlab.reports.blocks import Block, Sentences, Table, Text, Told
-from rewardlab.reports.charts import OTHER, Line, Panel, Picture, write_picture
+from rewardlab.reports.blocks import Block, Notes, Sentences, Table, Text, Told
+from rewardlab.reports.charts import OTHER, Line, Panel, Picture, number_text
+from rewardlab.reports.drawing import write_picture
 from rewardlab.reports.plots import GOLD, KL, PART, SATURATION, SCORE, CurveRun, load_curves
-from rewardlab.reports.scales import number_text
 from rewardlab.runs import read_json
 from rewardlab.training.decline import Fall, told_best, told_fall
 
@@ -53,7 +53,7 @@ POINTS = 60
 """Points of a line; longer runs are averaged over stretches."""
 TITLE_LETTERS = 52
 """Letters that fit over a chart."""
-DRAWN = 40
+DRAWN = 12
 """Charts in one report; beyond them, runs with an alarm come first, and the others have theirs in their folder."""
 FILE = "hacking"
 """Name of the chart in a PPO run's folder."""
@@ -92,17 +92,18 @@ class Watched:
 
 
 def hacking_blocks(runs: Iterable[CurveRun], left_out: LeftOut = LOGGED) -> list[Block]:
-    """What a report says: how many alarms, a table of the runs, and a chart of each."""
+    """What a report says: alarms and how many, a table of the runs, and panels, those with an alarm first."""
     watched = _in_order([watch(run, left_out) for run in runs])
     if not watched:
         return [Text("No PPO run was given.")]
     alarmed = [Told(f"{each.title}: {line}.", [Source(each.run.path)]) for each in watched for line in _told(each)]
     chosen = sorted(watched, key=lambda each: not each.has_alarm)[:DRAWN]
-    blocks: list[Block] = [Text(_counts(watched)), *([Sentences(alarmed)] if alarmed else []), Table(_grid(watched))]
-    picture = picture_of([each for each in watched if each in chosen])
+    blocks: list[Block] = [*([Sentences(alarmed)] if alarmed else []), Text(_counts(watched))]
+    blocks.append(Table(_grid(watched), "Every run: its alarms and its accuracy on validation rows"))
+    picture = picture_of(chosen)
     left = len(watched) - len(chosen)
     note = f" {left} more runs have their chart ({FILE}.svg) in their folder." if left else ""
-    return [*blocks, picture, Text(EXPLAINED + note)]
+    return [*blocks, picture, Notes([EXPLAINED + note], "How to read the alarms and the panels")]
 
 
 EXPLAINED = (
@@ -160,7 +161,7 @@ def write_chart(folder: Path, alarm: Alarm | None, name: str, fall: Fall | None 
     if not (folder / "metrics.jsonl").exists():
         return None
     (run,) = load_curves([folder], {folder.name: name})
-    return write_picture(picture_of([Watched(run, None, alarm, True, {}, fall)]), folder)
+    return write_picture(picture_of([Watched(run, None, alarm, True, {}, fall)]), folder, ["svg"])[0]
 
 
 def picture_of(watched: Sequence[Watched]) -> Picture:
@@ -173,7 +174,7 @@ def picture_of(watched: Sequence[Watched]) -> Picture:
         if not line.name.startswith(("alarm", "accuracy fell"))
     }
     alt = "Trained reward, its parts, gold accuracy and signs of hacking over PPO steps"
-    return Picture(FILE, alt, panels, list(seen.items()))
+    return Picture(FILE, alt, panels, list(seen.items()), is_split=True)
 
 
 def _panel_title(watched: Watched) -> str:
