@@ -1,7 +1,7 @@
 """Commands in the pages of ``docs/``: every one parses; those that need nothing run, those that train are planned.
 
-``annotate.md`` has tests of its own, which run its commands against a server, and so has ``studio.md``, whose command
-goes on until it is stopped.
+``annotate.md`` has tests of its own too, which run its commands against a server. The studio's commands are parsed
+alone, since they go on until they are stopped.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tests.support.pages import DOCS, GENERATED, PAGES, ROOT
 from tests.unit.conftest import rewardlab as rewardlab
 
 PLAIN = ("", "bash", "sh")
-SEEN = ("tasks", "methods", "config", "reward list", "reward show")
+SEEN = ("tasks", "methods", "annotators", "config", "reward list", "reward show")
 """Commands that only print."""
 NEEDS = re.compile(
     r"\b(RUN|RUN_A|RUN_B|RM|DIR|MODEL)\b|meta-llama|smollm2|openai|ppo-nlu|rllr8"
     r"|--task (agnews|cola|mr|emotion|sick|axb)|tickets|theirs|mine|completions|my_rewards|answers\.jsonl"
-    r"|bench|compare|log\.jsonl|rescore|experiments/(?!demo)"
+    r"|bench|compare|log\.jsonl|rescore|^studio|^annotate (merge|review)|experiments/(?!demo)"
 )
 """What a command names that is not in an empty folder; ``test_readme.py`` plans every suite."""
 
@@ -41,7 +41,7 @@ def page_commands(page: Path) -> list[list[str]]:
 
 
 WRITTEN = [(page.stem, words) for page in PAGES if page.name not in GENERATED for words in page_commands(page)]
-DISTINCT = sorted({tuple(words) for page, words in WRITTEN if page not in ("annotate", "studio")})
+DISTINCT = sorted({tuple(words) for _, words in WRITTEN})
 PLANNED = [words for words in DISTINCT if not NEEDS.search(" ".join(words)) or "bundled" in words]
 
 
@@ -53,7 +53,19 @@ def block(page: str, language: str) -> str:
 
 def test_the_pages_have_commands() -> None:
     pages = {page for page, _ in WRITTEN}
-    assert {"laptop", "gpu", "own-task", "own-reward", "reports", "which-reward", "methods", "papers"} <= pages
+    assert {
+        "laptop",
+        "gpu",
+        "own-task",
+        "own-reward",
+        "reports",
+        "which-reward",
+        "methods",
+        "papers",
+        "studio",
+        "annotate",
+        "tour",
+    } <= pages
     assert len(PLANNED) > 20
 
 

@@ -1,6 +1,6 @@
 """The first hour with a file of one's own: a task file and its rows, a real model, from a table to an exported model.
 
-README's example is run as it is printed. Needs the weights of ``smollm2-135m-q4``; everything else is small.
+The example of ``docs/own-task.md`` is run as printed. Needs the weights of ``smollm2-135m-q4``; all else is small.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import pytest
 from rewardlab.config import PACKED_MODEL
 from rewardlab.models.names import how_to_install
 from rewardlab.runs import read_json, read_jsonl
-from tests.contract.test_readme import BLOCK, README, blocks, commands
+from tests.contract.test_docs_commands import block, page_commands
 from tests.support.commands import Command
+from tests.support.pages import DOCS
 from tests.unit.conftest import rewardlab as rewardlab
 
 needs_weights = pytest.mark.skipif(how_to_install(PACKED_MODEL) != "", reason=how_to_install(PACKED_MODEL))
@@ -45,26 +46,18 @@ def tickets() -> list[dict[str, str]]:
 
 
 def write_task() -> None:
-    """The task file of README, where it says."""
+    """The task file of the page, where it says."""
     Path("tickets").mkdir()
-    declaration = next(text for text in blocks("toml") if 'name = "tickets"' in text)
-    Path("tickets/tickets.toml").write_text(declaration, encoding="utf-8")
-
-
-def section(title: str) -> str:
-    """The text of one section of README."""
-    parts = re.split(r"^## ", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return next(part for part in parts if part.startswith(f"{title}\n"))
+    Path("tickets/tickets.toml").write_text(block("own-task", "toml"), encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_the_example_of_readme_runs_as_printed(rewardlab: Command) -> None:
-    """Every command of "Your own task", with nothing added to it; RUN is the folder that was made before."""
-    plain = [text for language, text in BLOCK.findall(section("Your own task")) if not language]
-    typed = [words for text in plain for words in commands(text)]
+def test_the_example_of_the_page_runs_as_printed(rewardlab: Command) -> None:
+    """Look, SFT, evaluation, with nothing added to them; RUN is the folder that was made before."""
+    typed = [words for words in page_commands(DOCS / "own-task.md") if words[0] != "ppo"]
     assert [words[0] for words in typed] == ["tasks", "sft", "eval"]
     write_task()
-    assert json.loads(blocks("json")[0]).keys() == tickets()[0].keys()
+    assert json.loads(block("own-task", "json")).keys() == tickets()[0].keys()
     Path("tickets/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in tickets()[:12]))
     for words in typed:
         made = [str(folder) for folder in Path("runs/sft").glob("*")]

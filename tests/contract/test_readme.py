@@ -1,9 +1,8 @@
-"""What README and the suites promise: every command parses, every example runs, every suite plans."""
+"""What README and the suites promise: every command parses, findings are logged, every suite plans."""
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -19,15 +18,17 @@ from rewardlab.config import TINY_MODEL, RewardConfig
 from rewardlab.config_loading import load_config, parse_setting
 from rewardlab.pipeline.rows import Rows
 from rewardlab.rewards import plan_reward
-from rewardlab.rewards.registry import rewards
 from rewardlab.suites.cells import cells
 from rewardlab.suites.file import load_suite
-from rewardlab.tasks import resolve_tasks, tasks
-from rewardlab.tasks.sources import load_splits
+from rewardlab.tasks import resolve_tasks
+from tests.support.commands import Command
 from tests.support.models import tiny_llama
+from tests.support.pages import anchors
+from tests.unit.conftest import rewardlab as rewardlab
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
+LOG = ROOT / "experiments" / "LOG.md"
 SUITES = sorted((ROOT / "experiments").glob("*.toml"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ASSIGNMENT = re.compile(r"[A-Z_]+=\S*")
@@ -45,6 +46,8 @@ def commands(text: str) -> Iterator[list[str]]:
             words = shlex.split(part, comments=True) if "rewardlab " in part else []
             while words and (words[0] == "$" or ASSIGNMENT.fullmatch(words[0])):
                 words.pop(0)
+            if words[:2] == ["accelerate", "launch"] and "-m" in words:
+                words = words[words.index("-m") + 1 :]
             if words and Path(words[0]).name == "rewardlab":
                 yield words[1:]
 
@@ -52,15 +55,13 @@ def commands(text: str) -> Iterator[list[str]]:
 def parse(arguments: list[str]) -> dict[str, Any]:
     """Parameters as typer reads them; raises its usage error."""
     command: Any = typer.main.get_command(app)
-    name, rest = "rewardlab", list(arguments)
-    while rest and rest[0] in getattr(command, "commands", {}):
-        name = rest.pop(0)
-        command = command.commands[name]
-    if rest and getattr(command, "commands", None) and not rest[0].startswith("-"):
-        command.resolve_command(typer.Context(command), rest)
-    with command.make_context(name, rest) as context:
-        parameters: dict[str, Any] = context.params
-        return parameters
+    name, rest, context = "rewardlab", list(arguments), None
+    while True:
+        context = command.make_context(name, rest, parent=context)
+        if not hasattr(command, "commands"):
+            parameters: dict[str, Any] = context.params
+            return parameters
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
 
 
 README_COMMANDS = [arguments for text in [*blocks(""), *blocks("bash"), *blocks("sh")] for arguments in commands(text)]
@@ -68,10 +69,13 @@ README_COMMANDS = [arguments for text in [*blocks(""), *blocks("bash"), *blocks(
 
 def test_commands_are_found() -> None:
     found = list(
-        commands("$ A=1 .venv/bin/rewardlab ppo --seed 3  # why\ncd x && rewardlab \\\n  tasks\nother rewardlab")
+        commands(
+            "$ A=1 .venv/bin/rewardlab ppo --seed 3  # why\ncd x && rewardlab \\\n  tasks\nother rewardlab\n"
+            "accelerate launch --config_file c.yaml -m rewardlab sft\n[1/3] rewardlab prints this"
+        )
     )
-    assert found == [["ppo", "--seed", "3"], ["tasks"]]
-    assert ["ppo", "--reward", "mixed", "--lambda", "5"] in README_COMMANDS
+    assert found == [["ppo", "--seed", "3"], ["tasks"], ["sft"]]
+    assert ["compare", "runs"] in README_COMMANDS
 
 
 @pytest.mark.parametrize("line", ["ppo --stepz 3", "ppoo", "rm tran", "tasks shw x", "ppo --steps many", "suite run"])
@@ -92,6 +96,41 @@ def test_every_command_parses_and_asks_for_what_exists(arguments: list[str]) -> 
         plan_reward(RewardConfig(expression=expression, lam=given.get("lam"), r2=given.get("r2") or "ranked"))
 
 
+def form(line: str) -> str:
+    """A printed line without its numbers, its hashes and the width of its columns."""
+    plain = re.sub(r"(?<=-)[0-9a-f]{12}\b", "HASH", " ".join(line.split()))
+    return re.sub(r"[+-]?\d+(?:\.\d+)?", "N", plain)
+
+
+def printed_in_readme() -> dict[str, list[str]]:
+    """Command -> the lines that README shows under it, without those that were left out."""
+    found = {}
+    for text in blocks(""):
+        first, *lines = text.splitlines()
+        if first.startswith("$ rewardlab "):
+            found[first.removeprefix("$ rewardlab ").split()[0]] = [line for line in lines if line != "..."]
+    return found
+
+
+@pytest.mark.slow
+def test_the_three_commands_print_what_readme_shows(rewardlab: Command) -> None:
+    """In form: with the numbers of a smaller run. Tables are compared by their headings and methods."""
+    sizes = [f"--set=data.{part}=16" for part in ("labelled", "prompts", "validation", "test")]
+    small = [*sizes, "--set=ppo.batch=8", "--set=ppo.micro_batch=8", "--set=ppo.steps=2"]
+    out = {"ppo": rewardlab("ppo", "--reward", "rule", *small)}
+    [trained], [sft] = Path("runs/ppo").iterdir(), Path("runs/sft").iterdir()
+    out["eval"] = rewardlab("eval", "--run", str(trained))
+    rewardlab("eval", "--run", str(sft))
+    out["compare"] = rewardlab("compare", "runs")
+    shown = printed_in_readme()
+    assert shown.keys() == out.keys()
+    for command, lines in shown.items():
+        assert out[command].code == 0, out[command].err
+        printed = {form(line) for line in (out[command].out + out[command].err).splitlines()}
+        assert len(lines) >= 2
+        assert [line for line in map(form, lines) if line not in printed] == [], (command, printed)
+
+
 def test_every_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"`?\bmake ([a-z]+)\b(?=`|$| )", "\n".join(blocks("")) + README.read_text()))
@@ -99,37 +138,49 @@ def test_every_make_target_exists() -> None:
     assert named <= targets
 
 
-def test_the_tree_names_what_is_there() -> None:
-    tree = next(text for text in blocks("") if text.startswith("rewardlab/\n"))
+def test_the_tree_of_the_design_page_names_what_is_there() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    tree = next(text for _, text in BLOCK.findall(page) if text.startswith("rewardlab/\n"))
     for line in tree.splitlines():
         inside = line.startswith("  ")
         for name in re.findall(r"[\w.]+(?:/|\.py)(?= |$)", line.split("   ")[0].strip()):
             assert ((ROOT / "rewardlab" if inside else ROOT) / name).exists(), name
+    named = {Path(name).stem for name in re.findall(r"([\w.]+)(?:/|\.py)", tree)}
+    packages = {path.parent.name for path in (ROOT / "rewardlab").glob("*/__init__.py")}
+    assert packages - named == set()
 
 
-def test_the_task_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tasks.names()  # imports the generated tasks, once and for good, before the registry is copied
-    monkeypatch.setattr(tasks, "_entries", dict(tasks._entries))
-    declaration = next(text for text in blocks("toml") if "labels" in text)
-    row = json.loads(blocks("json")[0])
-    folder = tmp_path / "tickets"
-    folder.mkdir()
-    (folder / "tickets.toml").write_text(declaration)
-    rows = [{"text": f"{row['text']} {number}", "label": row["label"]} for number in range(12)]
-    (folder / "train.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in rows))
-    task = resolve_tasks(str(folder / "tickets.toml"))[0]
-    assert row["label"] in task.labels
-    splits = load_splits(task)
-    assert row["text"] in task.prompt(splits.labelled[0])
+def test_a_visitor_meets_a_command_soon() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 200
+    assert len(text.split("```")[0].split()) <= 80
 
 
-def test_the_reward_example_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewards, "_entries", dict(rewards._entries))
-    code = next(text for text in blocks("python") if "register_reward" in text)
-    names: dict[str, Any] = {}
-    exec(compile(code, "my_rewards.py", "exec"), names)
-    assert plan_reward(RewardConfig(expression="rule + polite")).names == ("rule", "polite")
-    assert names["polite"]([], ["Please sit", "no"]) == [1.0, 0.0]
+def numbers(text: str) -> set[str]:
+    """Numbers with a unit, decimals or an exponent; plain counts are left."""
+    return set(re.findall(r"\d+\.\d+|\d+e-\d+|\d+(?= %)", text))
+
+
+def entry(anchor: str) -> str:
+    """The entry of the log that a link names; empty where there is none."""
+    entries = re.split(r"^(?=## )", LOG.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return next((text for text in entries if anchor in anchors(text.split("\n")[0])), "")
+
+
+def unlogged(section: str) -> list[str]:
+    """Findings without a dated entry of the log, or with a number that its entry does not have."""
+    findings = re.findall(r"^\* .*?(?=^\* |^\S|\Z)", section, re.MULTILINE | re.DOTALL)
+    logged = ["".join(map(entry, re.findall(r"LOG\.md#([\w-]+)", finding))) for finding in findings]
+    return [one for one, text in zip(findings, logged, strict=True) if not text or numbers(one) - numbers(text)]
+
+
+def test_findings_are_those_of_the_log() -> None:
+    text = README.read_text(encoding="utf-8")
+    section = text[text.index("## What came out") : text.index("## Who it is for")]
+    assert len(re.findall(r"^\* ", section, re.MULTILINE)) == 3
+    assert unlogged(section) == []
+    assert len(unlogged(section.replace("97.8", "97.9"))) == 1
+    assert len(unlogged(section.replace("LOG.md#2026-11-29-intervals", "LOG.md#nothing"))) == 1
 
 
 def test_the_python_section_names_what_there_is() -> None:

@@ -1,4 +1,4 @@
-"""``accelerate launch`` with two CPU processes, as README says: the whole chain, and a crash in one of them."""
+"""``accelerate launch`` with two CPU processes, as docs/ppo.md says: the whole chain, and a crash in one of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIZES = {
 
 
 def launch(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """What README has after ``accelerate launch``, with a random model and few rows."""
+    """What docs/ppo.md has after ``accelerate launch``, with a random model and few rows."""
     model = folder / "model"
     if not model.exists():
         tiny_llama(model)
