@@ -115,9 +115,9 @@ def reward_difference(
     configs = both_configs(*expressions, RewardConfig(lam=None if lam is None else str(lam), r2=r2, reading=reading))
     plans = [plan_reward(config) for config in configs]
     rows = answered_rows(plans, task, responses, labels, examples=examples, ids=ids, format=format)
-    return difference_of(
-        configs, plans, [(rows, responses)], {kind: Path(folder) for kind, folder in (rm or {}).items()}
-    )
+    folders: dict[PairKind, Path] = {kind: Path(folder) for kind, folder in (rm or {}).items()}
+    shares = label_shares(rows) if any(plan.needs_shares for plan in plans) else None
+    return difference_of(configs, plans, [(rows, responses)], folders, shares)
 
 
 def both_configs(a: str, b: str, shared: RewardConfig) -> list[RewardConfig]:

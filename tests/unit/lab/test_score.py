@@ -146,3 +146,10 @@ class TestRewardDifference:
         assert max(row["b"] for row in differ.rows()) == 0.02
         with pytest.raises(rl.ConfigError, match="neither 'rule' nor 'length' uses it"):
             rl.reward_difference("rule", "length", "agnews", self.RESPONSES, ["Sports"] * 3, lam=0.02)
+
+    def test_shares_of_labels_are_those_of_the_rows(self) -> None:
+        responses, labels = [self.RESPONSES[2]] * 4, ["Sports", "Sports", "Sports", "Business"]
+        differ = rl.reward_difference("rule_balanced", "rule", "agnews", responses, labels)
+        weighed = rl.score("rule_balanced", "agnews", responses, labels)
+        assert sorted(row["a"] for row in differ.rows()) == sorted(score.score for score in weighed)
+        assert [row["a"] for row in differ.rows() if row["b"]] == pytest.approx([1 / (4 * 0.75)] * 3)
