@@ -152,4 +152,4 @@ class TestRewardDifference:
         differ = rl.reward_difference("rule_balanced", "rule", "agnews", responses, labels)
         weighed = rl.score("rule_balanced", "agnews", responses, labels)
         assert sorted(row["a"] for row in differ.rows()) == sorted(score.score for score in weighed)
-        assert [row["a"] for row in differ.rows() if row["b"]] == pytest.approx([1 / (4 * 0.75)] * 3)
+        assert [row["a"] for row in differ.rows() if row["b"]] == pytest.approx([1 / (2 * 0.75)] * 3)
