@@ -29,13 +29,8 @@ results: $(STAMP)
 
 # the documentation site, into site/; broken links are errors
 .PHONY: docs
-DOCS_STAMP := $(VENV)/.docs-installed
-docs: $(DOCS_STAMP)
+docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-
-$(DOCS_STAMP): $(STAMP)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[docs]"
-	touch $(DOCS_STAMP)
 
 claims: $(STAMP)
 	$(BIN)/python -m experiments.tools.claims_page experiments/claims/claims.toml experiments/results/*/claims.json > claims.part

@@ -58,10 +58,11 @@ def parse(arguments: list[str]) -> dict[str, Any]:
     name, rest, context = "rewardlab", list(arguments), None
     while True:
         context = command.make_context(name, rest, parent=context)
-        if not hasattr(command, "commands"):
+        left = [*context._protected_args, *context.args]
+        if not left or not hasattr(command, "commands"):
             parameters: dict[str, Any] = context.params
             return parameters
-        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        name, command, rest = command.resolve_command(context, left)
 
 
 README_COMMANDS = [arguments for text in [*blocks(""), *blocks("bash"), *blocks("sh")] for arguments in commands(text)]
