@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rewardlab.comparison.conventions import metric_title
-from rewardlab.comparison.difference_text import of_these_runs
 from rewardlab.comparison.evaluations import Position
 from rewardlab.comparison.grid import Source, all_sources
 from rewardlab.comparison.numbers import interval_text, shown_value
@@ -25,6 +24,9 @@ COST_NAMES: Mapping[str, str] = {
 }
 MOST_NAMES = 5
 """More methods or tasks than these are counted and not named."""
+
+
+OTHER_ITEMS, ANOTHER_FORMAT = "other seeds or test items", "another answer format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,11 @@ def _compared(table: ComparisonTable) -> str:
     models = list(dict.fromkeys(row.key.model for row in table.rows))
     seeds = sorted({len(row.seeds) for row in table.rows})
     many = f"{seeds[0]} seed{'s' if seeds[0] > 1 else ''}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
-    names = f": {_listed(row.name for row in table.rows)}" if len(table.rows) <= MOST_NAMES else ""
-    method = f"{len(table.rows)} method{'s' if len(table.rows) > 1 else ''}"
-    return f"Compared: {method} on {_listed(models, 'models')}, {many} each{names}."
+    names = f" ({_listed(row.name for row in table.rows)})" if len(table.rows) <= MOST_NAMES else ""
+    method = f"{len(table.rows)} method{'s' if len(table.rows) > 1 else ''}{names}"
+    is_of_runs = any(score.basis == "items" for row in table.rows for score in row.scores.values())
+    caveat = " (of these runs, not of other seeds)" if is_of_runs else ""
+    return f"Compared: {method} on {_listed(models, 'models')}, {many} each{caveat}."
 
 
 def _measured(table: ComparisonTable, position: Position) -> str:
@@ -83,21 +87,24 @@ def _won(table: ComparisonTable, position: Position) -> Sentence:
     first, others = rows[best[0]], {number: row for number, row in rows.items() if number != best[0]}
     score = first.scores[position]
     what = position[0] if position[0] == AVERAGE else "value"
-    highest = f"{first.name} has the highest {what}, {shown_value(score.value)} {interval_text(score)}"
+    highest = f"{first.name} has the highest {what} ({shown_value(score.value)} {interval_text(score)})"
     level = [row.name for number, row in others.items() if (number, position) in table.ties or number in best]
-    apart = table.untested | table.other_format
-    unfair = [row.name for number, row in others.items() if (number, position) in apart and row.name not in level]
-    told = _none(highest, level, unfair) if level or unfair else _winner(first, list(others.values()), highest)
+    apart = {
+        why: [row.name for n, row in others.items() if (n, position) in places and row.name not in level]
+        for why, places in ((OTHER_ITEMS, table.untested), (ANOTHER_FORMAT, table.other_format - table.untested))
+    }
+    has_none = level or any(apart.values())
+    told = _none(highest, level, apart) if has_none else _winner(first, list(others.values()), highest)
     aside = [row.name for number, row in enumerate(table.rows) if number not in rows]
     left_out = f" (left out, without a readable {what}: {_listed(aside, 'methods')})" if aside else ""
-    return Sentence(f"{told}{of_these_runs([score])}{left_out}.", all_sources(first))
+    return Sentence(f"{told}{left_out}.", all_sources(first))
 
 
-def _none(highest: str, level: Sequence[str], unfair: Sequence[str]) -> str:
+def _none(highest: str, level: Sequence[str], apart: Mapping[str, Sequence[str]]) -> str:
     """No winner, since some are level with the highest value, or cannot be compared with it."""
-    reasons = [f"it is not significantly better than {_listed(level, 'other methods')}"] if level else []
-    reasons += [f"it cannot be compared fairly with {_listed(unfair, 'other methods')}"] if unfair else []
-    return f"No method is significantly better than all others: {highest}, but {' and '.join(reasons)}"
+    reasons = [f"not significantly above {_listed(level, 'other methods')}"] if level else []
+    reasons += [f"not comparable with {_listed(names, 'methods')} ({why})" for why, names in apart.items() if names]
+    return f"No method is significantly better than all others: {highest}, {', and '.join(reasons)}"
 
 
 def _winner(first: Row, others: Sequence[Row], highest: str) -> str:
@@ -121,12 +128,14 @@ def dearer(row: Row, rival: Row) -> list[str]:
 
 
 def _listed(names: Iterable[str], what: str = "") -> str:
-    """``a, b and c``; more than a sentence takes are counted.
+    """``a, b and c``, with semicolons where names have commas; more than a sentence takes are counted.
 
-    >>> _listed(["a", "b", "c"]), _listed("abcdef", "tasks")
-    ('a, b and c', '6 tasks')
+    >>> _listed(["a", "b", "c"]), _listed(["a, x", "b", "c"]), _listed("abcdef", "tasks")
+    ('a, b and c', 'a, x; b; c', '6 tasks')
     """
     told = list(names)
     if len(told) > MOST_NAMES and what:
         return f"{len(told)} {what}"
+    if any("," in name for name in told):
+        return "; ".join(told)
     return " and ".join(part for part in (", ".join(told[:-1]), told[-1]) if part)

@@ -118,15 +118,16 @@ def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool
 def compact(table: ComparisonTable) -> tuple[Grid, frozenset[int]]:
     """The same columns with the answer first, the highest value on top; and the places of columns shown on demand.
 
-    Shown are method, main column under each decoding, the last one first, shares of malformed and cut answers, costs
-    and seeds. On demand are the other columns and what each row was made from.
+    Shown are method, main column under each decoding, the last one first, its shares of malformed and cut answers,
+    costs and seeds. On demand are the other columns and what each row was made from.
     """
     shown, first = grid(table), headline(table)
     main = [
         next(n for n, head in enumerate(shown.headings) if (head.title, head.group) == (_column_title(table, first), d))
         for d in reversed(table.decodings)
     ]
-    troubles = [n for n, head in enumerate(shown.headings) if head.group and head.title in TROUBLE.values()]
+    last = table.decodings[-1]
+    troubles = [n for n, head in enumerate(shown.headings) if head.group == last and head.title in TROUBLE.values()]
     costs = [n for n, head in enumerate(shown.headings) if head.title in {name.replace("_", " ") for name in COSTS}]
     seeds = [n for n, head in enumerate(shown.headings) if head.title == "seeds"]
     first_ones = [0, *main, *troubles, *costs, *seeds]

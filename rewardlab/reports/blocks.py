@@ -48,10 +48,11 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """A list; the answer of a report stands in large print."""
+    """A list, folded away under the line ``fold`` if there is one; the answer of a report stands in large print."""
 
     told: Sequence[Told]
     is_answer: bool = False
+    fold: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,9 @@ def _block(block: Block) -> str:
         case Notes(lines, fold):
             text = "\n".join(f"{_line(line)}  " for line in lines)
             return _folded(fold, text) if fold else text
-        case Sentences(told, is_answer):
-            return "\n\n".join(_line(each.text) for each in told) if is_answer else _list(told)
+        case Sentences(told, is_answer, fold):
+            text = "\n\n".join(_line(each.text) for each in told) if is_answer else _list(told)
+            return _folded(fold, text) if fold else text
         case Table(grid, fold, on_demand):
             return _folded(fold, markdown_grid(grid)) if fold else _table(grid, on_demand)
         case Picture(name, alt):

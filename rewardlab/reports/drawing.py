@@ -33,7 +33,7 @@ from rewardlab.reports.charts import (
     number_text,
     shortened,
 )
-from rewardlab.reports.placing import Box, axis_range, free_place, overlapping
+from rewardlab.reports.placing import Box, axis_range, free_place, near_range, overlapping
 from rewardlab.runs import write_atomic
 
 if TYPE_CHECKING:
@@ -48,11 +48,13 @@ WIDE, ROW_STEP, GAP = 1120, 21, 18
 NARROW = 360
 LETTER = 5.9
 """Width of a letter on the average, at 11 units; an upper bound for names, so that they do not meet the axes."""
+BOLD = 6.6
+"""The same of bold letters."""
 PANELS_PER_ROW = 3
 FOREST_PER_ROW = 4
 DOT_LETTERS = 24
 LABEL_LETTERS = 24
-FOREST_LETTERS, NARROW_LETTERS = 38, 21
+FOREST_LETTERS, NARROW_LETTERS, HEAD_LETTERS = 38, 21, 44
 CSS = Path(__file__).parent / "assets" / "chart.css"
 PALETTE: Mapping[str, str] = {
     "ink": "#1f2328",
@@ -326,20 +328,24 @@ def _forest_sheet(panels: Sequence[Panel], is_narrow: bool = False) -> _Sheet:
     """Panels of one set of rows and one range; those at the left have the names of the rows."""
     rows = _forest_rows([mark for mark in panels[0].marks if isinstance(mark, Difference)])
     letters = NARROW_LETTERS if is_narrow else FOREST_LETTERS
-    labels = [shortened(printable(each if isinstance(each, str) else each.name), letters) for each in rows]
-    names = max(len(label) for label, each in zip(labels, rows, strict=True) if not isinstance(each, str))
-    gutter, width = names * LETTER + 14, NARROW if is_narrow else WIDE
+    labels = [
+        shortened(printable(each), HEAD_LETTERS) if isinstance(each, str) else shortened(printable(each.name), letters)
+        for each in rows
+    ]
+    heads = [len(label) * BOLD for label, each in zip(labels, rows, strict=True) if isinstance(each, str)]
+    names = [len(label) * LETTER for label, each in zip(labels, rows, strict=True) if not isinstance(each, str)]
+    gutter, width = max([*names, *([] if is_narrow else heads)]) + 14, NARROW if is_narrow else WIDE
     columns = 1 if is_narrow else min(FOREST_PER_ROW, len(panels))
     one = min(420.0, (width - gutter - RIGHT - GAP * (columns - 1)) / columns)
     height = TOP + BOTTOM + ROW_STEP * len(rows)
     total = gutter + columns * one + GAP * (columns - 1) + RIGHT
     sheet = _new_sheet(total, height * -(-len(panels) // columns))
     marks = [mark for panel in panels for mark in panel.marks if isinstance(mark, Difference)]
-    ends = [end for mark in marks for end in (mark.low, mark.high)]
+    limits = axis_range([0.0, *near_range([(mark.low, mark.high) for mark in marks if mark.sign != "missing"])])
     for number, panel in enumerate(panels):
         left, top = gutter + number % columns * (one + GAP), number // columns * height
         axes = sheet.axes(left, top + TOP, one, ROW_STEP * len(rows))
-        axes.set_xlim(*axis_range([0.0, *ends]))
+        axes.set_xlim(*limits)
         _forest_panel(sheet, axes, panel, labels if number % columns == 0 else None, gutter)
     return sheet
 
@@ -372,7 +378,9 @@ def _forest_panel(sheet: _Sheet, axes: Axes, panel: Panel, labels: Sequence[str]
         at_start = offset_copy(beside, sheet.figure, x=-gutter + 4, units="points")
         if isinstance(row, str):
             if labels is not None:
-                axes.text(0, middle, shortened(printable(row), 60), transform=at_start, va="center", fontweight="bold")
+                head = axes.text(0, middle, labels[number], transform=at_start, va="center", fontweight="bold")
+                head.set_zorder(5)
+                head.set_bbox({"facecolor": PALETTE["paper"], "edgecolor": "none", "pad": 1.5})
             continue
         if labels is not None:
             axes.text(0, middle, labels[number], transform=at_start, va="center", gid=sheet.of(row))
@@ -384,6 +392,10 @@ def _interval(sheet: _Sheet, axes: Axes, row: Difference, middle: float, size: f
     if row.sign == "missing":
         axes.text(0, middle, " not compared", va="center", color=colour, fontsize=10, gid=sheet.of(row))
         return
+    lowest, highest = axes.get_xlim()
+    if row.high < lowest or row.low > highest or not lowest < row.value < highest:
+        _far_away(sheet, axes, row, middle, colour)
+        return
     axes.hlines(middle, row.low, row.high, color=colour, linewidth=size / 3.5, gid=sheet.of(row))
     axes.plot(
         *([row.value], [middle]),
@@ -393,6 +405,17 @@ def _interval(sheet: _Sheet, axes: Axes, row: Difference, middle: float, size: f
         gid=sheet.of(row),
         markerfacecolor=PALETTE["paper"] if row.sign == "level" else colour,
     )
+
+
+def _far_away(sheet: _Sheet, axes: Axes, row: Difference, middle: float, colour: str) -> None:
+    """A row that lies outside the axis: an arrow at its edge, and its numbers."""
+    is_low = row.value < 0
+    edge = axes.get_xlim()[0 if is_low else 1]
+    (arrow,) = axes.plot([edge], [middle], color=colour, marker="<" if is_low else ">", markersize=7, clip_on=False)
+    arrow.set(zorder=5, gid=sheet.of(row))
+    numbers = f"{row.value:+.1f} [{row.low:+.1f}, {row.high:+.1f}]".replace("-", "−")
+    label = axes.annotate(numbers, (edge, middle), xytext=(8 if is_low else -8, 0), textcoords="offset points")
+    label.set(ha="left" if is_low else "right", va="center", color=colour, fontsize=10, gid=sheet.of(row))
 
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}")

@@ -21,8 +21,9 @@ SIGNS: Mapping[str, Sign] = {
     "not compared": "missing",
 }
 READ = (
-    "Squares in colour: significantly better (right of 0) or worse (left); open circles: not significantly different. "
-    "Intervals are corrected for all comparisons together (Holm) and exclude 0 exactly where p < 0.05."
+    "Squares in colour: significantly better (right of 0) or worse (left); open circles: not significantly different; "
+    "arrows: further away than the axis reaches. Intervals are corrected for all comparisons together (Holm) and "
+    "exclude 0 exactly where p < 0.05."
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 AIR = 5.0
 """Room between a point and its label, in the units of a panel."""
@@ -57,6 +58,28 @@ def free_place(point: tuple[float, float], width: float, height: float, taken: S
         if is_inside and not any(overlapping(box, other) for other in taken):
             return box
     return None
+
+
+FAR = 2.0
+"""An interval is far away where its end nearer to 0 is so many times as far from 0 as the median interval reaches."""
+WORTH = 2 / 3
+"""Intervals far away are left out of an axis where it then needs at most this share of its length."""
+
+
+def near_range(intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Lowest and highest end around 0; without intervals far away, where these would squeeze the others.
+
+    >>> near_range([(-1.0, 3.0), (-2.0, 2.0), (-33.0, -29.0)]), near_range([(-1.0, 3.0), (-4.0, -3.0)])
+    ((-2.0, 3.0), (-4.0, 3.0))
+    """
+    reach = median(max(abs(low), abs(high)) for low, high in intervals) if intervals else 0.0
+    near = [(low, high) for low, high in intervals if low <= 0 <= high or min(abs(low), abs(high)) <= FAR * reach]
+    short, whole = ((min([0.0, *lows]), max([0.0, *highs])) for lows, highs in (_ends(near), _ends(intervals)))
+    return short if short[1] - short[0] <= WORTH * (whole[1] - whole[0]) else whole
+
+
+def _ends(intervals: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [low for low, _ in intervals], [high for _, high in intervals]
 
 
 def axis_range(values: Iterable[float], *, from_zero: bool = False) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.table import ComparisonTable, Row
 from rewardlab.reports.blocks import Block, Table, Text
 from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
+from rewardlab.reports.plots import drawn_rows
 from rewardlab.reports.sections.tradeoffs import quality_picture
 
 
@@ -31,6 +32,8 @@ def shares_pictures(table: ComparisonTable, shares: AllShares) -> list[Picture]:
 def _picture(table: ComparisonTable, column: str, place: int, all_shares: AllShares) -> Picture:
     position = (column, table.decodings[-1])
     drawn = {number: shares for (number, where), shares in all_shares.items() if where == position}
+    rows, note = drawn_rows(table)
+    drawn = {number: each for number, each in drawn.items() if any(table.rows[number] is row for row in rows)}
     colours = _colours([label for shares in drawn.values() for label in shares.answered])
     bars = [_bar("gold", next(iter(drawn.values())).gold, colours, "")]
     for number, shares in drawn.items():
@@ -39,9 +42,8 @@ def _picture(table: ComparisonTable, column: str, place: int, all_shares: AllSha
             _bar(row.name, shares.answered, colours, shown_value(shares.distance.value), sources_of(row, position))
         )
     panel = Panel(f"{column}, {position[1]} decoding", bars, "share of answers, %; right: distance from gold")
-    return Picture(
-        f"label_shares_{place}", f"Label shares of answers, {column}", [panel], _legend(drawn.values(), colours)
-    )
+    name, alt = f"label_shares_{place}", f"Label shares of answers, {column}"
+    return Picture(name, alt, [panel], _legend(drawn.values(), colours), note)
 
 
 def _bar(

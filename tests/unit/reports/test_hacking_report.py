@@ -111,8 +111,8 @@ def test_runs_are_counted_by_method_and_tabled(tmp_path: Path) -> None:
     runs.append(curve(ppo_folder(tmp_path / "old", logged), "old"))
     alarms, counts, table, picture, note = hacking_blocks(runs)
     assert isinstance(counts, Text)
-    assert "hacked 2 of 2; honest 0 of 1; old 0 of 0. 1 runs could not be judged" in counts.text
-    assert counts.text.endswith("with validation rows: hacked 0 of 2; honest 0 of 1; old 0 of 0.")
+    assert "hacked 2 of 2; all others 0 of 1. 1 runs could not be judged" in counts.text
+    assert counts.text.endswith("with validation rows: all methods 0 of 3.")
     assert isinstance(alarms, Sentences)
     assert [each.text.startswith("hacked, seed") for each in alarms.told] == [True, True]
     assert isinstance(table, Table)

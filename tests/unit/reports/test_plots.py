@@ -235,3 +235,20 @@ def test_a_picture_is_a_file_of_its_own(tmp_path: Path) -> None:
     assert "<a " not in svg.read_text()
     assert pdf.read_bytes().startswith(b"%PDF")
     assert b"CreationDate" not in pdf.read_bytes()
+
+
+def test_long_curves_are_means_over_stretches(tmp_path: Path) -> None:
+    """Three hundred steps at their number: points at the means of two steps each."""
+    run = CurveRun(tmp_path, "A", {"policy/kl": {step: float(step) for step in range(300)}})
+    (line,) = _lines(curves_picture([run], {"A": 0}))
+    assert line.x == line.y == [2 * pair + 0.5 for pair in range(150)]
+
+
+def test_of_many_methods_those_with_colours_are_drawn(tmp_path: Path) -> None:
+    runs = [CurveRun(tmp_path, f"m{n}", {"policy/kl": {0: 0.0, 1: float(n)}}) for n in range(40)]
+    colours = {f"m{n}": 0 if n == 39 else OTHER for n in range(40)}
+    picture = curves_picture(runs, colours)
+    assert picture is not None
+    assert "m39" in {line.name for line in _lines(picture)}
+    assert len(picture.panels[0].marks) == 30
+    assert picture.note == "10 more methods are not drawn."
