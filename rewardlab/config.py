@@ -28,7 +28,7 @@ TINY_MODEL = "sandbox-tiny"
 """Comes with the package and knows the sandbox's language alone."""
 PACKED_MODEL = "smollm2-135m-q4"
 """Comes in a package of its own, see ``models/names.py``."""
-NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationale": 256}
+NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationale": 256, "confident": 32}
 """Longest response per answer format, tokens (PPO-NLU section 5.1; RLLR's scripts)."""
 
 ONLINE: Mapping[str, type[OnlineConfig]] = {"grpo": GRPOConfig, "rloo": RLOOConfig, "reinforce": ReinforceConfig}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rewardlab.errors import DataError
+from rewardlab.tasks.confidence import shown_confidence
 from rewardlab.tasks.task import OPENINGS, Task
 from rewardlab.types import Example
 
@@ -91,5 +92,7 @@ def _solved(task: Task, shot: Demonstration) -> str:
     example = shot.example
     if example.label is None:
         raise DataError(f"task {task.name}: row {example.id} has no label; demonstrations need one")
-    response = OPENINGS[example.format] + task.response(example.label, example.format, shot.rationale)
+    response = OPENINGS[example.format] + task.response(
+        example.label, example.format, shot.rationale, shown_confidence(example)
+    )
     return f"{task.prompt(example)}{SEPARATOR}{response.lstrip()}"

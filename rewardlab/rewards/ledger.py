@@ -33,6 +33,8 @@ GLOSSARY: Mapping[str, str] = {
     "reward/gold_accuracy": "share of right answers among responses with a gold label; monitoring only",
     "reward/balanced_accuracy": "mean over gold labels, and over tasks, of reward/recall; monitoring only",
     "reward/recall/*": "share of right answers among responses with one gold label (TASK/LABEL); monitoring only",
+    "reward/confidence": "mean confidence that answers state, format confident; 0 to 1",
+    "reward/overconfidence": "mean stated confidence less the share of these answers that are right; 0 is calibrated",
     "reward/gold_error": "mean distance to the gold number, numeric tasks, readable answers; monitoring only",
     "reward/lambda_saturation": "share of label RM scores at or above lambda, where the label RM no longer pulls",
     "reward/part/*": "mean raw score of one named reward; its own unit",
@@ -126,6 +128,7 @@ def scored_row(example: Example, response: str, score: Score) -> dict[str, Any]:
         "terms": dict(score.terms),
         "score": score.score,
         "reason": score.reason,
+        **({} if answer.confidence is None else {"confidence": answer.confidence}),
     }
 
 
@@ -146,6 +149,9 @@ def summary(rows: Iterable[Mapping[str, Any]], lam: float | None = None) -> dict
         means.add("reward/malformed", float(row["answer"] is None))
         means.add("reward/gold_accuracy", row["correct"])
         recalls.add(f"{row['task']}/{row['gold']}", row["correct"])
+        if (confidence := row.get("confidence")) is not None and row["answer"] is not None:
+            means.add("reward/confidence", confidence)
+            means.add("reward/overconfidence", None if row["correct"] is None else confidence - row["correct"])
         means.add("reward/gold_error", row["error"])
         capped = row["parts"].get(CAPPED)
         means.add("reward/lambda_saturation", None if lam is None or capped is None else float(capped >= lam))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rewardlab.code_identity import code_hashes
 from rewardlab.config import RewardConfig
@@ -33,7 +33,7 @@ from rewardlab.rewards.expression import (
 )
 from rewardlab.rewards.moving import MULTIPLIER, TIMES, Constant, Moment, Target
 from rewardlab.rewards.registry import RewardEntry, find_reward, rewards
-from rewardlab.types import PAIR_KINDS, Example, PairKind, Reward, Score
+from rewardlab.types import PAIR_KINDS, AnswerFormat, Example, PairKind, Reward, Score
 
 MIXED = "min(label, lam) + {r2}"
 """RLLR eq. 4: r1 + r2 where r1 < lambda, else lambda + r2."""
@@ -64,6 +64,7 @@ class RewardPlan:
         tree: The expression with ``mixed`` and ``r2`` written out.
         moving: Names in it whose values only training knows: ``step``, ``progress``, a lambda that holds a mean.
         needs_shares: True when a named reward weighs by the shares of gold labels among the prompts.
+        formats: Name -> answer formats that this reward needs one of.
     """
 
     expression: str
@@ -79,6 +80,7 @@ class RewardPlan:
     tree: Node
     moving: tuple[str, ...] = ()
     needs_shares: bool = False
+    formats: Mapping[str, tuple[AnswerFormat, ...]] = field(default_factory=dict)
 
     @property
     def needs_groups(self) -> bool:
@@ -129,6 +131,7 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         tree=tree,
         moving=tuple(_moving(tree, is_target)),
         needs_shares=any(entry.needs_shares for entry in entries.values()),
+        formats={entry.name: entry.formats for entry in entries.values() if entry.formats},
     )
 
 

@@ -21,6 +21,7 @@ def _templates(background: str, texts: str, question: str) -> dict[AnswerFormat,
     return {
         "label": f"{texts}\n\n {question}",
         "rationale": f"{texts}\n\n {question} Explain.",
+        "confident": f"{texts}\n\n {question}",  # the tiny model takes other words a letter at a time
         "judgement": f"{background} Answer between <Judgement> and </Judgement>.\n\n {texts}",
     }
 

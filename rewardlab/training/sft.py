@@ -23,6 +23,7 @@ from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.models import Codec, Trunk, load_trunk
 from rewardlab.runs import ADAPTER, CHECKPOINTS, RunFolder
+from rewardlab.tasks.confidence import shown_confidence
 from rewardlab.tasks.task import tasks
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.sft_validation import Watching, sft_validation
@@ -183,7 +184,8 @@ def _response_ids(codec: Codec, example: Example, rationales: Rationales | None)
         return "no_label"
     if rationales is not None and key not in rationales:
         return "no_rationale"
-    text = tasks.get(example.task).response(example.label, example.format, (rationales or {}).get(key, ""))
+    rationale = (rationales or {}).get(key, "")
+    text = tasks.get(example.task).response(example.label, example.format, rationale, shown_confidence(example))
     return codec.response_ids(text)
 
 

@@ -86,7 +86,17 @@ def refuse_shards(method: TrainingMethod) -> None:
 
 
 def check_reward(context: Context, parts: Sequence[str]) -> None:
-    """Refuse a reward that reads columns or gold labels which the rows of these parts lack; raises InputError."""
+    """Refuse a reward that reads columns or gold labels which the rows of these parts lack; raises InputError.
+
+    Raises:
+        ConfigError: The answer format does not have what a reward reads.
+    """
+    for name, formats in context.reward.formats.items():
+        if context.config.format not in formats:
+            raise ConfigError(
+                f"reward {name!r} reads what answers of --format {context.config.format} do not state; expected "
+                f"--format {' or '.join(formats)}"
+            )
     for task in context.tasks:
         for name, wanted in context.reward.columns.items():
             check_columns(name, wanted, (*GIVEN, *task.fields))
