@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from rewardlab.encoder_config import EncoderConfig
 from rewardlab.errors import ConfigError
 from rewardlab.online_config import GRPOConfig, OnlineConfig, PPOConfig, ReinforceConfig, RLOOConfig, shared_with
 from rewardlab.preference_config import DPOConfig
@@ -28,6 +29,8 @@ TINY_MODEL = "sandbox-tiny"
 """Comes with the package and knows the sandbox's language alone."""
 PACKED_MODEL = "smollm2-135m-q4"
 """Comes in a package of its own, see ``models/names.py``."""
+PACKED_ENCODER = "all-minilm-l6-v2"
+"""An encoder that comes in a package of its own."""
 NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationale": 256, "confident": 32}
 """Longest response per answer format, tokens (PPO-NLU section 5.1; RLLR's scripts)."""
 
@@ -101,6 +104,13 @@ def may_hold_secret(url: str) -> bool:
     return any(mark in url for mark in "@?#")
 
 
+def without_secret(url: str | None) -> str | None:
+    """The address, which is stored with every run; raises ValueError for one that may hold a key."""
+    if url and may_hold_secret(url):
+        raise ValueError("an address with a user, a password or a query; a key belongs into the environment")
+    return url
+
+
 REQUEST_FIELDS = frozenset({"model", "messages", "stream", "n", "temperature", "max_tokens", "max_completion_tokens"})
 """Fields of a chat request that other settings decide, or on which reading an answer depends."""
 
@@ -164,10 +174,7 @@ class AnnotateConfig(Section):
     @field_validator("base_url")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
-        """A configuration is stored with every run; keys stay in the environment."""
-        if value and may_hold_secret(value):
-            raise ValueError("an address with a user, a password or a query; a key belongs into the environment")
-        return value
+        return without_secret(value)
 
 
 class SFTConfig(Section):
@@ -297,6 +304,25 @@ class RewardConfig(Section):
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+class HostedConfig(Section):
+    """A model behind an OpenAI-compatible endpoint as a row of a table; how it is asked stands in ``[annotate]``."""
+
+    model: str | None = Field(
+        None, description="its name there, such as gpt-4o: it answers the test rows in place of the base model"
+    )
+    base_url: str | None = Field(None, description="its endpoint; default: annotate.base_url, then $OPENAI_BASE_URL")
+    decodings: tuple[Literal["sampled", "greedy"], ...] = Field(
+        ("sampled", "greedy"),
+        min_length=1,
+        description="answers a row is asked for: at temperature 1, at 0; a model that reasons first has sampled alone",
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        return without_secret(value)
+
+
 class EvalConfig(Section):
     """Evaluation of a run."""
 
@@ -320,6 +346,12 @@ class EvalConfig(Section):
         "PPO-NLU's code",
         json_schema_extra=LATER,
     )
+    chain_of_thought: bool = Field(
+        False,
+        description="ask for reasoning before the answer, in the format rationale; for the base model and hosted ones",
+        json_schema_extra=LATER,
+    )
+    hosted: HostedConfig = Field(HostedConfig(), json_schema_extra=LATER)
     best_of: int | None = Field(
         None,
         ge=2,
@@ -367,6 +399,7 @@ class RunConfig(Section):
     reinforce: ReinforceConfig = ReinforceConfig()
     dpo: DPOConfig = DPOConfig()
     raft: RaftConfig = RaftConfig()
+    encoder: EncoderConfig = EncoderConfig()
     methods: dict[str, dict[str, Any]] = Field(
         {}, description="settings of training methods that other packages bring: a table [methods.NAME] each"
     )

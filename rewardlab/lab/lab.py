@@ -353,8 +353,10 @@ class Lab:
         self, reward: str | Callable[..., Any] | None, method: str, limit: int | None, settings: Mapping[str, Any]
     ) -> Goal:
         found = methods.get(method)
-        rows = "pairs.limit" if found.family == "preference" else "data.prompts"
+        rows = {"preference": "pairs.limit", "encoder": "data.labelled"}.get(found.family, "data.prompts")
         expression = None if reward is None else expression_of(reward)
+        if expression and not found.trains_policy:
+            raise ConfigError(f"train: {method} learns from gold labels and reads no reward; leave {expression!r} out")
         own = {**_settings(found.section_key, settings), **known({"reward.expression": expression, rows: limit})}
         goal = goals.training_goal(self._asked, method, own)
         if expression and found.family == "preference" and (pairs := found.section(goal.config).pairs) != SAMPLED:

@@ -119,13 +119,17 @@ def test_ppo_nlu_is_as_published() -> None:
     assert picked(settings(suite, "SFT-MT"), "sft", "batch", "rows") == (24, "all")
     assert [method.scope for method in suite.method if method.name in ("SFT-ST", "PPO-ST")] == ["each", "each"]
     assert settings(suite, "few-shot (5)")["eval"]["shots"] == 5
+    for name in ("BERT-base", "BERT-large"):
+        assert picked(settings(suite, name), "encoder", "model", "rows") == (f"{name.lower()}-uncased", "all")
+        assert suite.grid_of(next(method for method in suite.method if method.name == name)) == {}
 
 
 def test_superglue_is_as_published() -> None:
     """Table 3: prompting and single-task PPO on every task but ReCoRD, AX by the model of RTE, the batch by task."""
     suite = load_suite(SUPERGLUE)
     assert set(suite.tasks) == set(GROUPS["superglue"])
-    assert [method.name for method in suite.method] == ["zero-shot", "few-shot (5)", "PPO-ST"]
+    assert [method.name for method in suite.method] == ["BERT-large", "zero-shot", "few-shot (5)", "PPO-ST"]
+    assert settings(suite, "BERT-large")["encoder"]["model"] == "bert-large-uncased"
     assert suite.unseen == {"rte": "axb,axg"}
     assert (suite.convention, dict(suite.grid)) == ("ppo-nlu", {"ppo.batch": (4, 8, 12, 16)})
     assert suite.settings["model.max_prompt_tokens"] == 1536
