@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,10 +120,17 @@ def no_link(sources: Sequence[Source]) -> Attributes:
     return {}
 
 
-def draw(panel: Panel, link: Link = no_link, name: str = "") -> str:
-    """A panel as an ``svg`` element; ``name`` tells it from the others of a page."""
+def draw(panel: Panel, link: Link = no_link, name: str = "", *, has_title: bool = True) -> str:
+    """A panel as an ``svg`` element.
+
+    Args:
+        panel: What to draw.
+        link: Attributes of links to runs.
+        name: Tells it from the others of a page.
+        has_title: False where its title stands above it.
+    """
     with _matplotlib(f"{name} {panel.title}"):
-        sheet = _sheet([panel], 1, ())
+        sheet = _sheet([panel if has_title else replace(panel, title="")], 1, ())
         return _svg_element(sheet, link, panel.title)
 
 
