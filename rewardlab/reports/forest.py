@@ -53,7 +53,7 @@ def forest_picture(table: ComparisonTable, gains: Sequence[Gain]) -> Picture | N
     told += [f"Not drawn, with lower values: {', '.join(left)}."] if left else []
     told += [f"Not drawn: {', '.join(columns[MOST_COLUMNS:])}."] if columns[MOST_COLUMNS:] else []
     if any(gain.formats for gain in by_place.values()):
-        told.append(f"{OTHER_FORMAT}: answers in another format, so the difference is not of the method alone.")
+        told.append(f"{OTHER_FORMAT}, open too: another answer format, so the difference is not of the method alone.")
     return Picture("forest", f"Differences to {' and '.join(rivals)} with 95 % intervals", panels, [], " ".join(told))
 
 

@@ -128,7 +128,7 @@ def _panels(picture: Picture, runs: Runs) -> list[tuple[str, Markup]]:
         drawn = [draw_forest(picture, runs.attributes, is_narrow=each) for each in (False, True)]
         return [(kind, Markup(svg)) for kind, svg in zip(("wide", "narrow"), drawn, strict=True)]
     return [
-        (panel.title, Markup(draw(panel, runs.attributes, f"{picture.name} {number}")))
+        (panel.title, Markup(draw(panel, runs.attributes, f"{picture.name} {number}", has_title=not picture.is_split)))
         for number, panel in enumerate(picture.panels)
     ]
 

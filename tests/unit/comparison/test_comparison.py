@@ -298,11 +298,11 @@ def test_the_page_shows_every_section(runs: Path) -> None:
     assert sorted(linked) == [f"report_figures/{name}" for name in drawn]
     assert "* RLLR is significantly better than SFT w. rationale on toy: +25.0 points [" in text
     assert "<summary>All 2 comparisons, column by column, with their tests</summary>" in text
-    (line,) = [
-        line for line in text.splitlines() if "is significantly better than SFT w. rationale by 25.0 points" in line
-    ]
-    # 0.6 against 0.35: h = 2 (asin 0.7746 - asin 0.5916) = 0.506; one p-value, which the sentence has
-    assert line.strip("| ").split(" | ")[1:] == ["h = 0.51, medium", "seed 0: 50 to 0"]
+    (line,) = [line for line in text.splitlines() if "| RLLR | SFT w. rationale | toy | sampled |" in line]
+    # 120 right against 70 of 200; h of 0.6 against 0.35: 2 (asin 0.7746 - asin 0.5916) = 0.506
+    size, p, *others = line.strip("| ").split(" | ")[4:]
+    assert size.startswith("**+25.0** [+1")
+    assert (p, others) == ("< 0.001", ["h = 0.51, medium", "seed 0: 50 to 0"])
     assert polars.read_csv(page.with_name("differences.csv"))["effect_value"][0] == pytest.approx(0.506, abs=5e-4)
     assert "| RLLR | toy | +25.0 [" in text
     assert "* toy: 80.0 % rationale-sensitive of 50 pairs" in text

@@ -10,7 +10,7 @@ import pytest
 
 from rewardlab.comparison.grid import Source
 from rewardlab.reports.charts import OTHER, Bar, Dot, Line, Panel, Picture
-from rewardlab.reports.drawing import CSS, PALETTE, draw, write_picture
+from rewardlab.reports.drawing import CSS, draw, write_picture
 from rewardlab.reports.placing import Box, overlapping
 from rewardlab.reports.plots import (
     CurveRun,
@@ -21,6 +21,7 @@ from rewardlab.reports.plots import (
     pair_kinds_picture,
     saturation_picture,
 )
+from rewardlab.reports.sheet import PALETTE
 from tests.support.runs import ppo_folder
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -167,7 +168,7 @@ def boxes(svg: str, size: float) -> list[Box]:
     found = []
     for text in ElementTree.fromstring(svg).iter(f"{SVG}text"):
         if f"font-size: {size:g}px" in text.get("style", ""):
-            width = len(text.text or "") * 5.9 * size / 11
+            width = len(text.text or "") * 5.4 * size / 10
             found.append(Box(float(text.get("x", "nan")), -float(text.get("y", "nan")), width, size * 0.8))
     return found
 
