@@ -26,7 +26,7 @@ from rewardlab.section import LATER, Section
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 TINY_MODEL = "sandbox-tiny"
-"""Comes with the package and knows the sandbox's language alone."""
+"""Comes with the package; trained on the sandbox's language alone."""
 PACKED_MODEL = "smollm2-135m-q4"
 """Comes in a package of its own, see ``models/names.py``."""
 PACKED_ENCODER = "all-minilm-l6-v2"
@@ -142,7 +142,7 @@ class AnnotateConfig(Section):
     )
     reasoning: Literal["auto", "yes", "no"] = Field(
         "auto",
-        description="yes: a hosted model that thinks first; it is sent max_completion_tokens and no temperature, "
+        description="yes: a hosted model that reasons first; it is sent max_completion_tokens and no temperature, "
         "others max_tokens; auto: by name (o1, o3, gpt-5 and the like)",
     )
     reasoning_tokens: int = Field(

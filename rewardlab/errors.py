@@ -54,7 +54,7 @@ class ConfigError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A name that no registry knows; the message lists the nearest ones."""
+    """A name that no registry has; the message lists the nearest ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)

@@ -7,7 +7,7 @@ import logging
 from rewardlab.printable import printable_lines
 
 MISLEADING = ("bitsandbytes",)
-"""Loggers that warn of what nobody asked for: PEFT imports bitsandbytes where it is installed, and it then misses a
+"""Loggers that warn of what was not asked for: PEFT imports bitsandbytes where it is installed, and it then misses a
 kernel for weights in 4 bits."""
 
 

@@ -40,7 +40,7 @@ def describe_output(path: Path) -> dict[str, Any]:
 
 
 def changed_outputs(folder: Path, stored: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
-    """What is wrong with outputs, one text a file; a file is read once in a process as long as nobody writes to it.
+    """What is wrong with outputs, one text a file; a file is read once in a process as long as it is not written to.
 
     Args:
         folder: The run folder.

@@ -89,7 +89,7 @@ PUBLISHED_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "model": {"max_new_tokens": 32},
         "lora": {"rank": 16, "alpha": 32.0, "rank_stabilised": True, "bias": "all"},
         "sft": {"dropout": 0.05},
-        "reward": {"expression": "2 * rule - 1"},  # 1 right, -1 another label, -3 unreadable; STS-B wants `rule`
+        "reward": {"expression": "2 * rule - 1"},  # 1 right, -1 another label, -3 unreadable; for STS-B use `rule`
         "ppo": {
             "optimizer": "adafactor",
             "lr": 5e-6,  # ppo.py's default; ppo.sh passes 9e-6

@@ -16,7 +16,7 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d\ufe0f")
 """They shape letters and emoji, and turn nothing around."""
 _TAG = re.compile(r"<(?!br>)(?=[A-Za-z/!?])")
-"""The beginning of HTML; a line break in a table's cell is our own, and harms nobody."""
+"""The beginning of HTML; a line break in a table's cell is our own, and is harmless."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection")."""
 

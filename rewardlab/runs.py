@@ -1,7 +1,7 @@
 """The run folder: what a stage was asked, what it ran on, what it measured and what came out.
 
 ``config.json`` (stage, fingerprint, configuration, inputs) is written first and ``result.json`` last, so a folder
-without a result is unfinished. Files appear whole or not at all. Nothing here knows what a stage does.
+without a result is unfinished. Files appear whole or not at all. This module does not depend on what a stage does.
 """
 
 from __future__ import annotations
@@ -328,7 +328,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: holds files that are no rewardlab run; choose an empty --out folder")
         if self._is_damaged and not self._is_named:
             raise RunFolderError(
-                f"{self.path}: config.json is lost or damaged, so that nobody knows what was run here; "
+                f"{self.path}: config.json is lost or damaged, so what was run here is not known; "
                 "--fresh moves the folder aside and starts anew"
             )
         stored = self._stored_fingerprint()

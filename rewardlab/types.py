@@ -34,7 +34,7 @@ class Example:
         fields: The texts that the prompt template names.
         label: Gold label: a string, a number for regression tasks, None when there is none.
         format: The answer format its prompt asks for.
-        evidence: What the sandbox knows about the row (empty for real data).
+        evidence: What the sandbox stores about the row (empty for real data).
 
     Example:
         >>> import rewardlab as rl

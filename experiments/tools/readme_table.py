@@ -2,7 +2,9 @@
 
 Run as ``python -m experiments.tools.readme_table RUNS...``, a table for each column goes to standard output. With
 ``--readme FILE`` the main column's table and the sentences that the differences earn take the place of the block in
-that file, between two comments of which the first holds the command. A test makes the block again and compares.
+that file, between two comments of which the first holds the command. A file without a block gets one under its heading
+"What came out". ``--sentences 3`` leaves the table out and keeps three sentences with links to the reports, which is
+what a short README needs. A test makes the block again and compares.
 """
 
 from __future__ import annotations
@@ -59,12 +61,18 @@ def readme_table(
 
 
 BEGIN, END = "<!-- results, made by: {command} -->", "<!-- end of results -->"
+HEADING = "## What came out\n"
 MODULE = "python -m experiments.tools.readme_table"
 BLOCK = re.compile(r"<!-- results, made by: (?P<command>[^\n]*?) -->\n(?P<text>.*?)<!-- end of results -->", re.S)
 
 
 def readme_block(
-    paths: Sequence[Path], *, against: Sequence[str] = (BASELINE,), convention: str = "rllr", resamples: int = RESAMPLES
+    paths: Sequence[Path],
+    *,
+    against: Sequence[str] = (BASELINE,),
+    convention: str = "rllr",
+    resamples: int = RESAMPLES,
+    sentences: int | None = None,
 ) -> str:
     """What README says of results: the main column's table, and every sentence as the corrected differences have it.
 
@@ -73,6 +81,7 @@ def readme_block(
         against: Rivals; differences in the table are to the first, sentences are about all.
         convention: ``rllr`` or ``ppo-nlu``.
         resamples: Bootstrap resamples.
+        sentences: Most sentences, in place of the table; links to the reports beside ``paths`` follow them.
     Raises:
         InputError: No evaluation could be used, or no method is called as ``against`` says.
     """
@@ -82,6 +91,9 @@ def readme_block(
     found = gains(table, against)
     shown = f"**{_title(table, column)}**\n\n{_column(table, column, baseline, _by_place(found, baseline))}"
     told = [line for line, _ in in_short(found, column)]
+    if sentences is not None:
+        reports = ", ".join(f"[{path.name}]({(path / 'report.md').as_posix()})" for path in paths)
+        return "\n".join(f"* {line}" for line in told[:sentences]) + f"\n\nAll methods and differences: {reports}.\n"
     more = measure_gains(table, rivals_of(found), load_judged(collected.runs))
     told += [line for line, _ in told_of(more)]
     small = [line for line in (*_small_print(table, found), measures_note(more)) if line]
@@ -91,14 +103,17 @@ def readme_block(
 
 
 def with_block(text: str, block: str, command: str) -> str:
-    """A README with this block in place of the one it has.
+    """A README with this block in place of the one it has, or under its heading "What came out".
 
     Raises:
-        InputError: It has no block, or several.
+        InputError: It has several blocks, or neither a block nor the heading.
     """
-    if len(BLOCK.findall(text)) != 1:
-        raise InputError(f"found {len(BLOCK.findall(text))} blocks of results, expected one; write {BEGIN} and {END}")
     made = f"{BEGIN.format(command=command)}\n{block}{END}"
+    blocks = len(BLOCK.findall(text))
+    if not blocks and text.count(HEADING) == 1:
+        return text.replace(HEADING, f"{HEADING}\n{made}\n")
+    if blocks != 1:
+        raise InputError(f"found {blocks} blocks of results, expected one, or the heading {HEADING.strip()!r}")
     return BLOCK.sub(lambda _: made, text)
 
 
@@ -158,6 +173,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--against", action="append", help=f"rivals, the table's first; default: {BASELINE}")
     parser.add_argument("--convention", default="rllr", help="rllr or ppo-nlu")
     parser.add_argument("--readme", type=Path, help="write the block of results in this file")
+    parser.add_argument("--sentences", type=int, help="with --readme: so many sentences in place of the table")
     given = parser.parse_args(arguments)
     given.against = given.against or [BASELINE]
     return given
@@ -169,7 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parsed(typed)
     try:
         if given.readme is not None:
-            block = readme_block(given.runs, against=given.against, convention=given.convention)
+            block = readme_block(
+                given.runs, against=given.against, convention=given.convention, sentences=given.sentences
+            )
             text = given.readme.read_text(encoding="utf-8")
             write_atomic(given.readme, with_block(text, block, f"{MODULE} {shlex.join(typed)}"))
         else:

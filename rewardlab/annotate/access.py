@@ -20,7 +20,7 @@ def local_model_config(config: AnnotateConfig, model: ModelConfig) -> ModelConfi
     name = config.model or model.name
     if name == TINY_MODEL:
         raise ConfigError(
-            f"--annotator local: {TINY_MODEL} speaks the sandbox language and follows no instructions; "
+            f"--annotator local: {TINY_MODEL} was trained on the sandbox language alone, not on instructions; "
             "give annotate.model (a hub id, a folder, smollm2-135m-q4), or --annotator bundled, template or sandbox"
         )
     if name == model.name:

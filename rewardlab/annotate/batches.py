@@ -1,6 +1,6 @@
 """Questions through the provider's Batch API: cheaper, answered within a day, same journal.
 
-``submit`` uploads what the journal cannot answer and no earlier batch has asked, ``status`` tells how batches are,
+``submit`` uploads what the journal cannot answer and no earlier batch has asked, ``status`` shows the state of batches,
 ``fetch`` moves their answers into the journal. Batches are remembered in ``batches.jsonl`` beside the journal. A batch
 carries the digest of its requests, so that one whose creation was not remembered (a crash in between) is found again
 instead of being paid for twice.
@@ -98,7 +98,7 @@ class Batches:
         return frozenset(key for batch in self._open() for key in batch["keys"])
 
     def check_none_open(self, calls: Sequence[Call]) -> None:
-        """Raise AnnotationError when some of these are being answered in a batch: nobody should pay twice."""
+        """Raise AnnotationError when some of these are in an open batch: they would be paid twice."""
         keys = {call.key for call in calls}
         found = self._open_for(calls)
         if found:
@@ -123,7 +123,7 @@ class Batches:
         names = f" (batches: {', '.join(submitted)})" if submitted else ""
         raise BatchPending(
             f"{len(new)} requests submitted{names}, {len(calls) - len(new)} were submitted before; "
-            "--batch status tells how they are, --batch fetch gets their answers"
+            "--batch status shows their state, --batch fetch gets their answers"
         )
 
     async def _submit_part(self, client: AsyncOpenAI, part: Sequence[Call]) -> str:

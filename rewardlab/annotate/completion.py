@@ -27,7 +27,7 @@ _THOUGHTS = frozenset({"thinking", "redacted_thinking", "reasoning", "reasoning_
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _CUT = "cut at the token limit; raise annotate.max_new_tokens"
 _CUT_BEFORE = (
-    "cut at the token limit before a word was said; raise annotate.max_new_tokens, or annotate.reasoning_tokens for a "
+    "cut at the token limit before the answer began; raise annotate.max_new_tokens, or annotate.reasoning_tokens for a "
     "model that reasons first"
 )
 
@@ -50,7 +50,7 @@ def read_usage(body: Mapping[str, Any]) -> Usage:
 def read_completion(body: Any) -> dict[str, Any]:
     """A chat completion as a raw record; raises BadBody when it is none.
 
-    One that ended for a reason nobody knows ("error", "abort") is failed: what it says may be a part of an answer.
+    One that ended for an unknown reason ("error", "abort") is failed: its text may be a part of an answer.
     A body that has no answer and says that a text was withheld is a record of that.
     """
     try:

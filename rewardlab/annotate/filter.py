@@ -1,4 +1,4 @@
-"""Which rationales may be used: a classifier tells good ones from refusals and from those for another label.
+"""Which rationales may be used: a classifier separates good ones from refusals and from those for another label.
 
 TF-IDF over the words, with the label asked for and other labels masked, beside six facts about what the text claims
 (``claims.py``), into a logistic regression over three classes. It is trained from ``annotations/filter/rows.jsonl``

@@ -192,7 +192,7 @@ class JournalWriter:
             ) from error
 
     def _share(self) -> None:
-        """Mend the last line if nobody else is writing, and let nobody else mend it while we are."""
+        """Mend the last line unless another process is writing, under a lock."""
         if fcntl is None:
             self._mend()
             return

@@ -1,7 +1,7 @@
 """Money that bought no answer, remembered beside the journal so that a budget outlives the command.
 
 An answer that was lost on the way may have been charged; one that came and could not be read was. ``lost.jsonl`` has a
-line for each, with the tokens that are booked for it. Whoever knows from the bill that nothing was charged may remove
+line for each, with the tokens that are booked for it. Where the bill shows that nothing was charged, remove
 the file.
 """
 

@@ -231,7 +231,7 @@ def new_spending(model: str, budget_usd: float | None, file: Path | None, purse:
 
 
 def price_of(model: str, file: Path | None = None) -> Price | None:
-    """The price of a model by the user's file or else by list; None when neither knows it."""
+    """The price of a model by the user's file or else by list; None when neither has it."""
     prices = _read(shipped("prices.toml")) | (_read(file) if file else {})
     return prices.get(model) or prices.get(_DATE.sub("", model)) or prices.get("*")
 

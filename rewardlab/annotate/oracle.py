@@ -1,6 +1,6 @@
 """The ``sandbox`` annotator: the sandbox's oracle as one annotator among others.
 
-What the oracle knows about its own refusals and mismatches is not passed on; the filter has to find them.
+The oracle's own refusals and mismatches are not passed on; the filter has to find them.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class SandboxAnnotator(Annotator):
     """
 
     name = "sandbox"
-    summary = "the sandbox's oracle, which knows the truth; refuses and strays at set rates"
+    summary = "the sandbox's oracle, which reads the truth; refuses and misreads at set rates"
     needs = "tasks of the sandbox"
     settings = ("oracle_weight",)
-    auto_reason = "the sandbox's oracle knows the truth about its own tasks"
+    auto_reason = "the sandbox's oracle has the truth of its own tasks"
     is_judge = True
 
     def __init__(self, oracle: OracleAnnotator) -> None:
@@ -75,7 +75,7 @@ class SandboxAnnotator(Annotator):
 
         if not set(tasks) <= set(ALL_SANDBOX_TASKS):
             raise InputError(
-                f"--annotator sandbox: the oracle knows nothing about {', '.join(tasks)}; "
+                f"--annotator sandbox: the oracle has no truth for {', '.join(tasks)}; "
                 "choose openai, local or template, or a sandbox task"
             )
 

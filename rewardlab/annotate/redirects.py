@@ -16,7 +16,7 @@ REFUSED = "rewardlab_redirect"
 
 
 async def stay_at_origin(response: Any) -> None:
-    """A response hook: takes the address out of a redirect to another origin, so that nobody follows it.
+    """A response hook: takes the address out of a redirect to another origin, so it is not followed.
 
     Args:
         response: Of the HTTP library that the SDK brings.

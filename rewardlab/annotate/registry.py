@@ -2,7 +2,7 @@
 
 Another package brings one by the entry-point group ``rewardlab.annotators``: a subclass of
 :class:`rewardlab.annotate.base.Annotator` under its own name. ``auto`` takes the first of rewardlab's own that can
-work, in the order below: who knows the truth, who is paid where there is a key, and so on down to the template. One
+work, in the order below: the oracle, a hosted model where there is a key, and so on down to the template. One
 from another package is taken when it is asked for.
 """
 
@@ -116,7 +116,7 @@ def _best(config: RunConfig, tasks: Collection[str], written: Collection[str]) -
                 kind.check(config, tasks, written)
                 model = config.annotate.model or config.model.name
                 return Choice(kind, kind.auto_reason.format(model=model))
-    raise ConfigError("annotate.annotator = 'auto': no annotator can work here; name one of `rewardlab annotators`")
+    raise ConfigError("annotate.annotator = 'auto': no annotator is available here; name one of `rewardlab annotators`")
 
 
 def check_ability(kind: type[Annotator], ability: Ability) -> None:

@@ -74,7 +74,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def asks_too_long(error: BaseException) -> bool:
-    """True when the server wants to be left alone for longer than is waited for (:data:`LONGEST_WAIT_S`)."""
+    """True when the server asks for a longer pause than is waited for (:data:`LONGEST_WAIT_S`)."""
     return (retry_after_s(error) or 0.0) > LONGEST_WAIT_S
 
 

@@ -1,7 +1,7 @@
 """The sampling settings of a chat request, of which there are two kinds.
 
 Models that reason before they answer refuse ``max_tokens`` and every temperature but their own, and count what they
-think in ``max_completion_tokens``. Other servers know ``max_tokens`` alone. Nobody can be asked which kind it is: the
+think in ``max_completion_tokens``. Other servers accept ``max_tokens`` alone. No request tells which kind it is: the
 model's name decides, ``annotate.reasoning`` overrules it, and an endpoint's refusal is answered with the key to set.
 """
 

@@ -2,7 +2,7 @@
 
 A rationale quotes the words of the row that carry most weight (TF-IDF over the task's rows) and claims that they
 point to the label asked for, right or wrong. A ranking prefers responses that end in a readable answer, then those
-that mention more of the row's weighty words; it knows nothing of the gold label, and equal counts tie.
+that mention more of the row's weighty words; it does not read the gold label, and equal counts tie.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Claim(Section):
     across_formats: bool = Field(
         False,
         description="the claim is about two answer formats, such as rationales against bare labels; of any other claim "
-        "a difference between rows of different formats says nothing",
+        "a difference between rows of different formats tests nothing",
     )
     not_testable: str = Field("", description="why the suite cannot say anything of the claim")
 

@@ -198,7 +198,7 @@ MEASURES: Mapping[MeasureName, Callable[[Claim, str, Evidence], Measured]] = {
 def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:
     """The row of a method with a base model, or of one without; raises UntestableError for none or several.
 
-    ``method`` may be a row's own name, which tells two rows of one method apart.
+    ``method`` may be a row's own name, which distinguishes two rows of one method.
     """
     rows = [row for row in table.rows if row.key.model in (model, "")]
     named = [row for row in rows if row.name == method] or [row for row in rows if row.key.method == method]

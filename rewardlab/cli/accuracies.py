@@ -16,7 +16,7 @@ def print_accuracies(accuracy: Mapping[str, Mapping[str, Mapping[str, Any]]]) ->
             interval = f"[{cell['low']:.3f}, {cell['high']:.3f}]"
             echo(f"  {name:<16} {task:<20} {cell['value']:.3f} {interval}  {known}")
     if not any(accuracy.values()):
-        echo("  no pair is held out, so nothing is known of how well it ranks pairs it has not seen")
+        echo("  no pair is held out, so its accuracy on unseen pairs is not known")
 
 
 BASELINES = {"label_only": "label only", "length_only": "length only"}

@@ -49,7 +49,7 @@ def doctor(
     console.print(f"{resolved.model.name}: {_summary(verdicts)}", markup=False, highlight=False, soft_wrap=True)
     for verdict in verdicts:
         if verdict.is_failed:
-            advice = f"{verdict.check.name}: it does not hold that {verdict.check.claim}. {verdict.check.advice}"
+            advice = f"{verdict.check.name}: failed: {verdict.check.claim}. {verdict.check.advice}"
             console.print(advice, style="red", markup=False, highlight=False)
     if any(verdict.is_failed for verdict in verdicts):
         raise typer.Exit(1)

@@ -50,7 +50,7 @@ def judge(
     set: Annotated[list[str] | None, typer.Option(help="Any setting, such as annotate.model=NAME; repeatable.")] = None,
     runs: Annotated[Path, typer.Option(help="Where run folders and journals of answers live.")] = RUNS,
     out: Annotated[Path | None, typer.Option(help="Also write each verdict here, as JSON Lines.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price the requests, ask nobody.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price the requests, send none.")] = False,
 ) -> None:
     """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
     from rewardlab.config_loading import parse_setting

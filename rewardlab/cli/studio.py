@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rewardlab.studio.pages import Studio
 
 OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
-"""Rows of the hub are read from the cache alone: looking at a run asks nobody for anything."""
+"""Rows of the hub are read from the cache alone: looking at a run sends no request."""
 ANY = ("0.0.0.0", "::")
 """Hosts that mean every address of this machine."""
 

@@ -123,7 +123,7 @@ def report_name(name: str, filters: Sequence[str]) -> str:
 
 
 def _is_kept(filter: str) -> bool:
-    """True when its slug tells it from all others: words, none of which could begin another filter."""
+    """True when its slug is unique among all: words, none of which could begin another filter."""
     from rewardlab.suites.filter import KEYS
 
     found = re.fullmatch(r"\w+=(\w+(?:-\w+)*)", filter)

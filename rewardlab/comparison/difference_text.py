@@ -13,9 +13,9 @@ from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import Mark, Row
 
 TESTS = (
-    "Tested: would the difference be there again with {sources}? p-values are two-sided; p-values and intervals are "
-    "corrected over all {family} comparisons together (Holm), so an interval excludes zero exactly where p < 0.05, and "
-    "better or worse is said there alone."
+    "Two-sided tests of whether a difference holds for {sources}. p-values and intervals are corrected over all "
+    "{family} comparisons together (Holm), so an interval excludes zero exactly where p < 0.05. Better or worse means "
+    "that the difference is significant."
 )
 SOURCES = {"seeds and items": "new seeds and new test items", "items": "new test items, these seeds as given"}
 """What an interval is over -> what is new in the test."""
@@ -31,7 +31,7 @@ NOT_SIGNIFICANT: Mapping[Verdict, str] = {
     "not compared": "Not compared with",
 }
 Line = tuple[str, Sequence[Gain]]
-"""A line of text and the differences it tells of."""
+"""A line of text and the differences it reports."""
 
 
 def sentence(gain: Gain) -> str:
@@ -45,7 +45,7 @@ def sentence(gain: Gain) -> str:
     numbers = f"{points(size.value)} points {points_interval(size)}, {p}"
     if gain.formats is not None:
         answered = f"{gain.method} answers in format {gain.formats[0]}, {gain.baseline} in {gain.formats[1]}"
-        return f"{answered}; the difference, not of the method alone, is {numbers}, on {where} ({covered})."
+        return f"{answered}. The difference, which is not of the method alone, is {numbers}, on {where} ({covered})."
     if gain.verdict == "level":
         return f"{gain.method} and {gain.baseline} do not differ significantly on {where}: {numbers} ({covered})."
     low, high = sorted((abs(size.low), abs(size.high)))  # "better by" and "worse by" need no sign

@@ -145,7 +145,7 @@ class EvalRun:
 
     Attributes:
         path: The folder.
-        key: Its method; ``seed`` tells its runs apart.
+        key: Its method; ``seed`` distinguishes its runs.
         cells: (column, decoding) -> predictions.
         cost: What its method consumed, by stage.
         budget: What PPO spent: steps, updates, tokens, device_seconds, prompts and their order; empty without PPO.

@@ -89,7 +89,7 @@ def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool
     """The comparison as headings and cells: method, its origin (model, format, start, reward), scores, seeds and cost.
 
     Model and answer format stand there where rows differ in them; shares of malformed and cut answers once one is above
-    1 %; the accuracy at step 0 where a PPO row knows it.
+    1 %; the accuracy at step 0 where a PPO row has it.
     """
     several = [name for name in ("model", "format") if len({getattr(row.key, name) for row in table.rows}) > 1]
     origins = [*several, "start", "reward"] if with_origins else []
@@ -144,7 +144,7 @@ def compact(table: ComparisonTable) -> tuple[Grid, frozenset[int]]:
 
 
 def _name(table: ComparisonTable, row: Row, *, with_origins: bool) -> str:
-    """A row's method; its own name where no column beside it tells it from another row of that method."""
+    """A row's method; its own name where no column beside it distinguishes it from another row of that method."""
     shown = ("method", "model", "format", "start", "reward") if with_origins else ("method",)
     alike = [other for other in table.rows if all(getattr(other.key, n) == getattr(row.key, n) for n in shown)]
     return row.key.method if len(alike) == 1 else row.name

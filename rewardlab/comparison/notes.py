@@ -29,14 +29,14 @@ def notes(table: ComparisonTable, *, is_brief: bool = False, compares_formats: b
     signs = _signs(table)
     lines = [
         *unread_lines(table),
-        "Values times 100, each with its own 95 % interval; best bold, second underlined (equal as printed, equal in "
-        "rank; none where all are equal or the best is 0.0).",
+        "Values times 100, each with its own 95 % interval. The best is bold, the second underlined (equal as printed, "
+        "equal in rank; none where all are equal or the best is 0.0).",
     ]
     if TIED in signs:
         lines.append(
-            f"{TIED}: {SIGNS[TIED]}, which does not say that they are equal; paired by item and seed, p >= 0.05 after "
-            "Holm's correction over all pairs of rows in the table. The best one was picked by looking at the table, "
-            "so this asks for more than a difference to a rival that was named before."
+            f"{TIED}: {SIGNS[TIED]}, which does not mean that they are equal. Paired by item and seed, p >= 0.05 after "
+            "Holm's correction over all pairs of rows in the table. The best one was picked from the table, so the "
+            "correction is larger than for a rival that was named before."
         )
     if UNTESTED in signs:
         lines.append(f"{UNTESTED}: {SIGNS[UNTESTED]}; whether it is worse is not known.")
@@ -46,8 +46,8 @@ def notes(table: ComparisonTable, *, is_brief: bool = False, compares_formats: b
         lines.append(f"{OTHER_FORMAT}: {told}; such a difference tests no claim.")
     if is_troubled(table):
         lines.append(
-            "Malformed: share of answers that could not be read; cut: share that ended at their budget of tokens; "
-            "times 100, mean over columns."
+            "Malformed: share of answers that could not be read. Cut: share that ended at their token budget. "
+            "Both times 100, mean over columns."
         )
     if not is_brief and any(row.start_accuracy is not None for row in table.rows):
         lines.append(
@@ -58,8 +58,8 @@ def notes(table: ComparisonTable, *, is_brief: bool = False, compares_formats: b
         mean = "mean over seeds" if is_brief else "mean ± standard deviation over seeds"
         lines.append(f"Two seeds or more: {mean}, interval over new seeds and new test items.")
     lines += [
-        f"{few} seeds say little: the variance between them is hardly known, so intervals are wide, and few "
-        "differences can be significant; five seeds say more."
+        f"{few} seeds: the variance between them is hardly known, so intervals are wide and few differences can be "
+        "significant. Use five seeds or more."
         for few in sorted({score.seeds for score in scores if 1 < score.seeds <= FEW_SEEDS})
     ]
     if any(score.basis == "items" for score in scores):

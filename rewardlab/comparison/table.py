@@ -145,7 +145,7 @@ def build_table(
 def ranked(values: Mapping[Rival, float]) -> dict[Rival, Mark]:
     """Who is best and who is second, by the value as shown, higher being better; equal values share their mark.
 
-    Nobody is where there is nothing to choose: fewer than two rivals, all of them equal, or the best at 0.0.
+    No row is where there is nothing to choose: fewer than two rivals, all of them equal, or the best at 0.0.
 
     Example:
         >>> ranked({"a": 0.5, "b": 0.7, "c": 0.2}), ranked({"a": 0.0, "b": 0.0}), ranked({"a": 0.7, "b": 0.7})

@@ -60,19 +60,19 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "ratio 1",
         "log-probabilities of a rollout are found again by the update",
-        "something in the forward pass is random or depends on the batch; --dtype float32 tells rounding from a fault",
+        "something in the forward pass is random or depends on the batch; --dtype float32 rules out rounding",
         forward.ratio,
     ),
     Check(
         "padding in front",
         "columns in front of a prompt change no log-probability",
-        "the model's positions do not follow the mask; --dtype float32 tells rounding from a fault",
+        "the model's positions do not follow the mask; --dtype float32 rules out rounding",
         forward.padding_in_front,
     ),
     Check(
         "padding behind",
         "columns behind a response change no log-probability",
-        "the model attends to what is masked; --dtype float32 tells rounding from a fault",
+        "the model attends to what is masked; --dtype float32 rules out rounding",
         forward.padding_behind,
     ),
     Check(
@@ -120,7 +120,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "micro-batches",
         "many micro-batches give the gradient of one batch",
-        "the model mixes rows of a batch; --dtype float32 tells rounding from a fault",
+        "the model mixes rows of a batch; --dtype float32 rules out rounding",
         update.micro_batches,
     ),
     Check(
@@ -156,7 +156,7 @@ def _reason(error: Exception) -> str:
 
 
 def examine_model(config: RunConfig, report: Callable[[Verdict], None]) -> list[Verdict]:
-    """Load the model of ``config`` and examine it; ``report`` hears of each verdict when it is reached.
+    """Load the model of ``config`` and examine it; ``report`` gets each verdict when it is reached.
 
     Raises:
         ModelError: The model cannot be loaded or adapted at all.

@@ -37,7 +37,7 @@ LARGEST_DRIFT: Mapping[torch.dtype, float] = {torch.float32: 2e-3, torch.bfloat1
 
 
 class Letters:
-    """A reward that tells responses apart: the share of letters in the first half of the alphabet."""
+    """A reward that differs between responses: the share of letters in the first half of the alphabet."""
 
     name = "letters"
     needs_gold = False

@@ -9,7 +9,7 @@ from rewardlab.tasks.task import Task
 from rewardlab.types import AnswerFormat, Label
 
 NARROW = 0.5
-"""Share of the budget from which on a label alone is worth a word: a model that says a little more is cut."""
+"""Share of the budget from which on a label alone draws a warning: a model that writes a little more is cut."""
 
 
 @dataclass(frozen=True, slots=True)

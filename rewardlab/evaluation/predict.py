@@ -182,7 +182,7 @@ def _read(
 
 
 def _quality(task: Task, example: Example, response: str) -> float | None:
-    """Rationale quality where the task knows it and the format has a rationale."""
+    """Rationale quality where the task measures it and the format has a rationale."""
     return task.quality(example, response) if task.quality and example.format == "rationale" else None
 
 

@@ -57,7 +57,7 @@ class Columns:
 
     Attributes:
         step: Training step, a whole number.
-        prompt: Text or messages; tells the responses of one prompt from others where there is no id.
+        prompt: Text or messages; identifies the prompt where there is no id.
         response: Text or messages.
         reward: What the policy was trained on.
         gold: Gold label; needs the task, whose parser reads the response.

@@ -81,7 +81,7 @@ class Verdict:
     Attributes:
         winner: ``a``, ``b`` or ``tie``; None when the annotator gave no verdict in one of the orders.
         orders_agree: False where each order had a verdict of its own; None without a verdict, where one order was
-            asked, or when the responses are equal, letter by letter, and nobody was asked.
+            asked, or when the responses are equal, letter by letter, and no judge was asked.
         reason: Class of the annotator's answer when there is no verdict; empty otherwise.
         detail: Why it is of that class; one line.
     """

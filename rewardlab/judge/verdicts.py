@@ -1,7 +1,7 @@
 """Comparisons by a judge as run folders: written by ``rewardlab judge``, read back for reports and claims.
 
 Anybody may add a folder beside those of a suite. Counted together are only comparisons of one judge (annotator, its
-settings, most items of a column) between the same two methods; one of two seeds says nothing of either and is left out.
+settings, most items of a column) between the same two methods; one of two seeds belongs to neither and is left out.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class AnswerRows:
         return (example if self._suffices(example) else self._looked_up(row, example, place)), response
 
     def _given(self, row: Mapping[str, Any], place: str) -> Example:
-        """The example as far as the row itself tells it."""
+        """The example as far as the row itself has it."""
         task = self._task_of(row, place)
         fields = {name: row[name] for name in task.fields if isinstance(row.get(name), str)}
         name = f"row {self.count}" if row.get("id") is None else str(row["id"])

@@ -36,7 +36,7 @@ def reward(
             ``completions`` or takes ``**kwargs``.
         name: Its name in expressions; None is the function's.
         description: For ``rewardlab reward list``; default: the first line of the function's docstring.
-        needs_gold: Whether it reads labels; None: its code tells. A reward for which that is False gets no labels.
+        needs_gold: Whether it reads labels; None: found in its code. A reward for which that is False gets no labels.
         needs_prompt: False when it reads ids and labels alone, not the task's fields.
     Raises:
         ConfigError: It has no name that expressions can use, or the name is taken by another reward.

@@ -47,7 +47,7 @@ def normalised(column: str) -> pl.Expr:
 def outcomes(train: Sequence[Pair], held_out: Sequence[Pair]) -> tuple[list[str], list[str]]:
     """What becomes of each pair: :data:`KEPT`, or why it is dropped. Of equal pairs the first is kept.
 
-    A pair that also stands the other way round is dropped on both sides: nobody can say which one is right.
+    A pair that also stands the other way round is dropped on both sides: which one is right is not known.
     """
     known, unseen = _keys(frame(train)), _keys(frame(held_out))
     prompts = known.filter(_own_outcome() == KEPT)["task", "prompt"].unique()

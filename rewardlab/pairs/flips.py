@@ -1,6 +1,6 @@
 """How many preferences of a set of pairs are flipped, where something is known of it.
 
-Two sources, in this order: the sandbox, which knows how good every response is, and reviews of annotations, which say
+Two sources, in this order: the sandbox, which measures every response, and reviews of annotations, which show
 how often a rationale that the filter let through refuses or argues for another label. Otherwise nothing is known, and
 nothing is guessed.
 """

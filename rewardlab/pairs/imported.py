@@ -30,7 +30,7 @@ class ImportRequest:
         source: File of preferences.
         kind: Pair kind it is taken for.
         format: Answer format of the responses.
-        task: Whose answers are read in them; None: nobody's.
+        task: Whose answers are read in them; None: of no task.
         held_out: Share of the prompts whose pairs are held out.
         balance_length: As in :func:`rewardlab.pairs.cleaning.clean`.
         seed: Decides which prompts are held out.

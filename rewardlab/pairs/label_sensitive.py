@@ -16,7 +16,7 @@ from rewardlab.tasks.task import prompt_of, tasks
 from rewardlab.types import Example, Label, Pair
 
 BARE = "gold"
-"""Named as annotator of bare pairs: nobody but the gold label had a say."""
+"""Named as annotator of bare pairs: their order is that of the gold label."""
 
 
 @dataclass(slots=True)

@@ -233,7 +233,7 @@ def _winner(row: Mapping[str, Any], column: str, first: str, second: str) -> flo
 
 
 def _end(name: str) -> str:
-    """What tells a response's column from the other's: ``a`` of ``response_a``, ``1`` of ``response1``."""
+    """What distinguishes a response's column from the other's: ``a`` of ``response_a``, ``1`` of ``response1``."""
     return name.lower()[-1]
 
 

@@ -26,7 +26,7 @@ class RankedSamples:
         responses: All samples, repeated texts included.
         answers: What the parser read in each; None when malformed.
         places: Place of each sample, 1 the best; empty without a ranking.
-        outcome: Class of the ranking; ``duplicate`` when all texts are the same and nobody was asked.
+        outcome: Class of the ranking; ``duplicate`` when all texts are the same, which asks no annotator.
         reason: Why there is no ranking.
         annotator, model: Who ranked.
     """
@@ -104,7 +104,7 @@ def pairs_from_ranking(samples: Sequence[RankedSamples], kind: PairKind) -> Buil
 
 
 def pair_kind(first: Label | None, second: Label | None) -> str:
-    """What tells two answers to one prompt apart: RLLR Fig. 2's two kinds, and those with a malformed answer."""
+    """In what two answers to one prompt differ: RLLR Fig. 2's two kinds, and those with a malformed answer."""
     if first is None or second is None:
         return "malformed"
     return "rationale_sensitive" if first == second else "label_sensitive"

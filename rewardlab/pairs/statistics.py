@@ -49,7 +49,7 @@ def rationale_sensitive_share(answers: Iterable[Sequence[Label | None]], *, read
 
     Args:
         answers: Per prompt, what was read in each of its samples.
-        readable: Of the pairs whose two answers could be read; a malformed pair says nothing of what would differ.
+        readable: Of the pairs whose two answers could be read; what would differ in a malformed pair is unknown.
     Raises:
         DataError: No prompt has two samples, or two that could be read.
     """
@@ -125,7 +125,7 @@ def _points(train: Sequence[Pair] | None, held_out: Sequence[Pair], features: Fe
         return [0.5] * len(held_out)
     seen, unseen = features(train, held_out)
     is_first = np.repeat([True, False], seen.shape[0])
-    # each pair goes in both ways round, so that the order of writing says nothing
+    # each pair goes in both ways round, so that the order of writing does not matter
     model = LogisticRegression(fit_intercept=False, max_iter=2000).fit(vstack([seen, -seen]).tocsr(), is_first)
     margins = model.decision_function(unseen)
     return [0.5 if abs(margin) < SAME else float(margin > 0) for margin in margins]

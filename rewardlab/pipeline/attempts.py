@@ -72,7 +72,7 @@ def attempt(folder: RunFolder) -> Iterator[Taken]:
     finally:
         ended = elapsed()
         taken.add(ended)
-        with suppress(OSError):  # of a full disk: the sign of life then stays, and tells the next attempt
+        with suppress(OSError):  # of a full disk: the sign of life then stays for the next attempt
             folder.append(ATTEMPTS_FILE, ended)
             (folder.path / HEARTBEAT_FILE).unlink()
 

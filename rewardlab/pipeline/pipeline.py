@@ -160,7 +160,7 @@ def check(config: RunConfig, *, may_lack_model: bool = False) -> None:
 def check_goal(goal: Stage) -> None:
     """Refuse, before anything runs, the sandbox's model for text that is not the sandbox's.
 
-    It would train and learn nothing: it knows one generated language and takes other text a character at a time.
+    It would not learn: it was trained on one generated language and splits other text into characters.
 
     Raises:
         ConfigError: The line names the model to use instead.
@@ -175,8 +175,8 @@ def check_goal(goal: Stage) -> None:
         if others:
             install = how_to_install(PACKED_MODEL)
             raise ConfigError(
-                f"task {', '.join(others)}: {TINY_MODEL}, the default model, knows the sandbox's language alone and "
-                f"takes a token for each letter of other text, of {model['max_prompt_tokens']} for a prompt "
+                f"task {', '.join(others)}: {TINY_MODEL}, the default model, was trained on the sandbox's language "
+                f"alone and splits other text into letters. It has {model['max_prompt_tokens']} tokens for a prompt "
                 f"(model.max_prompt_tokens) and {model['max_new_tokens']} for an answer (model.max_new_tokens). "
                 f"Give --model {PACKED_MODEL} ({f'after `{install}`' if install else 'it is installed here'}), "
                 "a folder of a model, or a hub id"

@@ -46,7 +46,7 @@ class Rows:
         return self._splits[wanted]
 
     def sha256(self, task: Task, data: DataConfig, format: AnswerFormat, parts: tuple[PartName, ...]) -> str:
-        """Hash of these parts of its rows; of rows that are lacking, what tells these parts from others."""
+        """Hash of these parts of its rows; of rows that are lacking, what distinguishes these parts from others."""
         wanted = (task.name, data, format)
         if (wanted, parts) not in self._hashes:
             split = self.splits(task, data, format)

@@ -141,7 +141,7 @@ class Runner:
 
 
 def _unseen(what: str, done: int, total: int) -> None:
-    """Progress that nobody looks at."""
+    """Progress that is not shown."""
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class Stage:
         run: Does the work and returns the result.
         config: The whole configuration it was built from, JSON-ready; stored for rerunning.
         at: Its folder, when it is not the one under the root.
-        preview: Tells what it will ask of a hosted annotator; None is nothing.
+        preview: What it will ask of a hosted annotator; None is nothing.
     """
 
     kind: str

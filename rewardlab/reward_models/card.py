@@ -60,7 +60,7 @@ def report_cards(models: Sequence[Path], folders: Sequence[Path]) -> dict[str, d
 
 
 def names_of(models: Sequence[Path]) -> dict[str, Path]:
-    """Short names of reward models: the pair kind where it tells them apart, else the folder, parents in front of it.
+    """Short names of reward models: the pair kind where that is unique, else the folder, parents in front of it.
 
     A model that is given twice has one name.
     """

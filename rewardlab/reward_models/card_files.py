@@ -51,7 +51,7 @@ def markdown(cards: Cards) -> str:
         ("Calibration", CALIBRATION, calibration_table(cards)),
         ("Accuracy by gold label", "", _by_gold_table(cards)),
         ("Scores per gold label", SCORES, _scores_table(cards)),
-        ("What the score goes with", "Pearson / Spearman, over all responses.", _correlation_table(cards)),
+        ("Correlations of the score", "Pearson / Spearman, over all responses.", _correlation_table(cards)),
     ):
         parts += [f"## {title}", *([text] if text else []), table]
     return "\n\n".join(parts) + "\n"

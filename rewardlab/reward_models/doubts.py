@@ -2,9 +2,9 @@
 
 A reward model was measured, when it was trained, on held-out pairs of its own kind and on the start model's own answers
 with different labels, ordered by gold (``training/rm_evaluation.py``). It is doubted where its interval comes down to
-what a scorer could reach that knows nothing of the text: the best of label alone, length alone and a coin, plus 1.96
+what a scorer could reach that does not read the text: the best of label alone, length alone and a coin, plus 1.96
 standard errors of that scorer on so many pairs. The order of own answers is doubted only where the whole reward has
-nothing else that knows labels: no gold label, and no other reward model that orders them.
+nothing else that depends on labels: no gold label, and no other reward model that orders them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SET_NAMES: Mapping[str, str] = {
 WIDTH = 1.96
 """Standard errors on one side of a 95 % interval."""
 EXPECT = (
-    "warning: a reward model that cannot be told from guessing does not know which answer is right. Expect training on "
-    "{expression} to raise its score and to leave accuracy where it is, or to lower it. Make more pairs "
+    "warning: a reward model that is not significantly above guessing does not rank answers by correctness. Training "
+    "on {expression} will raise its score and leave accuracy where it is, or lower it. Make more pairs "
     "(data.labelled, pairs.limit), train it longer (rm.epochs), use the rule reward where there are gold labels, or "
     'add it: --reward "{expression} + rule"'
 )
@@ -59,7 +59,7 @@ class Accuracy:
 
     @property
     def reachable(self) -> float:
-        """What a scorer could reach that knows nothing of the text, on so many pairs."""
+        """What a scorer could reach that does not read the text, on so many pairs."""
         best = max(0.5, self.label_only or 0.0, self.length_only or 0.0)
         return min(1.0, best + WIDTH * math.sqrt(best * (1 - best) / self.pairs))
 
@@ -113,7 +113,7 @@ def reward_model_lines(folders: Mapping[str, Path], expression: str, *, needs_go
     """
     stored = [each for path in folders.values() for each in accuracies(read_json(path / "result.json"))]
     measured = {each.kind for each in stored}
-    unknown = [f"{kind} RM: no pair was held out, so nobody knows how well it judges" for kind in folders
+    unknown = [f"{kind} RM: no pair was held out, so its accuracy is not known" for kind in folders
                if kind not in measured]  # fmt: skip
     return [*(each.text for each in stored), *unknown, *warnings(stored, expression, needs_gold=needs_gold)]
 
@@ -123,8 +123,8 @@ def warnings(accuracies: Sequence[Accuracy], expression: str, *, needs_gold: boo
     sure = {each.task for each in accuracies if each.name == OWN_ANSWERS and not each.is_doubted}
     doubts = [
         f"warning: {each.kind} RM, {each.task}: its interval on {SET_NAMES.get(each.name, each.name)} begins at "
-        f"{100 * each.low:.1f} %; up to {100 * each.reachable:.1f} % can be had on {each.pairs} pairs by who knows "
-        "label or length alone, or guesses"
+        f"{100 * each.low:.1f} %; a scorer of label or length alone, or guessing, reaches up to "
+        f"{100 * each.reachable:.1f} % on {each.pairs} pairs"
         for each in accuracies
         if each.is_doubted and (each.name != OWN_ANSWERS or not (needs_gold or each.task in sure))
     ]

@@ -33,7 +33,7 @@ def store_trained_prompts(model: Path, pairs: Sequence[Pair]) -> None:
 
 
 def trained_prompts(model: Path) -> frozenset[str]:
-    """Hashes of the prompts that a reward model was trained on; where nobody knows, none, with a warning."""
+    """Hashes of the prompts that a reward model was trained on; none, with a warning, where they are not known."""
     if (model / PROMPTS_FILE).is_file():
         return frozenset(read_json(model / PROMPTS_FILE))
     mark = stored_inputs(model).get("pairs")

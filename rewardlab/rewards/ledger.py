@@ -27,7 +27,7 @@ MOST_LABELS = 20
 GLOSSARY: Mapping[str, str] = {
     "reward/score": "mean score of the reward before shaping, over scored responses; the reward's own unit",
     "reward/total": "mean total that training used: normalised score, KL penalty and missing-end penalty, summed",
-    "reward/deviation": "standard deviation of the scores in the step; 0: nothing tells responses apart, no gradient",
+    "reward/deviation": "standard deviation of the scores in the step; 0: all scores are equal, no gradient",
     "reward/unscored": "share of responses that could not be judged; left out of loss and averages",
     "reward/malformed": "share of responses in which no answer could be read (lenient)",
     "reward/gold_accuracy": "share of right answers among responses with a gold label; monitoring only",
@@ -36,7 +36,7 @@ GLOSSARY: Mapping[str, str] = {
     "reward/confidence": "mean confidence that answers state, format confident; 0 to 1",
     "reward/overconfidence": "mean stated confidence less the share of these answers that are right; 0 is calibrated",
     "reward/gold_error": "mean distance to the gold number, numeric tasks, readable answers; monitoring only",
-    "reward/lambda_saturation": "share of label RM scores at or above lambda, where the label RM no longer pulls",
+    "reward/lambda_saturation": "share of label RM scores at or above lambda, where the label RM makes no difference",
     "reward/part/*": "mean raw score of one named reward; its own unit",
     "reward/term/*": "mean contribution of one additive term of the expression, after clipping and weighting",
 }

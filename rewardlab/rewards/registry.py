@@ -67,7 +67,7 @@ rewards: Registry[RewardEntry] = Registry("reward", group="rewardlab.rewards")
 """All named rewards; other packages add entries through the entry-point group ``rewardlab.rewards``."""
 
 ENTRY = "reward_entry"
-"""Attribute in which a registered function keeps its entry, so that ``module:function`` knows what was declared."""
+"""Attribute in which a registered function keeps its entry, so that ``module:function`` has what was declared."""
 
 
 def register_reward(
@@ -76,7 +76,7 @@ def register_reward(
     """Decorator: register ``(examples, responses) -> [Score | float | None, ...]`` as a reward.
 
     The description defaults to the first line of the function's docstring. ``needs_gold`` says whether it reads
-    labels; by default its code tells (:func:`rewardlab.rewards.functions.reads_gold`).
+    labels; by default it is found in its code (:func:`rewardlab.rewards.functions.reads_gold`).
     """
 
     def add(function: RewardFunction) -> RewardFunction:

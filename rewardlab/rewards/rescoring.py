@@ -1,7 +1,7 @@
 """Stored responses under another expression, without a model: every raw part is read from where it was stored.
 
 A part is the raw score of one named reward, as a ledger (``ledger.py``) or another library's log holds it. Parts that
-nobody stored are computed here where text and gold label are enough for them (``rule``, ``length``); what needs a
+were not stored are computed here where text and gold label are enough for them (``rule``, ``length``); what needs a
 model or the task's fields is told as missing.
 """
 
@@ -55,7 +55,7 @@ class StoredResponse:
 
     @property
     def prompt(self) -> tuple[str, str]:
-        """What tells its prompt from others."""
+        """What identifies its prompt."""
         return self.example.task, self.example.id
 
 
@@ -76,7 +76,7 @@ class Rescored:
 
 @dataclass(frozen=True, slots=True)
 class MissingPart:
-    """A raw part that an expression needs and nobody has.
+    """A raw part that an expression needs and that is not stored.
 
     Attributes:
         name: In the expression.
@@ -88,7 +88,7 @@ class MissingPart:
 
 
 class MissingPartsError(ConfigError):
-    """Raw parts are missing; ``parts`` tells which."""
+    """Raw parts are missing; ``parts`` names them."""
 
     def __init__(self, expression: str, parts: Sequence[MissingPart], stored: Sequence[str]) -> None:
         names = ", ".join(part.name for part in parts)

@@ -23,7 +23,7 @@ class RuleReward:
     the range can be read.
 
     Args:
-        reading: ``lenient`` accepts a label in quotes, Markdown or another case; ``strict`` wants the exact format.
+        reading: ``lenient`` accepts a label in quotes, Markdown or another case; ``strict`` requires the exact format.
     Raises:
         DataError: When called on an example without a gold label.
     Source:

@@ -105,7 +105,7 @@ def from_trl(
     """
     if wanted := [each for each in _required(function) if each in NOT_GIVEN]:
         raise ConfigError(
-            f"reward {name!r} wants {', '.join(wanted)}, which only TRL's trainers have; there are "
+            f"reward {name!r} needs {', '.join(wanted)}, which only TRL's trainers have; there are "
             f"{', '.join(GIVEN)} and the task's fields: use those, or give the parameter a default"
         )
     if needs_gold is None:
@@ -120,7 +120,7 @@ def check_columns(name: str, wanted: Iterable[str], there: Iterable[str]) -> Non
     known = list(there)
     if missing := [each for each in wanted if each not in known]:
         raise ConfigError(
-            f"reward {name!r} wants the column {', '.join(map(repr, missing))}; the columns are {', '.join(known)}: "
+            f"reward {name!r} needs the column {', '.join(map(repr, missing))}; the columns are {', '.join(known)}: "
             "rename its parameter, or the task's field"
         )
 

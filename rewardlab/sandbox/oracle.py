@@ -1,4 +1,4 @@
-"""The oracle annotator: it knows the truth, and can be told how often to refuse, to stray, and what to prefer.
+"""The oracle annotator: it reads the truth; rates set how often it refuses and misreads, and a weight what it prefers.
 
 It stands in for the large model of RLLR appendices B and C: it writes a confident rationale for any label it is
 asked for, and ranks answers. All it does is a function of (seed, row, label or responses).

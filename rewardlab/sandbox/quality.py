@@ -1,4 +1,4 @@
-"""How good a rationale is, as a number: the sandbox knows the evidence, so nobody has to be asked.
+"""How good a rationale is, as a number: the sandbox has the evidence, so no annotator is needed.
 
 quality = consistent x grounded x (0.2 + 0.8 x cited)
 

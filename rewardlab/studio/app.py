@@ -104,7 +104,7 @@ class _Server:
         self._to = Live()
 
     def page(self, show: Callable[[Request], Shown]) -> Callable[[Request], Response]:
-        """An endpoint; Starlette runs it in a thread, so that a large file holds up nobody else."""
+        """An endpoint; Starlette runs it in a thread, so that a large file does not block other requests."""
 
         def endpoint(request: Request) -> Response:
             return self._answer(show(request))

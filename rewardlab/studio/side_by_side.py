@@ -12,7 +12,7 @@ from rewardlab.runs import differing_keys
 from rewardlab.studio.index import StudioRun
 
 ITEM = ("column", "decoding", "id")
-"""What tells a test item under one decoding from others."""
+"""What identifies a test item under one decoding."""
 CHANGES = ("better", "worse", "both right", "both wrong")
 ABSENT = "–"
 

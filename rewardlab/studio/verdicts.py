@@ -145,7 +145,7 @@ def pair_key(pair: Mapping[str, Any]) -> str:
 
 
 def review_item(pair: Mapping[str, Any]) -> ReviewItem:
-    """A pair as the journal knows items."""
+    """A pair as an item of the journal."""
     return ReviewItem(
         key=pair_key(pair),
         task=str(pair.get("task") or ""),

@@ -1,4 +1,4 @@
-"""The cells of a suite: methods x tasks x models x seeds, and the stages that each of them wants finished."""
+"""The cells of a suite: methods x tasks x models x seeds, and the stages that each of them needs."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class _Matrix:
         return Cell(name, config.task, config.model.name, seed, goals, method.stage)
 
     def _goals(self, method: Method, config: RunConfig, values: Values) -> tuple[str, tuple[Stage, ...]]:
-        """What the table calls the method under this configuration, and what its cell wants finished."""
+        """What the table calls the method under this configuration, and what its cell needs."""
         if method.stage == "rm":
             name = method.name or f"{method.kind} RM"
             return name, (Pipeline(config, self._root, self._rows).card(method.kind, name),)

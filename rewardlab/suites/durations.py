@@ -17,7 +17,7 @@ from rewardlab.runs import read_json
 from rewardlab.tasks import separate_tasks
 
 TIMED = "as_long_as"
-"""Setting of a stage that was given the time of others, so that its own size says nothing of it."""
+"""Setting of a stage that was given the time of others, so its own size does not predict it."""
 MEASURED = Path(__file__).with_name("seconds.toml")
 
 
@@ -61,7 +61,7 @@ class Durations:
                 if TIMED not in config["identity"]["settings"]:
                     yield _likeness(kind, config["config"]), float(result["stage_seconds"])
             except (RewardlabError, KeyError, TypeError, ValueError, AttributeError):
-                continue  # damaged, or of another program: it tells nothing of time
+                continue  # damaged, or of another program: it has no time
 
 
 def total(found: Sequence[Duration | None]) -> Duration | None:

@@ -53,7 +53,7 @@ class JudgedCells:
 
     @property
     def has_rows(self) -> bool:
-        """False where the test rows are not here, or nobody knows yet which evaluations there will be."""
+        """False where the test rows are not here, or the evaluations are not known yet."""
         sides = list(self.sides)
         return bool(sides) and all(stage.has_rows for pair in sides for stage in pair)
 

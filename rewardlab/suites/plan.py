@@ -83,7 +83,7 @@ def make_plan(
         root: Where run folders live.
         claims: Those of the suite, some of which want a judge when all cells are done.
         rows: Where rows are remembered.
-        against: The rivals that the suite names, whom a judge hears too.
+        against: The rivals that the suite names, which are judged too.
     """
     stages = distinct(stage for cell in todo for stage in cell.chain())
     known = Durations(root)
@@ -115,7 +115,7 @@ def _judge_row(found: Sequence[JudgedCells], root: Path, rows: Rows) -> PlanRow:
 def _planned(
     kind: str, done: int, to_run: int, taken: Duration | None, asked: Sequence[Preview | None] | None
 ) -> PlanRow:
-    """``asked`` is None where nobody knows yet what will be asked."""
+    """``asked`` is None where it is not known yet."""
     requests = None if asked is None else [each for each in asked if each is not None]
     return PlanRow(
         kind,

@@ -26,7 +26,7 @@ POLL_S = 0.5
 """Seconds until Ctrl-C is noticed at the latest: once polars is imported, a wait for a lock goes on when it comes."""
 
 ENDED = "the suite ended before it began"
-"""Why a stage failed that was asked for when nobody is hired any more."""
+"""Why a stage failed that was asked for after the workers were ended."""
 
 GRACE_S = 20.0
 """Seconds a worker has to end by itself; a killed stage loses no more than one that ends."""
@@ -124,7 +124,7 @@ class Crew:
         return error
 
     def _hire(self) -> Worker | None:
-        """A new worker; None when all were ended, since nobody would end this one."""
+        """A new worker; None when all were ended, since this one would not be ended."""
         with self._hiring:
             if self._is_closed:
                 return None

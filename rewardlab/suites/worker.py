@@ -61,7 +61,7 @@ def make_runner(root: Path) -> Runner:
 
 
 def serve(find: Find, runner: Runner) -> None:
-    """Build stages as long as there is somebody who asks; raises KeyboardInterrupt when there is nobody any more."""
+    """Build stages as long as the suite asks for them; raises KeyboardInterrupt when its process has ended."""
     answers = _private_stdout()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever asks too, and ends this process
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -91,7 +91,7 @@ class Task:
         data: Folder of its files of rows, or one such file, for a user's own task.
         generate: Generator of its rows, for tasks without files.
         quality: (example, response) -> rationale quality in [0, 1], where it is known.
-        claim: (example, rationale) -> the label it argues for, where a task's own language tells, else None.
+        claim: (example, rationale) -> the label it argues for, where a task's own language shows it, else None.
         trainable: False for a set that has test rows only (AX-b, AX-g): it is evaluated, never trained on.
 
     Example:

@@ -1,6 +1,6 @@
 """Checkpoints of a run: everything the next step depends on, written whole, the newest few kept.
 
-A checkpoint knows the identity that it belongs to and how long the ledger was, and nothing of what is in its state.
+A checkpoint has the identity that it belongs to and the length of the ledger; its state is opaque to this module.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Checkpoints:
         return None
 
     def _read(self, path: Path) -> dict[str, Any]:
-        """What is stored; raises BadZipFile where torch would load damaged numbers without a word."""
+        """What is stored; raises BadZipFile where torch would load damaged numbers silently."""
         with ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:

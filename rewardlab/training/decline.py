@@ -90,7 +90,7 @@ def level_of(look: int, looks: int | None) -> float:
 
     Args:
         look: Its number, from 1.
-        looks: How many there will be; None where nobody knows.
+        looks: How many there will be; None where that is unknown.
 
     >>> level_of(3, 5), level_of(1, None), round(level_of(4, None), 6)
     (0.002, 0.005, 0.0005)
@@ -108,9 +108,9 @@ def told_fall(fall: Fall) -> str:
     before, after = (f"{100 * value:.1f}" for value in (fall.accuracy_before, fall.accuracy_after))
     return (
         f"accuracy has fallen: after step {fall.step} the policy has {after} on {fall.rows} validation rows, greedy, "
-        f"and had {before} at the start ({fall.worse} answers became worse, {fall.better} better; sign test p = "
-        f"{fall.p_value:.2g}, alarm at {fall.level:.2g} or below), whatever the reward did; stop, look at the samples "
-        "and at the reward model or the pairs, or stay closer to the start (ppo.kl_coef, dpo.beta)"
+        f"and had {before} at the start. {fall.worse} answers became worse, {fall.better} better (sign test p = "
+        f"{fall.p_value:.2g}, alarm at {fall.level:.2g} or below). Stop the run, read the samples, check the reward "
+        "model or the pairs, or keep the policy closer to the start (ppo.kl_coef, dpo.beta)"
     )
 
 

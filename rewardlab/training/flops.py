@@ -91,7 +91,7 @@ class Passes:
         critic = sizes.forward(tokens, 0) if self.has_value_adapter else 0.0
         critic_update = sizes.both(tokens, 0) if self.has_value_adapter else 0.0
         return {
-            "generate": sizes.forward(tokens - 1, drawn),  # nobody reads the last token
+            "generate": sizes.forward(tokens - 1, drawn),  # the last token is not read
             "score": self.reward_models * sizes.forward(tokens, 0),
             "reference": sizes.forward(tokens, drawn),
             "old": critic + (0.0 if self.trusts_sampler else sizes.forward(tokens, drawn)),

@@ -5,7 +5,7 @@ worth in ``rewards``; how advantages are estimated, the one thing in which metho
 the update in ``learner``. Here is the order of operations, and what lives between steps.
 
 Several processes (``accelerate launch``) deal out what is expensive: sampling, scoring, measuring, gradients. Each of
-them knows the whole batch, so that everything between is the same arithmetic as in one process.
+them has the whole batch, so that everything between is the same arithmetic as in one process.
 """
 
 from __future__ import annotations

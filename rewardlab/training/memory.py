@@ -1,7 +1,7 @@
 """How much memory a training stage needs, by arithmetic from the model's shape: nothing is loaded, nothing is measured.
 
 Counted is what :mod:`rewardlab.training` keeps and makes, for rows of the longest length that the settings allow.
-``docs/memory.md`` tells how far this is from what was measured. Weights, adapters, optimiser and cache are exact;
+``docs/memory.md`` compares this with what was measured. Weights, adapters, optimiser and cache are exact;
 activations are what torch keeps for the backward pass of Llama's layers under LoRA.
 T tokens of a row, s bytes of a number in the trunk's dtype.
 """

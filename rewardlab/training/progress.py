@@ -33,7 +33,7 @@ class Recorder(Protocol):
     """Receives the metrics of one stage: ``start`` once, ``emit`` per step, ``finish`` once, even after an error."""
 
     def start(self, stage: str, total: int, done: int = 0) -> None:
-        """Begin a stage of ``total`` steps (0: nobody knows), ``done`` of which an earlier process finished."""
+        """Begin a stage of ``total`` steps (0: unknown), ``done`` of which an earlier process finished."""
         ...
 
     def emit(self, step: int, metrics: Mapping[str, float]) -> None:

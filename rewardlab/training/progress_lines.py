@@ -36,7 +36,7 @@ class _Lines:
     Args:
         say: Takes a line.
         now: The clock, seconds.
-        total: How much there is to do; 0: nobody knows.
+        total: How much there is to do; 0: unknown.
         done: What was done before.
     """
 

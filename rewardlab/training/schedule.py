@@ -31,7 +31,7 @@ def steps_of(config: OnlineConfig, prompts: int) -> int:
 
 
 def is_limited(config: OnlineConfig) -> bool:
-    """Whether tokens or seconds may end a run, so that nobody can count its steps ahead."""
+    """Whether tokens or seconds may end a run, so that its steps cannot be counted ahead."""
     return config.max_tokens is not None or config.max_seconds is not None
 
 

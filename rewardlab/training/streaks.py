@@ -46,19 +46,19 @@ SIGNS = (
         "policy/kl",
         lambda metrics: metrics["policy/kl"] < 0,
         "was negative: responses are not drawn from the distribution that their log-probabilities describe, and the KL "
-        "penalty now pays the policy for it; stop, let `rewardlab doctor` examine the model, and try "
+        "penalty rewards that. Stop the run, check the model with `rewardlab doctor`, and try "
         "--set ppo.old_logprobs=recompute or --dtype float32",
     ),
     Sign(
         "reward/deviation",
         lambda metrics: metrics["reward/deviation"] == 0,
-        "was 0: every response had the same score, so that nothing is learned; look at the samples and at lambda",
+        "was 0: every response had the same score, so the policy is not trained. Check the samples and lambda",
     ),
     Sign(
         "reward/used_deviation",
         lambda metrics: metrics["reward/used_deviation"] < NOTHING_LEFT and bool(metrics.get("reward/deviation")),
-        "was next to 0, while the reward told responses apart: normalisation or ppo.score_clip made all scores the "
-        "same, so that nothing is learned; compare it with reward/deviation, look for single scores far from the rest, "
+        "was next to 0 although the raw scores differ: normalisation or ppo.score_clip made them equal, so the policy "
+        "is not trained. Compare it with reward/deviation, look for single scores far from the rest, "
         "and give --set ppo.normalise_scores=true or --set ppo.score_clip=none",
         is_chance=False,
     ),

@@ -28,7 +28,7 @@ FOLDER = "tensorboard"
 PROJECT = "rewardlab"
 """Project of W&B and Trackio and experiment of MLflow, unless their environment variables name another."""
 RUN_ID = "mlflow-run-id.txt"
-"""File in a run folder with the id under which MLflow knows the run, so that a resumed one goes on there."""
+"""File in a run folder with the id that the run has in MLflow, so that a resumed one goes on there."""
 
 
 def resolve_trackers(names: Sequence[str] | None) -> tuple[TrackerName, ...]:

@@ -1,7 +1,7 @@
 """Checkpoints of SFT and reward models: transformers' own, with one role in place of the whole model.
 
-transformers writes a checkpoint file by file. A seal with the hash of each file, written last, tells a whole one from
-one that was cut or damaged.
+transformers writes a checkpoint file by file. A seal with the hash of each file, written last, separates a whole one
+from one that was cut or damaged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PREFIX = "checkpoint-"
 
 
 class RoleTrainer:
-    """Goes before one of TRL's trainers: saves and loads one role of a trunk, and reports to nobody.
+    """Goes before one of TRL's trainers: saves and loads one role of a trunk, and reports to no tracker.
 
     Args:
         trunk: The trunk that is trained on.

@@ -52,7 +52,7 @@ class Cadence:
 
     @classmethod
     def of_steps(cls, config: OnlineConfig, steps: int) -> Cadence:
-        """As configured, or five a run; under a budget they follow it, for nobody can count its steps ahead."""
+        """As configured, or five a run; under a budget they follow it, since its steps cannot be counted ahead."""
         if config.validate_every is not None or is_limited(config):
             return cls(config.validate_every, steps)
         return cls(max(1, math.ceil(steps / MEASURES)), steps)
@@ -67,7 +67,7 @@ class Cadence:
 
     @property
     def looks(self) -> int | None:
-        """How many measures there will be after the first step, at most; None where nobody knows."""
+        """How many measures there will be after the first step, at most; None where that is unknown."""
         if self.every is None:
             return MEASURES
         return None if self.steps == UNBOUNDED else math.ceil(self.steps / max(1, self.every))

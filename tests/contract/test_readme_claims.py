@@ -44,7 +44,8 @@ def stale(text: str, root: Path) -> list[str]:
         assert command.startswith(f"{MODULE} "), command
         given = parsed(shlex.split(command.removeprefix(MODULE)))
         paths = [root / path for path in given.runs]
-        if readme_block(paths, against=given.against, convention=given.convention) != block["text"]:
+        made = readme_block(paths, against=given.against, convention=given.convention, sentences=given.sentences)
+        if made.replace(f"{root.as_posix()}/", "") != block["text"]:
             found.append(command)
     return found
 
@@ -149,10 +150,22 @@ class TestBlocks:
     def test_a_file_without_a_block_is_left_as_it_is(self, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (runs / "README.md").write_text("# Mine\n")
         assert main(["runs", "--readme", "README.md"]) == 2
-        assert "found 0 blocks of results, expected one" in capsys.readouterr().err
+        assert "found 0 blocks of results, expected one, or the heading '## What came out'" in capsys.readouterr().err
         assert (runs / "README.md").read_text() == "# Mine\n"
         assert main(["runs", "--readme", "nowhere.md"]) == 2
         assert "nowhere.md: No such file" in capsys.readouterr().err
+
+    def test_a_short_block_goes_under_the_heading(self, runs: Path) -> None:
+        (runs / "README.md").write_text("# Mine\n\n## What came out\n\nBy hand.\n\n## Next\n", encoding="utf-8")
+        assert main(["runs", "--readme", "README.md", "--sentences", "1"]) == 0
+        text = (runs / "README.md").read_text(encoding="utf-8")
+        assert text.startswith("# Mine\n\n## What came out\n\n<!-- results, made by: python -m ")
+        assert text.endswith("<!-- end of results -->\n\nBy hand.\n\n## Next\n")
+        assert len(re.findall(r"^\* RLLR is ", text, re.MULTILINE)) == 1
+        assert "[runs](runs/report.md)" in text
+        assert "| RLLR |" not in text
+        assert stale(text, runs) == []
+        assert len(stale(text.replace("+34.0", "+35.0"), runs)) == 1
 
     def test_what_stands_around_a_block_stays(self) -> None:
         assert with_block(self.TEXT, "new \\1\n", "c").count("new \\1") == 1

@@ -200,7 +200,7 @@ def start_accuracy_of(result: Mapping[str, Any]) -> float | None:
 
 
 def _reads_reward(config: RunConfig, trained: Stage) -> bool:
-    """Whether a reward stands behind a trained run: not behind SFT, nor behind pairs that nobody scored."""
+    """Whether a reward stands behind a trained run: not behind SFT, nor behind pairs without scores."""
     if trained.kind == "sft":
         return False
     method = methods.get(trained.kind)

@@ -78,7 +78,7 @@ def pairs(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[str, Spl
 
 
 def preview_pairs(config: RunConfig, kind: PairKind, splits: Mapping[str, Splits], journals: Path) -> Preview | None:
-    """What it will ask; label pairs ask nobody."""
+    """What it will ask; label pairs ask for nothing."""
     from rewardlab.annotate.preview import preview_rankings
     from rewardlab.pairs.stage import candidates
 

@@ -71,7 +71,7 @@ def sampled_pairs(job: Work, config: RunConfig, splits: Mapping[str, Splits]) ->
         found = ", ".join(f"{count} {name}" for name, count in manifest["outcomes"].items() if count) or "no rows"
         raise DataError(
             f"not one pair of {config.start}'s answers by {config.reward.expression}: {found}; give more rows "
-            "(pairs.limit), more answers a row (pairs.samples) or a reward that tells them apart"
+            "(pairs.limit), more answers a row (pairs.samples) or a reward that scores them differently"
         )
     return {**manifest, "gold": gold_of(splits, "labelled", limit=config.pairs.limit) if reward.needs_gold else {}}
 

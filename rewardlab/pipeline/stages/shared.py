@@ -83,7 +83,7 @@ def policy_of(run: Path, checkpoint: Literal["best", "last"] = "best") -> Policy
         folder = BEST_ADAPTER if checkpoint == "best" else ADAPTER
         return Policy(run / folder, checkpoint, int(measured["step"]), steps, float(measured["accuracy"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{run / 'result.json'}: says nothing of its policies; {make_anew(run)}") from error
+        raise RunFolderError(f"{run / 'result.json'}: does not name its policies; {make_anew(run)}") from error
 
 
 def start_adapter(inputs: Mapping[str, Path]) -> Path | None:

@@ -83,7 +83,7 @@ def test_auto_takes_the_endpoint_then_the_model_then_the_template(monkeypatch: p
     ("name", "error", "match"),
     [
         ("openai", InputError, "OPENAI_API_KEY is not set"),
-        ("sandbox", InputError, "the oracle knows nothing about mr"),
+        ("sandbox", InputError, "the oracle has no truth for mr"),
         ("local", ConfigError, "annotate.model"),
     ],
 )

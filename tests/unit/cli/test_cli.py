@@ -113,7 +113,7 @@ class TestAnnotate:
         assert first.code == 0
         path = Path(first.out.strip().removeprefix("rationales: "))
         assert len(path.read_text().splitlines()) == 2 * (8 + 8)  # right and wrong; labelled and validation rows
-        assert "the sandbox's oracle knows the truth" in first.err
+        assert "the sandbox's oracle has the truth" in first.err
         again = rewardlab("annotate", *SMALL)
         assert (again.code, again.out) == (0, first.out)
         assert "done before" in again.err

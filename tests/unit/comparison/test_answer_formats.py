@@ -121,7 +121,9 @@ class TestDifferences:
         ppo = found["PPO", "greedy"]
         assert (ppo.verdict, ppo.formats) == ("formats differ", ("judgement", "label"))
         answered = "PPO answers in format judgement, zero-shot in label"
-        assert sentence(ppo).startswith(f"{answered}; the difference, not of the method alone, is +40.0 points [")
+        assert sentence(ppo).startswith(
+            f"{answered}. The difference, which is not of the method alone, is +40.0 points ["
+        )
         assert gain_row(ppo)["formats"] == "judgement / label"
         told = [line for line, _ in in_short(list(found.values()), "toy")]
         assert told == [

@@ -143,7 +143,7 @@ def test_gains_are_told_in_plain_sentences(runs: Path) -> None:
     assert greedy.estimate is not None
     assert greedy.estimate.value == pytest.approx(0.15)
     note = p_value_note([sampled, greedy])
-    assert "new test items, these seeds as given?" in note
+    assert "new test items, these seeds as given." in note
     assert "corrected over all 2 comparisons together (Holm)" in note
 
 
@@ -220,7 +220,7 @@ def test_a_line_of_the_file_of_differences() -> None:
     line = gain_row(Gain("A", "toy", "greedy", Comparison(found, test), formats=("rationale", "label")))
     told = line.pop("sentence")
     assert told.startswith(
-        "A answers in format rationale, SFT w. rationale in label; the difference, not of the method"
+        "A answers in format rationale, SFT w. rationale in label. The difference, which is not of the"
     )
     # its own 95 % interval: t(0.975, 4) = 2.776445
     assert (line.pop("low_alone"), line.pop("high_alone")) == pytest.approx((-0.00776445, 0.04776445), abs=1e-7)

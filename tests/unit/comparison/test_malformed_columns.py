@@ -51,7 +51,7 @@ def test_one_column_of_many_malformed_answers_is_enough(tmp_path: Path) -> None:
     assert " | 15.0 | 10.0 | " in line
     (line,) = (line for line in text.splitlines() if line.startswith("| SFT w. rationale "))
     assert " | 0.0 | 0.0 | " in line
-    assert "Malformed: share of answers that could not be read; cut:" in text
+    assert "Malformed: share of answers that could not be read. Cut:" in text
 
 
 def test_they_stand_in_the_terminal_in_latex_in_html_in_the_frame_and_in_readmes_table(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from tests.support.commands import SMALL, Command, written
 TICKETS = Path(__file__).parents[2] / "data" / "tickets"
 FILE = "tickets/tickets.toml"
 REFUSED = (
-    "task tickets: sandbox-tiny, the default model, knows the sandbox's language alone and takes a token for each "
-    "letter of other text, of 96 for a prompt (model.max_prompt_tokens) and 48 for an answer (model.max_new_tokens). "
+    "task tickets: sandbox-tiny, the default model, was trained on the sandbox's language alone and splits other "
+    "text into letters. It has 96 tokens for a prompt (model.max_prompt_tokens) and 48 for an answer "
+    "(model.max_new_tokens). "
     "Give --model smollm2-135m-q4 ({}), a folder of a model, or a hub id"
 )
 

@@ -270,4 +270,4 @@ class TestWhichPolicy:
         ppo.result_path.write_text(json.dumps(result))
         tried = rewardlab("export", str(ppo.path), "--to=mine")
         assert tried.code == 2
-        assert "result.json: says nothing of its policies" in tried.err.splitlines()[-1]
+        assert "result.json: does not name its policies" in tried.err.splitlines()[-1]

@@ -62,11 +62,11 @@ def test_pairs_of_its_own_kind_and_own_answers_are_shown(tmp_path: Path) -> None
         "51.5, length alone 49.6",
     ]
     assert lines[3:4] == [
-        "warning: label RM, b: its interval on held-out label pairs begins at 53.8 %; up to 60.1 % can be had on 130 "
-        "pairs by who knows label or length alone, or guesses"
+        "warning: label RM, b: its interval on held-out label pairs begins at 53.8 %; a scorer of label or length "
+        "alone, or guessing, reaches up to 60.1 % on 130 pairs"
     ]
     assert len(lines) == 5
-    assert "Expect training on label to raise its score and to leave accuracy where it is, or to lower it." in lines[4]
+    assert "Training on label will raise its score and leave accuracy where it is, or lower it." in lines[4]
     assert '--reward "label + rule"' in lines[4]
 
 
@@ -87,7 +87,7 @@ def test_a_kind_is_measured_on_its_own_pairs_where_there_are_any(kind: str, ther
 def test_a_reward_model_without_held_out_pairs_is_named(tmp_path: Path) -> None:
     folder = model(tmp_path / "rm", "label", {OWN_ANSWERS: {}})
     (line,) = reward_model_lines({"label": folder}, "label", needs_gold=False)
-    assert line == "label RM: no pair was held out, so nobody knows how well it judges"
+    assert line == "label RM: no pair was held out, so its accuracy is not known"
 
 
 def test_own_answers_are_doubted_only_where_nothing_else_knows_labels() -> None:

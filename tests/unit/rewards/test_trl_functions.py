@@ -124,7 +124,7 @@ class TestColumnsThatAreNotThere:
         space: dict[str, Any] = {}
         exec(f"def f(completions, {name}, **_): ...\ndef g({name}=None, **_): return [{name} is None]", space)
         assert is_trl_style(space["f"])
-        message = f"'f' wants {name}, which only TRL's trainers have; there are prompts, completions, label, id, task"
+        message = f"'f' needs {name}, which only TRL's trainers have; there are prompts, completions, label, id, task"
         with pytest.raises(ConfigError, match=message):
             from_trl("f", space["f"])
         assert scored(space["g"], ["x"]) == [1.0]
@@ -132,13 +132,13 @@ class TestColumnsThatAreNotThere:
     def test_trl_s_own_length_penalty_is_one_of_them(self) -> None:
         from trl.rewards import get_soft_overlong_punishment
 
-        with pytest.raises(ConfigError, match="wants completion_ids"):
+        with pytest.raises(ConfigError, match="needs completion_ids"):
             from_trl("overlong", get_soft_overlong_punishment(10, 5))
 
     def test_a_field_that_the_task_does_not_have(self) -> None:
         reward = from_trl("solved", lambda completions, solution, **_: [1.0])
         assert reward.columns == ("solution",)
-        message = "wants the column 'solution'; the columns are prompts, completions, label, id, task, text"
+        message = "needs the column 'solution'; the columns are prompts, completions, label, id, task, text"
         with pytest.raises(ConfigError, match=message):
             reward([ROW], ["x"])
 
@@ -150,7 +150,7 @@ class TestColumnsThatAreNotThere:
         register_trl_reward("solved", lambda completions, solution, **_: [1.0])
         assert plan_reward(RewardConfig(expression="solved + length")).columns == {"solved": ("solution",)}
         config = load_config({"task": "sandbox-sentiment", "reward.expression": "solved + length"})
-        with pytest.raises(ConfigError, match="reward 'solved' wants the column 'solution'; the columns are prompts"):
+        with pytest.raises(ConfigError, match="reward 'solved' needs the column 'solution'; the columns are prompts"):
             Pipeline(config, tmp_path).train()
 
     @pytest.mark.usefixtures("registered")

@@ -174,7 +174,7 @@ def test_the_last_lines_say_that_the_start_is_the_best() -> None:
 def test_told_fall_says_what_to_do() -> None:
     told = told_fall(Fall(30, 5, 0.915, 0.83, 20, 3, 200, 0.0002, 0.002))
     assert "has 83.0 on 200 validation rows, greedy, and had 91.5 at the start" in told
-    assert "(20 answers became worse, 3 better; sign test p = 0.0002, alarm at 0.002 or below)" in told
+    assert "20 answers became worse, 3 better (sign test p = 0.0002, alarm at 0.002 or below)" in told
     assert "ppo.kl_coef" in told
 
 

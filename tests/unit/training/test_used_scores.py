@@ -178,7 +178,7 @@ def test_scores_made_equal_are_warned_of_once_and_at_once(tmp_path: Path, caplog
     assert all(row["reward/deviation"] > 0.5 and row["reward/used_deviation"] < 1e-5 for row in rows)
     assert all(row["reward/clip_share"] == 1.0 for row in rows)
     [said] = [message for message in caplog.messages if "reward/used_deviation" in message]
-    assert said.startswith("in steps 1 to 1 reward/used_deviation was next to 0, while the reward told responses apart")
+    assert said.startswith("in steps 1 to 1 reward/used_deviation was next to 0 although the raw scores differ")
 
 
 def test_the_usual_settings_use_all_scores(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
