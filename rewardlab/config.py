@@ -385,25 +385,25 @@ class RunConfig(Section):
     preset: Literal["rllr", "ppo-nlu", "ppo-nlu-code"] | None = Field(
         None, description="published settings to start from (docs/ppo.md); default: those of this program"
     )
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    lora: LoraConfig = LoraConfig()
-    annotate: AnnotateConfig = AnnotateConfig()
-    sft: SFTConfig = SFTConfig()
-    pairs: PairsConfig = PairsConfig()
-    rm: RMConfig = RMConfig()
-    reward: RewardConfig = RewardConfig()
-    ppo: PPOConfig = PPOConfig()
-    grpo: GRPOConfig = GRPOConfig()
-    rloo: RLOOConfig = RLOOConfig()
-    reinforce: ReinforceConfig = ReinforceConfig()
-    dpo: DPOConfig = DPOConfig()
-    raft: RaftConfig = RaftConfig()
-    encoder: EncoderConfig = EncoderConfig()
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    lora: LoraConfig = Field(default_factory=LoraConfig)
+    annotate: AnnotateConfig = Field(default_factory=AnnotateConfig)
+    sft: SFTConfig = Field(default_factory=SFTConfig)
+    pairs: PairsConfig = Field(default_factory=PairsConfig)
+    rm: RMConfig = Field(default_factory=RMConfig)
+    reward: RewardConfig = Field(default_factory=RewardConfig)
+    ppo: PPOConfig = Field(default_factory=PPOConfig)
+    grpo: GRPOConfig = Field(default_factory=GRPOConfig)
+    rloo: RLOOConfig = Field(default_factory=RLOOConfig)
+    reinforce: ReinforceConfig = Field(default_factory=ReinforceConfig)
+    dpo: DPOConfig = Field(default_factory=DPOConfig)
+    raft: RaftConfig = Field(default_factory=RaftConfig)
+    encoder: EncoderConfig = Field(default_factory=EncoderConfig)
     methods: dict[str, dict[str, Any]] = Field(
         {}, description="settings of training methods that other packages bring: a table [methods.NAME] each"
     )
-    eval: EvalConfig = EvalConfig()
+    eval: EvalConfig = Field(default_factory=EvalConfig)
 
     @model_validator(mode="before")
     @classmethod
@@ -411,7 +411,9 @@ class RunConfig(Section):
         if not isinstance(values, Mapping):
             return values
         given = {key: _as_given(value) for key, value in values.items()}
-        built_in = {key: _as_values(field.default) for key, field in cls.model_fields.items()}
+        built_in = {
+            key: _as_values(field.get_default(call_default_factory=True)) for key, field in cls.model_fields.items()
+        }
         return with_presets(given, built_in, _share_ppo)
 
     @model_validator(mode="after")
