@@ -135,6 +135,7 @@ for _method in (
         "online",
         GRPOConfig,
         "rewardlab.training.advantages:grpo_targets",
+        version=2,
     ),
     TrainingMethod(
         "rloo",
@@ -143,6 +144,7 @@ for _method in (
         "online",
         RLOOConfig,
         "rewardlab.training.advantages:rloo_targets",
+        version=2,
     ),
     TrainingMethod(
         "reinforce",
@@ -151,6 +153,7 @@ for _method in (
         "online",
         ReinforceConfig,
         "rewardlab.training.advantages:reinforce_targets",
+        version=2,
     ),
     TrainingMethod(
         "dpo",
@@ -159,6 +162,7 @@ for _method in (
         "preference",
         DPOConfig,
         "rewardlab.training.preference:dpo_losses",
+        version=2,
     ),
     TrainingMethod(
         "raft",
