@@ -142,6 +142,7 @@ for _method in (
         "online",
         GRPOConfig,
         "rewardlab.training.advantages:grpo_targets",
+        version=2,
     ),
     TrainingMethod(
         "rloo",
@@ -150,6 +151,7 @@ for _method in (
         "online",
         RLOOConfig,
         "rewardlab.training.advantages:rloo_targets",
+        version=2,
     ),
     TrainingMethod(
         "reinforce",
@@ -158,6 +160,7 @@ for _method in (
         "online",
         ReinforceConfig,
         "rewardlab.training.advantages:reinforce_targets",
+        version=2,
     ),
     TrainingMethod(
         "dpo",
@@ -166,6 +169,7 @@ for _method in (
         "preference",
         DPOConfig,
         "rewardlab.training.preference:dpo_losses",
+        version=2,
     ),
     TrainingMethod(
         "raft",
