@@ -107,13 +107,18 @@ def _print_table(console: Console, table: ComparisonTable) -> None:
 
 
 def _print_by_label(console: Console, table: ComparisonTable) -> None:
-    """Accuracy by gold label, where labels are uneven."""
+    """Accuracy by gold label, where labels are uneven, and confidence, where answers state any."""
     from rewardlab.comparison.by_label import EXPLAINED, all_by_label, by_label_grid
+    from rewardlab.comparison.confidence import EXPLAINED as STATED
+    from rewardlab.comparison.confidence import all_confidences, confidence_grid
     from rewardlab.comparison.terminal import rich_grid
 
     if found := all_by_label(table):
         console.print(rich_grid(by_label_grid(table, found)))
         _print_lines(console, [EXPLAINED], style="dim")
+    if stated := all_confidences(table):
+        console.print(rich_grid(confidence_grid(table, stated)))
+        _print_lines(console, [STATED], style="dim")
 
 
 def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> None:

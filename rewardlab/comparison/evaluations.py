@@ -35,6 +35,7 @@ class CellData:
         summary: What the evaluation stored: n, metrics with intervals, malformed, strict_malformed, unfinished and
             quality.
         quality: Rationale quality of each answer, None where it has none; None in folders that do not store it here.
+        confidence: How sure each answer says it is, None where it does not; None where none does.
     """
 
     column: str
@@ -45,6 +46,7 @@ class CellData:
     numeric_range: tuple[float, float] | None
     summary: Mapping[str, Any]
     quality: tuple[float | None, ...] | None = None
+    confidence: tuple[float | None, ...] | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -101,6 +103,7 @@ def _cell(column: str, answers: Answers, summary: Mapping[str, Any]) -> CellData
         numeric_range=(float(scale[0]), float(scale[1])) if scale else None,
         summary=summary,
         quality=answers.quality,
+        confidence=answers.confidence,
     )
     if not cell.metrics:
         raise ValueError(f"{column}: no metric was measured")

@@ -32,7 +32,7 @@ BEFORE: Mapping[str, StageKind] = {
     "samples": StageKind(3),
     "pairs": StageKind(6, asks_model=False),
     "rm": StageKind(5, is_shared=True),
-    "card": StageKind(3),
+    "card": StageKind(4),
 }
 """What training methods build on, in the order in which it is made."""
 AFTER: Mapping[str, StageKind] = {"scored": StageKind(1), "validate": StageKind(2), "eval": StageKind(4)}

@@ -12,6 +12,7 @@ from rewardlab.claims.findings import findings, write_claims
 from rewardlab.claims.measures import Evidence, Measured
 from rewardlab.claims.rivals import measure_gains, measures_note, write_measures
 from rewardlab.comparison.by_label import all_by_label, label_frame
+from rewardlab.comparison.confidence import all_confidences, confidence_frame
 from rewardlab.comparison.difference_text import gain_row
 from rewardlab.comparison.differences import Gain, default_against, gains, rivals_of
 from rewardlab.comparison.frames import csv_text, frame
@@ -226,10 +227,12 @@ def write_forest(report: Report, file: Path) -> Path:
 
 
 def write_tables(table: ComparisonTable, folder: Path) -> list[Path]:
-    """Write ``table.md``, ``table.tex``, ``table.csv``, and ``labels.csv`` for uneven labels; returns their paths."""
+    """Write ``table.md``, ``table.tex``, ``table.csv``; ``labels.csv`` and ``confidence.csv`` where there is any."""
     texts = {"table.md": table_markdown(table), "table.tex": to_latex(table), "table.csv": csv_text(frame(table))}
     if found := all_by_label(table):
         texts["labels.csv"] = csv_text(label_frame(table, found))
+    if stated := all_confidences(table):
+        texts["confidence.csv"] = csv_text(confidence_frame(table, stated))
     for name, text in texts.items():
         write_atomic(folder / name, text)
     return [folder / name for name in texts]

@@ -17,7 +17,7 @@ from rewardlab.reports.charts import Picture
 from rewardlab.reports.forest import forest_picture
 from rewardlab.reports.plots import CurveRun, colours_of, curves_picture, load_curves, saturation_picture
 from rewardlab.reports.report import Report
-from rewardlab.reports.sections.answers import by_label_blocks, label_share_blocks, quality_blocks
+from rewardlab.reports.sections.answers import by_label_blocks, confidence_blocks, label_share_blocks, quality_blocks
 from rewardlab.reports.sections.cards import card_origins, card_sections
 from rewardlab.reports.sections.differences import (
     DIFFERENCES,
@@ -85,6 +85,7 @@ def _sections(report: Report) -> list[Section]:
         Section("Accuracy against KL", _kl(kl_picture(table, curves, colours))),
         Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
         *([Section("Accuracy by gold label", blocks)] if (blocks := by_label_blocks(table)) else []),
+        *([Section("Confidence", blocks)] if (blocks := confidence_blocks(table)) else []),
         Section("Label shares of answers", label_share_blocks(table)),
         Section("Answers that could not be read, and rationale quality", quality_blocks(table)),
         *([Section("Judged answers", judged_blocks(report.judged, table, report.left_out))] if report.judged else []),

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from rewardlab.comparison.by_label import EXPLAINED, all_by_label, by_label_grid
+from rewardlab.comparison.confidence import EXPLAINED as STATED
+from rewardlab.comparison.confidence import all_confidences, confidence_grid
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, sources_at
 from rewardlab.comparison.label_shares import (
     MALFORMED,
@@ -84,6 +86,12 @@ def by_label_blocks(table: ComparisonTable) -> list[Block]:
     """Accuracy by gold label; nothing where labels are even."""
     found = all_by_label(table)
     return [Text(EXPLAINED), Table(by_label_grid(table, found))] if found else []
+
+
+def confidence_blocks(table: ComparisonTable) -> list[Block]:
+    """Stated confidence against being right; nothing where no answer states any."""
+    found = all_confidences(table)
+    return [Text(STATED), Table(confidence_grid(table, found))] if found else []
 
 
 def label_share_blocks(table: ComparisonTable) -> list[Block]:

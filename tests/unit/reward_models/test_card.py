@@ -62,6 +62,9 @@ class TestMeasures:
             (0.92, 0.666667, 3),
         ]
         assert found["ece"] == pytest.approx((0.38 * 1 + (0.92 - 2 / 3) * 3) / 4)
+        assert found["overconfidence"] == pytest.approx((3 * 0.92 + 0.62) / 4 - 3 / 4)
+        # of the three surest one is wrong, in any order: 1/3 of the first, second and third; of all four 1/4
+        assert found["aurc"] == pytest.approx((1 / 3 + 1 / 3 + 1 / 3 + 1 / 4) / 4)
 
     def test_a_win_is_a_positive_margin_however_small(self) -> None:
         assert measures.wins(np.array([0.3, -0.3, 0.0, 5.0, -1.0])).tolist() == [1.0, 0.0, 0.5, 1.0, 0.0]
