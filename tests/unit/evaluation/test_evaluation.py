@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from rewardlab.comparison.evaluations import load_eval
 from rewardlab.comparison.statistics import draws_of, estimate
 from rewardlab.errors import DataError
 from rewardlab.evaluation.answers import write_answers
-from rewardlab.evaluation.few_shot import Demonstration, choose_demonstrations, few_shot_prompt
+from rewardlab.evaluation.few_shot import Demonstration, chain_of_thought, choose_demonstrations, few_shot_prompt
 from rewardlab.evaluation.predict import Decoding, GeneratedText, evaluate, random_answer
 from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import Task, tasks
@@ -137,6 +138,22 @@ def test_a_demonstration_without_label_is_refused() -> None:
     question, bare = _examples([None, None])
     with pytest.raises(DataError, match="row row-1 has no label"):
         few_shot_prompt(TOY, question, [Demonstration(bare)])
+
+
+def test_a_call_for_reasoning_stands_behind_each_prompt_and_names_what_the_parser_reads() -> None:
+    asking = chain_of_thought(SCALE)
+    assert asking.startswith("\nLet's think step by step. ")
+    assert asking.endswith("in place of the dots, a number from 0 to 5.")
+    question, shown = _examples([1.0, 2.0], "toy-scale")
+    text = few_shot_prompt(SCALE, question, [Demonstration(shown, "they differ")], asking)
+    first, answer, last = text.split("\n\n", 1)[0], "they differ", text.rpartition("\n\n")[2]
+    assert first == SCALE.prompt(shown) + asking
+    assert last == SCALE.prompt(question) + asking
+    assert answer in text
+    told = chain_of_thought(TOY)
+    (mark,) = re.findall(r'the line "(.*?) \.\.\."', told)
+    assert [TOY.parse(f"because\n{mark} {label}", "rationale").value for label in TOY.labels] == list(TOY.labels)
+    assert all(f'"{label}"' in told for label in TOY.labels)
 
 
 def test_demonstrations_are_balanced_and_seeded() -> None:
