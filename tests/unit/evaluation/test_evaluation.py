@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,24 @@ def test_excluded_rows_are_never_shown() -> None:
 
 class TestGuess:
     """``eval.unreadable = random``: PPO-NLU's code tosses a coin where a response holds no answer."""
+
+    def test_a_perfect_model_that_says_no_for_negative_is_right_in_three_quarters(self) -> None:
+        """All of the positive half and half of the negative one: 0.5 + 0.25; of 1 000 coins 2 sigma are 0.016."""
+        gold = ["positive", "negative"] * 1000
+        rows = [
+            Example("sst2", str(number), {"text": "a film"}, label, "judgement") for number, label in enumerate(gold)
+        ]
+
+        def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
+            words = {"positive": " positive </Judgement>", "negative": " No </Judgement>"}
+            return [GeneratedText(words[str(example.label)], True) for example in examples]
+
+        found = evaluate({"sst2": rows}, generate, bootstrap=100, guess=partial(random_answer, 0)).columns["sst2"]
+        values = [cell["metrics"]["accuracy"]["value"] for cell in found.values()]
+        assert values == [pytest.approx(0.75, abs=0.02)] * 2
+        assert {cell["malformed"] for cell in found.values()} == {0.5}
+        wrong = evaluate({"sst2": rows}, generate, bootstrap=100).columns["sst2"]["greedy"]
+        assert wrong["metrics"]["accuracy"]["value"] == 0.5
 
     def guess(self, example: Example, decoding: Decoding) -> str:
         return "yes"

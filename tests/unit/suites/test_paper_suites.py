@@ -12,12 +12,14 @@ from rewardlab.cli.suite_plan import UNNAMED
 from rewardlab.config_loading import load_config
 from rewardlab.suites.file import Suite, load_suite
 from rewardlab.tasks import GROUPS, separate_tasks
+from rewardlab.tasks.task import tasks
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 RLLR, PPO_NLU = (EXPERIMENTS / f"{name}-llama2.toml" for name in ("rllr", "ppo-nlu"))
 SUPERGLUE, UNSEEN = (EXPERIMENTS / f"ppo-nlu-{name}-llama2.toml" for name in ("superglue", "unseen"))
 MODELS = EXPERIMENTS / "ppo-nlu-models.toml"
-PAPERS = (RLLR, PPO_NLU, SUPERGLUE, UNSEEN, MODELS)
+CODE = EXPERIMENTS / "ppo-nlu-code-llama2.toml"
+PAPERS = (RLLR, PPO_NLU, SUPERGLUE, UNSEEN, MODELS, CODE)
 LLAMA = "meta-llama/Llama-2-7b-chat-hf"
 
 
@@ -167,6 +169,20 @@ def test_the_hosted_model_is_asked_as_the_paper_evaluates_its_own() -> None:
         column: f"{small - theirs:+.1f} (7B), {large - theirs:+.1f} (13B)"
         for column, (small, large, theirs) in scores.items()
     }
+
+
+def test_the_published_code_trains_sft_on_a_word_that_its_reader_does_not_know() -> None:
+    """Its rows of SFT differ in that word alone; all rows are read with a guess where there is no label."""
+    suite = load_suite(CODE)
+    honest, slipped = settings(suite, "SFT"), settings(suite, "SFT, as in the published code")
+    assert {name for name, value in honest["sft"].items() if slipped["sft"][name] != value} == {
+        "words",
+        "validation_rows",
+    }
+    assert slipped["sft"]["words"] == {"sst2": {"negative": "No"}}
+    assert tasks.get("sst2").parse(" No </Judgement>", "judgement").value is None
+    assert {found["eval"]["unreadable"] for found in (honest, slipped)} == {"random"}
+    assert settings(suite, "PPO-ST")["reward"]["expression"] == "2 * rule - 1"
 
 
 def test_published_sizes_are_differences_of_the_printed_averages() -> None:
