@@ -194,6 +194,12 @@ class SFTConfig(Section):
     dropout: float = Field(
         0.0, ge=0, lt=1, description="dropout in front of the adapter while SFT trains", json_schema_extra=LATER
     )
+    words: dict[str, dict[str, str]] = Field(
+        {},
+        description="task -> label -> the word it learns to write for that label, whatever the reader knows: "
+        '{sst2 = {negative = "No"}} is what PPO-NLU\'s code trains on',
+        json_schema_extra=LATER,
+    )
     checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
     checkpoint_seconds: float | None = Field(
         300.0, gt=0, description="seconds after which a checkpoint is stored whatever the steps; none: by steps alone"
