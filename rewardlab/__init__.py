@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rewardlab.lab.rescored_log import rescore
     from rewardlab.lab.reward_model_tools import calibrate, report_cards, sweep
     from rewardlab.lab.scoring import load_task, methods, score
+    from rewardlab.lab.suite_run import run_suite
     from rewardlab.lab.two_rewards import reward_difference
     from rewardlab.rewards.trl import as_trl_reward
     from rewardlab.tasks.task import Task
@@ -51,6 +52,7 @@ __all__ = [
     "rescore",
     "reward",
     "reward_difference",
+    "run_suite",
     "score",
     "sweep",
 ]
@@ -66,6 +68,7 @@ _MODULES = {
     "rewardlab.lab.reward_model_tools": ("calibrate", "report_cards", "sweep"),
     "rewardlab.lab.scoring": ("load_task", "methods", "score"),
     "rewardlab.lab.own_reward": ("reward",),
+    "rewardlab.lab.suite_run": ("run_suite",),
     "rewardlab.lab.two_rewards": ("reward_difference",),
     "rewardlab.rewards.trl": ("as_trl_reward",),
     "rewardlab.tasks.task": ("Task",),

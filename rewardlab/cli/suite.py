@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import sys
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from rewardlab import processes
-from rewardlab.errors import InputError
 from rewardlab.lab.asked import RUNS
 from rewardlab.runs import make_folder, read_only
-
-if TYPE_CHECKING:
-    from rewardlab.pipeline.runner import Runner
-    from rewardlab.suites.scheduler import Scheduler
 
 app = typer.Typer(help="Run a suite of methods, tasks, models and seeds.", no_args_is_help=True)
 
@@ -65,18 +55,17 @@ def run(
         print_own_code,
         print_plan,
     )
-    from rewardlab.cli.suite_report import print_failures, print_suite
-    from rewardlab.lab.execution import make_runner
+    from rewardlab.cli.suite_report import print_missing, print_suite
+    from rewardlab.lab.execution import make_runner, say
+    from rewardlab.lab.suite_run import SuiteRun, build, check_alone, report_command, report_name, report_suite
     from rewardlab.pipeline.rows import Rows
     from rewardlab.suites.cells import cells
     from rewardlab.suites.file import load_suite
     from rewardlab.suites.filter import select
-    from rewardlab.suites.jobs import jobs_for, read_jobs, share_processors
+    from rewardlab.suites.jobs import read_jobs
     from rewardlab.suites.scheduler import Scheduler
-    from rewardlab.suites.worker import worker_command
 
-    if processes.count() > 1:
-        raise InputError("a suite starts processes of its own (--jobs); run it without accelerate launch")
+    check_alone()
     asked = read_jobs(jobs)
     suite = load_suite(file, source)
     rows = Rows(may_lack=dry_run)
@@ -93,60 +82,14 @@ def run(
     place = out or runs / report_name(suite.name, filter or [])
     if report:
         make_folder(place)
-    scheduler = Scheduler(todo, runs)
-    runner = make_runner(runs)
-    count = asked or jobs_for(scheduler.missing())
-    share_processors(asked, count)
-    _build(scheduler, runner, worker_command(file, runs, source, sys.argv[1:]), count)
-    problems = 0
+    scheduler, runner = Scheduler(todo, runs), make_runner(runs)
+    build(scheduler, runner, file, runs, source, asked, say)
+    found = SuiteRun(None, missing=[(cell.title, why) for cell, why in scheduler.failures()])
     if report:
-        problems = print_suite(suite, scheduler, runs, place, report_command(file, filter or [], source), runner.purse)
-    if scheduler.failures():
-        print_failures(scheduler)
-    if problems or scheduler.failures():
+        command = report_command(file, filter or [], source)
+        found = report_suite(suite, scheduler, runs, place, command, runner.purse, say)
+        print_suite(suite, found)
+    if found.missing:
+        print_missing(found, len(scheduler.cells))
+    if found.unjudged or found.missing:
         raise typer.Exit(1)
-
-
-def report_name(name: str, filters: Sequence[str]) -> str:
-    """Folder of the report; a part of the suite does not take the place of the whole, or of another part.
-
-    >>> report_name("demo", []), report_name("demo", ["seed=0", "task=sandbox-topic"])
-    ('demo', 'demo-seed-0-task-sandbox-topic')
-    >>> report_name("demo", ["method=ppo-rule"]), report_name("demo", ["method=PPO, rule"])
-    ('demo-method-ppo-rule', 'demo-method-ppo-rule-34e78e')
-    """
-    from rewardlab.config import fingerprint
-
-    given = [each.lower() for each in filters]
-    slugs = [re.sub(r"\W+", "-", each).strip("-") for each in given]
-    return "-".join([name, *slugs, *([] if all(map(_is_kept, given)) else [fingerprint(given)[:6]])])
-
-
-def _is_kept(filter: str) -> bool:
-    """True when its slug is unique among all: words, none of which could begin another filter."""
-    from rewardlab.suites.filter import KEYS
-
-    found = re.fullmatch(r"\w+=(\w+(?:-\w+)*)", filter)
-    return found is not None and not set(found[1].split("-")) & set(KEYS)
-
-
-def report_command(file: Path, filters: Sequence[str], source: str | None) -> str:
-    """What makes the same report again, wherever its runs lie.
-
-    >>> report_command(Path("experiments/demo.toml"), ["method=label RM"], None)
-    "rewardlab suite run experiments/demo.toml --filter 'method=label RM'"
-    """
-    given = [part for each in filters for part in ("--filter", each)] + (["--source", source] if source else [])
-    return shlex.join(["rewardlab", "suite", "run", file.as_posix(), *given])
-
-
-def _build(scheduler: Scheduler, runner: Runner, worker: list[str], jobs: int) -> None:
-    from rewardlab.lab.execution import say
-    from rewardlab.suites.run import build_here, build_in_workers
-
-    if jobs == 1:
-        build_here(scheduler, runner, say)
-    else:
-        build_in_workers(scheduler, jobs, worker, say)
-        for stage in scheduler.done():
-            runner.count(stage)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import rewardlab as rl
 from rewardlab.claims.claim import Claim
 from rewardlab.cli.suite_report import print_suite
+from rewardlab.lab.suite_run import report_suite
 from rewardlab.runs import read_json, write_json
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.file import Method, Suite
@@ -38,7 +40,7 @@ def test_a_budget_in_tokens_is_judged_in_tokens(tmp_path: Path, capsys: pytest.C
     about = {"budget": "tokens", "settings": {"ppo.max_tokens": 100}, "method": (Method(stage="ppo"),)}
     claim = Claim(id="C1", says="RLLR beats RLHF", not_testable="of no interest here")
     suite = Suite(name="s", claim=(claim,), **about)  # type: ignore[arg-type]  # a dict of several types
-    print_suite(suite, scheduler, tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
+    print_suite(suite, report_suite(suite, scheduler, tmp_path, tmp_path / "out", "rewardlab suite run s.toml"))
     said = "Equal budgets: all trained rows have 100 tokens generated, within 2 %."
     assert said in capsys.readouterr().out
     assert said in (tmp_path / "out" / "report.md").read_text()
@@ -52,7 +54,9 @@ def test_a_damaged_row_that_all_are_compared_with_costs_no_report(
     (found[0].evaluations(tmp_path)[0] / "answers.json").write_text("{")
     methods = tuple(Method(name=cell.method, stage="ppo") for cell in found)
     suite = Suite(name="s", method=methods, against=("RLHF", "PPO"))
-    print_suite(suite, Scheduler(found, tmp_path), tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
+    print_suite(
+        suite, report_suite(suite, Scheduler(found, tmp_path), tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
+    )
     with (tmp_path / "out" / "differences.csv").open(encoding="utf-8") as file:
         assert {line["baseline"] for line in csv.DictReader(file)} == {"PPO"}
     assert "left out" in capsys.readouterr().out
@@ -79,3 +83,18 @@ def test_a_report_that_cannot_be_written_is_named(tmp_path: Path, rewardlab: Com
         assert done.err.startswith(f"error: {place}: cannot be written (")
         assert done.err.endswith("; choose another place\n")
     assert Path("taken").read_text() == "precious"
+
+
+def test_python_gives_what_the_command_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = FakeSuite(tmp_path)
+    monkeypatch.setattr("rewardlab.suites.cells.cells", lambda *given, **more: found)
+    found = [evaluated(made, "RLHF", 3, 100), evaluated(made, "RLLR", 4, 101), made.cell("PPO", 0)]
+    Path("s.toml").write_text(SUITE)
+    made.tell("ppo-PPO-0", "fail")
+    run = rl.run_suite("s.toml", runs=tmp_path, jobs=1, quiet=True)
+    assert run.report == tmp_path / "s" / "report.md"
+    assert run.report.with_suffix(".html").is_file()
+    assert run.compared is not None
+    assert set(run.compared.frame()["method"]) == {"RLHF", "RLLR"}
+    assert [why for _, why in run.missing] == ["stage ppo-PPO-0: ValueError: ppo-PPO-0 is broken"]

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from rewardlab.cli.suite import report_name
+from rewardlab.lab.suite_run import report_name
 
 ALIKE = [
     [["method=PPO, rule"], ["method=ppo-rule"], ["method=PPO rule"], ["method=ppo--rule"], ["method=(ppo rule)"]],

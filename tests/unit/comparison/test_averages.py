@@ -17,6 +17,7 @@ from rewardlab.comparison.evaluations import EvalRun, load_eval
 from rewardlab.comparison.notes import notes
 from rewardlab.comparison.table import AVERAGE, build_table, compare_rows
 from rewardlab.errors import UnknownNameError
+from rewardlab.lab.suite_run import report_suite
 from rewardlab.runs import read_json, write_json
 from rewardlab.suites.file import Method, Suite
 from rewardlab.suites.scheduler import Scheduler
@@ -208,7 +209,7 @@ def test_the_report_of_a_suite_follows_its_convention(tmp_path: Path, capsys: py
     claim = Claim(id="C1", says="PPO beats SFT", not_testable="there is no SFT")
     suite = Suite(name="s", convention="ppo-nlu", method=(Method(stage="base"),), claim=(claim,))
     scheduler = Scheduler([replace(made.cell("A", 0), goals=(goal,))], tmp_path)
-    print_suite(suite, scheduler, tmp_path, tmp_path / "out", "rewardlab suite run s.toml")
+    print_suite(suite, report_suite(suite, scheduler, tmp_path, tmp_path / "out", "rewardlab suite run s.toml"))
     table = (tmp_path / "out" / "table.md").read_text()
     assert "sampled qqp F1" in table
     assert "| 50.0 [" in table

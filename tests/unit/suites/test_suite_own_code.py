@@ -50,7 +50,7 @@ def test_a_rewards_module_is_named_before_it_runs(
 
     monkeypatch.setattr(suite_plan, "echo", noted)
     if not more:
-        monkeypatch.setattr("rewardlab.cli.suite._build", stop)
+        monkeypatch.setattr("rewardlab.lab.suite_run.build", stop)
     done = rewardlab("suite", "run", "suite.toml", *more)
     line = "runs code of your own: reward polite_rewards:polite (method PPO, polite)"
     assert (line, False) in seen

@@ -12,10 +12,10 @@ from rewardlab.annotate.money import Purse
 from rewardlab.annotate.registry import annotators
 from rewardlab.claims.claim import Claim
 from rewardlab.cli import main as cli
-from rewardlab.cli import suite_report
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
 from rewardlab.errors import AnnotationError
+from rewardlab.lab import suite_run
 from rewardlab.pipeline.stage import AS_LONG_AS, Stage
 from rewardlab.pipeline.stages.judge import _folder
 from rewardlab.reports.sections.suite import suite_sections
@@ -193,14 +193,14 @@ class TestJudge:
         monkeypatch.setattr("rewardlab.suites.judged.load_eval", lambda path: path)
         monkeypatch.setattr("rewardlab.suites.judged.judge_runs", fails)
         shared = Purse()
-        (first, _) = suite_report.judge_claims([JUDGED], todo, tmp_path, shared)
+        (first, _) = suite_run.judge_claims([JUDGED], todo, tmp_path, shared)
         title = "PPO, sandbox-sentiment, sandbox-tiny, seed 0 and SFT before a judge"
         assert first == (title, "the endpoint is gone")
         assert f"{title}: the endpoint is gone" in capsys.readouterr().err
         (section,) = suite_sections([], [], [first])
         assert section.title == "Missing verdicts"
         monkeypatch.setattr("rewardlab.suites.judged.judge_runs", lambda *given, **more: None)
-        assert suite_report.judge_claims([JUDGED], todo, tmp_path) == []
+        assert suite_run.judge_claims([JUDGED], todo, tmp_path) == []
 
     def test_a_judge_that_fails_on_one_task_is_reported(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -217,7 +217,7 @@ class TestJudge:
 
         monkeypatch.setattr("rewardlab.suites.judged.load_eval", lambda path: path)
         monkeypatch.setattr("rewardlab.suites.judged.judge_runs", judge)
-        ((title, why),) = suite_report.judge_claims([JUDGED], todo[:2], tmp_path)
+        ((title, why),) = suite_run.judge_claims([JUDGED], todo[:2], tmp_path)
         assert title.endswith("seed 0 and SFT before a judge")
         assert why == "the budget ended at first; the budget ended at unseen"
         assert len(asked) == 3
@@ -248,7 +248,8 @@ def judged(a: Stage, b: Stage, root: Path, judge: str = "sandbox") -> None:
 def test_a_judge_that_fails_makes_the_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("s.toml").write_text('name = "s"\n[settings]\n"data.test" = 3\n[[method]]\nstage = "base"\n')
-    monkeypatch.setattr("rewardlab.cli.suite._build", lambda *given: None)
-    for problems, code in ((1, 1), (0, 0)):
-        monkeypatch.setattr("rewardlab.cli.suite_report.print_suite", lambda *given, found=problems: found)
+    monkeypatch.setattr("rewardlab.lab.suite_run.build", lambda *given: None)
+    for unjudged, code in (([("C1", "the endpoint is gone")], 1), ([], 0)):
+        found = suite_run.SuiteRun(None, unjudged=unjudged)
+        monkeypatch.setattr("rewardlab.lab.suite_run.report_suite", lambda *given, found=found: found)
         assert cli.run(["suite", "run", "s.toml"]) == code

@@ -8,6 +8,7 @@ import pytest
 
 from rewardlab.cli.suite_plan import _notes
 from rewardlab.cli.suite_report import print_suite
+from rewardlab.lab.suite_run import report_suite
 from rewardlab.reports.links import Links
 from rewardlab.runs import read_json
 from rewardlab.suites.cells import Cell, cells
@@ -86,7 +87,7 @@ def test_its_report_is_the_table_of_tries(tmp_path: Path, capsys: pytest.Capture
             folder.finish({"scores": scores, "stage_seconds": 1.0})
     scheduler = Scheduler(cells(suite, tmp_path), tmp_path)
     out = tmp_path / "report"
-    assert print_suite(suite, scheduler, tmp_path, out, "rewardlab suite run tuning-sandbox.toml") == 0
+    print_suite(suite, report_suite(suite, scheduler, tmp_path, out, "rewardlab suite run tuning-sandbox.toml"))
     told = capsys.readouterr().out
     assert "ppo.kl_coef = 0.05, ppo.lr = 0.003, of 6 tries on seeds 100, 101 (validation 75.0; the others 55.0" in told
     assert "no test row was answered" in told
