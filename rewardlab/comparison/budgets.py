@@ -1,4 +1,4 @@
-"""What each method was given beside its accuracy: labels, calls, time, and what training spent; and who got more.
+"""What training spent in each method, and who got more.
 
 The table is the same in the terminal and in reports.
 """
@@ -11,14 +11,11 @@ from statistics import fmean
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, all_sources
 from rewardlab.comparison.runs import trained_once
-from rewardlab.comparison.table import COSTS, ComparisonTable, Row
+from rewardlab.comparison.table import ComparisonTable, Row
 
 SPENT = ("updates", "tokens", "forward", "backward", "device_seconds", "prompts", "responses")
 """What training spent, as evaluations store it."""
 TITLES: Mapping[str, str] = {
-    "gold_labels": "gold labels",
-    "annotator_calls": "annotator calls",
-    "seconds": "device seconds in all",
     "updates": "updates",
     "tokens": "tokens generated",
     "forward": "sequences forward",
@@ -52,28 +49,26 @@ def training_spent(table: ComparisonTable) -> list[Spent]:
     return [spent for row in table.rows if (spent := _spent(row)) is not None]
 
 
-def budgets_grid(table: ComparisonTable, *, of_training_alone: bool = False) -> Grid:
-    """A line a method; the last column says whether training read the first such row's prompts, in its order.
+def budgets_grid(table: ComparisonTable) -> Grid:
+    """A line a row that says what its training spent; last, whether it read the first row's prompts in their order.
 
-    Args:
-        table: The comparison.
-        of_training_alone: Only rows that say what their training spent, beside a table that has the other costs.
+    Gold labels, annotator calls and seconds of all stages stand in the table of scores.
     """
-    spent_by_row = {id(spent.row): spent for spent in training_spent(table)}
-    names = (*(() if of_training_alone else COSTS), *(SPENT if spent_by_row else ()))
-    headings = [Heading("method", is_number=False), *(Heading(TITLES[name]) for name in names)]
-    headings += [Heading("same prompts", is_number=False)] if spent_by_row else []
-    first = next(iter(spent_by_row.values()), None)
-    rows = []
-    for row in [row for row in table.rows if id(row) in spent_by_row] if of_training_alone else table.rows:
-        spent = spent_by_row.get(id(row))
-        amounts = {**row.cost, **(spent.amounts if spent else {})}
-        cells = [
-            Cell(f"{amounts[name]:.0f}" if name in amounts else MISSING, sources=all_sources(row)) for name in names
+    spent = training_spent(table)
+    headings = [Heading("method", is_number=False), *(Heading(TITLES[name]) for name in SPENT)]
+    rows = [
+        [
+            Cell(each.row.name),
+            *(Cell(_amount(each, name), sources=all_sources(each.row)) for name in SPENT),
+            Cell("yes" if _same_prompts(each, spent[0]) else "no"),
         ]
-        same = [Cell(_same_text(spent, first))] if spent_by_row else []
-        rows.append([Cell(row.name), *cells, *same])
-    return Grid(headings, rows)
+        for each in spent
+    ]
+    return Grid([*headings, Heading("same prompts", is_number=False)], rows)
+
+
+def _amount(spent: Spent, name: str) -> str:
+    return f"{spent.amounts[name]:.0f}" if name in spent.amounts else MISSING
 
 
 def budget_lines(table: ComparisonTable, budget: str = "updates") -> list[str]:
@@ -104,12 +99,6 @@ def _spent(row: Row) -> Spent | None:
         for seed, budgets_of_seed in by_seed.items()
     }
     return Spent(row, amounts, orders)
-
-
-def _same_text(spent: Spent | None, first: Spent | None) -> str:
-    if spent is None or first is None:
-        return MISSING
-    return "yes" if _same_prompts(spent, first) else "no"
 
 
 def _same_prompts(a: Spent, b: Spent) -> bool:

@@ -43,13 +43,13 @@ def spent_tables(table: ComparisonTable, width: int) -> list[RichTable]:
     """What PPO spent, whole or in parts that fit; nothing where no method of the table is PPO."""
     if not training_spent(table):
         return []
-    whole = budgets_grid(table, of_training_alone=True)
+    whole = budgets_grid(table)
     if _needed(whole, NAME_WIDTH) <= width:
         return [_laid_out(whole, width)]
     return [
         part
         for model, names in _by_model(table).items()
-        for part in _fitted(budgets_grid(_only(table, names), of_training_alone=True), width, model)
+        for part in _fitted(budgets_grid(_only(table, names)), width, model)
     ]
 
 

@@ -82,7 +82,8 @@ def _line(sheet: Sheet, axes: Axes, line: Line) -> None:
     colour = _colour(line.colour)
     if line.low:
         axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.18, linewidth=0, gid=sheet.of(line))
-    axes.plot(line.x, line.y, color=colour, linewidth=0.9 if line.is_thin else 1.8, gid=sheet.of(line))
+    (curve,) = axes.plot(line.x, line.y, color=colour, linewidth=0.9 if line.is_thin else 1.8, gid=sheet.of(line))
+    curve.set(clip_on=False, zorder=3)  # a line at 0 lies on the frame, and would be half of itself below it
 
 
 def _dots(sheet: Sheet, axes: Axes, dots: Sequence[Dot]) -> None:
@@ -111,8 +112,18 @@ def _dots(sheet: Sheet, axes: Axes, dots: Sequence[Dot]) -> None:
         free = free_place((float(place[0]), float(place[1])), len(label) * LETTER, 10, taken, room)
         if free is not None:
             taken.append(free)
-            x, y = axes.transData.inverted().transform((free.left, free.bottom + free.height / 2))
-            axes.text(x, y, label, fontsize=10, va="center", gid=sheet.of(dot))
+            side, across = _anchored(free, float(place[0]))
+            x, y = axes.transData.inverted().transform((across, free.bottom + free.height / 2))
+            axes.text(x, y, label, fontsize=10, ha=side, va="center", gid=sheet.of(dot))
+
+
+def _anchored(box: Box, point: float) -> tuple[str, float]:
+    """On which side a label is tied to its point, and where; its box is an upper bound, so the other side has air."""
+    if box.left > point:
+        return "left", box.left
+    if box.left + box.width < point:
+        return "right", box.left + box.width
+    return "center", box.left + box.width / 2
 
 
 def _bars(sheet: Sheet, axes: Axes, panel: Panel) -> None:

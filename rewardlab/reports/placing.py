@@ -9,6 +9,8 @@ from statistics import median
 
 AIR = 5.0
 """Room between a point and its label, in the units of a panel."""
+NEAR = 4.0
+"""A label nearer than this to another point would be taken for that one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ def free_place(point: tuple[float, float], width: float, height: float, taken: S
     for box in candidates:
         is_inside = room.left <= box.left and box.left + width <= room.left + room.width
         is_inside = is_inside and room.bottom <= box.bottom and box.bottom + height <= room.bottom + room.height
-        if is_inside and not any(overlapping(box, other) for other in taken):
+        around = Box(box.left - NEAR, box.bottom - 1, width + 2 * NEAR, height + 2)
+        if is_inside and not any(overlapping(around, other) for other in taken):
             return box
     return None
 

@@ -142,7 +142,7 @@ def _costs(report: Report, picture: Picture | None) -> list[Block]:
     """The picture, and what training spent; gold labels, calls and seconds stand in the table of the answer."""
     spent: list[Block] = []
     if training_spent(report.table):
-        grid = budgets_grid(report.table, of_training_alone=True)
+        grid = budgets_grid(report.table)
         spent = [Table(grid, "What training spent"), Notes([*budget_lines(report.table, report.budget), SPENT])]
     return [*_drawn(picture, "No method was measured.", COST), *spent]
 

@@ -168,8 +168,10 @@ def boxes(svg: str, size: float) -> list[Box]:
     found = []
     for text in ElementTree.fromstring(svg).iter(f"{SVG}text"):
         if f"font-size: {size:g}px" in text.get("style", ""):
-            width = len(text.text or "") * 5.4 * size / 10
-            found.append(Box(float(text.get("x", "nan")), -float(text.get("y", "nan")), width, size * 0.8))
+            width, style = len(text.text or "") * 5.4 * size / 10, text.get("style", "")
+            before = next((share for name, share in (("middle", 0.5), ("end", 1.0)) if f"anchor: {name}" in style), 0.0)
+            left = float(text.get("x", "nan")) - before * width
+            found.append(Box(left, -float(text.get("y", "nan")), width, size * 0.8))
     return found
 
 
