@@ -62,7 +62,7 @@ class RewardPlan:
         code: Name -> hash of the code behind it, of rewards that are not rewardlab's own.
         unknown_code: Name -> why its code has no hash.
         tree: The expression with ``mixed`` and ``r2`` written out.
-        moving: Names in it whose values exist in training alone: ``step``, ``progress``, a lambda that holds a mean.
+        moving: Names in it whose values only training knows: ``step``, ``progress``, a lambda that holds a mean.
     """
 
     expression: str
