@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from rewardlab.encoder_config import EncoderConfig
 from rewardlab.errors import ConfigError
 from rewardlab.online_config import GRPOConfig, OnlineConfig, PPOConfig, ReinforceConfig, RLOOConfig, shared_with
 from rewardlab.preference_config import DPOConfig
@@ -28,7 +29,9 @@ TINY_MODEL = "sandbox-tiny"
 """Comes with the package; trained on the sandbox's language alone."""
 PACKED_MODEL = "smollm2-135m-q4"
 """Comes in a package of its own, see ``models/names.py``."""
-NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationale": 256}
+PACKED_ENCODER = "all-minilm-l6-v2"
+"""An encoder that comes in a package of its own."""
+NEW_TOKENS: Mapping[AnswerFormat, int] = {"label": 16, "judgement": 32, "rationale": 256, "confident": 32}
 """Longest response per answer format, tokens (PPO-NLU section 5.1; RLLR's scripts)."""
 
 ONLINE: Mapping[str, type[OnlineConfig]] = {"grpo": GRPOConfig, "rloo": RLOOConfig, "reinforce": ReinforceConfig}
@@ -101,6 +104,13 @@ def may_hold_secret(url: str) -> bool:
     return any(mark in url for mark in "@?#")
 
 
+def without_secret(url: str | None) -> str | None:
+    """The address, which is stored with every run; raises ValueError for one that may hold a key."""
+    if url and may_hold_secret(url):
+        raise ValueError("an address with a user, a password or a query; a key belongs into the environment")
+    return url
+
+
 REQUEST_FIELDS = frozenset({"model", "messages", "stream", "n", "temperature", "max_tokens", "max_completion_tokens"})
 """Fields of a chat request that other settings decide, or on which reading an answer depends."""
 
@@ -164,10 +174,7 @@ class AnnotateConfig(Section):
     @field_validator("base_url")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
-        """A configuration is stored with every run; keys stay in the environment."""
-        if value and may_hold_secret(value):
-            raise ValueError("an address with a user, a password or a query; a key belongs into the environment")
-        return value
+        return without_secret(value)
 
 
 class SFTConfig(Section):
@@ -186,6 +193,12 @@ class SFTConfig(Section):
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
     dropout: float = Field(
         0.0, ge=0, lt=1, description="dropout in front of the adapter while SFT trains", json_schema_extra=LATER
+    )
+    words: dict[str, dict[str, str]] = Field(
+        {},
+        description="task -> label -> the word it learns to write for that label, whatever the reader knows: "
+        '{sst2 = {negative = "No"}} is what PPO-NLU\'s code trains on',
+        json_schema_extra=LATER,
     )
     checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
     checkpoint_seconds: float | None = Field(
@@ -297,6 +310,25 @@ class RewardConfig(Section):
         return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+class HostedConfig(Section):
+    """A model behind an OpenAI-compatible endpoint as a row of a table; how it is asked stands in ``[annotate]``."""
+
+    model: str | None = Field(
+        None, description="its name there, such as gpt-4o: it answers the test rows in place of the base model"
+    )
+    base_url: str | None = Field(None, description="its endpoint; default: annotate.base_url, then $OPENAI_BASE_URL")
+    decodings: tuple[Literal["sampled", "greedy"], ...] = Field(
+        ("sampled", "greedy"),
+        min_length=1,
+        description="answers a row is asked for: at temperature 1, at 0; a model that reasons first has sampled alone",
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        return without_secret(value)
+
+
 class EvalConfig(Section):
     """Evaluation of a run."""
 
@@ -320,6 +352,12 @@ class EvalConfig(Section):
         "PPO-NLU's code",
         json_schema_extra=LATER,
     )
+    chain_of_thought: bool = Field(
+        False,
+        description="ask for reasoning before the answer, in the format rationale; for the base model and hosted ones",
+        json_schema_extra=LATER,
+    )
+    hosted: HostedConfig = Field(HostedConfig(), json_schema_extra=LATER)
     best_of: int | None = Field(
         None,
         ge=2,
@@ -353,24 +391,25 @@ class RunConfig(Section):
     preset: Literal["rllr", "ppo-nlu", "ppo-nlu-code"] | None = Field(
         None, description="published settings to start from (docs/ppo.md); default: those of this program"
     )
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
-    lora: LoraConfig = LoraConfig()
-    annotate: AnnotateConfig = AnnotateConfig()
-    sft: SFTConfig = SFTConfig()
-    pairs: PairsConfig = PairsConfig()
-    rm: RMConfig = RMConfig()
-    reward: RewardConfig = RewardConfig()
-    ppo: PPOConfig = PPOConfig()
-    grpo: GRPOConfig = GRPOConfig()
-    rloo: RLOOConfig = RLOOConfig()
-    reinforce: ReinforceConfig = ReinforceConfig()
-    dpo: DPOConfig = DPOConfig()
-    raft: RaftConfig = RaftConfig()
+    data: DataConfig = Field(default_factory=DataConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    lora: LoraConfig = Field(default_factory=LoraConfig)
+    annotate: AnnotateConfig = Field(default_factory=AnnotateConfig)
+    sft: SFTConfig = Field(default_factory=SFTConfig)
+    pairs: PairsConfig = Field(default_factory=PairsConfig)
+    rm: RMConfig = Field(default_factory=RMConfig)
+    reward: RewardConfig = Field(default_factory=RewardConfig)
+    ppo: PPOConfig = Field(default_factory=PPOConfig)
+    grpo: GRPOConfig = Field(default_factory=GRPOConfig)
+    rloo: RLOOConfig = Field(default_factory=RLOOConfig)
+    reinforce: ReinforceConfig = Field(default_factory=ReinforceConfig)
+    dpo: DPOConfig = Field(default_factory=DPOConfig)
+    raft: RaftConfig = Field(default_factory=RaftConfig)
+    encoder: EncoderConfig = Field(default_factory=EncoderConfig)
     methods: dict[str, dict[str, Any]] = Field(
         {}, description="settings of training methods that other packages bring: a table [methods.NAME] each"
     )
-    eval: EvalConfig = EvalConfig()
+    eval: EvalConfig = Field(default_factory=EvalConfig)
 
     @model_validator(mode="before")
     @classmethod
@@ -378,7 +417,9 @@ class RunConfig(Section):
         if not isinstance(values, Mapping):
             return values
         given = {key: _as_given(value) for key, value in values.items()}
-        built_in = {key: _as_values(field.default) for key, field in cls.model_fields.items()}
+        built_in = {
+            key: _as_values(field.get_default(call_default_factory=True)) for key, field in cls.model_fields.items()
+        }
         return with_presets(given, built_in, _share_ppo)
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from rewardlab.calibration import CALIBRATIONS
 from rewardlab.errors import DataError
 from rewardlab.metrics import METRICS, SHARES, AnswerSpace, Floats, encode, measure
 from rewardlab.types import Label
@@ -167,6 +168,17 @@ def bootstrap_interval(
     draws = METRICS[metric](coded, resample_counts(len(gold), resamples, seed))
     spread = item_spread(float(draws.var(ddof=1)), len(gold))
     return interval_of(measure(metric, coded), spread, 0.0 if metric in SHARES else -1.0)
+
+
+def calibration_interval(
+    name: str, confidence: Floats, right: Floats, *, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """One of :data:`rewardlab.calibration.CALIBRATIONS` with its interval over answers, as of a metric."""
+    measured = CALIBRATIONS[name]
+    value = float(measured(confidence, right, np.ones((1, len(right)))).item())
+    draws = measured(confidence, right, resample_counts(len(right), resamples, seed))
+    spread = item_spread(float(draws.var(ddof=1)), len(right))
+    return interval_of(value, spread, -1.0 if name == "overconfidence" else 0.0)
 
 
 def mean_interval(

@@ -7,8 +7,8 @@ Letters: n test items, B resamples, K labels.
 A malformed answer (None) is a judged answer, not a missing one:
 
 * accuracy: wrong;
-* F1, macro-F1, Matthews: a class of its own beside the K labels, which is never right. In F1 it is a miss where gold
-  is the positive label, and no false alarm where it is not;
+* F1, macro-F1, balanced accuracy, Matthews: a class of its own beside the K labels, which is never right. In F1 it is
+  a miss where gold is the positive label, and no false alarm where it is not;
 * Pearson, Spearman: the middle of the task's scale, the guess of someone who has not looked.
 
 A correlation with a constant (all answers equal, or all gold equal) is undefined; it counts as 0 here, because
@@ -29,7 +29,7 @@ from rewardlab.errors import ConfigError, DataError, UnknownNameError
 from rewardlab.types import Label
 
 Floats = NDArray[np.float64]
-SHARES = frozenset({"accuracy", "f1", "macro_f1"})
+SHARES = frozenset({"accuracy", "balanced_accuracy", "f1", "macro_f1"})
 """Metrics in [0, 1]; the others are correlations, in [-1, 1]."""
 POSITIVE_LABEL = "yes"
 """What F1 counts as positive (MRPC, QQP)."""
@@ -88,6 +88,14 @@ def macro_f1(coded: Coded, counts: Floats) -> Floats:
     return np.asarray((_f1_by_class(table) * occurs).sum(axis=1) / occurs.sum(axis=1), dtype=np.float64)
 
 
+def balanced_accuracy(coded: Coded, counts: Floats) -> Floats:
+    """Mean over the labels that occur as gold of the share of right answers among their items (their recall)."""
+    table = _confusion(coded, counts)
+    gold = table.sum(axis=2)
+    recalls = _ratio(np.diagonal(table, axis1=1, axis2=2), gold)
+    return np.asarray(recalls.sum(axis=1) / (gold > 0).sum(axis=1), dtype=np.float64)
+
+
 def matthews(coded: Coded, counts: Floats) -> Floats:
     """Matthews correlation, for K labels the R_K of Gorodkin 2004; 0 when gold or answers are constant."""
     table = _confusion(coded, counts)
@@ -131,6 +139,7 @@ METRICS: Mapping[str, Metric] = {
     "accuracy": accuracy,
     "f1": f1,
     "macro_f1": macro_f1,
+    "balanced_accuracy": balanced_accuracy,
     "matthews": matthews,
     "pearson": pearson,
     "spearman": spearman,

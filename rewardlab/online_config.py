@@ -15,6 +15,8 @@ from pydantic import Field
 from rewardlab.errors import ConfigError
 from rewardlab.section import LATER, Section
 
+Balance = Literal["none", "label"]
+
 
 class OnlineConfig(Section):
     """What every method that samples while it trains can set."""
@@ -27,6 +29,11 @@ class OnlineConfig(Section):
     max_seconds: float | None = Field(None, gt=0, description="end after the step in which so many device seconds pass")
     batch: int = Field(32, ge=1, description="responses per step")
     samples: int = Field(1, ge=1, description="responses to each prompt of a step", json_schema_extra=LATER)
+    balance: Balance = Field(
+        "none",
+        description="label: every gold label of a task equally often in the batches, however rare it is",
+        json_schema_extra=LATER,
+    )
     micro_batch: int = Field(8, ge=1, description="responses per forward pass with gradients")
     minibatches: int = Field(1, ge=1, description="optimiser steps per pass over a batch of responses")
     ppo_epochs: int = Field(1, ge=1, description="passes over each batch of responses")

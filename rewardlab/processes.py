@@ -26,6 +26,16 @@ PATIENCE = timedelta(days=7)
 once, by the launcher or by the broken connection."""
 
 
+def wait_passively() -> None:
+    """Threads that wait for each other sleep, unless the environment says otherwise; call it before torch is imported.
+
+    By default they spin: where other programs use the processors too, each waits for a thread that has none, and a
+    step takes forty times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # GNU's OpenMP, which torch's wheels for Linux bring
+    os.environ.setdefault("KMP_BLOCKTIME", "0")  # Intel's and LLVM's
+
+
 def count() -> int:
     """Number of processes."""
     return int(os.environ.get("WORLD_SIZE", "1"))

@@ -19,7 +19,7 @@ STORING = frozenset({"checkpoint_every", "checkpoint_seconds"})
 class Section(BaseModel):
     """Base of all sections: frozen, unknown keys forbidden; ``none`` leaves a setting open, where that is no text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # until one is made: --help makes none
 
     @model_validator(mode="before")
     @classmethod

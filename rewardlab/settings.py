@@ -35,6 +35,7 @@ STAGES: Mapping[str, str] = {
     "reinforce": "reinforce",
     "dpo": "dpo",
     "raft": "raft",
+    "encoder": "encoder",
     "eval": "eval",
 }
 """Section -> the commands whose outcome its settings decide."""

@@ -12,13 +12,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 Label = str | float
-AnswerFormat = Literal["label", "rationale", "judgement"]
+AnswerFormat = Literal["label", "rationale", "judgement", "confident"]
 PairKind = Literal["label", "ranked", "rationale"]
 Reading = Literal["lenient", "strict"]
 Scorer = Callable[[Sequence["Example"], Sequence[str]], list[float]]
 """(examples, responses) -> one raw reward-model score each, logits."""
 
 ANSWER_FORMATS: tuple[AnswerFormat, ...] = get_args(AnswerFormat)
+WORDED_FORMATS: tuple[AnswerFormat, ...] = ("label", "rationale", "judgement")
+"""Formats for which a task has prompts and words of its own; ``confident`` has the words of ``label``."""
 PAIR_KINDS: tuple[PairKind, ...] = get_args(PairKind)
 
 
@@ -57,6 +59,7 @@ class Answer:
         strict: The reading under the exact format the prompt asked for; None when that is broken.
         rationale: The text in front of the answer; empty in formats without one.
         reason: Why ``value`` is None; empty otherwise.
+        confidence: How sure the response says it is, 0 to 1; None where it does not say so.
 
     Example:
         >>> import rewardlab as rl
@@ -69,6 +72,7 @@ class Answer:
     strict: Label | None = None
     rationale: str = ""
     reason: str = ""
+    confidence: float | None = None
 
     @property
     def is_malformed(self) -> bool:

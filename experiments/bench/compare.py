@@ -40,31 +40,41 @@ ROWS: dict[str, tuple[str, dict[str, float], tuple[str, ...]]] = {
 }
 """Name -> what is run, the ratios to reach, options of ``rewardlab bench ppo``. The peer is float32, as it ships."""
 SAMPLER_GOAL = 0.70
+TRL_HEADING = "## GRPO and DPO against TRL's trainers"
+"""Of the part of ``results.md`` that ``compare_trl.py`` writes."""
 
 
 def main() -> int:
     """Run everything and write the results."""
     asked = _options()
-    model = _model_folder(asked.model)
+    model = model_folder(asked.model)
     sizes = [f"--{name}={getattr(asked, name.replace('-', '_'))}" for name in ("batch", "prompt-len", "response-len")]
     sizes += [f"--steps={asked.steps}"]
     peer_python = _peer_python(asked.peer_env)
     rows = []
     for name in asked.rows:
-        peer = _json([peer_python, str(HERE / "peer.py"), "--model", model, *sizes], asked.threads, peer=True)
-        ours = _json(
+        peer = json_of([peer_python, str(HERE / "peer.py"), "--model", model, *sizes], asked.threads, peer=True)
+        ours = json_of(
             [sys.executable, "-m", "rewardlab", "bench", "ppo", "--model", asked.model, *sizes, *ROWS[name][2]],
             asked.threads,
         )
         rows.append({"row": name, "ours": ours, "peer": {**peer, "model": asked.model}})
         print(json.dumps(_ratios(rows[-1])), flush=True)
-    sampler = _json(
+    sampler = json_of(
         [sys.executable, "-m", "rewardlab", "bench", "sampler", "--model", asked.model, "--dtype", "float32"],
         asked.threads,
     )
-    found = {**_machine(asked), "rows": rows, "sampler": sampler}
+    found = {
+        **machine(
+            f"python experiments/bench/compare.py --steps {asked.steps} --rows {' '.join(asked.rows)}", asked.threads
+        ),
+        "rows": rows,
+        "sampler": sampler,
+    }
     (asked.out / "results.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (asked.out / "results.md").write_text(_table(found), encoding="utf-8")
+    page = asked.out / "results.md"
+    _, heading, others = page.read_text(encoding="utf-8").partition(TRL_HEADING) if page.exists() else ("", "", "")
+    page.write_text(_table(found) + (f"\n{heading}{others}" if heading else ""), encoding="utf-8")
     return 0
 
 
@@ -79,7 +89,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _model_folder(name: str) -> str:
+def model_folder(name: str) -> str:
+    """Where a model lies."""
     from rewardlab.models.names import find_model
 
     return find_model(name).location
@@ -93,7 +104,7 @@ def _peer_python(folder: Path) -> str:
     return str(python)
 
 
-def _json(command: list[str], threads: int, *, peer: bool = False) -> dict[str, Any]:
+def json_of(command: list[str], threads: int, *, peer: bool = False) -> dict[str, Any]:
     """Run a command that prints one JSON line at its end."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
     if peer:
@@ -115,14 +126,15 @@ def _ratios(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _machine(asked: argparse.Namespace) -> dict[str, Any]:
+def machine(command: str, threads: int) -> dict[str, Any]:
+    """Where and of which code the command measures."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return {
-        "command": f"python experiments/bench/compare.py --steps {asked.steps} --rows {' '.join(asked.rows)}",
+        "command": command,
         "commit": commit.stdout.strip(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
-        "threads": asked.threads,
+        "threads": threads,
         "python": platform.python_version(),
     }
 

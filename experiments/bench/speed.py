@@ -73,9 +73,9 @@ def starting() -> Iterator[tuple[str, str, float]]:
 
 def reading(folder: Path, rows: int) -> Iterator[tuple[str, str, float]]:
     """Rows and answers against reading their JSON."""
-    from rewardlab.cli.reward_input import AnswerSource
     from rewardlab.cli.reward_score import ScoreRequest, run
     from rewardlab.config import RewardConfig
+    from rewardlab.lab.answer_rows import AnswerSource
     from rewardlab.pairs.imported import ImportRequest, read_import
     from rewardlab.tasks.sources import load_splits
     from rewardlab.tasks.task import tasks

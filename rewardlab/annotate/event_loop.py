@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,19 +21,21 @@ def run_to_end(coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(coroutine)
     loop = asyncio.new_event_loop()
     task = loop.create_task(coroutine)
+    is_over = Event()
 
     def work() -> None:
-        loop.run_until_complete(asyncio.wait([task]))
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        try:
+            loop.run_until_complete(asyncio.wait([task]))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+            is_over.set()
 
-    thread = Thread(target=work, name="rewardlab-annotate")
     try:
-        thread.start()
-        thread.join()
+        Thread(target=work, name="rewardlab-annotate").start()
+        is_over.wait()  # not Thread.join: interrupted, it takes a running thread for ended (Python 3.11)
     except KeyboardInterrupt:
         loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+        is_over.wait()
         raise
-    finally:
-        loop.close()
     return task.result()

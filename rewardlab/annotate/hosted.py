@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -143,6 +144,22 @@ class OpenAIAnnotator(Annotator):
         """What would be sent for these requests."""
         return self._judge_calls(judge_prompts(requests, both_orders=both_orders))
 
+    def answer_calls(self, prompts: Sequence[str], max_tokens: int, temperature: float, draw: int = 0) -> list[Call]:
+        """What would be sent to have prompts answered.
+
+        Args:
+            prompts: A user's message each.
+            max_tokens: Most tokens of an answer.
+            temperature: In place of the annotator's.
+            draw: Which of several draws of one question this is: another number is asked, and paid, anew.
+        """
+        calls = [self._call(prompt, max_tokens, temperature) for prompt in prompts]
+        return [replace(call, key=request_key([call.key, draw])) for call in calls] if draw else calls
+
+    def answer_many(self, calls: Sequence[Call], what: str, progress: Progress = silent) -> list[Annotation]:
+        """One answer a call, of the journal or asked for."""
+        return self._answers(calls, what, progress)
+
     def spent(self) -> dict[str, Any]:
         """What asking cost in this run."""
         return self.spending.to_json()
@@ -175,9 +192,10 @@ class OpenAIAnnotator(Annotator):
     def _judge_calls(self, prompts: Sequence[str]) -> list[Call]:
         return [self._call(prompt, LONG_ANSWER * self.config.max_new_tokens) for prompt in prompts]
 
-    def _call(self, prompt: str, max_tokens: int) -> Call:
+    def _call(self, prompt: str, max_tokens: int, temperature: float | None = None) -> Call:
         messages = [{"role": "user", "content": prompt}]
-        sampling = sampling_settings(self.config, self.model, max_tokens)
+        own = {} if temperature is None else {"temperature": temperature}
+        sampling = sampling_settings(self.config.model_copy(update=own), self.model, max_tokens)
         body = {"model": self.model, "messages": messages, **sampling, **self.config.extra_body}
         return Call(
             self._key(body), body, estimate_tokens(prompt), longest_response(self.config, self.model, max_tokens)

@@ -71,9 +71,9 @@ class SandboxAnnotator(Annotator):
     @classmethod
     def check(cls, config: RunConfig, tasks: Collection[str], written: Collection[str]) -> None:
         """Refuse tasks that are not the sandbox's."""
-        from rewardlab.sandbox import SANDBOX_TASKS
+        from rewardlab.sandbox import ALL_SANDBOX_TASKS
 
-        if not set(tasks) <= set(SANDBOX_TASKS):
+        if not set(tasks) <= set(ALL_SANDBOX_TASKS):
             raise InputError(
                 f"--annotator sandbox: the oracle has no truth for {', '.join(tasks)}; "
                 "choose openai, local or template, or a sandbox task"

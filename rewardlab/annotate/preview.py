@@ -85,6 +85,20 @@ def preview_unknown_judgements(
     return preview_judgements(config, asked, tasks, journal_root, more_prompt_tokens=2 * config.new_tokens)
 
 
+def preview_answers(
+    config: RunConfig, calls_of: Callable[[OpenAIAnnotator], Sequence[Call]], count: int, journal_root: Path
+) -> Preview:
+    """The requests of a hosted model that answers test rows itself.
+
+    Args:
+        config: The run's configuration, with that model in ``[annotate]``.
+        calls_of: What would be sent.
+        count: How many answers there will be.
+        journal_root: Where answers are kept.
+    """
+    return _preview(OpenAIAnnotator, config, journal_root, count, calls_of)
+
+
 def total_text(previews: Sequence[Preview], budget_usd: float | None) -> str:
     """What several stages of one command will ask, in a line; the budget is that of all."""
     costs = [preview.cost_usd for preview in previews if preview.cost_usd is not None]

@@ -122,8 +122,9 @@ def _hides(ends: Sequence[tuple[float, float]], decimals: int) -> bool:
 
 def findings(claims: Sequence[Claim], evidence: Evidence) -> list[Finding]:
     """Every claim with every base model of the table and of the report cards, corrected over all that are tested."""
-    known = (*(row.key.model for row in evidence.table.rows), *(run.model for run in evidence.cards.runs))
-    return corrected([finding(claim, model, evidence) for claim in claims for model in dict.fromkeys(known or ("",))])
+    named = (*(row.key.model for row in evidence.table.rows), *(run.model for run in evidence.cards.runs))
+    models = dict.fromkeys(filter(None, named)) or ("",)
+    return corrected([finding(claim, model, evidence) for claim in claims for model in models])
 
 
 def finding(claim: Claim, model: str, evidence: Evidence) -> Finding:

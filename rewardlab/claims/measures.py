@@ -196,11 +196,11 @@ MEASURES: Mapping[MeasureName, Callable[[Claim, str, Evidence], Measured]] = {
 
 
 def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:
-    """The row of a method with a base model; raises UntestableError for none or several.
+    """The row of a method with a base model, or of one without; raises UntestableError for none or several.
 
     ``method`` may be a row's own name, which distinguishes two rows of one method.
     """
-    rows = [row for row in table.rows if row.key.model == model]
+    rows = [row for row in table.rows if row.key.model in (model, "")]
     named = [row for row in rows if row.name == method] or [row for row in rows if row.key.method == method]
     if len(named) != 1:
         raise UntestableError(f"{len(named) or 'no'} rows are called {method}" + (f" with {model}" if model else ""))

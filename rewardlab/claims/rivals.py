@@ -97,7 +97,7 @@ def measure_gains(
         for decoding in table.decodings
     ]
     evidence = Evidence(table, judged, left_out=left_out)
-    findings = corrected([finding(claim, row.key.model, evidence) for row, _, claim in asked])
+    findings = corrected([finding(claim, row.key.model or rival.key.model, evidence) for row, rival, claim in asked])
     return [MeasureGain(row, rival, each) for (row, rival, _), each in zip(asked, findings, strict=True)]
 
 
@@ -179,7 +179,7 @@ def _is_measured(measure: MeasureName, table: ComparisonTable, judged: Sequence[
 
 
 def _is_rival(row: Row, rival: Row) -> bool:
-    return row is not rival and row.key.model == rival.key.model
+    return row is not rival and row.key.stands_beside(rival.key)
 
 
 def _claim(row: Row, rival: Row, column: str, decoding: str, measure: MeasureName) -> Claim:

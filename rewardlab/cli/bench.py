@@ -19,6 +19,7 @@ Dtype = Annotated[str, typer.Option(help="Dtype of the frozen trunk: auto, float
 Shape = Annotated[
     str | None, typer.Option(help=f"Random weights in place of --model: {', '.join(SHAPES)}; for speed alone.")
 ]
+Plain = Annotated[bool, typer.Option("--plain", help="Read whole rows: a prompt once for each response; to compare.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 
 
@@ -48,6 +49,52 @@ def ppo(
     settings = dict(parse_setting(text) for text in set or ())
     found = bench_ppo(_model(model, dtype, device), work, settings, random_shape, peak_tflops)
     echo(json.dumps(found))
+
+
+@app.command()
+def grpo(
+    model: Model = "sandbox-tiny",
+    batch: Annotated[int, typer.Option(min=1, help="Responses per step; one optimiser step.")] = 16,
+    group: Annotated[int, typer.Option(min=2, help="Responses to each prompt.")] = 4,
+    micro: Annotated[int, typer.Option(min=1, help="Responses per forward pass.")] = 4,
+    prompt_len: Annotated[int, typer.Option(min=1, help="Tokens of every prompt.")] = 96,
+    response_len: Annotated[int, typer.Option(min=1, help="Tokens of every response.")] = 24,
+    beta: Annotated[float, typer.Option(min=0, help="Weight of the KL in the loss.")] = 0.05,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps; one more runs before them.")] = 2,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    random_shape: Shape = None,
+    plain: Plain = False,
+    set: Annotated[list[str] | None, typer.Option(help="Any setting, as key=value; repeatable.")] = None,
+) -> None:
+    """Time GRPO steps on random prompts: seconds per step and phase, peak memory."""
+    from rewardlab.training.bench_grpo import GRPOWork, bench_grpo
+
+    settings = {"grpo.kl_coef": beta, **dict(parse_setting(text) for text in set or ())}
+    work = GRPOWork(batch, group, micro, prompt_len, response_len, steps)
+    echo(json.dumps(bench_grpo(_model(model, dtype, device), work, settings, random_shape, is_plain=plain)))
+
+
+@app.command()
+def dpo(
+    model: Model = "sandbox-tiny",
+    batch: Annotated[int, typer.Option(min=1, help="Pairs per step; one optimiser step.")] = 8,
+    micro: Annotated[int, typer.Option(min=1, help="Pairs per forward pass.")] = 2,
+    prompt_len: Annotated[int, typer.Option(min=1, help="Tokens of every prompt.")] = 96,
+    response_len: Annotated[int, typer.Option(min=1, help="Tokens of each of its two responses.")] = 24,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps; one more runs before them.")] = 2,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    random_shape: Shape = None,
+    plain: Plain = False,
+    set: Annotated[list[str] | None, typer.Option(help="Any setting, as key=value; repeatable.")] = None,
+) -> None:
+    """Time DPO steps on random pairs, with their share of the reference's pass: seconds per step, peak memory."""
+    from rewardlab.training.bench_dpo import DPOWork, bench_dpo
+
+    settings = dict(parse_setting(text) for text in set or ())
+    work = DPOWork(batch, micro, prompt_len, response_len, steps)
+    echo(json.dumps(bench_dpo(_model(model, dtype, device), work, settings, random_shape, is_plain=plain)))
 
 
 @app.command()

@@ -45,10 +45,17 @@ def compare(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="also write the table (md, tex, csv), differences.csv and reward_curves.svg here"),
+        typer.Option(help="also write the table (md, tex, csv), differences.csv and pictures (svg, pdf) here"),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="also write the whole report here, one page without other files")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="also write the whole report here, one page; its pictures lie beside it as PDF"
+        ),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="also draw the differences with their intervals here (pdf, svg or png)"),
     ] = None,
     convention: Annotated[
         ConventionChoice,
@@ -67,7 +74,7 @@ def compare(
 
     decodings = None if decoding is DecodingChoice.BOTH else (decoding.value,)
     compared = compare_runs(paths, convention=convention.value, decodings=decodings, against=against)
-    written = compared.write(out, html=html) if out or html else []
+    written = compared.write(out, html=html, figure=figure) if out or html or figure else []
     print_comparison(compared)
     if written:
         echo(f"written: {', '.join(map(str, written))}")
@@ -86,6 +93,7 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
 
     console = Console()
     _print_table(console, compared.table)
+    _print_by_label(console, compared.table)
     _print_budgets(console, compared.table, budget)
     _print_lines(console, _told(compared.gains, headline(compared.table)))
 
@@ -96,6 +104,21 @@ def _print_table(console: Console, table: ComparisonTable) -> None:
 
     console.print(*to_rich(table, console.width), sep="\n")
     _print_lines(console, notes(table), style="dim")
+
+
+def _print_by_label(console: Console, table: ComparisonTable) -> None:
+    """Accuracy by gold label, where labels are uneven, and confidence, where answers state any."""
+    from rewardlab.comparison.by_label import EXPLAINED, all_by_label, by_label_grid
+    from rewardlab.comparison.confidence import EXPLAINED as STATED
+    from rewardlab.comparison.confidence import all_confidences, confidence_grid
+    from rewardlab.comparison.terminal import rich_grid
+
+    if found := all_by_label(table):
+        console.print(rich_grid(by_label_grid(table, found)))
+        _print_lines(console, [EXPLAINED], style="dim")
+    if stated := all_confidences(table):
+        console.print(rich_grid(confidence_grid(table, stated)))
+        _print_lines(console, [STATED], style="dim")
 
 
 def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> None:

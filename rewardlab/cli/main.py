@@ -88,6 +88,7 @@ LONGEST_PLACE = 200
 
 def main() -> None:
     """Console script."""
+    processes.wait_passively()
     replace_what_cannot_be_shown()
     sys.exit(run(sys.argv[1:]))
 

@@ -32,28 +32,24 @@ def stats(
     ] = None,
 ) -> None:
     """Print what pairs are made of; draw which kinds a model samples per task (RLLR figure 2)."""
-    from rewardlab.reports.charts import write_picture
-    from rewardlab.reports.pairs import kinds_table, pairs_table
+    from rewardlab.reports.drawing import write_picture
+    from rewardlab.reports.pairs import kinds_table
     from rewardlab.reports.plots import pair_kinds_picture
 
     if folders:
-        from rewardlab.pairs.summary import summarise
-        from rewardlab.tasks import resolve_tasks
+        from rewardlab.lab.pair_files import pair_summary
 
-        if request.given["task"]:
-            resolve_tasks(request.given["task"])  # of pairs that lie apart from any run
-        summaries = {folder: summarise(folder) for folder in folders}
-        sampled = {task: found for summary in summaries.values() for task, found in summary["sampled"].items()}
-        place = request.out or folders[0]
+        summary = pair_summary(*folders, task=request.given["task"] or None)
+        sampled, place = summary.sampled, request.out or folders[0]
     else:
         folder = run_goal(request, request.config(), lambda pipeline: pipeline.samples())
         if folder is None:
             return
         sampled, place = folder.result()["sampled"], folder.path
     picture = pair_kinds_picture(sampled, {})
-    plot = write_picture(picture, place) if picture is not None else None
+    plot = write_picture(picture, place)[0] if picture is not None else None
     if folders:
-        echo(pairs_table(summaries))
+        echo(str(summary))
     if plot is not None:
         echo(kinds_table(sampled))
         echo(f"plot: {plot}")
@@ -83,12 +79,9 @@ def export(
     ] = False,
 ) -> None:
     """Export pairs as TRL's trainers and the hub read them: prompt, chosen, rejected."""
-    from rewardlab.pairs.files import read_folder
-    from rewardlab.pairs.preferences import write_preferences
+    from rewardlab.lab.pair_files import export_pairs
 
-    train, held_out = read_folder(folder)
-    chosen = {Part.TRAIN: train, Part.HELD_OUT: held_out, Part.ALL: [*train, *held_out]}[part]
-    count = write_preferences(chosen, file, conversational=conversational)
+    count = export_pairs(folder, file, part=part.value, conversational=conversational)
     echo(f"{count} pairs: {file}")
 
 

@@ -72,9 +72,9 @@ def score(
     data: Data = None,
 ) -> None:
     """Score answers: one JSON line per row, and a summary on standard error."""
-    from rewardlab.cli.reward_input import AnswerSource
     from rewardlab.cli.reward_score import ScoreRequest, score_file
     from rewardlab.config import RewardConfig
+    from rewardlab.lab.answer_rows import AnswerSource
 
     if run is not None and (task, input, data) == (None, None, None):
         source = AnswerSource.ledger(run)
@@ -103,10 +103,12 @@ def diff(
 ) -> None:
     """Compare two rewards on the same answers: rank correlation, flipped winners, largest disagreements."""
     from rewardlab.cli.reward_diff import DiffRequest, run
-    from rewardlab.cli.reward_input import AnswerSource
+    from rewardlab.config import RewardConfig
+    from rewardlab.lab.answer_rows import AnswerSource
 
+    shared = RewardConfig(lam=lam, r2=r2, reading=reading)
     source = AnswerSource(task, input, format, data)
-    echo(run(DiffRequest(source, a, b, lam, r2, reading, parse_folders(rm or []), output, rows)))
+    echo(run(DiffRequest(source, a, b, shared, parse_folders(rm or []), output, rows)))
 
 
 @app.command()
@@ -147,10 +149,9 @@ def rescore(
     id_column: IdColumn = None,
 ) -> None:
     """Try another expression or lambda on the stored responses of a run, exactly and without a model."""
-    from rewardlab.cli.rescore_page import page
-    from rewardlab.cli.reward_logs import Log
-    from rewardlab.cli.reward_rescore import RescoreRequest, run, to_json_text, write_csv
     from rewardlab.evaluation.rollout_files import Columns, parse_parts
+    from rewardlab.lab.rescored_log import RescoreRequest, run, to_json_text, write_csv
+    from rewardlab.lab.response_logs import Log
 
     named = parse_parts(part or [])
     columns = Columns(
@@ -160,7 +161,7 @@ def rescore(
     found = run(RescoreRequest(log, reward, lam, r2, reading, against, parse_folders(rm or []), parts or []))
     if csv is not None:
         write_csv(csv, found)
-    echo(to_json_text(found, rows) if json else page(found, rows))
+    echo(to_json_text(found, rows) if json else found.text(rows))
 
 
 @app.command()
@@ -176,15 +177,14 @@ def audit(
     correct_column: CorrectColumn = None,
 ) -> None:
     """Look for reward hacking in a log: exit code 0 silent, 3 alarm, 2 when the log cannot be judged."""
-    from rewardlab.cli.reward_audit import ALARM
-    from rewardlab.cli.reward_audit import audit as examine
-    from rewardlab.cli.reward_logs import Log
     from rewardlab.evaluation.rollout_files import Columns
+    from rewardlab.lab.audited_log import ALARM, audited
+    from rewardlab.lab.response_logs import Log
 
     columns = Columns(
         step=step_column, response=response_column, reward=reward_column, gold=gold_column, correct=correct_column
     )
-    found = examine(Log(path, columns, task, format))
+    found = audited(Log(path, columns, task, format))
     echo(found.to_json_text() if json else found.text)
     if found.alarm is not None:
         raise typer.Exit(ALARM)

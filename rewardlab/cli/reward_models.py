@@ -8,10 +8,8 @@ from typing import Annotated
 import typer
 
 from rewardlab.cli.output import echo
-from rewardlab.errors import InputError
-from rewardlab.runs import check_outputs, stage_of
+from rewardlab.lab.reward_model_tools import LAMBDAS
 
-LAMBDAS = ("q10", "q25", "q50", "q75", "q90", "q99")
 Models = Annotated[list[Path] | None, typer.Argument(metavar="RM...", help="Folders made by `rewardlab rm train`.")]
 
 
@@ -32,17 +30,11 @@ def report(
 
     Of several, each one's own card goes into a folder of its name beside it.
     """
-    if not models:
-        raise InputError("rm report: no reward model given; name folders made by `rewardlab rm train`")
-    _check_trained(*models)
-    from rewardlab.reward_models.card import report_cards
-    from rewardlab.reward_models.card_files import accuracy_table, calibration_table, write_each
-    from rewardlab.runs import writing
+    from rewardlab.lab.reward_model_tools import report_cards
 
-    cards, place = report_cards(models, pairs or []), out or models[0] / "report"
-    with writing(place):
-        written = write_each(cards, place)
-    echo(f"{accuracy_table(cards)}\n\n{calibration_table(cards)}")
+    cards = report_cards(*models or [], pairs=pairs or [])
+    written = cards.write(out or (models or [])[0] / "report")
+    echo(str(cards))
     echo(f"written: {', '.join(map(str, written))}")
 
 
@@ -55,25 +47,14 @@ def calibrate(
     `rm train` has done it for rm.sft_samples of them; what is stored is replaced, so that runs to come read the new
     numbers. Runs that are done keep the lambda they resolved.
     """
-    from rewardlab.training.stored_samples import check_samples, read_samples
+    from rewardlab.lab.reward_model_tools import calibrate as calibrated
 
-    check_samples(model)
-    _check_trained(model)
-    from rewardlab.models.scoring import load_scorers
-    from rewardlab.models.stored import SFT_SCORES_FILE, read_sft_scores
-    from rewardlab.reward_models.lambda_table import calibration_table
-    from rewardlab.runs import read_json, renew_output
-    from rewardlab.training.rm_evaluation import store_sft_scores
-
-    stored, path = read_samples(model), model / SFT_SCORES_FILE
-    before = len(read_sft_scores(model))
-    store_sft_scores(model, load_scorers({"model": model}).trunk, "rm-model", stored, samples)
-    renew_output(model, SFT_SCORES_FILE)
-    found = read_json(path)
-    echo(calibration_table(found))
-    echo(f"{len(found['scores'])} SFT samples: {path}")
-    if before:
-        echo(f"they replace those of {before} samples, and --lambda q90 and the like read them from now on", err=True)
+    found = calibrated(model, samples=samples)
+    echo(str(found))
+    echo(f"{len(found.stored['scores'])} SFT samples: {found.path}")
+    if found.replaced:
+        told = f"they replace those of {found.replaced} samples, and --lambda q90 and the like read them from now on"
+        echo(told, err=True)
 
 
 def sweep(
@@ -82,26 +63,6 @@ def sweep(
     lam: Annotated[str, typer.Option("--lambda", help="Lambdas, separated by commas.")] = ",".join(LAMBDAS),
 ) -> None:
     """Print what each lambda would prefer among stored samples: saturation, accuracy, rationale quality."""
-    from rewardlab.rewards import parse_lambda
-    from rewardlab.training.stored_samples import check_samples
+    from rewardlab.lab.reward_model_tools import sweep as swept
 
-    check_samples(model)
-    _check_trained(model, r2)
-    for text in lam.split(","):
-        parse_lambda(text)
-    from rewardlab.reward_models import lambda_sweep
-    from rewardlab.reward_models.lambda_table import sweep_table
-
-    scored, context = lambda_sweep.score_samples(model, r2)
-    echo(sweep_table(lambda_sweep.sweep(scored, lambda_sweep.resolved(lam.split(","), context))))
-
-
-def _check_trained(*models: Path) -> None:
-    """Name the first folder that is no finished reward model, before torch is imported, which takes seconds."""
-    for model in models:
-        if not (model / "result.json").is_file():
-            raise InputError(f"{model}: no finished reward model; name folders made by `rewardlab rm train`")
-        stage = stage_of(model)
-        if stage != "rm":
-            raise InputError(f"{model}: its stage is {stage}, not rm; name folders made by `rewardlab rm train`")
-        check_outputs(model)
+    echo(str(swept(model, r2, lambdas=lam.split(","))))

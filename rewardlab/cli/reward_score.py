@@ -1,6 +1,7 @@
 """``rewardlab reward score``: read answers, score them in batches, write rows, sum up.
 
-Rows stream through, so memory holds one batch, or all rows where a reward compares the responses to one prompt.
+Rows stream through, so memory holds one batch, or all rows where a reward compares the responses to one
+prompt or weighs labels by their shares.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rewardlab.cli.reward_input import AnswerRows, AnswerSource
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
+from rewardlab.lab.answer_rows import AnswerRows, AnswerSource
 from rewardlab.rewards import RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.ledger import scored_row, summary
@@ -48,7 +49,8 @@ def score_file(request: ScoreRequest) -> str:
     """
     plan = plan_reward(request.reward)
     rows = AnswerRows(request.source, [plan])
-    reward = build_reward(request.reward, reward_context([plan], request.folders, request.reward.reading))
+    context = reward_context([plan], request.folders, request.reward.reading, rows.label_shares())
+    reward = build_reward(request.reward, context)
     with writer(request.output) as write:
         means = summary(_scored(rows, reward, write), reward.lam)
     return _paragraph(plan, ", ".join(rows.tasks), rows.count, means)

@@ -134,13 +134,29 @@ def evaluate(
     reward: Annotated[str | None, typer.Option(help="Reward expression that --best-of chooses by.")] = None,
     lam: Annotated[str | None, typer.Option("--lambda", help="Lambda of that expression: 5, q90 or 1.5z.")] = None,
     limit: Limit = None,
+    cot: Annotated[
+        bool | None, typer.Option("--cot", help="Chain of thought: ask for reasoning first; with --format rationale.")
+    ] = None,
+    hosted: Annotated[
+        bool, typer.Option("--hosted", help="Ask a hosted model: --set eval.hosted.model=NAME, as annotate asks.")
+    ] = False,
+    base_url: BaseURL = None,
+    budget_usd: BudgetUSD = None,
+    prices: Prices = None,
+    max_failed: MaxFailed = None,
+    batch: BatchAction = None,
 ) -> None:
-    """Measure a trained run, or the base model, with sampled and greedy decoding, or the best of several answers."""
+    """Measure a trained run, the base model or a hosted one, sampled and greedy, or the best of several answers."""
     from rewardlab.lab.stored import choice_settings, evaluation_goal, root_of
 
     own = {"eval.shots": shots, **choice_settings(best_of, reward, lam), "data.test": limit}
+    own |= {"eval.chain_of_thought": cot, **asking(base_url, budget_usd, prices, max_failed, batch)}
     if run is not None:
         request = replace(request, root=root_of(run, request.root))
-    folder = run_goal(request, *evaluation_goal(request.asked, run, own))
+    goal = evaluation_goal(request.asked, run, own)
+    if hosted and (run is not None or goal.config.eval.hosted.model is None):
+        told = "leave --run out" if run is not None else "name the model, such as --set eval.hosted.model=gpt-4o"
+        raise InputError(f"--hosted asks a model behind an endpoint; {told}")
+    folder = run_goal(request, *goal)
     if folder:
         compare([folder.path])

@@ -47,7 +47,13 @@ def run(
         str | None,
         typer.Option(help="Where rows come from, in place of the file's setting: auto, local, hub, bundled."),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Stages built side by side, in processes of one thread each.")] = 1,
+    jobs: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N",
+            help="Stages built side by side, in processes of one thread each; auto: as processors and memory allow.",
+        ),
+    ] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
 ) -> None:
@@ -66,11 +72,13 @@ def run(
     from rewardlab.suites.cells import cells
     from rewardlab.suites.file import load_suite
     from rewardlab.suites.filter import select
+    from rewardlab.suites.jobs import jobs_for, read_jobs, share_processors
     from rewardlab.suites.scheduler import Scheduler
     from rewardlab.suites.worker import worker_command
 
     if processes.count() > 1:
         raise InputError("a suite starts processes of its own (--jobs); run it without accelerate launch")
+    asked = read_jobs(jobs)
     suite = load_suite(file, source)
     rows = Rows(may_lack=dry_run)
     with read_only() if dry_run else nullcontext():
@@ -88,7 +96,9 @@ def run(
         make_folder(place)
     scheduler = Scheduler(todo, runs)
     runner = make_runner(runs)
-    _build(scheduler, runner, worker_command(file, runs, source, sys.argv[1:]), jobs)
+    count = asked or jobs_for(scheduler.missing())
+    share_processors(asked, count)
+    _build(scheduler, runner, worker_command(file, runs, source, sys.argv[1:]), count)
     problems = 0
     if report:
         problems = print_suite(suite, scheduler, runs, place, report_command(file, filter or [], source), runner.purse)

@@ -10,6 +10,7 @@ import typer
 
 from rewardlab.cli.output import echo
 from rewardlab.tasks import GROUPS, resolve_tasks, tasks
+from rewardlab.tasks.confidence import shown_confidence
 from rewardlab.tasks.rows import RowsMissing, read_rows
 from rewardlab.tasks.sources import Splits, bundled_file, load_splits
 from rewardlab.tasks.task import OPENINGS, Task
@@ -97,7 +98,7 @@ def _describe_format(task: Task, format: AnswerFormat, example: Example | None) 
     if example is not None and example.label is not None:
         asked = replace(example, format=format)
         rationale = "(rationale)" if format == "rationale" else ""
-        answer = OPENINGS[format] + task.response(example.label, format, rationale)
+        answer = OPENINGS[format] + task.response(example.label, format, rationale, shown_confidence(example))
         lines += [f"row {example.id}:", _indented(task.prompt(asked)), "right answer:", _indented(answer)]
     return lines
 

@@ -29,7 +29,12 @@ Keep = Annotated[int | None, typer.Option(help="Newest checkpoints kept while it
 
 def add_to(app: typer.Typer) -> None:
     """Put a command for each registered method on the main application, and the list of them."""
-    commands = {"online": online_command, "preference": preference_command, "samples": samples_command}
+    commands = {
+        "online": online_command,
+        "preference": preference_command,
+        "samples": samples_command,
+        "encoder": encoder_command,
+    }
     for name in methods.every():
         method = methods.get(name)
         stage_command(app, name)(commands[method.family](method))
@@ -164,6 +169,35 @@ def samples_command(method: TrainingMethod) -> Callable[..., None]:
         run_training(request, given, method, tracker)
 
     train.__doc__ = f"Train the policy on its own best responses by a reward ({method.title}) with LoRA."
+    return train
+
+
+def encoder_command(method: TrainingMethod) -> Callable[..., None]:
+    """The command of a classifier that learns from labelled rows; its ``--model`` is the encoder."""
+    section = method.section_key
+
+    def train(
+        request: Request,
+        tuning: Annotated[str | None, typer.Option(help="full (the default): all weights; lora: adapters.")] = None,
+        lr: Rate = None,
+        batch: Annotated[int | None, typer.Option(help="Rows per optimiser step.")] = None,
+        epochs: Epochs = None,
+        keep: Keep = None,
+        limit: Annotated[int | None, typer.Option(min=1, help="Labelled rows.")] = None,
+        tracker: Tracker = None,
+    ) -> None:
+        own = {"tuning": tuning, "lr": lr, "batch": batch, "epochs": epochs, "model": request.given["model.name"]}
+        given = {
+            **{f"{section}.{key}": value for key, value in own.items()},
+            "keep_checkpoints": keep,
+            "data.labelled": limit,
+        }
+        folder = run_goal(request, *training_goal(request.asked, method.name, given), tracked(tracker))
+        if folder:
+            echo(f"encoder: {chosen_policy(folder.result(), folder.path)}")
+            echo(f"evaluate it: rewardlab eval --run {folder.path}")
+
+    train.__doc__ = "Fit an encoder, such as BERT, with a classification or regression head to the labelled rows."
     return train
 
 

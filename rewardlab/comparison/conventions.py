@@ -26,6 +26,7 @@ _NAMES = {
     "accuracy": "acc.",
     "f1": "F1",
     "macro_f1": "macro-F1",
+    "balanced_accuracy": "balanced acc.",
     "matthews": "Matthews",
     "pearson": "Pearson",
     "spearman": "Spearman",

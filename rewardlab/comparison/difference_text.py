@@ -8,9 +8,9 @@ from typing import Any
 
 from rewardlab.comparison.differences import Gain, Verdict
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, sources_at
-from rewardlab.comparison.numbers import p_text, points, points_interval
+from rewardlab.comparison.numbers import p_number, p_text, points, points_interval
 from rewardlab.comparison.statistics import Estimate
-from rewardlab.comparison.table import Row
+from rewardlab.comparison.table import Mark, Row
 
 TESTS = (
     "Two-sided tests of whether a difference holds for {sources}. p-values and intervals are corrected over all "
@@ -20,10 +20,11 @@ TESTS = (
 SOURCES = {"seeds and items": "new seeds and new test items", "items": "new test items, these seeds as given"}
 """What an interval is over -> what is new in the test."""
 EXPLAINED = (
-    "Effect size: Cohen's h of shares, q of correlations; won and lost: test items that only the first, or only the "
-    "second, answered right."
+    "Points by which the method is above the one it is compared with; bold: significant. Effect size: Cohen's h of "
+    "shares, q of correlations; won and lost: test items that only the first, or only the second, answered right."
 )
-TITLES = ("comparison", "effect size", "won and lost, seed by seed")
+TITLES = ("method", "against", "column", "decoding", "points", "p", "effect size", "won and lost, seed by seed")
+_MARKS: Mapping[Verdict, Mark] = {"better": "best", "worse": "best"}
 NOT_SIGNIFICANT: Mapping[Verdict, str] = {
     "level": "Not significantly different from",
     "formats differ": "In another answer format than",
@@ -151,13 +152,13 @@ def _decodings(gains: Sequence[Gain]) -> str:
 
 
 def differences_grid(gains: Sequence[Gain], rows: Mapping[str, Row]) -> Grid:
-    """A line a comparison: its sentence, and the tests that the sentence has no room for.
+    """A line a comparison: where, by how much, and its tests; its sentence stands in ``differences.csv``.
 
     Args:
         gains: The differences.
         rows: The table's rows by name.
     """
-    headings = [Heading(title, is_number=False) for title in TITLES]
+    headings = [Heading(title, is_number=title in ("points", "p")) for title in TITLES]
     return Grid(headings, [_line(gain, rows) for gain in gains])
 
 
@@ -170,8 +171,11 @@ def gain_sources(gain: Gain, rows: Mapping[str, Row]) -> list[Source]:
 def _line(gain: Gain, rows: Mapping[str, Row]) -> list[Cell]:
     row = gain_row(gain)
     effect = f"{row['effect']} = {row['effect_value']:.2f}, {row['effect_size']}" if row["effect"] else MISSING
-    return [
-        Cell(row["sentence"], sources=gain_sources(gain, rows)),
-        Cell(effect),
-        Cell(row["won_and_lost"] or MISSING),
-    ]
+    size, p = Cell(MISSING, gain.reason), MISSING
+    if gain.comparison is not None:
+        formats = f", formats {' and '.join(gain.formats)}" if gain.formats else ""
+        numbers = (points(gain.comparison.estimate.value), points_interval(gain.comparison.estimate) + formats)
+        size = Cell(*numbers, _MARKS.get(gain.verdict, ""), sources=gain_sources(gain, rows))
+        p = p_number(gain.comparison.test.p_holm)
+    texts = (gain.method, gain.baseline, gain.column, gain.decoding)
+    return [*map(Cell, texts), size, Cell(p), Cell(effect), Cell(row["won_and_lost"] or MISSING)]

@@ -158,7 +158,7 @@ def _pairs(table: ComparisonTable, against: Sequence[str]) -> Iterator[tuple[Row
     for name in against:
         for base in _named(table, name):
             for row in table.rows:
-                fits = row.key.model == base.key.model or name.lower() == base.name.lower()
+                fits = row.key.stands_beside(base.key) or name.lower() == base.name.lower()
                 pair = frozenset((id(row), id(base)))
                 if fits and row is not base and pair not in seen:
                     seen.add(pair)

@@ -35,6 +35,7 @@ class CellData:
         summary: What the evaluation stored: n, metrics with intervals, malformed, strict_malformed, unfinished and
             quality.
         quality: Rationale quality of each answer, None where it has none; None in folders that do not store it here.
+        confidence: How sure each answer says it is, None where it does not; None where none does.
     """
 
     column: str
@@ -45,6 +46,7 @@ class CellData:
     numeric_range: tuple[float, float] | None
     summary: Mapping[str, Any]
     quality: tuple[float | None, ...] | None = None
+    confidence: tuple[float | None, ...] | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -101,6 +103,7 @@ def _cell(column: str, answers: Answers, summary: Mapping[str, Any]) -> CellData
         numeric_range=(float(scale[0]), float(scale[1])) if scale else None,
         summary=summary,
         quality=answers.quality,
+        confidence=answers.confidence,
     )
     if not cell.metrics:
         raise ValueError(f"{column}: no metric was measured")
@@ -123,6 +126,7 @@ class MethodKey:
 
     ``format`` is the answer format; empty in folders that do not store it. ``checkpoint`` is which policy of a trained
     run was evaluated, ``best`` or ``last``; empty where there is one only, or where an older evaluation does not say.
+    ``model`` is the base model; empty for encoders and hosted models, which stand beside all of them.
     """
 
     method: str
@@ -132,6 +136,10 @@ class MethodKey:
     model: str = ""
     format: str = ""
     checkpoint: str = ""
+
+    def stands_beside(self, other: MethodKey) -> bool:
+        """Whether both belong to one base model, or one of them to none."""
+        return self.model == other.model or not (self.model and other.model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,8 +225,10 @@ def _key(config: Mapping[str, Any], result: Mapping[str, Any]) -> MethodKey:
 def model_name(config: Mapping[str, Any]) -> str:
     """Name of the base model, of a folder its last part: the way to it depends on where a command was typed.
 
-    Empty in run folders that do not store their configuration.
+    Empty in run folders that do not store their configuration, and of what answers without the base model.
     """
+    if "own_model" in config.get("identity", {}).get("settings", {}):
+        return ""
     name = str(config.get("config", {}).get("model", {}).get("name", ""))
     return printable((Path(name).name or name) if model_hash(config) else name)
 

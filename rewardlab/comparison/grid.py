@@ -6,15 +6,16 @@ column are marked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
 from rewardlab.comparison.conventions import metric_title
 from rewardlab.comparison.evaluations import Position
 from rewardlab.comparison.numbers import interval_text, shown_value
-from rewardlab.comparison.table import AVERAGE, COSTS, ComparisonTable, Mark, Row
+from rewardlab.comparison.table import AVERAGE, COSTS, ComparisonTable, Mark, Row, headline
 from rewardlab.printable import printable
 
 MISSING = "–"
@@ -112,6 +113,34 @@ def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool
             cells += [_share_cell(mean_share(table, row, decoding, name)) for name in trouble]
         rows.append([*cells, *(_cost_cells(row) if with_origins else [])])
     return Grid(headings, rows)
+
+
+def compact(table: ComparisonTable) -> tuple[Grid, frozenset[int]]:
+    """The same columns with the answer first, the highest value on top; and the places of columns shown on demand.
+
+    Shown are method, main column under each decoding, the last one first, its shares of malformed and cut answers,
+    costs and seeds. On demand are the other columns and what each row was made from.
+    """
+    shown, first = grid(table), headline(table)
+    main = [
+        next(n for n, head in enumerate(shown.headings) if (head.title, head.group) == (_column_title(table, first), d))
+        for d in reversed(table.decodings)
+    ]
+    last = table.decodings[-1]
+    troubles = [n for n, head in enumerate(shown.headings) if head.group == last and head.title in TROUBLE.values()]
+    costs = [n for n, head in enumerate(shown.headings) if head.title in {name.replace("_", " ") for name in COSTS}]
+    seeds = [n for n, head in enumerate(shown.headings) if head.title == "seeds"]
+    first_ones = [0, *main, *troubles, *costs, *seeds]
+    order = [*first_ones, *(n for n in range(len(shown.headings)) if n not in first_ones)]
+    values = [row.scores.get((first, table.decodings[-1])) for row in table.rows]
+    ranks = sorted(range(len(values)), key=lambda n: -math.inf if (v := values[n]) is None else v.value, reverse=True)
+    rows = [[shown.rows[number][place] for place in order] for number in ranks]
+    named = [
+        replace(each, title=f"{each.title}, {each.group}" if each.group else each.title, group="")
+        for each in shown.headings
+    ]
+    ordered = Grid([named[place] for place in order], rows)
+    return ordered, frozenset(range(len(first_ones), len(order)))
 
 
 def _name(table: ComparisonTable, row: Row, *, with_origins: bool) -> str:

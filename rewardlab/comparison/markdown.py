@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from rewardlab.comparison.by_label import EXPLAINED, all_by_label, by_label_grid
+from rewardlab.comparison.confidence import EXPLAINED as STATED
+from rewardlab.comparison.confidence import all_confidences, confidence_grid
 from rewardlab.comparison.grid import Cell, Grid, grid
 from rewardlab.comparison.notes import notes
 from rewardlab.comparison.table import ComparisonTable
@@ -9,8 +12,13 @@ from rewardlab.printable import markdown_address, markdown_cell, markdown_code, 
 
 
 def to_markdown(table: ComparisonTable) -> str:
-    """The table and its notes in GitHub's Markdown."""
-    return "\n".join([markdown_grid(grid(table)), "", *(f"{markdown_text(line)}  " for line in notes(table)), ""])
+    """The table and its notes in GitHub's Markdown; behind them accuracy by label and confidence, if any."""
+    lines = [markdown_grid(grid(table)), "", *(f"{markdown_text(line)}  " for line in notes(table)), ""]
+    if found := all_by_label(table):
+        lines += [markdown_text(EXPLAINED), "", markdown_grid(by_label_grid(table, found)), ""]
+    if stated := all_confidences(table):
+        lines += [markdown_text(STATED), "", markdown_grid(confidence_grid(table, stated)), ""]
+    return "\n".join(lines)
 
 
 def markdown_grid(shown: Grid) -> str:

@@ -10,6 +10,8 @@ METHOD_ORDER = (
     "zero-shot",
     "few-shot",
     "5-shot",
+    "encoder",
+    "bert",
     "sft",
     "sft w. rationale",
     "rlhf",
@@ -32,9 +34,11 @@ def place_of(method: str) -> int:
 
 def row_names(keys: Sequence[MethodKey]) -> dict[MethodKey, str]:
     """A name of its own for every method: model where there are several, and what else sets namesakes apart."""
-    shown = ["model"] if len({key.model for key in keys}) > 1 else []
+    several = len({key.model for key in keys if key.model}) > 1
     names = {}
     for key in keys:
+        is_shared = any(other.method == key.method and other.model != key.model for other in keys)
+        shown = ["model"] if (several and key.model) or is_shared else []
         namesakes = [other for other in keys if (other.method, other.model) == (key.method, key.model)]
         apart = [
             part

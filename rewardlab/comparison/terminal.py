@@ -82,11 +82,14 @@ def rich_grid(shown: Grid, title: str = "", widths: Sequence[int] = (), *, pad_e
 
 
 def _by_model(table: ComparisonTable) -> dict[str, dict[int, str]]:
-    """Base model -> row number -> its name among that model's rows; one model goes without its name."""
-    models = dict.fromkeys(row.key.model for row in table.rows)
+    """Base model -> row number -> its name among that model's rows; one model goes without its name.
+
+    Rows without a base model stand among those of each.
+    """
+    models = dict.fromkeys(row.key.model for row in table.rows if row.key.model) or {"": None}
     by_model = {}
     for model in models:
-        rows = {number: row.key for number, row in enumerate(table.rows) if row.key.model == model}
+        rows = {number: row.key for number, row in enumerate(table.rows) if row.key.model in (model, "")}
         names = row_names(list(rows.values()))
         by_model[model if len(models) > 1 else ""] = {number: names[key] for number, key in rows.items()}
     return by_model

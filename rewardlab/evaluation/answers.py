@@ -19,7 +19,9 @@ from rewardlab.types import Label
 
 ANSWERS_FILE = "answers.json"
 PREDICTIONS_FILE = "predictions.jsonl"
-FIELDS = ("ids", "gold", "answers", "finished", "quality")
+FIELDS = ("ids", "gold", "answers", "finished", "quality", "confidence")
+SPARSE = ("quality", "confidence")
+"""Those that a cell lacks where no answer has any."""
 """What ``answers.json`` holds of each cell."""
 
 
@@ -28,7 +30,8 @@ class Answers:
     """One column under one decoding; one entry a test item, a malformed answer is None.
 
     ``finished`` is False where the answer was cut at its budget; ``quality`` is None where the task does not know the
-    quality of its rationale. Both are None in folders of versions that did not store them here.
+    quality of its rationale, ``confidence`` where the answer states none. All are None in folders of versions that did
+    not store them here.
     """
 
     ids: tuple[str, ...]
@@ -36,21 +39,25 @@ class Answers:
     answers: tuple[Label | None, ...]
     finished: tuple[bool, ...] | None = None
     quality: tuple[float | None, ...] | None = None
+    confidence: tuple[float | None, ...] | None = None
 
 
 def write_answers(folder: Path, predictions: Iterable[Prediction]) -> None:
-    """Write ``answers.json``: column -> decoding -> ids, gold, answers, finished, quality; each cell sorted by id.
+    """Write ``answers.json``: column -> decoding -> what :data:`FIELDS` names; each cell sorted by id.
 
-    A cell without any quality has none.
+    A cell without any quality, or any confidence, has none.
     """
     cells: dict[str, dict[str, dict[str, list[Any]]]] = {}
     for row in sorted(predictions, key=lambda row: row.id):
         cell = cells.setdefault(row.column, {}).setdefault(row.decoding, {name: [] for name in FIELDS})
-        for name, value in zip(FIELDS, (row.id, row.gold, row.answer, row.finished, row.quality), strict=True):
+        for name, value in zip(
+            FIELDS, (row.id, row.gold, row.answer, row.finished, row.quality, row.confidence), strict=True
+        ):
             cell[name].append(value)
     for cell in (cell for decodings in cells.values() for cell in decodings.values()):
-        if all(value is None for value in cell["quality"]):
-            del cell["quality"]
+        for name in SPARSE:
+            if all(value is None for value in cell[name]):
+                del cell[name]
     write_atomic(folder / ANSWERS_FILE, json.dumps(cells, ensure_ascii=False) + "\n")
 
 
@@ -96,15 +103,23 @@ def _compact(stored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[
                 raise ValueError(f"{ANSWERS_FILE}: {column} {decoding}: columns of unequal length")
             if set(map(type, cell["ids"])) - {str}:
                 raise ValueError(f"{ANSWERS_FILE}: {column} {decoding}: an id is no text")
-            told = (there.get("finished"), there.get("quality"))
+            told = (there.get("finished"), there.get("quality"), there.get("confidence"))
             yield (column, decoding), Answers(there["ids"], there["gold"], there["answers"], *told)
 
 
 def _collected(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], Answers]]:
     cells: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
     for row in rows:
-        entry = (str(row["id"]), row["gold"], row["answer"], row.get("finished", True), row.get("quality"))
+        entry = (
+            str(row["id"]),
+            row["gold"],
+            row["answer"],
+            row.get("finished", True),
+            row.get("quality"),
+            row.get("confidence"),
+        )
         cells.setdefault((row["column"], row["decoding"]), []).append(entry)
     for position, entries in cells.items():
-        ids, gold, answers, finished, quality = zip(*sorted(entries, key=lambda entry: entry[0]), strict=True)
-        yield position, Answers(ids, gold, answers, finished, None if set(quality) == {None} else quality)
+        ids, gold, answers, finished, *sparse = zip(*sorted(entries, key=lambda entry: entry[0]), strict=True)
+        quality, confidence = (None if set(values) == {None} else values for values in sparse)
+        yield position, Answers(ids, gold, answers, finished, quality, confidence)

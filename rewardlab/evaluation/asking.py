@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rewardlab.errors import DataError
-from rewardlab.evaluation.few_shot import Demonstration, few_shot_prompt
+from rewardlab.evaluation.few_shot import Demonstration, chain_of_thought, few_shot_prompt
 from rewardlab.models import Codec
 from rewardlab.tasks.task import prompt_of, tasks
 from rewardlab.types import Example
@@ -53,14 +53,21 @@ class Questions:
         codec: Of the model that is asked; cuts the text of a single row to ``model.max_prompt_tokens``.
         longest: Tokens a whole prompt may have, the context less the response; None: no bound is known.
         shots: Task -> solved examples, in the order they are shown; empty asks zero-shot.
+        reasons: Ask for reasoning before each answer.
     """
 
     def __init__(
-        self, codec: Codec, longest: int | None = None, shots: Mapping[str, Sequence[Demonstration]] | None = None
+        self,
+        codec: Codec,
+        longest: int | None = None,
+        shots: Mapping[str, Sequence[Demonstration]] | None = None,
+        *,
+        reasons: bool = False,
     ) -> None:
         self._codec = codec
         self._longest = longest
         self._shots = dict(shots or {})
+        self._reasons = reasons
         self._made: dict[str, Question] = {}
 
     def ask(self, example: Example) -> Question:
@@ -131,6 +138,8 @@ class Questions:
         return found
 
     def _made_of(self, question: Example, shots: Sequence[_Shot]) -> Question:
-        text = few_shot_prompt(tasks.get(question.task), question, [shot.shown for shot in shots])
+        task = tasks.get(question.task)
+        asking = chain_of_thought(task) if self._reasons else ""
+        text = few_shot_prompt(task, question, [shot.shown for shot in shots], asking)
         ids = self._codec.text_prompt_ids(text, question.format)
         return Question(text, ids, len(shots), any(shot.is_cut for shot in shots))

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rewardlab.errors import DataError
-from rewardlab.tasks.task import OPENINGS, Task
+from rewardlab.tasks.confidence import shown_confidence
+from rewardlab.tasks.task import ANSWER_MARK, OPENINGS, Task
 from rewardlab.types import Example
 
 SEPARATOR = "\n\n"
@@ -25,20 +26,35 @@ class Demonstration:
     rationale: str = ""
 
 
-def few_shot_prompt(task: Task, example: Example, demonstrations: Sequence[Demonstration]) -> str:
+def chain_of_thought(task: Task) -> str:
+    """What asks for reasoning behind a prompt, and for the answer in the form that the format ``rationale`` reads.
+
+    Source:
+        Kojima et al. 2022 (zero-shot) has the first sentence; the second names our answer mark.
+    """
+    low, high = task.numeric_range or (0.0, 0.0)
+    words = [f'"{task.word(label, "rationale")}"' for label in task.labels]
+    wanted = " or ".join(words) if words else f"a number from {low:g} to {high:g}"
+    mark = f"{ANSWER_MARK.strip()} ..."
+    return f'\nLet\'s think step by step. End with the line "{mark}" and, in place of the dots, {wanted}.'
+
+
+def few_shot_prompt(task: Task, example: Example, demonstrations: Sequence[Demonstration], asking: str = "") -> str:
     """The prompt of ``example`` with demonstrations in front, all in the example's own answer format.
 
     Args:
         task: The task of all of them.
         example: The question; its label is not read.
         demonstrations: In the order they are shown; none gives the zero-shot prompt.
+        asking: Stands behind each of the prompts.
     Raises:
         DataError: A demonstration has no label.
     """
     shown = [
-        _solved(task, replace(shot, example=replace(shot.example, format=example.format))) for shot in demonstrations
+        _solved(task, replace(shot, example=replace(shot.example, format=example.format)), asking)
+        for shot in demonstrations
     ]
-    return SEPARATOR.join([*shown, task.prompt(example)])
+    return SEPARATOR.join([*shown, f"{task.prompt(example)}{asking}"])
 
 
 def choose_demonstrations(
@@ -86,10 +102,12 @@ def _stratum(task: Task, example: Example) -> object:
     return min(4, int(5 * (float(example.label) - low) / (high - low)))
 
 
-def _solved(task: Task, shot: Demonstration) -> str:
+def _solved(task: Task, shot: Demonstration, asking: str) -> str:
     """Prompt and response of one demonstration."""
     example = shot.example
     if example.label is None:
         raise DataError(f"task {task.name}: row {example.id} has no label; demonstrations need one")
-    response = OPENINGS[example.format] + task.response(example.label, example.format, shot.rationale)
-    return f"{task.prompt(example)}{SEPARATOR}{response.lstrip()}"
+    response = OPENINGS[example.format] + task.response(
+        example.label, example.format, shot.rationale, shown_confidence(example)
+    )
+    return f"{task.prompt(example)}{asking}{SEPARATOR}{response.lstrip()}"

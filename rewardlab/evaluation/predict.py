@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
+from rewardlab.calibration import CALIBRATIONS, COVERAGES, accuracy_at
 from rewardlab.errors import DataError
-from rewardlab.intervals import bootstrap_interval, item_seed, mean_interval
+from rewardlab.intervals import bootstrap_interval, calibration_interval, item_seed, mean_interval
 from rewardlab.tasks.task import Task, parse_response, prompt_of, tasks
 from rewardlab.types import Example, Label
 
@@ -41,6 +44,7 @@ class Prediction:
         is_correct: The lenient answer equals gold (numbers: to the printed digit).
         quality: Rationale quality in [0, 1]; None where the task does not know it.
         finished: The response ended by itself.
+        confidence: How sure the response says it is, 0 to 1; None in formats that do not ask.
     """
 
     column: str
@@ -56,10 +60,11 @@ class Prediction:
     is_malformed: bool
     quality: float | None
     finished: bool
+    confidence: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dictionary, keys in declaration order."""
-        return asdict(self)
+        """A JSON-ready dictionary, keys in declaration order; ``confidence`` where there is one."""
+        return {key: value for key, value in asdict(self).items() if key != "confidence" or value is not None}
 
 
 class Evaluation(NamedTuple):
@@ -124,6 +129,26 @@ def measure_cell(predictions: Sequence[Prediction], *, bootstrap: int = 1000) ->
         "quality": mean_interval(qualities, resamples=bootstrap, seed=seed).to_json() if qualities else None,
         "labels": list(task.labels),
         "numeric_range": task.numeric_range,
+        **_calibration(predictions, bootstrap, seed),
+    }
+
+
+def _calibration(predictions: Sequence[Prediction], bootstrap: int, seed: int) -> dict[str, Any]:
+    """What stated confidences are worth, over the answers that state one; nothing where none does."""
+    stated = [row for row in predictions if row.confidence is not None and row.answer is not None]
+    if not stated:
+        return {}
+    confidence = np.array([row.confidence for row in stated], dtype=np.float64)
+    right = np.array([row.is_correct for row in stated], dtype=np.float64)
+    return {
+        "confidence": {
+            "stated": len(stated) / len(predictions),
+            **{
+                name: calibration_interval(name, confidence, right, resamples=bootstrap, seed=seed).to_json()
+                for name in CALIBRATIONS
+            },
+            **{f"accuracy_at_{round(100 * c)}": accuracy_at(c, confidence, right) for c in COVERAGES},
+        }
     }
 
 
@@ -178,6 +203,7 @@ def _read(
         is_malformed=answer.is_malformed,
         quality=_quality(task, example, generated.text),
         finished=generated.finished,
+        confidence=answer.confidence,
     )
 
 

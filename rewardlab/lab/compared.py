@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from rewardlab.errors import InputError, UnknownNameError
-from rewardlab.lab.finished import Run
+from rewardlab.lab.finished import Run, folder_of
 from rewardlab.runs import writing
 
 if TYPE_CHECKING:
@@ -83,18 +83,31 @@ class Compared:
     def html(self, path: Path | str) -> Path:
         """Write the whole report, with the runs behind the evaluations, into one file; returns it.
 
+        Its pictures lie beside it as PDF, in a folder called after the file.
+
         Raises:
             InputError: It cannot be written there.
         """
         return self.write(html=path)[0]
 
-    def write(self, folder: Path | str | None = None, *, html: Path | str | None = None) -> list[Path]:
-        """Write table (md, tex, csv), differences and curves into a folder, the report into a file; returns the files.
+    def figure(self, path: Path | str) -> Path:
+        """Draw the differences with their intervals (a forest plot) into a PDF, SVG or PNG file; returns it.
+
+        Raises:
+            InputError: Another ending, nothing to compare, or it cannot be written there.
+        """
+        return self.write(figure=path)[0]
+
+    def write(
+        self, folder: Path | str | None = None, *, html: Path | str | None = None, figure: Path | str | None = None
+    ) -> list[Path]:
+        """Write table (md, tex, csv), differences and pictures into a folder, the report into a file, the forest plot
+        into another; returns the files.
 
         Raises:
             InputError: They cannot be written there.
         """
-        return _write(self, None if folder is None else Path(folder), None if html is None else Path(html))
+        return _write(self, *(None if each is None else Path(each) for each in (folder, html, figure)))
 
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
@@ -128,7 +141,7 @@ def compare(
     """
     if not runs:
         raise InputError("compare: no runs given; name evaluations, trained runs or a folder of runs such as runs/")
-    paths = [run.folder if isinstance(run, Run) else Path(run) for run in runs]
+    paths = [*map(folder_of, runs)]
     rivals = [against] if isinstance(against, str) else against
     decodings = [decoding] if isinstance(decoding, str) else decoding
     for kind, named, there in (("decoding", decodings or (), DECODINGS), ("convention", (convention,), CONVENTIONS)):
@@ -168,13 +181,14 @@ def compare_runs(
     return Compared(table, found, collected.runs, paths)
 
 
-def _write(compared: Compared, out: Path | None, html: Path | None) -> list[Path]:
-    """The table, its differences and curves into the folder ``out``, the whole report into the file ``html``."""
+def _write(compared: Compared, out: Path | None, html: Path | None, figure: Path | None) -> list[Path]:
+    """The table, its differences and pictures into the folder ``out``, the report into ``html``, the forest plot into
+    ``figure``."""
     from rewardlab.claims.rivals import measure_gains
     from rewardlab.comparison.differences import rivals_of
     from rewardlab.comparison.runs import LeftOut, related
     from rewardlab.judge.verdicts import load_judged
-    from rewardlab.reports.page import write_comparison, write_page
+    from rewardlab.reports.page import write_comparison, write_forest, write_page
     from rewardlab.reports.report import Report
     from rewardlab.reward_models.over_seeds import load_cards
 
@@ -185,6 +199,8 @@ def _write(compared: Compared, out: Path | None, html: Path | None) -> list[Path
     place = html.parent if html else Path()
     report = Report(place, table, compared.gains, behind, None, "rewardlab compare", judged=judged)
     report = replace(report, cards=cards, left_out=left_out, measures=measures)
+    if html is not None:
+        report = replace(report, figures=f"{html.stem}_figures")
     written = []
     if out is not None:
         with writing(out):
@@ -192,4 +208,7 @@ def _write(compared: Compared, out: Path | None, html: Path | None) -> list[Path
     if html is not None:
         with writing(html):
             written.append(write_page(html, report))
+    if figure is not None:
+        with writing(figure):
+            written.append(write_forest(report, figure))
     return written

@@ -12,7 +12,7 @@ from rewardlab.config import RunConfig
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
 from rewardlab.lab.asked import RUNS
 from rewardlab.lab.stored import stored_config
-from rewardlab.runs import check_outputs, full_disk, input_folder, is_disk_full, read_json, stage_of
+from rewardlab.runs import ADAPTER, check_outputs, full_disk, input_folder, is_disk_full, read_json, stage_of
 from rewardlab.training.methods import methods
 
 if TYPE_CHECKING:
@@ -99,6 +99,11 @@ def _policy(run: Path, config: RunConfig, asked: str | None) -> Policy:
         raise InputError(
             f"{run}: a {stage} run has no policy; export takes a run of `rewardlab sft` or of a training method, "
             "such as `rewardlab ppo`"
+        )
+    if stage in methods and not methods.get(stage).trains_policy:
+        raise InputError(
+            f"{run}: an encoder, stored as transformers reads it: AutoModelForSequenceClassification.from_pretrained"
+            f"({str(run / ADAPTER)!r}); with encoder.tuning = lora an adapter for PEFT"
         )
     if asked not in (None, *CHECKPOINTS):
         raise UnknownNameError("checkpoint", asked, CHECKPOINTS)

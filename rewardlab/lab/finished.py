@@ -130,6 +130,11 @@ class Run:
         return frame_of(list(read_jsonl(path)))
 
 
+def folder_of(run: Run | Path | str) -> Path:
+    """The folder of a run that is given as one, or by its folder."""
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
 def frame_of(rows: list[dict[str, Any]]) -> polars.DataFrame:
     """Rows as a data frame: nested fields as columns of their own, columns of mixed kinds as text."""
     import polars

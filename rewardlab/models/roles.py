@@ -1,4 +1,4 @@
-"""Roles: named LoRA adapters and heads on one frozen trunk. The only module that talks to PEFT's layers.
+"""Roles: named LoRA adapters and heads on one frozen trunk. The only module that switches PEFT's layers.
 
 Switching roles changes which adapter the forward pass uses and nothing else: every trainable role keeps its
 ``requires_grad`` (PEFT's ``set_adapter`` takes it away from the others; PITFALLS row 19).
@@ -27,6 +27,7 @@ from torch import nn
 from rewardlab import processes
 from rewardlab.config import LoraConfig
 from rewardlab.errors import ModelError
+from rewardlab.models.adapted import use_fewer_passes
 from rewardlab.models.biases import has_own_biases
 from rewardlab.models.heads import HEAD_FILE, ScalarHead
 from rewardlab.runs import whole_file
@@ -242,6 +243,7 @@ class Roles:
             except ValueError as error:
                 model_type = getattr(self._model.config, "model_type", "")
                 raise ModelError(f"role {name!r} does not fit architecture {model_type!r}: {error}") from error
+        use_fewer_passes(self._model)
         cast_adapter_dtype(self._model, name, autocast_adapter_dtype=True)
         self._model.eval()  # new modules start in training mode, where a stored adapter's own dropout would draw
         self._layers = [module for module in self._model.modules() if isinstance(module, BaseTunerLayer)]

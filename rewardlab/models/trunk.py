@@ -63,9 +63,11 @@ class Trunk:
         name: The name the user gave.
     Attributes:
         head: Hidden states to logits.
+        shares_prompts: Whether responses to one prompt can be read behind one reading of it; None until
+            ``models.prompts`` has tried.
     Raises:
         ModelError: The model does something to its logits that we do not.
-        rows_read: Sequences that went through :meth:`hidden`, by this process.
+        rows_read: Sequences that went through whole forward passes, by this process; a shared prompt makes none fewer.
     """
 
     def __init__(self, model: Any, codec: Codec, name: str) -> None:
@@ -74,6 +76,7 @@ class Trunk:
         self.name = name
         self.is_checkpointed = False
         self.rows_read = 0
+        self.shares_prompts: bool | None = None
         use_onednn(model)
         use_grouped_attention(model)
         self.head: OutputHead = output_head(model, name)
@@ -119,11 +122,21 @@ class Trunk:
         Returns:
             Shape (B, T, H), trunk dtype. Positions that are not kept hold arbitrary numbers.
         """
-        self.rows_read += len(ids)
-        with self.roles.using(role), self._saving_memory(role):
-            out = self.backbone(ids, attention_mask=keep.long(), use_cache=False, **self._positions(keep))
+        with self.running(role, len(ids)):
+            out = self.backbone(ids, attention_mask=keep.long(), use_cache=False, **self.positions(keep))
         states: Tensor = out.last_hidden_state
         return states
+
+    @contextmanager
+    def running(self, role: str | None, rows: int) -> Iterator[None]:
+        """Around whole forward passes over so many sequences, with gradients or without, as ``role``."""
+        self.rows_read += rows
+        with self.roles.using(role), self._saving_memory(role):
+            yield
+
+    def positions(self, keep: Tensor) -> dict[str, Tensor]:
+        """Positions of the tokens of rows (B, T) as the model's argument; empty where it finds them by the mask."""
+        return {"position_ids": positions_from_keep(keep)} if self.takes_positions else {}
 
     def logits(self, states: Tensor) -> Tensor:
         """Hidden states (..., H) to logits (..., V), float32; computed on a contiguous 2-D tensor, which is faster."""
@@ -144,7 +157,7 @@ class Trunk:
 
         cache = roomy_cache(self.model.config)
         out = self.backbone(
-            ids, attention_mask=keep.long(), past_key_values=cache, use_cache=True, **self._positions(keep)
+            ids, attention_mask=keep.long(), past_key_values=cache, use_cache=True, **self.positions(keep)
         )
         return Prefill(out.last_hidden_state[:, -1], cache)
 
@@ -158,7 +171,7 @@ class Trunk:
         Returns:
             Hidden state of the new token. Shape (B, H).
         """
-        positions = {name: tensor[:, -1:] for name, tensor in self._positions(keep).items()}
+        positions = {name: tensor[:, -1:] for name, tensor in self.positions(keep).items()}
         out = self.backbone(
             ids[:, None], attention_mask=keep.long(), past_key_values=cache, use_cache=True, **positions
         )
@@ -186,7 +199,7 @@ class Trunk:
         for name, tensor in sorted(self.model.state_dict().items()):
             if adapter_of(name) in (None, BENEATH):
                 digest.update(name.replace(".base_layer.", ".").encode())
-                digest.update(processes.whole(tensor).detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(processes.whole(tensor).detach().cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
 
     @contextmanager
@@ -202,6 +215,7 @@ class Trunk:
         layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
         contexts = partial(_contexts, self.roles, role)
         for layer in layers:
+            layer._can_checkpoint_with_cache = True  # ours are left as they are when a layer runs again
             layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=contexts)
             layer.gradient_checkpointing = layer.training = True
         try:
@@ -209,9 +223,6 @@ class Trunk:
         finally:
             for layer in layers:
                 layer.gradient_checkpointing = layer.training = False
-
-    def _positions(self, keep: Tensor) -> dict[str, Tensor]:
-        return {"position_ids": positions_from_keep(keep)} if self.takes_positions else {}
 
 
 def _contexts(roles: Roles, role: str | None) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewardlab.annotate.wrong_labels import WrongLabels
+from rewardlab.tasks.confidence import shown_confidence
 from rewardlab.tasks.task import prompt_of, tasks
 from rewardlab.types import Example, Label, Pair
 
@@ -99,8 +100,8 @@ def _pair(example: Example, gold: Label, wrong: Label, rationales: tuple[str, st
         kind="label",
         format=example.format,
         prompt=prompt_of(example),
-        chosen=task.response(gold, example.format, rationales[0]),
-        rejected=task.response(wrong, example.format, rationales[1]),
+        chosen=task.response(gold, example.format, rationales[0], shown_confidence(example)),
+        rejected=task.response(wrong, example.format, rationales[1], shown_confidence(example)),
         chosen_label=gold,
         rejected_label=wrong,
         gold_label=gold,

@@ -114,7 +114,7 @@ class Context:
         data, format = self.config.rows, self.config.format
         return {
             "format": format,
-            "tasks": {task.name: fingerprint(task.to_json()) for task in self.tasks},
+            "tasks": {task.name: fingerprint(task.to_json(self.config.format)) for task in self.tasks},
             "rows": {task.name: self.rows.sha256(task, data, format, parts) for task in self.tasks},
             **self.task_code(),
         }

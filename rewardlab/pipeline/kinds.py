@@ -32,7 +32,7 @@ BEFORE: Mapping[str, StageKind] = {
     "samples": StageKind(3),
     "pairs": StageKind(6, asks_model=False),
     "rm": StageKind(5, is_shared=True),
-    "card": StageKind(3),
+    "card": StageKind(4),
 }
 """What training methods build on, in the order in which it is made."""
 AFTER: Mapping[str, StageKind] = {"scored": StageKind(1), "validate": StageKind(2), "eval": StageKind(4)}
@@ -41,10 +41,14 @@ AFTER: Mapping[str, StageKind] = {"scored": StageKind(1), "validate": StageKind(
 
 def stage_kinds() -> dict[str, StageKind]:
     """Every kind by its name, in the order in which stages are made."""
-    trained = {name: StageKind(methods.get(name).version, is_shared=True) for name in methods.every()}
+    found = {name: methods.get(name) for name in methods.every()}
+    trained = {
+        name: StageKind(method.version, is_shared=True, asks_model=method.trains_policy)
+        for name, method in found.items()
+    }
     return {**BEFORE, **trained, **AFTER}
 
 
 def trained_kinds() -> tuple[str, ...]:
-    """Kinds that leave a policy, which can be evaluated and exported."""
+    """Kinds that leave something that answers test rows: a policy, which can be exported too, or an encoder."""
     return ("sft", *methods.every())

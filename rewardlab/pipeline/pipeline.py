@@ -16,7 +16,14 @@ from rewardlab.pipeline.kinds import stage_kinds, trained_kinds
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.stage import SampledPart, Stage
 from rewardlab.pipeline.stages.annotate import annotate_stage
+from rewardlab.pipeline.stages.encoder import (
+    encoder_eval_stage,
+    encoder_stage,
+    encoder_title,
+    encoder_validate_stage,
+)
 from rewardlab.pipeline.stages.evaluate import eval_stage, method_title, validate_stage
+from rewardlab.pipeline.stages.hosted import hosted_stage, hosted_title
 from rewardlab.pipeline.stages.pairs import pairs_stage
 from rewardlab.pipeline.stages.preference import preference_stage
 from rewardlab.pipeline.stages.raft import raft_stage
@@ -25,7 +32,8 @@ from rewardlab.pipeline.stages.samples import samples_stage
 from rewardlab.pipeline.stages.sft import sft_stage
 from rewardlab.pipeline.stages.train import online_stage
 from rewardlab.rewards.plan import plan_reward
-from rewardlab.tasks import GROUPS, resolve_tasks
+from rewardlab.sandbox import ALL_SANDBOX_TASKS
+from rewardlab.tasks import resolve_tasks
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import Task
 from rewardlab.training.methods import methods
@@ -86,7 +94,12 @@ class Pipeline:
     def train(self, method: str = "ppo") -> Stage:
         """A training method on the configured reward or pairs; raises UnknownNameError for one that is not there."""
         found = methods.get(method)
-        make = {"online": online_stage, "preference": preference_stage, "samples": raft_stage}[found.family]
+        make = {
+            "online": online_stage,
+            "preference": preference_stage,
+            "samples": raft_stage,
+            "encoder": encoder_stage,
+        }[found.family]
         return make(self.context, found)
 
     def ppo(self) -> Stage:
@@ -95,14 +108,22 @@ class Pipeline:
 
     def eval(self, trained: Stage | None, method: str | None = None) -> Stage:
         """Evaluation of a trained stage, or of the base model when there is none."""
+        if trained is not None and is_encoder(trained):
+            return encoder_eval_stage(self.context, trained, method)
+        if trained is None and self.config.eval.hosted.model is not None:
+            return hosted_stage(self.context, method)
         return eval_stage(self.context, trained, method)
 
     def validate(self, trained: Stage) -> Stage:
         """Greedy answers of a trained stage to the validation rows."""
-        return validate_stage(self.context, trained)
+        return (encoder_validate_stage if is_encoder(trained) else validate_stage)(self.context, trained)
 
     def method(self, trained: Stage | None) -> str:
         """The name a table gives to what was trained."""
+        if trained is not None and is_encoder(trained):
+            return encoder_title(self.config)
+        if trained is None and self.config.eval.hosted.model is not None:
+            return hosted_title(self.config)
         return method_title(self.config, trained)
 
     def goal(self, kind: str) -> Stage:
@@ -112,6 +133,11 @@ class Pipeline:
                 f"a run of stage {kind!r} cannot be evaluated; expected one of {', '.join(trained_kinds())}"
             )
         return self.sft(self.config.start == "sft-rationale") if kind == "sft" else self.train(kind)
+
+
+def is_encoder(trained: Stage) -> bool:
+    """Whether what was trained is a classifier and no language model."""
+    return trained.kind in methods and not methods.get(trained.kind).trains_policy
 
 
 def check(config: RunConfig, *, may_lack_model: bool = False) -> None:
@@ -142,9 +168,10 @@ def check_goal(goal: Stage) -> None:
     kinds = stage_kinds()
     for stage in goal.chain():
         model = stage.config.get("model", {})
-        if not kinds[stage.kind].asks_model or model.get("name") != TINY_MODEL:
+        name = stage.settings.get("own_model", model).get("name")
+        if name != TINY_MODEL or not (kinds[stage.kind].asks_model or "own_model" in stage.settings):
             continue
-        others = [task.name for task in resolve_tasks(stage.config["task"]) if task.name not in GROUPS["sandbox"]]
+        others = [task.name for task in resolve_tasks(stage.config["task"]) if task.name not in ALL_SANDBOX_TASKS]
         if others:
             install = how_to_install(PACKED_MODEL)
             raise ConfigError(

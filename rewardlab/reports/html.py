@@ -7,7 +7,7 @@ folder and configuration.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -17,24 +17,30 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from rewardlab import __version__
+from rewardlab.comparison.evaluations import EvalRun
 from rewardlab.comparison.grid import SIGNS, Cell, Heading, Source
 from rewardlab.comparison.runs import trained_folder
-from rewardlab.reports.blocks import Section
-from rewardlab.reports.charts import Panel, draw
+from rewardlab.reports.blocks import Section, Text
+from rewardlab.reports.charts import Picture
+from rewardlab.reports.drawing import draw, draw_forest
 from rewardlab.reports.links import Links
 from rewardlab.reports.report import Report
 
 ASSETS = Path(__file__).parent / "assets"
 TEMPLATE = "report.html.j2"
+MOST_ROWS = 300
+"""Rows of a table in a page; the files of ``rewardlab compare --out`` have all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A run in the list at the end of the page: what it is, and links relative to the page."""
+    """A run in the list at the end of the page: what it is, links relative to the page, and how it was made."""
 
     title: str
     folder: str
     config: str
+    code: str = ""
+    command: str = ""
 
 
 @dataclass
@@ -44,20 +50,26 @@ class Runs:
     links: Links
     titles: dict[Path, str]
     numbers: dict[Path, int] = field(default_factory=dict)
+    made: Mapping[Path, EvalRun] = field(default_factory=dict)
+
+    def attributes(self, sources: Sequence[Source]) -> dict[str, str]:
+        """Attributes of a link to these runs; none for none."""
+        if not sources:
+            return {}
+        named = [(self._number(source.path), source.value) for source in sources]
+        return {"href": f"#run-{named[0][0]}", "data-runs": " ".join(f"{number}={value}" for number, value in named)}
 
     def link(self, sources: Sequence[Source]) -> Markup:
-        """Attributes of a link to these runs; empty for none."""
-        if not sources:
-            return Markup()
-        named = [(self._number(source.path), source.value) for source in sources]
-        runs = " ".join(f"{number}={value}" for number, value in named)
-        return Markup('href="#run-{}" data-runs="{}"').format(named[0][0], runs)
+        """The same as text of a tag."""
+        return Markup(" ").join(Markup('{}="{}"').format(*each) for each in self.attributes(sources).items())
 
     def listed(self) -> Iterator[Listed]:
         """The runs, as far as the page has mentioned them."""
         for path in self.numbers:
             folder, config = (quote(self.links.to(path, file)) for file in ("", "config.json"))
-            yield Listed(self.titles.get(path, path.name), f"{folder}/", config)
+            run = self.made.get(path)
+            made = (f"{run.fingerprint}, {run.version}", run.command or "") if run else ("", "")
+            yield Listed(self.titles.get(path, path.name), f"{folder}/", config, *made)
 
     def _number(self, path: Path) -> int:
         return self.numbers.setdefault(path, len(self.numbers))
@@ -78,12 +90,19 @@ def to_html(title: str, sections: Sequence[Section], report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    runs = Runs(report.links, dict(_titles(report)))
+    made = {run.path: run for row in report.table.rows for run in row.runs}
+    runs = Runs(report.links, dict(_titles(report)), made=made)
     environment.globals.update(link=runs.link, cell=lambda cell: _cell(cell, runs), groups=_groups)
-    environment.globals.update(panel=lambda panel: _panel(panel, runs), asset=_asset, anchor=_anchor)
-    environment.globals.update(key=lambda picture, colour: Markup(picture.key(colour)))
+    environment.globals.update(panels=lambda picture: _panels(picture, runs), asset=_asset, anchor=_anchor)
+    environment.globals.update(figures=quote(report.figures), most=MOST_ROWS)
     page = environment.get_template(TEMPLATE)
-    return page.render(title=title, sections=sections, runs=runs, command=report.command, version=__version__)
+    shown = [section for section in sections if section.is_in_page and _has_data(section)]
+    return page.render(title=title, sections=shown, runs=runs, command=report.command, version=__version__)
+
+
+def _has_data(section: Section) -> bool:
+    """False for a section that only says why it is empty."""
+    return not all(isinstance(block, Text) for block in section.blocks)
 
 
 def _titles(report: Report) -> Iterator[tuple[Path, str]]:
@@ -103,8 +122,15 @@ def _asset(name: str) -> Markup:
     return Markup((ASSETS / name).read_text(encoding="utf-8"))
 
 
-def _panel(panel: Panel, runs: Runs) -> Markup:
-    return Markup(draw(panel, runs.link))
+def _panels(picture: Picture, runs: Runs) -> list[tuple[str, Markup]]:
+    """Title and drawing of each panel; of a forest plot, one for wide and one for narrow pages."""
+    if picture.is_forest:
+        drawn = [draw_forest(picture, runs.attributes, is_narrow=each) for each in (False, True)]
+        return [(kind, Markup(svg)) for kind, svg in zip(("wide", "narrow"), drawn, strict=True)]
+    return [
+        (panel.title, Markup(draw(panel, runs.attributes, f"{picture.name} {number}", has_title=not picture.is_split)))
+        for number, panel in enumerate(picture.panels)
+    ]
 
 
 def _anchor(title: str) -> str:

@@ -11,6 +11,8 @@ from rewardlab.claims.claim import Claim
 from rewardlab.claims.findings import findings, write_claims
 from rewardlab.claims.measures import Evidence, Measured
 from rewardlab.claims.rivals import measure_gains, measures_note, write_measures
+from rewardlab.comparison.by_label import all_by_label, label_frame
+from rewardlab.comparison.confidence import all_confidences, confidence_frame
 from rewardlab.comparison.difference_text import gain_row
 from rewardlab.comparison.differences import Gain, default_against, gains, rivals_of
 from rewardlab.comparison.frames import csv_text, frame
@@ -19,10 +21,13 @@ from rewardlab.comparison.markdown import to_markdown as table_markdown
 from rewardlab.comparison.runs import Collected, LeftOut, Related, collect
 from rewardlab.comparison.statistics import RESAMPLES
 from rewardlab.comparison.table import ComparisonTable, build_table, method_names
+from rewardlab.errors import InputError
 from rewardlab.judge.verdicts import JudgedRun, load_judged
 from rewardlab.printable import markdown_code
-from rewardlab.reports.blocks import Section, to_markdown
-from rewardlab.reports.charts import Picture, write_picture
+from rewardlab.reports.blocks import FIGURES, Section, to_markdown
+from rewardlab.reports.charts import Picture
+from rewardlab.reports.drawing import FORMATS, write_figure, write_picture
+from rewardlab.reports.forest import forest_picture
 from rewardlab.reports.html import to_html
 from rewardlab.reports.plots import colours_of, curves_picture, load_curves
 from rewardlab.reports.report import Report, Timings
@@ -163,39 +168,71 @@ def _evidence(
 
 
 def write_page(file: Path, report: Report) -> Path:
-    """Write the HTML page alone; ``report.folder`` must be the folder of ``file``."""
-    write_atomic(file, to_html(TITLE, sections(report), report))
+    """Write the HTML page, and its pictures as PDF into ``report.figures`` beside it.
+
+    Args:
+        file: The page; ``report.folder`` must be its folder.
+        report: What it says.
+    """
+    shown = sections(report)
+    _write_pictures(shown, report.folder / report.figures, ["pdf"])
+    write_atomic(file, to_html(TITLE, shown, report))
     return file
 
 
-def _write_markdown(file: Path, title: str, shown: Sequence[Section], command: str) -> None:
+def _write_pictures(shown: Sequence[Section], folder: Path, formats: Sequence[str]) -> None:
     for section in shown:
         for block in section.blocks:
             if isinstance(block, Picture):
-                write_picture(block, file.parent)
+                write_picture(block, folder, formats)
+
+
+def _write_markdown(file: Path, title: str, shown: Sequence[Section], command: str) -> None:
+    _write_pictures(shown, file.parent / FIGURES, ["svg", "pdf"])
     write_atomic(file, to_markdown(title, shown) + (f"\nMade by {markdown_code(command)}.\n" if command else ""))
 
 
 def write_comparison(report: Report, folder: Path) -> list[Path]:
-    """Write table.md, table.tex, table.csv, differences.csv, measures.csv; reward_curves.svg where a PPO log is found.
+    """Write table.md, table.tex, table.csv, differences.csv, measures.csv; forest and reward_curves as SVG and PDF.
 
     Args:
-        report: What to write. Without differences, differences.csv is left out; measures.csv is left out where nothing
-            but the table's numbers was measured.
+        report: What to write. Without differences, differences.csv and the forest plot are left out; measures.csv is
+            left out where nothing but the table's numbers was measured, the curves where no PPO log is found.
         folder: Where to; made when missing.
     Returns:
         The files written.
     """
     curves = load_curves(report.related.trained, method_names(report.table), report.left_out)
-    picture = curves_picture(curves, colours_of(run.method for run in curves))
+    pictures = (
+        forest_picture(report.table, report.gains),
+        curves_picture(curves, colours_of(run.method for run in curves)),
+    )
     tables = [*write_tables(report.table, folder), *([write_differences(report.gains, folder)] if report.gains else [])]
     tables += [write_measures(report.measures, folder)] if measures_note(report.measures) else []
-    return [*tables, *([write_picture(picture, folder)] if picture is not None else [])]
+    return [*tables, *(file for each in pictures if each is not None for file in write_picture(each, folder))]
+
+
+def write_forest(report: Report, file: Path) -> Path:
+    """Write the forest plot alone, as PDF, SVG or PNG by the file's ending.
+
+    Raises:
+        InputError: Another ending, or nothing to compare.
+    """
+    if file.suffix not in {f".{each}" for each in FORMATS}:
+        raise InputError(f"--figure {file}: expected a file that ends in .pdf, .svg or .png")
+    picture = forest_picture(report.table, report.gains)
+    if picture is None:
+        raise InputError(f"--figure {file}: there are no two methods to compare, so there is nothing to draw")
+    return write_figure(picture, file)
 
 
 def write_tables(table: ComparisonTable, folder: Path) -> list[Path]:
-    """Write ``table.md``, ``table.tex`` and ``table.csv``; returns their paths."""
+    """Write ``table.md``, ``table.tex``, ``table.csv``; ``labels.csv`` and ``confidence.csv`` where there is any."""
     texts = {"table.md": table_markdown(table), "table.tex": to_latex(table), "table.csv": csv_text(frame(table))}
+    if found := all_by_label(table):
+        texts["labels.csv"] = csv_text(label_frame(table, found))
+    if stated := all_confidences(table):
+        texts["confidence.csv"] = csv_text(confidence_frame(table, stated))
     for name, text in texts.items():
         write_atomic(folder / name, text)
     return [folder / name for name in texts]

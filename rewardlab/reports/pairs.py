@@ -28,6 +28,26 @@ def pairs_table(summaries: Mapping[Path, Mapping[str, Any]]) -> str:
     return markdown_grid(Grid(headings, lines))
 
 
+def pairs_rows(summaries: Mapping[Path, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same as rows of plain values, shares of 1; None where nothing measures one."""
+    return [
+        {
+            "pairs": str(folder),
+            "task": task,
+            "kind": summary["kind"],
+            "train": found["outcomes"]["written"],
+            "held_out": found["held_out_outcomes"]["written"],
+            "chosen_words": found["lengths"].get("chosen_words_mean"),
+            "rejected_words": found["lengths"].get("rejected_words_mean"),
+            "length_alone": found["lengths"].get("length_alone"),
+            "length_only": found["baselines"]["length_only"],
+            "label_only": found["baselines"]["label_only"],
+        }
+        for folder, summary in summaries.items()
+        for task, found in summary["tasks"].items()
+    ]
+
+
 def kinds_table(sampled: Mapping[str, Mapping[str, Any]]) -> str:
     """Kinds of all pairs of samples, a line a task (RLLR figure 2); see ``pairs.summary.sampled_kinds``."""
     titles = ("task", "rationale-sensitive", "label-sensitive", "malformed", "rationale-sensitive of the readable",

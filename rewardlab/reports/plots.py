@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,17 @@ import numpy as np
 from rewardlab.comparison.grid import Source
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.runs import LOGGED, LeftOut
+from rewardlab.comparison.table import ComparisonTable, Row, headline
 from rewardlab.errors import RewardlabError
-from rewardlab.reports.charts import OTHER, Bar, Line, Panel, Picture
+from rewardlab.reports.charts import COLOURS, OTHER, Bar, Line, Panel, Picture
 from rewardlab.runs import read_json, read_jsonl
 
 SCORE, PART, GOLD, KL = "reward/score", "reward/part/", "reward/gold_accuracy", "policy/kl"
 SATURATION = "reward/lambda_saturation"
+MOST_DRAWN = 30
+"""Methods in one chart."""
+POINTS = 150
+"""Points of a curve; longer ones are means over stretches of steps."""
 PAIR_KINDS = {"rationale_sensitive": 0, "label_sensitive": 1, "malformed": OTHER}
 """Kind of a pair of samples, as manifests of pairs call it -> its colour."""
 TITLES = {
@@ -58,9 +64,30 @@ def load_curves(paths: Iterable[Path], names: Mapping[str, str], left_out: LeftO
     return runs
 
 
-def colours_of(names: Iterable[str]) -> dict[str, int]:
-    """Method -> its colour in every picture, in their order; those beyond the tenth share a grey."""
-    return {name: min(place, OTHER) for place, name in enumerate(dict.fromkeys(names))}
+def drawn_rows(table: ComparisonTable) -> tuple[list[Row], str]:
+    """The rows that a chart has room for: those with the highest values, in their order; and a note on the others."""
+    position = (headline(table), table.decodings[-1])
+    values = {row.name: row.scores[position].value for row in table.rows if position in row.scores}
+    best = sorted(table.rows, key=lambda row: -values.get(row.name, -math.inf))[:MOST_DRAWN]
+    left = len(table.rows) - len(best)
+    note = (
+        f"Drawn are the {MOST_DRAWN} methods with the highest values; {left} more stand in the table." if left else ""
+    )
+    return [row for row in table.rows if any(row is each for each in best)], note
+
+
+def colours_of(names: Iterable[str], values: Mapping[str, float] | None = None) -> dict[str, int]:
+    """Method -> its colour in every picture, in their order.
+
+    Args:
+        names: The methods.
+        values: Where there are more methods than colours, those with the highest values have one and the others share a
+            grey; without values the first ones have one.
+    """
+    known, all_names = values or {}, list(dict.fromkeys(names))
+    ranked = sorted(all_names, key=lambda name: -known.get(name, -math.inf))
+    coloured = [name for name in all_names if name in ranked[:COLOURS]]
+    return {name: coloured.index(name) if name in coloured else OTHER for name in all_names}
 
 
 def legend(names: Iterable[str], colours: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -118,11 +145,15 @@ def _curves(
 ) -> Picture | None:
     if not metrics:
         return None
+    methods = sorted(dict.fromkeys(run.method for run in runs), key=lambda method: colours[method])[:MOST_DRAWN]
+    drawn = [run for run in runs if run.method in methods]
     panels = [
-        Panel(TITLES.get(metric, f"part: {metric.removeprefix(PART)}"), _lines(metric, runs, colours), "PPO step")
+        Panel(TITLES.get(metric, f"part: {metric.removeprefix(PART)}"), _lines(metric, drawn, colours), "PPO step")
         for metric in metrics
     ]
-    return Picture(name, alt, panels, legend((run.method for run in runs), colours))
+    left = len({run.method for run in runs}) - len(methods)
+    note = f"{left} more methods are not drawn." if left else ""
+    return Picture(name, alt, panels, legend((run.method for run in drawn), colours), note)
 
 
 def _lines(metric: str, runs: Sequence[CurveRun], colours: Mapping[str, int]) -> list[Line]:
@@ -137,13 +168,14 @@ def _lines(metric: str, runs: Sequence[CurveRun], colours: Mapping[str, int]) ->
 def _mean_line(metric: str, method: str, runs: Sequence[CurveRun], colour: int) -> Line:
     """The steps that all runs logged."""
     steps = sorted(set.intersection(*(set(run.series[metric]) for run in runs)))
-    values = np.array([[run.series[metric][step] for step in steps] for run in runs])
-    mean = values.mean(axis=0)
-    sources = [Source(run.path) for run in runs]
-    if len(runs) < 2:
-        return Line(method, colour, steps, mean.tolist(), sources=sources)
-    sd = values.std(axis=0, ddof=1)
-    return Line(method, colour, steps, mean.tolist(), (mean - sd).tolist(), (mean + sd).tolist(), sources)
+    values = np.array([[run.series[metric][step] for step in steps] for run in runs]).reshape(len(runs), len(steps))
+    stretches = np.array_split(np.arange(len(steps)), min(POINTS, len(steps))) if steps else []
+    x = [float(np.mean([steps[place] for place in each])) for each in stretches]
+    mean, sources = values.mean(axis=0), [Source(run.path) for run in runs]
+    ends = (mean,) if len(runs) < 2 else (mean, mean - (sd := values.std(axis=0, ddof=1)), mean + sd)
+    y, *band = ([float(end[each].mean()) for each in stretches] for end in ends)
+    low, high = band or ((), ())
+    return Line(method, colour, x, y, low, high, sources)
 
 
 def _series(path: Path) -> dict[str, dict[int, float]]:

@@ -12,6 +12,7 @@ from rewardlab.comparison.differences import Gain
 from rewardlab.comparison.runs import LOGGED, LeftOut, Related
 from rewardlab.comparison.table import ComparisonTable, Row
 from rewardlab.judge.verdicts import JudgedRun
+from rewardlab.reports.blocks import FIGURES
 from rewardlab.reports.links import Links
 from rewardlab.reward_models.over_seeds import NO_CARDS, Cards
 
@@ -37,6 +38,7 @@ class Report:
         brings_runs: Copies of what is small in each run lie beside the page, and links lead there.
         left_out: What could not be used and why; may grow while sections are made.
         measures: Differences in what is measured beside the table's numbers.
+        figures: Folder beside its page for its pictures.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Report:
     brings_runs: bool = False
     left_out: LeftOut = LOGGED
     measures: Sequence[MeasureGain] = ()
+    figures: str = FIGURES
 
     @property
     def links(self) -> Links:

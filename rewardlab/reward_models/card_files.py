@@ -62,8 +62,9 @@ ACCURACY = (
     "that see nothing but the printed answer, or the length."
 )
 CALIBRATION = (
-    "ECE: mean distance between confidence and accuracy. Brier: mean squared distance of σ(margin) from 1, "
-    "0.25 is guessing. Left out: pairs over the token budgets, and pairs whose prompt is trained on."
+    "ECE: mean distance between confidence and accuracy; over-confidence: its mean with its sign. Brier: mean squared "
+    "distance of σ(margin) from 1, 0.25 is guessing. AURC: share of pairs ranked wrong among the surest ones, mean "
+    "over how many these are. Left out: pairs over the token budgets, and pairs whose prompt is trained on."
 )
 SCORES = "Raw scores of right and of other answers: mean ± standard deviation (responses)."
 
@@ -85,14 +86,41 @@ def accuracy_table(cards: Cards) -> str:
     return _table(titles, 3, lines)
 
 
+def accuracy_rows(cards: Cards) -> list[dict[str, Any]]:
+    """The same as rows of plain values, shares of 1."""
+    return [
+        {
+            "pairs": name,
+            "task": task,
+            "reward_model": model,
+            "accuracy": cell["value"],
+            "low": cell["low"],
+            "high": cell["high"],
+            **{key: cell[key] for key in ("label_only", "length_only", "n")},
+        }
+        for name, task, model, cell in _cells(cards, "tasks")
+    ]
+
+
 def calibration_table(cards: Cards) -> str:
     """A line a set and reward model."""
-    titles = ("pairs", "reward model", "ECE", "Brier", "mean margin", "sd of margins", "left out")
+    titles = (
+        "pairs",
+        "reward model",
+        "ECE",
+        "over-confidence",
+        "Brier",
+        "AURC",
+        "mean margin",
+        "sd of margins",
+        "left out",
+    )
     lines = []
     for name in _sets(cards):
         for model, found in _having(cards, name):
-            numbers = (found["calibration"]["ece"], found["calibration"]["brier"], found["margins"]["mean"])
-            shown = [f"{number:.3f}" for number in (*numbers, found["margins"]["sd"])]
+            numbers = [found["calibration"].get(each) for each in ("ece", "overconfidence", "brier", "aurc")]
+            numbers += [found["margins"][each] for each in ("mean", "sd")]
+            shown = [MISSING if number is None else f"{number:.3f}" for number in numbers]
             left_out = f"{found['dropped']} + {found['trained_prompts']}"
             lines.append([Cell(text) for text in (TEST_SETS[name], f"{model} RM", *shown, left_out)])
     return _table(titles, 2, lines)

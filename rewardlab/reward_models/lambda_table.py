@@ -21,11 +21,31 @@ def sweep_table(rows: Sequence[Row]) -> str:
     return markdown_grid(Grid(headings, [_line(row) for row in rows]))
 
 
+def sweep_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The same as rows of plain values, shares of 1; None where nothing measures one."""
+    return [
+        {
+            "name": row.name,
+            "lambda": row.lam,
+            "saturated": row.saturation,
+            **_flat("accuracy", row.accuracy),
+            **_flat("quality", row.quality),
+            "r2": row.r2,
+        }
+        for row in rows
+    ]
+
+
 def calibration_table(stored: Mapping[str, Any]) -> str:
     """What ``--lambda`` can name, on the raw scale: quantiles and z-scores of ``sft_scores.json``."""
     named = {name: stored["quantiles"][name] for name in SHOWN} | dict(stored["zscores"])
     headings = [Heading("λ"), Heading("raw score", is_number=True)]
     return markdown_grid(Grid(headings, [[Cell(name), Cell(f"{value:.3f}")] for name, value in named.items()]))
+
+
+def _flat(name: str, found: Interval | None) -> dict[str, float | None]:
+    value, low, high = (None, None, None) if found is None else (found.value, found.low, found.high)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _line(row: Row) -> list[Cell]:

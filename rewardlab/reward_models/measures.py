@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardlab.calibration import overconfidence, risk_coverage_area
 from rewardlab.intervals import mean_interval
 from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.types import Label, Pair
@@ -45,7 +46,9 @@ def calibration(margins: Floats) -> dict[str, Any]:
     Returns:
         ``brier`` (mean squared distance of sigma(margin) from 1; 0.25 is guessing), ``ece`` (mean distance of
         confidence and accuracy over ten equal bins of confidence from 0.5 to 1, weighted by their pairs; Naeini et
-        al. 2015), ``bins`` (confidence, accuracy and n of each bin that holds pairs).
+        al. 2015), ``overconfidence`` (mean confidence less accuracy), ``aurc`` (area under the risk-coverage curve:
+        share of pairs ranked wrong among the surest ones, mean over how many these are), ``bins`` (confidence, accuracy
+        and n of each bin that holds pairs).
     """
     from scipy.special import expit
 
@@ -59,7 +62,14 @@ def calibration(margins: Floats) -> dict[str, Any]:
         if held.any()
     ]
     ece = sum(abs(each["confidence"] - each["accuracy"]) * each["n"] for each in bins) / len(margins)
-    return {"brier": float(((1 - won) ** 2).mean()), "ece": float(ece), "bins": bins}
+    counts = np.ones((1, len(margins)))
+    return {
+        "brier": float(((1 - won) ** 2).mean()),
+        "ece": float(ece),
+        "overconfidence": float(overconfidence(confidence, right, counts).item()),
+        "aurc": float(risk_coverage_area(confidence, right, counts).item()),
+        "bins": bins,
+    }
 
 
 def margin_histogram(margins: Floats) -> dict[str, Any]:

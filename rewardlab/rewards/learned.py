@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rewardlab.errors import ConfigError
-from rewardlab.rewards.context import RewardContext
+from rewardlab.rewards.context import LabelShares, RewardContext
 from rewardlab.rewards.plan import RewardPlan
 from rewardlab.rewards.registry import RewardEntry, rewards
 from rewardlab.types import PAIR_KINDS, Example, PairKind, Reading, Score, Scorer
@@ -43,9 +43,19 @@ class LearnedReward:
         return Score(raw, parts={self.name: raw}, terms={self.name: raw})
 
 
-def reward_context(plans: Sequence[RewardPlan], given: Mapping[PairKind, Path], reading: Reading) -> RewardContext:
+def reward_context(
+    plans: Sequence[RewardPlan],
+    given: Mapping[PairKind, Path],
+    reading: Reading,
+    shares: LabelShares | None = None,
+) -> RewardContext:
     """Load the reward models that expressions need, each once.
 
+    Args:
+        plans: What the expressions need.
+        given: Folders of reward models.
+        reading: How the rule reads answers.
+        shares: Of the gold labels among the prompts, where they are known.
     Raises:
         ConfigError: One of them was not given.
     """
@@ -60,11 +70,11 @@ def reward_context(plans: Sequence[RewardPlan], given: Mapping[PairKind, Path], 
         )
     folders: dict[str, Path] = {kind: given[kind] for kind in kinds}
     if not folders:
-        return RewardContext(reading=reading)
+        return RewardContext(reading=reading, label_shares=shares or {})
     from rewardlab.models.scoring import load_scorers
 
     loaded = load_scorers(folders)
-    return RewardContext(loaded.scorers, loaded.sft_scores, reading)
+    return RewardContext(loaded.scorers, loaded.sft_scores, reading, shares or {})
 
 
 def _entry(kind: PairKind) -> RewardEntry:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import pstdev
+from statistics import fmean, pstdev
 from typing import Any
 
 from rewardlab.errors import TrainingError
@@ -21,6 +21,9 @@ LEDGER_FILE = "samples.jsonl"
 TOLERANCE = 1e-3
 """How far components may miss their total, relative to the largest of them (at least 1): fp32 sums over tokens."""
 
+MOST_LABELS = 20
+"""Gold labels, over all tasks, up to which each has a curve of its own."""
+
 GLOSSARY: Mapping[str, str] = {
     "reward/score": "mean score of the reward before shaping, over scored responses; the reward's own unit",
     "reward/total": "mean total that training used: normalised score, KL penalty and missing-end penalty, summed",
@@ -28,6 +31,10 @@ GLOSSARY: Mapping[str, str] = {
     "reward/unscored": "share of responses that could not be judged; left out of loss and averages",
     "reward/malformed": "share of responses in which no answer could be read (lenient)",
     "reward/gold_accuracy": "share of right answers among responses with a gold label; monitoring only",
+    "reward/balanced_accuracy": "mean over gold labels, and over tasks, of reward/recall; monitoring only",
+    "reward/recall/*": "share of right answers among responses with one gold label (TASK/LABEL); monitoring only",
+    "reward/confidence": "mean confidence that answers state, format confident; 0 to 1",
+    "reward/overconfidence": "mean stated confidence less the share of these answers that are right; 0 is calibrated",
     "reward/gold_error": "mean distance to the gold number, numeric tasks, readable answers; monitoring only",
     "reward/lambda_saturation": "share of label RM scores at or above lambda, where the label RM makes no difference",
     "reward/part/*": "mean raw score of one named reward; its own unit",
@@ -121,6 +128,7 @@ def scored_row(example: Example, response: str, score: Score) -> dict[str, Any]:
         "terms": dict(score.terms),
         "score": score.score,
         "reason": score.reason,
+        **({} if answer.confidence is None else {"confidence": answer.confidence}),
     }
 
 
@@ -131,7 +139,7 @@ def summary(rows: Iterable[Mapping[str, Any]], lam: float | None = None) -> dict
         rows: From :meth:`Ledger.record` or :func:`scored_row`.
         lam: Lambda on the raw scale, for its saturation.
     """
-    means, scores = _Means(), []
+    means, recalls, scores = _Means(), _Means(), []
     for row in rows:
         scored = row["score"] is not None
         scores += [row["score"]] if scored else []
@@ -140,6 +148,10 @@ def summary(rows: Iterable[Mapping[str, Any]], lam: float | None = None) -> dict
         means.add("reward/unscored", float(not scored))
         means.add("reward/malformed", float(row["answer"] is None))
         means.add("reward/gold_accuracy", row["correct"])
+        recalls.add(f"{row['task']}/{row['gold']}", row["correct"])
+        if (confidence := row.get("confidence")) is not None and row["answer"] is not None:
+            means.add("reward/confidence", confidence)
+            means.add("reward/overconfidence", None if row["correct"] is None else confidence - row["correct"])
         means.add("reward/gold_error", row["error"])
         capped = row["parts"].get(CAPPED)
         means.add("reward/lambda_saturation", None if lam is None or capped is None else float(capped >= lam))
@@ -147,7 +159,18 @@ def summary(rows: Iterable[Mapping[str, Any]], lam: float | None = None) -> dict
             for name, value in values.items():
                 means.add(f"reward/{kind}/{name}", value)
     means.add("reward/deviation", pstdev(scores) if len(scores) > 1 else None)
-    return means.result()
+    return {**means.result(), **_by_label(recalls.result())}
+
+
+def _by_label(recalls: Mapping[str, float]) -> dict[str, float]:
+    """Accuracy by gold label, where there are few, and its mean."""
+    if not recalls:
+        return {}
+    named = {f"reward/recall/{name}": value for name, value in recalls.items() if len(recalls) <= MOST_LABELS}
+    by_task: dict[str, list[float]] = {}
+    for name, value in recalls.items():
+        by_task.setdefault(name.split("/")[0], []).append(value)
+    return {"reward/balanced_accuracy": fmean(fmean(own) for own in by_task.values()), **named}
 
 
 class _Means:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from rewardlab.code_identity import code_hashes
 from rewardlab.config import RewardConfig
@@ -33,7 +33,7 @@ from rewardlab.rewards.expression import (
 )
 from rewardlab.rewards.moving import MULTIPLIER, TIMES, Constant, Moment, Target
 from rewardlab.rewards.registry import RewardEntry, find_reward, rewards
-from rewardlab.types import PAIR_KINDS, Example, PairKind, Reward, Score
+from rewardlab.types import PAIR_KINDS, AnswerFormat, Example, PairKind, Reward, Score
 
 MIXED = "min(label, lam) + {r2}"
 """RLLR eq. 4: r1 + r2 where r1 < lambda, else lambda + r2."""
@@ -62,7 +62,9 @@ class RewardPlan:
         code: Name -> hash of the code behind it, of rewards that are not rewardlab's own.
         unknown_code: Name -> why its code has no hash.
         tree: The expression with ``mixed`` and ``r2`` written out.
-        moving: Names in it whose values only training knows: ``step``, ``progress``, a lambda that holds a mean.
+        moving: Names in it whose values exist in training alone: ``step``, ``progress``, a lambda that holds a mean.
+        needs_shares: True when a named reward weighs by the shares of gold labels among the prompts.
+        formats: Name -> answer formats that this reward needs one of.
     """
 
     expression: str
@@ -77,6 +79,8 @@ class RewardPlan:
     unknown_code: Mapping[str, str]
     tree: Node
     moving: tuple[str, ...] = ()
+    needs_shares: bool = False
+    formats: Mapping[str, tuple[AnswerFormat, ...]] = field(default_factory=dict)
 
     @property
     def needs_groups(self) -> bool:
@@ -126,6 +130,8 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         unknown_code=unknown_code,
         tree=tree,
         moving=tuple(_moving(tree, is_target)),
+        needs_shares=any(entry.needs_shares for entry in entries.values()),
+        formats={entry.name: entry.formats for entry in entries.values() if entry.formats},
     )
 
 
@@ -184,6 +190,7 @@ class ExpressionReward:
         needs_gold: True when a part reads gold labels.
         needs_prompt: True when a part reads the task's fields.
         needs_groups: True when it compares the responses to one prompt: those of one call with equal task and id.
+        needs_shares: True when a part weighs by the shares of gold labels among the prompts.
         lam: Lambda on the raw scale, logits; None when the expression has none, or it is a multiplier.
         target: What lambda holds where it is a multiplier; None otherwise.
         moving: Names that :meth:`at` gives a value; a reward with some cannot be asked before.
@@ -193,7 +200,7 @@ class ExpressionReward:
         self.name = plan.expression
         self.needs_gold = plan.needs_gold
         self.needs_prompt = plan.needs_prompt
-        self.needs_groups = plan.needs_groups
+        self.needs_groups, self.needs_shares = plan.needs_groups, plan.needs_shares
         value = None if plan.lam is None else resolve_lambda(plan.lam, context)
         is_target = plan.lam is not None and plan.lam.is_target
         self.target = Target(CAPPED, value, context.spread(CAPPED)) if is_target and value is not None else None

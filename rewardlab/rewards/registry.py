@@ -12,7 +12,7 @@ from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.expression import RESERVED
 from rewardlab.rewards.functions import FunctionReward, RewardFunction, load_reference, takes_a_batch
 from rewardlab.rewards.trl_functions import TRLFunction, from_trl, is_trl_style
-from rewardlab.types import PairKind, Reward
+from rewardlab.types import AnswerFormat, PairKind, Reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class RewardEntry:
         code: The callable that its author wrote; None: ``build`` is.
         module: The module that it was found in by a reference, or None.
         columns: Fields that a task must have for it; beside those it takes what there is.
+        needs_shares: True when it weighs by the shares of gold labels among the prompts.
+        formats: Answer formats in which it can tell responses apart; empty: all.
     """
 
     name: str
@@ -40,6 +42,8 @@ class RewardEntry:
     code: object = None
     module: str | None = None
     columns: tuple[str, ...] = ()
+    needs_shares: bool = False
+    formats: tuple[AnswerFormat, ...] = ()
 
     def code_hash(self) -> str | None:
         """What its author wrote, and the version of the package that brought it, as a hash; None for rewardlab's own.

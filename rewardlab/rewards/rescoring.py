@@ -14,6 +14,7 @@ from itertools import groupby
 
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError, DataError
+from rewardlab.rewards.balanced import label_shares
 from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.expression import RESERVED
 from rewardlab.rewards.moving import MULTIPLIER, Moment
@@ -119,7 +120,8 @@ def rescore(
     stored = stored_parts(rows)
     with lent_parts(rows):
         plan = plan_reward(config)
-        context = RewardContext(sft_scores=sft_scores or {}, reading=config.reading)
+        shares = label_shares(row.example for row in rows) if plan.needs_shares else {}
+        context = RewardContext(sft_scores=sft_scores or {}, reading=config.reading, label_shares=shares)
         parts = dict(_parts(plan, [name for name in stored if name not in fresh], rows, context))
         reward = ExpressionReward(plan, parts, context)
         last = max((row.step for row in rows), default=1)

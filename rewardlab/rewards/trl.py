@@ -119,6 +119,7 @@ def as_trl_reward(
     rm: Mapping[PairKind, Path | str] | None = None,
     lam: str | float | None = None,
     r2: PairKind = "ranked",
+    label_shares: Mapping[Label, float] | None = None,
 ) -> TRLReward:
     """Make a callable for the ``reward_funcs`` of TRL's GRPOTrainer and RLOOTrainer.
 
@@ -136,6 +137,7 @@ def as_trl_reward(
         rm: Pair kind -> folder made by ``rewardlab rm train``, of the learned rewards in the expression.
         lam: Lambda of ``mixed``, as for ``--lambda``: a number, a quantile (``"q90"``) or a z-score (``"1.5z"``).
         r2: The second reward model of ``mixed``.
+        label_shares: Gold label -> its share among the prompts, for ``rule_balanced``.
     Returns:
         ``(prompts, completions, **columns) -> list[float | None]``. The data set gives gold labels in a column
         ``label`` when the reward reads them and, for learned rewards, the task's fields in columns of their own, under
@@ -163,7 +165,12 @@ def as_trl_reward(
     if unused := set(rm or {}) - plan.pair_kinds:
         raise ConfigError(f"rm names {', '.join(sorted(unused))}, which {reward!r} does not use; leave it out")
     folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
-    return TRLReward(build_reward(config, reward_context([plan], folders, config.reading)), found, format)
+    if plan.needs_shares and label_shares is None:
+        raise ConfigError(
+            f"reward {reward!r} weighs gold labels by their shares; give label_shares={{label: share of the prompts}}"
+        )
+    shares = None if label_shares is None else {found.name: label_shares}
+    return TRLReward(build_reward(config, reward_context([plan], folders, config.reading, shares)), found, format)
 
 
 def _response(completion: str | Sequence[Message]) -> str:

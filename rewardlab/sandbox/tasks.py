@@ -1,7 +1,8 @@
-"""The three sandbox tasks, declared."""
+"""The sandbox tasks, declared: three, and forms of the second with uneven labels."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from rewardlab.sandbox import sentiment, similarity, topic
@@ -20,6 +21,7 @@ def _templates(background: str, texts: str, question: str) -> dict[AnswerFormat,
     return {
         "label": f"{texts}\n\n {question}",
         "rationale": f"{texts}\n\n {question} Explain.",
+        "confident": f"{texts}\n\n {question}",  # the tiny model takes other words a letter at a time
         "judgement": f"{background} Answer between <Judgement> and </Judgement>.\n\n {texts}",
     }
 
@@ -64,5 +66,16 @@ SIMILARITY = Task(
     claim=claimed_score,
 )
 
-for _task in (SENTIMENT, TOPIC, SIMILARITY):
+TOPIC_UNEVEN = replace(
+    TOPIC,
+    name="sandbox-topic-uneven",
+    question="Which of four topics, one of them in 70 % of the rows, is a generated sentence about?",
+    generate=_generator("sandbox-topic-uneven", topic.write_uneven_row),
+    metrics=("accuracy", "macro_f1", "balanced_accuracy"),
+)
+
+FORMS = (TOPIC_UNEVEN,)
+"""Other forms of the three."""
+
+for _task in (SENTIMENT, TOPIC, SIMILARITY, *FORMS):
     tasks.add(_task.name, _task)

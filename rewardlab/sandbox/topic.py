@@ -16,6 +16,9 @@ from rewardlab.sandbox.words import NEUTRAL_WORDS, OPENERS, PLACES, SHARED_WORDS
 STRUCTURES: Mapping[str, float] = {"majority": 0.36, "tie": 0.32, "shared": 0.16, "mixed": 0.16}
 """Share of each kind of text."""
 
+UNEVEN: Mapping[str, float] = {"business": 0.70, "music": 0.16, "science": 0.09, "sports": 0.05}
+"""Share of each label in ``sandbox-topic-uneven``."""
+
 MEANING: Mapping[str, tuple[str, ...]] = {
     **{word: (topic,) for topic, words in TOPIC_WORDS.items() for word in words},
     **{word: topics for topics, words in SHARED_WORDS.items() for word in words},
@@ -30,6 +33,14 @@ def write_row(rng: random.Random) -> Row:
     verb, place = rng.choice(TOPIC_VERBS), rng.choice(PLACES)
     text = f"{rng.choice(OPENERS)}the {nouns[0]} {verb} the {nouns[1]} {place} the {nouns[2]}."
     return Row({"text": text}, decide(nouns), evidence_of(structure, nouns))
+
+
+def write_uneven_row(rng: random.Random) -> Row:
+    """A row whose label is drawn first, with the shares of :data:`UNEVEN`."""
+    label = rng.choices(list(UNEVEN), list(UNEVEN.values()))[0]
+    while (row := write_row(rng)).label != label:
+        pass
+    return row
 
 
 def decide(nouns: Sequence[str]) -> str:

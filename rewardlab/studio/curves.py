@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.hacking import Alarm, find_alarm, series_of, told
-from rewardlab.reports.charts import Line, Panel, draw
+from rewardlab.reports.charts import Line, Panel
+from rewardlab.reports.drawing import draw
 from rewardlab.reports.plots import GOLD, KL, PART, SATURATION, SCORE, TITLES
 from rewardlab.rewards.ledger import LEDGER_FILE
 from rewardlab.studio.index import VALIDATION_FILE, StudioRun

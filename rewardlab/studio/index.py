@@ -234,6 +234,8 @@ def _run(
 
 def _method(kind: str, config: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """A name for what no evaluation has named yet."""
+    if kind in methods.every() and not methods.get(kind).trains_policy:
+        return methods.get(kind).title
     if kind in methods.every():
         return f"{methods.get(kind).title} on {(config.get('reward') or {}).get('expression', '?')}"
     if kind == "sft":
@@ -247,7 +249,7 @@ def _reward(kind: str, config: Mapping[str, Any], settings: Mapping[str, Any], r
         return str(settings.get("kind") or "")
     if kind == "eval":
         return str(result.get("reward") or "")
-    if kind not in methods.every():
+    if kind not in methods.every() or not methods.get(kind).trains_policy:
         return ""
     reward = settings.get("reward") or config.get("reward") or {}
     lam = f", λ = {reward['lam']}" if reward.get("lam") is not None else ""

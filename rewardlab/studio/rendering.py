@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rewardlab import __version__
 from rewardlab.comparison.numbers import shown_value
-from rewardlab.reports.scales import number_text
+from rewardlab.reports.charts import number_text
 from rewardlab.studio.addresses import Addresses
 from rewardlab.studio.index import Cost
 from rewardlab.studio.pages import Shown

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ConfigError
-from rewardlab.pipeline.pipeline import Pipeline, check, check_goal
+from rewardlab.pipeline.pipeline import Pipeline, check, check_goal, is_encoder
 from rewardlab.pipeline.rows import Rows
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stage import Stage
+from rewardlab.pipeline.stages.encoder import has_labels_of, trained_task
 from rewardlab.rewards.plan import plan_reward
 from rewardlab.suites.file import Method, Suite
 from rewardlab.suites.grid import Try, Values, choose, combinations
-from rewardlab.tasks import resolve_tasks
+from rewardlab.tasks import resolve_task, resolve_tasks, separate_tasks
 from rewardlab.tasks.task import CodePart
 from rewardlab.training.methods import methods
 
@@ -116,6 +118,12 @@ def stages_of(todo: Sequence[Cell], kind: str) -> list[Stage]:
     return [stage for stage in distinct(stage for cell in todo for stage in cell.chain()) if stage.kind == kind]
 
 
+def _answerable(encoder: Stage, spec: str) -> str:
+    """Of tasks that it was not trained on, those that have the labels of an encoder."""
+    known = trained_task(encoder)
+    return ",".join(name for name in separate_tasks(spec) if has_labels_of(known, resolve_task(name, "encoder")))
+
+
 def _places(suite: Suite) -> list[dict[str, Any]]:
     """Task and model of each block of cells, as configuration keys; a suite that lists none leaves them alone."""
     tasks: list[dict[str, Any]] = [{"task": task} for task in suite.tasks] or [{}]
@@ -194,6 +202,8 @@ class _Matrix:
         """On the tasks it was trained on, and on those of ``unseen``, for which there are no solved examples."""
         own = trained.pipeline
         beside = [self._suite.unseen[task.name] for task in own.tasks if task.name in self._suite.unseen]
+        if trained.stage is not None and is_encoder(trained.stage):
+            beside = [spec for spec in map(partial(_answerable, trained.stage), beside) if spec]
         asked = [own]
         if beside and own.config.eval.shots == 0:
             config = own.config.model_copy(update={"task": ",".join(beside)})

@@ -122,7 +122,7 @@ class Suite(Section):
     )
     grid: Values = Field(
         default_factory=dict,
-        description="dotted configuration key and the values tried for every training method; none of stage sft",
+        description="dotted configuration key and the values tried for every method that trains a policy; none of sft",
     )
     grid_seeds: tuple[int, ...] = Field(
         (), description="seeds of the tries, none of seeds; default: the first of seeds"
@@ -135,8 +135,9 @@ class Suite(Section):
     claim: tuple[Claim, ...] = Field((), description="published claims that the rows say something of")
 
     def grid_of(self, method: Method) -> Mapping[str, tuple[Any, ...]]:
-        """The values tried for a method: its own, or the suite's; empty for SFT, and where its settings stand."""
-        return method.grid or (self.grid if method.stage in methods else {})
+        """The values tried for a method: its own, or the suite's; empty for SFT and encoders."""
+        is_shared = method.stage in methods and methods.get(method.stage).trains_policy
+        return method.grid or (self.grid if is_shared else {})
 
     @property
     def tried_on(self) -> tuple[int, ...]:

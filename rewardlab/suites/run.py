@@ -17,6 +17,7 @@ from typing import Self
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.pipeline.runner import Runner, Say
 from rewardlab.pipeline.stage import Stage
+from rewardlab.suites.jobs import THREADS, keeps_budget
 from rewardlab.suites.scheduler import Job, Scheduler
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,9 @@ def attempt(runner: Runner, stage: Stage, head: str) -> str | None:
 
 
 def build_in_workers(scheduler: Scheduler, jobs: int, command: Sequence[str], say: Say = logger.info) -> None:
-    """Build all that can be built in ``jobs`` processes of one thread each; they end when the block is left.
+    """Build all that can be built in ``jobs`` processes; they end when the block is left.
+
+    Each has one thread unless OMP_NUM_THREADS says otherwise.
 
     Args:
         scheduler: What there is to build.
@@ -77,7 +80,7 @@ def build_in_workers(scheduler: Scheduler, jobs: int, command: Sequence[str], sa
 def _check_no_budget(scheduler: Scheduler) -> None:
     """Each process would spend the budget."""
     for stage in scheduler.missing():
-        if stage.config.get("annotate", {}).get("budget_usd") is not None and stage.preview() is not None:
+        if keeps_budget(stage):
             raise InputError(
                 f"annotate.budget_usd is kept by one process, and {stage.title} would be asked for in one of several; "
                 "run the suite with --jobs 1, or its annotations first and the suite without a budget"
@@ -152,7 +155,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={THREADS: "1", **os.environ},
         )
         self._talking = threading.Lock()
 

@@ -12,6 +12,8 @@ Where the answer stands
                there is no answer
     judgement  up to the first ``</Judgement>``, or the end;   the word and ``</Judgement>``; nothing behind it;
                opening tags are read over                      the opening tag may be repeated once in front
+    confident  as for rationale; the confidence is read as in  ``"The answer is: "`` once, the word and ``(80 %)``;
+               ``confidence.py`` and cut out                   nothing behind it
     ========== =============================================== =================================================
 
 Which labels are read (lenient)
@@ -50,6 +52,7 @@ import re
 from typing import ClassVar
 
 from rewardlab.tasks.answers import AnswerSpace
+from rewardlab.tasks.confidence import stated
 from rewardlab.tasks.marks import at_answer, count_prompted
 from rewardlab.tasks.numbers import clean_numbers, find_numbers, format_number, plain_number
 from rewardlab.tasks.text import Finding, composed
@@ -63,6 +66,7 @@ ANSWER_MARK = "\n\n The answer is: "
 _OPEN = re.compile(r"<\s{0,3}judge?ment\s{0,3}>", re.IGNORECASE)
 _CLOSE = re.compile(r"<\s{0,3}/\s{0,3}judge?ment\s{0,3}>", re.IGNORECASE)
 _STRICT_OPEN, _STRICT_CLOSE = "<Judgement>", "</Judgement>"
+_STRICT_CONFIDENT = re.compile(r"([0-9]{1,3}) %\)")
 _QUOTED = 60
 """Characters of a response that a reason quotes."""
 
@@ -92,6 +96,8 @@ class AnswerParser:
         """Read the answer in a response without its opening; see the module for the rules. Never raises."""
         response = composed(without_thoughts(response))
         part, rationale = self._answer_part(response)
+        if self.format == "confident":
+            return self._with_confidence(response, part, rationale)
         if part is None:
             return Answer(None, rationale=rationale, reason='no "The answer is:" in the response')
         strict = self._strict(response)
@@ -99,6 +105,17 @@ class AnswerParser:
             return Answer(strict, strict=strict, rationale=rationale)
         value, reason = self._lenient(part)
         return Answer(value, rationale=rationale, reason=reason)
+
+    def _with_confidence(self, response: str, part: str | None, rationale: str) -> Answer:
+        """The answer in the format ``confident``; one without a confidence is an answer all the same."""
+        if part is None:
+            return Answer(None, rationale=rationale, reason='no "The answer is:" in the response')
+        found = stated(part)
+        strict = self._strict(response)
+        if strict is not None:
+            return Answer(strict, strict=strict, rationale=rationale, confidence=found.confidence)
+        value, reason = self._lenient(found.answer)
+        return Answer(value, rationale=rationale, reason=reason, confidence=found.confidence)
 
     def _answer_part(self, response: str) -> tuple[str | None, str]:
         if self.format == "label":
@@ -158,6 +175,11 @@ def _strict_part(response: str, format: AnswerFormat) -> str | None:
     if format == "rationale":
         _, mark, text = response.partition(ANSWER_MARK)
         return text.strip() if mark and count_prompted(response) == 1 else None
+    if format == "confident":
+        _, mark, text = response.partition(ANSWER_MARK.strip())
+        word, _, tail = text.strip().rpartition(" (")
+        found = _STRICT_CONFIDENT.fullmatch(tail)
+        return word if found and int(found[1]) <= 100 and count_prompted(response) == 1 else None
     text = response.strip()
     if not text.endswith(_STRICT_CLOSE):
         return None

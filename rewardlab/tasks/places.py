@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rewardlab.config import PACKED_MODEL, TINY_MODEL
+from rewardlab.config import PACKED_ENCODER, PACKED_MODEL, TINY_MODEL
 from rewardlab.errors import DataError, InputError, UnknownNameError
 from rewardlab.runs import read_json
 from rewardlab.tasks import TASK_FILES, resolve_tasks, separate_tasks, tasks
@@ -20,7 +20,7 @@ from rewardlab.tasks import TASK_FILES, resolve_tasks, separate_tasks, tasks
 TASK_KEYS = ("task", "start_task")
 FOLDER_KEYS = (("data", "dir"), ("model", "name"), ("annotate", "model"))
 """Settings that may name a folder; a model may also be on the hub."""
-EMBEDDED = (TINY_MODEL, PACKED_MODEL)
+EMBEDDED = (TINY_MODEL, PACKED_MODEL, PACKED_ENCODER)
 """Names that mean a model of ours, even where a folder is called so."""
 
 

@@ -18,20 +18,26 @@ from rewardlab.code_identity import code_hash, code_hashes
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.reading import strange_value
 from rewardlab.registry import Registry
+from rewardlab.tasks.confidence import confidence_text
 from rewardlab.tasks.languages import LANGUAGES
 from rewardlab.tasks.parsing import ANSWER_MARK as ANSWER_MARK
 from rewardlab.tasks.parsing import AnswerParser, format_number
-from rewardlab.types import ANSWER_FORMATS, Answer, AnswerFormat, Example, Label
+from rewardlab.tasks.words import worded
+from rewardlab.types import WORDED_FORMATS, Answer, AnswerFormat, Example, Label
 
-OPENINGS: Mapping[AnswerFormat, str] = {"label": "", "rationale": "", "judgement": "<Judgement>"}
+OPENINGS: Mapping[AnswerFormat, str] = {"label": "", "rationale": "", "judgement": "<Judgement>", "confident": ""}
 """How the assistant turn begins (PPO-NLU section 4.1)."""
 
 STOP_STRINGS: Mapping[AnswerFormat, tuple[str, ...]] = {
     "label": ("\n",),
     "rationale": (),
     "judgement": ("</Judgement>",),
+    "confident": ("%)",),
 }
 """Texts after which a response is complete, beside the end-of-sequence token."""
+
+HOW_SURE = "\n\n Answer in the form: The answer is: ... (80 %), with how sure you are in percent."
+"""What the format ``confident`` asks, behind the prompt of ``label``, where a task has no template for it."""
 
 Generator = Callable[[str, int, int], list[Example]]
 """(split, number of rows, seed) -> rows; what generated tasks have in place of files."""
@@ -118,9 +124,11 @@ class Task:
     trainable: bool = True
 
     def __post_init__(self) -> None:
-        missing = [name for name in ANSWER_FORMATS if name not in self.templates]
+        missing = [name for name in WORDED_FORMATS if name not in self.templates]
         if missing:
             raise ConfigError(f"task {self.name!r} has no template for format {', '.join(missing)}")
+        filled = {"confident": self.templates["label"] + HOW_SURE, **self.templates}
+        object.__setattr__(self, "templates", filled)
         if not self.labels and self.numeric_range is None:
             raise ConfigError(f"task {self.name!r} needs labels or a numeric_range")
         if unknown_codes := [code for code in self.languages or () if code not in LANGUAGES]:
@@ -158,12 +166,16 @@ class Task:
         named = self.columns.get(name, name)
         return (named, self.hub.fields.get(name, name)) if self.hub else (named,)
 
-    def to_json(self) -> dict[str, Any]:
-        """What prompts and answers depend on, JSON-ready: for fingerprints and for show."""
+    def to_json(self, format: AnswerFormat | None = None) -> dict[str, Any]:
+        """What prompts and answers depend on, JSON-ready: for fingerprints and for show.
+
+        ``format`` is that of the prompts; the template of ``confident`` is told where it is that one alone, so that
+        what was stored before there was such a format keeps its fingerprint.
+        """
         return {
             "name": self.name,
             "fields": list(self.fields),
-            "templates": dict(self.templates),
+            "templates": {k: text for k, text in self.templates.items() if k in WORDED_FORMATS or k == format},
             "labels": list(self.labels),
             "numeric_range": list(self.numeric_range) if self.numeric_range else None,
             "words": {format: dict(words) for format, words in self.words.items()},
@@ -200,11 +212,16 @@ class Task:
         """How a response of that format prints ``label``."""
         if self.is_numeric:
             return format_number(float(label))
-        return self.words.get(format, {}).get(str(label), str(label))
+        return self.words.get(worded(format), {}).get(str(label), str(label))
 
-    def response(self, label: Label, format: AnswerFormat, rationale: str = "") -> str:
-        """The complete response that argues ``rationale`` and ends in ``label`` (opening left out)."""
+    def response(self, label: Label, format: AnswerFormat, rationale: str = "", confidence: float = 1.0) -> str:
+        """The complete response that argues ``rationale`` and ends in ``label`` (opening left out).
+
+        ``confidence`` is what it states in the format ``confident``, from 0 to 1.
+        """
         word = self.word(label, format)
+        if format == "confident":
+            return f"{ANSWER_MARK.strip()} {word} {confidence_text(confidence)}"
         if format == "rationale":
             return f"{rationale}{ANSWER_MARK}{word}"
         return f" {word} </Judgement>" if format == "judgement" else word

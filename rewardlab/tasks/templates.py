@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from rewardlab.types import ANSWER_FORMATS, AnswerFormat
+from rewardlab.types import WORDED_FORMATS, AnswerFormat
 
 Texts = TypeVar("Texts", str, tuple[str, ...])
 
@@ -46,4 +46,4 @@ def one_of(words: tuple[str, ...]) -> str:
 
 def in_every_format(texts: Mapping[str, Texts]) -> dict[AnswerFormat, Mapping[str, Texts]]:
     """Aliases, or words, that hold whatever the format."""
-    return dict.fromkeys(ANSWER_FORMATS, texts)
+    return dict.fromkeys(WORDED_FORMATS, texts)

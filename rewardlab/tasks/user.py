@@ -22,7 +22,7 @@ from rewardlab.tasks.parsing import AnswerParser
 from rewardlab.tasks.task import HubSource, Task, tasks
 from rewardlab.tasks.templates import in_every_format, judgement_template, one_of, templates
 from rewardlab.tasks.text import composed
-from rewardlab.types import ANSWER_FORMATS, AnswerFormat
+from rewardlab.types import ANSWER_FORMATS, WORDED_FORMATS, AnswerFormat
 
 TASK_FILE = "task file"
 """Name of the place where a file declares a task."""
@@ -166,7 +166,7 @@ def _hub(file: HubFile, folder: Path) -> HubSource:
 def _file_problems(file: TaskFile) -> list[str]:
     """What pydantic cannot see: keys that refer to each other."""
     problems = []
-    if not file.template and (missing := [name for name in ANSWER_FORMATS if name not in file.templates]):
+    if not file.template and (missing := [name for name in WORDED_FORMATS if name not in file.templates]):
         problems.append(f'no template for format {", ".join(missing)}; give template = "..." for all')
     if not file.label_set and file.numeric_range is None:
         problems.append("neither labels nor numeric_range; give labels = [...] or numeric_range = [0, 5]")

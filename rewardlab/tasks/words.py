@@ -181,10 +181,15 @@ class Vocabulary:
         return next((longer for longer in self._longer if longer.startswith(tail) and longer != tail), "")
 
 
+def worded(format: AnswerFormat) -> AnswerFormat:
+    """The format whose words and aliases are read in a format."""
+    return "label" if format == "confident" else format
+
+
 def _entries(task: AnswerSpace, format: AnswerFormat) -> Iterator[tuple[str, str | None]]:
     for label in task.labels:
         yield task.word(label, format), label
-        for alias in task.aliases.get(format, {}).get(label, ()):
+        for alias in task.aliases.get(worded(format), {}).get(label, ()):
             yield alias, label
     taken = {clean_words(task.word(label, format)).strip(EDGES) for label in task.labels}
     for label in task.labels:

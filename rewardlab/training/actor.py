@@ -7,8 +7,8 @@ chunks with the same padding, so the first ratio is 1 (PITFALLS row 2). B rows o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rewardlab.config import RunConfig
 from rewardlab.errors import TrainingError
 from rewardlab.models.heads import ScalarHead
+from rewardlab.models.prompts import response_states, shares_prompts
 from rewardlab.models.trunk import Trunk
 from rewardlab.online_config import CriticConfig, OnlineConfig
 
@@ -33,12 +34,15 @@ class Chunk:
         ids: Prompt and response tokens. Shape (B, P + R).
         keep: True at real tokens. Shape (B, P + R).
         width: P.
+        owners: For each row the first row of the chunk with the same prompt, where prompts may be read once for all
+            their responses; None reads whole rows.
     """
 
     rows: list[int]
     ids: Tensor
     keep: Tensor
     width: int
+    owners: Sequence[int] | None = field(default=None, kw_only=True)
 
     @property
     def response_ids(self) -> Tensor:
@@ -120,8 +124,12 @@ class Actor:
 
     def _response_states(self, chunk: Chunk, role: str | None) -> Tensor:
         """States that predict the kept response tokens: one column to the left of each. Shape (N, H)."""
-        hidden = self.trunk.hidden(chunk.ids, chunk.keep, role)
-        return hidden[:, chunk.width - 1 : -1][chunk.response_keep]
+        owners = chunk.owners
+        if owners is not None and len(set(owners)) < len(owners) and shares_prompts(self.trunk):
+            states = response_states(self.trunk, chunk.ids, chunk.keep, chunk.width, owners, role)
+        else:
+            states = self.trunk.hidden(chunk.ids, chunk.keep, role)[:, chunk.width - 1 : -1]
+        return states[chunk.response_keep]
 
     @staticmethod
     def scatter(kept: Tensor, chunk: Chunk) -> Tensor:

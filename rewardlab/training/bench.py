@@ -24,7 +24,7 @@ from rewardlab.models import Codec, SamplingConfig, Trunk, load_trunk
 from rewardlab.models.heads import ScalarHead
 from rewardlab.models.scoring import make_scorer
 from rewardlab.models.shapes import random_trunk
-from rewardlab.rewards import Ledger, RewardContext, build_reward
+from rewardlab.rewards import Ledger, RewardContext, build_reward, label_shares
 from rewardlab.training.flops import Passes, Sizes, peak_tflops
 from rewardlab.training.loop import OnlineTrainer
 from rewardlab.training.ppo import PPOTrainer
@@ -110,7 +110,7 @@ def bench_ppo(
     trainer = _trainer(load_or_make(model, shape), model, work, settings or {})
     seconds: list[tuple[float, float]] = []
     phases: list[Mapping[str, float]] = []
-    trainer.recorder = _Phases(phases)
+    trainer.recorder = Phases(phases)
     for step in range(work.steps + 1):
         clock, cpu = time.perf_counter(), time.process_time()
         trainer.step(step)
@@ -121,7 +121,7 @@ def bench_ppo(
         **asdict(work),
         "sec_per_step": round(median(clock for clock, _ in seconds[1:]), 3),
         "cpu_sec_per_step": round(median(cpu for _, cpu in seconds[1:]), 3),
-        "peak_mib": round(_peak_mib(trainer.trunk.device)),
+        "peak_mib": round(peak_mib(trainer.trunk.device)),
         "phases": {name: round(spent, 3) for name, spent in measured.items()},
         "tokens_per_s": round(work.batch * work.response_len / measured["generate"], 1),
         **_utilisation(trainer, work, {"step": median(clock for clock, _ in seconds[1:]), **measured}, peak),
@@ -156,7 +156,7 @@ def _known_peak(trunk: Trunk) -> float | None:
     return peak_tflops(torch.cuda.get_device_name(trunk.device), str(trunk.dtype).removeprefix("torch."))
 
 
-class _Phases(Silent):
+class Phases(Silent):
     """Keeps the seconds of each phase of each step."""
 
     def __init__(self, rows: list[Mapping[str, float]]) -> None:
@@ -172,7 +172,8 @@ def _trainer(trunk: Trunk, model: ModelConfig, work: PPOWork, settings: Mapping[
     examples = [Example(TASK, str(row), {"text": ""}, "positive", config.format) for row in range(number)]
     rows = random_rows(number, work.prompt_len, trunk)
     trunk.codec = RandomPrompts(trunk.codec, {e.id: ids for e, ids in zip(examples, rows, strict=True)})
-    reward = build_reward(config.reward, RewardContext(_scorers(trunk, config), {}, config.reward.reading))
+    context = RewardContext(_scorers(trunk, config), {}, config.reward.reading, label_shares(examples))
+    reward = build_reward(config.reward, context)
     folder = Path(tempfile.mkdtemp(prefix="rewardlab-bench-"))
     trainer = PPOTrainer(trunk, reward, examples, config, Silent(), Ledger(lambda name, row: None), folder)
     trainer.sampling = SamplingConfig(
@@ -228,7 +229,8 @@ def machine_of(trunk: Trunk) -> dict[str, Any]:
     }
 
 
-def _peak_mib(device: torch.device) -> float:
+def peak_mib(device: torch.device) -> float:
+    """Peak memory of the GPU, or of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

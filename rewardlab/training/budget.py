@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from rewardlab import processes
 from rewardlab.config import fingerprint
-from rewardlab.online_config import OnlineConfig
-from rewardlab.training.schedule import batch_of, is_limited
+from rewardlab.online_config import Balance, OnlineConfig
+from rewardlab.training.batches import draws_of
+from rewardlab.training.schedule import is_limited
 from rewardlab.types import Example, Pair
 
-Row = TypeVar("Row")
+Row = TypeVar("Row", bound=Example | Pair)
 
 
 class Budget:
@@ -64,9 +65,10 @@ class Budget:
         self.tokens, self.seconds = state["tokens"], state["seconds"]
 
 
-def prompts_of(examples: Sequence[Row], steps: int, batch: int, seed: int) -> list[Row]:
+def prompts_of(examples: Sequence[Row], steps: int, batch: int, seed: int, balance: Balance = "none") -> list[Row]:
     """The prompts of the first ``steps`` steps, in the order read."""
-    return [example for step in range(steps) for example in batch_of(examples, step, batch, seed)]
+    draw = draws_of(examples, batch, seed, balance)
+    return [example for step in range(steps) for example in draw(step)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,11 @@ class PromptsRead:
     prompts_order: str
 
     @classmethod
-    def of(cls, examples: Sequence[Example | Pair], steps: int, batch: int, seed: int) -> PromptsRead:
+    def of(
+        cls, examples: Sequence[Example | Pair], steps: int, batch: int, seed: int, balance: Balance = "none"
+    ) -> PromptsRead:
         """What ``steps`` steps read of ``examples``, or of pairs."""
-        read = [[e.task, e.id] for e in prompts_of(examples, steps, batch, seed)]
+        read = [[e.task, e.id] for e in prompts_of(examples, steps, batch, seed, balance)]
         distinct = {(task, id) for task, id in read}
         return cls(len(distinct), dict(Counter(task for task, _ in sorted(distinct))), fingerprint(read))
 

@@ -11,8 +11,9 @@ them has the whole batch, so that everything between is the same arithmetic as i
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training import random_state
 from rewardlab.training.actor import POLICY, CriticStart, build_actor
 from rewardlab.training.advantages import Estimated
+from rewardlab.training.batches import draws_of
 from rewardlab.training.budget import Budget, PromptsRead
 from rewardlab.training.checkpoint import Checkpoints
 from rewardlab.training.checks import check_processes, check_sampler, check_start, check_trunk
@@ -43,7 +45,7 @@ from rewardlab.training.methods import TrainingMethod
 from rewardlab.training.metrics import critic_metrics, rollout_metrics
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.rollout import Rollout, roll_out
-from rewardlab.training.schedule import UNBOUNDED, batch_of, micro_batch_of, steps_of, updates_of
+from rewardlab.training.schedule import UNBOUNDED, micro_batch_of, steps_of, updates_of
 from rewardlab.training.shaping import (
     KLController,
     ScoreScale,
@@ -201,9 +203,14 @@ class OnlineTrainer:
         self._record(step, rollout, scores, shaping, estimated, measured | _seconds(clock))
         self.kl.update(mean_response_kl(rollout), len(rollout.samples))
 
+    @cached_property
+    def draw(self) -> Callable[[int], list[Example]]:
+        """Step -> its prompts."""
+        return draws_of(self.examples, self.config.prompts, self.run_config.seed, self.config.balance)
+
     def _roll_out(self, step: int, clock: Clock) -> Rollout:
         """Responses to the step's prompts; the sampler's own log-probabilities count once step 0 has checked them."""
-        prompts = batch_of(self.examples, step, self.config.prompts, self.run_config.seed)
+        prompts = self.draw(step)
         key = (self.run_config.seed, step)
         budget = budget_of(self.config.least_new_tokens, self.sampling.max_new_tokens, *key)
         sampling = replace(self.sampling, max_new_tokens=budget, is_measured=self.may_trust_sampler)
@@ -275,7 +282,7 @@ class OnlineTrainer:
             forward=sum(processes.gather(self.trunk.rows_read)),
             backward=sum(processes.gather(self.learner.rows_back)),
             device_seconds=self.budget.seconds,
-            read=PromptsRead.of(self.examples, steps, self.config.prompts, self.run_config.seed),
+            read=PromptsRead.of(self.examples, steps, self.config.prompts, self.run_config.seed, self.config.balance),
             trunk_sha256=self.trunk_sha256,
             validation=self.validation.summary(),
             fall=None if fall is None else fall.to_json(),

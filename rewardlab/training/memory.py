@@ -214,7 +214,8 @@ def memory_lines(config: RunConfig, stages: Sequence[str], reward_models: int) -
     shape = known_shape(config.model)
     if shape is None or not set(_targets(config)) <= set(READS):
         return []
-    kinds = [kind for kind in ("sft", "rm", *methods.names()) if kind in stages]
+    policies = [name for name in methods.names() if methods.get(name).trains_policy]
+    kinds = [kind for kind in ("sft", "rm", *policies) if kind in stages]
     dtype = resolve_dtype(config.model)
     return [f"{kind}: {estimate(kind, shape, config, dtype, reward_models=reward_models).text()}" for kind in kinds]
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import problems_of
+from rewardlab.encoder_config import EncoderConfig
 from rewardlab.errors import ConfigError
 from rewardlab.online_config import (
     CriticConfig,
@@ -32,9 +33,9 @@ from rewardlab.raft_config import RaftConfig
 from rewardlab.registry import Registry
 from rewardlab.section import Section
 
-Family = Literal["online", "preference", "samples"]
+Family = Literal["online", "preference", "samples", "encoder"]
 """online: samples while it trains, in ``training.loop``; preference: learns from pairs; samples: learns from its own
-best samples."""
+best samples; encoder: no language model at all, a classifier that learns from labelled rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class TrainingMethod:
         config: Class of its section.
         code: ``module:function`` behind it: of the family ``online`` its ``training.advantages.Estimator``, of
             ``preference`` its ``training.preference.PairLoss``, of
-            ``samples`` its trainer, called as :class:`rewardlab.training.raft.RaftTrainer`.
+            ``samples`` its trainer, called as :class:`rewardlab.training.raft.RaftTrainer`, and of ``encoder`` its
+            trainer, called as :func:`rewardlab.training.encoder.train_encoder`.
         version: Raised when its code changes what it produces, so that old runs are not taken for new ones.
     """
 
@@ -69,9 +71,14 @@ class TrainingMethod:
     @property
     def needs(self) -> tuple[str, ...]:
         """What it needs beside prompts."""
-        own = {"online": "reward", "preference": "pairs", "samples": "reward"}[self.family]
+        own = {"online": "reward", "preference": "pairs", "samples": "reward", "encoder": "gold labels"}[self.family]
         groups = ("2 or more responses a prompt",) if issubclass(self.config, GroupConfig) else ()
         return (own, *groups, *(("critic",) if self.has_critic else ()))
+
+    @property
+    def trains_policy(self) -> bool:
+        """Whether it leaves a language model, with a start, a reward or pairs behind it; not an encoder."""
+        return self.family != "encoder"
 
     @property
     def section_key(self) -> str:
@@ -135,6 +142,7 @@ for _method in (
         "online",
         GRPOConfig,
         "rewardlab.training.advantages:grpo_targets",
+        version=2,
     ),
     TrainingMethod(
         "rloo",
@@ -143,6 +151,7 @@ for _method in (
         "online",
         RLOOConfig,
         "rewardlab.training.advantages:rloo_targets",
+        version=2,
     ),
     TrainingMethod(
         "reinforce",
@@ -151,6 +160,7 @@ for _method in (
         "online",
         ReinforceConfig,
         "rewardlab.training.advantages:reinforce_targets",
+        version=2,
     ),
     TrainingMethod(
         "dpo",
@@ -159,6 +169,7 @@ for _method in (
         "preference",
         DPOConfig,
         "rewardlab.training.preference:dpo_losses",
+        version=2,
     ),
     TrainingMethod(
         "raft",
@@ -167,6 +178,14 @@ for _method in (
         "samples",
         RaftConfig,
         "rewardlab.training.raft:RaftTrainer",
+    ),
+    TrainingMethod(
+        "encoder",
+        "encoder",
+        "a classifier beside the language models: any AutoModelForSequenceClassification, such as BERT",
+        "encoder",
+        EncoderConfig,
+        "rewardlab.training.encoder:train_encoder",
     ),
 ):
     methods.add(_method.name, _method)

@@ -1,5 +1,6 @@
 """Pairs as the policy reads them: prompts padded in front, responses behind, both responses of a pair in one pass.
 
+A prompt is read once for both where the model allows it (``models.prompts``).
 Letters: P pairs of a chunk, W prompt columns, R response columns. The first P rows of a chunk hold the chosen
 responses, the others the rejected ones. Log-probabilities are per token, so that those of the reference, which are
 computed once, serve every loss and every metric.
@@ -69,7 +70,8 @@ def chunks_of(trunk: Trunk, rows: Sequence[PairRow], places: Sequence[int], size
         left, left_keep = left_pad([pair.prompt for pair in pairs] * 2, pad, trunk.device)
         responses = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
         right, right_keep = right_pad(responses, pad, trunk.device)
-        yield PairChunk(own, torch.cat([left, right], 1), torch.cat([left_keep, right_keep], 1), left.shape[1])
+        ids, keep = torch.cat([left, right], 1), torch.cat([left_keep, right_keep], 1)
+        yield PairChunk(own, ids, keep, left.shape[1], owners=[*range(len(own))] * 2)
 
 
 class Reference:
@@ -95,7 +97,7 @@ class Reference:
         """
         found = cls._read(path, trunk_sha256, rows)
         if found is None:
-            found = cls._computed(actor, rows, size)
+            found = cls.computed(actor, rows, size)
             if processes.is_main():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with whole_file(path) as part:
@@ -111,7 +113,8 @@ class Reference:
 
     @classmethod
     @torch.no_grad()
-    def _computed(cls, actor: Actor, rows: Sequence[PairRow], size: int) -> Reference:
+    def computed(cls, actor: Actor, rows: Sequence[PairRow], size: int) -> Reference:
+        """By passes over ``size`` pairs each."""
         chunks = list(chunks_of(actor.trunk, rows, range(len(rows)), size))
         own = []
         for chunk in processes.share(chunks):

@@ -102,7 +102,7 @@ def roll_out(
         mine, own_keys = processes.share_groups(ids, group), processes.share_groups(keys, group)
         drawn = sample(actor.trunk, mine, own_keys, sampling, POLICY)
     samples = processes.collect_groups(drawn, len(ids), group)
-    chunks = list(_chunks(actor.trunk, ids, samples, micro_batch))
+    chunks = list(_chunks(actor.trunk, ids, samples, micro_batch, 1 if actor.critic else group))
     with torch.no_grad(), clock.phase("old"):
         measured = [_measure(actor, chunk, samples, trusts_sampler) for chunk in processes.share(chunks)]
     with torch.no_grad(), clock.phase("reference"):
@@ -112,7 +112,7 @@ def roll_out(
         for (old, entropies, values), reference in zip(measured, references, strict=True)
     ]
     whole = [
-        SampledChunk(chunk.rows, chunk.ids, chunk.keep, chunk.width, *tensors)
+        SampledChunk(chunk.rows, chunk.ids, chunk.keep, chunk.width, *tensors, owners=chunk.owners)
         for chunk, tensors in zip(chunks, _exchanged(known, len(chunks), actor.trunk.device), strict=True)
     ]
     return Rollout(examples, samples, whole, group)
@@ -152,12 +152,17 @@ def _moved(tensors: _Tensors, device: torch.device | str) -> _Tensors:
 
 
 def _chunks(
-    trunk: Trunk, prompts: Sequence[Sequence[int]], samples: Sequence[Sample], micro_batch: int
+    trunk: Trunk, prompts: Sequence[Sequence[int]], samples: Sequence[Sample], micro_batch: int, group: int = 1
 ) -> Iterator[Chunk]:
-    """Rows grouped by length, so that little is padded."""
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]) + len(samples[row].ids))
+    """Rows grouped by length, so that little is padded; responses to one prompt, ``group`` in a row, stay together."""
+    lengths = [len(prompt) + len(sample.ids) for prompt, sample in zip(prompts, samples, strict=True)]
+    longest = [max(lengths[row - row % group :][:group]) for row in range(len(lengths))]
+    order = sorted(range(len(prompts)), key=lambda row: (longest[row], row // group, lengths[row]))
     for start in range(0, len(order), micro_batch):
         rows = order[start : start + micro_batch]
         left, left_keep = left_pad([prompts[row] for row in rows], trunk.codec.pad_id, trunk.device)
         right, right_keep = right_pad([samples[row].ids for row in rows], trunk.codec.pad_id, trunk.device)
-        yield Chunk(rows, torch.cat([left, right], 1), torch.cat([left_keep, right_keep], 1), left.shape[1])
+        ids, keep = torch.cat([left, right], 1), torch.cat([left_keep, right_keep], 1)
+        first: dict[int, int] = {}
+        owners = [first.setdefault(row // group, place) for place, row in enumerate(rows)] if group > 1 else None
+        yield Chunk(rows, ids, keep, left.shape[1], owners=owners)

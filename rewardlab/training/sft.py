@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.models import Codec, Trunk, load_trunk
 from rewardlab.runs import ADAPTER, CHECKPOINTS, RunFolder
-from rewardlab.tasks.task import tasks
+from rewardlab.tasks.confidence import shown_confidence
+from rewardlab.tasks.task import Task, tasks
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.sft_validation import Watching, sft_validation
 from rewardlab.training.time_limit import TimeLimit
@@ -41,7 +42,7 @@ from rewardlab.training.trl_run import (
     shared_result,
     trl_settings,
 )
-from rewardlab.types import Example
+from rewardlab.types import AnswerFormat, Example
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ GLOSSARY: Mapping[str, str] = {
 
 Rationales = Mapping[tuple[str, str], str]
 """(task, example id) -> rationale for the gold label."""
+Words = Mapping[str, Mapping[str, str]]
+"""Task -> label -> the word that is learned for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def train_sft(
         TrainingError: The loss became infinite or not a number.
     """
     trunk = load_trunk(config.model)
-    encoded = encode_rows(trunk.codec, examples, rationales, config.new_tokens)
+    encoded = encode_rows(trunk.codec, examples, rationales, config.new_tokens, config.sft.words)
     reasons = encoded.left_out(config.new_tokens)
     refuse_nothing("labelled row", len(examples), len(encoded.rows), reasons)
     logger.log(
@@ -150,7 +153,9 @@ def train_sft(
     return {**counted, **shared_result(trunk, outcome), **chosen, **timed}
 
 
-def encode_rows(codec: Codec, examples: Sequence[Example], rationales: Rationales | None, budget: int) -> SFTRows:
+def encode_rows(
+    codec: Codec, examples: Sequence[Example], rationales: Rationales | None, budget: int, words: Words | None = None
+) -> SFTRows:
     """Token ids and labels of each example; labels are :data:`IGNORED` on the prompt.
 
     Args:
@@ -158,12 +163,13 @@ def encode_rows(codec: Codec, examples: Sequence[Example], rationales: Rationale
         examples: Labelled examples.
         rationales: See :func:`train_sft`.
         budget: Longest response, its end token included: the model could not finish a longer one when it generates.
+        words: As ``sft.words``; None: the tasks' own.
     """
     rows: list[dict[str, list[int]]] = []
     dropped: Counter[str] = Counter(no_label=0, no_rationale=0, too_long=0)
     longest = 0
     for example in examples:
-        response = _response_ids(codec, example, rationales)
+        response = _response_ids(codec, example, rationales, words or {})
         if isinstance(response, str):
             dropped[response] += 1
             continue
@@ -176,15 +182,24 @@ def encode_rows(codec: Codec, examples: Sequence[Example], rationales: Rationale
     return SFTRows(rows, dict(dropped), longest)
 
 
-def _response_ids(codec: Codec, example: Example, rationales: Rationales | None) -> list[int] | str:
+def _response_ids(codec: Codec, example: Example, rationales: Rationales | None, words: Words) -> list[int] | str:
     """The tokens to learn, or the reason why there are none."""
     key = (example.task, example.id)
     if example.label is None:
         return "no_label"
     if rationales is not None and key not in rationales:
         return "no_rationale"
-    text = tasks.get(example.task).response(example.label, example.format, (rationales or {}).get(key, ""))
+    rationale = (rationales or {}).get(key, "")
+    task = _writing(tasks.get(example.task), example.format, words.get(example.task, {}))
+    text = task.response(example.label, example.format, rationale, shown_confidence(example))
     return codec.response_ids(text)
+
+
+def _writing(task: Task, format: AnswerFormat, words: Mapping[str, str]) -> Task:
+    """The task with other words for some of its labels; only what is learned is written by it, nothing is read."""
+    if not words:
+        return task
+    return replace(task, words={**task.words, format: {**task.words.get(format, {}), **words}})
 
 
 def _fit(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
 
 from rewardlab import processes
 from rewardlab.errors import DataError
@@ -54,6 +53,8 @@ class RoleTrainer:
 
     def go_on(self, checkpoint: Path) -> None:
         """Take the role, the numbers logged so far and the count of tokens from a checkpoint."""
+        from transformers.trainer import TRAINER_STATE_NAME  # reads datasets and pandas, 100 MiB that others do without
+
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         logged = [row["num_tokens"] for row in self.state.log_history if "num_tokens" in row]

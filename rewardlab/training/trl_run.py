@@ -18,6 +18,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from rewardlab import processes
 from rewardlab.config import RMConfig, SFTConfig
+from rewardlab.encoder_config import EncoderConfig
 from rewardlab.errors import ConfigError, DataError, TrainingError
 from rewardlab.models import Trunk
 from rewardlab.training.progress import Recorder, recording
@@ -43,7 +44,7 @@ class Plan:
     warmup: int
 
 
-def plan_steps(section: SFTConfig | RMConfig, rows: int) -> Plan:
+def plan_steps(section: SFTConfig | RMConfig | EncoderConfig, rows: int) -> Plan:
     """Cut ``rows`` into steps; the micro-batch becomes the largest divisor of a process's batch within its limit.
 
     Raises:
@@ -74,7 +75,9 @@ def refuse_nothing(what: str, total: int, left: int, reasons: str) -> None:
         raise DataError(f"no {what} is left to train on: {f'of {total}, {reasons}' if total else 'there are none'}")
 
 
-def trl_settings(section: SFTConfig | RMConfig, plan: Plan, seed: int, device: torch.device) -> dict[str, Any]:
+def trl_settings(
+    section: SFTConfig | RMConfig | EncoderConfig, plan: Plan, seed: int, device: torch.device
+) -> dict[str, Any]:
     """Keyword arguments for ``SFTConfig`` and ``RewardConfig``, apart from the output folder.
 
     Where FSDP or DeepSpeed cuts the weights into shards, a checkpoint would hold the whole trunk: none is written.

@@ -62,6 +62,7 @@ class Everything:
     def __call__(self, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
         numbers = [float(number) for number in range(len(responses))]
         answers = [Answer(3.0) if isinstance(example.label, float) else None for example in examples]
+        answers = [each or Answer("x", confidence=0.5) for each in answers]
         return [Score(n, {"label": n}, {"label": n}, answer) for n, answer in zip(numbers, answers, strict=True)]
 
 
@@ -77,7 +78,7 @@ def logged(folder: Path, method: str) -> Mapping[str, float]:
 
 def general(name: str) -> str:
     """The glossary's name of a metric: parts and terms are ``*``."""
-    return re.sub(r"^(reward/(?:part|term))/.*", r"\1/*", name)
+    return re.sub(r"^(reward/(?:part|term|recall))/.*", r"\1/*", name)
 
 
 class TestFormulas:

@@ -7,7 +7,7 @@ import pytest
 import rewardlab.rewards
 from rewardlab.config import RewardConfig
 from rewardlab.errors import DataError
-from rewardlab.rewards import RewardContext, build_reward, plan_reward, rewards
+from rewardlab.rewards import RewardContext, build_reward, label_shares, plan_reward, rewards
 from rewardlab.types import PAIR_KINDS, Example, Reward, Score
 
 NAMES = [*rewards.names(), "mixed"]
@@ -34,7 +34,8 @@ def build(name: str) -> Reward:
     scorers = dict.fromkeys(PAIR_KINDS, lambda examples, responses: [0.01 * len(response) for response in responses])
     stored = dict.fromkeys(PAIR_KINDS, (0.0, 1.0))
     return build_reward(
-        RewardConfig(expression=name, lam="1" if name == "mixed" else None), RewardContext(scorers, stored)
+        RewardConfig(expression=name, lam="1" if name == "mixed" else None),
+        RewardContext(scorers, stored, label_shares=label_shares(BATCH)),
     )
 
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewardlab.sandbox import SANDBOX_TASKS, TINY_MODEL_DIR, OracleAnnotator, rationale_quality
+from rewardlab.sandbox import ALL_SANDBOX_TASKS, TINY_MODEL_DIR, OracleAnnotator, rationale_quality
 from rewardlab.sandbox.grammar import SPLITS
 from rewardlab.sandbox.rationales import write_rationale
 from rewardlab.sandbox.words import CLEAR, LOADED, SHARED_WORDS, TOPIC_WORDS
 from rewardlab.tasks.task import prompt_of, tasks, with_format
 from rewardlab.types import ANSWER_FORMATS, Example, Label
 
-names = st.sampled_from(SANDBOX_TASKS)
+names = st.sampled_from(ALL_SANDBOX_TASKS)
 seeds = st.integers(0, 10_000)
 few = settings(max_examples=25)
 
@@ -78,7 +78,7 @@ def test_the_same_request_gets_the_same_text(name: str, seed: int, oracle_seed: 
     assert len(texts) == 1
 
 
-@pytest.mark.parametrize("name", SANDBOX_TASKS)
+@pytest.mark.parametrize("name", ALL_SANDBOX_TASKS)
 def test_oracle_keeps_its_rates(name: str) -> None:
     oracle = OracleAnnotator(refusal_rate=0.10, mismatch_rate=0.05, seed=5)
     outcomes = Counter(oracle.rationale(row, gold(row)).outcome for row in generate(name, "train", 2000, 5))

@@ -30,6 +30,7 @@
 ``silent``     as ``reasoner``, but all its tokens go into reasoning
 ``thinking``   the thoughts stand in front of the answer, in their tags
 ``first``      always prefers the answer that is shown first
+``says-NAME``  answers a question with NAME, in the form that it asks for
 ``mixed``      one of :data:`MIXED`, chosen by the request's content: 30 % do not end as they should
 ============== ======================================================================================
 
@@ -232,7 +233,15 @@ def _completed(behaviour: str, body: dict[str, Any]) -> dict[str, Any]:
             return completion(body, f"<think>\nRanking: 2>1? Answer 1 is better?\n</think>\n\n{answer(body)}")
         case "first":
             return completion(body, "Answer 1 is better. It comes first.")
+    if behaviour.startswith("says-"):
+        return completion(body, _labelled(behaviour.removeprefix("says-"), body["messages"][-1]["content"]))
     return completion(body, answer(body))
+
+
+def _labelled(label: str, prompt: str) -> str:
+    if "<Judgement>" in prompt:
+        return f"Of course.\n<Judgement> {label} </Judgement>\nAnything else?"
+    return f"It is plain to see.\n\nThe answer is: {label}" if "step by step" in prompt else label
 
 
 def answer(body: dict[str, Any]) -> str:

@@ -85,3 +85,21 @@ def test_annotate(
         assert bool(row["rationale"]) == (row["outcome"] == "answered")
     assert code == (0 if manifest["outcomes"]["answered"] else 1)
     assert len(Path("runs/annotations/openai.jsonl").read_text().splitlines()) == 8
+
+
+def test_eval(served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The embedded model behind the server answers as a row of a table; it gives labels once it is asked for them."""
+    monkeypatch.setenv("OPENAI_API_KEY", "any text")
+    monkeypatch.chdir(tmp_path)
+    options = ["--task", "sandbox-sentiment", "--format", "label", "--hosted", "--base-url", served, "--limit", "4"]
+    settings = {"eval.hosted.model": str(MODEL), "annotate.attempts": 2, "model.max_new_tokens": 4}
+    code = cli.run(["eval", *options, "--shots", "2", *(f"--set={key}={value}" for key, value in settings.items())])
+    assert code == 0, capfd.readouterr().err
+    (folder,) = Path("runs/eval").iterdir()
+    result = read_json(folder / "result.json")
+    assert sum(result["hosted"]["outcomes"].values()) == 8
+    assert result["hosted"]["outcomes"].get("failed", 0) == 0
+    assert result["spent"]["response_tokens"] <= 8 * 4
+    rows = list(read_jsonl(folder / "predictions.jsonl"))
+    assert {row["decoding"] for row in rows} == {"sampled", "greedy"}
+    assert all(row["prompt"].count("\n\n") >= 2 for row in rows), "two solved examples"

@@ -40,9 +40,10 @@ ROOTS: dict[str, tuple[str, ...]] = {
     **{name: (f"{WORK}.train:train",) for name in methods if methods.get(name).family == "online"},
     **{name: (f"{WORK}.preference:train_on_pairs",) for name in methods if methods.get(name).family == "preference"},
     "raft": (f"{WORK}.raft:raft", "rewardlab.training.raft"),
+    "encoder": (f"{WORK}.encoder:fit", "rewardlab.training.encoder"),
     "scored": (f"{WORK}.scored:scored",),
-    "eval": (f"{WORK}.evaluate:evaluate", "rewardlab.sandbox.quality"),
-    "validate": (f"{WORK}.evaluate:validate", "rewardlab.sandbox.quality"),
+    "eval": (f"{WORK}.evaluate:evaluate", f"{WORK}.encoder:evaluate", "rewardlab.sandbox.quality"),
+    "validate": (f"{WORK}.evaluate:validate", f"{WORK}.encoder:validate", "rewardlab.sandbox.quality"),
 }
 """Stage -> the function that does its work, and modules that it reaches through a registry."""
 
@@ -52,6 +53,7 @@ BOUNDS = (
     *("rewardlab.reward_models.card_files", "rewardlab.reward_models.table"),  # tables of what a card measured
     *("rewardlab.config", "rewardlab.config_loading", "rewardlab.presets", "rewardlab.section"),  # settings
     *("rewardlab.online_config", "rewardlab.preference_config", "rewardlab.raft_config"),
+    *("rewardlab.encoder_config",),
     *("rewardlab.training.methods",),
     *("rewardlab.errors", "rewardlab.registry", "rewardlab.runs", "rewardlab.outputs", "rewardlab.processes"),
     *("rewardlab.code_identity", "rewardlab.training.progress", "rewardlab.training.trackers"),

@@ -60,6 +60,14 @@ def test_macro_f1_leaves_out_labels_that_occur_nowhere() -> None:
     assert score_predictions("macro_f1", ["world", "sport"], ["world", "world"], TOPICS) == pytest.approx((2 / 3) / 2)
 
 
+def test_balanced_accuracy_is_the_mean_recall_and_that_of_scikit_learn() -> None:
+    # yes: items 0, 1 of 3 (item 2 is malformed); no: item 4 of 3
+    assert score_predictions("balanced_accuracy", GOLD, ANSWERS, BINARY) == pytest.approx((2 / 3 + 1 / 3) / 2)
+    gold, answers = ["world"] * 8 + ["sport"] * 2, ["world"] * 9 + ["sport"]
+    found = score_predictions("balanced_accuracy", gold, answers, TOPICS)
+    assert found == pytest.approx(sklearn.metrics.balanced_accuracy_score(gold, answers)) == pytest.approx(0.75)
+
+
 def test_matthews_by_hand() -> None:
     # hits 2, misses 1, false alarms 1, right rejections 2: (2*2 - 1*1) / sqrt(3*3*3*3) = 1/3
     answers = ["yes", "yes", "no", "yes", "no", "no"]

@@ -35,6 +35,8 @@ SPENT = (
     *("prompts", "prompts_order"),
 )
 """What a training run spent, as its evaluation repeats it."""
+NOT_IN_VALIDATION = ("batch", "shots", "best_of", "best_of_reward", "best_of_lam", "hosted", "chain_of_thought")
+"""Settings that choosing among settings does not read."""
 ROWS_A_BUDGET = 8
 """Rows that share a drawn response budget (``eval.least_new_tokens``): the batch of PPO-NLU's published script."""
 
@@ -60,6 +62,7 @@ class Facts:
 def eval_stage(context: Context, trained: Stage | None, method: str | None = None) -> Stage:
     """Evaluation of a trained stage, or of the base model when there is none."""
     config, shots = context.config, context.config.eval.shots
+    check_reasoning(config)
     rows = context.data("tests", "labelled") if shots else context.data("tests")
     inputs = {"model": trained, **_start_of(trained)} if trained else {}
     if shots and config.format == "rationale":
@@ -68,15 +71,21 @@ def eval_stage(context: Context, trained: Stage | None, method: str | None = Non
         inputs["scored"] = scored_stage(_choosing(context), trained, config.eval.best_of)
     name = method or method_title(config, trained)
     # which checkpoint is no setting of the base model, and how many rows are generated together is none of a policy's
-    asked = dumped(config.eval, without=("batch",) if trained else ("batch", "checkpoint"))
+    asked = dumped(config.eval, without=("batch", "hosted") if trained else ("batch", "hosted", "checkpoint"))
     return context.stage(
         "eval",
         f"evaluate {name} on {context.names}",
         f"{context.slug}-{slug_of(name)}",
         {**rows, **context.task_code("quality"), **context.model, "eval": asked, "method": name},
         inputs,
-        lambda job: evaluate(job, config, context.splits, _facts(context, trained, name, inputs.get("scored"))),
+        lambda job: evaluate(job, config, context.splits, facts_of(context, trained, name, inputs.get("scored"))),
     )
+
+
+def check_reasoning(config: RunConfig) -> None:
+    """Refuse reasoning in a format that has no room for it; raises ConfigError."""
+    if config.eval.chain_of_thought and config.format != "rationale":
+        raise ConfigError(f"eval.chain_of_thought needs --format rationale, found --format {config.format}")
 
 
 def _choosing(context: Context) -> Context:
@@ -108,7 +117,7 @@ def validate_stage(context: Context, trained: Stage) -> Stage:
             **context.data("validation"),
             **context.task_code("quality"),
             **context.model,
-            "eval": dumped(config.eval, without=("batch", "shots", "best_of", "best_of_reward", "best_of_lam")),
+            "eval": dumped(config.eval, without=NOT_IN_VALIDATION),
         },
         {"model": trained, **_start_of(trained)},
         lambda job: validate(job, config, context.splits),
@@ -132,7 +141,7 @@ def method_title(config: RunConfig, trained: Stage | None) -> str:
 def _trained_title(config: RunConfig, trained: Stage | None) -> str:
     """The name a table gives to what was trained (SPEC section 5)."""
     if trained is None:
-        return "zero-shot" if config.eval.shots == 0 else f"{config.eval.shots}-shot"
+        return prompting_title(config)
     last = " (last policy)" if config.eval.checkpoint == "last" else ""
     if trained.kind == "sft":
         return ("SFT w. rationale" if trained.settings["rationales"] else "SFT") + last
@@ -147,12 +156,18 @@ def _trained_title(config: RunConfig, trained: Stage | None) -> str:
     return f"{method.title} on {reward.expression}{lam if trained.kind != 'ppo' else ''}{last}"
 
 
+def prompting_title(config: RunConfig) -> str:
+    """How a model was asked that nobody trained here."""
+    asked = "zero-shot" if config.eval.shots == 0 else f"{config.eval.shots}-shot"
+    return f"{asked} CoT" if config.eval.chain_of_thought else asked
+
+
 def _start_of(trained: Stage) -> dict[str, Stage]:
     """The model that a trained stage started from, as an input."""
     return {"start": trained.inputs["start"]} if "start" in trained.inputs else {}
 
 
-def _facts(context: Context, trained: Stage | None, method: str, scored: Stage | None = None) -> Facts:
+def facts_of(context: Context, trained: Stage | None, method: str, scored: Stage | None = None) -> Facts:
     """What the evaluation's row says of the method behind it; ``scored`` are the answers that it chooses from."""
     config, chain = context.config, trained.chain(measuring=False) if trained else []
     results = context.results([*chain, *(scored.chain(measuring=False) if scored else [])])
@@ -216,11 +231,12 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
         return _evaluate_best(job, config, splits, facts)
     trunk, role = evaluated_model(config, job.inputs)
     policy = _policy(job, config)
-    shots = _demonstrations(config, splits, job.inputs) if config.eval.shots else {}
-    questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, shots)
+    shots = demonstrations(config, splits, job.inputs) if config.eval.shots else {}
+    longest = trunk.context and trunk.context - config.new_tokens
+    questions = Questions(trunk.codec, longest, shots, reasons=config.eval.chain_of_thought)
     generate = _generator(job, config, facts.method, trunk, role, questions)
     columns = {column: rows for split in splits.values() for column, rows in split.tests.items()}
-    guess = _guess(config)
+    guess = guess_of(config)
     found = measure(columns, generate, bootstrap=config.eval.bootstrap, prompt=questions.text, guess=guess)
     questions.warn()
     write_jsonl(job.folder.path / PREDICTIONS_FILE, (row.to_json() for row in found.rows))
@@ -246,7 +262,7 @@ def _evaluate_best(job: Work, config: RunConfig, splits: Mapping[str, Splits], f
         return [next(answers) for _ in examples]  # the columns are read in the order in which they were answered
 
     columns = {column: found for split in splits.values() for column, found in split.tests.items()}
-    found = measure(columns, generate, bootstrap=config.eval.bootstrap, decodings=("sampled",), guess=_guess(config))
+    found = measure(columns, generate, bootstrap=config.eval.bootstrap, decodings=("sampled",), guess=guess_of(config))
     write_jsonl(job.folder.path / PREDICTIONS_FILE, (row.to_json() for row in found.rows))
     write_answers(job.folder.path, found.rows)
     policy = _policy(job, config)
@@ -274,7 +290,7 @@ def validate(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict
     questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, {})
     generate = _generator(job, config, "validation", trunk, role, questions)
     rows = {name: split.validation for name, split in splits.items()}
-    guess = _guess(config)
+    guess = guess_of(config)
     found = measure(rows, generate, bootstrap=config.eval.bootstrap, decodings=("greedy",), guess=guess)
     columns = {name: column["greedy"] for name, column in found.columns.items()}
     scores = {name: column["metrics"][tasks.get(name).metrics[0]]["value"] for name, column in columns.items()}
@@ -308,7 +324,7 @@ def _generator(
     return generate
 
 
-def _guess(config: RunConfig) -> Guess | None:
+def guess_of(config: RunConfig) -> Guess | None:
     """What stands in for an answer that cannot be read: nothing, or a draw of the run's seed."""
     from rewardlab.evaluation.predict import random_answer
 
@@ -328,7 +344,7 @@ def _policy(job: Work, config: RunConfig) -> Policy | None:
     return found
 
 
-def _demonstrations(
+def demonstrations(
     config: RunConfig, splits: Mapping[str, Splits], inputs: Mapping[str, Path]
 ) -> dict[str, list[Demonstration]]:
     """Solved examples per task, from the labelled rows."""

@@ -27,12 +27,13 @@ def raft(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[s
     warn_of_long_labels(config, splits)
     section = method.section(config)
     trunk = start_trunk(config, job.inputs)
-    judges = judges_of(job, config, trunk, section.micro_batch)
+    prompts = [example for part in section.parts for example in rows_of(splits, part)]
+    judges = judges_of(job, config, trunk, section.micro_batch, prompts)
     validation = rows_of(splits, "validation", section.validation_rows) if section.validation_rows else []
     trainer = method.load()(
         trunk,
         judges.reward,
-        [example for part in section.parts for example in rows_of(splits, part)],
+        prompts,
         config,
         Several(FolderRecorder(job.folder), job.recorder),
         Ledger(job.folder.append),
@@ -41,5 +42,6 @@ def raft(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[s
         validation=validation,
     )
     result = trainer.train()
-    gold = gold_of_prompts(splits, section, config.seed, result.steps, trainer.prompts)
-    return {**result.to_json(), **judges.result(job, config, gold, result.fall)}
+    knows_all = judges.knows_all(section)
+    gold = gold_of_prompts(splits, section, config.seed, result.steps, trainer.prompts, knows_all=knows_all)
+    return {**result.to_json(), **judges.result(job, config, section, gold, result.fall)}

@@ -57,7 +57,7 @@ def sampled_pairs(job: Work, config: RunConfig, splits: Mapping[str, Splits]) ->
 
     drawn = read_sampled(job.inputs["samples"] / SAMPLED_FILE)
     rows = sampled_rows(config, splits, "labelled")
-    reward = _reward(job, config)
+    reward = _reward(job, config, rows)
     answered = []
     for start in range(0, len(rows), AT_A_TIME):
         job.report("scored rows", start, len(rows))
@@ -76,18 +76,20 @@ def sampled_pairs(job: Work, config: RunConfig, splits: Mapping[str, Splits]) ->
     return {**manifest, "gold": gold_of(splits, "labelled", limit=config.pairs.limit) if reward.needs_gold else {}}
 
 
-def _reward(job: Work, config: RunConfig) -> Reward:
+def _reward(job: Work, config: RunConfig, rows: Sequence[Example]) -> Reward:
     """The reward, on a trunk with its reward models where it has some."""
-    from rewardlab.rewards import build_reward
+    from rewardlab.rewards import build_reward, label_shares
     from rewardlab.rewards.context import RewardContext
 
     folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
+    shares = label_shares(rows)
     if not folders:
-        return build_reward(config.reward, RewardContext({}, {}, config.reward.reading))
+        return build_reward(config.reward, RewardContext({}, {}, config.reward.reading, shares))
     from rewardlab.models.scoring import add_scorers
 
     loaded = add_scorers(start_trunk(config, job.inputs), folders)
-    return build_reward(config.reward, RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading))
+    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading, shares)
+    return build_reward(config.reward, context)
 
 
 def _scored(reward: Reward, rows: Sequence[Example], drawn: Mapping[tuple[str, str], Sequence[str]]) -> list[Any]:

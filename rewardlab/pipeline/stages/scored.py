@@ -73,7 +73,7 @@ def scored(job: Work, config: RunConfig, splits: Mapping[str, Splits], count: in
     if any(name.startswith("rm_") for name in job.inputs):
         del trunk  # reward models stand on the start, which may be another model than the one that answered
         trunk = start_trunk(config, job.inputs)
-    judges = judges_of(job, config, trunk, config.eval.batch)
+    judges = judges_of(job, config, trunk, config.eval.batch, rows)
     (job.folder.path / LEDGER_FILE).unlink(missing_ok=True)
     ledger, unscored = Ledger(job.folder.append), 0
     for first in range(0, len(rows), CHUNK):

@@ -26,6 +26,7 @@ def sft_stage(context: Context, rationales: bool, as_long_as: Sequence[Stage] = 
     config = context.config
     if rationales and config.format != "rationale":
         raise ConfigError(f"--rationales needs --format rationale, found --format {config.format}")
+    _check_words(context)
     inputs = {"annotate": annotate_stage(context)} if rationales else {}
     title = "SFT w. rationale" if rationales else "SFT"
     settings = {
@@ -44,6 +45,17 @@ def sft_stage(context: Context, rationales: bool, as_long_as: Sequence[Stage] = 
         {**inputs, **{f"{AS_LONG_AS}{number}": stage for number, stage in enumerate(as_long_as)}},
         lambda job: sft(job, _timed(context, as_long_as, list(inputs.values())), context.splits),
     )
+
+
+def _check_words(context: Context) -> None:
+    """Refuse words for labels that a task of the run does not have; raises ConfigError."""
+    for task in context.tasks:
+        unknown = set(context.config.sft.words.get(task.name, {})) - set(task.labels)
+        if unknown:
+            raise ConfigError(
+                f"sft.words: {', '.join(sorted(unknown))} is no label of {task.name}; expected some of "
+                f"{', '.join(task.labels) or 'none, for its answers are numbers'}"
+            )
 
 
 def start_input(context: Context) -> dict[str, Stage]:

@@ -11,7 +11,7 @@ from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.cost import gold_read
-from rewardlab.online_config import CriticConfig, OnlineConfig
+from rewardlab.online_config import Balance, CriticConfig, OnlineConfig
 from rewardlab.pipeline.context import Context, dumped, slug_of
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages.reward_model import reward_model_stage
@@ -23,7 +23,7 @@ from rewardlab.rewards.trl_functions import GIVEN, check_columns
 from rewardlab.runs import ADAPTER, read_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.training.methods import TrainingMethod
-from rewardlab.types import PAIR_KINDS
+from rewardlab.types import PAIR_KINDS, Example
 
 if TYPE_CHECKING:
     from rewardlab.models import Trunk
@@ -56,6 +56,7 @@ def online_stage(context: Context, method: TrainingMethod, work: Train | None = 
     if method.family != "online":
         refuse_moving(context.reward, method.name)
     check_reward(context, section.parts)
+    _check_balance(context, method, section)
     refuse_shards(method)
     models = {f"rm_{kind}": reward_model_stage(context.behind, kind) for kind in sorted(context.reward.pair_kinds)}
     return context.stage(
@@ -85,7 +86,17 @@ def refuse_shards(method: TrainingMethod) -> None:
 
 
 def check_reward(context: Context, parts: Sequence[str]) -> None:
-    """Refuse a reward that reads columns or gold labels which the rows of these parts lack; raises InputError."""
+    """Refuse a reward that reads columns or gold labels which the rows of these parts lack; raises InputError.
+
+    Raises:
+        ConfigError: The answer format does not have what a reward reads.
+    """
+    for name, formats in context.reward.formats.items():
+        if context.config.format not in formats:
+            raise ConfigError(
+                f"reward {name!r} reads what answers of --format {context.config.format} do not state; expected "
+                f"--format {' or '.join(formats)}"
+            )
     for task in context.tasks:
         for name, wanted in context.reward.columns.items():
             check_columns(name, wanted, (*GIVEN, *task.fields))
@@ -101,6 +112,25 @@ def check_reward(context: Context, parts: Sequence[str]) -> None:
             )
 
 
+def is_balanced(section: PromptSection) -> bool:
+    """Whether batches are drawn by gold label."""
+    return getattr(section, "balance", "none") == "label"
+
+
+def _check_balance(context: Context, method: TrainingMethod, section: PromptSection) -> None:
+    """Refuse balanced batches of prompts without labels; raises InputError."""
+    if not is_balanced(section):
+        return
+    for name, split in context.splits.items():
+        rows = [example for part in section.parts for example in getattr(split, part)]
+        bare = sum(not isinstance(example.label, str) for example in rows)
+        if bare:
+            raise InputError(
+                f"{method.section_key}.balance = label draws prompts by their gold label, and {bare} of the "
+                f"{len(rows)} training prompts of {name} have none or a number; leave it out or label the rows"
+            )
+
+
 def train(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[str, Splits]) -> dict[str, Any]:
     """Do it."""
     from rewardlab.rewards import Ledger
@@ -110,12 +140,13 @@ def train(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[
     warn_of_long_labels(config, splits)
     section: OnlineConfig = method.section(config)
     trunk = start_trunk(config, job.inputs)
-    judges = judges_of(job, config, trunk, section.micro_batch)
+    prompts = [example for part in section.parts for example in rows_of(splits, part)]
+    judges = judges_of(job, config, trunk, section.micro_batch, prompts)
     trainer = OnlineTrainer(
         method,
         trunk,
         judges.reward,
-        [example for part in section.parts for example in rows_of(splits, part)],
+        prompts,
         config,
         Several(FolderRecorder(job.folder), job.recorder),
         Ledger(job.folder.append),
@@ -125,8 +156,10 @@ def train(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[
         validation=rows_of(splits, "validation", section.validation_rows),
     )
     result = trainer.train()
-    gold = gold_of_prompts(splits, section, config.seed, result.steps, section.prompts)
-    return {**result.to_json(), **judges.result(job, config, gold, result.fall)}
+    gold = gold_of_prompts(
+        splits, section, config.seed, result.steps, section.prompts, knows_all=judges.knows_all(section)
+    )
+    return {**result.to_json(), **judges.result(job, config, section, gold, result.fall)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,30 +179,46 @@ class Judges:
     lines: Sequence[str]
 
     def result(
-        self, job: Work, config: RunConfig, gold: Mapping[str, int], fall: Mapping[str, Any] | None
+        self,
+        job: Work,
+        config: RunConfig,
+        section: PromptSection,
+        gold: Mapping[str, int],
+        fall: Mapping[str, Any] | None,
     ) -> dict[str, Any]:
         """What the result of a trained run says of its reward.
 
         Args:
-            job, config: The run.
-            gold: Gold labels that belong to the prompts read; counted where the reward reads them.
+            job, config, section: The run.
+            gold: Gold labels that belong to the prompts read; counted where the reward or the batches read them.
             fall: The alarm for a fall of validation accuracy.
         """
-        expression = config.reward.expression
+        expression, reads_gold = config.reward.expression, self.reward.needs_gold or is_balanced(section)
         watched = _hacking(job.folder.path, expression, fall) if processes.is_main() else {}
         shared = {"reward": expression, "lambda": self.reward.lam, "reward_models": list(self.lines)}
-        return {**shared, "gold": dict(gold) if self.reward.needs_gold else {}, **watched}
+        return {**shared, "gold": dict(gold) if reads_gold else {}, **watched}
+
+    def knows_all(self, section: PromptSection) -> bool:
+        """Whether a run reads the gold labels of all its prompts, however few of them it asks."""
+        return is_balanced(section) or self.reward.needs_shares
 
 
-def judges_of(job: Work, config: RunConfig, trunk: Trunk, batch: int) -> Judges:
-    """Build the configured reward, its reward models on the trunk; says what they can judge."""
+def judges_of(job: Work, config: RunConfig, trunk: Trunk, batch: int, prompts: Sequence[Example]) -> Judges:
+    """Build the configured reward, its reward models on the trunk; says what they can judge.
+
+    Args:
+        job, config: The run.
+        trunk: Carries the reward models.
+        batch: Responses that a reward model reads at a time.
+        prompts: All that are asked in the run, for rewards that weigh labels by their shares.
+    """
     from rewardlab.models.scoring import add_scorers
     from rewardlab.reward_models.doubts import reward_model_lines
-    from rewardlab.rewards import build_reward
+    from rewardlab.rewards import build_reward, label_shares
 
     folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
     loaded = add_scorers(trunk, folders, batch)
-    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading)
+    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading, label_shares(prompts))
     reward = build_reward(config.reward, context, is_training=True)
     lines = reward_model_lines(folders, config.reward.expression, needs_gold=reward.needs_gold)
     for line in lines:
@@ -198,14 +247,30 @@ def _critic_start(section: OnlineConfig, folders: Mapping[str, Path], context: R
 
 
 def gold_of_prompts(
-    splits: Mapping[str, Splits], section: PromptSection, seed: int, steps: int, prompts: int
+    splits: Mapping[str, Splits],
+    section: PromptSection,
+    seed: int,
+    steps: int,
+    prompts: int,
+    *,
+    knows_all: bool = False,
 ) -> dict[str, int]:
-    """The gold labels of the prompts of so many steps, by the part of the data they belong to."""
+    """The gold labels of the prompts of so many steps, by the part of the data they belong to.
+
+    Args:
+        splits: The rows.
+        section: Which of them are prompts.
+        seed, steps, prompts: Of their order, and how many were read.
+        knows_all: True where labels are balanced or weighed by their shares, for which all of them are read.
+    """
     from rewardlab.training.budget import prompts_of
 
     parts = {part: rows_of(splits, part) for part in section.parts}
     everything = [example for rows in parts.values() for example in rows]
-    read = {(e.task, e.id) for e in prompts_of(everything, steps, prompts, seed)}
+    balance: Balance = "label" if is_balanced(section) else "none"
+    read = {
+        (e.task, e.id) for e in (everything if knows_all else prompts_of(everything, steps, prompts, seed, balance))
+    }
     seen = {part: [e for e in rows if (e.task, e.id) in read] for part, rows in parts.items()}
     return {pool: n for part, rows in seen.items() for pool, n in gold_read(part, rows).items()}
 

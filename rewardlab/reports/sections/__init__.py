@@ -6,16 +6,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rewardlab.claims.findings import VERDICTS, Finding, claims_grid, family_text
-from rewardlab.comparison.budgets import budget_lines, budgets_grid
-from rewardlab.comparison.grid import grid
-from rewardlab.comparison.notes import notes
+from rewardlab.comparison.answer import answer
+from rewardlab.comparison.budgets import budget_lines, budgets_grid, training_spent
+from rewardlab.comparison.grid import compact
+from rewardlab.comparison.notes import notes, unread_lines
 from rewardlab.comparison.runs import LeftOut
-from rewardlab.comparison.table import method_names
+from rewardlab.comparison.table import ComparisonTable, headline, method_names
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
 from rewardlab.reports.charts import Picture
-from rewardlab.reports.plots import colours_of, curves_picture, load_curves, saturation_picture
+from rewardlab.reports.forest import forest_picture
+from rewardlab.reports.plots import CurveRun, colours_of, curves_picture, load_curves, saturation_picture
 from rewardlab.reports.report import Report
-from rewardlab.reports.sections.answers import label_share_blocks, quality_blocks
+from rewardlab.reports.sections.answers import by_label_blocks, confidence_blocks, label_share_blocks, quality_blocks
 from rewardlab.reports.sections.cards import card_origins, card_sections
 from rewardlab.reports.sections.differences import (
     DIFFERENCES,
@@ -59,39 +61,66 @@ def _left_out(report: Report) -> list[Section]:
         for root in sorted(places, key=lambda root: -len(str(root))):
             line = line.replace(f"{root}/", "")
         told.append(Told(line))
-    return [Section("Left out", [Text(LEFT_OUT), Sentences(told)])] if told else []
+    return [Section("Left out", [Text(LEFT_OUT), Sentences(told)], is_open=True)] if told else []
 
 
 def _sections(report: Report) -> list[Section]:
     pairs = Section("Pairs among samples of the SFT model", pair_blocks(report.related.pairs, report.left_out))
     time = Section("Time", time_blocks(report.timings or {}))
-    claims = [Section("Claims", _claims(report.claims))] if report.claims else []
+    claims = [Section("Claims", _claims(report.claims), is_open=True)] if report.claims else []
     if not report.table.rows:
         origins = Section("How each reward model was made", [Table(card_origins(report.cards, report.links))])
         return [*claims, *card_sections(report.cards), pairs, time, origins]
     table, curves = report.table, load_curves(report.related.trained, method_names(report.table), report.left_out)
-    trained = [row.name for row in table.rows if row.key.reward]
-    colours = colours_of([*trained, *(run.method for run in curves), *(row.name for row in table.rows)])
+    colours = _colours(table, curves)
     return [
-        Section("Methods compared", [Table(grid(table)), Notes(notes(table))]),
-        Section("What each method was given", _budgets(report)),
+        Section(ANSWER, _answer(report), is_open=True),
         *claims,
         Section(DIFFERENCES, difference_blocks(report)),
-        Section(MEASURES, measure_blocks(report.measures)),
-        Section("How much of each gain is sharpening", sharpening_blocks(report)),
+        Section("Costs", _costs(report, cost_picture(table, colours)), is_open=True),
+        Section(
+            "Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES), is_open=True
+        ),
+        Section("Reward hacking", hacking_blocks(curves, report.left_out), is_open=True),
         Section("Accuracy against KL", _kl(kl_picture(table, curves, colours))),
-        Section("Accuracy against cost", _drawn(cost_picture(table, colours), "No method was measured.", COST)),
+        Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
+        *([Section("Accuracy by gold label", blocks)] if (blocks := by_label_blocks(table)) else []),
+        *([Section("Confidence", blocks)] if (blocks := confidence_blocks(table)) else []),
+        Section("Label shares of answers", label_share_blocks(table)),
         Section("Answers that could not be read, and rationale quality", quality_blocks(table)),
         *([Section("Judged answers", judged_blocks(report.judged, table, report.left_out))] if report.judged else []),
-        Section("Label shares of answers", label_share_blocks(table)),
-        Section("Training curves", _drawn(curves_picture(curves, colours), "No PPO run was given.", CURVES)),
-        Section("Saturation of λ", _drawn(saturation_picture(curves, colours), "No run uses λ.", SATURATION_NOTE)),
-        Section("Reward hacking", hacking_blocks(curves, report.left_out)),
-        pairs,
+        Section(MEASURES, measure_blocks(report.measures)),
+        Section("How much of each gain is sharpening", sharpening_blocks(report)),
         *_reward_models(report),
+        pairs,
         time,
-        Section("How each row was made", origin_blocks(report)),
+        Section("How each row was made", origin_blocks(report), is_in_page=False),
     ]
+
+
+ANSWER = "The answer"
+READ = "How to read the table"
+
+
+def _answer(report: Report) -> list[Block]:
+    """Three sentences, one figure, one table."""
+    table = report.table
+    shown, on_demand = compact(table)
+    told = Sentences([Told(each.text, each.sources) for each in answer(table)], is_answer=True)
+    picture = forest_picture(table, report.gains)
+    unread = [Notes(lines)] if (lines := unread_lines(table)) else []
+    small = [line for line in notes(table) if line not in lines]
+    figure: list[Block] = [picture] if picture else []
+    return [told, *figure, Table(shown, on_demand=on_demand, has_tools=True), *unread, Notes(small, READ)]
+
+
+def _colours(table: ComparisonTable, curves: Sequence[CurveRun]) -> dict[str, int]:
+    """Method -> its colour everywhere; where there are more methods than colours, those with lower values are grey."""
+    position = (headline(table), table.decodings[-1])
+    values = {row.name: row.scores[position].value for row in table.rows if position in row.scores}
+    trained = [row.name for row in table.rows if row.key.reward]
+    names = dict.fromkeys([*trained, *(run.method for run in curves), *(row.name for row in table.rows)])
+    return colours_of(names, values)
 
 
 CURVES = (
@@ -100,8 +129,8 @@ CURVES = (
 )
 SATURATION_NOTE = "At 100 % the label part is constant and only the second reward still pulls; at 0 % λ never binds."
 COST = (
-    "Cost of one seed, mean over seeds. Whiskers are 95 % intervals. Every point stands where its numbers are: markers "
-    "that overlap are open, and whiskers on one another end in caps of different widths. Point at a marker to read it."
+    "Cost of one seed, mean over seeds: gold labels read and annotator calls in all stages behind a row, and their "
+    "device seconds. Lines are 95 % intervals. Markers that overlap are open; point at a marker to read it."
 )
 
 
@@ -109,14 +138,19 @@ def _drawn(picture: Picture | None, missing: str, explained: str) -> list[Block]
     return [Text(missing)] if picture is None else [picture, Text(explained)]
 
 
-def _budgets(report: Report) -> list[Block]:
-    explained = (
-        "Cost of one seed, mean over seeds: gold labels read and annotator calls in all stages behind a row, and the "
-        "device seconds of all of them (of a CPU its processor time); tokens are those that training "
-        "generated, training device seconds those of its own steps. Sequences are those that went through the "
-        "model as a whole, forward and backward."
-    )
-    return [Table(budgets_grid(report.table)), Notes([*budget_lines(report.table, report.budget), explained])]
+def _costs(report: Report, picture: Picture | None) -> list[Block]:
+    """The picture, and what training spent; gold labels, calls and seconds stand in the table of the answer."""
+    spent: list[Block] = []
+    if training_spent(report.table):
+        grid = budgets_grid(report.table, of_training_alone=True)
+        spent = [Table(grid, "What training spent"), Notes([*budget_lines(report.table, report.budget), SPENT])]
+    return [*_drawn(picture, "No method was measured.", COST), *spent]
+
+
+SPENT = (
+    "Of one seed, mean over seeds: tokens that training generated, device seconds of its own steps (of a CPU its "
+    "processor time), and sequences that went through the model as a whole, forward and backward."
+)
 
 
 def _claims(findings: Sequence[Finding]) -> list[Block]:

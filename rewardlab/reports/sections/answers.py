@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from rewardlab.comparison.by_label import EXPLAINED, all_by_label, by_label_grid
+from rewardlab.comparison.confidence import EXPLAINED as STATED
+from rewardlab.comparison.confidence import all_confidences, confidence_grid
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source, sources_at
 from rewardlab.comparison.label_shares import (
     MALFORMED,
@@ -18,6 +21,7 @@ from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.table import ComparisonTable, Row
 from rewardlab.reports.blocks import Block, Table, Text
 from rewardlab.reports.charts import OTHER, Bar, Panel, Picture
+from rewardlab.reports.plots import drawn_rows
 from rewardlab.reports.sections.tradeoffs import quality_picture
 
 
@@ -30,6 +34,8 @@ def shares_pictures(table: ComparisonTable, shares: AllShares) -> list[Picture]:
 def _picture(table: ComparisonTable, column: str, place: int, all_shares: AllShares) -> Picture:
     position = (column, table.decodings[-1])
     drawn = {number: shares for (number, where), shares in all_shares.items() if where == position}
+    rows, note = drawn_rows(table)
+    drawn = {number: each for number, each in drawn.items() if any(table.rows[number] is row for row in rows)}
     colours = _colours([label for shares in drawn.values() for label in shares.answered])
     bars = [_bar("gold", next(iter(drawn.values())).gold, colours, "")]
     for number, shares in drawn.items():
@@ -38,9 +44,8 @@ def _picture(table: ComparisonTable, column: str, place: int, all_shares: AllSha
             _bar(row.name, shares.answered, colours, shown_value(shares.distance.value), sources_of(row, position))
         )
     panel = Panel(f"{column}, {position[1]} decoding", bars, "share of answers, %; right: distance from gold")
-    return Picture(
-        f"label_shares_{place}", f"Label shares of answers, {column}", [panel], _legend(drawn.values(), colours)
-    )
+    name, alt = f"label_shares_{place}", f"Label shares of answers, {column}"
+    return Picture(name, alt, [panel], _legend(drawn.values(), colours), note)
 
 
 def _bar(
@@ -75,6 +80,18 @@ def quality_blocks(table: ComparisonTable) -> list[Block]:
     bars = "Lines on the bars: one standard deviation over seeds; for one seed, the 95 % interval over items."
     drawn: list[Block] = [Text("No rationale quality was measured.")] if picture is None else [picture, Text(bars)]
     return [Text(explained), Table(Grid(headings, rows)), *drawn]
+
+
+def by_label_blocks(table: ComparisonTable) -> list[Block]:
+    """Accuracy by gold label; nothing where labels are even."""
+    found = all_by_label(table)
+    return [Text(EXPLAINED), Table(by_label_grid(table, found))] if found else []
+
+
+def confidence_blocks(table: ComparisonTable) -> list[Block]:
+    """Stated confidence against being right; nothing where no answer states any."""
+    found = all_confidences(table)
+    return [Text(STATED), Table(confidence_grid(table, found))] if found else []
 
 
 def label_share_blocks(table: ComparisonTable) -> list[Block]:

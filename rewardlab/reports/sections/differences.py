@@ -34,7 +34,7 @@ def difference_blocks(report: Report) -> list[Block]:
     ]
     note = Text(f"Differences are paired by item and seed. {p_value_note(report.gains)}".strip())
     title = f"All {len(report.gains)} comparisons, column by column, with their tests"
-    tests = Table(differences_grid(report.gains, report.rows), title)
+    tests = Table(differences_grid(report.gains, report.rows), title, has_tools=True)
     return [Sentences(short), tests, Notes([EXPLAINED]), note]
 
 

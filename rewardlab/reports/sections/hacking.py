@@ -19,10 +19,10 @@ from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.hacking import Alarm, told
-from rewardlab.reports.blocks import Block, Sentences, Table, Text, Told
-from rewardlab.reports.charts import OTHER, Line, Panel, Picture, write_picture
+from rewardlab.reports.blocks import Block, Notes, Sentences, Table, Text, Told
+from rewardlab.reports.charts import OTHER, Line, Panel, Picture, number_text
+from rewardlab.reports.drawing import write_picture
 from rewardlab.reports.plots import GOLD, KL, PART, SATURATION, SCORE, CurveRun, load_curves
-from rewardlab.reports.scales import number_text
 from rewardlab.runs import read_json
 from rewardlab.training.decline import Fall, told_best, told_fall
 
@@ -53,7 +53,7 @@ POINTS = 60
 """Points of a line; longer runs are averaged over stretches."""
 TITLE_LETTERS = 52
 """Letters that fit over a chart."""
-DRAWN = 40
+DRAWN = 12
 """Charts in one report; beyond them, runs with an alarm come first, and the others have theirs in their folder."""
 FILE = "hacking"
 """Name of the chart in a PPO run's folder."""
@@ -92,17 +92,21 @@ class Watched:
 
 
 def hacking_blocks(runs: Iterable[CurveRun], left_out: LeftOut = LOGGED) -> list[Block]:
-    """What a report says: how many alarms, a table of the runs, and a chart of each."""
+    """What a report says: alarms and how many, a table of the runs, and panels, those with an alarm first."""
     watched = _in_order([watch(run, left_out) for run in runs])
     if not watched:
         return [Text("No PPO run was given.")]
-    alarmed = [Told(f"{each.title}: {line}.", [Source(each.run.path)]) for each in watched for line in _told(each)]
-    chosen = sorted(watched, key=lambda each: not each.has_alarm)[:DRAWN]
-    blocks: list[Block] = [Text(_counts(watched)), *([Sentences(alarmed)] if alarmed else []), Table(_grid(watched))]
-    picture = picture_of([each for each in watched if each in chosen])
+    first = sorted(watched, key=lambda each: not each.has_alarm)
+    alarmed = [Told(f"{each.title}: {line}.", [Source(each.run.path)]) for each in first for line in _told(each)]
+    doubts = _doubts(watched)
+    chosen = first[:DRAWN]
+    blocks: list[Block] = [*([Sentences(alarmed)] if alarmed else []), Text(_counts(watched))]
+    blocks.append(Table(_grid(watched), "Every run: its alarms and its accuracy on validation rows"))
+    picture = picture_of(chosen)
     left = len(watched) - len(chosen)
     note = f" {left} more runs have their chart ({FILE}.svg) in their folder." if left else ""
-    return [*blocks, picture, Text(EXPLAINED + note)]
+    said = [Sentences(doubts, fold="What was said of reward models before training")] if doubts else []
+    return [*blocks, *said, picture, Notes([EXPLAINED + note], "How to read the alarms and the panels")]
 
 
 EXPLAINED = (
@@ -116,12 +120,23 @@ EXPLAINED = (
 
 
 def _told(watched: Watched) -> list[str]:
-    """What was said of a run's reward models, what its alarms say, and that its start is the best policy if it is."""
-    lines = [doubt.removeprefix("warning: ") for doubt in watched.doubts]
-    lines += [told(watched.alarm)] if watched.alarm else []
+    """What a run's alarms say, and that its start is the best policy if it is."""
+    lines = [told(watched.alarm)] if watched.alarm else []
     lines += [told_fall(watched.fall)] if watched.fall else []
-    best = told_best(watched.validation) if lines and watched.validation else None
+    best = told_best(watched.validation) if (lines or watched.doubts) and watched.validation else None
     return [*lines, *([best] if best else [])]
+
+
+def _doubts(watched: Sequence[Watched]) -> list[Told]:
+    """What was said of reward models, each line once, with the runs that it was said in."""
+    said: dict[str, list[Watched]] = {}
+    for each in watched:
+        for line in each.doubts:
+            said.setdefault(line.removeprefix("warning: "), []).append(each)
+    return [
+        Told(f"{'; '.join(run.title for run in runs)}: {line}.", [Source(run.run.path) for run in runs])
+        for line, runs in said.items()
+    ]
 
 
 def _in_order(watched: Sequence[Watched]) -> list[Watched]:
@@ -160,7 +175,7 @@ def write_chart(folder: Path, alarm: Alarm | None, name: str, fall: Fall | None 
     if not (folder / "metrics.jsonl").exists():
         return None
     (run,) = load_curves([folder], {folder.name: name})
-    return write_picture(picture_of([Watched(run, None, alarm, True, {}, fall)]), folder)
+    return write_picture(picture_of([Watched(run, None, alarm, True, {}, fall)]), folder, ["svg"])[0]
 
 
 def picture_of(watched: Sequence[Watched]) -> Picture:
@@ -173,7 +188,7 @@ def picture_of(watched: Sequence[Watched]) -> Picture:
         if not line.name.startswith(("alarm", "accuracy fell"))
     }
     alt = "Trained reward, its parts, gold accuracy and signs of hacking over PPO steps"
-    return Picture(FILE, alt, panels, list(seen.items()))
+    return Picture(FILE, alt, panels, list(seen.items()), is_split=True)
 
 
 def _panel_title(watched: Watched) -> str:
@@ -189,20 +204,27 @@ def _counts(watched: Sequence[Watched]) -> str:
     by_method: dict[str, list[Watched]] = {}
     for each in watched:
         by_method.setdefault(each.run.method, []).append(each)
-    counts = (
-        f"{name} {sum(each.alarm is not None for each in runs)} of {sum(each.is_judged for each in runs)}"
-        for name, runs in by_method.items()
+    counts = _shares(
+        {name: [each.alarm is not None for each in runs if each.is_judged] for name, runs in by_method.items()}
     )
-    falls = (
-        f"{name} {sum(each.fall is not None for each in runs)} of {sum(bool(each.validation) for each in runs)}"
-        for name, runs in by_method.items()
+    falls = _shares(
+        {name: [each.fall is not None for each in runs if each.validation] for name, runs in by_method.items()}
     )
     unjudged = sum(not each.is_judged for each in watched)
     note = f" {unjudged} runs could not be judged: no gold labels, too few steps, or made before there was an alarm."
     return (
-        f"Runs with an alarm for hacking, of those that could be judged: {'; '.join(counts)}."
+        f"Runs with an alarm for hacking, of those that could be judged: {counts}."
         f"{note if unjudged else ''} "
-        f"Runs with an alarm for a fall of accuracy, of those with validation rows: {'; '.join(falls)}."
+        f"Runs with an alarm for a fall of accuracy, of those with validation rows: {falls}."
+    )
+
+
+def _shares(raised: Mapping[str, Sequence[bool]]) -> str:
+    """How many runs raised an alarm, of how many; methods without one are counted together."""
+    named = [f"{name} {sum(runs)} of {len(runs)}" for name, runs in raised.items() if any(runs)]
+    silent = sum(len(runs) for runs in raised.values() if not any(runs))
+    return "; ".join(
+        [*named, *([f"{'all others' if named else 'all methods'} 0 of {silent}"] if silent or not named else [])]
     )
 
 

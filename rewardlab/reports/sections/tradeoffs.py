@@ -10,7 +10,7 @@ from rewardlab.comparison.grid import Source, all_sources
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.table import COSTS, ComparisonTable, Row, headline
 from rewardlab.reports.charts import Bar, Dot, Panel, Picture
-from rewardlab.reports.plots import KL, CurveRun, legend
+from rewardlab.reports.plots import KL, CurveRun, drawn_rows, legend
 
 LAST_STEPS = 5
 """Logged steps at the end of training whose KL is averaged."""
@@ -41,11 +41,12 @@ def cost_picture(table: ComparisonTable, colours: Mapping[str, int]) -> Picture 
 def quality_picture(table: ComparisonTable) -> Picture | None:
     """Mean rationale quality of each method, a panel a column, under the last decoding (after RLLR figure 4)."""
     panels = []
+    rows, note = drawn_rows(table)
     for column in table.metrics:
         position = (column, table.decodings[-1])
-        bars = [bar for row in table.rows if (bar := _quality_bar(row, position)) is not None]
+        bars = [bar for row in rows if (bar := _quality_bar(row, position)) is not None]
         panels += [Panel(f"{column}, {position[1]}", bars, "rationale quality, %")] if bars else []
-    return Picture("rationale_quality", "Rationale quality of each method", panels, []) if panels else None
+    return Picture("rationale_quality", "Rationale quality of each method", panels, [], note) if panels else None
 
 
 def final_kl(curves: Sequence[CurveRun]) -> dict[str, float]:
@@ -67,7 +68,7 @@ def _panel(
     position = (headline(table), decoding)
     dots = [
         Dot(row.name, colours[row.name], x, 100 * score.value, 100 * score.low, 100 * score.high, all_sources(row))
-        for row in table.rows
+        for row in drawn_rows(table)[0]
         if (x := x_of(row)) is not None and (score := row.scores.get(position)) is not None
     ]
     return Panel(f"{position[0]} times 100, {decoding} decoding", dots)
@@ -86,7 +87,7 @@ def _picture(
     drawn = [Panel(panel.title, panel.marks, label) for panel, label in named if panel.marks]
     shown = {mark.name for panel in drawn for mark in panel.marks if isinstance(mark, Dot)}
     entries = legend((row.name for row in table.rows if row.name in shown), colours)
-    return Picture(name, alt, drawn, entries) if drawn else None
+    return Picture(name, alt, drawn, entries, drawn_rows(table)[1]) if drawn else None
 
 
 def _quality_bar(row: Row, position: Position) -> Bar | None:

@@ -52,7 +52,7 @@ def test_an_interrupt_lets_it_end_first() -> None:
             os.kill(os.getpid(), signal.SIGINT)
             await asyncio.sleep(60)
         finally:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.05)  # long enough that who does not wait is seen
             ended.append("written")
 
     async def cell() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+import rewardlab as rl
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
-from rewardlab.runs import RunFolder
+from rewardlab.runs import RunFolder, write_jsonl
 from tests.support.commands import Command
 
 SPORTS, BUSINESS = "Goals.\n\n The answer is: Sports", "Much more text here.\n\n The answer is: Business"
@@ -77,6 +78,35 @@ def test_the_run_s_own_expression_and_resolved_lambda_are_the_default(rewardlab:
     assert (found["old"], found["new"], found["lam"]) == ("min(label, lam)", "min(label, lam)", 1.25)
     assert (found["spearman"]["value"], found["swaps"]["swapped"]) == (1.0, 0)
     assert found["saturated"] == 0.25  # 1.5 of 1.0 0.25 1.5 0.75
+
+
+def test_python_gives_what_the_command_prints(rewardlab: Command) -> None:
+    run = run_folder(*ledger(), result={"lambda": 1.25})
+    found = rl.rescore(rl.Run(run), "rule - length")
+    assert f"{found}\n" == rewardlab("reward", "rescore", run, "--reward", "rule - length").out
+    frame = found.frame()
+    assert frame.select("step", "id", "sample", "old").rows()[:2] == [(1, "1-0", 0, 1.0), (1, "1-0", 1, 0.25)]
+    assert frame["new"][:2].to_list() == pytest.approx([1 - 0.05, -0.08])  # 1 or 0, minus the words by a hundred
+    assert frame.select("gold", "answer", "correct").row(1) == ("Sports", "Business", 0.0)
+    assert rl.rescore(run, lam=0.5, against="-label").report.lam == 0.5
+
+
+def test_python_reads_columns_of_a_log_and_refuses_unknown_ones(rewardlab: Command) -> None:
+    rows = [{"step": 1 + n // 2, "text": "x " * n, "score": n, "r1": -n, "key": str(n // 2)} for n in range(8)]
+    write_jsonl(Path("log.jsonl"), rows)
+    columns = {"response": "text", "reward": "score", "id": "key"}
+    found = rl.rescore("log.jsonl", "label", columns=columns, parts={"label": "r1"})
+    assert (found.report.swaps.pairs, found.report.swaps.swapped) == (4, 4)
+    with pytest.raises(rl.ConfigError, match="'rewards' is unknown; expected one of step, prompt, response, reward"):
+        rl.rescore("log.jsonl", "label", columns={"rewards": "score"})
+
+
+def test_python_audits_a_run(rewardlab: Command) -> None:
+    run = run_folder(*ledger(steps=20, is_hacked=True))
+    found = rl.audit(run)
+    assert found.alarm is not None
+    assert f"{found}\n" == rewardlab("reward", "audit", run).out
+    assert rl.audit(rl.Run(run_folder(*ledger(steps=20), result={}, path="runs/ppo/agnews-y"))).alarm is None
 
 
 def test_another_lambda_and_another_old_expression(rewardlab: Command) -> None:

@@ -288,24 +288,21 @@ def test_the_page_shows_every_section(runs: Path) -> None:
         command="make demo",
     )
     text = page.read_text()
-    expected = ["table.md", "table.tex", "table.csv", "reward_curves.svg", "lambda_saturation.svg", "pair_kinds.svg"]
-    expected += [
-        "differences.csv",
-        "measures.csv",
-        "report.html",
-        "accuracy_kl.svg",
-        "accuracy_cost.svg",
-        "label_shares_0.svg",
-        "hacking.svg",
-    ]
-    assert sorted(path.name for path in page.parent.iterdir()) == sorted(["report.md", *expected])
+    expected = ["table.md", "table.tex", "table.csv", "differences.csv", "measures.csv", "report.html", "report.md"]
+    assert sorted(path.name for path in page.parent.iterdir()) == sorted([*expected, "report_figures"])
+    pictures = ["forest", "reward_curves", "lambda_saturation", "pair_kinds", "accuracy_kl", "accuracy_cost"]
+    pictures += ["label_shares_0", "hacking"]
+    drawn = sorted(path.name for path in (page.parent / "report_figures").iterdir())
+    assert drawn == sorted(f"{name}.{kind}" for name in pictures for kind in ("svg", "pdf"))
+    linked = re.findall(r"\]\((report_figures/[^)]*)\)", text)
+    assert sorted(linked) == [f"report_figures/{name}" for name in drawn]
     assert "* RLLR is significantly better than SFT w. rationale on toy: +25.0 points [" in text
     assert "<summary>All 2 comparisons, column by column, with their tests</summary>" in text
-    (line,) = [
-        line for line in text.splitlines() if "is significantly better than SFT w. rationale by 25.0 points" in line
-    ]
-    # 0.6 against 0.35: h = 2 (asin 0.7746 - asin 0.5916) = 0.506; one p-value, which the sentence has
-    assert line.strip("| ").split(" | ")[1:] == ["h = 0.51, medium", "seed 0: 50 to 0"]
+    (line,) = [line for line in text.splitlines() if "| RLLR | SFT w. rationale | toy | sampled |" in line]
+    # 120 right against 70 of 200; h of 0.6 against 0.35: 2 (asin 0.7746 - asin 0.5916) = 0.506
+    size, p, *others = line.strip("| ").split(" | ")[4:]
+    assert size.startswith("**+25.0** [+1")
+    assert (p, others) == ("< 0.001", ["h = 0.51, medium", "seed 0: 50 to 0"])
     assert polars.read_csv(page.with_name("differences.csv"))["effect_value"][0] == pytest.approx(0.506, abs=5e-4)
     assert "| RLLR | toy | +25.0 [" in text
     assert "* toy: 80.0 % rationale-sensitive of 50 pairs" in text
@@ -336,7 +333,7 @@ def test_compare_prints_the_table_and_writes_files(runs: Path, app: typer.Typer)
     assert "60.0" in done.output
     written = {path.name for path in (runs / "out").iterdir()}
     tables = {"table.md", "table.tex", "table.csv", "differences.csv", "measures.csv"}
-    assert written == {*tables, "reward_curves.svg"}
+    assert written == {*tables, *(f"{name}.{kind}" for name in ("forest", "reward_curves") for kind in ("svg", "pdf"))}
     assert "RLLR is significantly better than SFT w. rationale by 25.0 points" in " ".join(done.output.split())
     lines = polars.read_csv(runs / "out" / "differences.csv")
     assert lines["verdict"].to_list() == ["better", "better"]
@@ -361,7 +358,8 @@ def test_compare_writes_the_page(runs: Path, app: typer.Typer) -> None:
     done = CliRunner().invoke(app, [str(runs / "eval"), "--html", str(page)], env={"COLUMNS": "200"})
     assert done.exit_code == 0
     assert f"written: {page}" in done.output
-    assert [path.name for path in page.parent.iterdir()] == ["page.html"]
+    assert sorted(path.name for path in page.parent.iterdir()) == ["page.html", "page_figures"]
+    assert {path.suffix for path in (page.parent / "page_figures").iterdir()} == {".pdf"}
     assert 'href="../ppo/rllr-0/config.json"' in page.read_text()
 
 

@@ -60,7 +60,7 @@ def test_they_stand_in_the_terminal_in_latex_in_html_in_the_frame_and_in_readmes
         assert {"malformed", "cut", "15.0", "10.0"} <= set(printed(table, width).replace("│", " ").split())
     assert "malformed & cut" in to_latex(table)
     page = write_page(tmp_path / "out" / "r.html", Report(tmp_path / "out", table, [])).read_text()
-    first = page[page.index("<h2>Methods compared") : page.index("<h2>What each method was given")]
+    first = page[page.index(">The answer</h2>") : page.index("<h2>Costs")]
     assert "malformed" in first
     assert "15.0" in first
     rows = {(row["method"], row["column"]): row for row in frame(table).to_dicts()}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from rewardlab.comparison.evaluations import load_eval
 from rewardlab.comparison.statistics import draws_of, estimate
 from rewardlab.errors import DataError
 from rewardlab.evaluation.answers import write_answers
-from rewardlab.evaluation.few_shot import Demonstration, choose_demonstrations, few_shot_prompt
+from rewardlab.evaluation.few_shot import Demonstration, chain_of_thought, choose_demonstrations, few_shot_prompt
 from rewardlab.evaluation.predict import Decoding, GeneratedText, evaluate, random_answer
 from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import Task, tasks
@@ -139,6 +141,22 @@ def test_a_demonstration_without_label_is_refused() -> None:
         few_shot_prompt(TOY, question, [Demonstration(bare)])
 
 
+def test_a_call_for_reasoning_stands_behind_each_prompt_and_names_what_the_parser_reads() -> None:
+    asking = chain_of_thought(SCALE)
+    assert asking.startswith("\nLet's think step by step. ")
+    assert asking.endswith("in place of the dots, a number from 0 to 5.")
+    question, shown = _examples([1.0, 2.0], "toy-scale")
+    text = few_shot_prompt(SCALE, question, [Demonstration(shown, "they differ")], asking)
+    first, answer, last = text.split("\n\n", 1)[0], "they differ", text.rpartition("\n\n")[2]
+    assert first == SCALE.prompt(shown) + asking
+    assert last == SCALE.prompt(question) + asking
+    assert answer in text
+    told = chain_of_thought(TOY)
+    (mark,) = re.findall(r'the line "(.*?) \.\.\."', told)
+    assert [TOY.parse(f"because\n{mark} {label}", "rationale").value for label in TOY.labels] == list(TOY.labels)
+    assert all(f'"{label}"' in told for label in TOY.labels)
+
+
 def test_demonstrations_are_balanced_and_seeded() -> None:
     pool = [Demonstration(example) for example in _examples(["yes"] * 40 + ["no"] * 4 + [None] * 4)]
     chosen = choose_demonstrations(TOY, pool, 4, seed=1)
@@ -165,6 +183,24 @@ def test_excluded_rows_are_never_shown() -> None:
 
 class TestGuess:
     """``eval.unreadable = random``: PPO-NLU's code tosses a coin where a response holds no answer."""
+
+    def test_a_perfect_model_that_says_no_for_negative_is_right_in_three_quarters(self) -> None:
+        """All of the positive half and half of the negative one: 0.5 + 0.25; of 1 000 coins 2 sigma are 0.016."""
+        gold = ["positive", "negative"] * 1000
+        rows = [
+            Example("sst2", str(number), {"text": "a film"}, label, "judgement") for number, label in enumerate(gold)
+        ]
+
+        def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
+            words = {"positive": " positive </Judgement>", "negative": " No </Judgement>"}
+            return [GeneratedText(words[str(example.label)], True) for example in examples]
+
+        found = evaluate({"sst2": rows}, generate, bootstrap=100, guess=partial(random_answer, 0)).columns["sst2"]
+        values = [cell["metrics"]["accuracy"]["value"] for cell in found.values()]
+        assert values == [pytest.approx(0.75, abs=0.02)] * 2
+        assert {cell["malformed"] for cell in found.values()} == {0.5}
+        wrong = evaluate({"sst2": rows}, generate, bootstrap=100).columns["sst2"]["greedy"]
+        assert wrong["metrics"]["accuracy"]["value"] == 0.5
 
     def guess(self, example: Example, decoding: Decoding) -> str:
         return "yes"

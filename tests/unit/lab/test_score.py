@@ -118,3 +118,38 @@ def test_methods_and_tasks_are_listed_by_name() -> None:
     assert rl.load_task("agnews").labels[1] == "Sports"
     with pytest.raises(rl.InputError, match="names 3 tasks; load_task reads the answers of one"):
         rl.load_task("sandbox")
+
+
+class TestRewardDifference:
+    RESPONSES = ("The answer is: Sports", "So long. \n\n The answer is: Business", "Long. \n\n The answer is: Sports")
+
+    def test_answers_to_one_prompt_and_their_places(self) -> None:
+        differ = rl.reward_difference(
+            "rule", "0 - length", "agnews", self.RESPONSES, ["Sports"] * 3, ids=["a", "a", "b"], format="label"
+        )
+        assert (differ.answers, differ.found.winners.prompts) == (3, 1)
+        rows = {row["response"]: row for row in differ.rows()}
+        assert [rows[text]["a"] for text in self.RESPONSES] == [
+            score.score for score in rl.score("rule", "agnews", self.RESPONSES, ["Sports"] * 3, format="label")
+        ]
+        assert differ.frame().columns == ["id", "a", "b", "place_a", "place_b", "closeness", "gold", "response"]
+        assert str(differ).startswith("3 answers; A = rule, B = 0 - length\nrank correlation: ")
+
+    def test_both_rewards_are_checked_for_what_they_read(self) -> None:
+        with pytest.raises(rl.DataError, match="'rule' needs gold labels"):
+            rl.reward_difference("length", "rule", "agnews", self.RESPONSES)
+        with pytest.raises(rl.DataError, match=r"gmax.*give ids="):
+            rl.reward_difference("rule", "gmax(length)", "agnews", self.RESPONSES, ["Sports"] * 3)
+
+    def test_lambda_is_for_those_that_use_it(self) -> None:
+        differ = rl.reward_difference("rule", "min(length, lam)", "agnews", self.RESPONSES, ["Sports"] * 3, lam=0.02)
+        assert max(row["b"] for row in differ.rows()) == 0.02
+        with pytest.raises(rl.ConfigError, match="neither 'rule' nor 'length' uses it"):
+            rl.reward_difference("rule", "length", "agnews", self.RESPONSES, ["Sports"] * 3, lam=0.02)
+
+    def test_shares_of_labels_are_those_of_the_rows(self) -> None:
+        responses, labels = [self.RESPONSES[2]] * 4, ["Sports", "Sports", "Sports", "Business"]
+        differ = rl.reward_difference("rule_balanced", "rule", "agnews", responses, labels)
+        weighed = rl.score("rule_balanced", "agnews", responses, labels)
+        assert sorted(row["a"] for row in differ.rows()) == sorted(score.score for score in weighed)
+        assert [row["a"] for row in differ.rows() if row["b"]] == pytest.approx([1 / (2 * 0.75)] * 3)

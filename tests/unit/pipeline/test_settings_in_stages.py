@@ -51,8 +51,8 @@ def test_without_the_setting_all_rows_have_the_whole_budget(monkeypatch: pytest.
 
 
 def test_a_guess_is_made_where_it_is_asked_for() -> None:
-    assert evaluate._guess(RunConfig()) is None
-    guess = evaluate._guess(RunConfig.model_validate({"eval": {"unreadable": "random"}, "seed": 3}))
+    assert evaluate.guess_of(RunConfig()) is None
+    guess = evaluate.guess_of(RunConfig.model_validate({"eval": {"unreadable": "random"}, "seed": 3}))
     assert guess is not None
     assert guess(EXAMPLES[0], "greedy") in ("negative", "positive")
 

@@ -34,10 +34,10 @@ def test_stages_stand_in_the_order_in_which_they_are_made() -> None:
     assert {"ppo", "grpo", "dpo", "raft"} <= set(trained)
 
 
-def test_all_processes_train_and_pairs_and_annotations_need_no_model() -> None:
+def test_all_processes_train_and_pairs_annotations_and_encoders_need_no_model() -> None:
     kinds = stage_kinds().items()
     assert {name for name, kind in kinds if kind.is_shared} == {"rm", *trained_kinds()}
-    assert {name for name, kind in kinds if not kind.asks_model} == {"annotate", "pairs"}
+    assert {name for name, kind in kinds if not kind.asks_model} == {"annotate", "pairs", "encoder"}
 
 
 @pytest.mark.parametrize(

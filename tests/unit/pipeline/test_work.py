@@ -139,7 +139,7 @@ def test_what_reward_models_can_judge_is_said_before_ppo_begins_and_stored(
         said.append("begins")
         return OnlineResult(1, 1, 1, 1, 1, 1, 0.0, PromptsRead.of([row(0, "p")], 1, 1, 0), "", None, None)
 
-    reward = SimpleNamespace(name="label", needs_gold=False, lam=None)
+    reward = SimpleNamespace(name="label", needs_gold=False, needs_shares=False, lam=None)
     monkeypatch.setattr(train, "start_trunk", lambda *given: None)
     monkeypatch.setattr(
         "rewardlab.models.scoring.add_scorers", lambda *given: SimpleNamespace(scorers={}, sft_scores={})

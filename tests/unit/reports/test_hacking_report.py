@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rewardlab.evaluation.hacking import Alarm
-from rewardlab.reports.blocks import Sentences, Table, Text
+from rewardlab.reports.blocks import Notes, Sentences, Table, Text
 from rewardlab.reports.charts import OTHER, Line, Picture
 from rewardlab.reports.plots import CurveRun, load_curves
 from rewardlab.reports.sections import hacking
@@ -109,10 +109,10 @@ def test_runs_are_counted_by_method_and_tabled(tmp_path: Path) -> None:
     runs = [curve(folder(tmp_path / f"h{seed}", logged, ALARM, seed), "hacked") for seed in range(2)]
     runs.append(curve(folder(tmp_path / "ok", logged), "honest"))
     runs.append(curve(ppo_folder(tmp_path / "old", logged), "old"))
-    counts, alarms, table, picture, note = hacking_blocks(runs)
+    alarms, counts, table, picture, note = hacking_blocks(runs)
     assert isinstance(counts, Text)
-    assert "hacked 2 of 2; honest 0 of 1; old 0 of 0. 1 runs could not be judged" in counts.text
-    assert counts.text.endswith("with validation rows: hacked 0 of 2; honest 0 of 1; old 0 of 0.")
+    assert "hacked 2 of 2; all others 0 of 1. 1 runs could not be judged" in counts.text
+    assert counts.text.endswith("with validation rows: all methods 0 of 3.")
     assert isinstance(alarms, Sentences)
     assert [each.text.startswith("hacked, seed") for each in alarms.told] == [True, True]
     assert isinstance(table, Table)
@@ -121,8 +121,9 @@ def test_runs_are_counted_by_method_and_tabled(tmp_path: Path) -> None:
     assert texts[2][:3] == ["honest, seed 0", "none", "none"]
     assert texts[3] == ["old", "–", "–", "–", "–", "–", "–"]
     assert isinstance(picture, Picture)
-    assert len(picture.panels) == 4
-    assert isinstance(note, Text)
+    titles = [panel.title for panel in picture.panels]
+    assert titles == ["hacked, seed 0: alarm at step 12", "hacked, seed 1: alarm at step 12", "honest, seed 0", "old"]
+    assert isinstance(note, Notes)
 
 
 def test_a_fall_of_accuracy_is_told_with_the_best_policy_and_its_run_is_drawn_first(
@@ -137,7 +138,7 @@ def test_a_fall_of_accuracy_is_told_with_the_best_policy_and_its_run_is_drawn_fi
     write_json(
         fallen.path / "result.json", {"hacking": {"judged": True}, "validation": validation, "fall": fall.to_json()}
     )
-    counts, alarms, table, picture, _ = hacking_blocks([fine, fallen])
+    alarms, counts, table, picture, _ = hacking_blocks([fine, fallen])
     assert isinstance(counts, Text)
     assert counts.text.endswith(
         "Runs with an alarm for a fall of accuracy, of those with validation rows: RLLR 1 of 2."
@@ -165,8 +166,8 @@ def test_of_many_runs_those_with_an_alarm_are_drawn(tmp_path: Path, monkeypatch:
     blocks = hacking_blocks(runs)
     (picture,) = [block for block in blocks if isinstance(block, Picture)]
     assert [panel.title for panel in picture.panels] == ["RLLR, seed 1: alarm at step 12"]
-    assert isinstance(blocks[-1], Text)
-    assert "1 more runs have their chart (hacking.svg) in their folder" in blocks[-1].text
+    assert isinstance(blocks[-1], Notes)
+    assert "1 more runs have their chart (hacking.svg) in their folder" in blocks[-1].lines[0]
 
 
 def test_a_run_gets_its_chart(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from rewardlab.comparison.grid import Source
-from rewardlab.reports.charts import OTHER, Bar, Dot, Line, Panel, Picture, draw, write_picture
+from rewardlab.reports.charts import OTHER, Bar, Dot, Line, Panel, Picture
+from rewardlab.reports.drawing import CSS, draw, write_picture
+from rewardlab.reports.placing import Box, overlapping
 from rewardlab.reports.plots import (
     CurveRun,
     colours_of,
@@ -19,8 +21,10 @@ from rewardlab.reports.plots import (
     pair_kinds_picture,
     saturation_picture,
 )
-from rewardlab.reports.scales import ticks
+from rewardlab.reports.sheet import PALETTE
 from tests.support.runs import ppo_folder
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def _logs(*names: str) -> list[dict[str, float]]:
@@ -110,71 +114,142 @@ def test_methods_beyond_the_tenth_share_a_grey() -> None:
     assert legend(["m1", "m11"], colours) == [("m1", 1), ("m11", OTHER)]
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0.0, 10.0, [0, 2, 4, 6, 8, 10]), (-0.02, 0.02, [-0.02, -0.01, 0, 0.01, 0.02]), (61.0, 93.0, [70, 80, 90])],
-)
-def test_ticks_are_round_numbers_inside(low: float, high: float, expected: list[float]) -> None:
-    assert ticks(low, high) == pytest.approx(expected)
+def test_the_best_methods_have_colours() -> None:
+    """Of twelve, the two with the lowest values are grey, wherever they stand."""
+    values = {f"m{number}": 0.5 + 0.01 * number for number in range(12)}
+    colours = colours_of(values, values)
+    assert [name for name, colour in colours.items() if colour == OTHER] == ["m0", "m1"]
+    assert [colours[f"m{number}"] for number in range(2, 12)] == list(range(10))
 
 
-def drawn_markers(svg: str) -> list[tuple[str, str, str]]:
-    """Colour, across and down of every point."""
-    return re.findall(r'<path class="mark(?: open)? c(\d+)" transform="translate\(([\d.]+) ([\d.]+)\)"', svg)
+def parts_of(svg: str, name: str) -> list[ElementTree.Element]:
+    """What is drawn of one method."""
+    groups = [each for each in ElementTree.fromstring(svg).iter(f"{SVG}g") if each.get("data-method") == name]
+    return [part for group in groups for part in group.iter() if part is not group]
+
+
+def places(svg: str, name: str) -> list[tuple[float, float]]:
+    """Where the markers of a method stand, across and down."""
+    return [
+        (float(part.get("x", "nan")), float(part.get("y", "nan")))
+        for part in parts_of(svg, name)
+        if part.tag == f"{SVG}use"
+    ]
 
 
 def test_places_in_a_panel_are_worked_out_by_hand() -> None:
     svg = draw(Panel("dots", [Dot("a", 0, 0.0, 50.0, 40.0, 60.0), Dot("b", 1, 10.0, 50.0, 50.0, 50.0)], "x"))
     # x: -0.5 to 10.5 over 48 to 368, 320 units; y: 39 to 61 over 202 up to 28
-    assert drawn_markers(svg) == [
-        ("0", "62.5", "115.0"),  # 48 + 0.5 / 11 * 320, middle of 202 and 28
-        ("1", "353.5", "115.0"),
-    ]
-    assert 'd="M62.5 194.1V35.9"' in svg  # 202 - 1 / 22 * 174; 202 - 21 / 22 * 174
-    assert "a: 0; 50.0 [40.0, 60.0]" in svg
+    assert places(svg, "a") == [pytest.approx((62.55, 115.0), abs=0.01)]  # 48 + 0.5 / 11 * 320; middle of 202 and 28
+    assert places(svg, "b") == [pytest.approx((353.45, 115.0), abs=0.01)]
+    lines = [part.get("d") for part in parts_of(svg, "a") if part.tag == f"{SVG}path" and "L" in part.get("d", "")]
+    assert "M 62.55 194.09 L 62.55 35.91" in lines  # 202 - 1 / 22 * 174; 202 - 21 / 22 * 174
+    assert "a: 0; 50.0 [40.0, 60.0]" in {part.text for part in parts_of(svg, "a") if part.tag == f"{SVG}title"}
 
 
-def test_points_that_cover_each_other_stay_where_their_numbers_are() -> None:
+def test_points_that_cover_each_other_stay_where_their_numbers_are_and_are_open() -> None:
     """Three methods of one cost, two of them nearly level, and one nearby: none is moved."""
     costs, values = (2000.0, 2000.0, 2000.0, 2100.0, 9000.0), (80.0, 80.5, 92.0, 80.0, 85.0)
     dots = [Dot(f"m{n}", n, x, y, y - 3, y + 3) for n, (x, y) in enumerate(zip(costs, values, strict=True))]
     svg = draw(Panel("cost", dots, "calls"))
-    # x: 7000 and 5 % air, 1650 to 9350 over 48 to 368; y: 77 to 95 and air, 76.1 to 95.9 over 202 up to 28
-    expected = [
-        (str(n), f"{48 + (x - 1650) / 7700 * 320:.1f}", f"{202 - (y - 76.1) / 19.8 * 174:.1f}")
-        for n, (x, y) in enumerate(zip(costs, values, strict=True))
+    for n, (x, y) in enumerate(zip(costs, values, strict=True)):
+        # x: 7000 and 5 % air, 1650 to 9350 over 48 to 368; y: 77 to 95 and air, 76.1 to 95.9 over 202 up to 28
+        expected = (48 + (x - 1650) / 7700 * 320, 202 - (y - 76.1) / 19.8 * 174)
+        assert places(svg, f"m{n}") == [pytest.approx(expected, abs=0.01)]
+    fills = [
+        "fill-opacity: 0" in next(part.get("style", "") for part in parts_of(svg, f"m{n}") if part.tag == f"{SVG}use")
+        for n in range(5)
     ]
-    assert drawn_markers(svg) == expected
-    # open where they overlap; caps of widths of their own where whiskers lie on each other
-    assert [match == "mark open" for match in re.findall(r'class="(mark(?: open)?) c', svg)] == [
-        True,
-        True,
-        False,
-        True,
-        False,
-    ]
-    caps = [re.findall(r"H([\d.]+)", path) for path in re.findall(r'class="whisker c\d" d="([^"]+)"', svg)]
-    places = [float(across) for _, across, _ in expected]
-    widths = [round(float(ends[0]) - across, 1) if ends else 0 for ends, across in zip(caps, places, strict=True)]
-    assert len(set(widths[:4])) == 4
-    assert widths[4] == 0
+    assert fills == [True, True, False, True, False]
 
 
-def test_every_method_has_a_marker_of_its_own_in_the_legend(tmp_path: Path) -> None:
-    dots = [Dot(name, n, float(n), 1.0, 0.0, 2.0) for n, name in enumerate("abcdefghij")]
-    picture = Picture("p", "alt", [Panel("p", dots)], [(name, n) for n, name in enumerate("abcdefghij")])
-    keys = [picture.key(n) for n in range(10)]
-    assert len(set(keys)) == 10
-    assert len({re.sub(r"c\d", "", key) for key in keys}) == 5  # shapes, each in two colours
-    assert all(key in write_picture(picture, tmp_path).read_text() for key in keys)
+def boxes(svg: str, size: float) -> list[Box]:
+    """Where the names in a chart of dots stand, at most."""
+    found = []
+    for text in ElementTree.fromstring(svg).iter(f"{SVG}text"):
+        if f"font-size: {size:g}px" in text.get("style", ""):
+            width = len(text.text or "") * 5.4 * size / 10
+            found.append(Box(float(text.get("x", "nan")), -float(text.get("y", "nan")), width, size * 0.8))
+    return found
+
+
+def test_names_of_points_never_cover_each_other() -> None:
+    """Sixty points in three crowds: some names have no room, and those that do stand apart."""
+    dots = [Dot(f"method {n}", n % 10, n % 3, 50 + n / 7, 49 + n / 7, 51 + n / 7) for n in range(60)]
+    named = boxes(draw(Panel("p", dots)), 10)
+    assert 3 <= len(named) < 60
+    assert not [1 for n, a in enumerate(named) for b in named[:n] if overlapping(a, b)]
+    alone = boxes(draw(Panel("p", [Dot("alone", 0, 1.0, 2.0, 1.0, 3.0)])), 10)
+    assert len(alone) == 1
+
+
+def test_colours_are_variables_and_labels_are_left_alone() -> None:
+    svg = draw(
+        Panel("#3266c8 $\\frac{1}{2}$", [Line("a_$1$", 0, [0, 1], [0.0, 1.0]), Line("b", 3, [0, 1], [1.0, 0.0])])
+    )
+    root = ElementTree.fromstring(svg)
+    assert "#3266c8 $\\frac{1}{2}$" in {element.text for element in root.iter(f"{SVG}text")}
+    assert any("stroke: var(--c0)" in part.get("style", "") for part in parts_of(svg, "a_$1$"))
+    assert not re.findall("#[0-9a-f]{6}", " ".join(element.get("style", "") for element in root.iter()))
+
+
+def test_colours_of_the_page_and_of_paper_are_the_same() -> None:
+    light = CSS.read_text(encoding="utf-8").partition("@media")[0]
+    assert dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", light)) == PALETTE
+
+
+def test_equal_charts_are_equal_texts_and_panels_of_a_page_have_ids_of_their_own() -> None:
+    panel = Panel("p", [Line("a", 0, [0, 1], [0.0, 1.0], [0.0, 0.5], [0.5, 1.5])])
+    one, again, other = draw(panel, name="x 0"), draw(panel, name="x 0"), draw(panel, name="x 1")
+    assert one == again
+    ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (one, other)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert set(re.findall(r'(?:url\(|href=")#([^")]+)', one)) == ids[0]
+
+
+def test_letters_that_the_measuring_font_lacks_are_no_warning() -> None:
+    assert "\u65e5\u672c" in draw(Panel("p", [Dot("\u65e5\u672c", 0, 1.0, 2.0, 1.0, 3.0)]))
+
+
+def test_our_style_leaves_the_settings_of_the_process_alone() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 30}):
+        loud = draw(Panel("p", [Line("a", 0, [0, 1], [0.0, 1.0])]))
+    assert loud == draw(Panel("p", [Line("a", 0, [0, 1], [0.0, 1.0])]))
+    assert dict(matplotlib.rcParams) == before
 
 
 def test_a_picture_is_a_file_of_its_own(tmp_path: Path) -> None:
     line = Line("R<1>", 3, [0, 1], [0.0, 1.0], sources=[Source(Path("run"))])
     panels = [Panel(f"p & {number}", [line], "step") for number in range(4)]
-    path = write_picture(Picture("curves", "alt", panels, [("R<1>", 3)]), tmp_path)
-    root = ElementTree.parse(path).getroot()
-    assert path.name == "curves.svg"
-    assert root.attrib["viewBox"] == "0 0 1140 504"  # three of 380 wide; two rows of 240 and one line of legend, 18 + 6
-    assert "p & 3" in {element.text for element in root.iter("{http://www.w3.org/2000/svg}text")}
-    assert "<a " not in path.read_text()
+    svg, pdf = write_picture(Picture("curves", "alt", panels, [("R<1>", 3)]), tmp_path)
+    root = ElementTree.parse(svg).getroot()
+    assert (svg.name, pdf.name) == ("curves.svg", "curves.pdf")
+    assert (
+        root.attrib["viewBox"] == "0 0 1140 508"
+    )  # three of 380 wide; two rows of 240 and one line of legend, 18 + 10
+    texts = {element.text for element in root.iter(f"{SVG}text")}
+    assert {"p & 3", "R<1>"} <= texts
+    assert "<a " not in svg.read_text()
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert b"CreationDate" not in pdf.read_bytes()
+
+
+def test_long_curves_are_means_over_stretches(tmp_path: Path) -> None:
+    """Three hundred steps at their number: points at the means of two steps each."""
+    run = CurveRun(tmp_path, "A", {"policy/kl": {step: float(step) for step in range(300)}})
+    (line,) = _lines(curves_picture([run], {"A": 0}))
+    assert line.x == line.y == [2 * pair + 0.5 for pair in range(150)]
+
+
+def test_of_many_methods_those_with_colours_are_drawn(tmp_path: Path) -> None:
+    runs = [CurveRun(tmp_path, f"m{n}", {"policy/kl": {0: 0.0, 1: float(n)}}) for n in range(40)]
+    colours = {f"m{n}": 0 if n == 39 else OTHER for n in range(40)}
+    picture = curves_picture(runs, colours)
+    assert picture is not None
+    assert "m39" in {line.name for line in _lines(picture)}
+    assert len(picture.panels[0].marks) == 30
+    assert picture.note == "10 more methods are not drawn."

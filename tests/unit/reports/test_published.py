@@ -63,7 +63,7 @@ def test_claims_on_rationales_are_measured_again_too(published: Path, tmp_path: 
 def test_ids_gold_answers_and_whether_they_ended_are_published_and_no_text(published: Path) -> None:
     files = sorted(published.rglob(ANSWERS_FILE))
     assert len(files) == 6
-    assert SECRET not in "".join(path.read_text() for path in published.rglob("*") if path.is_file())
+    assert SECRET.encode() not in b"".join(path.read_bytes() for path in published.rglob("*") if path.is_file())
     assert not list(published.rglob("predictions.jsonl"))
     for file in files:
         stored = json.loads(file.read_text())

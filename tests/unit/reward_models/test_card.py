@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import rewardlab as rl
 from rewardlab.cli import main as cli
 from rewardlab.errors import InputError
 from rewardlab.models.scoring import load_scorers
@@ -61,6 +62,9 @@ class TestMeasures:
             (0.92, 0.666667, 3),
         ]
         assert found["ece"] == pytest.approx((0.38 * 1 + (0.92 - 2 / 3) * 3) / 4)
+        assert found["overconfidence"] == pytest.approx((3 * 0.92 + 0.62) / 4 - 3 / 4)
+        # of the three surest one is wrong, in any order: 1/3 of the first, second and third; of all four 1/4
+        assert found["aurc"] == pytest.approx((1 / 3 + 1 / 3 + 1 / 3 + 1 / 4) / 4)
 
     def test_a_win_is_a_positive_margin_however_small(self) -> None:
         assert measures.wins(np.array([0.3, -0.3, 0.0, 5.0, -1.0])).tolist() == [1.0, 0.0, 0.5, 1.0, 0.0]
@@ -250,6 +254,16 @@ class TestCards:
             assert text in printed
         assert (tmp_path / "report.png").read_bytes()[1:4] == b"PNG"
 
+    def test_python_has_the_card_as_a_frame(self, runs: Path) -> None:
+        models = [runs / "rm" / kind for kind in ("label", "ranked")]
+        found = rl.report_cards(*models, pairs=sorted((runs / "pairs").iterdir()))
+        cell = found.cards["label"]["sets"]["held_out_label"]["tasks"]["mr"]
+        row = found.frame().filter(pairs="held_out_label", task="mr", reward_model="label").row(0, named=True)
+        assert (row["low"], row["accuracy"], row["high"]) == (cell["low"], cell["value"], cell["high"])
+        assert row["low"] < row["high"]
+        assert (row["label_only"], row["length_only"], row["n"]) == (1.0, cell["length_only"], 20)
+        assert set(found.frame()["reward_model"]) == {"label", "ranked"}
+
     def test_scores_are_those_of_the_scorer(self, runs: Path) -> None:
         """The policy samples, scored through the examples that PPO scores, give the card's margins."""
         card = report_cards([runs / "rm" / "label"], [])["label"]
@@ -364,6 +378,14 @@ class TestLambda:
         assert "| any sample | – | – | 66.7 [37.1, 96.2] | – |" in out
         assert "| r1 alone | – | – | 100.0 [70.4, 100.0] | – |" in out
         assert cli.run(["rm", "sweep", str(label), "--r2", str(ranked_rm), "--lambda", "high"]) == 2
+        swept = rl.sweep(label, ranked_rm, lambdas=["q25", 0.5])
+        rows = {row["name"]: row for row in swept.frame().iter_rows(named=True)}
+        assert (rows["q25"]["lambda"], rows["q25"]["saturated"]) == (stored["quantiles"]["q25"], 0.75)
+        assert (rows["0.5"]["lambda"], rows["any sample"]["lambda"], rows["any sample"]["quality"]) == (0.5, None, None)
+        alone = rows["r1 alone"]
+        assert [round(alone[name], 3) for name in ("accuracy_low", "accuracy", "accuracy_high")] == [0.704, 1.0, 1.0]
+        again = rl.calibrate(label, samples=10)
+        assert (len(again.stored["scores"]), again.replaced) == (10, 24)
 
     def test_numbers_are_right_by_degrees(self) -> None:
         example = Example("stsb", "1", {"sentence1": "a", "sentence2": "b"}, 3.0)

@@ -281,12 +281,12 @@ class TestPage:
         )
         assert "[label-0](<../runs/card/label-0>)" in text
         assert "No pairs were sampled" in text
-        assert "Methods compared" not in text
+        assert "The answer" not in text
         assert 'href="#run-0"' in html
         assert "label RM, seed 0" in html
         found = {path.name for path in page.parent.iterdir()}
         assert found == {
-            "report.md", "report.html", "table.csv", "reward_model_differences.csv", "reward_models.svg"
+            "report.md", "report.html", "table.csv", "reward_model_differences.csv", "report_figures"
         }  # fmt: skip
 
     def test_cards_beside_evaluations(self, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ class TestPage:
         eval_folder(tmp_path / "runs" / "eval" / "a", columns={"toy": both(9, 9, 20)})
         page = write_report(tmp_path / "report", [tmp_path / "runs" / "eval"], card_runs=runs)
         text = page.read_text()
-        assert "## Methods compared" in text
+        assert "## The answer" in text
         assert "## Reward models on held-out pairs" in text
         assert "## Reward models\n" not in text  # the shorter table, for those without a card
         assert {"table.csv", "reward_models.csv"} <= {path.name for path in page.parent.iterdir()}

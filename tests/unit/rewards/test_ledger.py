@@ -118,6 +118,8 @@ def test_summary() -> None:
         "reward/unscored": 0.25,
         "reward/malformed": 0.25,
         "reward/gold_accuracy": pytest.approx(1 / 3),  # the prompt without gold is left out
+        "reward/balanced_accuracy": pytest.approx(1 / 3),
+        "reward/recall/agnews/Sports": pytest.approx(1 / 3),
         "reward/lambda_saturation": pytest.approx(2 / 3),  # 6 and 5 of three label RM scores
         "reward/part/label": pytest.approx(13 / 3),
         "reward/term/min(label, lam)": 4.0,
@@ -125,6 +127,30 @@ def test_summary() -> None:
     }
     known = {key.rstrip("*") for key in GLOSSARY}
     assert all(key in GLOSSARY or any(key.startswith(start) for start in known) for key in means)
+
+
+def labelled(task: str, gold: str, right: int, wrong: int) -> list[dict[str, Any]]:
+    row = {"task": task, "gold": gold, "answer": "x", "error": None, "parts": {}, "terms": {}, "score": 0.0}
+    return [{**row, "correct": True}] * right + [{**row, "correct": False}] * wrong
+
+
+def test_a_frequent_label_does_not_hide_a_rare_one() -> None:
+    """Nine of ten right, and the rare label never: recalls 1 and 0; the other task, whose label is always wrong, 0."""
+    means = summary([*labelled("mr", "positive", 9, 0), *labelled("mr", "negative", 0, 1), *labelled("a", "x", 0, 2)])
+    assert means["reward/gold_accuracy"] == 0.75
+    assert means["reward/balanced_accuracy"] == 0.25  # (1/2 + 0) / 2
+    assert {key: value for key, value in means.items() if "recall" in key} == {
+        "reward/recall/mr/positive": 1.0,
+        "reward/recall/mr/negative": 0.0,
+        "reward/recall/a/x": 0.0,
+    }
+
+
+@pytest.mark.parametrize(("labels", "curves"), [(20, 20), (21, 0)])
+def test_many_labels_have_no_curve_each(labels: int, curves: int) -> None:
+    means = summary([row for label in range(labels) for row in labelled("banking77", f"card {label}", label % 2, 1)])
+    assert sum("recall" in key for key in means) == curves
+    assert means["reward/balanced_accuracy"] == pytest.approx(0.5 * (labels // 2) / labels)
 
 
 def test_summary_without_lambda_or_rows() -> None:

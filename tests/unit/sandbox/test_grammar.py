@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from rewardlab.errors import DataError
-from rewardlab.sandbox import SANDBOX_TASKS, sentiment, similarity, topic
+from rewardlab.sandbox import ALL_SANDBOX_TASKS, sentiment, similarity, topic
 from rewardlab.sandbox.grammar import split_of
 from rewardlab.sandbox.rationales import write_rationale
 from rewardlab.tasks.task import parse_response, tasks, with_format
@@ -115,7 +115,7 @@ def test_similarity_argues_for_the_nearest_total() -> None:
     assert similarity.rationale(evidence, 0.2, 1) == "The same: nothing."
 
 
-@pytest.mark.parametrize("name", SANDBOX_TASKS)
+@pytest.mark.parametrize("name", ALL_SANDBOX_TASKS)
 def test_other_seeds_other_rows_same_seed_same_rows(name: str) -> None:
     generate = tasks.get(name).generate
     assert generate is not None
@@ -124,7 +124,7 @@ def test_other_seeds_other_rows_same_seed_same_rows(name: str) -> None:
     assert generate("train", 40, 1)[:20] == generate("train", 20, 1)
 
 
-@pytest.mark.parametrize("name", SANDBOX_TASKS)
+@pytest.mark.parametrize("name", ALL_SANDBOX_TASKS)
 @pytest.mark.parametrize("format", ANSWER_FORMATS)
 def test_gold_responses_are_read_strictly(name: str, format: str) -> None:
     rows = with_format(tasks.get(name).generate("validation", 50, 0), format)  # type: ignore[misc,arg-type]

@@ -12,12 +12,14 @@ from rewardlab.cli.suite_plan import UNNAMED
 from rewardlab.config_loading import load_config
 from rewardlab.suites.file import Suite, load_suite
 from rewardlab.tasks import GROUPS, separate_tasks
+from rewardlab.tasks.task import tasks
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 RLLR, PPO_NLU = (EXPERIMENTS / f"{name}-llama2.toml" for name in ("rllr", "ppo-nlu"))
 SUPERGLUE, UNSEEN = (EXPERIMENTS / f"ppo-nlu-{name}-llama2.toml" for name in ("superglue", "unseen"))
 MODELS = EXPERIMENTS / "ppo-nlu-models.toml"
-PAPERS = (RLLR, PPO_NLU, SUPERGLUE, UNSEEN, MODELS)
+CODE = EXPERIMENTS / "ppo-nlu-code-llama2.toml"
+PAPERS = (RLLR, PPO_NLU, SUPERGLUE, UNSEEN, MODELS, CODE)
 LLAMA = "meta-llama/Llama-2-7b-chat-hf"
 
 
@@ -119,13 +121,17 @@ def test_ppo_nlu_is_as_published() -> None:
     assert picked(settings(suite, "SFT-MT"), "sft", "batch", "rows") == (24, "all")
     assert [method.scope for method in suite.method if method.name in ("SFT-ST", "PPO-ST")] == ["each", "each"]
     assert settings(suite, "few-shot (5)")["eval"]["shots"] == 5
+    for name in ("BERT-base", "BERT-large"):
+        assert picked(settings(suite, name), "encoder", "model", "rows") == (f"{name.lower()}-uncased", "all")
+        assert suite.grid_of(next(method for method in suite.method if method.name == name)) == {}
 
 
 def test_superglue_is_as_published() -> None:
     """Table 3: prompting and single-task PPO on every task but ReCoRD, AX by the model of RTE, the batch by task."""
     suite = load_suite(SUPERGLUE)
     assert set(suite.tasks) == set(GROUPS["superglue"])
-    assert [method.name for method in suite.method] == ["zero-shot", "few-shot (5)", "PPO-ST"]
+    assert [method.name for method in suite.method] == ["BERT-large", "zero-shot", "few-shot (5)", "PPO-ST"]
+    assert settings(suite, "BERT-large")["encoder"]["model"] == "bert-large-uncased"
     assert suite.unseen == {"rte": "axb,axg"}
     assert (suite.convention, dict(suite.grid)) == ("ppo-nlu", {"ppo.batch": (4, 8, 12, 16)})
     assert suite.settings["model.max_prompt_tokens"] == 1536
@@ -143,8 +149,40 @@ def test_the_smaller_tables_have_the_settings_of_superglue(path: Path, tasks: tu
     suite, base = load_suite(path), load_suite(SUPERGLUE)
     assert (suite.tasks, len(suite.models), suite.models[0]) == (tasks, models, LLAMA)
     assert ({**suite.settings, "model.name": LLAMA}, suite.grid) == (base.settings, base.grid)
-    assert [method for method in suite.method if method not in base.method] == []
+    own = [method for method in suite.method if method not in base.method]
+    assert [method.name for method in own] == (["GPT-4o"] if path == UNSEEN else [])
     assert not {claim.says for claim in suite.claim} & {claim.says for claim in base.claim}
+
+
+def test_the_hosted_model_is_asked_as_the_paper_evaluates_its_own() -> None:
+    """Table 2: GPT-4o 97.7, 59.7 and 77.6 beside 97.3, 67.1 and 78.0 of the 7B model, 97.8, 66.8 and 76.4 of 13B."""
+    suite = load_suite(UNSEEN)
+    hosted = settings(suite, "GPT-4o")["eval"]["hosted"]
+    assert (hosted["model"], hosted["decodings"]) == ("gpt-4o", ("sampled",))
+    found = {claim.column: claim.published for claim in suite.claim if claim.than == "GPT-4o"}
+    scores = {
+        "financial_phrasebank": (97.3, 97.8, 97.7),
+        "emotion": (78.0, 76.4, 77.6),
+        "depression": (67.1, 66.8, 59.7),
+    }
+    assert found == {
+        column: f"{small - theirs:+.1f} (7B), {large - theirs:+.1f} (13B)"
+        for column, (small, large, theirs) in scores.items()
+    }
+
+
+def test_the_published_code_trains_sft_on_a_word_that_its_reader_does_not_know() -> None:
+    """Its rows of SFT differ in that word alone; all rows are read with a guess where there is no label."""
+    suite = load_suite(CODE)
+    honest, slipped = settings(suite, "SFT"), settings(suite, "SFT, as in the published code")
+    assert {name for name, value in honest["sft"].items() if slipped["sft"][name] != value} == {
+        "words",
+        "validation_rows",
+    }
+    assert slipped["sft"]["words"] == {"sst2": {"negative": "No"}}
+    assert tasks.get("sst2").parse(" No </Judgement>", "judgement").value is None
+    assert {found["eval"]["unreadable"] for found in (honest, slipped)} == {"random"}
+    assert settings(suite, "PPO-ST")["reward"]["expression"] == "2 * rule - 1"
 
 
 def test_published_sizes_are_differences_of_the_printed_averages() -> None:

@@ -24,6 +24,7 @@ FORMS: dict[AnswerFormat, str] = {
     "label": "{}",
     "rationale": "Because.\n\n The answer is: {}",
     "judgement": " {} </Judgement>",
+    "confident": "The answer is: {} (80 %)",
 }
 
 

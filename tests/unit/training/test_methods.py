@@ -43,7 +43,7 @@ class TestRegistry:
         assert method.name == name
         assert method.title
         assert method.summary
-        assert {"reward", "pairs"} & set(method.needs)
+        assert {"reward", "pairs", "gold labels"} & set(method.needs)
         assert isinstance(method.section(RunConfig()), method.config)
         assert name in stage_kinds()
         assert name in trained_kinds()

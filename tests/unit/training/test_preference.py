@@ -186,7 +186,7 @@ def test_a_resume_equals_the_run_without_interruption(
     with pytest.raises(Cut):
         first.train()
     torch.manual_seed(99)  # a fresh process has another generator state
-    monkeypatch.setattr(Reference, "_computed", lambda *_: pytest.fail("the reference was computed again"))
+    monkeypatch.setattr(Reference, "computed", lambda *_: pytest.fail("the reference was computed again"))
     taken: list[int] = []
     second = preference_trainer(cut, PAIRS, **STEPS, validation=EXAMPLES)
     take = second.step

@@ -19,6 +19,7 @@ from rewardlab.config import LoraConfig, ModelConfig, PPOConfig
 from rewardlab.functional.ppo import PolicyLoss, ValueLoss
 from rewardlab.models import Sample, SamplingConfig, load_trunk
 from rewardlab.models.heads import ScalarHead
+from rewardlab.models.prompts import shares_prompts
 from rewardlab.models.sampler import row_key
 from rewardlab.training import rollout as rollout_module
 from rewardlab.training.actor import Actor, Chunk
@@ -454,6 +455,61 @@ def test_chunks_hold_rows_of_like_length() -> None:
     assert first.ids.tolist() == [[0, 0, 0, 3, 3, 9], [2, 2, 2, 2, 2, 9]]
     assert first.keep.sum(1).tolist() == [3, 6]
     assert (first.width, second.width) == (5, 1)
+
+
+def test_responses_to_one_prompt_stay_together() -> None:
+    """Groups by their longest row, 2 + 1, 2 + 6 against 4 + 3, 4 + 2 tokens, and rows of a group by length."""
+    trunk: Any = SimpleNamespace(codec=SimpleNamespace(pad_id=0), device="cpu")
+    samples = [Sample((9,) * size, "x", True) for size in (1, 6, 3, 2)]
+    prompts = [[1] * 2] * 2 + [[1] * 4] * 2
+    chunks = list(rollout_module._chunks(trunk, prompts, samples, 3, 2))
+    assert [(chunk.rows, chunk.owners) for chunk in chunks] == [([3, 2, 0], [0, 0, 2]), ([1], [0])]
+    assert [chunk.owners for chunk in rollout_module._chunks(trunk, prompts, samples, 3)] == [None, None]
+
+
+@pytest.mark.parametrize("group", [1, 4])
+def test_groups_are_measured_and_trained_as_each_row_alone(setting: Setting, group: int) -> None:
+    """Old and reference log-probabilities, and the gradient of their sum, against plain passes over single rows."""
+    actor = Actor(setting.by_head.trunk, None, TEMPERATURE)
+    parameters = actor.parameters()["policy"]
+    made = roll_out(actor, EXAMPLES[:3], SAMPLING, 4, ("test", 0), group=group)
+    old, reference = by_row(made, "old"), by_row(made, "reference")
+    total, whole = torch.zeros(()), sum(actor.policy(chunk).logprobs.sum() for chunk in made.chunks)
+    for row, sample in enumerate(made.samples):
+        prompt, tokens = actor.trunk.codec.prompt_ids(made.examples[row]), torch.tensor(sample.ids)
+        ids = torch.tensor([[*prompt, *sample.ids]])
+        with actor.trunk.roles.using("policy"):
+            logits = actor.trunk.model(ids, use_cache=False).logits[0, len(prompt) - 1 : -1] / TEMPERATURE
+        alone = torch.log_softmax(logits, -1).gather(1, tokens[:, None])[:, 0]
+        assert old[row] == pytest.approx(alone.tolist(), abs=2e-5)
+        base = row_probabilities(actor, made, row, None)
+        taken = [math.log(p[token]) for p, token in zip(base, sample.ids, strict=True)]
+        assert reference[row] == pytest.approx(taken, abs=2e-5)
+        total = total + alone.sum()
+    expected, found = torch.autograd.grad(total, parameters), torch.autograd.grad(torch.as_tensor(whole), parameters)
+    for theirs, ours in zip(expected, found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=5e-5 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize(("critic", "group"), [(None, 1), (None, 4), ("head", 4)])
+def test_a_prompt_is_read_once_for_its_responses_in_every_pass(setting: Setting, critic: Any, group: int) -> None:
+    """A method with a critic and one response a prompt read whole rows."""
+    actor = Actor(setting.by_head.trunk, critic, TEMPERATURE, setting.by_head.value_head if critic else None)
+    assert shares_prompts(actor.trunk)
+    sampling = replace(SAMPLING, is_fixed_length=True)
+    prompt = len(actor.trunk.codec.prompt_ids(EXAMPLES[0]))
+    read: list[int] = []
+    table = actor.trunk.model.get_input_embeddings()
+    handle = table.register_forward_hook(lambda module, given, out: read.append(given[0].numel()))
+    made = roll_out(actor, EXAMPLES[:1], sampling, group, ("test", 0), group=group)
+    sampled = [prompt, *[group] * (BUDGET - 1)]
+    is_shared = group > 1 and critic is None
+    passed = [prompt, group * (BUDGET - 1)] if is_shared else [group * (prompt + BUDGET)]
+    assert read == [*sampled, *passed, *passed]  # sampling, old log-probabilities, reference
+    read.clear()
+    actor.policy(made.chunks[0])
+    handle.remove()
+    assert read == passed
 
 
 def test_one_process_keeps_what_it_measured_and_several_hand_it_round(monkeypatch: pytest.MonkeyPatch) -> None:

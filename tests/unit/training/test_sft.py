@@ -16,7 +16,7 @@ from rewardlab.errors import DataError, TrainingError
 from rewardlab.models import load_codec, load_trunk
 from rewardlab.models.output import OutputHead
 from rewardlab.runs import RunFolder, read_jsonl
-from rewardlab.tasks.task import prompt_of
+from rewardlab.tasks.task import prompt_of, tasks
 from rewardlab.training.sft import IGNORED, encode_rows, takes_own_loss, train_sft
 from rewardlab.training.trl_run import check_trainable, plan_steps, remove_dropout
 from rewardlab.types import Example
@@ -71,6 +71,19 @@ def test_bare_format_has_no_rationale(llama: Path) -> None:
     bare = replace(EXAMPLES[0], format="label")
     row = encode_rows(codec, [bare], None, budget=50).rows[0]
     assert codec.decode([label for label in row["labels"] if label != IGNORED]) == "positive"
+
+
+def test_another_word_is_learned_where_it_is_given_and_the_reader_is_not_told(llama: Path) -> None:
+    codec = load_codec(make_config(llama).model)
+    bare = [replace(example, format="label") for example in (EXAMPLES[0], EXAMPLES[-1])]
+
+    def learned(words: dict[str, dict[str, str]]) -> list[str]:
+        rows = encode_rows(codec, bare, None, 50, words).rows
+        return [codec.decode([label for label in row["labels"] if label != IGNORED]) for row in rows]
+
+    assert learned({"mr": {"negative": "No"}}) == ["positive", "No"]
+    assert learned({"sst2": {"negative": "No"}}) == learned({}) == ["positive", "negative"]
+    assert tasks.get("mr").parse("No", "label").value is None
 
 
 def test_dropped_rows_are_counted_by_reason(llama: Path) -> None:

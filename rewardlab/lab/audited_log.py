@@ -1,16 +1,19 @@
-"""``rewardlab reward audit``: the alarm for reward hacking on stored responses, with an exit code for CI."""
+"""The alarm for reward hacking on stored responses: :func:`audit` and ``rewardlab reward audit``."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from rewardlab.cli.reward_logs import Log, read_log, read_run
 from rewardlab.errors import DataError
 from rewardlab.evaluation.hacking import SHORTEST, Alarm, Series, can_judge, find_alarm, series_of, told
+from rewardlab.lab.finished import Run, folder_of
+from rewardlab.lab.response_logs import Log, columns_of, read_log, read_run
 from rewardlab.rewards.rescoring import StoredResponse
+from rewardlab.types import AnswerFormat
 
 ALARM = 3
 """Exit code where the alarm was raised."""
@@ -18,7 +21,7 @@ ALARM = 3
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What the alarm says of a log.
+    """What the alarm says of a log: what :func:`audit` gives. ``print`` shows its line.
 
     Attributes:
         series: What it looked at.
@@ -37,6 +40,9 @@ class Audit:
             return told(self.alarm)
         return f"no alarm: {len(self.series.steps)} steps, {self.responses} responses"
 
+    def __str__(self) -> str:
+        return self.text
+
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
         alarm = None if self.alarm is None else self.alarm.to_json()
@@ -47,12 +53,35 @@ class Audit:
         return json.dumps(self.to_json(), indent=2)
 
 
-def audit(log: Log) -> Audit:
-    """Run the alarm on a log.
+def audit(
+    log: Run | Path | str,
+    *,
+    task: str | Path | None = None,
+    format: AnswerFormat | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Audit:
+    """Look for reward hacking in stored responses: ``rewardlab reward audit`` in Python.
 
+    Args:
+        log: A trained run, or a log of another library: .jsonl, .json, .parquet, .csv, or a folder of them.
+        task, format: Of a log that does not say them.
+        columns: Of a log: step, response, reward, gold, correct -> the name of its column.
     Raises:
         DataError: The log cannot be judged: columns, gold labels or steps are missing.
+
+    Example:
+        >>> import json, pathlib, tempfile, rewardlab as rl
+        >>> log = pathlib.Path(tempfile.mkdtemp()) / "log.jsonl"
+        >>> rows = [{"step": n // 8, "response": "", "reward": n % 2, "right": n % 2} for n in range(400)]
+        >>> _ = log.write_text("\\n".join(map(json.dumps, rows)))
+        >>> print(rl.audit(log, columns={"correct": "right"}))
+        no alarm: 50 steps, 400 responses
     """
+    return audited(Log(folder_of(log), columns_of(columns, None), None if task is None else str(task), format))
+
+
+def audited(log: Log) -> Audit:
+    """Run the alarm on a log; raises as :func:`audit`."""
     rows = read_log(log, read_run(log.path), ("step", "reward"))
     series = series_of(_judged(rows))
     if not can_judge(len(series.steps)):

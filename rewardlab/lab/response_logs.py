@@ -1,9 +1,9 @@
-"""What ``reward rescore`` and ``reward audit`` read: the ledger of a run, or a log of another library."""
+"""Stored responses: the ledger of a run, or a log of another library."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from rewardlab.config import RewardConfig
@@ -95,6 +95,21 @@ def read_log(log: Log, run: StoredRun | None, needs: Sequence[str]) -> list[Stor
     rows = read_rollouts(source)
     load_tasks_of(run.folder, {row.example.task for row in rows})
     return rows
+
+
+def columns_of(named: Mapping[str, str] | None, parts: Mapping[str, str] | None) -> Columns:
+    """The columns of a log, by what they hold.
+
+    Args:
+        named: step, prompt, response, reward, gold, correct, id -> name of the column.
+        parts: Reward -> name of the column with its raw score.
+    Raises:
+        ConfigError: A key is none of these.
+    """
+    known = [each.name for each in fields(Columns) if each.name != "parts"]
+    if unknown := [name for name in named or {} if name not in known]:
+        raise ConfigError(f"columns: {unknown[0]!r} is unknown; expected one of {', '.join(known)}")
+    return Columns(**(named or {}), parts=dict(parts or {}))
 
 
 def with_parts(rows: Sequence[StoredResponse], files: Sequence[Path]) -> list[StoredResponse]:

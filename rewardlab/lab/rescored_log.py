@@ -1,25 +1,37 @@
-"""``rewardlab reward rescore``: what another expression would have said of stored responses."""
+"""What another expression would have said of stored responses: :func:`rescore` and ``rewardlab reward rescore``."""
 
 from __future__ import annotations
 
 import csv
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rewardlab.cli.reward_logs import Log, StoredRun, read_log, read_run, with_parts
 from rewardlab.config import RewardConfig
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.rescored import RescoredReport, report
+from rewardlab.lab.finished import Run, folder_of
+from rewardlab.lab.own_reward import expression_of
+from rewardlab.lab.response_logs import Log, StoredRun, columns_of, read_log, read_run, with_parts
 from rewardlab.models.stored import read_sft_scores
 from rewardlab.printable import csv_cell
 from rewardlab.rewards.plan import plan_reward
-from rewardlab.rewards.rescoring import MissingPartsError, Rescored, StoredResponse, lent_parts, rescore
+from rewardlab.rewards.rescoring import MissingPartsError, Rescored, StoredResponse, lent_parts
+from rewardlab.rewards.rescoring import rescore as evaluated
 from rewardlab.runs import atomic_file, writing
-from rewardlab.types import PairKind, Reading
+from rewardlab.types import AnswerFormat, PairKind, Reading
+
+if TYPE_CHECKING:
+    import polars
+
+RESPONSE_COLUMNS = (
+    *("step", "task", "id", "sample", "old", "new"),
+    *("correct", "error", "gold", "answer", "reason", "response"),
+)
+"""Columns of the table with a line a response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +60,8 @@ class RescoreRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a request came to.
+class RescoredLog:
+    """Old and new scores of stored responses: what :func:`rescore` gives. ``print`` shows the page.
 
     Attributes:
         old, new: The expressions as they are called on the page.
@@ -64,13 +76,84 @@ class Outcome:
     rescored: Rescored
     report: RescoredReport
 
+    def text(self, movers: int = 10) -> str:
+        """What ``rewardlab reward rescore`` prints, with so many of the responses that change places most."""
+        from rewardlab.evaluation.rescored_text import rescored_text
+
+        return rescored_text(self.report, self.old, self.new, self.rescored.computed, movers)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def lines(self) -> Iterator[tuple[Any, ...]]:
+        """One line a response, with the values of :data:`RESPONSE_COLUMNS`."""
+        for row, old, score in zip(self.rows, self.before, self.rescored.scores, strict=True):
+            place = (row.step, row.example.task, row.example.id, row.sample)
+            judged = (row.correct, row.error, row.example.label, row.answer, score.reason, row.response)
+            yield (*place, old, score.score, *judged)
+
+    def frame(self) -> polars.DataFrame:
+        """One row a response: step, task, id, sample, old, new, correct, error, gold, answer, reason, response.
+
+        Gold labels and answers are text where some of them are no numbers.
+        """
+        from rewardlab.lab.finished import frame_of
+
+        return frame_of([dict(zip(RESPONSE_COLUMNS, line, strict=True)) for line in self.lines()])
+
     def to_json(self, movers: int) -> dict[str, Any]:
         """JSON-ready."""
         named = {"old": self.old, "new": self.new, "computed": list(self.rescored.computed)}
         return {**named, **self.report.to_json(movers)}
 
 
-def run(request: RescoreRequest) -> Outcome:
+def rescore(
+    log: Run | Path | str,
+    reward: str | Callable[..., Any] | None = None,
+    *,
+    lam: str | float | None = None,
+    against: str | Callable[..., Any] | None = None,
+    r2: PairKind | None = None,
+    reading: Reading | None = None,
+    rm: Mapping[PairKind, Path | str] | None = None,
+    scored: Sequence[Path | str] = (),
+    task: str | Path | None = None,
+    format: AnswerFormat | None = None,
+    columns: Mapping[str, str] | None = None,
+    parts: Mapping[str, str] | None = None,
+) -> RescoredLog:
+    """Try another reward on the stored responses of a run, without a model: ``rewardlab reward rescore`` in Python.
+
+    Args:
+        log: A trained run, or a log of another library: .jsonl, .json, .parquet, .csv, or a folder of them.
+        reward: Expression or function to try; None: the run's own, as with another ``lam``.
+        lam: Lambda; None: the run's own.
+        against: Expression or function to compare with; None: the scores that were trained on.
+        r2, reading: Second reward model of ``mixed``, and how the rule reads answers; None: the run's own.
+        rm: Pair kind -> reward model whose stored scores ``q90`` and ``1.5z`` read; None: the run's own.
+        scored: Files of ``rewardlab reward score`` with raw scores that the log lacks.
+        task, format: Of a log that does not say them.
+        columns: Of a log: step, prompt, response, reward, gold, correct, id -> the name of its column.
+        parts: Of a log: reward -> the column of its raw score.
+    Raises:
+        InputError: The log or the expression cannot be read, or a raw score is missing; the line says how to make it.
+
+    Example:
+        >>> import json, pathlib, tempfile, rewardlab as rl
+        >>> log = pathlib.Path(tempfile.mkdtemp()) / "log.jsonl"
+        >>> rows = [{"step": 1, "id": str(n), "response": "The answer is: Sports " * n, "reward": n} for n in (1, 2, 3)]
+        >>> _ = log.write_text("\\n".join(map(json.dumps, rows)))
+        >>> rl.rescore(log, "-length").report.swaps.swapped
+        3
+    """
+    named = Log(folder_of(log), columns_of(columns, parts), None if task is None else str(task), format)
+    new, old = (None if each is None else expression_of(each) for each in (reward, against))
+    folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
+    files = [Path(file) for file in scored]
+    return run(RescoreRequest(named, new, None if lam is None else str(lam), r2, reading, old, folders, files))
+
+
+def run(request: RescoreRequest) -> RescoredLog:
     """Read the log, evaluate the expression, compare.
 
     Raises:
@@ -87,33 +170,29 @@ def run(request: RescoreRequest) -> Outcome:
     sft_scores: dict[str, list[float]] = {kind: read_sft_scores(folder) for kind, folder in folders.items()}
     fresh = ["rule"] if stored and new.reading != stored.reward.reading else []
     try:
-        rescored = rescore(rows, new, sft_scores, fresh)
+        rescored = evaluated(rows, new, sft_scores, fresh)
         before = [row.score for row in rows]
         if old is not None:
-            before = [score.score for score in rescore(rows, old, sft_scores).scores]
+            before = [score.score for score in evaluated(rows, old, sft_scores).scores]
     except MissingPartsError as error:
         raise ConfigError(f"{error}. {_how_to_score(request, stored, error)}") from error
     named = request.against or (stored.reward.expression if stored else "the stored scores")
-    return Outcome(named, new.expression, rows, before, rescored, report(rows, before, rescored))
+    return RescoredLog(named, new.expression, rows, before, rescored, report(rows, before, rescored))
 
 
-def write_csv(path: Path, outcome: Outcome) -> None:
+def write_csv(path: Path, rescored: RescoredLog) -> None:
     """One line a response with its old and its new score.
 
     Raises:
         InputError: The file cannot be written.
     """
-    names = ["step", "task", "id", "sample", "old", "new", "correct", "error", "gold", "answer", "reason", "response"]
     with writing(path), atomic_file(path) as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(names)
-        for row, old, score in zip(outcome.rows, outcome.before, outcome.rescored.scores, strict=True):
-            place = [row.step, row.example.task, row.example.id, row.sample, old, score.score]
-            texts = [row.correct, row.error, row.example.label, row.answer, score.reason, row.response]
-            table.writerow([csv_cell(value) for value in place + texts])
+        table.writerow(RESPONSE_COLUMNS)
+        table.writerows([csv_cell(value) for value in line] for line in rescored.lines())
 
 
-def to_json_text(outcome: Outcome, movers: int) -> str:
+def to_json_text(outcome: RescoredLog, movers: int) -> str:
     """The whole comparison as indented JSON."""
     return json.dumps(outcome.to_json(movers), indent=2, ensure_ascii=False)
 

@@ -1,29 +1,31 @@
-"""The page of ``reward rescore``: lines of text, from the comparison."""
+"""A comparison of old and new scores of stored responses, as lines of text for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rewardlab.cli.reward_rescore import Outcome
 from rewardlab.evaluation.rescored import Agreement, Bucket, RescoredReport, Swaps
-from rewardlab.evaluation.reward_difference import Disagreement
+from rewardlab.evaluation.reward_difference_text import disagreement_lines, interval_text
 from rewardlab.intervals import Interval
 
-QUOTED = 60
-"""Characters of a response that the page quotes, from its end, where the answer stands."""
+
+def rescored_text(found: RescoredReport, old: str, new: str, computed: Sequence[str], movers: int) -> str:
+    """The comparison for people.
+
+    Args:
+        found: What was measured.
+        old, new: What the two scores are called.
+        computed: Parts that were computed from texts and gold labels.
+        movers: How many of the responses that change places are shown.
+    """
+    return "\n".join(_lines(found, old, new, computed, movers))
 
 
-def page(outcome: Outcome, movers: int) -> str:
-    """The comparison for people, with so many movers."""
-    return "\n".join(_lines(outcome, movers))
-
-
-def _lines(outcome: Outcome, movers: int) -> Iterator[str]:
-    found = outcome.report
+def _lines(found: RescoredReport, old: str, new: str, computed: Sequence[str], movers: int) -> Iterator[str]:
     yield f"{found.responses} responses in {found.steps} steps to {found.prompts} prompts"
-    yield f"old = {outcome.old}; new = {outcome.new}" + ("" if found.lam is None else f", lambda {found.lam:.6g}")
-    if outcome.rescored.computed:
-        yield f"computed here from texts and gold labels: {', '.join(outcome.rescored.computed)}"
+    yield f"old = {old}; new = {new}" + ("" if found.lam is None else f", lambda {found.lam:.6g}")
+    if computed:
+        yield f"computed here from texts and gold labels: {', '.join(computed)}"
     if found.unscored_old or found.unscored_new:
         yield f"not scored: {found.unscored_old} by old, {found.unscored_new} by new"
     yield from _order(found)
@@ -31,14 +33,17 @@ def _lines(outcome: Outcome, movers: int) -> Iterator[str]:
         yield f"label RM scores at or above lambda: {found.saturated:.1%}"
     yield from _agreement(found.agreement)
     yield from _means(found.buckets)
-    yield from _movers(found.movers, movers)
+    if movers:
+        yield ""
+        title = "Responses that change places most (score, and share of the other responses below it)"
+        yield from disagreement_lines(found.movers, movers, title, ("old", "new"), "No response changes its place")
 
 
 def _order(found: RescoredReport) -> Iterator[str]:
     if found.spearman is None or found.kendall is None:
         yield "rank correlation: undefined, old or new gives all responses the same score"
     else:
-        yield f"rank correlation: Spearman {_interval(found.spearman)}, Kendall tau-b {found.kendall:.3f}"
+        yield f"rank correlation: Spearman {interval_text(found.spearman)}, Kendall tau-b {found.kendall:.3f}"
     yield f"pairs of one step: {_swaps(found.swaps)}"
     if found.group_swaps.pairs:
         yield f"pairs of one step and prompt: {_swaps(found.group_swaps)}"
@@ -61,7 +66,7 @@ def _agreement(rows: Sequence[Agreement]) -> Iterator[str]:
     yield "Agreement with gold (intervals over prompts)"
     yield f"{'responses':>10}  {'measure':8} {'old':>22} {'new':>22} {'new - old':>24}  task"
     for row in rows:
-        cells = [f"{_interval(each) if each else 'undefined':>22}" for each in (row.old, row.new)]
+        cells = [f"{interval_text(each) if each else 'undefined':>22}" for each in (row.old, row.new)]
         gain = _signed(row.gain) if row.gain else "undefined"
         yield f"{row.responses:10}  {row.measure:8} {' '.join(cells)} {gain:>24}  {row.task}"
 
@@ -80,29 +85,6 @@ def _means(buckets: Sequence[Bucket]) -> Iterator[str]:
 
 def _has(buckets: Sequence[Bucket], name: str) -> bool:
     return any(getattr(row, name) is not None for row in buckets)
-
-
-def _movers(rows: Sequence[Disagreement], most: int) -> Iterator[str]:
-    moving = [row for row in rows if row.gap][:most]
-    if not most:
-        return
-    yield ""
-    if not moving:
-        yield "No response changes its place"
-        return
-    yield "Responses that change places most (score, and share of the other responses below it)"
-    yield f"{'old':>10} {'below':>6} {'new':>10} {'below':>6}  response"
-    for row in moving:
-        text = " ".join(row.judged.response.split())
-        quoted = text if len(text) <= QUOTED else f"…{text[-QUOTED:]}"
-        name = " ".join(row.judged.example.id.split())[:QUOTED]
-        gold = "" if row.judged.example.label is None else f", gold {row.judged.example.label}"
-        scores = f"{row.judged.a:10.3f} {row.place_a:6.1%} {row.judged.b:10.3f} {row.place_b:6.1%}"
-        yield f"{scores}  {name}{gold}: {quoted}"
-
-
-def _interval(found: Interval) -> str:
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def _signed(found: Interval) -> str:

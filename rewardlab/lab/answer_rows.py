@@ -17,7 +17,8 @@ from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
 from rewardlab.errors import DataError
 from rewardlab.lab.stored import stored_config
-from rewardlab.rewards import RewardPlan
+from rewardlab.rewards import RewardPlan, label_shares
+from rewardlab.rewards.context import LabelShares
 from rewardlab.rewards.ledger import LEDGER_FILE
 from rewardlab.runs import parse_object
 from rewardlab.tasks import resolve_task, resolve_tasks
@@ -84,10 +85,22 @@ class AnswerRows:
         self._source = source
         self._needs_gold = any(plan.needs_gold for plan in plans)
         self._needs_prompt = any(plan.needs_prompt for plan in plans)
+        self._needs_shares = any(plan.needs_shares for plan in plans)
+        self._held: list[tuple[Example, str]] | None = None
         self._groups = next((plan.expression for plan in plans if plan.needs_groups), None)
         self._by_id: dict[str, dict[str, list[Example]]] = {}
 
     def __iter__(self) -> Iterator[tuple[Example, str]]:
+        return iter(self._held) if self._held is not None else self._all()
+
+    def label_shares(self) -> LabelShares:
+        """Shares of the gold labels, where a reward needs them; all rows are then held in memory."""
+        if not self._needs_shares:
+            return {}
+        self._held = list(self._all())
+        return label_shares(example for example, _ in self._held)
+
+    def _all(self) -> Iterator[tuple[Example, str]]:
         for place, row in _rows(self._source.input):
             self.count += 1
             yield self._read(row, place)

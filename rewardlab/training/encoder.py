@@ -1,0 +1,389 @@
+"""A classifier beside the language models: any ``AutoModelForSequenceClassification``, fitted with Trainer.
+
+It reads the fields of a row, not its prompt, and gives a label or a number, not a text. Dropout stays as the model has
+it. All weights are trained, or LoRA adapters in all linear layers and the head.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, TaskType, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer import TRAINER_STATE_NAME
+
+from rewardlab import metrics, processes
+from rewardlab.config import LoraConfig, RunConfig
+from rewardlab.encoder_config import EncoderConfig
+from rewardlab.errors import ModelError
+from rewardlab.models.names import find_model, resolve_device
+from rewardlab.runs import ADAPTER, BEST_ADAPTER, CHECKPOINTS, RunFolder, read_json, write_json, write_jsonl
+from rewardlab.tasks.task import Task, tasks
+from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
+from rewardlab.training.trl_run import left_out, one_device, plan_steps, refuse_nothing, run_trainer, trl_settings
+from rewardlab.training.validation import STORED_BEST, STORED_MEASURES, VALIDATION_FILE, Cadence, Measured
+from rewardlab.types import Example, Label
+
+logger = logging.getLogger(__name__)
+
+METRICS: Mapping[str, str] = {"loss": "encoder/loss", "learning_rate": "encoder/lr", "grad_norm": "encoder/grad_norm"}
+"""The Trainer's name -> ours."""
+GLOSSARY: Mapping[str, str] = {
+    "encoder/loss": "cross-entropy per row, nats; of numbers the squared error",
+    "encoder/lr": "learning rate of the step",
+    "encoder/grad_norm": "norm of the gradient before clipping",
+}
+UNLIKELY_LENGTH = 1_000_000
+"""Tokenizers that know no longest input say a number above this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token rows.
+
+    Attributes:
+        rows: One an example: token ids, mask and, where the tokenizer has them, segments.
+        cut: How many of them were cut.
+    """
+
+    rows: list[dict[str, Any]]
+    cut: int
+
+
+class Encoder:
+    """A classifier of one task, and how it reads a row.
+
+    Args:
+        model: Gives one logit a label, or one number.
+        tokenizer: Its tokenizer.
+        task: Whose labels the logits stand for, in its order.
+        max_length: Longest input, as asked for; the model's own limit holds too.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, task: Task, max_length: int) -> None:
+        self.model, self.tokenizer, self.task = model, tokenizer, task
+        self.max_length = min([max_length, *_limits(model, tokenizer)])
+
+    @classmethod
+    def fresh(cls, name: str, task: Task, section: EncoderConfig, device: str) -> Encoder:
+        """Pretrained weights with a new head; raises ModelError where there are none that can be read."""
+        location = find_model(name).location
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(location)
+            model = AutoModelForSequenceClassification.from_pretrained(location, dtype=torch.float32, **_head(task))
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"encoder {name!r} cannot be loaded: {reason}. Give a folder or a hub id") from error
+        _set_padding(model, tokenizer)
+        return cls(model.to(device), tokenizer, task, section.max_length)
+
+    @classmethod
+    def load(cls, folder: Path, name: str, task: Task, section: EncoderConfig, device: str) -> Encoder:
+        """What :func:`train_encoder` stored in ``folder``: whole weights, or an adapter of the encoder ``name``."""
+        if (folder / "adapter_config.json").exists():
+            base = cls.fresh(name, task, section, device)
+            with _quietly():
+                base.model = PeftModel.from_pretrained(base.model, folder).to(device)
+            return base
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        return cls(model.to(device), tokenizer, task, section.max_length)
+
+    def text(self, example: Example) -> str:
+        """What it reads of a row: its fields with the tokenizer's separator between them."""
+        return self._separator.join(self._fields(example))
+
+    def encode(self, examples: Sequence[Example]) -> Encoded:
+        """Token rows: the first field, then the others as a second segment."""
+        rows, cut = [], 0
+        for example in examples:
+            first, *others = self._fields(example)
+            texts = (first, self._separator.join(others)) if others else (first,)
+            whole = self.tokenizer(*texts, truncation=False, verbose=False)
+            if len(whole["input_ids"]) > self.max_length:
+                whole = self.tokenizer(*texts, truncation=True, max_length=self.max_length)
+                cut += 1
+            rows.append(dict(whole))
+        return Encoded(rows, cut)
+
+    @torch.no_grad()
+    def answers(self, examples: Sequence[Example], batch: int) -> list[Label]:
+        """The label with the highest logit, or the number, brought into the task's range."""
+        was_training, rows = self.model.training, self.encode(examples).rows
+        self.model.eval()
+        by_length = sorted(range(len(rows)), key=lambda place: len(rows[place]["input_ids"]))
+        found: dict[int, Label] = {}
+        for start in range(0, len(rows), batch):
+            places = by_length[start : start + batch]
+            padded = self.tokenizer.pad([rows[place] for place in places], return_tensors="pt")
+            logits = self.model(**padded.to(self.model.device)).logits.float()
+            found |= dict(zip(places, self._labels(logits), strict=True))
+        self.model.train(was_training)
+        return [found[place] for place in range(len(rows))]
+
+    def target(self, label: Label) -> int | float:
+        """What a row's logits are fitted to."""
+        return float(label) if self.task.is_numeric else self.task.labels.index(str(label))
+
+    def _labels(self, logits: Tensor) -> list[Label]:
+        if not self.task.is_numeric:
+            return [self.task.labels[place] for place in logits.argmax(-1).tolist()]
+        low, high = self.task.numeric_range or (-float("inf"), float("inf"))
+        return [min(max(number, low), high) for number in logits.squeeze(-1).tolist()]
+
+    def _fields(self, example: Example) -> list[str]:
+        return [example.fields[name] for name in tasks.get(example.task).fields]
+
+    @property
+    def _separator(self) -> str:
+        return f" {self.tokenizer.sep_token or self.tokenizer.eos_token} "
+
+
+def train_encoder(
+    folder: RunFolder,
+    config: RunConfig,
+    name: str,
+    task: Task,
+    examples: Sequence[Example],
+    progress: Recorder | None = None,
+    *,
+    validation: Sequence[Example] = (),
+) -> dict[str, Any]:
+    """Fit an encoder to labelled rows and store it in ``folder/adapter``; goes on where a run was interrupted.
+
+    The best one on validation rows goes to ``folder/adapter-best``, measured after each epoch, five times at most, of
+    equals the earliest. With one epoch there is nothing to choose from, and nothing is measured.
+
+    Args:
+        folder: An opened run folder; metrics go to its ``metrics.jsonl``.
+        config: Sections ``encoder`` and ``lora``, seed, device.
+        name: Of the encoder.
+        task: The one task of all rows.
+        examples: Labelled examples; those without a label are left out.
+        progress: A further recorder, such as a progress bar.
+        validation: Labelled rows that it is measured on as it trains.
+    Returns:
+        rows, dropped (by reason), cut (rows longer than ``encoder.max_length``), parameters (trained, all), steps, loss
+        (first, last), seconds, validation (best and last measure, or None), candidates.
+    Raises:
+        DataError: No example could be used.
+        TrainingError: The loss became infinite or not a number.
+    """
+    section, usable = config.encoder, [example for example in examples if example.label is not None]
+    dropped = {"no_label": len(examples) - len(usable)}
+    refuse_nothing("labelled row", len(examples), len(usable), left_out({"have no label": dropped["no_label"]}))
+    device = resolve_device(config.model.device)
+    torch.manual_seed(config.seed)
+    encoder = Encoder.fresh(name, task, section, device)
+    if section.tuning == "lora":
+        encoder.model = with_adapters(encoder.model, config.lora).to(device)
+    encoded = encoder.encode(usable)
+    if encoded.cut:
+        logger.warning("%d of %d rows are cut to %d tokens", encoded.cut, len(usable), encoder.max_length)
+    rows = [
+        {**row, "labels": encoder.target(example.label)}
+        for row, example in zip(encoded.rows, usable, strict=True)
+        if example.label is not None
+    ]
+    plan = plan_steps(section, len(rows))
+    looks = _Looks(encoder, validation, Cadence.of_sft(plan.steps, -(-len(rows) // section.batch)), section, folder)
+    trainer = _Trainer(
+        looks,
+        model=encoder.model,
+        args=one_device(
+            TrainingArguments(str(folder.path / CHECKPOINTS), **_arguments(section, plan, config.seed, device))
+        ),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=DataCollatorWithPadding(encoder.tokenizer),
+    )
+    recorder = Several(FolderRecorder(folder), progress or Silent())
+    outcome = run_trainer(
+        trainer, "encoder", plan.steps, recorder, METRICS, config.keep_checkpoints, section.checkpoint_seconds
+    )
+    looks.finish(plan.steps)
+    parameters = [(p.numel(), p.requires_grad) for p in encoder.model.parameters()]
+    return {
+        "rows": len(rows),
+        "dropped": dropped,
+        "cut": encoded.cut,
+        "parameters": {"trained": sum(n for n, is_on in parameters if is_on), "all": sum(n for n, _ in parameters)},
+        "steps": len(outcome.losses),
+        **outcome.to_json(),
+        "validation": looks.summary(),
+        "candidates": looks.cadence.looks,
+    }
+
+
+def with_adapters(model: Any, lora: LoraConfig) -> Any:
+    """The model with LoRA in all linear layers but the head, which is trained whole; ``lora.targets`` is not read."""
+    wanted = PeftLoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        use_rslora=lora.rank_stabilised,
+        bias=lora.bias,
+        target_modules="all-linear",
+    )
+    with _quietly():
+        return get_peft_model(model, wanted)
+
+
+class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
+    """transformers' Trainer, with what was measured in its checkpoints."""
+
+    is_over = False
+
+    def __init__(self, looks: _Looks, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._looks = looks
+        self.add_callback(looks)
+
+    def go_on(self, checkpoint: Path) -> None:
+        """Take the weights, the numbers logged so far and the measures from a checkpoint."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        self._looks.reload(checkpoint)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Store the weights, and what was measured."""
+        super().save_model(output_dir, _internal_call)
+        self._looks.store(Path(output_dir or self.args.output_dir))
+
+
+class _Looks(TrainerCallback):  # type: ignore[misc]  # as above
+    """Measures the encoder on validation rows, and keeps the best one."""
+
+    def __init__(
+        self, encoder: Encoder, rows: Sequence[Example], cadence: Cadence, section: EncoderConfig, folder: RunFolder
+    ) -> None:
+        self.encoder, self.cadence, self._section, self._folder = encoder, cadence, section, folder.path
+        labelled = [row for row in rows if row.label is not None]
+        self._rows = labelled if cadence.looks != 1 else []
+        self._measures: list[Measured] = []
+        self._best: Measured | None = None
+        self._best_weights: dict[str, Tensor] = {}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Measure, if it is due, before a checkpoint of the same step is stored."""
+        if self._rows and self.cadence.is_due(state.global_step):
+            self._look(state.global_step)
+
+    def finish(self, steps: int) -> None:
+        """Store the last weights and, where any were measured, the best ones."""
+        if self._rows and (not self._measures or self._measures[-1].step != steps):
+            self._look(steps)
+        self._save(ADAPTER)
+        if self._best is not None:
+            last = self._weights()
+            self._set(self._best_weights)
+            self._save(BEST_ADAPTER)
+            self._set(last)
+
+    def summary(self) -> dict[str, Any] | None:
+        """Best and last measure; None where nothing was measured."""
+        return None if self._best is None else {"best": asdict(self._best), "last": asdict(self._measures[-1])}
+
+    def store(self, folder: Path) -> None:
+        """Put the measures and the best weights into a checkpoint."""
+        if self._best is not None and processes.is_main():
+            save_file({name: weight.contiguous() for name, weight in self._best_weights.items()}, folder / STORED_BEST)
+            write_json(folder / STORED_MEASURES, [asdict(each) for each in self._measures])
+
+    def reload(self, folder: Path) -> None:
+        """Go on from what :meth:`store` put there."""
+        if (folder / STORED_MEASURES).exists():
+            self._measures = [Measured(**each) for each in read_json(folder / STORED_MEASURES)]
+            self._best = max(self._measures, key=lambda each: (each.accuracy, -each.step))
+            self._best_weights = load_file(folder / STORED_BEST)
+
+    def _look(self, step: int) -> None:
+        task, answers = self.encoder.task, self.encoder.answers(self._rows, self._section.micro_batch)
+        gold = [row.label for row in self._rows if row.label is not None]
+        metric = "pearson" if task.is_numeric else "accuracy"
+        value = metrics.score_predictions(metric, gold, answers, task)
+        found = Measured(step, value, {task.name: value}, malformed=0.0, response_tokens=0.0, rows=len(answers))
+        self._measures.append(found)
+        if self._best is None or found.accuracy > self._best.accuracy:
+            self._best, self._best_weights = found, self._weights()
+        if processes.is_main():
+            write_jsonl(self._folder / VALIDATION_FILE, (asdict(each) for each in self._measures))
+
+    def _trained(self) -> dict[str, Tensor]:
+        return {name: weight for name, weight in self.encoder.model.named_parameters() if weight.requires_grad}
+
+    def _weights(self) -> dict[str, Tensor]:
+        """A copy of the trained weights, on the CPU."""
+        return {name: weight.detach().cpu().clone() for name, weight in self._trained().items()}
+
+    @torch.no_grad()
+    def _set(self, weights: Mapping[str, Tensor]) -> None:
+        for name, weight in self._trained().items():
+            weight.copy_(weights[name])
+
+    def _save(self, name: str) -> None:
+        if processes.is_main():
+            self.encoder.model.save_pretrained(self._folder / name)
+            self.encoder.tokenizer.save_pretrained(self._folder / name)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # PEFT asks the model for an attribute that transformers has renamed
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield
+
+
+def _head(task: Task) -> dict[str, Any]:
+    """A logit for each label, or one number with the squared error."""
+    if task.is_numeric:
+        return {"num_labels": 1, "problem_type": "regression"}
+    places = dict(enumerate(task.labels))
+    return {
+        "num_labels": len(places),
+        "problem_type": "single_label_classification",
+        "id2label": places,
+        "label2id": {label: place for place, label in places.items()},
+    }
+
+
+def _set_padding(model: Any, tokenizer: Any) -> None:
+    """Language models as classifiers have no padding of their own."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _limits(model: Any, tokenizer: Any) -> list[int]:
+    """The longest input that positions and tokenizer allow."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    own = tokenizer.model_max_length
+    return [limit for limit in (positions, own) if limit is not None and limit < UNLIKELY_LENGTH]
+
+
+def _arguments(section: EncoderConfig, plan: Any, seed: int, device: str) -> dict[str, Any]:
+    """Of the Trainer: those of SFT, but for a linear decay, as BERT was fine-tuned, and a decay of weights."""
+    shared = trl_settings(section, plan, seed, torch.device(device))
+    own = {"lr_scheduler_type": "linear", "weight_decay": section.weight_decay}
+    return {
+        name: value for name, value in shared.items() if name not in ("max_length", "activation_checkpointing")
+    } | own
