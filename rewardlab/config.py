@@ -223,7 +223,7 @@ class PairsConfig(Section):
     limit: int | None = Field(None, ge=1, description="labelled rows a task to make pairs from; default: all")
     samples: int = Field(5, ge=2, le=5, description="answers sampled from the SFT model per prompt, for ranking")
     held_out: int = Field(200, ge=1, description="validation rows a task for held-out pairs")
-    balance_length: bool = Field(False, description="drop pairs until length does not tell which response is preferred")
+    balance_length: bool = Field(False, description="drop pairs until length does not predict the preferred response")
     bias: str | None = Field(
         None,
         pattern=r"^(length|word:\w+)$",

@@ -16,7 +16,7 @@ from rewardlab.lab.goals import annotate_goal
 Limit = Annotated[int | None, typer.Option(help="Most rows a task.")]
 BaseURL = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint; default: $OPENAI_BASE_URL.")]
 BudgetUSD = Annotated[
-    float | None, typer.Option(help="Most that the command's answers may cost in all; checked before each request.")
+    float | None, typer.Option(help="Highest cost of all the command's answers; checked before each request.")
 ]
 Prices = Annotated[Path | None, typer.Option(help="TOML file of prices, USD per million tokens.")]
 MaxFailed = Annotated[float | None, typer.Option(help="Share of failed requests above which the command fails.")]

@@ -38,7 +38,7 @@ def judge(
     annotator: Annotated[str | None, typer.Option(help="auto, or one that `rewardlab annotators` lists.")] = None,
     decoding: Annotated[OneDecoding, typer.Option(help="Responses to read.")] = OneDecoding.GREEDY,
     orders: Annotated[
-        Orders, typer.Option(help="both: two that disagree tie; one: drawn, half the price.")
+        Orders, typer.Option(help="both: two verdicts that disagree are a tie; one: drawn, half the price.")
     ] = Orders.BOTH,
     limit: Annotated[int | None, typer.Option(min=1, help="Most items of a column, drawn; default: all.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of task data; default: the runs' own.")] = None,

@@ -58,10 +58,10 @@ def stats(
 def import_(
     request: Request,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Preferences: .jsonl, .json, .csv, .tsv or .parquet.")],
-    kind: Annotated[PairKind, typer.Option(help="What the pairs are taken for: label, ranked, rationale.")] = "ranked",
+    kind: Annotated[PairKind, typer.Option(help="Kind of the pairs: label, ranked, rationale.")] = "ranked",
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the prompts to hold out.")] = 0.1,
     balance_length: Annotated[
-        bool, typer.Option("--balance-length", help="Drop pairs until length does not tell which one is preferred.")
+        bool, typer.Option("--balance-length", help="Drop pairs until length does not predict the preferred one.")
     ] = False,
 ) -> None:
     """Import preference data (prompt, chosen, rejected), plain or conversational; --task reads its answers."""

@@ -22,7 +22,7 @@ from rewardlab.types import PairKind
 
 BalanceLength = Annotated[
     bool | None,
-    typer.Option("--balance-length", help="Drop pairs until length does not tell which response is preferred."),
+    typer.Option("--balance-length", help="Drop pairs until length does not predict the preferred response."),
 ]
 
 
@@ -129,7 +129,7 @@ def evaluate(
     ] = None,
     shots: Annotated[int | None, typer.Option(help="Solved examples in front of each prompt.")] = None,
     best_of: Annotated[
-        int | None, typer.Option(min=2, help="Sample so many answers to each row, take the one with the best reward.")
+        int | None, typer.Option(min=2, help="Answers sampled for each row; the best by the reward is evaluated.")
     ] = None,
     reward: Annotated[str | None, typer.Option(help="Reward expression that --best-of chooses by.")] = None,
     lam: Annotated[str | None, typer.Option("--lambda", help="Lambda of that expression: 5, q90 or 1.5z.")] = None,

@@ -30,11 +30,12 @@ def run(
         list[str] | None,
         typer.Option(
             metavar="KEY=TEXT",
-            help="Only cells whose method, task or model holds the text, or with that seed; repeatable.",
+            help="Only cells whose method, task or model contains the text, or with that seed; repeatable.",
         ),
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Where rows come from, whatever the file says: auto, local, hub, bundled.")
+        str | None,
+        typer.Option(help="Where rows come from, in place of the file's setting: auto, local, hub, bundled."),
     ] = None,
     jobs: Annotated[
         str,

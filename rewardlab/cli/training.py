@@ -58,7 +58,7 @@ def online_command(method: TrainingMethod) -> Callable[..., None]:
         reward: Annotated[str | None, typer.Option(help="Reward expression; see `rewardlab reward list`.")] = None,
         lam: Annotated[
             str | None,
-            typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z; auto:5: the mean that it is held at."),
+            typer.Option("--lambda", help="Cap of the label RM: 5, q90 or 1.5z; auto:5: target of its mean."),
         ] = None,
         r2: Annotated[str | None, typer.Option(help="Second reward model of `mixed`: ranked, rationale.")] = None,
         steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
@@ -86,7 +86,7 @@ def online_command(method: TrainingMethod) -> Callable[..., None]:
         }
         run_training(request, given, method, tracker)
 
-    train.__doc__ = f"Train the policy on a reward with {method.title} and LoRA; what is missing before it runs first."
+    train.__doc__ = f"Train the policy on a reward with {method.title} and LoRA. Missing stages run first."
     return train
 
 
@@ -132,7 +132,7 @@ def preference_command(method: TrainingMethod) -> Callable[..., None]:
         }
         run_training(request, given, method, tracker)
 
-    train.__doc__ = f"Train the policy on preference pairs with {method.title} and LoRA; what is missing runs first."
+    train.__doc__ = f"Train the policy on preference pairs with {method.title} and LoRA. Missing stages run first."
     return train
 
 

@@ -101,7 +101,7 @@ def _won(table: ComparisonTable, position: Position) -> Sentence:
 
 
 def _none(highest: str, level: Sequence[str], apart: Mapping[str, Sequence[str]]) -> str:
-    """No winner, since some are level with the highest value, or cannot be compared with it."""
+    """No winner, since some do not differ significantly from the highest value, or cannot be compared with it."""
     reasons = [f"not significantly above {_listed(level, 'other methods')}"] if level else []
     reasons += [f"not comparable with {_listed(names, 'methods')} ({why})" for why, names in apart.items() if names]
     return f"No method is significantly better than all others: {highest}, {', and '.join(reasons)}"

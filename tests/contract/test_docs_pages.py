@@ -57,9 +57,7 @@ class TestCommandsPage:
 
     def test_an_option_has_its_meaning(self) -> None:
         part = commands_page().split("## rewardlab ppo\n")[1].split("\n## ")[0]
-        assert (
-            "| `--lambda <str>` | Cap of the label RM: 5, q90 or 1.5z; auto:5: the mean that it is held at. |" in part
-        )
+        assert "| `--lambda <str>` | Cap of the label RM: 5, q90 or 1.5z; auto:5: target of its mean. |" in part
         assert "| `--runs <path>` | Where run folders live. [default: runs] |" in part
 
 
