@@ -223,10 +223,23 @@ class Roles:
         finally:
             self._switch(before)
 
+    @contextmanager
+    def using_in(self, part: nn.Module, name: str | None) -> Iterator[None]:
+        """As :meth:`using`, for passes through one part of the model alone: the other layers are left as they are."""
+        own = [module for module in part.modules() if isinstance(module, BaseTunerLayer)]
+        self._activate(own, name)
+        try:
+            yield
+        finally:
+            self._activate(own, self._used)
+
     def _switch(self, name: str | None) -> None:
         self._used = name
+        self._activate(self._layers, name)
+
+    def _activate(self, layers: Sequence[BaseTunerLayer], name: str | None) -> None:
         active = [one for one in (BENEATH, name) if one in self._roles]
-        for layer in self._layers:
+        for layer in layers:
             layer.enable_adapters(bool(active))
             if active:
                 layer.set_adapter(active, inference_mode=True)

@@ -213,9 +213,9 @@ class Trunk:
             yield
             return
         layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
-        contexts = partial(_contexts, self.roles, role)
         for layer in layers:
             layer._can_checkpoint_with_cache = True  # ours are left as they are when a layer runs again
+            contexts = partial(_contexts, self.roles, role, layer)
             layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=contexts)
             layer.gradient_checkpointing = layer.training = True
         try:
@@ -225,9 +225,11 @@ class Trunk:
                 layer.gradient_checkpointing = layer.training = False
 
 
-def _contexts(roles: Roles, role: str | None) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _contexts(
+    roles: Roles, role: str | None, layer: Any
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """Around a layer's forward pass, which runs as its role already, and around its repetition, which does not."""
-    return nullcontext(), roles.using(role)
+    return nullcontext(), roles.using_in(layer, role)
 
 
 def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:

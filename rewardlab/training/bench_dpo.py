@@ -64,7 +64,7 @@ def bench_dpo(
         As :func:`bench_grpo`; ``phases`` has ``reference``, a step's share, and ``update``.
     """
     trunk = load_or_make(model, shape)
-    trunk.shares_prompts = False if is_plain else None
+    trunk.shares_prompts = False if is_plain else trunk.shares_prompts
     given = {"dpo.steps": work.steps + 1, "dpo.batch": work.batch, "dpo.micro_batch": work.micro, **(settings or {})}
     number = work.batch * (work.steps + 1)
     rows = random_rows(number, work.prompt_len + 2 * work.response_len, trunk)

@@ -73,7 +73,7 @@ def bench_grpo(
         ``peak_mib`` of the process (of the GPU where one is used). What was run stands beside them.
     """
     trunk = load_or_make(model, shape)
-    trunk.shares_prompts = False if is_plain else None
+    trunk.shares_prompts = False if is_plain else trunk.shares_prompts
     given = {
         "grpo.steps": work.steps + 1,
         "grpo.batch": work.batch,

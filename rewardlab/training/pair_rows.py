@@ -46,7 +46,7 @@ class PairRow:
 
     @property
     def tokens(self) -> int:
-        """Tokens that a pass over the pair reads: the prompt twice, and both responses."""
+        """Tokens of the pair's two rows: the prompt twice, though it may be read once, and both responses."""
         return 2 * len(self.prompt) + len(self.chosen) + len(self.rejected)
 
 

@@ -16,9 +16,14 @@ from typer.testing import CliRunner
 from rewardlab.cli.main import app, run
 from rewardlab.config import LoraConfig, ModelConfig
 from rewardlab.models import Codec, scoring
+from rewardlab.models.prompts import shares_prompts
 from rewardlab.models.shapes import SHAPES, random_trunk, word_tokenizer
+from rewardlab.training import bench_dpo as bench_dpo_module
+from rewardlab.training import bench_grpo as bench_grpo_module
 from rewardlab.training import bench_sampler as sampler_bench
-from rewardlab.training.bench import PHASES, PPOWork, bench_ppo
+from rewardlab.training.bench import PHASES, PPOWork, bench_ppo, load_or_make
+from rewardlab.training.bench_dpo import DPOWork, bench_dpo
+from rewardlab.training.bench_grpo import GRPOWork, bench_grpo
 from rewardlab.training.bench_sampler import bench_sampler
 from rewardlab.training.flops import Passes, Sizes, peak_tflops
 from rewardlab.training.learner import Learner
@@ -62,6 +67,48 @@ def test_the_work_is_what_was_asked_for(
     assert all(found["phases"][name] > 0 for name in ("generate", "reference", "update"))
     assert sum(found["phases"].values()) <= max(found["seconds"])
     assert found["peak_mib"] > 50
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_grpo_reads_a_prompt_once_unless_whole_rows_are_asked_for(
+    model: ModelConfig, monkeypatch: pytest.MonkeyPatch, plain: bool
+) -> None:
+    """Two prompts of 7 tokens, four responses of 5 to each, in chunks of one prompt; one step and the one left out."""
+    trunk = load_or_make(model, None)
+    monkeypatch.setattr(bench_grpo_module, "load_or_make", lambda *_: trunk)
+    assert shares_prompts(trunk)
+    read: list[int] = []
+    trunk.model.get_input_embeddings().register_forward_hook(lambda module, given, out: read.append(given[0].numel()))
+    work = GRPOWork(batch=8, group=4, micro=4, prompt_len=7, response_len=5, steps=1)
+    found = bench_grpo(model, work, {"grpo.kl_coef": 0.05}, is_plain=plain)
+    generated, passed = [14, *[8] * 4], [48] if plain else [7, 16]
+    first = [*generated, *passed * 5, *passed * 2]  # old, reference, the check of the start; the update
+    assert read == [*first, *generated, *passed * 4]
+    assert (found["group"], found["beta"], len(found["phases"])) == (4, 0.05, len(PHASES))
+    assert found["sec_per_step"] >= 0 < found["peak_mib"]
+
+
+def test_dpo_reads_the_reference_once_over_all_pairs(model: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pairs a step in one chunk; three steps with the one left out, the first of which checks the start."""
+    trunk = load_or_make(model, None)
+    monkeypatch.setattr(bench_dpo_module, "load_or_make", lambda *_: trunk)
+    assert shares_prompts(trunk)
+    read: list[int] = []
+    trunk.model.get_input_embeddings().register_forward_hook(lambda module, given, out: read.append(given[0].numel()))
+    found = bench_dpo(model, DPOWork(batch=2, micro=2, prompt_len=7, response_len=5, steps=2))
+    passed = [2 * 7, 4 * 4]
+    assert read == passed * (3 + 1 + 3)
+    assert set(found["phases"]) == {"reference", "update"}
+    assert found["sec_per_step"] == pytest.approx(sum(found["phases"].values()), abs=0.002)
+
+
+@pytest.mark.parametrize("method", ["grpo", "dpo"])
+def test_the_benches_of_other_methods_print_one_line_of_json(model: ModelConfig, method: str) -> None:
+    options = ["--batch=2", "--micro=2", "--prompt-len=5", "--response-len=3", "--steps=1"]
+    own = ["--group=2", "--beta=0"] if method == "grpo" else []
+    done = CliRunner().invoke(app, ["bench", method, "--model", model.name, "--dtype", "float32", *options, *own])
+    assert done.exit_code == 0, done.output
+    assert {"sec_per_step", "cpu_sec_per_step", "peak_mib"} <= set(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_an_optimiser_step_per_micro_batch(model: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from rewardlab.preference_config import DPOConfig, PreferenceConfig
 from rewardlab.runs import RunFolder, read_jsonl
 from rewardlab.training.methods import TrainingMethod, methods
 from rewardlab.training.pair_rows import PairRow, Reference, chunks_of
-from rewardlab.training.preference import GLOSSARY, dpo_losses
+from rewardlab.training.preference import GLOSSARY, Sums, dpo_losses
 from rewardlab.training.progress import FolderRecorder
 from rewardlab.training.rm_evaluation import EncodedPair
 from rewardlab.types import Pair
@@ -115,6 +115,35 @@ def test_left_padding_does_not_change_log_probabilities(tmp_path: Path) -> None:
     expected = [response_logprob(trainer, *(pairs[place][0], pairs[place][1].chosen), None) for place in chunk.rows]
     expected += [response_logprob(trainer, *(pairs[place][0], pairs[place][1].rejected), None) for place in chunk.rows]
     assert sums == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_prompt_is_read_once_and_the_gradient_is_that_of_whole_rows(tmp_path: Path) -> None:
+    """Against plain passes over single rows and -log sigmoid(beta x margin), written out."""
+    trainer = preference_trainer(tmp_path, long_pairs(), LONG, beta=0.3, micro_batch=4)
+    torch.nn.init.normal_(trainer.parameters[1], 0, 0.3)
+    trainer.reference = Reference.computed(trainer.actor, trainer.rows, 8)
+    [chunk, _] = chunks_of(trainer.trunk, trainer.rows, range(8), 4)
+    read: list[int] = []
+    table = trainer.trunk.model.get_input_embeddings()
+    handle = table.register_forward_hook(lambda module, given, out: read.append(given[0].numel()))
+    trainer._backward(chunk, 8, Sums(), is_first=False)
+    handle.remove()
+    assert read == [4 * chunk.width, 8 * (chunk.ids.shape[1] - chunk.width - 1)]
+
+    loss = torch.zeros(())
+    for place in chunk.rows:
+        row, margin = trainer.rows[place], torch.zeros(())
+        for sign, response in ((1, row.chosen), (-1, row.rejected)):
+            for side, role in ((1, "policy"), (-1, None)):
+                ids = torch.tensor([[*row.prompt, *response]])
+                with trainer.trunk.roles.using(role):
+                    logits = trainer.trunk.model(ids, use_cache=False).logits[0, len(row.prompt) - 1 : -1]
+                taken = torch.log_softmax(logits, -1).gather(1, torch.tensor(response)[:, None])
+                margin = margin + sign * side * taken.sum()
+        loss = loss - torch.nn.functional.logsigmoid(0.3 * margin) / 8
+    for parameter, expected in zip(trainer.parameters, torch.autograd.grad(loss, trainer.parameters), strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, expected, rtol=0, atol=1e-6 + 1e-4 * float(expected.abs().max()))
 
 
 def test_chunks_do_not_change_a_step(tmp_path: Path) -> None:
