@@ -59,6 +59,12 @@ class OnlineConfig(Section):
     )
     kl_horizon: int = Field(10_000, ge=1, description="responses in which a steered beta moves a fifth or so at most")
     entropy_coef: float = Field(0.0, ge=0, description="entropy bonus, reward per nat")
+    sft_coef: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the SFT loss on gold answers of labelled rows, added to the loss of each optimiser step",
+        json_schema_extra=LATER,
+    )
     normalise_scores: bool = Field(
         True, description="(score - running mean) / running deviation, in place of the score"
     )

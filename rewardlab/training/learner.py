@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,9 @@ from rewardlab.training.metrics import Averages
 from rewardlab.training.rollout import SampledChunk
 from rewardlab.training.schedule import make_optimizer, make_scheduler
 
+if TYPE_CHECKING:
+    from rewardlab.training.gold_answers import GoldAnswers
+
 Piece = tuple[SampledChunk, Target]
 """A micro-batch and what the update uses of it."""
 
@@ -45,6 +48,7 @@ class Learner:
         updates: Optimiser steps of the whole run, which the schedules end with.
         longest: Response budget in tokens, what Dr. GRPO divides by.
         spent: Share of the run's budget that is spent, which the schedules follow instead; None without a budget.
+        gold: Adds the SFT loss to each optimiser step; None where there is none.
     Attributes:
         rows_back: Sequences that a backward pass went through, by this process.
     """
@@ -57,7 +61,9 @@ class Learner:
         updates: int,
         longest: int,
         spent: Callable[[], float] | None = None,
+        gold: GoldAnswers | None = None,
     ) -> None:
+        self.gold = gold
         self.actor, self.config, self.seed, self.longest = actor, config, seed, longest
         self.rows_back = 0
         rates = {POLICY: config.lr, VALUE: config.value_lr if isinstance(config, CriticConfig) else config.lr}
@@ -99,6 +105,10 @@ class Learner:
                         self._backward_with_critic(loss, now.states, chunk, target, spread, tokens, averages)
                     else:
                         _backward(loss)
+                if self.gold is not None:
+                    loss_of_gold, read = self.gold.backward(self.updates)
+                    averages.add_sft(loss_of_gold)
+                    self.rows_back += read
                 averages.add_norms({name: self._optimise(name) for name in self.optimizers})
         return Averages.of_all(processes.gather(averages))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -57,6 +57,9 @@ from rewardlab.training.shaping import (
 from rewardlab.training.streaks import Streaks
 from rewardlab.training.validation import Cadence, Validation
 from rewardlab.types import Example, Reward, Score
+
+if TYPE_CHECKING:
+    from rewardlab.training.gold_answers import GoldAnswers
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +116,8 @@ class OnlineTrainer:
         critic_start: The reward model that an adapter critic starts from; None starts it at zero.
         lam: Lambda on the raw scale, for its saturation share.
         validation: Labelled rows that the policy is measured on as it trains.
+        gold: Labelled rows whose gold answers are learned from too, where the section has an ``sft_coef``.
+        rationales: What stands in front of these answers, by task and id; None for bare ones.
     """
 
     def __init__(
@@ -129,6 +134,8 @@ class OnlineTrainer:
         critic_start: CriticStart | None = None,
         lam: float | None = None,
         validation: Sequence[Example] = (),
+        gold: Sequence[Example] = (),
+        rationales: Mapping[tuple[str, str], str] | None = None,
     ) -> None:
         self.method, self.trunk, self.reward, self.examples = method, trunk, reward, list(examples)
         self.run_config, self.config = config, method.section(config)
@@ -147,6 +154,7 @@ class OnlineTrainer:
             updates_of(self.config, self.steps, self.micro_batch),
             config.new_tokens,
             self.budget.share if self.budget.is_limited else None,
+            self._gold_answers(gold, rationales),
         )
         self.scale, self.kl, self.streaks = ScoreScale(), KLController(self.config), Streaks()
         self.multiplier = Multiplier(reward.target if isinstance(reward, ExpressionReward) else None)
@@ -157,6 +165,15 @@ class OnlineTrainer:
         self.validation = Validation(trunk, validation, cadence, self.sampling, folder)
         self.trunk_sha256 = trunk.sha256()
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, config.keep_checkpoints, folder / LEDGER_FILE)
+
+    def _gold_answers(
+        self, examples: Sequence[Example], rationales: Mapping[tuple[str, str], str] | None
+    ) -> GoldAnswers | None:
+        if self.config.sft_coef == 0:
+            return None
+        from rewardlab.training.gold_answers import GoldAnswers  # imports TRL, which takes seconds
+
+        return GoldAnswers(self.trunk, examples, rationales, self.run_config, self.config)
 
     def train(self) -> OnlineResult:
         """Run all steps or until the budget is spent, from the newest checkpoint; store the policy in ``adapter/``.
@@ -334,6 +351,8 @@ class OnlineTrainer:
         model = config.model.model_dump(mode="json", include={"max_prompt_tokens", "max_new_tokens", *CHAT_SETTINGS})
         rows = {"prompts": self.examples, "validation": self.validation.examples}
         read = {name: fingerprint([[row.task, row.id] for row in part]) for name, part in rows.items()}
+        if self.learner.gold is not None:
+            read["gold"] = fingerprint(self.learner.gold.rows)
         return {**kept, **read, "model": model, "trunk": self.trunk_sha256}
 
     @property

@@ -25,6 +25,7 @@ class Averages:
     policy_loss: float = 0.0
     value_loss: float | None = None
     kl_loss: float | None = None
+    sft_loss: float | None = None
     tokens: int = 0
     clipped: int = 0
     value_clipped: int = 0
@@ -48,6 +49,10 @@ class Averages:
         """Take in a chunk's share of the KL that is part of the loss."""
         self.kl_loss = (self.kl_loss or 0.0) + float(divergence.detach())
 
+    def add_sft(self, loss: float) -> None:
+        """Take in the SFT loss of one optimiser step."""
+        self.sft_loss = (self.sft_loss or 0.0) + loss
+
     def add_norms(self, norms: Mapping[str, float]) -> None:
         """Take in one optimiser step."""
         self.updates += 1
@@ -57,7 +62,7 @@ class Averages:
     @classmethod
     def of_all(cls, parts: Sequence[Averages]) -> Averages:
         """Put together what the processes saw of their chunks; all of them saw the same optimiser steps."""
-        summed = ("policy_loss", "value_loss", "kl_loss", "tokens", "clipped", "value_clipped")
+        summed = ("policy_loss", "value_loss", "kl_loss", "sft_loss", "tokens", "clipped", "value_clipped")
         seen = {name: [n for part in parts if (n := getattr(part, name)) is not None] for name in summed}
         sums: dict[str, Any] = {name: sum(numbers) if numbers else None for name, numbers in seen.items()}
         return replace(parts[0], ratio_max=max(part.ratio_max for part in parts), **sums)
@@ -70,6 +75,7 @@ class Averages:
             "policy/clip_share": self.clipped / tokens,
             "policy/ratio_max": self.ratio_max,
             **({} if self.kl_loss is None else {"policy/kl_loss": self.kl_loss / updates}),
+            **({} if self.sft_loss is None else {"policy/sft_loss": self.sft_loss / updates}),
             **(
                 {}
                 if self.value_loss is None
@@ -115,6 +121,7 @@ GLOSSARY: Mapping[str, str] = {
     "policy/entropy": "entropy of the next-token distribution, mean over response tokens; nats",
     "policy/loss": "clipped objective, negated, mean over optimiser steps; near 0 with whitened advantages",
     "policy/kl_loss": "unbiased estimate of the KL per token in the loss, where `kl` is `loss`; nats",
+    "policy/sft_loss": "negative log-likelihood per token of gold answers, where `sft_coef` is not 0; nats",
     "group/even_share": "share of prompts whose responses all have the same score: the score teaches nothing there",
     "policy/clip_share": "share of tokens whose gradient the clip removed; healthy below 0.2",
     "policy/ratio_max": "largest probability ratio new / old in the step; 1 when there is one update",

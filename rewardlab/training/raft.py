@@ -21,14 +21,13 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from rewardlab import processes
 from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import TrainingError
 from rewardlab.models.names import CHAT_SETTINGS
-from rewardlab.models.sampler import SamplingConfig, right_pad
+from rewardlab.models.sampler import SamplingConfig
 from rewardlab.models.trunk import Trunk
 from rewardlab.raft_config import RaftConfig
 from rewardlab.rewards.ledger import LEDGER_FILE, Ledger, summary
@@ -45,7 +44,7 @@ from rewardlab.training.interval import Interval
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.schedule import batch_of, factor_at
 from rewardlab.training.scored_samples import Candidate, as_trained, best_of, draw, score
-from rewardlab.training.sft import IGNORED, answer_logits
+from rewardlab.training.sft import answer_nll
 from rewardlab.training.validation import Cadence, Validation
 from rewardlab.types import Example, Reward, Score
 
@@ -415,7 +414,7 @@ class _Fitting:
         self._optimizer.zero_grad(set_to_none=True)
         for part in processes.share(micro):
             with self._trunk.roles.using(POLICY):
-                mean = self._loss(part) / total
+                mean = answer_nll(self._trunk, part) / total
             mean.backward()  # type: ignore[no-untyped-call]  # torch's
             loss += float(mean.detach())
         processes.add_gradients(self._parameters)
@@ -426,16 +425,6 @@ class _Fitting:
         self._optimizer.step()
         self._scheduler.step()
         return loss, norm
-
-    def _loss(self, rows: Sequence[tuple[list[int], list[int]]]) -> Tensor:
-        """Sum of the negative log-likelihoods of all response tokens."""
-        device = self._trunk.device
-        ids, keep = right_pad([prompt + response for prompt, response in rows], self._trunk.codec.pad_id, device)
-        labels = torch.full_like(ids, IGNORED)
-        for number, (prompt, response) in enumerate(rows):
-            labels[number, len(prompt) : len(prompt) + len(response)] = torch.tensor(response, device=device)
-        answers = answer_logits(self._trunk, ids, keep, labels)
-        return torch.nn.functional.cross_entropy(answers.logits, answers.tokens, reduction="sum")
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -22,6 +22,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.models import Codec, Trunk, load_trunk
+from rewardlab.models.sampler import right_pad
 from rewardlab.runs import ADAPTER, CHECKPOINTS, RunFolder
 from rewardlab.tasks.confidence import shown_confidence
 from rewardlab.tasks.task import Task, tasks
@@ -346,6 +347,16 @@ class AnswerLogits:
 
     logits: Tensor
     tokens: Tensor
+
+
+def answer_nll(trunk: Trunk, rows: Sequence[tuple[list[int], list[int]]]) -> Tensor:
+    """Sum of the negative log-likelihoods of all response tokens of (prompt, response), nats, under the active role."""
+    ids, keep = right_pad([prompt + response for prompt, response in rows], trunk.codec.pad_id, trunk.device)
+    labels = torch.full_like(ids, IGNORED)
+    for number, (prompt, response) in enumerate(rows):
+        labels[number, len(prompt) : len(prompt) + len(response)] = torch.tensor(response, device=trunk.device)
+    answers = answer_logits(trunk, ids, keep, labels)
+    return torch.nn.functional.cross_entropy(answers.logits, answers.tokens, reduction="sum")
 
 
 def answer_logits(trunk: Trunk, ids: Tensor, keep: Tensor, labels: Tensor) -> AnswerLogits:

@@ -67,7 +67,7 @@ class Everything:
 
 
 def logged(folder: Path, method: str) -> Mapping[str, float]:
-    run, settings = {"model.max_new_tokens": 3}, {"steps": 1, "kl_target": 6.0, "batch": 16}
+    run, settings = {"model.max_new_tokens": 12}, {"steps": 1, "kl_target": 6.0, "batch": 16, "sft_coef": 0.1}
     trainer = ppo_trainer(folder, Everything(), run=run, validation=EXAMPLES[:1], method=method, **settings)
     trainer.lam = 2.0
     trainer.examples = [*EXAMPLES, *(replace(NUMBER, id=f"n{number}") for number in range(8))]

@@ -84,4 +84,5 @@ def ppo_trainer(
         Ledger(place.append),
         place.path,
         validation=validation,
+        gold=EXAMPLES,
     )

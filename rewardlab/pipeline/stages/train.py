@@ -14,9 +14,10 @@ from rewardlab.evaluation.cost import gold_read
 from rewardlab.online_config import Balance, CriticConfig, OnlineConfig
 from rewardlab.pipeline.context import Context, dumped, slug_of
 from rewardlab.pipeline.stage import Stage, Work
+from rewardlab.pipeline.stages.annotate import annotate_stage
 from rewardlab.pipeline.stages.reward_model import reward_model_stage
 from rewardlab.pipeline.stages.sft import start_input
-from rewardlab.pipeline.stages.shared import rows_of, start_trunk, warn_of_long_labels
+from rewardlab.pipeline.stages.shared import gold_of, gold_rationales, rows_of, start_trunk, warn_of_long_labels
 from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.plan import ExpressionReward, refuse_groups, refuse_moving
 from rewardlab.rewards.trl_functions import GIVEN, check_columns
@@ -59,19 +60,21 @@ def online_stage(context: Context, method: TrainingMethod, work: Train | None = 
     _check_balance(context, method, section)
     refuse_shards(method)
     models = {f"rm_{kind}": reward_model_stage(context.behind, kind) for kind in sorted(context.reward.pair_kinds)}
+    mixes = _mixes_sft(section)
+    written = {"annotate": annotate_stage(context)} if mixes and config.format == "rationale" else {}
     return context.stage(
         method.name,
         f"{method.title} on {config.reward.expression} ({context.names})",
         f"{context.slug}-{slug_of(config.reward.expression)}",
         {
-            **context.data(*section.parts, "validation"),
+            **context.data(*dict.fromkeys((*section.parts, *(("labelled",) if mixes else ()))), "validation"),
             **context.model,
             method.name: dumped(section),
             "reward": dumped(config.reward),
             **({"reward_code": context.reward_code} if context.reward_code else {}),
             **({"method_code": code} if (code := context.method_code(method)) else {}),
         },
-        {**start_input(context.behind), **models},
+        {**start_input(context.behind), **models, **written},
         lambda job: (work or train)(job, method, config, context.splits),
     )
 
@@ -110,6 +113,11 @@ def check_reward(context: Context, parts: Sequence[str]) -> None:
                 f"reward {context.config.reward.expression!r} reads gold labels, and {bare} of the {len(rows)} "
                 f"training prompts of {name} have none; use a learned reward or label the rows"
             )
+
+
+def _mixes_sft(section: PromptSection) -> bool:
+    """Whether gold answers of labelled rows are learned from in every step."""
+    return getattr(section, "sft_coef", 0.0) > 0
 
 
 def is_balanced(section: PromptSection) -> bool:
@@ -154,12 +162,16 @@ def train(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[
         critic_start=_critic_start(section, judges.folders, judges.context),
         lam=judges.reward.lam,
         validation=rows_of(splits, "validation", section.validation_rows),
+        gold=rows_of(splits, "labelled") if _mixes_sft(section) else (),
+        rationales=gold_rationales(job.inputs["annotate"]) if "annotate" in job.inputs else None,
     )
     result = trainer.train()
     gold = gold_of_prompts(
         splits, section, config.seed, result.steps, section.prompts, knows_all=judges.knows_all(section)
     )
-    return {**result.to_json(), **judges.result(job, config, section, gold, result.fall)}
+    found = {**result.to_json(), **judges.result(job, config, section, gold, result.fall)}
+    learned = gold_of(splits, "labelled") if _mixes_sft(section) else {}
+    return {**found, "gold": {**found["gold"], **learned}}
 
 
 @dataclass(frozen=True, slots=True)

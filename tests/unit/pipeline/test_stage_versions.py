@@ -50,7 +50,7 @@ def test_all_processes_train_and_pairs_annotations_and_encoders_need_no_model() 
         ("pairs", "rewardlab.pairs.label_sensitive", "rewardlab.training.loop"),
         ("rm", "rewardlab.training.rm_evaluation", "rewardlab.training.loop"),
         ("card", "rewardlab.reward_models.measures", "rewardlab.training.loop"),
-        ("ppo", "rewardlab.rewards.evaluate", "rewardlab.training.sft"),
+        ("ppo", "rewardlab.rewards.evaluate", "rewardlab.training.preference"),
         ("ppo", "rewardlab.training.shaping", "rewardlab.reports.charts"),
         ("eval", "rewardlab.sandbox.quality", "rewardlab.annotate.oracle"),
         ("eval", "rewardlab.tasks.parsing", "rewardlab.training.sft"),
