@@ -41,7 +41,15 @@ MARKS = frozenset({"provenance.json", "attempts.jsonl", "result.json", ".lock"})
 """Files that tell a run whose ``config.json`` is lost from a folder of somebody else's files."""
 INPUTS = "inputs"
 """Key of ``config.json``: fingerprint of each run that the stage needed -> its folder, as seen from the run."""
-COMMANDS = {"pairs": "pair-gen", "rm": "rm train", "samples": "", "card": "", "scored": "", "validate": ""}
+COMMANDS = {
+    "pairs": "pair-gen",
+    "rm": "rm train",
+    "samples": "",
+    "card": "",
+    "scored": "",
+    "validate": "",
+    "submit": "",
+}
 """Stage -> the command that makes it, where that has another name; empty where it is made by what needs it."""
 FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """What the system says when a disk, or the user's share of it, is full."""

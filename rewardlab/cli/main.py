@@ -23,6 +23,7 @@ from rewardlab.cli import (
     reward_models,
     stages,
     studio,
+    submit,
     suite,
     tasks,
     training,
@@ -63,6 +64,7 @@ app.command("compare")(compare.compare)
 app.command("judge")(judge.judge)
 app.command("doctor")(doctor.doctor)
 app.command("export")(export.export)
+app.command("submit")(submit.submit)
 
 
 @app.callback(invoke_without_command=True)

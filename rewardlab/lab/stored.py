@@ -33,7 +33,7 @@ def evaluation_goal(asked: Asked, run: Path | None, own: Settings) -> Goal:
     if run is None:
         return Goal(asked.config(own), lambda pipeline: pipeline.eval(None))
     trained_config = stored_config(run)
-    stage = _trained(run, trained_config, asked.root)
+    stage = trained_stage(run, trained_config, asked.root)
     given = asked.values(own)
     _refuse_other_model(given.get("model.name"), asked.file, run, trained_config)
     config = load_config(given, NO_FILE, stored=trained_config)
@@ -86,7 +86,8 @@ def root_of(run: Path, asked: Path) -> Path:
     return home if is_elsewhere else asked
 
 
-def _trained(run: Path, config: RunConfig, root: Path) -> Stage:
+def trained_stage(run: Path, config: RunConfig, root: Path) -> Stage:
+    """The stage that made a finished run; raises RunFolderError where its inputs are not what they were."""
     from rewardlab.pipeline import Pipeline
 
     stored = read_json(run / "config.json")

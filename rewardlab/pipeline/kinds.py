@@ -35,7 +35,12 @@ BEFORE: Mapping[str, StageKind] = {
     "card": StageKind(4),
 }
 """What training methods build on, in the order in which it is made."""
-AFTER: Mapping[str, StageKind] = {"scored": StageKind(1), "validate": StageKind(2), "eval": StageKind(4)}
+AFTER: Mapping[str, StageKind] = {
+    "scored": StageKind(1),
+    "validate": StageKind(2),
+    "eval": StageKind(4),
+    "submit": StageKind(1),
+}
 """What measures them."""
 
 

@@ -33,6 +33,7 @@ STAGE_TITLES: Mapping[str, str] = {
     "rm": "reward model",
     "card": "report card",
     "validate": "validation",
+    "submit": "answers to a benchmark's server",
 }
 """What stages that have no method are called."""
 PAID = ("cost_usd", "earlier_usd", "at_risk_usd")

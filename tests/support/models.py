@@ -13,6 +13,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    BertConfig,
+    BertModel,
     BloomConfig,
     CohereConfig,
     DeepseekV3Config,
@@ -101,6 +103,18 @@ def tiny_llama(
         **_special_ids(tokenizer),
     )
     return _save(LlamaForCausalLM(config), tokenizer, folder)
+
+
+def tiny_bert(folder: Path, words: Iterable[str]) -> Path:
+    """Save a random BERT, which knows a few words and separates texts by ``<eos>``, to ``folder``; returns it."""
+    tokenizer = word_tokenizer(words)
+    tokenizer.sep_token = "<eos>"
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = BertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=32, initializer_range=SPREAD, pad_token_id=0, **shape
+    )
+    return _save(BertModel(config), tokenizer, folder)
 
 
 def tiny_gpt2(

@@ -43,6 +43,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "encoder": (f"{WORK}.encoder:fit", "rewardlab.training.encoder"),
     "scored": (f"{WORK}.scored:scored",),
     "eval": (f"{WORK}.evaluate:evaluate", f"{WORK}.encoder:evaluate", "rewardlab.sandbox.quality"),
+    "submit": (f"{WORK}.submit:answer",),
     "validate": (f"{WORK}.evaluate:validate", f"{WORK}.encoder:validate", "rewardlab.sandbox.quality"),
 }
 """Stage -> the function that does its work, and modules that it reaches through a registry."""

@@ -19,10 +19,11 @@ from rewardlab.tasks import resolve_task
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import Task, tasks, with_format
 from rewardlab.training.methods import TrainingMethod
-from rewardlab.types import Example
+from rewardlab.types import Example, Label
 
 if TYPE_CHECKING:
     from rewardlab.evaluation.predict import Decoding, Evaluation, GeneratedText
+    from rewardlab.training.encoder import Encoder
 
 ASKED = ("bootstrap", "checkpoint")
 """Settings of an evaluation that concern one that generates nothing."""
@@ -165,12 +166,8 @@ def _measured(
     """Answers, printed and read as those of language models; nothing is drawn, so both decodings are the same."""
     from rewardlab.evaluation.predict import GeneratedText
     from rewardlab.evaluation.predict import evaluate as measure
-    from rewardlab.models.names import resolve_device
-    from rewardlab.training.encoder import Encoder
 
-    folder = policy_of(job.inputs["model"], config.eval.checkpoint).adapter
-    device = resolve_device(config.model.device)
-    encoder = Encoder.load(folder, encoder_name(config), trained, config.encoder, device)
+    encoder = _loaded(job, config, trained)
     known: dict[tuple[str, str], GeneratedText] = {}
 
     def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
@@ -183,6 +180,27 @@ def _measured(
 
     bare = {column: with_format(rows, "label") for column, rows in columns.items()}
     return measure(bare, generate, bootstrap=config.eval.bootstrap, prompt=encoder.text, decodings=decodings)
+
+
+def encoder_answers(job: Work, config: RunConfig, trained: Task, rows: Sequence[Example]) -> list[Label]:
+    """Labels or numbers of a fitted encoder, the input ``model``; raises ConfigError for rows with other labels."""
+    for name in {row.task for row in rows}:
+        check_labels(trained, tasks.get(name))
+    return _loaded(job, config, trained).answers(rows, config.eval.batch)
+
+
+def encoder_settings(config: RunConfig) -> dict[str, Any]:
+    """What the answers of an encoder depend on beside its run and the rows."""
+    return {"own_model": _identity(encoder_name(config)), **_asked(config)}
+
+
+def _loaded(job: Work, config: RunConfig, trained: Task) -> Encoder:
+    from rewardlab.models.names import resolve_device
+    from rewardlab.training.encoder import Encoder
+
+    folder = policy_of(job.inputs["model"], config.eval.checkpoint).adapter
+    device = resolve_device(config.model.device)
+    return Encoder.load(folder, encoder_name(config), trained, config.encoder, device)
 
 
 def _identity(name: str) -> dict[str, str]:

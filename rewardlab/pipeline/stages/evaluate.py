@@ -64,7 +64,7 @@ def eval_stage(context: Context, trained: Stage | None, method: str | None = Non
     config, shots = context.config, context.config.eval.shots
     check_reasoning(config)
     rows = context.data("tests", "labelled") if shots else context.data("tests")
-    inputs = {"model": trained, **_start_of(trained)} if trained else {}
+    inputs = {"model": trained, **start_of(trained)} if trained else {}
     if shots and config.format == "rationale":
         inputs["annotate"] = annotate_stage(context)
     if config.eval.best_of is not None:
@@ -119,7 +119,7 @@ def validate_stage(context: Context, trained: Stage) -> Stage:
             **context.model,
             "eval": dumped(config.eval, without=NOT_IN_VALIDATION),
         },
-        {"model": trained, **_start_of(trained)},
+        {"model": trained, **start_of(trained)},
         lambda job: validate(job, config, context.splits),
     )
 
@@ -162,7 +162,7 @@ def prompting_title(config: RunConfig) -> str:
     return f"{asked} CoT" if config.eval.chain_of_thought else asked
 
 
-def _start_of(trained: Stage) -> dict[str, Stage]:
+def start_of(trained: Stage) -> dict[str, Stage]:
     """The model that a trained stage started from, as an input."""
     return {"start": trained.inputs["start"]} if "start" in trained.inputs else {}
 
@@ -234,7 +234,7 @@ def evaluate(job: Work, config: RunConfig, splits: Mapping[str, Splits], facts: 
     shots = demonstrations(config, splits, job.inputs) if config.eval.shots else {}
     longest = trunk.context and trunk.context - config.new_tokens
     questions = Questions(trunk.codec, longest, shots, reasons=config.eval.chain_of_thought)
-    generate = _generator(job, config, facts.method, trunk, role, questions)
+    generate = generator_of(job, config, facts.method, trunk, role, questions)
     columns = {column: rows for split in splits.values() for column, rows in split.tests.items()}
     guess = guess_of(config)
     found = measure(columns, generate, bootstrap=config.eval.bootstrap, prompt=questions.text, guess=guess)
@@ -288,7 +288,7 @@ def validate(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict
 
     trunk, role = evaluated_model(config, job.inputs)
     questions = Questions(trunk.codec, trunk.context and trunk.context - config.new_tokens, {})
-    generate = _generator(job, config, "validation", trunk, role, questions)
+    generate = generator_of(job, config, "validation", trunk, role, questions)
     rows = {name: split.validation for name, split in splits.items()}
     guess = guess_of(config)
     found = measure(rows, generate, bootstrap=config.eval.bootstrap, decodings=("greedy",), guess=guess)
@@ -297,7 +297,7 @@ def validate(job: Work, config: RunConfig, splits: Mapping[str, Splits]) -> dict
     return {"seed": config.seed, "scores": scores, "columns": columns}
 
 
-def _generator(
+def generator_of(
     job: Work, config: RunConfig, title: str, trunk: Trunk, role: str | None, questions: Questions
 ) -> Generate:
     """Answers questions with the evaluated model; the same row gets the same draw in every run of a seed."""

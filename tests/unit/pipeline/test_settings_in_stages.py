@@ -32,7 +32,7 @@ def asked_budgets(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[int]
     monkeypatch.setattr(models, "sample", sample)
     config = RunConfig.model_validate({"format": "judgement", "model": {"name": "x", "max_new_tokens": 32}, **settings})
     job, questions = SimpleNamespace(report=lambda *_: None), SimpleNamespace(ids=lambda _: [1])
-    generate = evaluate._generator(job, config, "x", None, None, questions)  # type: ignore[arg-type]
+    generate = evaluate.generator_of(job, config, "x", None, None, questions)  # type: ignore[arg-type]
     assert [one.text for one in generate(EXAMPLES, "sampled")] == ["x"] * 80
     return seen
 

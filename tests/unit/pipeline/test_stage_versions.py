@@ -28,7 +28,7 @@ def test_every_stage_is_watched() -> None:
 
 
 def test_stages_stand_in_the_order_in_which_they_are_made() -> None:
-    before, after = ["annotate", "sft", "samples", "pairs", "rm", "card"], ["scored", "validate", "eval"]
+    before, after = ["annotate", "sft", "samples", "pairs", "rm", "card"], ["scored", "validate", "eval", "submit"]
     trained = [kind for kind in trained_kinds() if kind != "sft"]
     assert list(stage_kinds()) == [*before, *trained, *after]
     assert {"ppo", "grpo", "dpo", "raft"} <= set(trained)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import BertConfig, BertModel
 
 from rewardlab.config import RunConfig
 from rewardlab.errors import DataError
@@ -19,7 +18,7 @@ from rewardlab.training import encoder as module
 from rewardlab.training.encoder import Encoder, train_encoder
 from rewardlab.types import Example
 from tests.support.interrupted import Cut
-from tests.support.models import SPREAD, word_tokenizer
+from tests.support.models import tiny_bert
 
 WORDS = {"positive": ("good", "fine", "great"), "negative": ("bad", "dull", "poor")}
 NOISE = ("film", "plot", "end", "cast")
@@ -45,16 +44,8 @@ SIMILAR = [
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "bert"
-    tokenizer = word_tokenizer([*sum(WORDS.values(), ()), *NOISE, "the", "is"])
-    tokenizer.sep_token = "<eos>"
-    torch.manual_seed(0)
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    BertModel(
-        BertConfig(vocab_size=len(tokenizer), max_position_embeddings=32, initializer_range=SPREAD, **shape)
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    words = [*sum(WORDS.values(), ()), *NOISE, "the", "is"]
+    return tiny_bert(tmp_path_factory.mktemp("models") / "bert", words)
 
 
 def config(**encoder: object) -> RunConfig:
