@@ -75,7 +75,7 @@ def nearest(key: str) -> list[str]:
     keys = [setting.key for setting in settings()]
     section, _, name = key.rpartition(".")
     same = [each for each in keys if each.rpartition(".")[2] == name]
-    alike = same or get_close_matches(key, keys, n=6, cutoff=0.7)
+    alike = same or get_close_matches(key, keys, n=6, cutoff=0.75)
     own = [each for each in alike if each.rpartition(".")[0] == section]
     # what training methods share is given under [ppo]
     others = [each for each in alike if each.partition(".")[0] not in ONLINE or f"ppo.{name}" not in keys]

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from rewardlab.cli.output import echo
-from rewardlab.lab.reward_model_tools import LAMBDAS
 
 Models = Annotated[list[Path] | None, typer.Argument(metavar="RM...", help="Folders made by `rewardlab rm train`.")]
 
@@ -60,7 +59,7 @@ def calibrate(
 def sweep(
     model: Annotated[Path, typer.Argument(metavar="LABEL_RM", help="The label RM, r1 of the mixed reward.")],
     r2: Annotated[Path, typer.Option(metavar="RM", help="The second reward model, trained on the same start.")],
-    lam: Annotated[str, typer.Option("--lambda", help="Lambdas, separated by commas.")] = ",".join(LAMBDAS),
+    lam: Annotated[str, typer.Option("--lambda", help="Lambdas, separated by commas.")] = "q10,q25,q50,q75,q90,q99",
 ) -> None:
     """Print what each lambda would prefer among stored samples: saturation, accuracy, rationale quality."""
     from rewardlab.lab.reward_model_tools import sweep as swept

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from rewardlab.reward_models.lambda_sweep import Row
 
-LAMBDAS = ("q10", "q25", "q50", "q75", "q90", "q99")
-"""What a sweep tries where nothing is asked for."""
-
 
 @dataclass(frozen=True, slots=True)
 class ReportCards:
@@ -170,7 +167,12 @@ def calibrate(model: Run | Path | str, *, samples: int | None = None) -> Calibra
     return Calibration(folder / SFT_SCORES_FILE, read_json(folder / SFT_SCORES_FILE), before)
 
 
-def sweep(label: Run | Path | str, r2: Run | Path | str, *, lambdas: Sequence[str | float] = LAMBDAS) -> LambdaSweep:
+def sweep(
+    label: Run | Path | str,
+    r2: Run | Path | str,
+    *,
+    lambdas: Sequence[str | float] = ("q10", "q25", "q50", "q75", "q90", "q99"),
+) -> LambdaSweep:
     """What each lambda of ``min(label, lambda) + r2`` would prefer among stored samples: ``rewardlab rm sweep``.
 
     Args:

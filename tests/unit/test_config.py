@@ -239,7 +239,11 @@ def test_settings_that_do_not_fit_each_other_are_said_in_one_line() -> None:
         ("lora", "rank_stabilised", True),
         ("lora", "bias", "all"),
         ("sft", "dropout", 0.1),
+        ("sft", "words", {"sst2": {"negative": "No"}}),
+        ("ppo", "balance", "label"),
+        ("ppo", "sft_coef", 0.5),
         ("ppo", "least_new_tokens", 4),
+        ("eval", "chain_of_thought", True),
         ("eval", "least_new_tokens", 4),
         ("eval", "unreadable", "random"),
     ],
@@ -254,7 +258,8 @@ def test_all_later_settings_are_among_those() -> None:
     sections = [field.annotation for field in RunConfig.model_fields.values()]
     later = {key for kind in sections if isinstance(kind, type) and issubclass(kind, Section) for key in kind.later()}
     first = {"rank_stabilised", "bias", "dropout", "least_new_tokens", "unreadable", "by_kind"}
-    assert later == first | {"samples", "kl", "loss_mean", "best_of", "best_of_reward", "best_of_lam"}
+    second = {"samples", "kl", "loss_mean", "best_of", "best_of_reward", "best_of_lam"}
+    assert later == first | second | {"words", "balance", "sft_coef", "chain_of_thought", "hosted"}
 
 
 def test_ppo_nlu_is_as_published() -> None:

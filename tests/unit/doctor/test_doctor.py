@@ -124,10 +124,10 @@ def shifted_cache(probe: ProbeModel, patch: pytest.MonkeyPatch) -> None:
     extend = probe.trunk.extend
 
     def late(ids: Tensor, keep: Tensor, cache: Any) -> Tensor:
-        positions = probe.trunk._positions
-        patch.setattr(probe.trunk, "_positions", lambda keep: {n: p + 1 for n, p in positions(keep).items()})
+        real = probe.trunk.positions
+        patch.setattr(probe.trunk, "positions", lambda keep: {n: p + 1 for n, p in real(keep).items()})
         states = extend(ids, keep, cache)
-        patch.setattr(probe.trunk, "_positions", positions)
+        patch.setattr(probe.trunk, "positions", real)
         return states
 
     patch.setattr(probe.trunk, "extend", late)

@@ -180,8 +180,10 @@ class TestSettings:
         assert set(dumped(SFTConfig(), ("epochs",))) == every - STORING - {"epochs"}
 
     def test_a_later_setting_counts_once_it_is_set(self) -> None:
-        (name,) = SFTConfig.later()
-        assert dumped(SFTConfig.model_validate({name: 0.1}))[name] == 0.1
+        later = {"dropout": 0.1, "words": {"sst2": {"negative": "No"}}}
+        assert set(SFTConfig.later()) == set(later)
+        for name, value in later.items():
+            assert dumped(SFTConfig.model_validate({name: value}))[name] == value
 
     @pytest.mark.parametrize(
         ("text", "slug"),

@@ -93,7 +93,7 @@ def test_a_method_of_another_package_is_compared_like_ours(tmp_path: Path, monke
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("REWARDLAB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "estimators.toml").write_text(SUITE, encoding="utf-8")
-    assert cli.run(["suite", "run", "estimators.toml", "--out", "report"]) == 0
+    assert cli.run(["suite", "run", "estimators.toml", "--out", "report", "--jobs", "1"]) == 0
     (folder,) = (tmp_path / "runs" / "sign").iterdir()
     identity = read_json(folder / "config.json")["identity"]["settings"]
     assert identity["sign"]["size"] == 0.5

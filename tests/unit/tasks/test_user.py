@@ -96,7 +96,9 @@ def test_a_numeric_task_and_every_key(tmp_path: Path) -> None:
         """,
     )
     task = load_task(path)
-    assert task.templates == {"label": "{text} L", "rationale": "{text} R", "judgement": "{text} J"}
+    given = {format: text for format, text in task.templates.items() if format != "confident"}
+    assert given == {"label": "{text} L", "rationale": "{text} R", "judgement": "{text} J"}
+    assert task.templates["confident"].startswith("{text} L\n")
     assert (task.numeric_range, task.data, task.test_splits) == ((0.0, 10.0), tmp_path / "rows", {"heat": "validation"})
     assert task.hub is not None
     assert (task.hub.path, task.hub.fields) == ("someone/heat", {"label": "degrees"})
