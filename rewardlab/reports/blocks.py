@@ -12,6 +12,8 @@ from rewardlab.reports.charts import Picture
 
 FIGURES = "report_figures"
 """Folder beside ``report.md`` and ``report.html`` with their pictures, each as SVG and PDF."""
+ANSWER = "The answer"
+"""Title of the section that needs none in a page."""
 MORE = "Every task and decoding, and what each row was made from"
 """Over the columns that stand in a table of their own."""
 

@@ -20,7 +20,7 @@ from rewardlab import __version__
 from rewardlab.comparison.evaluations import EvalRun
 from rewardlab.comparison.grid import SIGNS, Cell, Heading, Source
 from rewardlab.comparison.runs import trained_folder
-from rewardlab.reports.blocks import Section, Text
+from rewardlab.reports.blocks import ANSWER, Section, Text
 from rewardlab.reports.charts import Picture
 from rewardlab.reports.drawing import draw, draw_forest
 from rewardlab.reports.links import Links
@@ -94,7 +94,7 @@ def to_html(title: str, sections: Sequence[Section], report: Report) -> str:
     runs = Runs(report.links, dict(_titles(report)), made=made)
     environment.globals.update(link=runs.link, cell=lambda cell: _cell(cell, runs), groups=_groups)
     environment.globals.update(panels=lambda picture: _panels(picture, runs), asset=_asset, anchor=_anchor)
-    environment.globals.update(figures=quote(report.figures), most=MOST_ROWS)
+    environment.globals.update(figures=quote(report.figures), most=MOST_ROWS, answer=ANSWER)
     page = environment.get_template(TEMPLATE)
     shown = [section for section in sections if section.is_in_page and _has_data(section)]
     return page.render(title=title, sections=shown, runs=runs, command=report.command, version=__version__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rewardlab.claims.findings import VERDICTS, Finding, claims_grid, family_text
@@ -12,7 +13,7 @@ from rewardlab.comparison.grid import compact
 from rewardlab.comparison.notes import notes, unread_lines
 from rewardlab.comparison.runs import LeftOut
 from rewardlab.comparison.table import ComparisonTable, headline, method_names
-from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Table, Text, Told
+from rewardlab.reports.blocks import ANSWER, Block, Notes, Section, Sentences, Table, Text, Told
 from rewardlab.reports.charts import Picture
 from rewardlab.reports.forest import forest_picture
 from rewardlab.reports.plots import CurveRun, colours_of, curves_picture, load_curves, saturation_picture
@@ -70,7 +71,8 @@ def _sections(report: Report) -> list[Section]:
     claims = [Section("Claims", _claims(report.claims), is_open=True)] if report.claims else []
     if not report.table.rows:
         origins = Section("How each reward model was made", [Table(card_origins(report.cards, report.links))])
-        return [*claims, *card_sections(report.cards), pairs, time, origins]
+        cards = [replace(section, is_open=True) for section in card_sections(report.cards)]
+        return [*claims, *cards, pairs, time, origins]
     table, curves = report.table, load_curves(report.related.trained, method_names(report.table), report.left_out)
     colours = _colours(table, curves)
     return [
@@ -98,7 +100,6 @@ def _sections(report: Report) -> list[Section]:
     ]
 
 
-ANSWER = "The answer"
 READ = "How to read the table"
 
 

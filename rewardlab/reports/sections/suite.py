@@ -72,7 +72,8 @@ UNJUDGED = "These comparisons were not judged, so no claim counts them. The same
 
 def _failed(title: str, told: str, what: str, failures: Sequence[tuple[str, str]]) -> Section:
     headings = [Heading(what, is_number=False), Heading("why", is_number=False)]
-    return Section(title, [Text(told), Table(Grid(headings, [[Cell(each), Cell(why)] for each, why in failures]))])
+    rows = [[Cell(each), Cell(why)] for each, why in failures]
+    return Section(title, [Text(told), Table(Grid(headings, rows))], is_open=True)
 
 
 def _chosen(choices: Sequence[Choice]) -> Section:

@@ -17,6 +17,7 @@ from rewardlab.comparison.runs import Related, collect, related
 from rewardlab.comparison.table import build_table
 from rewardlab.reports.page import write_page, write_report
 from rewardlab.reports.report import Report
+from rewardlab.reports.sections.suite import suite_sections
 from rewardlab.reports.sections.tradeoffs import final_kl, kl_picture, quality_picture
 from rewardlab.runs import read_json, write_json
 from tests.support.browser import CHROMIUM, Browser
@@ -251,3 +252,14 @@ def test_sources_of_one_folder_are_listed_once(tmp_path: Path) -> None:
     runs.link([Source(tmp_path / "a b")])
     assert [(run.title, run.folder) for run in runs.listed()] == [("A", "a%20b/"), ("c", "c/")]
     assert runs.link([]) == ""
+
+
+def test_cells_that_failed_stand_open_in_the_page(tmp_path: Path) -> None:
+    for name, right in (("SFT", 5), ("PPO", 6)):
+        eval_folder(tmp_path / "eval" / name, method=name, columns={"toy": both(right, right, 10)})
+    more = suite_sections([("RLLR, toy, tiny, seed 0", "out of memory")], [])
+    page = write_report(tmp_path / "out", [tmp_path / "eval"], resamples=50, more=more).with_suffix(".html").read_text()
+    before, _, after = page.partition("out of memory")
+    assert before.count("<details") == before.count("</details>")
+    assert "<h2>Missing cells</h2>" in before
+    assert "<details" in after
