@@ -29,7 +29,7 @@ from rewardlab.errors import ConfigError, DataError, UnknownNameError
 from rewardlab.types import Label
 
 Floats = NDArray[np.float64]
-SHARES = frozenset({"accuracy", "balanced_accuracy", "f1", "macro_f1"})
+SHARES = frozenset({"accuracy", "balanced_accuracy", "f1", "macro_f1", "micro_f1", "sample_f1"})
 """Metrics in [0, 1]; the others are correlations, in [-1, 1]."""
 POSITIVE_LABEL = "yes"
 """What F1 counts as positive (MRPC, QQP)."""
@@ -54,8 +54,8 @@ class Coded:
     """Gold labels and answers as numbers.
 
     Attributes:
-        gold: Label index, or the number itself. Shape (n,).
-        predicted: The same for answers; index K stands for malformed. Shape (n,).
+        gold: Label index, or the number itself, shape (n,); of sets of labels 1 where one is in it, shape (n, K).
+        predicted: The same for answers; index K, or a set of none, stands for malformed.
         labels: The K labels; empty for correlations.
     """
 
@@ -69,8 +69,9 @@ Metric = Callable[[Coded, Floats], Floats]
 
 
 def accuracy(coded: Coded, counts: Floats) -> Floats:
-    """Share of answers equal to gold; malformed ones are wrong."""
-    right = (coded.gold == coded.predicted).astype(np.float64)
+    """Share of answers equal to gold, of sets of labels the whole set; malformed ones are wrong."""
+    unequal = np.abs(coded.gold - coded.predicted).reshape(len(coded.gold), -1).sum(axis=1)
+    right = (unequal == 0).astype(np.float64)
     return np.asarray(counts @ right / (counts @ np.ones_like(right)), dtype=np.float64)
 
 
@@ -83,13 +84,33 @@ def f1(coded: Coded, counts: Floats) -> Floats:
 
 def macro_f1(coded: Coded, counts: Floats) -> Floats:
     """Mean F1 over the labels that occur, as gold or as answer, in the (re)sample."""
+    if coded.gold.ndim == 2:
+        hits, gold, answered = _set_counts(coded, counts)
+        number = ((gold > 0) | (answered > 0)).sum(axis=1)
+        return np.asarray(_ratio(2 * hits, gold + answered).sum(axis=1) / number, dtype=np.float64)
     table = _confusion(coded, counts)
     occurs = table.any(axis=2) | table[:, :, :-1].any(axis=1)
     return np.asarray((_f1_by_class(table) * occurs).sum(axis=1) / occurs.sum(axis=1), dtype=np.float64)
 
 
+def micro_f1(coded: Coded, counts: Floats) -> Floats:
+    """F1 over all labels of all sets together: twice the hits over the labels of gold and of answers."""
+    hits, gold, answered = (each.sum(axis=1) for each in _set_counts(coded, counts))
+    return _ratio(2 * hits, gold + answered)
+
+
+def sample_f1(coded: Coded, counts: Floats) -> Floats:
+    """Mean over items of the F1 of gold and answered set; 0 for a malformed answer."""
+    hits = (coded.gold * coded.predicted).sum(axis=1)
+    each = _ratio(2 * hits, coded.gold.sum(axis=1) + coded.predicted.sum(axis=1))
+    return np.asarray(counts @ each / counts.sum(axis=1), dtype=np.float64)
+
+
 def balanced_accuracy(coded: Coded, counts: Floats) -> Floats:
     """Mean over the labels that occur as gold of the share of right answers among their items (their recall)."""
+    if coded.gold.ndim == 2:
+        hits, gold, _ = _set_counts(coded, counts)
+        return np.asarray(_ratio(hits, gold).sum(axis=1) / (gold > 0).sum(axis=1), dtype=np.float64)
     table = _confusion(coded, counts)
     gold = table.sum(axis=2)
     recalls = _ratio(np.diagonal(table, axis1=1, axis2=2), gold)
@@ -140,11 +161,15 @@ METRICS: Mapping[str, Metric] = {
     "f1": f1,
     "macro_f1": macro_f1,
     "balanced_accuracy": balanced_accuracy,
+    "micro_f1": micro_f1,
+    "sample_f1": sample_f1,
     "matthews": matthews,
     "pearson": pearson,
     "spearman": spearman,
 }
 CORRELATIONS = ("pearson", "spearman")
+OF_SETS = ("accuracy", "macro_f1", "balanced_accuracy", "micro_f1", "sample_f1")
+"""Metrics of tasks whose answers are sets of labels; the last two take one label for a set of one."""
 
 
 def encode(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], space: AnswerSpace) -> Coded:
@@ -161,6 +186,11 @@ def encode(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], 
         raise DataError(f"{metric}: {len(gold)} gold labels and {len(answers)} answers; expected as many of each")
     if not gold:
         raise DataError(f"{metric}: there are no predictions to measure; evaluate at least one test item")
+    has_sets = bool(getattr(space, "multi_label", False))
+    if has_sets and metric not in OF_SETS:
+        raise ConfigError(f"metric {metric} does not fit sets of labels; expected one of {', '.join(OF_SETS)}")
+    if has_sets or metric in ("micro_f1", "sample_f1"):
+        return _as_sets(metric, gold, answers, space)
     read = _as_numbers if metric in CORRELATIONS else _as_codes
     return read(metric, gold, answers, space)
 
@@ -193,6 +223,28 @@ def _as_codes(metric: str, gold: Sequence[Label], answers: Sequence[Label | None
     malformed = float(len(codes))
     read = [malformed if answer is None else codes[str(answer)] for answer in answers]
     return Coded(np.array([codes[str(label)] for label in gold]), np.array(read), tuple(codes))
+
+
+def _as_sets(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], space: AnswerSpace) -> Coded:
+    """Sets of labels as rows of 0 and 1, written ``a, b``; of a task with one label, sets of one."""
+    if not space.labels:
+        raise ConfigError(f"metric {metric} needs a task with labels; numeric tasks have pearson and spearman")
+    several = bool(getattr(space, "multi_label", False))
+    places = {label: place for place, label in enumerate(space.labels)}
+    rows = np.zeros((2, len(gold), len(places)))
+    for side, texts in enumerate((gold, answers)):
+        for number, text in enumerate(texts):
+            for label in () if text is None else str(text).split(", ") if several else (str(text),):
+                if label not in places:
+                    raise DataError(f"{metric}: found {label}; expected one of {', '.join(places)}")
+                rows[side, number, places[label]] = 1
+    return Coded(rows[0], rows[1], tuple(places))
+
+
+def _set_counts(coded: Coded, counts: Floats) -> tuple[Floats, Floats, Floats]:
+    """Of each label, resampled: hits, times in gold, times answered. Shape (B, K) each."""
+    hits = counts @ (coded.gold * coded.predicted)
+    return hits, counts @ coded.gold, counts @ coded.predicted
 
 
 def _confusion(coded: Coded, counts: Floats) -> Floats:

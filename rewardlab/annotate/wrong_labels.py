@@ -1,6 +1,8 @@
 """Wrong labels for label-sensitive pairs, without giving themselves away.
 
-Classes: uniform among the other labels. Numbers follow RLLR appendix D: gold + 3 + u with u from [-1, 1], minus 5
+Classes: uniform among the other labels. Sets of labels: one label dropped, added or swapped.
+
+Numbers follow RLLR appendix D: gold + 3 + u with u from [-1, 1], minus 5
 above the maximum. Drawn naively, such a number betrays itself: 97 % of STS-B's scores are multiples of 0.05, and a
 scorer that sees only the label wins 99 % of the pairs. Here the wrong number is drawn, by frequency, among the label
 values of the training rows that satisfy the rule, and printed as gold is printed. The frequencies are weighted so
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 
 from rewardlab.annotate.base import seeded
 from rewardlab.errors import DataError
+from rewardlab.tasks.sets import joined, labels_in
 from rewardlab.tasks.task import Task
 from rewardlab.types import Label
 
@@ -102,6 +105,8 @@ class WrongLabels:
             DataError: The task has no other label.
         """
         rng = seeded("wrong label", self.task.name, *seed)
+        if self.task.multi_label:
+            return self._wrong_set(gold, rng)
         if self._rule is None:
             return rng.choice(self._other_labels(gold))
         if gold not in self._allowed:
@@ -109,6 +114,18 @@ class WrongLabels:
         if allowed := self._allowed[gold]:
             return rng.choices(list(allowed), weights=list(allowed.values()))[0]
         return self._unobserved(gold, self._rule, rng)
+
+    def _wrong_set(self, gold: Label, rng: random.Random) -> str:
+        """A set that lacks a label, has one too many, or has one swapped for another; each of these as likely."""
+        have = labels_in(gold)
+        lacking = [label for label in self.task.labels if label not in have]
+        ways = [*(["drop"] if len(have) > 1 else []), *(["add", "swap"] if lacking else [])]
+        if not ways:
+            raise DataError(f"task {self.task.name}: {gold!r} is its only set; a pair needs a second label")
+        way = rng.choice(ways)
+        out = rng.choice(have) if way != "add" else None
+        put = [rng.choice(lacking)] if way != "drop" else []
+        return joined([*(label for label in have if label != out), *put], self.task.labels)
 
     def _other_labels(self, gold: Label) -> list[str]:
         others = [label for label in self.task.labels if label != gold]

@@ -20,6 +20,7 @@ from rewardlab.comparison.numbers import interval_text, shown_value
 from rewardlab.comparison.statistics import RESAMPLES, Estimate, draws_of, estimate, measured, possible
 from rewardlab.comparison.table import ComparisonTable, Row
 from rewardlab.metrics import Floats
+from rewardlab.tasks.sets import labels_in
 
 if TYPE_CHECKING:
     import polars
@@ -31,7 +32,7 @@ MOST_LABELS = 8
 METRICS = ("macro_f1", "balanced_accuracy")
 EXPLAINED = (
     "Accuracy by gold label, where the most frequent label has at least twice as many test items as the rarest. "
-    "Recall: share of right answers among the items with a label; balanced accuracy: mean of the recalls; macro-F1: "
+    "Recall: share of the items with a label whose answer has it; balanced accuracy: mean of the recalls; macro-F1: "
     "mean of the labels' F1. All times 100."
 )
 
@@ -53,8 +54,13 @@ class ByLabel:
 
 def is_uneven(cell: CellData) -> bool:
     """Whether gold labels are uneven; numbers are not."""
-    counts = Counter(cell.gold).values()
+    counts = _items(cell).values()
     return bool(cell.labels) and len(counts) > 1 and max(counts) >= UNEVEN * min(counts)
+
+
+def _items(cell: CellData) -> Counter[str]:
+    """Label -> test items that have it."""
+    return Counter(label for gold in cell.gold for label in (labels_in(gold) if cell.multi_label else (str(gold),)))
 
 
 def by_label(row: Row, position: Position, resamples: int = RESAMPLES) -> ByLabel | None:
@@ -63,7 +69,7 @@ def by_label(row: Row, position: Position, resamples: int = RESAMPLES) -> ByLabe
     if not any(map(is_uneven, cells.values())):
         return None
     first = next(iter(cells.values()))
-    items = Counter(map(str, first.gold))
+    items = _items(first)
     return ByLabel(
         means={name: possible(draws_of(cells, (name,), resamples), (name,)) for name in METRICS},
         recalls={
@@ -150,8 +156,12 @@ def _listed(recalls: Mapping[str, Estimate]) -> str:
 def _recall(label: str, cell: CellData, counts: Floats) -> Floats:
     """Share of right answers among the items with a label; over all of them where a resample has none. Shape (B,)."""
     codes = coded(cell, "accuracy")
-    own = (codes.gold == codes.labels.index(label)).astype(np.float64)
-    right = own * (codes.gold == codes.predicted)
+    place = codes.labels.index(label)
+    if cell.multi_label:
+        own, right = codes.gold[:, place], codes.gold[:, place] * codes.predicted[:, place]
+    else:
+        own = (codes.gold == place).astype(np.float64)
+        right = own * (codes.gold == codes.predicted)
     drawn = counts @ own
     share = np.divide(counts @ right, drawn, out=np.full(len(counts), right.sum() / own.sum()), where=drawn > 0)
     return np.asarray(share, dtype=np.float64)

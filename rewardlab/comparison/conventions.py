@@ -26,6 +26,8 @@ _NAMES = {
     "accuracy": "acc.",
     "f1": "F1",
     "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "sample_f1": "sample-F1",
     "balanced_accuracy": "balanced acc.",
     "matthews": "Matthews",
     "pearson": "Pearson",

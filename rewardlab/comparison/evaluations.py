@@ -54,6 +54,11 @@ class CellData:
         return tuple(self.summary["metrics"])
 
     @property
+    def multi_label(self) -> bool:
+        """True when answers are sets of labels."""
+        return bool(self.summary.get("multi_label", False))
+
+    @property
     def space(self) -> tuple[frozenset[str], tuple[float, float] | None]:
         """What answers can be; runs are compared in a column only where this is equal."""
         return frozenset(self.labels), self.numeric_range

@@ -53,7 +53,7 @@ class LabelShares:
 def label_shares(row: Row, position: Position, resamples: int = RESAMPLES) -> LabelShares | None:
     """Shares of one method at one position; None where it was not measured or answers numbers."""
     cells = row.cells.get(position, {})
-    if not cells or any(not cell.labels for cell in cells.values()):
+    if not cells or any(not cell.labels or cell.multi_label for cell in cells.values()):
         return None
     return LabelShares(
         gold=_mean_shares([_shares(cell, "gold") for cell in cells.values()]),

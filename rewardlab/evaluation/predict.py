@@ -129,6 +129,7 @@ def measure_cell(predictions: Sequence[Prediction], *, bootstrap: int = 1000) ->
         "quality": mean_interval(qualities, resamples=bootstrap, seed=seed).to_json() if qualities else None,
         "labels": list(task.labels),
         "numeric_range": task.numeric_range,
+        **({"multi_label": True} if task.multi_label else {}),
         **_calibration(predictions, bootstrap, seed),
     }
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from statistics import fmean
 
 from rewardlab.errors import ConfigError
 from rewardlab.rewards.context import LabelShares
 from rewardlab.rewards.registry import RewardEntry, rewards
 from rewardlab.rewards.rule import RuleReward
+from rewardlab.tasks.sets import labels_in
+from rewardlab.tasks.task import tasks
 from rewardlab.types import Example, Label, Reading, Score
 
 
@@ -24,7 +27,7 @@ def label_shares(examples: Iterable[Example]) -> dict[str, dict[Label, float]]:
     gold = {(row.task, row.id): row.label for row in examples if isinstance(row.label, str)}
     counts: dict[str, Counter[Label]] = {}
     for (task, _), label in gold.items():
-        counts.setdefault(task, Counter())[label] += 1
+        counts.setdefault(task, Counter()).update(_labels_of(task, label))
     return {task: {label: n / own.total() for label, n in own.items()} for task, own in counts.items()}
 
 
@@ -70,7 +73,12 @@ class BalancedRule(RuleReward):
                 f"reward {self.name!r} weighs gold labels by their shares among the prompts, and those of task {task} "
                 "are not known here; give label_shares, or use rule"
             )
-        return balanced_weight(self._shares[task], gold)
+        return fmean(balanced_weight(self._shares[task], label) for label in _labels_of(task, gold))
+
+
+def _labels_of(task: str, gold: Label) -> tuple[Label, ...]:
+    """A gold label, or the labels of a set."""
+    return labels_in(gold) if tasks.get(task).multi_label else (gold,)
 
 
 rewards.add(

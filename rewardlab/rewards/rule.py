@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rewardlab.errors import DataError
 from rewardlab.rewards.registry import RewardEntry, register_reward, rewards
-from rewardlab.tasks.task import Task, tasks
+from rewardlab.tasks.sets import set_f1, set_jaccard
+from rewardlab.tasks.task import Task, parse_response, tasks
 from rewardlab.types import Example, Label, Reading, Score
 
 MALFORMED = -1.0
@@ -18,6 +19,7 @@ WORDS_PER_UNIT = 100
 class RuleReward:
     """Compare the answer with the gold label.
 
+    Sets of labels: F1 of the two sets, -1 when no answer can be read.
     Classification: 1 right, 0 another valid label, -1 when no answer can be read. Numeric tasks: half the width
     of the scale minus the distance to gold (2.5 - |error| on STS-B's 0-5), and minus that half when no number in
     the range can be read.
@@ -61,6 +63,8 @@ def rule_score(task: Task, value: Label | None, gold: Label) -> float:
         return -half if value is None else half - abs(float(value) - float(gold))
     if value is None:
         return MALFORMED
+    if task.multi_label:
+        return set_f1(value, gold)
     return RIGHT if value == gold else WRONG
 
 
@@ -69,11 +73,31 @@ rewards.add(
     RewardEntry(
         "rule",
         lambda context: RuleReward(context.reading),
-        "1 right label, 0 wrong label, -1 malformed; numeric tasks: 2.5 - |error|, malformed -2.5 (PPO-NLU 4.3)",
+        "1 right label, 0 wrong, -1 malformed; sets: F1; numeric tasks: 2.5 - |error|, malformed -2.5 (PPO-NLU 4.3)",
         needs_gold=True,
         needs_prompt=False,
     ),
 )
+
+
+def _overlap(task: Task, value: Label, gold: Label) -> float:
+    """Jaccard's index of two sets; of other answers whether they are the same as printed."""
+    if task.multi_label:
+        return set_jaccard(value, gold)
+    return float(task.word(value, "label") == task.word(gold, "label"))
+
+
+@register_reward("jaccard", needs_gold=True, needs_prompt=False)
+def jaccard(examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
+    """Common labels of answer and gold over all of either, -1 malformed; for sets of labels, else 1 or 0."""
+    scores = []
+    for example, response in zip(examples, responses, strict=True):
+        if example.label is None:
+            raise DataError(f"task {example.task}: row {example.id} has no gold label, which jaccard needs")
+        answer, task = parse_response(example, response), tasks.get(example.task)
+        value = MALFORMED if answer.value is None else _overlap(task, answer.value, example.label)
+        scores.append(Score(value, {"jaccard": value}, {"jaccard": value}, answer))
+    return scores
 
 
 @register_reward("length", needs_prompt=False)

@@ -14,6 +14,7 @@ from rewardlab.errors import ConfigError
 from rewardlab.sandbox.quality import rationale_quality
 from rewardlab.sandbox.rationales import twisted_rationale, write_rationale
 from rewardlab.sandbox.similarity import SLOTS, WEIGHTS
+from rewardlab.tasks.sets import labels_in
 from rewardlab.tasks.task import parse_response, tasks
 from rewardlab.types import Example, Label
 
@@ -114,4 +115,4 @@ def _another(example: Example, label: Label, rng: random.Random) -> Label:
     if task.is_numeric:
         totals = {sum(WEIGHTS[slot] for slot in list(SLOTS)[:size]) for size in range(len(SLOTS) + 1)}
         return rng.choice(sorted(totals - {float(label)}))
-    return rng.choice([name for name in task.labels if name != label])
+    return rng.choice([name for name in task.labels if name not in labels_in(label)] or list(task.labels))

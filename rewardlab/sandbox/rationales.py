@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rewardlab.errors import DataError
 from rewardlab.sandbox import sentiment, similarity, topic
+from rewardlab.tasks.sets import labels_in
 from rewardlab.types import Example, Label
 
 MOST_DETAIL = 3
@@ -23,6 +24,8 @@ def write_rationale(example: Example, label: Label, detail: int) -> str:
         if example.task == "sandbox-similarity":
             return similarity.rationale(example.evidence, float(label), detail)
         write = sentiment.rationale if example.task == "sandbox-sentiment" else topic.rationale
+        if example.task == "sandbox-topics":
+            return " ".join(topic.rationale(example.evidence, each, detail) for each in labels_in(label))
         if str(label) not in example.evidence["cite"]:
             raise KeyError(label)
         return write(example.evidence, str(label), detail)
@@ -41,5 +44,7 @@ def twisted_rationale(example: Example, label: Label, detail: int) -> str:
         label: The verdict, a wrong one.
         detail: As for ``write_rationale``.
     """
+    if example.task == "sandbox-topics":
+        return write_rationale(example, label, detail)
     before, _, after = write_rationale(example, str(example.label), detail).rpartition(str(example.label))
     return f"{before}{label}{after}"

@@ -1,4 +1,4 @@
-"""The sandbox tasks, declared: three, and forms of the second with uneven labels."""
+"""The sandbox tasks, declared: three, and forms of the second with uneven labels and with sets of labels."""
 
 from __future__ import annotations
 
@@ -74,7 +74,17 @@ TOPIC_UNEVEN = replace(
     metrics=("accuracy", "macro_f1", "balanced_accuracy"),
 )
 
-FORMS = (TOPIC_UNEVEN,)
+TOPICS_SET = replace(
+    TOPIC,
+    name="sandbox-topics",
+    question="Which of four topics, one or two of them, is a generated sentence about?",
+    generate=_generator("sandbox-topics", topic.write_set_row),
+    metrics=("sample_f1", "micro_f1", "macro_f1", "accuracy"),
+    multi_label=True,
+    quality=None,  # the measure knows rationales for one label
+)
+
+FORMS = (TOPIC_UNEVEN, TOPICS_SET)
 """Other forms of the three."""
 
 for _task in (SENTIMENT, TOPIC, SIMILARITY, *FORMS):

@@ -12,6 +12,7 @@ from typing import Any
 
 from rewardlab.sandbox.grammar import Row
 from rewardlab.sandbox.words import NEUTRAL_WORDS, OPENERS, PLACES, SHARED_WORDS, TOPIC_VERBS, TOPIC_WORDS, TOPICS
+from rewardlab.tasks.sets import joined
 
 STRUCTURES: Mapping[str, float] = {"majority": 0.36, "tie": 0.32, "shared": 0.16, "mixed": 0.16}
 """Share of each kind of text."""
@@ -41,6 +42,18 @@ def write_uneven_row(rng: random.Random) -> Row:
     while (row := write_row(rng)).label != label:
         pass
     return row
+
+
+def write_set_row(rng: random.Random) -> Row:
+    """A row whose label is the set of topics of its text, one or two."""
+    row = write_row(rng)
+    return Row(row.fields, joined(topics_of(row.evidence["nouns"]), TOPICS), row.evidence)
+
+
+def topics_of(nouns: Sequence[str]) -> set[str]:
+    """The gold topics of three nouns: all that have a clear word, or else the home topic of the first shared one."""
+    clear = {MEANING[noun][0] for noun in nouns if len(MEANING.get(noun, ())) == 1}
+    return clear or {decide(nouns)}
 
 
 def decide(nouns: Sequence[str]) -> str:

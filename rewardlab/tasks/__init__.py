@@ -10,11 +10,12 @@ import os
 from pathlib import Path
 
 from rewardlab.errors import ConfigError, InputError, UnknownNameError
-from rewardlab.tasks import glue, rllr, superglue, unseen
+from rewardlab.tasks import emotions, glue, rllr, superglue, unseen
 from rewardlab.tasks.task import Task, tasks
 
 __all__ = [
     "GROUPS",
+    "emotions",
     "glue",
     "resolve_task",
     "resolve_tasks",

@@ -32,6 +32,10 @@ class AnswerSpace(Protocol):
         """True when answers lie on a scale, printed as numbers or as labels such as stars."""
 
     @property
+    def multi_label(self) -> bool:
+        """True when an answer is a set of labels."""
+
+    @property
     def languages(self) -> tuple[str, ...] | None:
         """Codes of the languages whose negations and answer marks are read; None for all that are known."""
 

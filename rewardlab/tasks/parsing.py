@@ -26,6 +26,9 @@ Which labels are read (lenient)
     in ``languages.py``) unless that text is an alias of its own ("not acceptable"); a text the task lists in
     ``refused``; a text that ends inside a longer label; more than 50 labels.
 
+    Where an answer is a set of labels, two different ones are a set (``sets.py``); one that is negated still makes the
+    answer malformed.
+
 Which numbers are read (lenient); strict takes digits, a decimal point, and a minus where the scale has one
     ====================================== ===================================================================
     ``3.75``  ``3.750``  ``+2``  ``.5``    read
@@ -55,6 +58,7 @@ from rewardlab.tasks.answers import AnswerSpace
 from rewardlab.tasks.confidence import stated
 from rewardlab.tasks.marks import at_answer, count_prompted
 from rewardlab.tasks.numbers import clean_numbers, find_numbers, format_number, plain_number
+from rewardlab.tasks.sets import BETWEEN, joined
 from rewardlab.tasks.text import Finding, composed
 from rewardlab.tasks.thoughts import without_thoughts
 from rewardlab.tasks.words import MAX_LABELS, NUMERAL, Vocabulary
@@ -131,6 +135,10 @@ class AnswerParser:
             return None
         if self.task.numeric_range is not None and self.task.is_numeric:
             return plain_number(text, *self.task.numeric_range)
+        if self.task.multi_label:
+            found = [self._by_word.get(word) for word in text.split(BETWEEN)]
+            labels = [label for label in found if label is not None]
+            return joined(labels, self.task.labels) if len(set(labels)) == len(found) else None
         return self._by_word.get(text)
 
     def _lenient(self, part: str) -> tuple[Label | None, str]:
@@ -160,12 +168,12 @@ class AnswerParser:
         values = list(dict.fromkeys(finding.value for finding, _ in found))
         if None in values:
             return None, next(finding.note for finding, _ in found if finding.value is None)
-        if len(values) > 1:
+        if len(values) > 1 and not self.task.multi_label:
             return None, f"{len(values)} different answers: {', '.join(map(str, values[:3]))}"
         for finding, text in found:
             if words := self.vocabulary.denied(text, finding):
-                return None, f"{values[0]!s} is negated by {words!r}"
-        return values[0], ""
+                return None, f"{finding.value!s} is negated by {words!r}"
+        return (joined(map(str, values), self.task.labels) if self.task.multi_label else values[0]), ""
 
 
 def _strict_part(response: str, format: AnswerFormat) -> str | None:

@@ -11,13 +11,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import DataError
 from rewardlab.reading import HalfCharacterError, parse_json
 from rewardlab.tasks.files import Placed, placed_rows
+from rewardlab.tasks.sets import joined
 from rewardlab.tasks.task import Task
 from rewardlab.tasks.text import composed
 from rewardlab.tasks.turns import as_turns, written_out
@@ -98,6 +99,7 @@ def to_examples(rows: Iterable[Placed], where: str, task: Task, format: AnswerFo
             given = _as_text(_column(data, "label", task))
             if (
                 task.labels
+                and not task.multi_label
                 and given not in ("", str(example.label))
                 and not any(given in each for each in _tables(task))
             ):
@@ -126,6 +128,11 @@ def read_label(raw: object, task: Task) -> Label:
     """
     if task.is_numeric:
         return _read_number(raw, task)
+    if task.multi_label:
+        parts = raw if isinstance(raw, list | tuple) else [part for part in _as_text(raw).split(",") if part.strip()]
+        if not parts:
+            raise RowProblem(f"label {raw!r:.60} names no label; expected one or several of {some(task.labels)}")
+        return joined([str(read_label(part, replace(task, multi_label=False))) for part in parts], task.labels)
     text = _as_text(raw)
     hub = task.hub.labels if task.hub else {}
     spelled = {composed(label): label for label in task.labels}

@@ -22,6 +22,7 @@ from rewardlab.tasks.confidence import confidence_text
 from rewardlab.tasks.languages import LANGUAGES
 from rewardlab.tasks.parsing import ANSWER_MARK as ANSWER_MARK
 from rewardlab.tasks.parsing import AnswerParser, format_number
+from rewardlab.tasks.sets import BETWEEN, labels_in
 from rewardlab.tasks.words import worded
 from rewardlab.types import WORDED_FORMATS, Answer, AnswerFormat, Example, Label
 
@@ -92,6 +93,7 @@ class Task:
         generate: Generator of its rows, for tasks without files.
         quality: (example, response) -> rationale quality in [0, 1], where it is known.
         claim: (example, rationale) -> the label it argues for, where a task's own language shows it, else None.
+        multi_label: An answer is a set of labels (:mod:`rewardlab.tasks.sets`), written ``anger, joy``.
         trainable: False for a set that has test rows only (AX-b, AX-g): it is evaluated, never trained on.
 
     Example:
@@ -122,8 +124,14 @@ class Task:
     quality: Callable[[Example, str], float] | None = None
     claim: Callable[[Example, str], Label | None] | None = None
     trainable: bool = True
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
+        if self.multi_label and (self.is_ordinal or not self.labels or any("," in label for label in self.labels)):
+            raise ConfigError(
+                f"task {self.name!r}: multi_label needs labels without commas, and no numeric_range; a set of "
+                "labels is written with commas between them"
+            )
         missing = [name for name in WORDED_FORMATS if name not in self.templates]
         if missing:
             raise ConfigError(f"task {self.name!r} has no template for format {', '.join(missing)}")
@@ -183,6 +191,7 @@ class Task:
             "refused": list(self.refused),
             "metrics": list(self.metrics),
             "test_splits": dict(self.test_splits),
+            **({"multi_label": True} if self.multi_label else {}),
             **({} if self.languages is None else {"languages": list(self.languages)}),
         }
 
@@ -212,7 +221,10 @@ class Task:
         """How a response of that format prints ``label``."""
         if self.is_numeric:
             return format_number(float(label))
-        return self.words.get(worded(format), {}).get(str(label), str(label))
+        words = self.words.get(worded(format), {})
+        if self.multi_label:
+            return BETWEEN.join(words.get(each, each) for each in labels_in(label))
+        return words.get(str(label), str(label))
 
     def response(self, label: Label, format: AnswerFormat, rationale: str = "", confidence: float = 1.0) -> str:
         """The complete response that argues ``rationale`` and ends in ``label`` (opening left out).

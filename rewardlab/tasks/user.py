@@ -55,6 +55,7 @@ class TaskFile(BaseModel):
     )
     columns: dict[str, str] = Field({}, description="field, or label -> column of the rows")
     numeric_range: tuple[float, float] | None = Field(None, description="lowest and highest number")
+    multi_label: bool = Field(False, description="an answer is a set of labels, as `anger, joy`; rows have a list")
     words: dict[AnswerFormat, dict[str, str]] = Field({}, description="per format: label -> printed word")
     aliases: dict[str, tuple[str, ...]] = Field({}, description="label -> other texts read as it")
     refused: tuple[str, ...] = Field((), description="texts read as malformed")
@@ -146,7 +147,8 @@ def _as_task(file: TaskFile, path: Path) -> Task:
             aliases=in_every_format(file.aliases),
             refused=file.refused,
             languages=file.languages,
-            metrics=file.metrics or (("accuracy",) if file.label_set else ("pearson", "spearman")),
+            multi_label=file.multi_label,
+            metrics=file.metrics or _metrics(file),
             test_splits=file.test_splits,
             hub=_hub(file.hub, path.parent) if file.hub else None,
             columns=file.columns,
@@ -155,6 +157,13 @@ def _as_task(file: TaskFile, path: Path) -> Task:
         )
     except ConfigError as error:
         raise _broken(path, [str(error)]) from error
+
+
+def _metrics(file: TaskFile) -> tuple[str, ...]:
+    """Of a file that names none."""
+    if file.multi_label:
+        return ("sample_f1", "micro_f1", "macro_f1", "accuracy")
+    return ("accuracy",) if file.label_set else ("pearson", "spearman")
 
 
 def _hub(file: HubFile, folder: Path) -> HubSource:

@@ -283,7 +283,7 @@ class Validation:
 def _value(name: str, answered: Sequence[tuple[Example, Answer]]) -> float:
     task = tasks.get(name)
     gold = [row.label for row, _ in answered if row.label is not None]
-    metric = "pearson" if task.is_numeric else "accuracy"
+    metric = "pearson" if task.is_numeric else "sample_f1" if task.multi_label else "accuracy"
     return metrics.score_predictions(metric, gold, [answer.value for _, answer in answered], task)
 
 

@@ -40,6 +40,8 @@ LABELS = {
     "sst2": {"positive", "negative"},
     "cola": {"acceptable", "unacceptable"},
 }
+SEVERAL = "goemotions_ekman"
+EMOTIONS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
 TWO_LABEL = sorted(task for task, labels in LABELS.items() if len(labels) == 2)
 every_task = pytest.mark.parametrize("task", sorted(FIELDS))
 
@@ -65,7 +67,17 @@ def texts(rows: list[dict[str, Any]], task: str) -> list[tuple[str, ...]]:
 
 
 def test_there_is_one_file_for_each_task_and_no_other() -> None:
-    assert {path.stem for path in BUNDLED.glob("*.jsonl")} == set(FIELDS)
+    assert {path.stem for path in BUNDLED.glob("*.jsonl")} == {*FIELDS, SEVERAL}
+
+
+def test_rows_with_several_labels() -> None:
+    rows = bundled(SEVERAL)
+    assert len(rows) >= MIN_ROWS
+    assert {tuple(row) for row in rows} == {("id", "text", "labels")}
+    assert len({squeeze(row["text"]) for row in rows}) == len(rows)
+    assert {label for row in rows for label in row["labels"]} == set(EMOTIONS)
+    assert all(1 <= len(row["labels"]) == len(set(row["labels"])) for row in rows)
+    assert sum(len(row["labels"]) > 1 for row in rows) >= 8
 
 
 @every_task

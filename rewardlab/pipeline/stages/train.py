@@ -23,6 +23,7 @@ from rewardlab.rewards.plan import ExpressionReward, refuse_groups, refuse_movin
 from rewardlab.rewards.trl_functions import GIVEN, check_columns
 from rewardlab.runs import ADAPTER, read_jsonl
 from rewardlab.tasks.sources import Splits
+from rewardlab.tasks.task import tasks
 from rewardlab.training.methods import TrainingMethod
 from rewardlab.types import PAIR_KINDS, Example
 
@@ -132,6 +133,11 @@ def _check_balance(context: Context, method: TrainingMethod, section: PromptSect
     for name, split in context.splits.items():
         rows = [example for part in section.parts for example in getattr(split, part)]
         bare = sum(not isinstance(example.label, str) for example in rows)
+        if tasks.get(name).multi_label:
+            raise InputError(
+                f"{method.section_key}.balance = label draws prompts by their one gold label, and {name} has several a "
+                "row; use the reward rule_balanced"
+            )
         if bare:
             raise InputError(
                 f"{method.section_key}.balance = label draws prompts by their gold label, and {bare} of the "
