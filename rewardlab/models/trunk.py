@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rewardlab import processes
 from rewardlab.config import ModelConfig
@@ -199,6 +198,8 @@ class Trunk:
         if not (self.is_checkpointed and torch.is_grad_enabled()):
             yield
             return
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
         layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
         contexts = partial(_contexts, self.roles, role)
         for layer in layers:

@@ -37,6 +37,7 @@ from rewardlab.section import STORING
 from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training import random_state
 from rewardlab.training.actor import POLICY
+from rewardlab.training.answer_loss import IGNORED, answer_logits
 from rewardlab.training.budget import PromptsRead
 from rewardlab.training.checkpoint import Checkpoints
 from rewardlab.training.checks import check_processes, check_trunk
@@ -45,7 +46,6 @@ from rewardlab.training.interval import Interval
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.schedule import batch_of, factor_at
 from rewardlab.training.scored_samples import Candidate, as_trained, best_of, draw, score
-from rewardlab.training.sft import IGNORED, answer_logits
 from rewardlab.training.validation import Cadence, Validation
 from rewardlab.types import Example, Reward, Score
 
