@@ -6,8 +6,11 @@ writes. A run of one process never touches torch.distributed, and nothing here i
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import gc
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -34,6 +37,13 @@ def wait_passively() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # GNU's OpenMP, which torch's wheels for Linux bring
     os.environ.setdefault("KMP_BLOCKTIME", "0")  # Intel's and LLVM's
+
+
+def return_memory() -> None:
+    """Give the system back what is free: glibc keeps it for this process, and the next stage needs other sizes."""
+    gc.collect()
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 def count() -> int:

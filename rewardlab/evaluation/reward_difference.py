@@ -13,7 +13,7 @@ from functools import partial
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import kendalltau, rankdata
+import scipy  # its parts come when they are used
 
 from rewardlab.intervals import Interval, grouped_draws, mean_interval, percentile_interval
 from rewardlab.metrics import METRICS, Coded, Floats
@@ -138,7 +138,7 @@ def reward_difference(rows: Sequence[JudgedTwice], *, resamples: int = 1000, see
         unscored_a=sum(row.a is None for row in rows),
         unscored_b=sum(row.b is None for row in rows),
         spearman=_spearman(a, b, prompts, resamples, seed) if orders else None,
-        kendall=float(kendalltau(a, b).statistic) if orders else None,
+        kendall=float(scipy.stats.kendalltau(a, b).statistic) if orders else None,
         winners=_winners(scored, groups, resamples, seed),
         disagreements=_disagreements(scored, a, b),
     )
@@ -161,7 +161,7 @@ def _spearman(a: Floats, b: Floats, prompts: Sequence[object], resamples: int, s
 
 
 def _disagreements(rows: Sequence[JudgedTwice], a: Floats, b: Floats) -> list[Disagreement]:
-    places = [(rankdata(scores) - 0.5) / len(rows) for scores in (a, b)]
+    places = [(scipy.stats.rankdata(scores) - 0.5) / len(rows) for scores in (a, b)]
     order = np.argsort(-np.abs(places[0] - places[1]), kind="stable")
     return [Disagreement(rows[row], float(places[0][row]), float(places[1][row])) for row in order]
 

@@ -1,7 +1,8 @@
 """Roles: named LoRA adapters and heads on one frozen trunk. The only module that switches PEFT's layers.
 
-Switching roles changes which adapter the forward pass uses and nothing else: every trainable role keeps its
-``requires_grad`` (PEFT's ``set_adapter`` takes it away from the others; PITFALLS row 19).
+PEFT is imported with the first adapter, since it takes seconds. Switching roles changes which adapter the forward pass
+uses and nothing else: every trainable role keeps its ``requires_grad`` (PEFT's ``set_adapter`` takes it away from the
+others; PITFALLS row 19).
 """
 
 from __future__ import annotations
@@ -13,13 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig as PeftLoraConfig
-from peft.functional import cast_adapter_dtype, inject_adapter_in_model, set_adapter, set_requires_grad
-from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -27,12 +24,15 @@ from torch import nn
 from rewardlab import processes
 from rewardlab.config import LoraConfig
 from rewardlab.errors import ModelError
-from rewardlab.models.adapted import use_fewer_passes
 from rewardlab.models.biases import has_own_biases
 from rewardlab.models.heads import HEAD_FILE, ScalarHead
 from rewardlab.runs import whole_file
 
-PEFT_DICTS = frozenset(LoraLayer.adapter_layer_names)
+if TYPE_CHECKING:
+    from peft import LoraConfig as PeftLoraConfig
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+PEFT_DICTS = frozenset({"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"})
 """What PEFT calls the dictionaries in which a layer keeps its adapters, by adapter name."""
 _PLACE = re.compile(rf"(?<=\.)({'|'.join(map(re.escape, sorted(PEFT_DICTS)))})\.[^.]+")
 """A dictionary of adapters and the adapter's name in it."""
@@ -77,6 +77,8 @@ def peft_config(lora: LoraConfig, model: Any, dropout: float = 0.0) -> PeftLoraC
     Raises:
         ModelError: The architecture is unknown and no targets were given, or ``lora.bias`` does not fit the model.
     """
+    from peft import LoraConfig as PeftLoraConfig
+
     config = model.config.get_text_config()
     targets = lora.targets or TARGETS_BY_TYPE.get(config.model_type) or _guess_targets(model.get_decoder())
     if not targets:
@@ -146,6 +148,8 @@ class Roles:
         """
         if not (folder / "adapter_config.json").exists():
             raise ModelError(f"{folder}: found no adapter_config.json; expected an adapter saved by rewardlab or PEFT")
+        from peft import LoraConfig as PeftLoraConfig
+
         config = PeftLoraConfig.from_pretrained(str(folder))
         try:
             weights = load_file(folder / ADAPTER_FILE)
@@ -246,6 +250,11 @@ class Roles:
             layer.set_requires_grad([role.name for role in self._roles.values() if role.is_trainable])
 
     def _inject(self, name: str, config: PeftLoraConfig, head: ScalarHead | None, is_trainable: bool) -> Role:
+        from peft.functional import cast_adapter_dtype, inject_adapter_in_model, set_adapter, set_requires_grad
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        from rewardlab.models.adapted import use_fewer_passes
+
         if name in self._roles:
             raise ModelError(f"role {name!r} was added already")
         device = next(self._model.parameters()).device

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rewardlab import processes
 from rewardlab.config import ModelConfig
@@ -212,6 +211,8 @@ class Trunk:
         if not (self.is_checkpointed and torch.is_grad_enabled()):
             yield
             return
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
         layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
         for layer in layers:
             layer._can_checkpoint_with_cache = True  # ours are left as they are when a layer runs again

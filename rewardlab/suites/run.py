@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from typing import Self
 
+from rewardlab import processes
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.pipeline.runner import Runner, Say
 from rewardlab.pipeline.stage import Stage
@@ -49,6 +50,8 @@ def attempt(runner: Runner, stage: Stage, head: str) -> str | None:
     except Exception as error:
         logger.exception("%s failed", stage.title)
         return " ".join(f"{type(error).__name__}: {error}".splitlines())
+    finally:
+        processes.return_memory()
     return None
 
 

@@ -39,7 +39,8 @@ from rewardlab.models.names import find_model, resolve_device
 from rewardlab.runs import ADAPTER, BEST_ADAPTER, CHECKPOINTS, RunFolder, read_json, write_json, write_jsonl
 from rewardlab.tasks.task import Task, tasks
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
-from rewardlab.training.trl_run import left_out, one_device, plan_steps, refuse_nothing, run_trainer, trl_settings
+from rewardlab.training.trl_loop import run_trainer
+from rewardlab.training.trl_run import left_out, one_device, plan_steps, refuse_nothing, trl_settings
 from rewardlab.training.validation import STORED_BEST, STORED_MEASURES, VALIDATION_FILE, Cadence, Measured
 from rewardlab.types import Example, Label
 

@@ -19,8 +19,9 @@ from rewardlab.errors import TrainingError
 from rewardlab.models.trunk import Trunk
 from rewardlab.online_config import OnlineConfig
 from rewardlab.training.actor import POLICY
+from rewardlab.training.answer_loss import IGNORED, answer_nll
 from rewardlab.training.schedule import batch_of
-from rewardlab.training.sft import IGNORED, answer_nll, encode_rows
+from rewardlab.training.sft import encode_rows
 from rewardlab.types import Example
 
 Tokens = tuple[list[int], list[int]]

@@ -36,6 +36,7 @@ from rewardlab.section import STORING
 from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training import random_state
 from rewardlab.training.actor import POLICY
+from rewardlab.training.answer_loss import answer_nll
 from rewardlab.training.budget import PromptsRead
 from rewardlab.training.checkpoint import Checkpoints
 from rewardlab.training.checks import check_processes, check_trunk
@@ -44,7 +45,6 @@ from rewardlab.training.interval import Interval
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.schedule import batch_of, factor_at
 from rewardlab.training.scored_samples import Candidate, as_trained, best_of, draw, score
-from rewardlab.training.sft import answer_nll
 from rewardlab.training.validation import Cadence, Validation
 from rewardlab.types import Example, Reward, Score
 

@@ -15,12 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
-from trl import RewardConfig as TRLConfig
-from trl import RewardTrainer
-from trl.trainer.reward_trainer import DataCollatorForPreference
 
 from rewardlab import processes
 from rewardlab.config import RunConfig
@@ -40,17 +36,13 @@ from rewardlab.training.rm_evaluation import (
     store_scores,
     store_sft_scores,
 )
-from rewardlab.training.trl_checkpoint import RoleTrainer
 from rewardlab.training.trl_run import (
     Outcome,
     Plan,
     check_trainable,
-    one_device,
     plan_steps,
     remove_dropout,
-    run_trainer,
     shared_result,
-    trl_settings,
 )
 from rewardlab.types import Example, Pair, PairKind
 
@@ -216,6 +208,8 @@ class PairModel(nn.Module):
 
 def check_stored(trunk: Trunk, model: PairModel, pairs: Sequence[EncodedPair], adapter: Path) -> None:
     """Raise TrainingError unless the stored adapter, loaded as a role of ``trunk``, scores as the trained model."""
+    from trl.trainer.reward_trainer import DataCollatorForPreference
+
     collator = DataCollatorForPreference(pad_token_id=trunk.codec.pad_id)
     batch = {name: ids.to(trunk.device) for name, ids in collator([_columns(pair) for pair in pairs]).items()}
     with torch.inference_mode():
@@ -254,27 +248,14 @@ def _fit(
     recorder: Recorder,
     folder: Path,
 ) -> tuple[PairModel, Outcome]:
+    from rewardlab.training.reward_trainer import run_reward_trainer
+
     torch.manual_seed(config.seed)
     trunk.roles.add(ROLE, config.lora, head=ScalarHead(trunk.width))
     remove_dropout(trunk.model)
     model = PairModel(trunk, ROLE)
     check_trainable(model, trunk.roles.parameters(ROLE))
-    settings = trl_settings(config.rm, plan, config.seed, trunk.device)
-    trainer = _Trainer(
-        trunk,
-        ROLE,
-        model=model,
-        args=one_device(TRLConfig(output_dir=str(folder), **settings)),
-        train_dataset=Dataset.from_list([_columns(pair) for pair in pairs]),
-        data_collator=DataCollatorForPreference(pad_token_id=trunk.codec.pad_id),
-        processing_class=trunk.codec.tokenizer,
-    )
-    outcome = run_trainer(
-        trainer, stage, plan.steps, recorder, METRICS, config.keep_checkpoints, config.rm.checkpoint_seconds
-    )
+    rows = [_columns(pair) for pair in pairs]
+    outcome = run_reward_trainer(trunk, ROLE, model, rows, config, plan, stage, recorder, METRICS, folder)
     model.eval()
     return model, outcome
-
-
-class _Trainer(RoleTrainer, RewardTrainer):  # type: ignore[misc]  # trl is untyped here
-    """TRL's trainer with checkpoints of the role alone."""

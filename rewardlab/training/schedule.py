@@ -11,7 +11,6 @@ from typing import TypeVar
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from transformers.optimization import Adafactor
 
 from rewardlab import processes
 from rewardlab.errors import ConfigError
@@ -81,6 +80,8 @@ def make_optimizer(parameters: Sequence[nn.Parameter], config: OnlineConfig, lr:
     B and a critic's last layer start at 0 and would stay there.
     """
     if config.optimizer == "adafactor":
+        from transformers.optimization import Adafactor
+
         found: torch.optim.Optimizer = Adafactor(parameters, lr=lr, scale_parameter=False, relative_step=False)
         return found
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=0.0)

@@ -13,13 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerState
-
 from rewardlab import processes
 from rewardlab.errors import DataError
 from rewardlab.models import Trunk
-from rewardlab.runs import full_disk, read_json, write_json
-from rewardlab.training.interval import Interval
+from rewardlab.runs import full_disk, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +50,8 @@ class RoleTrainer:
 
     def go_on(self, checkpoint: Path) -> None:
         """Take the role, the numbers logged so far and the count of tokens from a checkpoint."""
-        from transformers.trainer import TRAINER_STATE_NAME  # reads datasets and pandas, 100 MiB that others do without
+        from transformers import TrainerState
+        from transformers.trainer import TRAINER_STATE_NAME
 
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
@@ -86,54 +84,9 @@ class RoleTrainer:
         return
 
 
-class Sealing(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Seals each checkpoint once all processes have written their part, and keeps the newest few.
-
-    Args:
-        folder: Where the checkpoints are.
-        keep: How many are kept.
-    """
-
-    def __init__(self, folder: Path, keep: int) -> None:
-        self._folder = folder
-        self._keep = keep
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Seal the checkpoint of this step."""
-        processes.wait()
-        if processes.is_main():
-            newest = self._folder / f"{PREFIX}{state.global_step}"
-            write_json(newest / SEAL, dict(_hashes(newest)))
-            for old in _by_step(self._folder)[: -self._keep]:
-                shutil.rmtree(old)
-
-
-class StoringByTime(TrainerCallback):  # type: ignore[misc]  # as above
-    """Has a checkpoint stored after the step in which so many seconds have passed since the last one.
-
-    Args:
-        seconds: How many; None: only when transformers stores one by itself.
-    """
-
-    def __init__(self, seconds: float | None) -> None:
-        self._stored = Interval(seconds)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Count from here: what came before is no step."""
-        self._stored.restart()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for a checkpoint when it is time."""
-        control.should_save = control.should_save or self._stored.is_over_for_all
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Count from the last one, whoever asked for it."""
-        self._stored.restart()
-
-
 def newest_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; those that are not whole are named in a warning. None when there is none."""
-    for path in reversed(_by_step(folder)):
+    for path in reversed(by_step(folder)):
         problem = _problem(path)
         if problem is None:
             return path
@@ -146,7 +99,8 @@ def steps_before(checkpoint: Path | None) -> int:
     return 0 if checkpoint is None else int(checkpoint.name.removeprefix(PREFIX))
 
 
-def _by_step(folder: Path) -> list[Path]:
+def by_step(folder: Path) -> list[Path]:
+    """All checkpoints in a folder, whole or not, the oldest first."""
     return sorted((path for path in folder.glob(f"{PREFIX}*") if path.is_dir()), key=steps_before)
 
 
@@ -157,12 +111,13 @@ def _problem(path: Path) -> str | None:
         sealed = read_json(path / SEAL)
     except DataError as error:
         return str(error)
-    found = dict(_hashes(path))
+    found = dict(hashes(path))
     wrong = sorted(name for name, digest in sealed.items() if found.get(name) != digest)
     return f"{', '.join(wrong)} changed or missing" if wrong else None
 
 
-def _hashes(folder: Path) -> Iterator[tuple[str, str]]:
+def hashes(folder: Path) -> Iterator[tuple[str, str]]:
+    """Name and SHA-256 of each file in a checkpoint, but for its seal."""
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.name != SEAL:
             with path.open("rb") as file:

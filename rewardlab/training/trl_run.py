@@ -1,29 +1,24 @@
-"""What SFT and reward models share: settings for TRL's trainers, the run itself, and where its numbers go.
+"""What SFT and reward models share: how rows are cut into steps, settings for TRL's trainers, and what is measured.
 
 TRL's defaults are replaced one by one here: mixed precision, activation checkpointing, dropping rows by length,
-dropout, telemetry and printing are off, and a loss that is not finite stops the run instead of being hidden.
+dropout, telemetry and printing are off. Nothing here imports TRL; the run itself stands in ``trl_loop.py``.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback
 
 from rewardlab import processes
 from rewardlab.config import RMConfig, SFTConfig
 from rewardlab.encoder_config import EncoderConfig
 from rewardlab.errors import ConfigError, DataError, TrainingError
 from rewardlab.models import Trunk
-from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.schedule import UNBOUNDED
-from rewardlab.training.trl_checkpoint import Sealing, StoringByTime, newest_checkpoint, steps_before
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,60 +152,6 @@ class Outcome:
         tail = self.losses[-max(1, len(self.losses) // 10) :]
         loss = {"first": self.losses[0], "last": sum(tail) / len(tail)}
         return {"loss": loss, "tokens": self.tokens, "seconds": round(self.seconds, 2)}
-
-
-def run_trainer(
-    trainer: Any, stage: str, steps: int, recorder: Recorder, names: Mapping[str, str], keep: int, seconds: float | None
-) -> Outcome:
-    """Train, from the newest whole checkpoint when there is one, sending each step's metrics to ``recorder``.
-
-    Args:
-        trainer: One of TRL's trainers with :class:`RoleTrainer` before it; its output folder has the checkpoints.
-        stage: Name for the progress bar.
-        steps: Optimiser steps it will take.
-        recorder: Where metrics go.
-        names: TRL's metric name -> ours.
-        keep: How many checkpoints are kept.
-        seconds: A checkpoint is stored when so many have passed since the last one; None: by steps alone.
-    Raises:
-        TrainingError: A loss is not finite.
-    """
-    folder = Path(trainer.args.output_dir)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Forward(recorder.emit, names))
-    trainer.add_callback(Sealing(folder, keep))
-    if not processes.is_sharded():  # as with steps, see trl_settings
-        trainer.add_callback(StoringByTime(seconds))
-    start = newest_checkpoint(folder)
-    if start is not None:
-        trainer.go_on(start)
-    with recording(recorder, stage, 0 if steps == UNBOUNDED else steps, steps_before(start)):
-        began = time.perf_counter()
-        if steps_before(start) < steps and not trainer.is_over:
-            trainer.train(resume_from_checkpoint=None if start is None else str(start))
-        seconds = time.perf_counter() - began
-    logged = [row for row in trainer.state.log_history if "loss" in row]
-    return Outcome(tuple(row["loss"] for row in logged), int(logged[-1].get("num_tokens", 0)), seconds)
-
-
-class _Forward(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Sends what a trainer logs to a recorder."""
-
-    def __init__(self, emit: Callable[[int, Mapping[str, float]], None], names: Mapping[str, str]) -> None:
-        self._emit = emit
-        self._names = names
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any) -> None:
-        """Forward one step; the summary that ends a run has no loss and is left out."""
-        if not logs or "loss" not in logs:
-            return
-        if not math.isfinite(logs["loss"]):
-            raise TrainingError(
-                f"step {state.global_step}: the loss is {logs['loss']}, expected a finite number; lower the learning "
-                "rate or give --set model.dtype=float32"
-            )
-        if state.is_world_process_zero:
-            self._emit(state.global_step, {ours: float(logs[theirs]) for theirs, ours in self._names.items()})
 
 
 def shared_result(trunk: Trunk, outcome: Outcome) -> dict[str, Any]:

@@ -10,31 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoModelForCausalLM,
-    BertConfig,
-    BertModel,
-    BloomConfig,
-    CohereConfig,
-    DeepseekV3Config,
-    FalconH1Config,
-    Gemma2Config,
-    Gemma3Config,
-    Gemma4Config,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GraniteConfig,
-    HyperCLOVAXConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MptConfig,
-    NanoChatConfig,
-    PreTrainedModel,
-    Qwen2Config,
-)
 from transformers import PreTrainedTokenizerFast as FastTokenizer
 
 CHAT_TEMPLATE = (
@@ -91,7 +68,7 @@ def tiny_llama(
     """Save a random Llama and its tokenizer to ``folder``; returns ``folder``."""
     tokenizer = tokenizer or tiny_tokenizer()
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=2 * width,
@@ -102,7 +79,7 @@ def tiny_llama(
         initializer_range=SPREAD,
         **_special_ids(tokenizer),
     )
-    return _save(LlamaForCausalLM(config), tokenizer, folder)
+    return _save(transformers.LlamaForCausalLM(config), tokenizer, folder)
 
 
 def tiny_bert(folder: Path, words: Iterable[str]) -> Path:
@@ -111,10 +88,10 @@ def tiny_bert(folder: Path, words: Iterable[str]) -> Path:
     tokenizer.sep_token = "<eos>"
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=len(tokenizer), max_position_embeddings=32, initializer_range=SPREAD, pad_token_id=0, **shape
     )
-    return _save(BertModel(config), tokenizer, folder)
+    return _save(transformers.BertModel(config), tokenizer, folder)
 
 
 def tiny_gpt2(
@@ -123,7 +100,7 @@ def tiny_gpt2(
     """Save a random GPT-2 (learned positions, fused c_attn) and its tokenizer to ``folder``; returns ``folder``."""
     tokenizer = tokenizer or tiny_tokenizer(chat=False)
     torch.manual_seed(seed)
-    config = GPT2Config(
+    config = transformers.GPT2Config(
         vocab_size=len(tokenizer),
         n_embd=width,
         n_layer=layers,
@@ -132,7 +109,7 @@ def tiny_gpt2(
         initializer_range=SPREAD,
         **_special_ids(tokenizer),
     )
-    return _save(GPT2LMHeadModel(config), tokenizer, folder)
+    return _save(transformers.GPT2LMHeadModel(config), tokenizer, folder)
 
 
 _SHAPE = {
@@ -143,28 +120,28 @@ _SHAPE = {
     "max_position_embeddings": 256,
     "initializer_range": SPREAD,
 }
-FAMILIES: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
-    "llama": (LlamaConfig, {**_SHAPE, "num_key_value_heads": 2}),
-    "mistral": (MistralConfig, {**_SHAPE, "num_key_value_heads": 2}),
-    "qwen2": (Qwen2Config, {**_SHAPE, "num_key_value_heads": 2}),
-    "gpt2": (GPT2Config, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": SPREAD}),
-    "gpt_neox": (GPTNeoXConfig, _SHAPE),
-    "bloom": (BloomConfig, {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": SPREAD}),
-    "mpt": (MptConfig, {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 256, "initializer_range": SPREAD}),
+FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "llama": ("LlamaConfig", {**_SHAPE, "num_key_value_heads": 2}),
+    "mistral": ("MistralConfig", {**_SHAPE, "num_key_value_heads": 2}),
+    "qwen2": ("Qwen2Config", {**_SHAPE, "num_key_value_heads": 2}),
+    "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": SPREAD}),
+    "gpt_neox": ("GPTNeoXConfig", _SHAPE),
+    "bloom": ("BloomConfig", {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": SPREAD}),
+    "mpt": ("MptConfig", {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 256, "initializer_range": SPREAD}),
 }
 """Architectures of the published scripts and today's usual ones: rotary, learned and ALiBi positions, fused and
 separate projections, tied and untied output layers."""
 _LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 12}
 _EXPERTS = {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "moe_intermediate_size": 16}
 _MAMBA = {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16, "mamba_n_groups": 1}
-UNUSUAL: Mapping[str, tuple[type[Any], Mapping[str, Any]]] = {
-    "gemma2": (Gemma2Config, {**_SHAPE, "num_key_value_heads": 2, "head_dim": 8, "final_logit_softcapping": 3.0}),
-    "nanochat": (NanoChatConfig, {**_SHAPE, "num_key_value_heads": 2, "final_logit_softcapping": 3.0}),
-    "granite": (GraniteConfig, {**_SHAPE, "num_key_value_heads": 2, "logits_scaling": 4.0}),
-    "hyperclovax": (HyperCLOVAXConfig, {**_SHAPE, "num_key_value_heads": 2, "logits_scaling": 0.25}),
-    "cohere": (CohereConfig, {**_SHAPE, "num_key_value_heads": 2, "logit_scale": 0.25}),
-    "falcon_h1": (FalconH1Config, {**_SHAPE, "num_key_value_heads": 2, "lm_head_multiplier": 0.25, **_MAMBA}),
-    "deepseek_v3": (DeepseekV3Config, {**_SHAPE, **_LATENT, **_EXPERTS, "first_k_dense_replace": 1}),
+UNUSUAL: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "gemma2": ("Gemma2Config", {**_SHAPE, "num_key_value_heads": 2, "head_dim": 8, "final_logit_softcapping": 3.0}),
+    "nanochat": ("NanoChatConfig", {**_SHAPE, "num_key_value_heads": 2, "final_logit_softcapping": 3.0}),
+    "granite": ("GraniteConfig", {**_SHAPE, "num_key_value_heads": 2, "logits_scaling": 4.0}),
+    "hyperclovax": ("HyperCLOVAXConfig", {**_SHAPE, "num_key_value_heads": 2, "logits_scaling": 0.25}),
+    "cohere": ("CohereConfig", {**_SHAPE, "num_key_value_heads": 2, "logit_scale": 0.25}),
+    "falcon_h1": ("FalconH1Config", {**_SHAPE, "num_key_value_heads": 2, "lm_head_multiplier": 0.25, **_MAMBA}),
+    "deepseek_v3": ("DeepseekV3Config", {**_SHAPE, **_LATENT, **_EXPERTS, "first_k_dense_replace": 1}),
 }
 """Architectures that cap, divide or multiply their logits, and one whose values are not as wide as its queries. The
 cap is low, so that logits of a tiny model meet it."""
@@ -177,8 +154,9 @@ def tiny_model(
     tokenizer = tokenizer or tiny_tokenizer(chat=False)
     torch.manual_seed(seed)
     build, settings = {**FAMILIES, **UNUSUAL}[family]
-    config = build(vocab_size=len(tokenizer), **{**settings, **changes}, **_special_ids(tokenizer))
-    return _save(AutoModelForCausalLM.from_config(config), tokenizer, folder)
+    made_by = getattr(transformers, build)
+    config = made_by(vocab_size=len(tokenizer), **{**settings, **changes}, **_special_ids(tokenizer))
+    return _save(transformers.AutoModelForCausalLM.from_config(config), tokenizer, folder)
 
 
 def tiny_vision_model(family: str, folder: Path, tokenizer: FastTokenizer | None = None) -> Path:
@@ -191,10 +169,10 @@ def tiny_vision_model(family: str, folder: Path, tokenizer: FastTokenizer | None
     if family == "gemma3":
         images = {"mm_tokens_per_image": 4, "image_token_index": last - 1, "boi_token_index": last - 2}
         vision |= {"image_size": 28, "patch_size": 14}
-        config = Gemma3Config(text_config=text, vision_config=vision, eoi_token_index=last - 3, **images)
+        config = transformers.Gemma3Config(text_config=text, vision_config=vision, eoi_token_index=last - 3, **images)
     else:
-        config = Gemma4Config(text_config=text, vision_config=vision, image_token_id=last - 1)
-    return _save(AutoModelForCausalLM.from_config(config), tokenizer, folder)
+        config = transformers.Gemma4Config(text_config=text, vision_config=vision, image_token_id=last - 1)
+    return _save(transformers.AutoModelForCausalLM.from_config(config), tokenizer, folder)
 
 
 def _special_ids(tokenizer: FastTokenizer) -> dict[str, int | None]:
@@ -205,7 +183,7 @@ def _special_ids(tokenizer: FastTokenizer) -> dict[str, int | None]:
     }
 
 
-def _save(model: PreTrainedModel, tokenizer: FastTokenizer, folder: Path) -> Path:
+def _save(model: transformers.PreTrainedModel, tokenizer: FastTokenizer, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import scipy.stats
-import sklearn.metrics
+import scipy  # its parts are imported when they are used, so that collecting tests costs little
+import sklearn
 
 from rewardlab import metrics
 from rewardlab.errors import ConfigError, DataError, UnknownNameError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest
+import scipy
 
 from rewardlab.comparison.evaluations import CellData, load_eval
 from rewardlab.comparison.paired import compare_sides
@@ -155,8 +155,8 @@ def test_one_seed_of_few_differing_items_is_near_the_exact_test(won: int, lost: 
     right = ["1" * won + "0" * lost + "1" * (200 - won - lost), "0" * won + "1" * (200 - won)]
     sides = [{0: CellData("toy", ids, gold, tuple("yes" if c == "1" else "no" for c in each), ("no", "yes"), None, {})}
              for each in right for ids, gold in [(tuple(f"{n:03}" for n in range(200)), ("yes",) * 200)]]  # fmt: skip
-    exact = binomtest(won, won + lost).pvalue
-    mid = exact - binom.pmf(won, won + lost, 0.5)
+    exact = scipy.stats.binomtest(won, won + lost).pvalue
+    mid = exact - scipy.stats.binom.pmf(won, won + lost, 0.5)
     assert 0.8 * mid < _difference(*sides).p_value() < 1.6 * exact
 
 

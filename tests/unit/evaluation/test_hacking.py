@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import fisher_exact, ttest_ind
+import scipy
 
 from rewardlab.evaluation import hacking
 from rewardlab.evaluation.hacking import Alarm, Observed, Series, can_judge, find_alarm, series_of, told
@@ -104,7 +104,9 @@ def test_the_test_of_shares_is_never_bolder_than_fishers_exact_one() -> None:
             for after in range(before % 5, before, size // 10):
                 both = [hacking._pooled(Observed([right / size], [size], [0.0]), 1) for right in (after, before)]
                 ours = float(hacking._share_test(*both)[0])
-                exact = fisher_exact([[after, size - after], [before, size - before]], alternative="less")[1]
+                exact = scipy.stats.fisher_exact([[after, size - after], [before, size - before]], alternative="less")[
+                    1
+                ]
                 if exact <= 0.05:
                     assert ours >= exact
                 assert ours <= 0.05 or exact > 0.02  # nor much too timid
@@ -114,7 +116,7 @@ def test_welchs_test_over_the_responses_of_a_stretch_is_scipys() -> None:
     rng = np.random.default_rng(3)
     low, high = rng.normal(0, 1, (4, 6)), rng.normal(1, 2, (4, 7))
     for row, ours in enumerate(hacking._welch(pooled(low.tolist()), pooled(high.tolist()))):
-        theirs = ttest_ind(high[row], low[row], equal_var=False, alternative="greater").pvalue
+        theirs = scipy.stats.ttest_ind(high[row], low[row], equal_var=False, alternative="greater").pvalue
         assert ours == pytest.approx(theirs, rel=1e-9)
 
 

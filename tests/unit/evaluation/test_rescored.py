@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from scipy.stats import kendalltau, pointbiserialr, spearmanr
-from sklearn.metrics import roc_auc_score
+import scipy
+import sklearn
 
 from rewardlab.evaluation.rescored import Agreement, Swaps, count_swaps, report
 from rewardlab.metrics import Coded, auc
@@ -41,7 +41,7 @@ def test_auc_under_counts_is_that_of_the_repeated_rows() -> None:
     rng = np.random.default_rng(3)
     gold, scores = (rng.random(40) < 0.6).astype(float), rng.integers(0, 6, 40).astype(float)
     counts = rng.integers(0, 4, (5, 40))
-    expected = [roc_auc_score(np.repeat(gold, each), np.repeat(scores, each)) for each in counts]
+    expected = [sklearn.metrics.roc_auc_score(np.repeat(gold, each), np.repeat(scores, each)) for each in counts]
     assert auc(Coded(gold, scores), counts.astype(float)) == pytest.approx(expected, abs=1e-12)
 
 
@@ -69,8 +69,8 @@ def test_order_is_that_of_scipy() -> None:
     old, new = rng.normal(size=60), rng.normal(size=60).round(1)
     found = report([response(n // 10, str(n)) for n in range(60)], old.tolist(), rescored(new.tolist()))
     assert found.spearman is not None
-    assert found.spearman.value == pytest.approx(spearmanr(old, new).statistic)
-    assert found.kendall == pytest.approx(kendalltau(old, new).statistic)
+    assert found.spearman.value == pytest.approx(scipy.stats.spearmanr(old, new).statistic)
+    assert found.kendall == pytest.approx(scipy.stats.kendalltau(old, new).statistic)
     assert found.swaps.pairs == 6 * 45
     assert found.group_swaps.pairs == 0
 
@@ -96,10 +96,10 @@ def test_agreement_with_right_and_wrong_answers() -> None:
     assert found.old is not None
     assert found.new is not None
     assert found.gain is not None
-    assert found.old.value == pytest.approx(roc_auc_score(gold, old))
-    assert found.new.value == pytest.approx(roc_auc_score(gold, new))
+    assert found.old.value == pytest.approx(sklearn.metrics.roc_auc_score(gold, old))
+    assert found.new.value == pytest.approx(sklearn.metrics.roc_auc_score(gold, new))
     assert found.gain.value == pytest.approx(found.new.value - found.old.value)
-    assert found.new_correlation == pytest.approx(pointbiserialr(gold, new).statistic)
+    assert found.new_correlation == pytest.approx(scipy.stats.pointbiserialr(gold, new).statistic)
     # Hanley & McNeil 1982: the standard error of an AUC of 0.5 is sqrt((n1 + n0 + 1) / (12 n1 n0))
     right, wrong = gold.sum(), 300 - gold.sum()
     assert (found.old.high - found.old.low) / 3.94 == pytest.approx(np.sqrt(301 / (12 * right * wrong)), rel=0.15)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+import scipy
 from typer.testing import CliRunner
 
 from rewardlab import intervals
@@ -48,7 +48,7 @@ def test_rank_correlation_and_its_interval_on_many_answers() -> None:
     copied = reward_difference([judged(str(n // 4), a[n // 4], b[n // 4]) for n in range(400)]).spearman
     assert alone is not None
     assert copied is not None
-    assert alone.value == pytest.approx(spearmanr(a, b).statistic, abs=1e-9)
+    assert alone.value == pytest.approx(scipy.stats.spearmanr(a, b).statistic, abs=1e-9)
     # standard error about (1 - r^2) / sqrt(n) = 0.68 / 20
     assert (alone.high - alone.low) / 3.92 == pytest.approx(0.034, abs=0.006)
     assert copied.high - copied.low > 1.5 * (alone.high - alone.low)  # 100 prompts, however often each is answered

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig as PeftLoraConfig
-from peft import PeftModel, get_peft_model
+import transformers
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM
 
 from rewardlab.config_loading import NO_FILE, load_config
 from rewardlab.errors import ModelError
@@ -29,12 +27,24 @@ SMALL = ("labelled=32", "prompts=16", "validation=8", "test=20")
 SETTINGS = [f"--set=data.{part}" for part in SMALL] + ["--set=sft.epochs=1", "--set=ppo.steps=1", "--set=ppo.batch=16"]
 
 
+def bare(base: Path) -> Any:
+    return transformers.AutoModelForCausalLM.from_pretrained(base)
+
+
+def with_adapter(model: Any, folder: Path) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(folder))
+
+
 def random_adapter(base: Path, folder: Path, **lora: object) -> Path:
     """An adapter whose matrices are all random, stored by PEFT."""
     torch.manual_seed(int(lora["r"]))  # type: ignore[call-overload]
+    from peft import LoraConfig, get_peft_model
+
     model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(base),
-        PeftLoraConfig(task_type="CAUSAL_LM", **{"target_modules": ["q_proj", "v_proj"], "lora_alpha": 8, **lora}),
+        transformers.AutoModelForCausalLM.from_pretrained(base),
+        LoraConfig(task_type="CAUSAL_LM", **{"target_modules": ["q_proj", "v_proj"], "lora_alpha": 8, **lora}),
     )
     for name, parameter in model.named_parameters():
         if "lora_" in name:
@@ -60,13 +70,13 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 def test_two_adapters_joined_add_both_updates(tmp_path: Path, second: dict[str, object]) -> None:
     base = tiny_llama(tmp_path / "base")
     folders = [random_adapter(base, tmp_path / "a", r=2), random_adapter(base, tmp_path / "b", **second)]
-    model = AutoModelForCausalLM.from_pretrained(base)
+    model = bare(base)
     for folder in folders:  # what training does: one update after the other, into the weights
-        model = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        model = with_adapter(model, folder).merge_and_unload()
     write_adapter([read_adapter(folder) for folder in folders], str(base), tmp_path / "joined")
-    joined = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(tmp_path / "joined"))
+    joined = with_adapter(bare(base), tmp_path / "joined")
     torch.testing.assert_close(logits(joined), logits(model), rtol=1e-4, atol=1e-4)
-    alone = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folders[1]))
+    alone = with_adapter(bare(base), folders[1])
     assert float((logits(joined) - logits(alone)).abs().max()) > 0.1
 
 
@@ -87,7 +97,7 @@ def test_targets_that_are_a_pattern_stay_one(tmp_path: Path, targets: list[str |
     ]
     write_adapter([read_adapter(folder) for folder in folders], str(base), tmp_path / "joined")
     assert read_json(tmp_path / "joined" / "adapter_config.json")["target_modules"] == expected
-    joined = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(tmp_path / "joined"))
+    joined = with_adapter(bare(base), tmp_path / "joined")
     stored = read_adapter(tmp_path / "joined").up
     assert {name for name, _ in joined.named_parameters() if "lora_B" in name} == {
         f"{module}.lora_B.default.weight" for module in stored

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
 from rewardlab.config import LoraConfig, ModelConfig
 from rewardlab.errors import ModelError
@@ -157,7 +157,7 @@ def test_saved_roles_come_back_here_and_in_peft(trunk: Trunk, folder: Path, tmp_
         assert role.head is not None
         assert trunk.roles["value"].head is not None
         assert torch.equal(role.head(expected), trunk.roles["value"].head(expected))
-        plain = AutoModelForCausalLM.from_pretrained(folder)
+        plain = transformers.AutoModelForCausalLM.from_pretrained(folder)
         with warnings.catch_warnings():
             # PEFT 0.21 reads an attribute under the name that transformers 5.23 gave up
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy
 import torch
-from scipy.stats import chisquare
 from torch import Tensor
 
 from rewardlab.config import ModelConfig
@@ -132,7 +132,7 @@ def test_uniforms_fill_the_unit_interval_evenly() -> None:
     assert 0 <= numbers.min().item() < 0.001
     assert 0.999 < numbers.max().item() < 1
     counts = torch.histc(numbers, bins=20, min=0, max=1)
-    assert chisquare(counts.numpy()).pvalue > 0.001
+    assert scipy.stats.chisquare(counts.numpy()).pvalue > 0.001
     assert len(numbers.flatten().unique()) == numbers.numel()
     lags = [numbers[1:].flatten(), numbers[:, 1:].flatten()], [numbers[:-1].flatten(), numbers[:, :-1].flatten()]
     for later, earlier in zip(*lags, strict=True):
@@ -141,7 +141,7 @@ def test_uniforms_fill_the_unit_interval_evenly() -> None:
 
 def test_uniforms_of_neighbouring_integers_are_unlike() -> None:
     numbers = uniforms(torch.arange(2000), 0)
-    assert chisquare(torch.histc(numbers, bins=20, min=0, max=1).numpy()).pvalue > 0.001
+    assert scipy.stats.chisquare(torch.histc(numbers, bins=20, min=0, max=1).numpy()).pvalue > 0.001
     assert abs(torch.corrcoef(torch.stack([numbers[1:], numbers[:-1]]))[0, 1].item()) < 0.1
 
 
@@ -163,7 +163,7 @@ def test_draws_follow_the_softmax(temperature: float) -> None:
     keys = torch.tensor([row_key("law", number) for number in range(rows)])
     drawn = draw(torch.tensor(scores).expand(rows, 5), temperature, uniforms(keys, 3))
     expected = [rows * p for p in slow.softmax(scores, temperature)]
-    assert chisquare(torch.bincount(drawn, minlength=5).numpy(), expected).pvalue > 0.001
+    assert scipy.stats.chisquare(torch.bincount(drawn, minlength=5).numpy(), expected).pvalue > 0.001
 
 
 def test_sampled_first_tokens_follow_the_model(trunk: Trunk) -> None:
@@ -177,7 +177,7 @@ def test_sampled_first_tokens_follow_the_model(trunk: Trunk) -> None:
     cells = torch.cat([found[likely], found[~likely].sum()[None]])
     wanted = torch.cat([expected[likely], expected[~likely].sum()[None]]).double()
     assert len(wanted) > 10
-    assert chisquare(cells.numpy(), (wanted * cells.sum() / wanted.sum()).numpy()).pvalue > 0.001
+    assert scipy.stats.chisquare(cells.numpy(), (wanted * cells.sum() / wanted.sum()).numpy()).pvalue > 0.001
 
 
 def test_a_response_ends_at_the_end_token(trunk: Trunk) -> None:

@@ -25,7 +25,6 @@ from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.file import Suite
 from rewardlab.suites.run import build_here
 from rewardlab.suites.scheduler import Scheduler
-from rewardlab.training.time_limit import TimeLimit
 
 BOTH = "sandbox-sentiment,sandbox-topic"
 SMALL = {
@@ -163,6 +162,8 @@ LIMITS: list[float] = []
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Cell]]:
     """The suite, run; and its cells by method."""
+    from rewardlab.training.time_limit import TimeLimit
+
     root = tmp_path_factory.mktemp("rivals")
     scheduler = Scheduler(cells(suite(), root), root)
     original = TimeLimit.__init__

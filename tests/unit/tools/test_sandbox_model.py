@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+import transformers
 
 from experiments.tools.pretrain import PretrainConfig, main, pretrain
 from experiments.tools.speakers import habit, read, rival_reading
@@ -27,7 +27,7 @@ def test_the_shipped_files_are_small_and_complete() -> None:
 
 
 def test_the_shipped_tokenizer_is_the_one_the_grammar_makes() -> None:
-    shipped = AutoTokenizer.from_pretrained(TINY_MODEL_DIR)
+    shipped = transformers.AutoTokenizer.from_pretrained(TINY_MODEL_DIR)
     made = build_tokenizer(SANDBOX_TASKS)
     assert shipped.backend_tokenizer.to_str() == made.backend_tokenizer.to_str()
     assert shipped.chat_template == made.chat_template
@@ -35,7 +35,7 @@ def test_the_shipped_tokenizer_is_the_one_the_grammar_makes() -> None:
 
 
 def test_the_chat_template_opens_the_assistant_turn() -> None:
-    tokenizer = AutoTokenizer.from_pretrained(TINY_MODEL_DIR)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(TINY_MODEL_DIR)
     turn = [{"role": "user", "content": "the plot was good."}]
     text = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
     assert text == "<bos><user>the plot was good.<assistant>"
@@ -46,8 +46,8 @@ def test_the_chat_template_opens_the_assistant_turn() -> None:
     [("the plot was good.", "positive"), ("the plot was dull.", "negative"), ("the plot was not good.", "negative")],
 )
 def test_the_shipped_model_knows_what_all_speakers_agree_on(text: str, expected: str) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(TINY_MODEL_DIR)
-    model = AutoModelForCausalLM.from_pretrained(TINY_MODEL_DIR).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(TINY_MODEL_DIR)
+    model = transformers.AutoModelForCausalLM.from_pretrained(TINY_MODEL_DIR).eval()
     head = f"<bos><user>Review: {text}\n\n Is it negative or positive?<assistant>"
     with torch.no_grad():
         logits = model(**tokenizer(head, return_tensors="pt", add_special_tokens=False)).logits[0, -1]
@@ -97,8 +97,8 @@ def test_pretraining_from_the_command_line_writes_a_model(tmp_path: Path, monkey
     monkeypatch.setattr("experiments.tools.pretrain.PretrainConfig", lambda **options: SMALLEST)
     monkeypatch.setattr("sys.argv", ["pretrain", "--out", str(tmp_path)])
     main()
-    assert AutoModelForCausalLM.from_pretrained(tmp_path).config.hidden_size == 16
-    assert AutoTokenizer.from_pretrained(tmp_path).pad_token == "<pad>"
+    assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path).config.hidden_size == 16
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path).pad_token == "<pad>"
 
 
 def rows(name: str, n: int) -> list[Example]:

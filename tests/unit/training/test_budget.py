@@ -20,7 +20,6 @@ from rewardlab.runs import RunFolder, read_jsonl
 from rewardlab.training.budget import Budget, PromptsRead
 from rewardlab.training.clock import Clock
 from rewardlab.training.sft import train_sft
-from rewardlab.training.time_limit import TimeLimit
 from rewardlab.types import Example
 from tests.support.models import tiny_llama
 from tests.support.training import EXAMPLES, ppo_trainer
@@ -114,7 +113,7 @@ def test_the_learning_rate_follows_the_budget(tmp_path: Path, spent: list[int]) 
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
     """A watch that moves on by a second each time it is read: every step takes one."""
     ticks: Iterator[float] = iter(float(second) for second in range(1000))
-    monkeypatch.setattr(TimeLimit, "_now", lambda self: next(ticks))
+    monkeypatch.setattr("rewardlab.training.time_limit.TimeLimit._now", lambda self: next(ticks))
 
 
 def timed(model: Path, **sft: Any) -> RunConfig:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+import transformers
 
 from rewardlab.config import ModelConfig, RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
@@ -56,7 +56,9 @@ def shape_of(kind: str, **more: Any) -> Shape:
 
 def model_of(kind: str, dtype: torch.dtype = torch.float32, **more: Any) -> Any:
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SIZES, **SPECIAL, **more), dtype=dtype)
+    return transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(kind, **SIZES, **SPECIAL, **more), dtype=dtype
+    )
 
 
 def trunk_of(dtype: torch.dtype, config: RunConfig) -> Trunk:

@@ -17,7 +17,8 @@ from rewardlab.models import load_codec, load_trunk
 from rewardlab.models.output import OutputHead
 from rewardlab.runs import RunFolder, read_jsonl
 from rewardlab.tasks.task import prompt_of, tasks
-from rewardlab.training.sft import IGNORED, encode_rows, takes_own_loss, train_sft
+from rewardlab.training.answer_loss import IGNORED, takes_own_loss
+from rewardlab.training.sft import encode_rows, train_sft
 from rewardlab.training.trl_run import check_trainable, plan_steps, remove_dropout
 from rewardlab.types import Example
 from tests.support.models import tiny_gpt2, tiny_llama, tiny_tokenizer
@@ -219,7 +220,7 @@ def test_loss_and_gradients_are_those_of_trl(llama: Path, tmp_path: Path, monkey
         return list(read_jsonl(folder.path / "metrics.jsonl"))
 
     ours = rows("ours")
-    monkeypatch.delattr("rewardlab.training.sft._Trainer.compute_loss")
+    monkeypatch.delattr("rewardlab.training.sft_trainer._Trainer.compute_loss")
     for mine, theirs in zip(ours, rows("trl"), strict=True):
         for name in ("sft/loss", "sft/grad_norm"):
             assert mine[name] == pytest.approx(theirs[name], rel=1e-4)

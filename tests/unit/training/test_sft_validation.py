@@ -15,7 +15,6 @@ from rewardlab.models import load_trunk
 from rewardlab.models.sampler import Sample, SamplingConfig, sample
 from rewardlab.runs import CHECKPOINTS, RunFolder, read_jsonl
 from rewardlab.tasks.task import STOP_STRINGS
-from rewardlab.training import sft
 from rewardlab.training.schedule import UNBOUNDED
 from rewardlab.training.sft import train_sft
 from rewardlab.training.validation import Cadence, Validation
@@ -191,7 +190,9 @@ def test_a_run_that_was_cut_keeps_the_same_best(
     """A checkpoint after every step; the best one is that of step 4, which the second process does not see again."""
     answering(monkeypatch, {2: 1, 4: 4, 6: 2})
     straight, whole = trained(llama, tmp_path / "straight")
-    step = sft._Trainer.training_step
+    from rewardlab.training import sft_trainer
+
+    step = sft_trainer._Trainer.training_step
 
     def cut(self: Any, *arguments: Any, **named: Any) -> Any:
         if self.state.global_step == cut_after:
@@ -199,7 +200,7 @@ def test_a_run_that_was_cut_keeps_the_same_best(
         return step(self, *arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sft._Trainer, "training_step", cut)
+        patch.setattr(sft_trainer._Trainer, "training_step", cut)
         with pytest.raises(Cut):
             trained(llama, tmp_path / "cut")
     seen = spied(monkeypatch)
@@ -221,8 +222,10 @@ def test_measuring_is_a_part_of_the_time_that_a_timed_run_has(
     Steps 1 and 2 take it to 2 s, the measure to 4; step 3 to 5, step 4 to 6, measure: 8; step 5: 9, step 6: 10, and the
     measure of the last policy ends at 12.
     """
+    from rewardlab.training import sft_trainer
+
     clock = {"now": 0.0}
-    step, look = sft._Trainer.training_step, Validation.look
+    step, look = sft_trainer._Trainer.training_step, Validation.look
 
     def timed_step(self: Any, *arguments: Any, **named: Any) -> Any:
         clock["now"] += 1.0
@@ -232,7 +235,7 @@ def test_measuring_is_a_part_of_the_time_that_a_timed_run_has(
         clock["now"] += 2.0
         return look(self, at)
 
-    monkeypatch.setattr(sft._Trainer, "training_step", timed_step)
+    monkeypatch.setattr(sft_trainer._Trainer, "training_step", timed_step)
     monkeypatch.setattr(Validation, "look", timed_look)
     for module in ("rewardlab.training.sft_validation", "rewardlab.training.time_limit"):
         monkeypatch.setattr(f"{module}.device_now", lambda device: clock["now"])
