@@ -28,17 +28,17 @@ class StageKind:
 
 BEFORE: Mapping[str, StageKind] = {
     "annotate": StageKind(5, asks_model=False),
-    "sft": StageKind(3, is_shared=True),
-    "samples": StageKind(3),
+    "sft": StageKind(4, is_shared=True),
+    "samples": StageKind(4),
     "pairs": StageKind(6, asks_model=False),
-    "rm": StageKind(5, is_shared=True),
-    "card": StageKind(4),
+    "rm": StageKind(6, is_shared=True),
+    "card": StageKind(5),
 }
 """What training methods build on, in the order in which it is made."""
 AFTER: Mapping[str, StageKind] = {
-    "scored": StageKind(1),
-    "validate": StageKind(2),
-    "eval": StageKind(4),
+    "scored": StageKind(2),
+    "validate": StageKind(3),
+    "eval": StageKind(5),
     "submit": StageKind(1),
 }
 """What measures them."""

@@ -133,7 +133,7 @@ for _method in (
         "online",
         PPOConfig,
         "rewardlab.training.advantages:gae_targets",
-        version=4,
+        version=5,
     ),
     TrainingMethod(
         "grpo",
@@ -178,6 +178,7 @@ for _method in (
         "samples",
         RaftConfig,
         "rewardlab.training.raft:RaftTrainer",
+        version=2,
     ),
     TrainingMethod(
         "encoder",
