@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.config import RunConfig
 from rewardlab.errors import RunFolderError
 from rewardlab.lab.stored import stored_config
-from rewardlab.pipeline.kinds import trained_kinds
 from rewardlab.runs import OUTPUTS, read_jsonl, read_result, stage_of
 
 if TYPE_CHECKING:
@@ -107,6 +106,7 @@ class Run:
         Raises:
             RunFolderError: It has trained no policy.
         """
+        from rewardlab.pipeline.kinds import trained_kinds
         from rewardlab.pipeline.stages.shared import policy_of
 
         if self.stage not in trained_kinds():

@@ -316,7 +316,7 @@ class TestGrid:
             labels = [str(example.label) for example in examples[:3]] + ["what?"]
             return [SimpleNamespace(text=label, finished=True) for label in labels]
 
-        monkeypatch.setattr(evaluate, "_generator", lambda *arguments: answer)
+        monkeypatch.setattr(evaluate, "generator_of", lambda *arguments: answer)
         trunk = SimpleNamespace(codec=None, context=None)
         monkeypatch.setattr(evaluate, "evaluated_model", lambda *arguments: (trunk, None))
         splits = {"sandbox-sentiment": cast(Splits, SimpleNamespace(validation=validation))}

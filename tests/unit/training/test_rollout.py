@@ -392,10 +392,13 @@ def test_averages_of_one_update_on_one_token() -> None:
 def test_averages_of_two_processes_add_their_chunks() -> None:
     """Both saw the same two optimiser steps."""
     norms = {"policy": 3.0}
-    parts = [Averages(1.0, 2.0, None, 3, 1, 2, 1.5, 2, norms), Averages(0.5, 0.25, None, 5, 0, 4, 1.25, 2, norms)]
-    assert Averages.of_all(parts) == Averages(1.5, 2.25, None, 8, 1, 6, 1.5, 2, norms)
-    without = [replace(part, value_loss=None, kl_loss=part.policy_loss) for part in parts]
-    assert Averages.of_all(without) == Averages(1.5, None, 1.5, 8, 1, 6, 1.5, 2, norms)
+    parts = [
+        Averages(1.0, 2.0, None, None, 3, 1, 2, 1.5, 2, norms),
+        Averages(0.5, 0.25, None, None, 5, 0, 4, 1.25, 2, norms),
+    ]
+    assert Averages.of_all(parts) == Averages(1.5, 2.25, None, None, 8, 1, 6, 1.5, 2, norms)
+    without = [replace(part, value_loss=None, kl_loss=part.policy_loss, sft_loss=part.value_loss) for part in parts]
+    assert Averages.of_all(without) == Averages(1.5, None, 1.5, 2.25, 8, 1, 6, 1.5, 2, norms)
 
 
 def test_the_sampler_measures_what_a_training_pass_does(setting: Setting) -> None:
