@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import polars as pl
 from markupsafe import Markup
@@ -40,6 +41,8 @@ SHOWN: Mapping[str, str] = {
 """Metric -> title of its chart, in this order; parts and terms come behind the score."""
 POINTS = 300
 """Points of a line; longer runs are averaged over stretches of steps."""
+DRAWN = 1000
+"""Charts that are kept, some 10 kB each."""
 ALARM = 3
 """Colour of an alarm: red."""
 
@@ -89,13 +92,19 @@ def _titles(series: Mapping[str, pl.DataFrame]) -> list[tuple[str, str]]:
 
 def _curve(metric: str, title: str, series: pl.DataFrame, marks: list[tuple[str, int]]) -> Curve:
     thinned = _thinned(series)
-    values = thinned["value"].to_list()
-    lines = [Line(title, 0, thinned["step"].to_list(), values)]
+    values = tuple(thinned["value"])
+    lines = (Line(title, 0, tuple(thinned["step"]), values),)
     low, high = min(values), max(values)
     steps = (series["step"].min(), series["step"].max())
-    upright = [Line(f"{name} at step {step}", ALARM, [step, step], [low, high], is_thin=True) for name, step in marks]
-    shown = lines if steps[0] == steps[1] else [*lines, *upright]
-    return Curve(metric, title, Markup(draw(Panel(title, shown, "step"))), float(series["value"][-1]))
+    upright = [Line(f"{name} at step {step}", ALARM, (step, step), (low, high), is_thin=True) for name, step in marks]
+    shown = lines if steps[0] == steps[1] else (*lines, *upright)
+    return Curve(metric, title, Markup(_drawn(Panel(title, shown, "step"))), float(series["value"][-1]))
+
+
+@lru_cache(maxsize=DRAWN)
+def _drawn(panel: Panel) -> str:
+    """The chart of equal numbers, drawn once: matplotlib takes some 20 ms for each, and a page has a dozen."""
+    return draw(panel)
 
 
 def _thinned(series: pl.DataFrame) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from rewardlab.training.methods import methods
 
 RUNS_A_PAGE = 200
 ITEMS_A_PAGE = 50
+DRAWN_EARLY = 50
+"""Runs whose curves are drawn before somebody asks."""
 SORTS: Mapping[str, Callable[[StudioRun], Any]] = {
     "method": lambda run: run.method,
     "kind": lambda run: run.kind,
@@ -91,11 +94,15 @@ class Studio:
         self.prompts = PromptFinder(self.index.root, runs_code=self.runs_code)
 
     def warm(self) -> None:
-        """Load the rows that most prompts stand in, before somebody waits for them."""
+        """Draw the curves of the newest runs, and load the rows that most prompts stand in, before somebody waits."""
         import scipy.special  # what alarms of unfinished runs are made with
         import scipy.stats  # noqa: F401
 
-        for run in self.index.runs().values():
+        runs = list(self.index.runs().values())
+        for run in runs[:DRAWN_EARLY]:
+            with suppress(RewardlabError):  # its page says what is damaged
+                curves_of(run, self.tables)
+        for run in runs:
             if run.kind in methods.every():
                 self.prompts.rows(run)
 

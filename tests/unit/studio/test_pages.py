@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rewardlab.runs import write_json
+from rewardlab.studio import curves
 from tests.support.studio import (
     SCRIPT,
     client_of,
@@ -276,3 +277,23 @@ def test_no_page_imports_torch(root: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=False)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_chart_is_drawn_once_and_before_somebody_asks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(curves, "draw", lambda panel: drawn.append(panel.title) or f"<svg>{panel.title}</svg>")
+    curves._drawn.cache_clear()
+    stage_folder(root, "ppo", "toy-d1", files={"metrics.jsonl": [{"step": 1, "reward/score": 1.0}]})
+    (root / "ppo" / "toy-d1" / "metrics.jsonl").write_text("nonsense\n")
+    studio = studio_of(root)
+    studio.warm()  # the damaged run does not stop it
+    count = len(drawn)
+    assert count >= 3  # score, part and KL
+    page = client_of(studio).get("/run/ppo/toy-p1").text
+    assert "<svg>KL" in page
+    assert len(drawn) == count
+    with (root / "ppo" / "toy-p1" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 3, "reward/score": 9.0, "reward/part/rule": 0.5, "policy/kl": 0.1}\n')
+    client_of(studio_of(root)).get("/run/ppo/toy-p1")
+    assert len(drawn) == count + 3
+    curves._drawn.cache_clear()
