@@ -230,6 +230,8 @@ class Roles:
     @contextmanager
     def using_in(self, part: nn.Module, name: str | None) -> Iterator[None]:
         """As :meth:`using`, for passes through one part of the model alone: the other layers are left as they are."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
         own = [module for module in part.modules() if isinstance(module, BaseTunerLayer)]
         self._activate(own, name)
         try:
