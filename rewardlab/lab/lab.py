@@ -27,7 +27,6 @@ from rewardlab.types import AnswerFormat, Example, PairKind
 if TYPE_CHECKING:
     import polars
 
-    from rewardlab.doctor.verdict import Verdict
     from rewardlab.lab.judged import Verdicts
     from rewardlab.reports.model_card import Exported
 
@@ -130,14 +129,14 @@ class Lab:
         """Make preference pairs: label, ranked or rationale. Settings: ``[pairs]``."""
         return self._run(goals.pairs_goal(self._asked, kind, _settings("pairs", settings), limit))
 
-    def samples(self, *, limit: int | None = None, **settings: Any) -> Run:
-        """Draw several answers of the SFT model to each row; ``.result["sampled"]`` has the kinds of their pairs.
+    def samples(self, **settings: Any) -> Run:
+        """Draw answers of the SFT model to validation rows; ``.result["sampled"]`` has the kinds of their pairs.
 
         That is ``rewardlab pairs stats`` without a folder (RLLR figure 2): per task, the shares of rationale-sensitive,
         label-sensitive and malformed pairs. Settings: ``[pairs]``.
         """
-        own = {**_settings("pairs", settings), **known({"pairs.limit": limit})}
-        return self._run(Goal(self._asked.config(own), lambda pipeline: pipeline.samples()))
+        config = self._asked.config(_settings("pairs", settings))
+        return self._run(Goal(config, lambda pipeline: pipeline.samples()))
 
     def import_pairs(
         self, file: Path | str, kind: PairKind = "ranked", *, held_out: float = 0.1, balance_length: bool = False
@@ -335,8 +334,6 @@ class Lab:
 
         from rewardlab.doctor.examine import examine_model
 
-        verdicts: list[Verdict] = []
-        examine_model(self.config, verdicts.append)
         return polars.DataFrame(
             {
                 "check": each.check.name,
@@ -346,7 +343,7 @@ class Lab:
                 "advice": each.check.advice,
                 "seconds": each.seconds,
             }
-            for each in verdicts
+            for each in examine_model(self.config, lambda verdict: None)
         )
 
     def _training_goal(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import rewardlab as rl
 from rewardlab.cli import main as cli
 from rewardlab.config_loading import load_config
 from rewardlab.doctor import forward, sampling, tokens, update
@@ -295,6 +296,17 @@ class TestCommand:
         said = capsys.readouterr().out
         assert "1 failed" in said
         assert "chat template: failed: " in said
+
+    def test_python_has_a_row_a_check(self, tmp_path: Path) -> None:
+        tokenizer = tiny_tokenizer()
+        tokenizer.chat_template = str(tokenizer.chat_template).replace("{{ eos_token }}", "<|system|>")
+        settings = {"model.dtype": "float32", "model.max_prompt_tokens": 96}
+        found = rl.Lab(model=tiny_llama(tmp_path / "model", tokenizer), settings=settings, quiet=True).doctor()
+        assert found["check"].to_list() == [check.name for check in CHECKS]
+        (named,) = (check for check in CHECKS if check.name == "chat template")
+        failed = found.filter(outcome="failed").select("check", "claim", "advice")
+        assert failed.rows() == [(named.name, named.claim, named.advice)]
+        assert len(found.filter(outcome="passed")) == 18
 
     def test_an_error_of_ours_is_a_finding(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

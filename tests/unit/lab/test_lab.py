@@ -269,6 +269,15 @@ class TestChain:
         assert lab.train("rule", steps=1).folder in before
         assert set(Path("runs/ppo").iterdir()) == before
 
+    def test_samples_are_those_of_the_command(self, lab: rl.Lab, capfd: pytest.CaptureFixture[str]) -> None:
+        assert cli.run(["pairs", "stats", *TYPED]) == 0
+        before = set(Path("runs/samples").iterdir())
+        run = lab.samples()
+        assert before == {run.folder} == set(Path("runs/samples").iterdir())
+        assert set(run.result["sampled"]) == {"sandbox-topic"}
+        assert lab.samples(samples=3).result["sampled"]["sandbox-topic"]["n"] == 16 * 3  # pairs of three, each row
+        assert run.result["sampled"]["sandbox-topic"]["n"] == 16 * 10
+
     def test_a_run_says_what_it_was(self, trained: rl.Run) -> None:
         assert (trained.stage, trained.result["steps"], trained.config.ppo.steps) == ("ppo", 2, 2)
         assert trained.config.reward.expression == "rule - 0.1 * length"
