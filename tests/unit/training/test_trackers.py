@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,14 @@ from rewardlab.pipeline.stage import Work
 from rewardlab.runs import write_json
 from rewardlab.training.progress import Silent, recording
 from rewardlab.training.trackers import TensorBoardRecorder, TrackerName, make_trackers, resolve_trackers
+
+
+@pytest.fixture(autouse=True)
+def _a_second_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard reads files in the order of their names: a second, then a count of which 10 stands before 9."""
+    writer = importlib.import_module("tensorboard.summary.writer.event_file_writer")
+    seconds = itertools.count(1_800_000_000)
+    monkeypatch.setattr(writer, "time", SimpleNamespace(time=lambda: next(seconds)))
 
 
 def points(folder: Path, metric: str) -> list[tuple[int, float]]:
