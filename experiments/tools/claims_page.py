@@ -21,9 +21,9 @@ from rewardlab.comparison.grid import Cell, Grid, Heading
 from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import p_text
 from rewardlab.config import TINY_MODEL
+from rewardlab.disk import read_json
 from rewardlab.errors import ConfigError, DataError, RewardlabError
 from rewardlab.reading import parse_toml, told
-from rewardlab.runs import read_json
 from rewardlab.section import Section
 
 PLACES: Mapping[str, str] = {"sandbox": "sandbox", "smollm2": "SmolLM2-135M"}

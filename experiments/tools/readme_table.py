@@ -38,9 +38,9 @@ from rewardlab.comparison.numbers import points, points_interval, shown_value
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.statistics import RESAMPLES
 from rewardlab.comparison.table import AVERAGE, ComparisonTable, Row, build_table, headline
+from rewardlab.disk import write_atomic
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.judge.verdicts import load_judged
-from rewardlab.runs import write_atomic
 
 
 def readme_table(

@@ -20,8 +20,8 @@ from rewardlab.annotate.base import Annotation
 from rewardlab.annotate.claims import agrees, claimed_labels, is_refusal, masked
 from rewardlab.annotate.completion import with_outcome
 from rewardlab.annotate.shipped import shipped
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import DataError
-from rewardlab.runs import read_jsonl
 from rewardlab.tasks.marks import Answered, at_answer
 from rewardlab.tasks.task import tasks
 from rewardlab.tasks.thoughts import spoken

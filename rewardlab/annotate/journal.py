@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from rewardlab.disk import is_disk_full
 from rewardlab.errors import AnnotationError, RewardlabError, RunFolderError
-from rewardlab.runs import is_disk_full
 
 try:
     import fcntl

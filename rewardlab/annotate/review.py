@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
 from rewardlab.annotate.base import request_key
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import DataError, RunFolderError
 from rewardlab.reading import mended, parse_json
-from rewardlab.runs import check_outputs, read_jsonl
+from rewardlab.runs import check_outputs
 from rewardlab.types import Label
 
 logger = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rewardlab.annotate.review import DECISIONS, Decision, Review, ReviewItem, latest
+from rewardlab.disk import write_atomic, writing
 from rewardlab.errors import DataError, InputError
 from rewardlab.reading import parse_json
-from rewardlab.runs import write_atomic, writing
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,9 @@ from rewardlab.annotate.prompting import prompt_versions
 from rewardlab.annotate.registry import choose_annotator
 from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.config import RunConfig
+from rewardlab.disk import write_json, write_jsonl
 from rewardlab.errors import AnnotationError
-from rewardlab.runs import RunFolder, write_json, write_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example, Label

@@ -14,8 +14,8 @@ from typing import Any
 
 from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.shipped import shipped
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import DataError
-from rewardlab.runs import read_jsonl
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example, Label
 

@@ -27,9 +27,9 @@ from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import p_number
 from rewardlab.comparison.paired import Corrected, holm
 from rewardlab.comparison.statistics import Estimate
+from rewardlab.disk import write_atomic, write_json
 from rewardlab.errors import RewardlabError
 from rewardlab.reward_models.table import TEST_SETS
-from rewardlab.runs import write_atomic, write_json
 
 Verdict = Literal["holds", "does not hold", "undecided", "not testable here"]
 DIFFERS = "differs from 0"

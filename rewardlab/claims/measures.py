@@ -28,13 +28,13 @@ from rewardlab.comparison.statistics import (
     paired_seeds,
 )
 from rewardlab.comparison.table import AVERAGE, ComparisonTable, Row, differing_formats
+from rewardlab.disk import read_json
 from rewardlab.errors import InputError, RunFolderError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE, read_predictions
 from rewardlab.evaluation.cost import device_seconds
 from rewardlab.judge.verdicts import JudgedRun, net_estimate, of_one_judge
 from rewardlab.metrics import SHARES, Floats
 from rewardlab.reward_models.over_seeds import NO_CARDS, Cards
-from rewardlab.runs import read_json
 
 Cells = Mapping[int, CellData]
 """Seed -> cell."""

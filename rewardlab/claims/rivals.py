@@ -21,9 +21,9 @@ from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
 from rewardlab.comparison.numbers import p_text
 from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.table import ComparisonTable, Row, headline
+from rewardlab.disk import write_atomic
 from rewardlab.judge.verdicts import JudgedRun
 from rewardlab.printable import csv_cell
-from rewardlab.runs import write_atomic
 
 TITLES: Mapping[MeasureName, str] = {
     "quality": "rationale quality",

@@ -54,9 +54,9 @@ def judge(
 ) -> None:
     """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
     from rewardlab.config_loading import parse_setting
+    from rewardlab.disk import read_only
     from rewardlab.lab.judged import Verdicts, judging_config, one_evaluation
     from rewardlab.pipeline.stages.judge import judge_runs, preview_judging
-    from rewardlab.runs import read_only
 
     a, b, is_both = one_evaluation(run_a), one_evaluation(run_b), orders is Orders.BOTH
     given = {"annotate.annotator": annotator, "data.dir": data}
@@ -89,7 +89,7 @@ def _bill(spent: Mapping[str, Any]) -> str:
 
 def _write(path: Path, verdicts: Verdicts) -> None:
     """Each verdict with the two responses, as JSON Lines."""
-    from rewardlab.runs import write_jsonl, writing
+    from rewardlab.disk import write_jsonl, writing
 
     with writing(path):
         write_jsonl(path, verdicts.rows())

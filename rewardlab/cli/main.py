@@ -29,12 +29,12 @@ from rewardlab.cli import (
     training,
 )
 from rewardlab.cli.output import echo, replace_what_cannot_be_shown
+from rewardlab.disk import is_disk_full
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.lab.execution import quiet_libraries
 from rewardlab.logs import show_log
 from rewardlab.printable import printable
 from rewardlab.reading import half_character
-from rewardlab.runs import is_disk_full
 
 USAGE_ERROR: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 """Base of all usage errors; typer carries its own copy of click and exports only the leaves."""

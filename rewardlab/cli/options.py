@@ -14,8 +14,8 @@ import typer
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import parse_setting
+from rewardlab.disk import read_only
 from rewardlab.lab.asked import OPTIONS, RUNS, Asked
-from rewardlab.runs import read_only
 from rewardlab.types import AnswerFormat
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.config import RewardConfig
+from rewardlab.disk import atomic_file
 from rewardlab.errors import ConfigError
 from rewardlab.lab.answer_rows import AnswerRows, AnswerSource
 from rewardlab.rewards import RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.ledger import scored_row, summary
-from rewardlab.runs import atomic_file
 from rewardlab.types import PairKind, Reward
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from rewardlab.disk import make_folder, read_only
 from rewardlab.lab.asked import RUNS
-from rewardlab.runs import make_folder, read_only
 
 app = typer.Typer(help="Run a suite of methods, tasks, models and seeds.", no_args_is_help=True)
 

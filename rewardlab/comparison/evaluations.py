@@ -9,12 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rewardlab.disk import read_json
 from rewardlab.errors import DataError
 from rewardlab.evaluation.answers import ANSWERS_FILE, PREDICTIONS_FILE, Answers, read_answers
 from rewardlab.evaluation.cost import Cost
 from rewardlab.metrics import Coded, encode
 from rewardlab.printable import printable
-from rewardlab.runs import check_outputs, make_anew, read_json, read_result
+from rewardlab.runs import check_outputs, make_anew, read_result
 from rewardlab.types import Label
 
 Position = tuple[str, str]

@@ -9,9 +9,9 @@ from typing import Literal
 from rewardlab.comparison.evaluations import MethodKey, Position
 from rewardlab.comparison.grid import OTHER_FORMAT, SIGNS, TIED, UNTESTED, is_troubled, sign_of
 from rewardlab.comparison.table import AVERAGE, ComparisonTable, Row
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
-from rewardlab.runs import read_jsonl
 
 FEW_SEEDS = 3
 """Up to so many seeds, the variance between them is hardly known."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rewardlab.comparison.evaluations import CellData, EvalRun, MethodKey, Position, load_eval
+from rewardlab.disk import read_json
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE
-from rewardlab.runs import input_folder, read_json, stage_of
+from rewardlab.runs import input_folder, stage_of
 from rewardlab.training.methods import methods
 
 logger = logging.getLogger(__name__)

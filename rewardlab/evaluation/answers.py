@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rewardlab.disk import read_json, read_jsonl, write_atomic
 from rewardlab.evaluation.predict import Prediction
-from rewardlab.runs import check_outputs, read_json, read_jsonl, write_atomic
+from rewardlab.runs import check_outputs
 from rewardlab.types import Label
 
 ANSWERS_FILE = "answers.json"

@@ -22,11 +22,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rewardlab.disk import parse_object, read_jsonl
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.rewards.expression import RESERVED
 from rewardlab.rewards.ledger import scored_row
 from rewardlab.rewards.rescoring import StoredResponse
-from rewardlab.runs import parse_object, read_jsonl
 from rewardlab.tasks.files import READERS, placed_rows, row_files
 from rewardlab.tasks.places import is_known
 from rewardlab.tasks.rows import RowProblem, read_label

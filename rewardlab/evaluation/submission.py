@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rewardlab.disk import whole_file
 from rewardlab.errors import DataError
-from rewardlab.runs import whole_file
 from rewardlab.types import Label
 
 Benchmark = Literal["glue", "superglue"]

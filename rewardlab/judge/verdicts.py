@@ -18,9 +18,10 @@ from rewardlab.comparison.evaluations import EvalRun
 from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.comparison.table import Row
+from rewardlab.disk import read_json, read_jsonl, write_jsonl
 from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.judge.contests import Contest, Verdict
-from rewardlab.runs import RunFolder, check_outputs, read_json, read_jsonl, write_jsonl
+from rewardlab.runs import RunFolder, check_outputs
 
 Side = Literal["a", "tie", "b"]
 

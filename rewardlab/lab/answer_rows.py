@@ -15,12 +15,12 @@ from typing import Any, TextIO
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
+from rewardlab.disk import parse_object
 from rewardlab.errors import DataError
 from rewardlab.lab.stored import stored_config
 from rewardlab.rewards import RewardPlan, label_shares
 from rewardlab.rewards.context import LabelShares
 from rewardlab.rewards.ledger import LEDGER_FILE
-from rewardlab.runs import parse_object
 from rewardlab.tasks import resolve_task, resolve_tasks
 from rewardlab.tasks.files import READERS, placed_rows
 from rewardlab.tasks.rows import RowProblem, read_label

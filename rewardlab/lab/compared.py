@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from rewardlab.disk import writing
 from rewardlab.errors import InputError, UnknownNameError
 from rewardlab.lab.finished import Run, folder_of
-from rewardlab.runs import writing
 
 if TYPE_CHECKING:
     import polars

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rewardlab.config import RunConfig
+from rewardlab.disk import full_disk, is_disk_full, read_json
 from rewardlab.errors import InputError, RunFolderError, UnknownNameError
 from rewardlab.lab.asked import RUNS
 from rewardlab.lab.stored import stored_config
-from rewardlab.runs import ADAPTER, check_outputs, full_disk, input_folder, is_disk_full, read_json, stage_of
+from rewardlab.runs import ADAPTER, check_outputs, input_folder, stage_of
 from rewardlab.training.methods import methods
 
 if TYPE_CHECKING:

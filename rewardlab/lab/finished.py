@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import RunFolderError
 from rewardlab.lab.stored import stored_config
-from rewardlab.runs import OUTPUTS, read_jsonl, read_result, stage_of
+from rewardlab.runs import OUTPUTS, read_result, stage_of
 
 if TYPE_CHECKING:
     import polars

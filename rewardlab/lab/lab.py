@@ -206,8 +206,8 @@ class Lab:
         """What :meth:`train` would run, one row a stage: stage, title, state (done, to run), folder. Writes nothing."""
         import polars
 
+        from rewardlab.disk import read_only
         from rewardlab.pipeline.runner import plan_rows
-        from rewardlab.runs import read_only
 
         with read_only():
             goal = self._training_goal(reward, method, limit, settings)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RewardConfig
+from rewardlab.disk import atomic_file, writing
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.rescored import RescoredReport, report
 from rewardlab.lab.finished import Run, folder_of
@@ -21,7 +22,6 @@ from rewardlab.printable import csv_cell
 from rewardlab.rewards.plan import plan_reward
 from rewardlab.rewards.rescoring import MissingPartsError, Rescored, StoredResponse, lent_parts
 from rewardlab.rewards.rescoring import rescore as evaluated
-from rewardlab.runs import atomic_file, writing
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from rewardlab.config import RewardConfig
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.evaluation.rollout_files import USUAL_COLUMNS, Columns, RolloutFile, read_rollouts
 from rewardlab.lab.stored import stored_config
 from rewardlab.models.stored import stored_inputs
 from rewardlab.rewards.ledger import LEDGER_FILE
 from rewardlab.rewards.rescoring import StoredResponse
-from rewardlab.runs import read_jsonl, read_result
+from rewardlab.runs import read_result
 from rewardlab.tasks import resolve_task
 from rewardlab.tasks.places import load_tasks_of
 from rewardlab.types import PAIR_KINDS, AnswerFormat, PairKind

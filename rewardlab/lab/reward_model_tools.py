@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewardlab.disk import read_json, writing
 from rewardlab.errors import InputError
 from rewardlab.lab.finished import Run, folder_of
-from rewardlab.runs import check_outputs, read_json, renew_output, stage_of, writing
+from rewardlab.runs import check_outputs, renew_output, stage_of
 
 if TYPE_CHECKING:
     import polars

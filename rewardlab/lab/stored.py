@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.disk import read_json
 from rewardlab.errors import ConfigError, DataError, InputError, RunFolderError
 from rewardlab.lab.asked import RUNS, Asked
 from rewardlab.lab.goals import Goal, Settings
-from rewardlab.runs import read_json, stage_of
+from rewardlab.runs import stage_of
 from rewardlab.tasks.places import located
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import InputError
 from rewardlab.evaluation.submission import FILES, Answers, Benchmark, OfficialFile
 from rewardlab.lab.stored import stored_config, trained_stage
-from rewardlab.runs import read_jsonl, stage_of
+from rewardlab.runs import stage_of
 
 if TYPE_CHECKING:
     from rewardlab.pipeline import Runner, Stage

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab import processes
+from rewardlab.disk import make_folder
 from rewardlab.errors import InputError
 from rewardlab.lab.asked import RUNS
 from rewardlab.lab.compared import Compared, compare_runs
 from rewardlab.lab.execution import make_runner, say, say_nothing
-from rewardlab.runs import make_folder
 
 if TYPE_CHECKING:
     from rewardlab.annotate.money import Purse

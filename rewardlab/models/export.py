@@ -23,12 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rewardlab.config import ModelConfig
+from rewardlab.disk import whole_file
 from rewardlab.errors import ModelError
 from rewardlab.models.codec import Codec
 from rewardlab.models.names import find_model
 from rewardlab.models.roles import ADAPTER_FILE
 from rewardlab.reading import parse_json
-from rewardlab.runs import whole_file
 
 CONFIG_FILE = "adapter_config.json"
 DOWN, UP, BIAS = ".lora_A.weight", ".lora_B.weight", ".lora_B.bias"

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rewardlab import processes
-from rewardlab.runs import whole_file
+from rewardlab.disk import whole_file
 
 HEAD_FILE = "head.safetensors"
 

@@ -301,7 +301,7 @@ def folder_hash(folder: Path) -> str:
 
 def _content_hash(files: Sequence[Path]) -> str:
     """Hash of the names and contents of files of one folder; remembered, but for a dry run."""
-    from rewardlab.runs import is_read_only, write_atomic
+    from rewardlab.disk import is_read_only, write_atomic
 
     folder = files[0].parent
     stamp = json.dumps([[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files])

@@ -23,10 +23,10 @@ from torch import nn
 
 from rewardlab import processes
 from rewardlab.config import LoraConfig
+from rewardlab.disk import whole_file
 from rewardlab.errors import ModelError
 from rewardlab.models.biases import has_own_biases
 from rewardlab.models.heads import HEAD_FILE, ScalarHead
-from rewardlab.runs import whole_file
 
 if TYPE_CHECKING:
     from peft import LoraConfig as PeftLoraConfig

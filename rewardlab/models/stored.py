@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rewardlab.config import ModelConfig
+from rewardlab.disk import read_json
 from rewardlab.errors import DataError, ModelError, RunFolderError
-from rewardlab.runs import read_json
 from rewardlab.tasks.places import located
 from rewardlab.types import PairKind
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from rewardlab.disk import read_jsonl, write_json, write_jsonl
 from rewardlab.errors import DataError, InputError
 from rewardlab.pairs.label_sensitive import Built
 from rewardlab.pairs.lengths import length_report, warn_of_leaks
 from rewardlab.pairs.rationale_sensitive import pair_kind
 from rewardlab.pairs.statistics import baselines, by_task
-from rewardlab.runs import read_jsonl, write_json, write_jsonl
 from rewardlab.types import AnswerFormat, Pair, PairKind
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rewardlab.disk import write_json, write_jsonl, writing
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.pairs.layouts import own_label, understood, unread
 from rewardlab.reading import parse_json
-from rewardlab.runs import write_json, write_jsonl, writing
 from rewardlab.tasks.files import READERS, placed_rows
 from rewardlab.tasks.rows import some
 from rewardlab.types import Pair

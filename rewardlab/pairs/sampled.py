@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rewardlab.annotate.base import Progress, silent
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.disk import read_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.types import Example
 
 logger = logging.getLogger(__name__)

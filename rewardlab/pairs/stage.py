@@ -16,6 +16,7 @@ from rewardlab.annotate.base import Annotator, Progress, silent
 from rewardlab.annotate.completion import check_failed
 from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.config import RunConfig
+from rewardlab.disk import read_jsonl, write_jsonl
 from rewardlab.errors import AnnotationError, InputError
 from rewardlab.pairs.bias import turn
 from rewardlab.pairs.cleaning import clean
@@ -24,7 +25,7 @@ from rewardlab.pairs.label_sensitive import Built, argued_rows, bare_pairs, pair
 from rewardlab.pairs.rationale_sensitive import RankedSamples, pairs_from_ranking, rank_samples
 from rewardlab.pairs.sampled import SampleAnswers, sampled_answers
 from rewardlab.pairs.statistics import kind_shares
-from rewardlab.runs import RunFolder, read_jsonl, write_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example, PairKind

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import DataError, InputError
 from rewardlab.pairs.cleaning import clean
 from rewardlab.pairs.files import SAMPLES_FILE, describe, read_folder
 from rewardlab.pairs.imported import NO_TASK
 from rewardlab.pairs.label_sensitive import Built
 from rewardlab.pairs.statistics import by_task, kind_shares, rationale_sensitive_share
-from rewardlab.runs import read_jsonl
 from rewardlab.tasks.places import is_known, load_tasks_of
 from rewardlab.types import Label
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab import processes
+from rewardlab.disk import read_json, read_jsonl, write_json, write_jsonl
 from rewardlab.errors import DataError, RunFolderError
-from rewardlab.runs import RunFolder, read_json, read_jsonl, write_json, write_jsonl
+from rewardlab.runs import RunFolder
 
 ATTEMPTS_FILE = "attempts.jsonl"
 HEARTBEAT_FILE = "heartbeat.json"

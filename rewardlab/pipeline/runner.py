@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab import processes
 from rewardlab.annotate.money import Purse
+from rewardlab.disk import is_disk_full
 from rewardlab.errors import RewardlabError, RunFolderError
 from rewardlab.pipeline.alone import alone, unused
 from rewardlab.pipeline.attempts import Taken, attempt
 from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.pipeline.stage import AS_LONG_AS, Stage, Work
-from rewardlab.runs import CHECKPOINTS, RunFolder, check_outputs, is_disk_full, make_anew
+from rewardlab.runs import CHECKPOINTS, RunFolder, check_outputs, make_anew
 
 if TYPE_CHECKING:
     from rewardlab.training.progress import Recorder

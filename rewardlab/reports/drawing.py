@@ -8,11 +8,11 @@ from io import BytesIO
 from pathlib import Path
 
 from rewardlab.comparison.grid import Source
+from rewardlab.disk import write_atomic
 from rewardlab.reports.charts import Panel, Picture
 from rewardlab.reports.forest_sheet import forest_sheet
 from rewardlab.reports.panels_sheet import panels_sheet
 from rewardlab.reports.sheet import Attributes, Link, matplotlib_style, svg_element
-from rewardlab.runs import write_atomic
 
 PANELS_PER_ROW = 3
 CSS = Path(__file__).parent / "assets" / "chart.css"

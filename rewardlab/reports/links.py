@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 from rewardlab.comparison.runs import BROUGHT
+from rewardlab.disk import write_atomic
 from rewardlab.evaluation.answers import ANSWERS_FILE
-from rewardlab.runs import relative_path, write_atomic
+from rewardlab.runs import relative_path
 
 FILES = ("config.json", "result.json", ANSWERS_FILE)
 """What is copied of a run; of an evaluation its answers too, without texts, so that the tables can be made anew."""

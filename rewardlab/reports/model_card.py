@@ -10,8 +10,8 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
+from rewardlab.disk import read_json
 from rewardlab.printable import markdown_cell, markdown_code, markdown_text, printable
-from rewardlab.runs import read_json
 
 VLLM_DEFAULT_RANK = 16
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)

@@ -21,6 +21,7 @@ from rewardlab.comparison.markdown import to_markdown as table_markdown
 from rewardlab.comparison.runs import Collected, LeftOut, Related, collect
 from rewardlab.comparison.statistics import RESAMPLES
 from rewardlab.comparison.table import ComparisonTable, build_table, method_names
+from rewardlab.disk import write_atomic
 from rewardlab.errors import InputError
 from rewardlab.judge.verdicts import JudgedRun, load_judged
 from rewardlab.printable import markdown_code
@@ -42,7 +43,6 @@ from rewardlab.reports.sections.pair_kinds import (
     sources_of,
 )
 from rewardlab.reward_models.over_seeds import Cards, load_cards
-from rewardlab.runs import write_atomic
 
 TITLE = "Which reward was better"
 """Heading of a report whose suite has no title, or that has no suite."""

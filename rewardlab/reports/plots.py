@@ -13,9 +13,9 @@ from rewardlab.comparison.grid import Source
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.table import ComparisonTable, Row, headline
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import RewardlabError
 from rewardlab.reports.charts import COLOURS, OTHER, Bar, Line, Panel, Picture
-from rewardlab.runs import read_json, read_jsonl
 
 SCORE, PART, GOLD, KL = "reward/score", "reward/part/", "reward/gold_accuracy", "policy/kl"
 SATURATION = "reward/lambda_saturation"

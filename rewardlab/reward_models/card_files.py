@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading
 from rewardlab.comparison.markdown import markdown_grid
 from rewardlab.comparison.numbers import shown_value
+from rewardlab.disk import write_atomic, write_json
 from rewardlab.reward_models.table import TEST_SETS
-from rewardlab.runs import write_atomic, write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

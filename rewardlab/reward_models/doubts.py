@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rewardlab.runs import read_json
+from rewardlab.disk import read_json
 
 OWN_ANSWERS = "policy_sampled"
 SET_NAMES: Mapping[str, str] = {

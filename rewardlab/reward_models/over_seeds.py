@@ -21,11 +21,11 @@ from rewardlab.comparison.paired import Corrected, holm
 from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.statistics import RESAMPLES, Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.comparison.table import AVERAGE
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import RewardlabError
 from rewardlab.metrics import Floats
 from rewardlab.reward_models.measures import JUDGED_FILE, wins
 from rewardlab.reward_models.table import TEST_SETS, Place
-from rewardlab.runs import read_json, read_jsonl
 
 BASELINES = ("label_only", "length_only")
 

@@ -16,8 +16,8 @@ from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.table import Mark, ranked
+from rewardlab.disk import read_json
 from rewardlab.errors import RewardlabError
-from rewardlab.runs import read_json
 
 TEST_SETS: Mapping[str, str] = {
     "held_out_label": "held-out label-sensitive pairs",

@@ -11,10 +11,11 @@ import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rewardlab.disk import read_json, write_json
 from rewardlab.models.stored import stored_inputs
 from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.pairs.files import PAIRS_FILE, read_pairs
-from rewardlab.runs import input_folder, read_json, write_json
+from rewardlab.runs import input_folder
 from rewardlab.types import Pair
 
 logger = logging.getLogger(__name__)

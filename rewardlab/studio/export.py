@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from rewardlab.disk import make_folder, write_atomic, writing
 from rewardlab.errors import InputError, RewardlabError
-from rewardlab.runs import make_folder, write_atomic, writing
 from rewardlab.studio.addresses import ASSETS, Static, run_file
 from rewardlab.studio.app import asset_file
 from rewardlab.studio.index import StudioRun

@@ -14,10 +14,10 @@ from statistics import fmean
 from typing import Any, Literal
 
 from rewardlab.comparison.runs import BELOW
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import DataError, InputError, RewardlabError
 from rewardlab.pipeline.attempts import ATTEMPTS_FILE, BEAT_S, HEARTBEAT_FILE
 from rewardlab.pipeline.kinds import trained_kinds
-from rewardlab.runs import read_json, read_jsonl
 from rewardlab.training.methods import methods
 
 logger = logging.getLogger(__name__)

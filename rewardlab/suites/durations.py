@@ -11,9 +11,9 @@ from statistics import median
 from typing import Any
 
 from rewardlab.config import TINY_MODEL
+from rewardlab.disk import read_json
 from rewardlab.errors import RewardlabError
 from rewardlab.pipeline.stage import AS_LONG_AS, Stage, asks_nothing
-from rewardlab.runs import read_json
 from rewardlab.tasks import separate_tasks
 
 TIMED = "as_long_as"

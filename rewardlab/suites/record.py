@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardlab.disk import write_json
 from rewardlab.reports.links import Links
 from rewardlab.reports.sections.suite import Choice
-from rewardlab.runs import write_json
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.file import Suite
 from rewardlab.suites.scheduler import Scheduler

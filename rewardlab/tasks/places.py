@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.config import PACKED_ENCODER, PACKED_MODEL, TINY_MODEL
+from rewardlab.disk import read_json
 from rewardlab.errors import DataError, InputError, UnknownNameError
-from rewardlab.runs import read_json
 from rewardlab.tasks import TASK_FILES, resolve_tasks, separate_tasks, tasks
 
 TASK_KEYS = ("task", "start_task")

@@ -33,10 +33,11 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from rewardlab import metrics, processes
 from rewardlab.config import LoraConfig, RunConfig
+from rewardlab.disk import read_json, write_json, write_jsonl
 from rewardlab.encoder_config import EncoderConfig
 from rewardlab.errors import ModelError
 from rewardlab.models.names import find_model, resolve_device
-from rewardlab.runs import ADAPTER, BEST_ADAPTER, CHECKPOINTS, RunFolder, read_json, write_json, write_jsonl
+from rewardlab.runs import ADAPTER, BEST_ADAPTER, CHECKPOINTS, RunFolder
 from rewardlab.tasks.task import Task, tasks
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.trl_loop import run_trainer

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.config import ModelConfig, RunConfig
+from rewardlab.disk import read_json
 from rewardlab.models.names import PACKAGED_GGUF, find_model, resolve_dtype
 from rewardlab.models.sizes import SHAPES
 from rewardlab.online_config import CriticConfig, OnlineConfig
 from rewardlab.preference_config import PreferenceConfig
-from rewardlab.runs import read_json
 from rewardlab.training.methods import methods
 
 GIB = 2**30

@@ -19,11 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rewardlab import processes
+from rewardlab.disk import whole_file
 from rewardlab.functional.preference import PairLogprobs
 from rewardlab.models.codec import Codec
 from rewardlab.models.sampler import left_pad, right_pad
 from rewardlab.models.trunk import Trunk
-from rewardlab.runs import whole_file
 from rewardlab.training.actor import Actor, Chunk
 from rewardlab.training.rm_evaluation import EncodedPair
 

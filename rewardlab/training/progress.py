@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from rewardlab import processes
+from rewardlab.disk import read_jsonl, write_jsonl
 from rewardlab.errors import DataError, RunFolderError
-from rewardlab.runs import RunFolder, read_jsonl, write_jsonl
+from rewardlab.runs import RunFolder
 
 if TYPE_CHECKING:
     from rich.console import Console

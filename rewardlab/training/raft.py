@@ -25,13 +25,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from rewardlab import processes
 from rewardlab.config import RunConfig, fingerprint
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import TrainingError
 from rewardlab.models.names import CHAT_SETTINGS
 from rewardlab.models.sampler import SamplingConfig
 from rewardlab.models.trunk import Trunk
 from rewardlab.raft_config import RaftConfig
 from rewardlab.rewards.ledger import LEDGER_FILE, Ledger, summary
-from rewardlab.runs import ADAPTER, CHECKPOINTS, read_jsonl
+from rewardlab.runs import ADAPTER, CHECKPOINTS
 from rewardlab.section import STORING
 from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training import random_state

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean, pstdev, quantiles
 
 from rewardlab.config import NEW_TOKENS, ModelConfig, RunConfig
+from rewardlab.disk import write_json
 from rewardlab.errors import DataError
 from rewardlab.intervals import mean_interval
 from rewardlab.models import Codec, Trunk
@@ -21,7 +22,6 @@ from rewardlab.models.scoring import score_rows
 from rewardlab.models.stored import SFT_SCORES_FILE
 from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.pairs.statistics import baselines
-from rewardlab.runs import write_json
 from rewardlab.tasks.task import Task, prompt_of, tasks
 from rewardlab.training.trl_run import left_out, refuse_nothing
 from rewardlab.types import Example, Label, Pair

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewardlab.disk import read_jsonl, write_jsonl
 from rewardlab.errors import DataError, RunFolderError
-from rewardlab.runs import read_jsonl, write_jsonl
 from rewardlab.tasks.places import load_tasks_of
 from rewardlab.types import Example
 

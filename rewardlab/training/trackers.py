@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rewardlab.config_loading import flattened
+from rewardlab.disk import read_json, write_atomic
 from rewardlab.errors import ConfigError, DataError, UnknownNameError
-from rewardlab.runs import read_json, write_atomic
 from rewardlab.training.progress import Recorder, Several, Silent
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab import processes
+from rewardlab.disk import full_disk, read_json
 from rewardlab.errors import DataError
 from rewardlab.models import Trunk
-from rewardlab.runs import full_disk, read_json
 
 logger = logging.getLogger(__name__)
 

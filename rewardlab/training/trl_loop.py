@@ -15,8 +15,8 @@ from typing import Any
 from transformers import PrinterCallback, TrainerCallback
 
 from rewardlab import processes
+from rewardlab.disk import write_json
 from rewardlab.errors import TrainingError
-from rewardlab.runs import write_json
 from rewardlab.training.interval import Interval
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.schedule import UNBOUNDED

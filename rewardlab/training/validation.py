@@ -19,10 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rewardlab import metrics, processes
+from rewardlab.disk import read_json, write_json, write_jsonl
 from rewardlab.models.sampler import Sample, SamplingConfig, row_key, sample
 from rewardlab.models.trunk import Trunk
 from rewardlab.online_config import OnlineConfig
-from rewardlab.runs import BEST_ADAPTER, read_json, write_json, write_jsonl
+from rewardlab.runs import BEST_ADAPTER
 from rewardlab.tasks.task import parse_response, tasks
 from rewardlab.training.actor import POLICY
 from rewardlab.training.decline import Change, Fall, level_of, raises_alarm, told_fall

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from rewardlab.config import PACKED_MODEL
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.models.names import how_to_install
-from rewardlab.runs import read_json, read_jsonl
 from tests.contract.test_docs_commands import block, page_commands
 from tests.support.commands import Command
 from tests.support.pages import DOCS

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.disk import read_jsonl
 from rewardlab.rewards.ledger import GLOSSARY as LEDGER_GLOSSARY
-from rewardlab.runs import read_jsonl
 from rewardlab.training.metrics import GLOSSARY
 from rewardlab.types import Answer, Example, Score
 from tests.support.training import EXAMPLES, ppo_trainer

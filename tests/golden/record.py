@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from rewardlab.disk import read_json, read_jsonl, write_atomic, write_json
 from rewardlab.models import Sample, SamplingConfig, Trunk
 from rewardlab.models.sampler import end_ids
-from rewardlab.runs import read_json, read_jsonl, write_atomic, write_json
 from rewardlab.training import rollout
 from rewardlab.types import Example
 from tests.support.models import tiny_llama

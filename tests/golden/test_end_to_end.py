@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from rewardlab.cli import main as cli
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.lab.rescored_log import RescoreRequest
 from rewardlab.lab.rescored_log import run as rescored
 from rewardlab.lab.response_logs import Log
-from rewardlab.runs import read_json, read_jsonl
 from rewardlab.training.learner import Learner
 from rewardlab.training.methods import methods
 

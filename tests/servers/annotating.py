@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from rewardlab.runs import read_jsonl
+from rewardlab.disk import read_jsonl
 
 KEY = "sk-a-secret-that-must-not-leak"
 REQUESTS = 48

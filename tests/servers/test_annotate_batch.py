@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.runs import read_json, read_jsonl
+from rewardlab.disk import read_json, read_jsonl
 from tests.servers.annotating import ANSWER_USD, KEY, REQUESTS, Typed, folder, outcomes
 from tests.servers.chat_server import ChatServer
 

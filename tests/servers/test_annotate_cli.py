@@ -10,7 +10,7 @@ import pytest
 
 from rewardlab.annotate.base import OUTCOMES
 from rewardlab.cli import main as cli
-from rewardlab.runs import read_json, read_jsonl
+from rewardlab.disk import read_json, read_jsonl
 from tests.servers.annotating import ANSWER_USD, KEY, REQUESTS, Typed, everything_written, folder, outcomes
 from tests.servers.chat_server import FAULTS, ChatServer, mixed
 

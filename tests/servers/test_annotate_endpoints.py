@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.runs import read_json, read_jsonl
+from rewardlab.disk import read_json, read_jsonl
 from tests.servers.annotating import KEY, REQUESTS, Typed, everything_written, folder, outcomes
 from tests.servers.chat_server import ChatServer
 from tests.servers.http_server import Reply, Request

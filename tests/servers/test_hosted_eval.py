@@ -9,7 +9,7 @@ import pytest
 
 from rewardlab.cli import main as cli
 from rewardlab.comparison.evaluations import load_eval
-from rewardlab.runs import read_json, read_jsonl
+from rewardlab.disk import read_json, read_jsonl
 from tests.servers.annotating import ANSWER_USD, CENT, KEY
 from tests.servers.chat_server import ChatServer
 

@@ -16,7 +16,7 @@ import pytest
 
 import rewardlab.sandbox
 from rewardlab.cli import main as cli
-from rewardlab.runs import read_json, read_jsonl
+from rewardlab.disk import read_json, read_jsonl
 
 pytestmark = pytest.mark.slow
 

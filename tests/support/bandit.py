@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from rewardlab.runs import read_jsonl
+from rewardlab.disk import read_jsonl
 from rewardlab.training.loop import OnlineTrainer
 from rewardlab.types import Example, Score
 from tests.support import slow

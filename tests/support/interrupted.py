@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from rewardlab.runs import read_jsonl
+from rewardlab.disk import read_jsonl
 from rewardlab.types import Example
 
 ROWS = 8

@@ -10,8 +10,9 @@ import torch
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_jsonl
 from rewardlab.models.trunk import load_trunk
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.tasks.task import prompt_of
 from rewardlab.training.methods import methods
 from rewardlab.training.preference import PreferenceTrainer

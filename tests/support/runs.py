@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewardlab.disk import write_json, write_jsonl
 from rewardlab.evaluation.answers import write_answers
 from rewardlab.evaluation.predict import Prediction
-from rewardlab.runs import write_json, write_jsonl
 
 LABELS = ("no", "yes")
 STORED_RM: Mapping[str, Any] = {"kind": "label", "model": {"name": "tiny"}, "sft_adapter": None, "trunk": "0" * 16}

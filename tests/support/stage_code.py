@@ -57,6 +57,7 @@ BOUNDS = (
     *("rewardlab.encoder_config",),
     *("rewardlab.training.methods",),
     *("rewardlab.errors", "rewardlab.registry", "rewardlab.runs", "rewardlab.outputs", "rewardlab.processes"),
+    *("rewardlab.disk", "rewardlab.provenance"),
     *("rewardlab.code_identity", "rewardlab.training.progress", "rewardlab.training.trackers"),
     *("rewardlab.annotate.preview", "rewardlab.annotate.money"),
     *(f"rewardlab.tasks.{name}" for name in ("rllr", "glue", "superglue", "unseen", "templates")),  # prompts

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from rewardlab.runs import write_json, write_jsonl
+from rewardlab.disk import write_json, write_jsonl
 from rewardlab.studio.app import build_app
 from rewardlab.studio.index import RunIndex
 from rewardlab.studio.pages import Studio

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
+from rewardlab.disk import write_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.models.names import weights_identity
@@ -14,7 +15,6 @@ from rewardlab.pipeline.context import Context, dumped, slug_of
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages.evaluate import Facts
 from rewardlab.pipeline.stages.shared import gold_of, policy_of, rows_of
-from rewardlab.runs import write_jsonl
 from rewardlab.tasks import resolve_task
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import Task, tasks, with_format

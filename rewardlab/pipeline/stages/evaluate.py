@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
+from rewardlab.disk import write_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.pipeline.context import Context, dumped, slug_of
@@ -17,7 +18,7 @@ from rewardlab.pipeline.stages.annotate import annotate_stage
 from rewardlab.pipeline.stages.scored import read_candidates, rows_to_answer, scored_stage
 from rewardlab.pipeline.stages.shared import Policy, evaluated_model, gold_rationales, policy_of, warn_of_long_labels
 from rewardlab.preference_config import SAMPLED
-from rewardlab.runs import read_result, write_jsonl
+from rewardlab.runs import read_result
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS, tasks
 from rewardlab.training.methods import methods

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.annotate.access import endpoint
 from rewardlab.annotate.sampling import is_reasoning
 from rewardlab.config import RunConfig
+from rewardlab.disk import write_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.few_shot import chain_of_thought, few_shot_prompt
 from rewardlab.pipeline.context import Context, dumped, slug_of
@@ -28,7 +29,6 @@ from rewardlab.pipeline.stages.evaluate import (
     guess_of,
     prompting_title,
 )
-from rewardlab.runs import write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import OPENINGS, STOP_STRINGS, tasks
 from rewardlab.types import AnswerFormat, Example

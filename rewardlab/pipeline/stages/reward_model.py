@@ -7,6 +7,7 @@ from typing import Any
 
 from rewardlab import processes
 from rewardlab.config import AnnotateConfig, RunConfig
+from rewardlab.disk import write_jsonl
 from rewardlab.errors import InputError
 from rewardlab.pipeline.context import Context, dumped, slug_of
 from rewardlab.pipeline.imported import OwnPairs
@@ -15,7 +16,6 @@ from rewardlab.pipeline.stages.pairs import pairs_stage, ranked_stage
 from rewardlab.pipeline.stages.samples import sampled_rows, samples_stage
 from rewardlab.pipeline.stages.sft import start_input
 from rewardlab.pipeline.stages.shared import start_adapter
-from rewardlab.runs import write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.types import PairKind
 

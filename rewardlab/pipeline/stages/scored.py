@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.config import RunConfig
+from rewardlab.disk import read_jsonl, write_jsonl
 from rewardlab.errors import DataError
 from rewardlab.evaluation.cost import gold_read
 from rewardlab.pipeline.context import Context, dumped, slug_of
@@ -21,7 +22,6 @@ from rewardlab.pipeline.stages.shared import evaluated_model, start_trunk
 from rewardlab.pipeline.stages.train import judges_of
 from rewardlab.rewards.ledger import LEDGER_FILE
 from rewardlab.rewards.plan import refuse_moving
-from rewardlab.runs import read_jsonl, write_jsonl
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.types import Example

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rewardlab import processes
 from rewardlab.config import RunConfig
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import RunFolderError
 from rewardlab.evaluation.cost import gold_read
-from rewardlab.runs import ADAPTER, BEST_ADAPTER, make_anew, read_json, read_jsonl, read_result
+from rewardlab.runs import ADAPTER, BEST_ADAPTER, make_anew, read_result
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from rewardlab.config import RunConfig, fingerprint
+from rewardlab.disk import write_jsonl
 from rewardlab.pipeline.context import Context, dumped, slug_of
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages.encoder import encoder_answers, encoder_settings, trained_task
 from rewardlab.pipeline.stages.evaluate import NOT_IN_VALIDATION, generator_of, start_of
 from rewardlab.pipeline.stages.shared import evaluated_model
-from rewardlab.runs import write_jsonl
 from rewardlab.tasks.task import tasks
 from rewardlab.training.methods import methods
 from rewardlab.types import Example, Label

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rewardlab import processes
 from rewardlab.config import RunConfig
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.evaluation.cost import gold_read
 from rewardlab.online_config import Balance, CriticConfig, OnlineConfig
@@ -21,7 +22,7 @@ from rewardlab.pipeline.stages.shared import gold_of, gold_rationales, rows_of, 
 from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.plan import ExpressionReward, refuse_groups, refuse_moving
 from rewardlab.rewards.trl_functions import GIVEN, check_columns
-from rewardlab.runs import ADAPTER, read_jsonl
+from rewardlab.runs import ADAPTER
 from rewardlab.tasks.sources import Splits
 from rewardlab.tasks.task import tasks
 from rewardlab.training.methods import TrainingMethod

@@ -13,6 +13,7 @@ from rewardlab.comparison.notes import seeds_notes
 from rewardlab.comparison.numbers import p_text, points, points_interval, shown_value
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import AVERAGE, Mark, ranked
+from rewardlab.disk import read_json, write_atomic
 from rewardlab.intervals import SIGNIFICANT
 from rewardlab.reports.blocks import Block, Notes, Section, Sentences, Subtitle, Table, Text, Told
 from rewardlab.reports.charts import Bar, Panel, Picture
@@ -27,7 +28,6 @@ from rewardlab.reward_models.over_seeds import (
     difference_rows,
 )
 from rewardlab.reward_models.table import TEST_SETS
-from rewardlab.runs import read_json, write_atomic
 
 EXPLAINED = (
     "Share of pairs in which the better response scores higher, times 100 (ties count half), with its 95 % interval; "

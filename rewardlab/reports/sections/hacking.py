@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
 from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.runs import LOGGED, LeftOut
+from rewardlab.disk import read_json
 from rewardlab.errors import RewardlabError
 from rewardlab.evaluation.hacking import Alarm, told
 from rewardlab.reports.blocks import Block, Notes, Sentences, Table, Text, Told
 from rewardlab.reports.charts import OTHER, Line, Panel, Picture, number_text
 from rewardlab.reports.drawing import write_picture
 from rewardlab.reports.plots import GOLD, KL, PART, SATURATION, SCORE, CurveRun, load_curves
-from rewardlab.runs import read_json
 from rewardlab.training.decline import Fall, told_best, told_fall
 
 Floats = NDArray[np.float64]

@@ -23,13 +23,13 @@ from rewardlab.comparison.numbers import interval_text, shown_value
 from rewardlab.comparison.runs import LOGGED, LeftOut
 from rewardlab.comparison.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
 from rewardlab.comparison.table import AVERAGE
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import RewardlabError
 from rewardlab.metrics import Floats
 from rewardlab.pairs.files import SAMPLES_FILE
 from rewardlab.pairs.statistics import kind_shares
 from rewardlab.reports.blocks import Block, Sentences, Text, Told
 from rewardlab.reports.plots import PAIR_KINDS, pair_kinds_picture
-from rewardlab.runs import read_json, read_jsonl
 
 Shares = Mapping[str, Any]
 Answers = Mapping[str, Sequence[Any]]

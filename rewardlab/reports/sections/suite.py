@@ -9,9 +9,9 @@ from typing import Any
 
 from rewardlab.comparison.grid import Cell, Grid, Heading
 from rewardlab.comparison.numbers import shown_value
+from rewardlab.disk import write_atomic
 from rewardlab.printable import markdown_code
 from rewardlab.reports.blocks import Section, Table, Text, to_markdown
-from rewardlab.runs import write_atomic
 
 
 @dataclass(frozen=True, slots=True)

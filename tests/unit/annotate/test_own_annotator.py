@@ -14,11 +14,11 @@ from rewardlab.annotate.preview import preview_rationales
 from rewardlab.annotate.registry import annotators, choose_annotator
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.stage import Stage
 from rewardlab.pipeline.stages.judge import has_judge
-from rewardlab.runs import read_json, read_jsonl
 from rewardlab.types import Example
 from tests.support.commands import SMALL, Command
 

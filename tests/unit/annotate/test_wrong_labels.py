@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from rewardlab.annotate.wrong_labels import NumberRule, WrongLabels, balanced_weights
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import DataError
 from rewardlab.pairs.statistics import label_only_accuracy
-from rewardlab.runs import read_jsonl
 from rewardlab.tasks import tasks
 from rewardlab.types import Label, Pair
 

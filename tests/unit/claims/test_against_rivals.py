@@ -13,11 +13,11 @@ from rewardlab.comparison.differences import gains as differences
 from rewardlab.comparison.differences import rivals_of
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
+from rewardlab.disk import write_json, write_jsonl
 from rewardlab.judge.verdicts import load_judged
 from rewardlab.reports.page import SuiteFacts, write_comparison, write_report
 from rewardlab.reports.report import Report
 from rewardlab.reports.sections.differences import measure_blocks
-from rewardlab.runs import write_json, write_jsonl
 from tests.support.runs import answers_with, eval_folder
 
 ITEMS = 200

@@ -29,13 +29,13 @@ from rewardlab.comparison.grid import Source
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import ComparisonTable, build_table
+from rewardlab.disk import read_json, read_jsonl, write_json, write_jsonl
 from rewardlab.errors import ConfigError, InputError
 from rewardlab.intervals import Spread
 from rewardlab.judge.contests import Verdict
 from rewardlab.judge.verdicts import NET, JudgedRun, judged_estimate
 from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.reward_models.over_seeds import Cards, Difference
-from rewardlab.runs import read_json, read_jsonl, write_json, write_jsonl
 from rewardlab.suites.file import load_suite
 from tests.support.runs import answers_with, eval_folder
 

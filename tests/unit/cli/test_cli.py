@@ -10,9 +10,9 @@ import pytest
 
 from rewardlab.cli import main as cli
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_json
 from rewardlab.errors import RewardlabError
 from rewardlab.pipeline import Pipeline
-from rewardlab.runs import read_json
 from tests.support.commands import SMALL, Command, Outcome
 from tests.support.models import tiny_llama
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.runs import write_json
+from rewardlab.disk import write_json
 from tests.support.commands import MIXED, SMALL, Command, written
 from tests.support.models import tiny_llama
 from tests.support.runs import both, eval_folder

@@ -13,11 +13,11 @@ import pytest
 
 from rewardlab.cli.main import run
 from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.disk import read_json, write_json
 from rewardlab.errors import RunFolderError
 from rewardlab.judge.contests import read_contests
 from rewardlab.outputs import describe_outputs
 from rewardlab.pipeline import Pipeline, Runner, Stage
-from rewardlab.runs import read_json, write_json
 from rewardlab.types import Example
 from tests.support.runs import both, eval_folder
 

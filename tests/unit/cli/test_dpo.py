@@ -10,9 +10,9 @@ import pytest
 
 from rewardlab.cli import main as cli
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline
-from rewardlab.runs import read_json, read_jsonl
 from tests.support.commands import Command, Outcome, written
 
 SIZES = {

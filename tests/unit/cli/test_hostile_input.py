@@ -261,8 +261,8 @@ class TestKeysOfOthers:
 
 
 def test_json_that_was_stored_with_a_half_is_refused_by_file(tmp_path: Path) -> None:
+    from rewardlab.disk import read_json
     from rewardlab.errors import DataError
-    from rewardlab.runs import read_json
 
     path = tmp_path / "result.json"
     path.write_text(json.dumps({"text": "\ud83d"}))
@@ -271,7 +271,8 @@ def test_json_that_was_stored_with_a_half_is_refused_by_file(tmp_path: Path) -> 
 
 
 def test_a_cut_text_of_a_reward_is_stored(tmp_path: Path) -> None:
-    from rewardlab.runs import RunFolder, read_json, read_jsonl, write_json, write_jsonl
+    from rewardlab.disk import read_json, read_jsonl, write_json, write_jsonl
+    from rewardlab.runs import RunFolder
 
     folder, row = RunFolder(tmp_path, "ppo", {}), {"reason": "cut \ud83d"}
     folder.append("samples.jsonl", row)

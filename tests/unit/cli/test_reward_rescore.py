@@ -13,7 +13,8 @@ import pytest
 import rewardlab as rl
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
-from rewardlab.runs import RunFolder, write_jsonl
+from rewardlab.disk import write_jsonl
+from rewardlab.runs import RunFolder
 from tests.support.commands import Command
 
 SPORTS, BUSINESS = "Goals.\n\n The answer is: Sports", "Much more text here.\n\n The answer is: Business"

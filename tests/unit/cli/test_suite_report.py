@@ -11,8 +11,8 @@ import pytest
 import rewardlab as rl
 from rewardlab.claims.claim import Claim
 from rewardlab.cli.suite_report import print_suite
+from rewardlab.disk import read_json, write_json
 from rewardlab.lab.suite_run import report_suite
-from rewardlab.runs import read_json, write_json
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.file import Method, Suite
 from rewardlab.suites.scheduler import Scheduler

@@ -16,9 +16,9 @@ from rewardlab.comparison.conventions import averaged_columns
 from rewardlab.comparison.evaluations import EvalRun, load_eval
 from rewardlab.comparison.notes import notes
 from rewardlab.comparison.table import AVERAGE, build_table, compare_rows
+from rewardlab.disk import read_json, write_json
 from rewardlab.errors import UnknownNameError
 from rewardlab.lab.suite_run import report_suite
-from rewardlab.runs import read_json, write_json
 from rewardlab.suites.file import Method, Suite
 from rewardlab.suites.scheduler import Scheduler
 from tests.support.fake_suite import FakeSuite

@@ -19,11 +19,11 @@ from rewardlab.comparison.paired import Comparison, Effect, PairedTest, SeedItem
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import build_table
+from rewardlab.disk import read_json, write_json
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import ANSWERS_FILE
 from rewardlab.intervals import Spread
 from rewardlab.reports.page import write_report
-from rewardlab.runs import read_json, write_json
 from tests.support.runs import both, eval_folder, pairs_folder, ppo_folder, reward_model_folder
 
 LOGS = [{"reward/score": 0.1 * step, "reward/gold_accuracy": 0.7, "policy/kl": 0.01 * step} for step in range(4)]

@@ -11,11 +11,11 @@ from rewardlab.comparison.confidence import all_confidences, confidence_frame, c
 from rewardlab.comparison.markdown import to_markdown
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
+from rewardlab.disk import write_jsonl
 from rewardlab.evaluation.answers import ANSWERS_FILE, read_answers, write_answers
 from rewardlab.evaluation.predict import GeneratedText, evaluate
 from rewardlab.reports.page import write_tables
 from rewardlab.reports.sections.answers import confidence_blocks
-from rewardlab.runs import write_jsonl
 from rewardlab.types import Example
 from tests.support.runs import eval_folder
 

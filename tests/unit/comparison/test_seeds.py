@@ -12,7 +12,7 @@ from rewardlab.comparison.markdown import to_markdown
 from rewardlab.comparison.notes import OWN_ROWS, SHARED_ROWS, seeds_notes, shared_rows
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
-from rewardlab.runs import read_json, write_json
+from rewardlab.disk import read_json, write_json
 from tests.support.runs import both, eval_folder
 
 

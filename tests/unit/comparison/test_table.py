@@ -28,6 +28,7 @@ from rewardlab.comparison.numbers import interval_text, shown_value
 from rewardlab.comparison.statistics import Estimate
 from rewardlab.comparison.table import AVERAGE, ComparisonTable, build_table, headline
 from rewardlab.comparison.terminal import spent_tables, to_rich
+from rewardlab.disk import write_json
 from rewardlab.errors import UnknownNameError
 from rewardlab.reports.blocks import Section, Table
 from rewardlab.reports.html import to_html
@@ -36,7 +37,6 @@ from rewardlab.reports.plots import colours_of
 from rewardlab.reports.report import Report
 from rewardlab.reports.sections.tradeoffs import cost_picture
 from rewardlab.reward_models.table import load_reward_models, reward_model_grid
-from rewardlab.runs import write_json
 from tests.support.runs import answers_with, both, eval_folder, reward_model_folder
 
 INTERVAL = r"\[\d+\.\d, \d+\.\d\]"

@@ -13,9 +13,9 @@ from rewardlab.cli.compare import compare
 from rewardlab.comparison.notes import LONGEST, one_line, unread_lines
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
+from rewardlab.disk import read_jsonl, write_jsonl
 from rewardlab.reports.page import write_page
 from rewardlab.reports.report import Report
-from rewardlab.runs import read_jsonl, write_jsonl
 from tests.support.runs import answers_with, eval_folder
 
 TEXTS = ["I cannot\nsay", "I cannot say", "", "\x1b[31m`no*"]

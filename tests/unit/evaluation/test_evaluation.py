@@ -13,11 +13,11 @@ import pytest
 
 from rewardlab.comparison.evaluations import load_eval
 from rewardlab.comparison.statistics import draws_of, estimate
+from rewardlab.disk import read_json, write_json
 from rewardlab.errors import DataError
 from rewardlab.evaluation.answers import write_answers
 from rewardlab.evaluation.few_shot import Demonstration, chain_of_thought, choose_demonstrations, few_shot_prompt
 from rewardlab.evaluation.predict import Decoding, GeneratedText, evaluate, random_answer
-from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import Task, tasks
 from rewardlab.types import Example
 from tests.support.runs import eval_folder

@@ -19,6 +19,7 @@ from rewardlab.cli.main import app
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
 from rewardlab.config import RunConfig
+from rewardlab.disk import read_json, write_json
 from rewardlab.errors import DataError, InputError
 from rewardlab.judge.contests import Contest, Verdict, judge_contests, read_contests
 from rewardlab.judge.counts import judged_lines, tallies
@@ -27,7 +28,6 @@ from rewardlab.pipeline import Pipeline
 from rewardlab.reports.blocks import Section, Table, to_markdown
 from rewardlab.reports.charts import Picture
 from rewardlab.reports.sections.judged import judged_blocks
-from rewardlab.runs import read_json, write_json
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Example
 from tests.servers.chat_server import ChatServer

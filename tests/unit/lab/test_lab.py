@@ -14,9 +14,9 @@ import pytest
 
 import rewardlab as rl
 from rewardlab.cli import main as cli
+from rewardlab.disk import write_jsonl
 from rewardlab.online_config import GRPOConfig
 from rewardlab.rewards import rewards
-from rewardlab.runs import write_jsonl
 from rewardlab.training.methods import TrainingMethod, methods
 from tests.support.commands import Command
 

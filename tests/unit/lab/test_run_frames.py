@@ -8,8 +8,8 @@ import polars
 import pytest
 
 import rewardlab as rl
+from rewardlab.disk import write_json, write_jsonl
 from rewardlab.lab.finished import frame_of
-from rewardlab.runs import write_json, write_jsonl
 from tests.support.runs import both, eval_folder
 
 

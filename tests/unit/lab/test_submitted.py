@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.disk import read_json, write_json
 from rewardlab.errors import InputError
 from rewardlab.evaluation.submission import GLUE
 from rewardlab.lab.submitted import choose_runs
-from rewardlab.runs import read_json, write_json
 from rewardlab.types import Label
 from tests.support.commands import SMALL, Command
 from tests.support.models import tiny_bert, tiny_llama

@@ -14,10 +14,11 @@ import transformers
 from safetensors import SafetensorError
 
 from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.disk import read_json, read_jsonl, write_json
 from rewardlab.errors import ModelError
 from rewardlab.models.export import read_adapter, write_adapter
 from rewardlab.reports.model_card import Exported, serving
-from rewardlab.runs import RunFolder, read_json, read_jsonl, write_json
+from rewardlab.runs import RunFolder
 from tests.support.commands import Command
 from tests.support.models import tiny_llama
 

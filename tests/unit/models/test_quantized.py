@@ -13,10 +13,10 @@ from torch import Tensor
 from rewardlab.cli import main as cli
 from rewardlab.config import LoraConfig, ModelConfig
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import ModelError
 from rewardlab.models import Trunk, load_trunk, quantized
 from rewardlab.models.names import model_identity, trunk_identity
-from rewardlab.runs import read_json, read_jsonl
 from tests.support.models import tiny_model, tiny_tokenizer
 
 IDS = torch.tensor([[70, 8, 9, 30, 31, 40]])

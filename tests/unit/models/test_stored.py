@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from rewardlab.disk import write_json, write_jsonl
 from rewardlab.errors import DataError, ModelError, RunFolderError
 from rewardlab.models.stored import read_sft_scores, stored_inputs, stored_model
-from rewardlab.runs import write_json, write_jsonl
 from rewardlab.training.stored_samples import read_samples
 from tests.support.commands import Command
 from tests.support.runs import STORED_RM

@@ -9,6 +9,7 @@ import pytest
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
+from rewardlab.disk import write_jsonl
 from rewardlab.errors import AnnotationError
 from rewardlab.pairs.cleaning import clean
 from rewardlab.pairs.duplicates import outcomes
@@ -17,7 +18,7 @@ from rewardlab.pairs.label_sensitive import Built
 from rewardlab.pairs.lengths import balanced, length_report, warn_of_leaks
 from rewardlab.pairs.stage import run_pairs
 from rewardlab.pairs.statistics import length_only_accuracy
-from rewardlab.runs import RunFolder, write_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.tasks.sources import Splits, load_splits
 from rewardlab.tasks.task import tasks
 from rewardlab.types import Label, Pair

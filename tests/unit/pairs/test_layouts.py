@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from rewardlab.disk import write_jsonl
 from rewardlab.errors import DataError
 from rewardlab.pairs.imported import ImportRequest, read_import
 from rewardlab.pairs.layouts import CHOSEN, REJECTED, Understood, understood
 from rewardlab.pairs.preferences import Preference, read_preferences
-from rewardlab.runs import write_jsonl
 from rewardlab.tasks.turns import Turn, transcript
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from rewardlab.cli import main as cli
+from rewardlab.disk import read_json, write_jsonl
 from rewardlab.errors import DataError
 from rewardlab.pairs.files import read_folder, read_pairs
 from rewardlab.pairs.foreign import Folder, adopt_pairs, look_into
-from rewardlab.runs import read_json, write_jsonl
 from rewardlab.types import Pair
 from tests.support.models import tiny_llama
 

@@ -13,6 +13,7 @@ from rewardlab.annotate.ranking import parse_ranking
 from rewardlab.annotate.stage import run_annotate
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import AnnotationError, InputError
 from rewardlab.pairs.files import read_pairs
 from rewardlab.pairs.rationale_sensitive import RankedSamples, pairs_from_ranking, rank_samples
@@ -24,7 +25,7 @@ from rewardlab.pairs.statistics import (
     length_statistics,
     rationale_sensitive_share,
 )
-from rewardlab.runs import RunFolder, read_json, read_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.tasks.sources import Splits, load_splits
 from rewardlab.tasks.task import tasks, with_format
 from rewardlab.types import Example, Label, Pair

@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from rewardlab.cli import main as cli
+from rewardlab.disk import read_json, write_json, write_jsonl
 from rewardlab.errors import ConfigError, DataError, InputError
 from rewardlab.pairs.files import read_folder, read_pairs
 from rewardlab.pairs.imported import ImportRequest, read_import
 from rewardlab.pairs.preferences import Preference, read_preferences, write_preferences
 from rewardlab.pairs.statistics import rationale_sensitive_share
 from rewardlab.pairs.summary import sampled_kinds, summarise
-from rewardlab.runs import read_json, write_json, write_jsonl
 from rewardlab.tasks.task import tasks
 
 END = "\n\n The answer is: "

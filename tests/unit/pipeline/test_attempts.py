@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import RunFolderError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.pipeline import Runner, Stage
 from rewardlab.pipeline import attempts as timing
 from rewardlab.pipeline.attempts import ATTEMPTS_FILE, HEARTBEAT_FILE, attempt
 from rewardlab.pipeline.stage import Work
-from rewardlab.runs import RunFolder, read_json, read_jsonl
+from rewardlab.runs import RunFolder
 
 
 class FakeClock:
@@ -32,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     fake = FakeClock()
     monkeypatch.setattr(timing.time, "perf_counter", fake)
     monkeypatch.setattr(timing.time, "process_time", lambda: fake.worked)
-    monkeypatch.setattr("rewardlab.runs._git", lambda *arguments: None)
+    monkeypatch.setattr("rewardlab.provenance._git", lambda *arguments: None)
     return fake
 
 

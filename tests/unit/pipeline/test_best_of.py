@@ -10,10 +10,10 @@ import pytest
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_json, read_jsonl, write_jsonl
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.pipeline.pipeline import Pipeline
 from rewardlab.pipeline.stages.scored import read_candidates
-from rewardlab.runs import read_json, read_jsonl, write_jsonl
 from rewardlab.training import scored_samples
 from tests.support.commands import Command
 

@@ -9,8 +9,8 @@ import pytest
 from rewardlab.comparison.evaluations import MethodKey, load_eval
 from rewardlab.comparison.method_names import row_names
 from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.pipeline import Pipeline
-from rewardlab.runs import read_json, read_jsonl
 from rewardlab.suites.cells import cells
 from rewardlab.suites.file import Suite
 from rewardlab.tasks.sources import Splits

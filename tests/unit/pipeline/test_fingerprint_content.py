@@ -17,13 +17,13 @@ from rewardlab.cli.main import run
 from rewardlab.code_identity import code_hash
 from rewardlab.config import SFTConfig
 from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.disk import write_json
 from rewardlab.pipeline import Pipeline, Stage
 from rewardlab.pipeline.context import dumped, slug_of
 from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.pipeline.rows import Rows
 from rewardlab.rewards.functions import load_reference
 from rewardlab.rewards.registry import find_reward
-from rewardlab.runs import write_json
 from rewardlab.section import STORING
 from tests.support.models import tiny_llama
 

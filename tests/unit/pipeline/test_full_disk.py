@@ -13,9 +13,10 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from rewardlab import runs
+from rewardlab import disk, runs
+from rewardlab.disk import full_disk, is_disk_full, read_jsonl, whole_file
 from rewardlab.errors import RunFolderError
-from rewardlab.runs import RunFolder, full_disk, is_disk_full, read_jsonl, whole_file
+from rewardlab.runs import RunFolder
 from tests.support.commands import Command
 from tests.support.models import tiny_llama
 
@@ -165,7 +166,7 @@ def test_a_disk_is_full_when_a_megabyte_does_not_fit(tmp_path: Path, monkeypatch
         pytest.skip("no /dev/full, which every write finds full")
     assert full_disk(tmp_path) is None
     assert full_disk(tmp_path / "missing") is None
-    monkeypatch.setattr(runs, "TemporaryFile", lambda **_: os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", 0))
+    monkeypatch.setattr(disk, "TemporaryFile", lambda **_: os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", 0))
     found = full_disk(tmp_path)
     assert found is not None
     assert found.errno == errno.ENOSPC

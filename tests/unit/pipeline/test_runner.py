@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from rewardlab.disk import read_json
 from rewardlab.errors import RewardlabError, RunFolderError
 from rewardlab.pipeline import Runner, Stage
 from rewardlab.pipeline.alone import alone
 from rewardlab.pipeline.runner import plan_rows
 from rewardlab.pipeline.stage import Work
-from rewardlab.runs import input_folder, read_json
+from rewardlab.runs import input_folder
 
 
 class Counting:
@@ -46,7 +47,7 @@ class Counting:
 
 @pytest.fixture
 def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counting:
-    monkeypatch.setattr("rewardlab.runs._git", lambda *arguments: None)
+    monkeypatch.setattr("rewardlab.provenance._git", lambda *arguments: None)
     return Counting(tmp_path / "runs")
 
 

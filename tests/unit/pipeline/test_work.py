@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from rewardlab.config_loading import load_config
+from rewardlab.disk import write_json, write_jsonl
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.stage import Work
 from rewardlab.pipeline.stages import reward_model, sft, train
 from rewardlab.pipeline.stages.pairs import _drawn_answers
 from rewardlab.pipeline.stages.samples import sampled_rows
 from rewardlab.rewards.context import RewardContext
-from rewardlab.runs import RunFolder, write_json, write_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.tasks.sources import Origin, Splits
 from rewardlab.training.budget import PromptsRead
 from rewardlab.training.loop import OnlineResult, OnlineTrainer

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from rewardlab.disk import write_json
 from rewardlab.evaluation.hacking import Alarm
 from rewardlab.reports.blocks import Notes, Sentences, Table, Text
 from rewardlab.reports.charts import OTHER, Line, Picture
 from rewardlab.reports.plots import CurveRun, load_curves
 from rewardlab.reports.sections import hacking
 from rewardlab.reports.sections.hacking import hacking_blocks, picture_of, watch, write_chart
-from rewardlab.runs import write_json
 from rewardlab.training.decline import Fall
 from tests.support.runs import ppo_folder
 

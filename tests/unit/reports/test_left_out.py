@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.disk import write_json, write_jsonl
 from rewardlab.reports.page import write_report
-from rewardlab.runs import write_json, write_jsonl
 from tests.support.commands import Command
 from tests.support.runs import both, eval_folder, pairs_folder, ppo_folder, reward_model_folder
 

@@ -15,11 +15,11 @@ from rewardlab.comparison.differences import default_against, gains
 from rewardlab.comparison.grid import Source
 from rewardlab.comparison.runs import Related, collect, related
 from rewardlab.comparison.table import build_table
+from rewardlab.disk import read_json, write_json
 from rewardlab.reports.page import write_page, write_report
 from rewardlab.reports.report import Report
 from rewardlab.reports.sections.suite import suite_sections
 from rewardlab.reports.sections.tradeoffs import final_kl, kl_picture, quality_picture
-from rewardlab.runs import read_json, write_json
 from tests.support.browser import CHROMIUM, Browser
 from tests.support.runs import both, eval_folder, pairs_folder, ppo_folder, reward_model_folder
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from rewardlab.claims.claim import Claim
+from rewardlab.disk import read_json, write_json, write_jsonl
 from rewardlab.pairs.statistics import kind_shares
 from rewardlab.pairs.summary import sampled_kinds
 from rewardlab.reports.blocks import Sentences
 from rewardlab.reports.page import SuiteFacts, write_report
 from rewardlab.reports.pairs import kinds_table
 from rewardlab.reports.sections.pair_kinds import distributions, pair_blocks, rationale_sensitive
-from rewardlab.runs import read_json, write_json, write_jsonl
 from tests.support.runs import both, eval_folder, pairs_folder
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rewardlab.claims.claim import Claim
+from rewardlab.disk import read_json
 from rewardlab.evaluation.answers import ANSWERS_FILE, FIELDS, read_answers
 from rewardlab.reports.page import SuiteFacts, write_report
-from rewardlab.runs import read_json
 from tests.support.commands import Command
 from tests.support.runs import answers_with, eval_folder
 

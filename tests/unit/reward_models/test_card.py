@@ -11,6 +11,7 @@ import pytest
 
 import rewardlab as rl
 from rewardlab.cli import main as cli
+from rewardlab.disk import read_json, write_json, write_jsonl
 from rewardlab.errors import InputError
 from rewardlab.models.scoring import load_scorers
 from rewardlab.pipeline.stage import Work
@@ -21,7 +22,7 @@ from rewardlab.reward_models.lambda_sweep import Scored, _accuracy, picked, swee
 from rewardlab.reward_models.over_seeds import load_cards
 from rewardlab.reward_models.pair_sets import PairSet, pair_folders, pair_sets
 from rewardlab.reward_models.trained_prompts import store_trained_prompts
-from rewardlab.runs import RunFolder, read_json, write_json, write_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.training.progress import Silent
 from rewardlab.training.reward_model import train_reward_model
 from rewardlab.training.rm_evaluation import SampledAnswer

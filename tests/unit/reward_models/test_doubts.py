@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from rewardlab.disk import write_json
 from rewardlab.reward_models.doubts import OWN_ANSWERS, Accuracy, accuracies, reward_model_lines, warnings
-from rewardlab.runs import write_json
 
 WEAK = Accuracy("label", "held_out_label", "sentiment", 0.615, 0.538, 0.700, 130, 0.515, 0.496)
 STRONG = replace(WEAK, value=0.969, low=0.938, high=0.992)

@@ -11,11 +11,11 @@ from rewardlab.claims.claim import Claim
 from rewardlab.claims.findings import findings
 from rewardlab.claims.measures import Evidence
 from rewardlab.comparison.table import AVERAGE, build_table
+from rewardlab.disk import write_json, write_jsonl
 from rewardlab.errors import InputError
 from rewardlab.reports.page import write_report
 from rewardlab.reports.sections.cards import accuracy_grid, card_sections, differences_of, sentence
 from rewardlab.reward_models.over_seeds import Cards, card_rows, difference_rows, load_cards
-from rewardlab.runs import write_json, write_jsonl
 from tests.support.runs import both, eval_folder
 
 Margins = dict[str, list[float]]

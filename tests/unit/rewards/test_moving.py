@@ -12,13 +12,13 @@ import pytest
 
 from rewardlab.config import RewardConfig
 from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import ConfigError, ExpressionError
 from rewardlab.evaluation.rollout_files import RolloutFile, read_rollouts
 from rewardlab.pipeline import Pipeline
 from rewardlab.rewards import Lambda, RewardContext, build_reward, parse_lambda, plan_reward
 from rewardlab.rewards.moving import Moment, Multiplier, Target
 from rewardlab.rewards.rescoring import rescore
-from rewardlab.runs import read_jsonl
 from rewardlab.types import Example, Score
 from tests.support.training import ppo_trainer
 

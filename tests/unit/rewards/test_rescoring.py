@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from rewardlab.config import RewardConfig
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import ConfigError, DataError, ExpressionError
 from rewardlab.evaluation.rollout_files import RolloutFile, read_rollouts
 from rewardlab.rewards import RewardContext, build_reward, rewards
 from rewardlab.rewards.registry import RewardEntry
 from rewardlab.rewards.rescoring import MissingPartsError, StoredResponse, lent_parts, rescore
-from rewardlab.runs import read_jsonl
 from rewardlab.types import Example, Score
 from tests.support.training import ppo_trainer
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.disk import write_json
 from rewardlab.errors import InputError
-from rewardlab.runs import write_json
 from rewardlab.studio import index as index_module
 from rewardlab.studio.index import Cost, RunIndex, children, evaluations, parents
 from tests.support.studio import eval_run, ppo_run, prediction, stage_folder

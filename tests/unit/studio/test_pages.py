@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.runs import write_json
+from rewardlab.disk import write_json
 from rewardlab.studio import curves
 from tests.support.studio import (
     SCRIPT,

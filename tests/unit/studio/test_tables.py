@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.disk import write_jsonl
 from rewardlab.errors import DataError
-from rewardlab.runs import write_jsonl
 from rewardlab.studio.tables import Query, Tables, select, values_of
 from tests.support.studio import ledger_row, prediction
 

@@ -14,13 +14,13 @@ from rewardlab.cli.options import Request
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_json
 from rewardlab.errors import ConfigError
 from rewardlab.lab.stored import evaluation_goal
 from rewardlab.pipeline import Pipeline, Runner, Stage
 from rewardlab.pipeline.scope import each_task
 from rewardlab.pipeline.stages.sft import _timed
 from rewardlab.pipeline.stages.train import gold_of_prompts
-from rewardlab.runs import read_json
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.file import Suite
 from rewardlab.suites.run import build_here

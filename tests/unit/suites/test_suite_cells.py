@@ -51,7 +51,7 @@ def suite(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REWARDLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("REWARDLAB_DATA", raising=False)
-    monkeypatch.setattr("rewardlab.runs._git", lambda *arguments: None)
+    monkeypatch.setattr("rewardlab.provenance._git", lambda *arguments: None)
     sizes = {f"data.{part}": 4 for part in ("labelled", "prompts", "validation", "test")}
 
     def build(*methods: Method, **more: Any) -> Suite:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rewardlab.cli import main as cli
-from rewardlab.runs import read_json
+from rewardlab.disk import read_json
 from rewardlab.training.methods import methods
 
 PACKAGE = '''

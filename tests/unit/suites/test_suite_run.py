@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSuite:
-    monkeypatch.setattr("rewardlab.runs._git", lambda *arguments: None)
+    monkeypatch.setattr("rewardlab.provenance._git", lambda *arguments: None)
     monkeypatch.chdir(ROOT)  # workers import tests
     (tmp_path / "runs").mkdir()
     return FakeSuite(tmp_path / "runs")

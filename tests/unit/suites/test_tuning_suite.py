@@ -8,9 +8,9 @@ import pytest
 
 from rewardlab.cli.suite_plan import _notes
 from rewardlab.cli.suite_report import print_suite
+from rewardlab.disk import read_json
 from rewardlab.lab.suite_run import report_suite
 from rewardlab.reports.links import Links
-from rewardlab.runs import read_json
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.file import Suite, load_suite
 from rewardlab.suites.plan import make_plan

@@ -10,9 +10,9 @@ import pytest
 
 import rewardlab as package
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_json, write_json
 from rewardlab.errors import InputError
 from rewardlab.pipeline import Pipeline
-from rewardlab.runs import read_json, write_json
 from rewardlab.tasks import resolve_tasks, separate_tasks, tasks
 from rewardlab.tasks.places import load_tasks_of, located, named_files, spec_of
 from tests.support.commands import Command

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from experiments.tools.claims_page import claims_page, main, read_findings, read_list
+from rewardlab.disk import write_json
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.runs import write_json
 from rewardlab.suites.file import load_suite
 
 LIST = Path(__file__).parents[3] / "experiments" / "claims" / "claims.toml"

@@ -13,9 +13,9 @@ import yaml
 from rewardlab import processes
 from rewardlab.cli.main import run as command_line
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline
-from rewardlab.runs import read_json, read_jsonl
 from tests.support.models import tiny_llama
 
 ROOT = Path(__file__).parents[3]

@@ -16,12 +16,13 @@ from rewardlab.comparison.notes import notes, policies_line
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import build_table
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_json, write_json
 from rewardlab.evaluation.hacking import Alarm
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.stage import Work
 from rewardlab.pipeline.stages.evaluate import _policy
 from rewardlab.pipeline.stages.shared import evaluated_model, policy_of, start_adapter
-from rewardlab.runs import BEST_ADAPTER, RunFolder, read_json, write_json
+from rewardlab.runs import BEST_ADAPTER, RunFolder
 from rewardlab.training import validation
 from rewardlab.training.decline import Fall
 from rewardlab.training.progress import Silent

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from rewardlab.config import PPOConfig, RunConfig
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.disk import read_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.training.budget import Budget, PromptsRead
 from rewardlab.training.clock import Clock
 from rewardlab.training.sft import train_sft

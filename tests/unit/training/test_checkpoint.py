@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import torch
 
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import RunFolderError
-from rewardlab.runs import read_jsonl
 from rewardlab.training import checkpoint
 from rewardlab.training.checkpoint import Checkpoints
 from rewardlab.training.interval import Interval

@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import DataError
 from rewardlab.models.sampler import Sample
-from rewardlab.runs import read_jsonl
 from rewardlab.training.decline import Change, Fall, level_of, raises_alarm, told_best, told_fall
 from rewardlab.training.loop import OnlineTrainer
 from rewardlab.training.validation import Cadence, Validation

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from rewardlab.config import RunConfig
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import DataError
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.tasks.task import tasks
 from rewardlab.training import encoder as module
 from rewardlab.training.encoder import Encoder, train_encoder

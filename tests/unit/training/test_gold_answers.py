@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import TrainingError
 from rewardlab.models.trunk import load_trunk
 from rewardlab.pipeline.pipeline import Pipeline
-from rewardlab.runs import read_jsonl
 from rewardlab.tasks.task import tasks
 from rewardlab.training.actor import POLICY
 from rewardlab.training.gold_answers import GoldAnswers

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from rewardlab.disk import read_jsonl
 from rewardlab.presets import PUBLISHED_PRESETS
-from rewardlab.runs import read_jsonl
 from rewardlab.training.loop import OnlineTrainer
 from rewardlab.types import Example
 from tests.support.training import ppo_trainer

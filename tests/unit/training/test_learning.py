@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from rewardlab.disk import read_jsonl
 from rewardlab.presets import PUBLISHED_PRESETS
-from rewardlab.runs import read_jsonl
 from tests.support.bandit import BANDIT, RUN, Shuffled, played
 
 SUITED: Mapping[str, Mapping[str, Any]] = {

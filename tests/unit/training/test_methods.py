@@ -11,11 +11,11 @@ import pytest
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.online_config import GroupConfig, OnlineConfig
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.kinds import stage_kinds, trained_kinds
-from rewardlab.runs import read_jsonl
 from rewardlab.training.methods import TrainingMethod, methods
 from rewardlab.training.metrics import GLOSSARY
 from tests.support.bandit import BANDIT, RUN, Shuffled, played

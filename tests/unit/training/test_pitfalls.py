@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from rewardlab.config import LoraConfig, ModelConfig
+from rewardlab.disk import read_jsonl
 from rewardlab.functional.kl import kl_k1
 from rewardlab.models import SamplingConfig, Trunk, load_trunk, row_key, sample
-from rewardlab.runs import read_jsonl
 from rewardlab.training.advantages import gae_targets
 from rewardlab.training.rollout import roll_out
 from rewardlab.training.shaping import shape

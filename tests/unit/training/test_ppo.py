@@ -17,13 +17,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import TrainingError
 from rewardlab.functional.gae import Estimate, gae
 from rewardlab.models import Trunk, load_trunk
 from rewardlab.models.heads import ScalarHead
 from rewardlab.rewards.ledger import GLOSSARY as LEDGER_GLOSSARY
 from rewardlab.rewards.ledger import Ledger
-from rewardlab.runs import read_jsonl
 from rewardlab.training import advantages, checks, loop
 from rewardlab.training.actor import CriticStart
 from rewardlab.training.advantages import Target

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import RunFolderError, TrainingError
 from rewardlab.functional.preference import PairLogprobs
 from rewardlab.pipeline import Pipeline
 from rewardlab.preference_config import DPOConfig, PreferenceConfig
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.training.methods import TrainingMethod, methods
 from rewardlab.training.pair_rows import PairRow, Reference, chunks_of
 from rewardlab.training.preference import GLOSSARY, Sums, dpo_losses

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.disk import read_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.training.progress import BarRecorder, FolderRecorder, Several, Silent, recording
 
 

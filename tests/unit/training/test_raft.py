@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import load_config
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import RunFolderError, TrainingError
 from rewardlab.models.trunk import load_trunk
 from rewardlab.rewards.ledger import GLOSSARY as LEDGER_GLOSSARY
 from rewardlab.rewards.ledger import Ledger
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.training import raft
 from rewardlab.training.metrics import GLOSSARY as ONLINE_GLOSSARY
 from rewardlab.training.progress import FolderRecorder

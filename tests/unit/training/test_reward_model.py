@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 
 import rewardlab
 from rewardlab.config import RMConfig
+from rewardlab.disk import read_json, read_jsonl, write_json
 from rewardlab.errors import DataError, ModelError, TrainingError
 from rewardlab.models import load_trunk
 from rewardlab.models.heads import ScalarHead
 from rewardlab.models.scoring import load_scorers, score_rows
-from rewardlab.runs import read_json, read_jsonl, write_json
 from rewardlab.training.reward_model import PairModel, _columns, check_stored, train_reward_model
 from rewardlab.training.rm_evaluation import EncodedPair, PairEncoder, evaluate, store_sft_scores
 from rewardlab.training.sft import train_sft

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.disk import read_json
 from rewardlab.errors import DataError
 from rewardlab.models import load_trunk
 from rewardlab.models.scoring import score_rows
-from rewardlab.runs import read_json
 from rewardlab.tasks.task import prompt_of
 from rewardlab.training.reward_model import train_reward_model
 from rewardlab.training.rm_evaluation import (

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from rewardlab.config import RunConfig
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import DataError, TrainingError
 from rewardlab.models import load_codec, load_trunk
 from rewardlab.models.output import OutputHead
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.tasks.task import prompt_of, tasks
 from rewardlab.training.answer_loss import IGNORED, takes_own_loss
 from rewardlab.training.sft import encode_rows, train_sft

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from rewardlab import processes
+from rewardlab.disk import read_jsonl
 from rewardlab.models import load_trunk
 from rewardlab.models.sampler import Sample, SamplingConfig, sample
-from rewardlab.runs import CHECKPOINTS, RunFolder, read_jsonl
+from rewardlab.runs import CHECKPOINTS, RunFolder
 from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training.schedule import UNBOUNDED
 from rewardlab.training.sft import train_sft

@@ -14,7 +14,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.disk import read_jsonl
+from rewardlab.runs import RunFolder
 from tests.support.files import stored_files
 from tests.support.launching import Before, HalfACheckpoint, HalfALine, Moment, run, run_and_kill_after
 from tests.support.models import tiny_llama

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from rewardlab.cli import main as cli
+from rewardlab.disk import write_json
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Runner, Stage
 from rewardlab.pipeline.stage import Work
-from rewardlab.runs import write_json
 from rewardlab.training.progress import Silent, recording
 from rewardlab.training.trackers import TensorBoardRecorder, TrackerName, make_trackers, resolve_trackers
 
@@ -86,7 +86,7 @@ def test_none_writes_nothing(tmp_path: Path) -> None:
 
 def test_every_stage_that_trains_is_tracked_in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs before the goal too; a stage that records nothing leaves no folder."""
-    monkeypatch.setattr("rewardlab.runs._git", lambda *arguments: None)
+    monkeypatch.setattr("rewardlab.provenance._git", lambda *arguments: None)
 
     def training(work: Work) -> dict[str, Any]:
         with recording(work.recorder, "sft", 1) as recorder:

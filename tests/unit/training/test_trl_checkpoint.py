@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from rewardlab.config import RunConfig
+from rewardlab.disk import read_jsonl
 from rewardlab.errors import ConfigError
-from rewardlab.runs import RunFolder, read_jsonl
+from rewardlab.runs import RunFolder
 from rewardlab.training.sft import train_sft
 from rewardlab.training.trl_checkpoint import newest_checkpoint, steps_before
 from rewardlab.training.trl_run import plan_steps

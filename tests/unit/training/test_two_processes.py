@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rewardlab.runs import read_json, read_jsonl
+from rewardlab.disk import read_json, read_jsonl
 from tests.support.files import stored_files
 from tests.support.launching import Before, call_together, run, run_together, stopped
 from tests.support.models import tiny_llama

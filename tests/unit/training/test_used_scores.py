@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from rewardlab.config import PPOConfig
+from rewardlab.disk import read_jsonl
 from rewardlab.models.sampler import Sample
 from rewardlab.rewards.ledger import Shaped
-from rewardlab.runs import read_jsonl
 from rewardlab.training.advantages import gae_targets
 from rewardlab.training.rollout import Rollout, SampledChunk
 from rewardlab.training.shaping import ScoreScale, shape, used_score_metrics

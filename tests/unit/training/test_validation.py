@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rewardlab.disk import read_jsonl
 from rewardlab.models.sampler import Sample, SamplingConfig, sample
-from rewardlab.runs import read_jsonl
 from rewardlab.training import validation
 from rewardlab.training.loop import OnlineTrainer
 from rewardlab.training.validation import Cadence, Validation
