@@ -70,6 +70,28 @@ class Evidence:
     pair_kinds: Mapping[tuple[str, str], Measured] = field(default_factory=dict)
     cards: Cards = NO_CARDS
     left_out: LeftOut = LOGGED
+    _called: Mapping[str, Sequence[Row]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        called: dict[str, list[Row]] = {}
+        for row in self.table.rows:
+            for name in {row.name, row.key.method}:
+                called.setdefault(name, []).append(row)
+        object.__setattr__(self, "_called", called)
+
+    def row(self, method: str | None, model: str) -> Row:
+        """The row of a method with a base model, or of one without; raises UntestableError for none or several.
+
+        ``method`` may be a row's own name, which distinguishes two rows of one method.
+        """
+        rows = [row for row in self._called.get(method or "", ()) if row.key.model in (model, "")]
+        named = [row for row in rows if row.name == method] or rows
+        if len(named) != 1:
+            raise UntestableError(
+                f"{len(named) or 'no'} rows are called {method}" + (f" with {model}" if model else "")
+            )
+        (row,) = named
+        return row
 
 
 def measure(claim: Claim, model: str, evidence: Evidence) -> Measured:
@@ -195,22 +217,9 @@ MEASURES: Mapping[MeasureName, Callable[[Claim, str, Evidence], Measured]] = {
 }
 
 
-def find_row(table: ComparisonTable, method: str | None, model: str) -> Row:
-    """The row of a method with a base model, or of one without; raises UntestableError for none or several.
-
-    ``method`` may be a row's own name, which distinguishes two rows of one method.
-    """
-    rows = [row for row in table.rows if row.key.model in (model, "")]
-    named = [row for row in rows if row.name == method] or [row for row in rows if row.key.method == method]
-    if len(named) != 1:
-        raise UntestableError(f"{len(named) or 'no'} rows are called {method}" + (f" with {model}" if model else ""))
-    (row,) = named
-    return row
-
-
 def _sides(claim: Claim, model: str, evidence: Evidence) -> tuple[Row, Row]:
     """The rows of both methods; raises UntestableError where their answers are of different formats."""
-    better, than = (find_row(evidence.table, name, model) for name in claim.methods)
+    better, than = (evidence.row(name, model) for name in claim.methods)
     formats = differing_formats(better, than)
     if formats and not claim.across_formats:
         told = f"{better.name} answers in {formats[0]}, {than.name} in {formats[1]}"

@@ -121,8 +121,10 @@ def told_of(differences: Sequence[MeasureGain]) -> Iterator[tuple[str, list[Meas
         for rival in dict.fromkeys(each.rival.name for each in differences):
             level = [g for g in differences if (g.measure, g.rival.name, g.ahead) == (measure, rival, "level")]
             if level:
-                names = dict.fromkeys(each.method.name for each in level)
-                said = "; ".join(f"{name} ({_decodings(name, level)})" for name in names)
+                decodings: dict[str, list[str]] = {}
+                for each in level:
+                    decodings.setdefault(each.method.name, []).append(each.decoding)
+                said = "; ".join(f"{name} ({' and '.join(each)})" for name, each in decodings.items())
                 where = f"{title} on {level[0].finding.claim.column}"
                 yield f"Not significantly different from {rival} in {where}: {said}.", level
 
@@ -185,10 +187,6 @@ def _is_rival(row: Row, rival: Row) -> bool:
 def _claim(row: Row, rival: Row, column: str, decoding: str, measure: MeasureName) -> Claim:
     names = {"better": row.name, "than": rival.name}
     return Claim(id="", says="", column=column, decoding=decoding, measure=measure, **names)
-
-
-def _decodings(method: str, gains: Sequence[MeasureGain]) -> str:
-    return " and ".join(each.decoding for each in gains if each.method.name == method)
 
 
 def _p(gain: MeasureGain) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.comparison.evaluations import Position
 from rewardlab.comparison.statistics import Estimate, draws_of, possible
-from rewardlab.comparison.table import AVERAGE, COSTS, SUMMARIES, ComparisonTable, Row
+from rewardlab.comparison.table import AVERAGE, COSTS, SUMMARIES, ComparisonTable
 from rewardlab.printable import csv_cell
 
 if TYPE_CHECKING:
@@ -17,7 +17,12 @@ def frame(table: ComparisonTable) -> polars.DataFrame:
     """One line a method, decoding, column and measured metric, values not multiplied by 100."""
     import polars
 
-    rows = [line for row in table.rows for position in table.positions for line in _lines(table, row, position)]
+    rows = [
+        line
+        for number in range(len(table.rows))
+        for position in table.positions
+        for line in _lines(table, number, position)
+    ]
     return polars.DataFrame(rows, infer_schema_length=None)
 
 
@@ -30,19 +35,20 @@ def csv_text(rows: polars.DataFrame) -> str:
     return rows.with_columns(safe).write_csv()
 
 
-def _lines(table: ComparisonTable, row: Row, position: Position) -> list[dict[str, Any]]:
+def _lines(table: ComparisonTable, number: int, position: Position) -> list[dict[str, Any]]:
+    row = table.rows[number]
     if position not in row.scores:
         return []
     if position[0] == AVERAGE:
-        return [_line(table, row, position, "mean", row.scores[position])]
+        return [_line(table, number, position, "mean", row.scores[position])]
     cells = row.cells[position]
     measured = next(iter(cells.values())).metrics
-    return [_line(table, row, position, name, possible(draws_of(cells, (name,)), (name,))) for name in measured]
+    return [_line(table, number, position, name, possible(draws_of(cells, (name,)), (name,))) for name in measured]
 
 
-def _line(table: ComparisonTable, row: Row, position: Position, metric: str, score: Estimate) -> dict[str, Any]:
-    column, decoding = position
-    place = (table.rows.index(row), position)
+def _line(table: ComparisonTable, number: int, position: Position, metric: str, score: Estimate) -> dict[str, Any]:
+    (column, decoding), row = position, table.rows[number]
+    place = (number, position)
     return {
         "method": row.key.method,
         "start": row.key.start,

@@ -7,6 +7,7 @@ column are marked.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,9 +102,10 @@ def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool
         headings += [Heading(_column_title(table, column), decoding) for column in table.columns]
         headings += [Heading(TROUBLE[name], decoding) for name in trouble]
     headings += [Heading(name.replace("_", " ")) for name in ("seeds", *COSTS) if with_origins]
+    names = _names(table, ("method", "model", "format", "start", "reward") if with_origins else ("method",))
     rows = []
     for number, row in enumerate(table.rows):
-        cells = [Cell(_name(table, row, with_origins=with_origins), sources=all_sources(row))]
+        cells = [Cell(names[number], sources=all_sources(row))]
         cells += [Cell(str(getattr(row.key, name)) or MISSING) for name in origins]
         cells += [_share_cell(row.start_accuracy) for _ in starts]
         for decoding in decodings:
@@ -143,11 +145,11 @@ def compact(table: ComparisonTable) -> tuple[Grid, frozenset[int]]:
     return ordered, frozenset(range(len(first_ones), len(order)))
 
 
-def _name(table: ComparisonTable, row: Row, *, with_origins: bool) -> str:
-    """A row's method; its own name where no column beside it distinguishes it from another row of that method."""
-    shown = ("method", "model", "format", "start", "reward") if with_origins else ("method",)
-    alike = [other for other in table.rows if all(getattr(other.key, n) == getattr(row.key, n) for n in shown)]
-    return row.key.method if len(alike) == 1 else row.name
+def _names(table: ComparisonTable, shown: Sequence[str]) -> list[str]:
+    """The rows' methods; a row's own name where no column ``shown`` distinguishes it from another of that method."""
+    looks = [tuple(getattr(row.key, name) for name in shown) for row in table.rows]
+    alike = Counter(looks)
+    return [row.key.method if alike[look] == 1 else row.name for row, look in zip(table.rows, looks, strict=True)]
 
 
 STEP_0 = "accuracy at step 0"

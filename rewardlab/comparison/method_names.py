@@ -35,19 +35,25 @@ def place_of(method: str) -> int:
 def row_names(keys: Sequence[MethodKey]) -> dict[MethodKey, str]:
     """A name of its own for every method: model where there are several, and what else sets namesakes apart."""
     several = len({key.model for key in keys if key.model}) > 1
+    by_method: dict[str, dict[str, list[MethodKey]]] = {}
+    for key in keys:
+        by_method.setdefault(key.method, {}).setdefault(key.model, []).append(key)
+    parts = {
+        (method, model): (*(["model"] if (several and model) or len(by_model) > 1 else []), *_differing(namesakes))
+        for method, by_model in by_method.items()
+        for model, namesakes in by_model.items()
+    }
     names = {}
     for key in keys:
-        is_shared = any(other.method == key.method and other.model != key.model for other in keys)
-        shown = ["model"] if (several and key.model) or is_shared else []
-        namesakes = [other for other in keys if (other.method, other.model) == (key.method, key.model)]
-        apart = [
-            part
-            for part in ("start", "reward", "shots", "format", "checkpoint")
-            if len({getattr(k, part) for k in namesakes}) > 1
-        ]
-        details = [_detail(key, part) for part in (*shown, *apart)]
+        details = [_detail(key, part) for part in parts[key.method, key.model]]
         names[key] = f"{key.method} ({', '.join(details)})" if details else key.method
     return names
+
+
+def _differing(namesakes: Sequence[MethodKey]) -> list[str]:
+    """The parts in which methods of one name and model differ."""
+    parts = ("start", "reward", "shots", "format", "checkpoint")
+    return [part for part in parts if len({getattr(key, part) for key in namesakes}) > 1]
 
 
 def _detail(key: MethodKey, part: str) -> str:

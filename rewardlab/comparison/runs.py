@@ -35,14 +35,20 @@ class LeftOut:
     """
 
     def __init__(self, *, is_kept: bool = True) -> None:
-        self.lines: list[str] = []
+        self._lines: dict[str, None] = {}
         self._is_kept = is_kept
+
+    @property
+    def lines(self) -> list[str]:
+        """In the order in which they came."""
+        return [*self._lines]
 
     def add(self, line: str) -> None:
         """Note one more; a line that is there already is passed over."""
-        if line not in self.lines:
+        if line not in self._lines:
             logger.warning("%s", line)
-            self.lines += [line] if self._is_kept else []
+            if self._is_kept:
+                self._lines[line] = None
 
 
 LOGGED = LeftOut(is_kept=False)
@@ -86,15 +92,17 @@ class _Finder:
 
     def __init__(self) -> None:
         self._below: dict[Path, list[Path]] = {}
-        self._trained: dict[Path, Path | None] = {}
+        self._names: dict[Path, tuple[Path | str, ...]] = {}
+        self._of_run: dict[Path, dict[Path | str, list[Path]]] = {}
 
     def eval_folders(self, path: Path) -> list[Path]:
         """The evaluation folders that ``path`` stands for, sorted."""
         if _is_eval(path):
             return [path]
         if (path / "config.json").exists():
-            around = {*self._evals_below(path.parent), *self._evals_below(path.parent.parent)}
-            return sorted(folder for folder in around if self._evaluates(folder, path))
+            around = [self._evals_of_runs(place) for place in (path.parent, path.parent.parent)]
+            names = _names_of_run(path)
+            return sorted({folder for known in around for name in names for folder in known.get(name, ())})
         return self._evals_below(path) if path.is_dir() else []
 
     def _evals_below(self, path: Path) -> list[Path]:
@@ -104,11 +112,17 @@ class _Finder:
             self._below[path] = [folder for folder in folders if _is_eval(folder)]
         return self._below[path]
 
-    def _evaluates(self, folder: Path, run: Path) -> bool:
-        if folder not in self._trained:
-            self._trained[folder] = _trained_run(folder)
-        trained = self._trained[folder]
-        return trained is not None and same_run(trained, run)
+    def _evals_of_runs(self, path: Path) -> Mapping[Path | str, list[Path]]:
+        """What a trained run is known by -> the evaluations of it below ``path``."""
+        if path not in self._of_run:
+            self._of_run[path] = {}
+            for folder in self._evals_below(path):
+                if folder not in self._names:
+                    trained = _trained_run(folder)
+                    self._names[folder] = () if trained is None else _names_of_run(trained)
+                for name in self._names[folder]:
+                    self._of_run[path].setdefault(name, []).append(folder)
+        return self._of_run[path]
 
 
 def _loaded(folder: Path, warnings: list[str]) -> EvalRun | None:
@@ -158,9 +172,9 @@ def _trained_run(folder: Path) -> Path | None:
     return Path(trained) if isinstance(trained, str) else None
 
 
-def same_run(left: Path, right: Path) -> bool:
-    """True when two paths mean one run folder; folder names carry the fingerprint, so equal names do."""
-    return left.resolve() == right.resolve() or left.name == right.name
+def _names_of_run(path: Path) -> tuple[Path | str, ...]:
+    """What a run folder is known by: its place, and its name, which carries the fingerprint."""
+    return path.resolve(), path.name
 
 
 def _is_eval(path: Path) -> bool:

@@ -236,9 +236,12 @@ def _row(
         summaries[AVERAGE, decoding] = _mean_by_name(
             [summaries[name, decoding] for name in averaged if name in present]
         )
-    seeds = tuple(sorted({run.seed for run in runs}))
+    of_seeds: dict[int, list[EvalRun]] = {}
+    for run in runs:
+        of_seeds.setdefault(run.seed, []).append(run)
+    seeds = tuple(sorted(of_seeds))
     # Added up over a seed's runs (one a task in single-task training), in which a shared stage counts once.
-    costs = [Cost.together(run.cost for run in runs if run.seed == seed).totals() for seed in seeds]
+    costs = [Cost.together(run.cost for run in of_seeds[seed]).totals() for seed in seeds]
     cost = {name: fmean(each[name] for each in costs) for name in COSTS}
     starts = [run.start_accuracy for run in runs if run.start_accuracy is not None]
     return Row(key, name, scores, cost, seeds, runs, cells, summaries, by_seed, fmean(starts) if starts else None)

@@ -67,7 +67,7 @@ def _drawn_rows(
     """The pairs drawn, group by group, the highest value first, and the methods for which there is no room."""
     position = (column, table.decodings[-1])
     values = {row.name: row.scores[position].value for row in table.rows if position in row.scores}
-    pairs = list(dict.fromkeys((method, baseline) for method, baseline, _ in by_place))
+    pairs = dict.fromkeys((method, baseline) for method, baseline, _ in by_place)
     rivals = list(dict.fromkeys(baseline for _, baseline in pairs))
     names = sorted({method for method, _ in pairs}, key=lambda name: -values.get(name, -1.0))
     room = max(1, MOST_ROWS // len(rivals))
