@@ -125,15 +125,17 @@ def build(
         say: Is told of failures.
     """
     from rewardlab.suites.jobs import jobs_for, share_processors
-    from rewardlab.suites.run import build_here, build_in_workers
+    from rewardlab.suites.local import Workers
+    from rewardlab.suites.run import Here
+    from rewardlab.suites.run import build as build_at
     from rewardlab.suites.worker import worker_command
 
     count = jobs or jobs_for(scheduler.missing())
     share_processors(jobs, count)
     if count == 1:
-        build_here(scheduler, runner, say)
+        build_at(scheduler, Here(runner, scheduler.done()), say)
         return
-    build_in_workers(scheduler, count, worker_command(file, root, source, sys.argv[1:]), say)
+    build_at(scheduler, Workers(count, worker_command(file, root, source, sys.argv[1:])), say)
     for stage in scheduler.done():
         runner.count(stage)
 

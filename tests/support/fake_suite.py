@@ -19,7 +19,8 @@ import polars  # noqa: F401  # every suite has loaded it, and it takes over Ctrl
 from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.suites.cells import Cell
-from rewardlab.suites.run import build_in_workers
+from rewardlab.suites.local import Workers
+from rewardlab.suites.run import build
 from rewardlab.suites.scheduler import Scheduler
 from rewardlab.suites.worker import serve
 
@@ -98,7 +99,7 @@ class FakeSuite:
 def main() -> None:
     made = FakeSuite(Path(sys.argv[1]))
     if sys.argv[2:]:
-        build_in_workers(Scheduler(made.cells(), made.root), int(sys.argv[2]), made.worker)
+        build(Scheduler(made.cells(), made.root), Workers(int(sys.argv[2]), made.worker))
         return
     stages = {stage.fingerprint: stage for cell in made.cells() for stage in cell.chain()}
     serve(stages.get, Runner(made.root))
