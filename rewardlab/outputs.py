@@ -39,6 +39,11 @@ def describe_output(path: Path) -> dict[str, Any]:
     return {"sha256": found, "bytes": path.stat().st_size, **({"rows": rows} if path.suffix == ".jsonl" else {})}
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, read once in a process as long as it is not written to."""
+    return _read(path, *_stamp(path))[0]
+
+
 def changed_outputs(folder: Path, stored: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
     """What is wrong with outputs, one text a file; a file is read once in a process as long as it is not written to.
 

@@ -44,6 +44,13 @@ def run(
             help="Stages built side by side, in processes of one thread each; auto: as processors and memory allow.",
         ),
     ] = "auto",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|HOST:PORT",
+            help="Build on a Ray cluster: auto, the one that this machine is part of, or the address of its head.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, write nothing.")] = False,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write the report at the end.")] = True,
 ) -> None:
@@ -58,7 +65,15 @@ def run(
     )
     from rewardlab.cli.suite_report import print_missing, print_suite
     from rewardlab.lab.execution import make_runner, say
-    from rewardlab.lab.suite_run import SuiteRun, build, check_alone, report_command, report_name, report_suite
+    from rewardlab.lab.suite_run import (
+        SuiteRun,
+        build,
+        check_alone,
+        check_places,
+        report_command,
+        report_name,
+        report_suite,
+    )
     from rewardlab.pipeline.rows import Rows
     from rewardlab.suites.cells import cells
     from rewardlab.suites.file import load_suite
@@ -68,6 +83,7 @@ def run(
 
     check_alone()
     asked = read_jobs(jobs)
+    check_places(asked, ray)
     suite = load_suite(file, source)
     rows = Rows(may_lack=dry_run)
     with read_only() if dry_run else nullcontext():
@@ -84,7 +100,7 @@ def run(
     if report:
         make_folder(place)
     scheduler, runner = Scheduler(todo, runs), make_runner(runs)
-    build(scheduler, runner, file, runs, source, asked, say)
+    build(scheduler, runner, suite, file, source, asked, ray, say)
     found = SuiteRun(None, missing=[(cell.title, why) for cell, why in scheduler.failures()])
     if report:
         command = report_command(file, filter or [], source)

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ def run_suite(
     runs: Path | str = RUNS,
     filters: Sequence[str] = (),
     jobs: int | None = None,
+    ray: str | None = None,
     source: str | None = None,
     out: Path | str | None = None,
     quiet: bool = False,
@@ -72,6 +74,7 @@ def run_suite(
         runs: Where run folders live.
         filters: ``method=TEXT``, ``task=TEXT``, ``model=TEXT`` or ``seed=N``: only cells that fit all keys.
         jobs: Stages built side by side; None: as many as processors and memory allow.
+        ray: Build on a Ray cluster: auto, the one that this machine is part of, or HOST:PORT; needs ``rewardlab[ray]``.
         source: Where rows come from, whatever the file says: auto, local, hub or bundled.
         out: Folder of the report; None: ``RUNS/NAME``, with the filters in the name.
         quiet: Show no progress on standard error.
@@ -93,13 +96,14 @@ def run_suite(
     from rewardlab.suites.scheduler import Scheduler
 
     check_alone()
+    check_places(jobs, ray)
     path, root = Path(file), Path(runs)
     suite = load_suite(path, source)
     todo = select(cells(suite, root, rows=Rows()), list(filters))
     place = root / report_name(suite.name, filters) if out is None else Path(out)
     make_folder(place)
     scheduler, runner = Scheduler(todo, root), make_runner(root, quiet=quiet)
-    build(scheduler, runner, path, root, source, jobs, say_nothing if quiet else say)
+    build(scheduler, runner, suite, path, source, jobs, ray, say_nothing if quiet else say)
     command = report_command(path, filters, source)
     return report_suite(suite, scheduler, root, place, command, runner.purse, say_nothing if quiet else say)
 
@@ -111,31 +115,67 @@ def check_alone() -> None:
 
 
 def build(
-    scheduler: Scheduler, runner: Runner, file: Path, root: Path, source: str | None, jobs: int | None, say: Say
+    scheduler: Scheduler,
+    runner: Runner,
+    suite: Suite,
+    file: Path,
+    source: str | None = None,
+    jobs: int | None = None,
+    ray: str | None = None,
+    say: Say = say,
 ) -> None:
-    """Build what is missing, here or in processes of one thread each.
+    """Build what is missing: here, in processes of one thread each, or on a Ray cluster.
 
     Args:
         scheduler: The stages.
         runner: Builds here, and counts what others built.
-        file: The suite, which processes plan again.
-        root: Where run folders live.
+        suite: The suite, which nodes plan again.
+        file: Its file, which processes plan again.
         source: Where rows come from, whatever the suite says.
         jobs: Stages side by side; None: as many as processors and memory allow.
+        ray: Address of a Ray cluster, which takes the place of processes; None: this machine.
         say: Is told of failures.
     """
+    from rewardlab.suites.durations import Durations
     from rewardlab.suites.jobs import jobs_for, share_processors
-    from rewardlab.suites.run import build_here, build_in_workers
+    from rewardlab.suites.local import Workers
+    from rewardlab.suites.run import Here, Places
+    from rewardlab.suites.run import build as build_at
     from rewardlab.suites.worker import worker_command
 
+    root = runner.root
     count = jobs or jobs_for(scheduler.missing())
-    share_processors(jobs, count)
-    if count == 1:
-        build_here(scheduler, runner, say)
-        return
-    build_in_workers(scheduler, count, worker_command(file, root, source, sys.argv[1:]), say)
+    if ray is None:
+        share_processors(jobs, count)
+        if count == 1:
+            build_at(scheduler, Here(runner, scheduler.done()), say)
+            return
+    scheduler.longest_first(Durations(root).guess)
+    places: Places
+    if ray is None:
+        places = Workers(count, worker_command(file, root, source, sys.argv[1:]))
+    else:
+        from rewardlab.suites.known import find_in
+        from rewardlab.suites.on_ray import RayPlaces
+
+        places = RayPlaces(ray, partial(find_in, suite), root, say, shows_stages=say is not say_nothing)
+    build_at(scheduler, places, say)
     for stage in scheduler.done():
         runner.count(stage)
+
+
+def check_places(jobs: int | None, ray: str | None) -> None:
+    """Refuse two kinds of places at once, and a cluster that cannot be asked; before anything is planned.
+
+    Raises:
+        InputError: The line says what to do.
+    """
+    if ray is not None:
+        from rewardlab.suites.on_ray import check_ray
+
+        check_ray(ray)
+        if jobs is not None:
+            raise InputError(f"--ray {ray} --jobs {jobs}: the nodes say how many stages run; give one of both")
 
 
 def report_suite(

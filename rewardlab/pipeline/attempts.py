@@ -8,6 +8,8 @@ stands the processor time, which other work on the machine hardly changes.
 
 from __future__ import annotations
 
+import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +25,8 @@ from rewardlab.runs import RunFolder
 
 ATTEMPTS_FILE = "attempts.jsonl"
 HEARTBEAT_FILE = "heartbeat.json"
+NODE = "REWARDLAB_NODE"
+"""Environment variable: what the machine is called in ``attempts.jsonl``; default: its own name."""
 BEAT_S = 5.0
 """Seconds between two signs of life."""
 
@@ -60,7 +64,7 @@ def attempt(folder: RunFolder) -> Iterator[Taken]:
         return
     taken = _earlier(folder.path)
     started = time.time()
-    folder.append(ATTEMPTS_FILE, {"started": started})
+    folder.append(ATTEMPTS_FILE, {"started": started, "node": os.environ.get(NODE) or platform.node()})
     start, began = time.perf_counter(), time.process_time()
 
     def elapsed() -> dict[str, float]:
@@ -76,6 +80,16 @@ def attempt(folder: RunFolder) -> Iterator[Taken]:
         with suppress(OSError):  # of a full disk: the sign of life then stays for the next attempt
             folder.append(ATTEMPTS_FILE, ended)
             (folder.path / HEARTBEAT_FILE).unlink()
+
+
+def nodes(folder: Path) -> list[str]:
+    """The machines that worked on a stage, each once, the last one last; empty where that is not known."""
+    try:
+        rows = list(read_jsonl(folder / ATTEMPTS_FILE, may_be_cut=True))
+    except DataError:
+        return []
+    named = [str(row["node"]) for row in reversed(rows) if row.get("node")]
+    return list(dict.fromkeys(named))[::-1]
 
 
 def _earlier(folder: Path) -> Taken:

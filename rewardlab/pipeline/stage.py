@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,7 +56,7 @@ def asks_nothing() -> Preview | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: its fingerprint is kept
 class Stage:
     """One step.
 
@@ -91,7 +92,7 @@ class Stage:
             "inputs": {name: stage.fingerprint for name, stage in needed.items()},
         }
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes when anything changes that the outcome depends on."""
         return fingerprint({"stage": self.kind, **self.identity})

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from rewardlab.comparison.runs import BELOW
 from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import DataError, InputError, RewardlabError
-from rewardlab.pipeline.attempts import ATTEMPTS_FILE, BEAT_S, HEARTBEAT_FILE
+from rewardlab.pipeline.attempts import ATTEMPTS_FILE, BEAT_S, HEARTBEAT_FILE, nodes
 from rewardlab.pipeline.kinds import trained_kinds
 from rewardlab.training.methods import methods
 
@@ -74,6 +74,7 @@ class StudioRun:
         inputs: Name -> fingerprint of the run it was made from.
         config, result: As stored; ``result`` is empty until the run is finished.
         problem: Why its files cannot be read; empty where they can.
+        nodes: The machines that worked on it, the last one last; empty where that is not known.
     """
 
     key: str
@@ -95,6 +96,7 @@ class StudioRun:
     config: Mapping[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    nodes: tuple[str, ...] = ()
 
     @property
     def is_trained(self) -> bool:
@@ -155,7 +157,7 @@ def _folders(root: Path) -> set[Path]:
 
 def _state(folder: Path) -> State:
     """Of the files that :func:`read_run` reads; a running stage changes when it stops giving signs of life."""
-    files = ("config.json", "result.json", "provenance.json", VALIDATION_FILE)
+    files = ("config.json", "result.json", "provenance.json", VALIDATION_FILE, ATTEMPTS_FILE)
     stats = [_stat(folder / name) for name in files]
     alive = stats[1] is None and _is_alive(folder)
     return (*stats, (int(alive), 0))
@@ -230,6 +232,7 @@ def _run(
         inputs={str(name): str(mark) for name, mark in (identity.get("inputs") or {}).items()},
         config=stored,
         result=result,
+        nodes=tuple(nodes(folder)),
     )
 
 

@@ -63,7 +63,7 @@ def jobs_for(stages: Sequence[Stage], machine: Machine | None = None) -> int:
         At least 1. It is 1 on a GPU, for a model whose size is not known, and where a budget for an annotator must be
         kept, which one process alone can do.
     """
-    needs = [_bytes_needed(stage.config) for stage in stages]
+    needs = [bytes_needed(stage.config) for stage in stages]
     if not needs or None in needs or any(map(keeps_budget, stages)):
         return 1
     found = machine or Machine.here()
@@ -90,7 +90,7 @@ def share_processors(asked: int | None, jobs: int) -> None:
         os.environ.setdefault(THREADS, "1")
 
 
-def _bytes_needed(config: Mapping[str, Any]) -> int | None:
+def bytes_needed(config: Mapping[str, Any]) -> int | None:
     """Memory of a process that builds a stage; None where a GPU's memory counts, or the size is not known."""
     if "model" not in config:
         return PROCESS_BYTES

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,16 +19,12 @@ from typing import TextIO
 
 from rewardlab.logs import show_log
 from rewardlab.pipeline.runner import Runner
-from rewardlab.pipeline.stage import Stage
-from rewardlab.suites.cells import cells
-from rewardlab.suites.file import Suite, load_suite
+from rewardlab.suites.file import load_suite
+from rewardlab.suites.known import Find, Known
 from rewardlab.suites.run import attempt
 from rewardlab.training.progress_lines import CountLines, LineRecorder
 
 INTERRUPTED = 130
-
-Find = Callable[[str], Stage | None]
-"""Fingerprint -> the stage."""
 
 
 def worker_command(file: Path, root: Path, source: str | None, typed: Sequence[str]) -> list[str]:
@@ -49,7 +45,7 @@ def main() -> int:
     sys.argv = ["rewardlab", *typed]
     show_log()
     try:
-        serve(_Known(load_suite(Path(file), source or None), Path(root)).find, make_runner(Path(root)))
+        serve(Known(load_suite(Path(file), source or None), Path(root)).find, make_runner(Path(root)))
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
@@ -57,7 +53,7 @@ def main() -> int:
 
 def make_runner(root: Path) -> Runner:
     """A runner that writes lines to standard error: of several workers none can draw a bar."""
-    return Runner(root, _say, partial(LineRecorder, say=_say), partial(CountLines, say=_say))
+    return Runner(root, say, partial(LineRecorder, say=say), partial(CountLines, say=say))
 
 
 def serve(find: Find, runner: Runner) -> None:
@@ -74,21 +70,8 @@ def serve(find: Find, runner: Runner) -> None:
         answers.flush()
 
 
-class _Known:
-    """The stages of the suite; planned anew when one is asked for that was not there, since a choice was made."""
-
-    def __init__(self, suite: Suite, root: Path) -> None:
-        self._suite, self._root = suite, root
-        self._stages: dict[str, Stage] = {}
-
-    def find(self, name: str) -> Stage | None:
-        if name not in self._stages:
-            planned = (stage for cell in cells(self._suite, self._root) for stage in cell.chain())
-            self._stages = {stage.fingerprint: stage for stage in planned}
-        return self._stages.get(name)
-
-
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """One line on standard error."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 

@@ -1,16 +1,19 @@
 """A suite whose stages take no model: they note that they were built, and do what a file next to the runs tells them.
 
 Two methods a seed, A and B, each with an evaluation, on an SFT model a seed, on pairs that all seeds share. Run as a
-program it is a worker of that suite, or, with ``jobs`` behind the folder, the suite itself.
+program it is a worker of that suite, or, with a number of jobs or the address of a Ray cluster behind the folder, the
+suite itself; it prints why cells failed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,9 @@ import polars  # noqa: F401  # every suite has loaded it, and it takes over Ctrl
 from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.suites.cells import Cell
-from rewardlab.suites.run import build_in_workers
+from rewardlab.suites.known import Find
+from rewardlab.suites.local import Workers
+from rewardlab.suites.run import Places, build
 from rewardlab.suites.scheduler import Scheduler
 from rewardlab.suites.worker import serve
 
@@ -95,13 +100,26 @@ class FakeSuite:
         return [sys.executable, "-m", MODULE, str(self.root)]
 
 
+def find_in(suite: FakeSuite, root: Path, fetch: Callable[[Stage], None]) -> Find:
+    """The plan of a node."""
+    return {stage.fingerprint: stage for cell in suite.cells() for stage in cell.chain()}.get
+
+
 def main() -> None:
     made = FakeSuite(Path(sys.argv[1]))
-    if sys.argv[2:]:
-        build_in_workers(Scheduler(made.cells(), made.root), int(sys.argv[2]), made.worker)
+    if not sys.argv[2:]:
+        serve(find_in(made, made.root, lambda stage: None), Runner(made.root))
         return
-    stages = {stage.fingerprint: stage for cell in made.cells() for stage in cell.chain()}
-    serve(stages.get, Runner(made.root))
+    scheduler, where = Scheduler(made.cells(), made.root), sys.argv[2]
+    places: Places
+    if where.isdigit():
+        places = Workers(int(where), made.worker)
+    else:
+        from rewardlab.suites.on_ray import RayPlaces
+
+        places = RayPlaces(where, partial(find_in, made), made.root, lambda line: print(line, file=sys.stderr))
+    build(scheduler, places)
+    print(json.dumps({cell.title: why for cell, why in scheduler.failures()}))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from rewardlab.errors import RunFolderError
 from rewardlab.evaluation.cost import Cost
 from rewardlab.pipeline import Runner, Stage
 from rewardlab.pipeline import attempts as timing
-from rewardlab.pipeline.attempts import ATTEMPTS_FILE, HEARTBEAT_FILE, attempt
+from rewardlab.pipeline.attempts import ATTEMPTS_FILE, HEARTBEAT_FILE, NODE, attempt, nodes
 from rewardlab.pipeline.stage import Work
 from rewardlab.runs import RunFolder
 
@@ -139,4 +139,19 @@ def test_a_running_attempt_gives_signs(tmp_path: Path, clock: FakeClock, monkeyp
         assert read_json(sign)["started"] == next(read_jsonl(tmp_path / ATTEMPTS_FILE))["started"]
     assert not sign.exists()
     rows = list(read_jsonl(tmp_path / ATTEMPTS_FILE))
-    assert [list(row) for row in rows] == [["started"], ["seconds", "processor_seconds"]]
+    assert [list(row) for row in rows] == [["started", "node"], ["seconds", "processor_seconds"]]
+
+
+def test_attempts_say_on_which_machine_they_were(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path, "toy", {}, {})
+    assert nodes(tmp_path) == []
+    monkeypatch.setattr(timing.platform, "node", lambda: "own name")
+    for name in ("left", "right", "left", ""):
+        monkeypatch.setenv(NODE, name)
+        with attempt(folder):
+            pass
+    assert nodes(tmp_path) == ["right", "left", "own name"]
+    (tmp_path / ATTEMPTS_FILE).write_text("[1]\n")
+    assert nodes(tmp_path) == []

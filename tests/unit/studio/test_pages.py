@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.disk import write_json
+from rewardlab.disk import write_json, write_jsonl
 from rewardlab.studio import curves
 from tests.support.studio import (
     SCRIPT,
@@ -297,3 +297,12 @@ def test_a_chart_is_drawn_once_and_before_somebody_asks(root: Path, monkeypatch:
     client_of(studio_of(root)).get("/run/ppo/toy-p1")
     assert len(drawn) == count + 3
     curves._drawn.cache_clear()
+
+
+def test_a_run_says_on_which_machines_it_was_made(root: Path) -> None:
+    folder = root / "sft" / "toy-s1"
+    write_jsonl(folder / "attempts.jsonl", [{"started": 1.0, "node": "left"}, {"started": 2.0, "node": "right"}])
+    (folder / "result.json").unlink()
+    client = client_of(studio_of(root))
+    assert "left, then right" in client.get("/run/sft/toy-s1").text
+    assert text_of(client.get("/").text).count("running on right") == 1

@@ -20,7 +20,8 @@ from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages import annotate, pairs
 from rewardlab.runs import RunFolder
 from rewardlab.suites.cells import Cell
-from rewardlab.suites.run import build_here, build_in_workers
+from rewardlab.suites.local import Workers
+from rewardlab.suites.run import Here, build
 from rewardlab.suites.scheduler import Scheduler
 from rewardlab.training.progress import Silent
 
@@ -66,14 +67,14 @@ def test_a_suite_counts_what_it_found(tmp_path: Path) -> None:
     first, second = asking("rationales"), asking("others")
     Runner(tmp_path, lambda line: None).execute(first)
     scheduler = Scheduler([cell(first, second)], tmp_path)
-    build_here(scheduler, Runner(tmp_path, lambda line: None))
+    build(scheduler, Here(Runner(tmp_path, lambda line: None), scheduler.done()))
     ((_, error),) = scheduler.failures()
     assert "$10.0000 are spent" in error
 
 
 def test_several_processes_cannot_keep_a_budget(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"annotate.budget_usd is kept by one process, and rationales .* --jobs 1"):
-        build_in_workers(Scheduler([cell(asking("rationales"))], tmp_path), 2, ["false"])
+        build(Scheduler([cell(asking("rationales"))], tmp_path), Workers(2, ["false"]))
 
 
 class Asked(Exception):

@@ -14,7 +14,7 @@ from rewardlab.annotate.preview import Preview
 from rewardlab.errors import InputError
 from rewardlab.pipeline.stage import Stage, asks_nothing
 from rewardlab.suites.jobs import PROCESS_BYTES, THREADS, TIMES_WEIGHTS, Machine, jobs_for, read_jobs, share_processors
-from rewardlab.suites.run import Worker
+from rewardlab.suites.local import Worker
 from rewardlab.suites.scheduler import Job
 
 ROOMY = Machine(processors=4, free_bytes=1 << 40)

@@ -23,7 +23,7 @@ from rewardlab.pipeline.stages.sft import _timed
 from rewardlab.pipeline.stages.train import gold_of_prompts
 from rewardlab.suites.cells import Cell, cells
 from rewardlab.suites.file import Suite
-from rewardlab.suites.run import build_here
+from rewardlab.suites.run import Here, build
 from rewardlab.suites.scheduler import Scheduler
 
 BOTH = "sandbox-sentiment,sandbox-topic"
@@ -174,7 +174,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Cell]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TimeLimit, "__init__", noting)
-        build_here(scheduler, Runner(root))
+        build(scheduler, Here(Runner(root)))
     assert scheduler.failures() == []
     return root, {cell.method: cell for cell in scheduler.cells}
 

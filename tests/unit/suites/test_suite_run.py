@@ -17,7 +17,8 @@ import pytest
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline.runner import Runner
 from rewardlab.suites.cells import Cell
-from rewardlab.suites.run import ENDED, Crew, build_here, build_in_workers
+from rewardlab.suites.local import ENDED, Crew, Workers
+from rewardlab.suites.run import Here, build
 from rewardlab.suites.scheduler import Job, Scheduler
 from tests.support.fake_suite import FakeSuite
 
@@ -42,13 +43,13 @@ def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSuite:
 
 def here(suite: FakeSuite, cells: list[Cell] | None = None) -> Scheduler:
     scheduler = Scheduler(cells or suite.cells(), suite.root)
-    build_here(scheduler, Runner(suite.root, lambda line: None))
+    build(scheduler, Here(Runner(suite.root, lambda line: None)))
     return scheduler
 
 
 def in_workers(suite: FakeSuite, jobs: int = 2) -> Scheduler:
     scheduler = Scheduler(suite.cells(), suite.root)
-    build_in_workers(scheduler, jobs, suite.worker)
+    build(scheduler, Workers(jobs, suite.worker))
     return scheduler
 
 
@@ -97,12 +98,12 @@ class TestHere:
     def test_failures_are_told_when_they_happen(self, suite: FakeSuite) -> None:
         suite.tell("sft-1", "fail")
         said: list[str] = []
-        build_here(Scheduler([suite.cell("A", 1)], suite.root), Runner(suite.root, lambda line: None), said.append)
+        build(Scheduler([suite.cell("A", 1)], suite.root), Here(Runner(suite.root, lambda line: None)), said.append)
         assert said == ["[2/4] stage sft-1, seed 1: failed, ValueError: sft-1 is broken"]
 
     def test_heads_count_the_stages_and_name_the_seed(self, suite: FakeSuite) -> None:
         said: list[str] = []
-        build_here(Scheduler([suite.cell("A", 1)], suite.root), Runner(suite.root, said.append))
+        build(Scheduler([suite.cell("A", 1)], suite.root), Here(Runner(suite.root, said.append)))
         assert said[0] == "[1/4] stage shared ..."
         assert said[2] == "[2/4] stage sft-1, seed 1 ..."
         assert said[6] == "[4/4] stage eval-A-1, seed 1 ..."
@@ -221,7 +222,7 @@ class TestCrew:
                 ended.set()
                 return 0
 
-        monkeypatch.setattr("rewardlab.suites.run.Worker", Slow)
+        monkeypatch.setattr("rewardlab.suites.local.Worker", Slow)
         crew = Crew(1, [])
         thread = threading.Thread(target=crew.build, args=(Job(suite.stage("sft", "late"), "late"),))
         thread.start()

@@ -1,0 +1,40 @@
+"""``suite run --ray``: what is refused before anything is planned; on a cluster: ``suites/test_on_ray.py``."""
+
+from __future__ import annotations
+
+import pytest
+
+import rewardlab as rl
+from tests.support.commands import Command
+
+
+def test_without_ray_the_command_says_in_one_line_what_to_install(
+    rewardlab: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rewardlab.suites.on_ray.find_spec", lambda name: None)
+    outcome = rewardlab("suite", "run", "no-such.toml", "--ray", "auto")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.strip() == "error: --ray: Ray is not installed; run `pip install 'rewardlab[ray]'`"
+
+
+@pytest.fixture
+def _has_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as the checks before a plan can see."""
+    monkeypatch.setattr("rewardlab.suites.on_ray.find_spec", lambda name: True)
+
+
+@pytest.mark.usefixtures("_has_ray")
+@pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265"])
+def test_addresses_of_clients_and_jobs_are_refused(rewardlab: Command, address: str) -> None:
+    outcome = rewardlab("suite", "run", "no-such.toml", "--ray", address)
+    assert outcome.code == 2
+    assert f"--ray {address}: expected auto or HOST:PORT; run the command on a machine of the cluster" in outcome.err
+
+
+@pytest.mark.usefixtures("_has_ray")
+def test_jobs_and_ray_are_not_given_together(rewardlab: Command) -> None:
+    outcome = rewardlab("suite", "run", "no-such.toml", "--ray", "auto", "--jobs", "2")
+    assert outcome.code == 2
+    assert "--ray auto --jobs 2: the nodes say how many stages run; give one of both" in outcome.err
+    with pytest.raises(rl.InputError, match="give one of both"):
+        rl.run_suite("no-such.toml", ray="auto", jobs=2)
