@@ -150,11 +150,17 @@ class Trunk:
         """Entropy of the next-token distribution at each state. Shape (N, H) -> (N,), nats."""
         return state_entropies(states, self.head, temperature)
 
-    def prefill(self, ids: Tensor, keep: Tensor) -> Prefill:
-        """Read left-padded prompts (B, T) under the active role and keep their cache."""
+    def prefill(self, ids: Tensor, keep: Tensor, new_tokens: int | None = None) -> Prefill:
+        """Read left-padded prompts (B, T) under the active role and keep their cache.
+
+        Args:
+            ids: Token ids. Shape (B, T).
+            keep: True at real tokens. Shape (B, T).
+            new_tokens: Most tokens that will be read behind them; None where that is not known.
+        """
         from rewardlab.models.cache import roomy_cache
 
-        cache = roomy_cache(self.model.config)
+        cache = roomy_cache(self.model.config, None if new_tokens is None else ids.shape[1] + new_tokens)
         out = self.backbone(
             ids, attention_mask=keep.long(), past_key_values=cache, use_cache=True, **self.positions(keep)
         )
