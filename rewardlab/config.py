@@ -22,7 +22,7 @@ from rewardlab.preference_config import DPOConfig
 from rewardlab.presets import by_kind_of, merge, with_presets
 from rewardlab.raft_config import RaftConfig
 from rewardlab.secret_values import credential_in
-from rewardlab.section import LATER, Section
+from rewardlab.section import LATER, Section, auto_is_a_word
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 TINY_MODEL = "sandbox-tiny"
@@ -63,6 +63,11 @@ class ModelConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="dtype of the frozen trunk")
     quantization: Literal["none", "nf4"] = Field(
         "none", description="nf4: the frozen trunk in 4 bits through bitsandbytes, SFT's adapter beneath each role"
+    )
+    float32_logits: bool = Field(
+        False,
+        description="keep the output layer's products in float32 over a bfloat16 trunk; its weights stay as they are",
+        json_schema_extra=LATER,
     )
     trust_remote_code: bool = Field(False, description="run code that comes with a hub model")
     max_prompt_tokens: int = Field(512, ge=8, description="longer prompts have their text field cut, tokens")
@@ -189,7 +194,10 @@ class SFTConfig(Section):
         None, gt=0, description="device seconds to train, in place of epochs; the cosine then follows the time"
     )
     batch: int = Field(32, ge=1, description="rows per optimiser step")
-    micro_batch: int = Field(8, ge=1, description="rows per forward pass")
+    micro_batch: int = Field(8, ge=0, description="rows per forward pass; auto (0): as many as fit into memory")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory", json_schema_extra=LATER
+    )
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
     dropout: float = Field(
         0.0, ge=0, lt=1, description="dropout in front of the adapter while SFT trains", json_schema_extra=LATER
@@ -210,6 +218,8 @@ class SFTConfig(Section):
         description="validation rows a task, answered greedily after each epoch, five times a run at most, to choose "
         "the best; 0: the last",
     )
+
+    _auto = field_validator("micro_batch", mode="before")(auto_is_a_word)
 
     @property
     def parts(self) -> tuple[Literal["labelled", "prompts"], ...]:
@@ -256,7 +266,10 @@ class RMConfig(Section):
     epochs: float = Field(1.0, gt=0, description="passes over the pairs")
     max_pairs: int | None = Field(None, ge=1, description="pairs in an epoch; default and most: labelled rows")
     batch: int = Field(64, ge=1, description="pairs per optimiser step")
-    micro_batch: int = Field(8, ge=1, description="pairs per forward pass")
+    micro_batch: int = Field(8, ge=0, description="pairs per forward pass; auto (0): as many as fit into memory")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory", json_schema_extra=LATER
+    )
     warmup: float = Field(0.05, ge=0, lt=1, description="warm-up, share of all steps; cosine decay after it")
     checkpoint_every: int = Field(100, ge=1, description="optimiser steps between checkpoints")
     checkpoint_seconds: float | None = Field(
@@ -272,6 +285,8 @@ class RMConfig(Section):
         description="settings of one kind's own, such as [rm.by_kind.ranked]; rllr fills them in",
         json_schema_extra=LATER,
     )
+
+    _auto = field_validator("micro_batch", mode="before")(auto_is_a_word)
 
     @model_validator(mode="before")
     @classmethod
@@ -332,7 +347,7 @@ class HostedConfig(Section):
 class EvalConfig(Section):
     """Evaluation of a run."""
 
-    batch: int = Field(64, ge=1, description="prompts generated together")
+    batch: int = Field(64, ge=0, description="prompts generated together; auto (0): as many as fit into memory")
     shots: int = Field(0, ge=0, description="labelled examples in front of each prompt")
     bootstrap: int = Field(1000, ge=100, description="bootstrap resamples over test items")
     checkpoint: Literal["best", "last"] = Field(
@@ -368,6 +383,8 @@ class EvalConfig(Section):
         None, description="reward expression that best_of chooses by", json_schema_extra=LATER
     )
     best_of_lam: str | None = Field(None, description="lambda of that expression", json_schema_extra=LATER)
+
+    _auto = field_validator("batch", mode="before")(auto_is_a_word)
 
 
 class RunConfig(Section):

@@ -16,6 +16,15 @@ STORING = frozenset({"checkpoint_every", "checkpoint_seconds"})
 """Settings of when a stage stores its state, which its outcome does not depend on."""
 
 
+AUTO = 0
+"""A batch that is chosen from the memory that is free; files and commands write ``auto``."""
+
+
+def auto_is_a_word(value: object) -> object:
+    """The number that stands for ``auto``; a validator."""
+    return AUTO if value == "auto" else value
+
+
 class Section(BaseModel):
     """Base of all sections: frozen, unknown keys forbidden; ``none`` leaves a setting open, where that is no text."""
 

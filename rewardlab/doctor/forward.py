@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from rewardlab.doctor.probe import ProbeModel
 from rewardlab.doctor.verdict import Finding, judged, within
 from rewardlab.models.names import resolve_dtype
 from rewardlab.training.actor import POLICY, VALUE, Chunk
-from rewardlab.training.checks import RATIO_TOLERANCE
+from rewardlab.training.checks import rounding_tolerance
 
 EXTRA = 5
 """Columns of padding that are added."""
@@ -34,8 +36,9 @@ def dtypes(probe: ProbeModel) -> Finding:
 def start(probe: ProbeModel) -> Finding:
     """A fresh policy is its reference: every log-ratio is 0 (PITFALLS row 18)."""
     probe.heal()
-    drift = max(_largest(chunk.old - chunk.reference) for chunk in probe.rollout().chunks)
-    return within(drift, RATIO_TOLERANCE.get(probe.trunk.dtype, 0.05), "largest |log policy - log reference|")
+    chunks = probe.rollout().chunks
+    drift = max(_largest(chunk.old - chunk.reference) for chunk in chunks)
+    return within(drift, _rounding(probe, chunks[0]), "largest |log policy - log reference|")
 
 
 def ratio(probe: ProbeModel) -> Finding:
@@ -43,7 +46,7 @@ def ratio(probe: ProbeModel) -> Finding:
     probe.disturb()
     chunks = probe.rollout().chunks
     off = max(_largest((probe.policy_logprobs(chunk) - chunk.old).exp() - 1) for chunk in chunks)
-    return within(off, RATIO_TOLERANCE.get(probe.trunk.dtype, 0.05), "largest |ratio - 1|")
+    return within(off, math.expm1(_rounding(probe, chunks[0])), "largest |ratio - 1|")
 
 
 def padding_in_front(probe: ProbeModel) -> Finding:
@@ -89,6 +92,13 @@ def storage(probe: ProbeModel) -> Finding:
     return judged(
         not differing, f"differing: {', '.join(differing)}" if differing else f"{' and '.join(expected)} equal"
     )
+
+
+def _rounding(probe: ProbeModel, chunk: Chunk) -> float:
+    """Nats that rounding explains."""
+    actor = probe.trainer.actor
+    with torch.no_grad():
+        return rounding_tolerance(probe.trunk, actor.policy(chunk).states, actor.temperature)
 
 
 def _padded(probe: ProbeModel, front: int, behind: int) -> Finding:

@@ -21,6 +21,7 @@ from rewardlab.rewards.ledger import Ledger
 from rewardlab.sandbox.tasks import SENTIMENT
 from rewardlab.tasks.task import with_format
 from rewardlab.training.actor import POLICY, VALUE, Chunk
+from rewardlab.training.fitting import sampling_batch
 from rewardlab.training.ppo import PPOTrainer
 from rewardlab.training.progress import Silent
 from rewardlab.training.rollout import Rollout, roll_out
@@ -117,7 +118,7 @@ class ProbeModel:
 
     def sampled(self, role: str | None, temperature: float, copies: int = 1) -> list[Sample]:
         """Responses under ``role`` from our sampler, ``copies`` per prompt, row after row."""
-        config = SamplingConfig(TOKENS, temperature, (), self.config.eval.batch)
+        config = SamplingConfig(TOKENS, temperature, (), sampling_batch(self.config, self.trunk))
         prompts = [prompt for prompt in self.prompts for _ in range(copies)]
         keys = [row_key("doctor", row) for row in range(len(prompts))]
         return sample(self.trunk, prompts, keys, config, role)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 ROOM = 64
 """Tokens that a full cache grows by."""
@@ -89,11 +89,25 @@ class FixedLayer(DynamicLayer):  # type: ignore[misc]  # as above
         return self.keys, self.values
 
 
-def roomy_cache(config: Any) -> DynamicCache:
-    """An empty cache for a model of this configuration; layers with a sliding window stay transformers' own."""
+def roomy_cache(config: Any, tokens: int | None = None) -> DynamicCache:
+    """An empty cache for a model of this configuration.
+
+    A layer with a sliding window stays transformers' own, unless the window is at least as long as all that will be
+    read: it then never hides a token.
+
+    Args:
+        config: Of the model.
+        tokens: Most tokens of a row, padding and those to come included; None where that is not known.
+    """
     cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [RoomyLayer() if _sees_all(layer, tokens) else layer for layer in cache.layers]
     return cache
+
+
+def _sees_all(layer: Any, tokens: int | None) -> bool:
+    if type(layer) is DynamicSlidingWindowLayer:
+        return tokens is not None and tokens <= int(layer.sliding_window)
+    return type(layer) is DynamicLayer
 
 
 def _grown(stored: Tensor, length: int, room: int) -> Tensor:

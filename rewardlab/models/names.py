@@ -121,7 +121,9 @@ def model_identity(config: ModelConfig) -> dict[str, str]:
     """
     source = find_model(config.name, unpack=False)
     weights = weights_identity(config.name)
-    return {"dtype": resolve_dtype(config), **weights} | _prompt(config, source) | _quantization(config)
+    dtype = resolve_dtype(config)
+    logits = {"logits": "float32"} if config.float32_logits and dtype != "float32" else {}
+    return {"dtype": dtype, **weights} | _prompt(config, source) | _quantization(config) | logits
 
 
 def weights_identity(name: str) -> dict[str, str]:

@@ -27,6 +27,8 @@ REACHES = (None, 30.0, 300.0)
 Published caps lie between 15 and 50."""
 TOKENS = 8
 """Tokens that the check reads for each reach."""
+CAST = 1 << 22
+"""Weights that are cast to float32 at a time."""
 TOLERANCE = 0.01
 """How far our logits may be from the model's own, relative to the largest: bfloat16 rounds to a share of 0.004."""
 
@@ -39,19 +41,24 @@ class OutputHead:
         layer: Hidden states to its outputs.
         scale: Multiplies the outputs.
         cap: Bound of the logits; None leaves them unbounded.
+        is_float32: Outputs are never rounded to the layer's dtype; inputs and weights stay as they are.
     """
 
     layer: nn.Linear
     scale: float = 1.0
     cap: float | None = None
+    is_float32: bool = False
 
     @property
     def is_plain(self) -> bool:
         """True when logits are what the layer gives."""
-        return self.scale == 1 and self.cap is None
+        return self.scale == 1 and self.cap is None and not self.is_float32
 
     def __call__(self, states: Tensor) -> Tensor:
         """States (..., H) to logits (..., V), float32."""
+        if self.is_float32 and states.dtype != torch.float32:
+            outputs: Tensor = _Float32Product.apply(states, self.layer.weight)  # type: ignore[no-untyped-call]
+            return self.shaped(outputs if self.layer.bias is None else outputs + self.layer.bias.float())
         return self.shaped(self.layer(states).float())
 
     def shaped(self, outputs: Tensor) -> Tensor:
@@ -67,6 +74,32 @@ class OutputHead:
         if self.cap is not None:
             gradient.mul_(1 - (logits / self.cap).square())  # of cap * tanh(x / cap), by its value
         return gradient
+
+
+class _Float32Product(torch.autograd.Function):
+    """States times a frozen weight, summed up in float32 and kept so; the gradient is what ``nn.Linear`` gives."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        ctx.dtype = states.dtype
+        return float32_product(states.reshape(-1, states.shape[-1]), weight).view(*states.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return grads[0].to(ctx.dtype) @ weight, None
+
+
+def float32_product(states: Tensor, weight: Tensor) -> Tensor:
+    """States (N, H) times weights (V, H) in one low precision: (N, V), float32.
+
+    CUDA's kernels sum up in float32 and can leave the sum as it is. Elsewhere weights are cast, a few rows at a time.
+    """
+    if states.is_cuda:
+        return torch.mm(states, weight.t(), out_dtype=torch.float32)
+    rows = max(1, CAST // weight.shape[1])
+    return torch.cat([states.float() @ part.float().t() for part in torch.split(weight, rows)], 1)
 
 
 @torch.no_grad()

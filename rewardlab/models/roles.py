@@ -52,8 +52,9 @@ TARGETS_BY_TYPE = {
     "baichuan": ("W_pack",),
 }
 """Which linear layers get adapters, by ``config.model_type`` (SPEC section 4)."""
-GUESSES = (("q_proj", "v_proj"), ("q_b_proj", "kv_b_proj"), ("q_proj", "kv_b_proj"))
-"""What an architecture of another type gets, the first that it has; the last two are DeepSeek's latent attention."""
+GUESSES = (("q_proj", "v_proj"), ("q_b_proj", "kv_b_proj"), ("q_proj", "kv_b_proj"), ("qkv_proj",))
+"""What an architecture of another type gets, the first that it has; the second and third are DeepSeek's latent
+attention, the last is Phi-3's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,8 @@ class _Decoding:
         self.ends = frozenset[int]() if config.is_fixed_length else end_ids(trunk)
 
     def run(self) -> list[Sample]:
-        state, budget = self._read_prompts(), max(self.budgets)
+        budget = max(self.budgets)
+        state = self._read_prompts(budget)
         decoder = decoder_of(self.trunk, self.keep, state, budget, is_fixed=self.config.is_fixed)
         last = state.last
         for position in range(budget):
@@ -191,14 +192,14 @@ class _Decoding:
         measured = self._measured()
         return [self._sample(row, measured[row]) for row in range(len(self.ids))]
 
-    def _read_prompts(self) -> Prefill:
+    def _read_prompts(self, budget: int) -> Prefill:
         """Read each distinct prompt once; rows that share a prompt share what was read."""
         firsts = list(dict.fromkeys(self.owners))
         if len(firsts) == len(self.owners):
-            return self.trunk.prefill(self.prompt, self.keep)
+            return self.trunk.prefill(self.prompt, self.keep, budget)
         place = {first: number for number, first in enumerate(firsts)}
         rows = torch.tensor([place[owner] for owner in self.owners], device=self.prompt.device)
-        return self.trunk.prefill(self.prompt[firsts], self.keep[firsts]).rows(rows)
+        return self.trunk.prefill(self.prompt[firsts], self.keep[firsts], budget).rows(rows)
 
     def _take(self, tokens: list[int]) -> None:
         for row, token in zip(self.rows, tokens, strict=True):
@@ -218,7 +219,8 @@ class _Decoding:
     def _compact(self, tokens: Tensor, decoder: Decoder) -> Tensor:
         """Let rows that are done leave the batch when enough of them have piled up; tokens of those that stay."""
         alive = [index for index, row in enumerate(self.rows) if not self._is_done(row)]
-        if len(alive) >= decoder.compacts_below * len(self.rows):
+        left = max(self.budgets[self.rows[index]] - len(self.ids[self.rows[index]]) for index in alive)
+        if not decoder.should_select(len(alive), len(self.rows), left):
             return tokens
         index = torch.tensor(alive)
         self.rows = [self.rows[i] for i in alive]

@@ -12,7 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class Trunk:
         model: A transformers causal LM; its parameters are frozen here.
         codec: Its tokenizer's codec.
         name: The name the user gave.
+        float32_logits: The output layer's products stay in float32; in a float32 model they are that anyway.
     Attributes:
         head: Hidden states to logits.
         shares_prompts: Whether responses to one prompt can be read behind one reading of it; None until
@@ -69,7 +70,7 @@ class Trunk:
         rows_read: Sequences that went through whole forward passes, by this process; a shared prompt makes none fewer.
     """
 
-    def __init__(self, model: Any, codec: Codec, name: str) -> None:
+    def __init__(self, model: Any, codec: Codec, name: str, *, float32_logits: bool = False) -> None:
         self.model = model.eval().requires_grad_(False)
         self.codec = codec
         self.name = name
@@ -78,7 +79,7 @@ class Trunk:
         self.shares_prompts: bool | None = None
         use_onednn(model)
         use_grouped_attention(model)
-        self.head: OutputHead = output_head(model, name)
+        self.head: OutputHead = replace(output_head(model, name), is_float32=float32_logits)
         self.roles = Roles(model)
         self.takes_positions = "position_ids" in inspect.signature(self.backbone.forward).parameters
 
@@ -150,11 +151,17 @@ class Trunk:
         """Entropy of the next-token distribution at each state. Shape (N, H) -> (N,), nats."""
         return state_entropies(states, self.head, temperature)
 
-    def prefill(self, ids: Tensor, keep: Tensor) -> Prefill:
-        """Read left-padded prompts (B, T) under the active role and keep their cache."""
+    def prefill(self, ids: Tensor, keep: Tensor, new_tokens: int | None = None) -> Prefill:
+        """Read left-padded prompts (B, T) under the active role and keep their cache.
+
+        Args:
+            ids: Token ids. Shape (B, T).
+            keep: True at real tokens. Shape (B, T).
+            new_tokens: Most tokens that will be read behind them; None where that is not known.
+        """
         from rewardlab.models.cache import roomy_cache
 
-        cache = roomy_cache(self.model.config)
+        cache = roomy_cache(self.model.config, None if new_tokens is None else ids.shape[1] + new_tokens)
         out = self.backbone(
             ids, attention_mask=keep.long(), past_key_values=cache, use_cache=True, **self.positions(keep)
         )
@@ -214,6 +221,7 @@ class Trunk:
         from transformers.modeling_layers import GradientCheckpointingLayer
 
         layers = [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
+        before = [layer.training for layer in layers]
         for layer in layers:
             layer._can_checkpoint_with_cache = True  # ours are left as they are when a layer runs again
             contexts = partial(_contexts, self.roles, role, layer)
@@ -222,8 +230,8 @@ class Trunk:
         try:
             yield
         finally:
-            for layer in layers:
-                layer.gradient_checkpointing = layer.training = False
+            for layer, was_training in zip(layers, before, strict=True):
+                layer.gradient_checkpointing, layer.training = False, was_training
 
 
 def _contexts(
@@ -252,7 +260,7 @@ def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
     else:
         loaded = _load_quantized(source.location, config, device, dtype)
     logger.debug("loaded %s from %s as %s on %s", config.name, source.location, dtype, device)
-    trunk = Trunk(loaded, codec, config.name)
+    trunk = Trunk(loaded, codec, config.name, float32_logits=config.float32_logits)
     if adapter is not None and not is_whole:
         trunk.roles.put_beneath(adapter)
     return trunk

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch import Tensor
 
 from rewardlab import processes
 from rewardlab.errors import TrainingError
@@ -10,22 +13,48 @@ from rewardlab.models.trunk import Trunk
 from rewardlab.training.actor import POLICY, Actor
 from rewardlab.training.rollout import Rollout
 
-RATIO_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
-"""How far the very first probability ratio may be from 1, by trunk dtype."""
+DEVIATIONS = 4
+"""How many standard deviations of rounding are not taken for a fault: chance exceeds them once in 16 000 tokens."""
+TOKENS = 64
+"""Tokens of which logits are looked at."""
 SAMPLER_TOLERANCE = 1e-3
 """How far the ratio between the sampler's probabilities and those of a training pass may be from 1, in float32."""
 
 
+@torch.no_grad()
+def rounding_tolerance(trunk: Trunk, states: Tensor, temperature: float) -> float:
+    """How far apart two computations of a token's log-probability may be by rounding alone, nats.
+
+    An error of rounding is uniform within eps of a number, so that its deviation is eps / sqrt(12), relative. Each of L
+    layers adds to the state twice and rounds it. In float32 a sum over H numbers is rounded at every number, in
+    bfloat16 it is made in float32 and rounded once. These errors are independent, and logits are linear in the states:
+    they have the same share of the logits' deviation over the vocabulary. The output layer rounds each logit once more.
+
+    Args:
+        trunk: Whose dtype and shape count.
+        states: Hidden states that predict tokens. Shape (N, H).
+        temperature: Divides the logits.
+    """
+    config, logits = trunk.model.config.get_text_config(), trunk.logits(states[:TOKENS])
+    sums = trunk.width if trunk.dtype == torch.float32 else 1
+    spread, largest = float(logits.std(-1).mean()), float(logits.abs().max())
+    rounded = 0.0 if trunk.head.is_float32 else largest
+    relative = torch.finfo(trunk.dtype).eps / math.sqrt(12)
+    deviation = relative * math.hypot(math.sqrt(2 * config.num_hidden_layers * sums) * spread, rounded)
+    return DEVIATIONS * deviation / temperature
+
+
 def check_start(actor: Actor, rollout: Rollout) -> None:
     """Before the first update policy and reference are the same, and a recomputed ratio is 1."""
-    tolerance = RATIO_TOLERANCE.get(actor.trunk.dtype, 5e-2)
     drift = max(float((c.old - c.reference).abs().max()) for c in rollout.chunks)
-    again = actor.policy(rollout.chunks[0]).logprobs.detach()
-    ratio = float((again - rollout.chunks[0].old).exp().sub(1).abs().max())
-    if drift > tolerance or ratio > tolerance:
+    again = actor.policy(rollout.chunks[0])
+    tolerance = rounding_tolerance(actor.trunk, again.states, actor.temperature)
+    ratio = float((again.logprobs.detach() - rollout.chunks[0].old).exp().sub(1).abs().max())
+    if drift > tolerance or ratio > math.expm1(tolerance):
         raise TrainingError(
             f"before the first update the policy differs from its reference by {drift:.2g} nats and from itself "
-            f"by a ratio of {ratio:.2g}; both must be 0. The trunk or its adapters are not what they should be"
+            f"by a ratio of {ratio:.2g}; both must be 0, and rounding explains {tolerance:.2g}. The trunk or its "
+            "adapters are not what they should be"
         )
 
 

@@ -74,7 +74,7 @@ class GoldAnswers:
         pieces = processes.share([batch[first : first + self._micro] for first in range(0, len(batch), self._micro)])
         found = 0.0
         for piece in pieces:
-            with self._trunk.roles.using(POLICY):
+            with self._trunk.running(POLICY, 0):  # a part of the step's update, no sequence more
                 loss = answer_nll(self._trunk, piece) / total
             (self._coef * loss).backward()  # type: ignore[no-untyped-call]  # torch's
             found += float(loss.detach())

@@ -39,6 +39,7 @@ from rewardlab.training.budget import Budget, PromptsRead
 from rewardlab.training.checkpoint import Checkpoints
 from rewardlab.training.checks import check_processes, check_sampler, check_start, check_trunk
 from rewardlab.training.clock import Clock
+from rewardlab.training.fitting import sampling_batch
 from rewardlab.training.interval import Interval
 from rewardlab.training.learner import Learner
 from rewardlab.training.methods import TrainingMethod
@@ -159,7 +160,7 @@ class OnlineTrainer:
         self.scale, self.kl, self.streaks = ScoreScale(), KLController(self.config), Streaks()
         self.multiplier = Multiplier(reward.target if isinstance(reward, ExpressionReward) else None)
         self.sampling = SamplingConfig(
-            config.new_tokens, self.config.temperature, STOP_STRINGS[config.format], config.eval.batch
+            config.new_tokens, self.config.temperature, STOP_STRINGS[config.format], sampling_batch(config, trunk)
         )
         cadence = Cadence.of_steps(self.config, self.steps)
         self.validation = Validation(trunk, validation, cadence, self.sampling, folder)

@@ -157,27 +157,39 @@ class Memory:
         )
 
 
-def estimate(kind: str, shape: Shape, config: RunConfig, dtype: str, *, reward_models: int = 0) -> Memory:
-    """Memory of one process that trains, with all rows as long as the settings allow.
+@dataclass(frozen=True, slots=True)
+class Longest:
+    """The longest rows, tokens."""
+
+    prompt: int
+    response: int
+
+
+def estimate(
+    kind: str, shape: Shape, config: RunConfig, dtype: str, *, reward_models: int = 0, longest: Longest | None = None
+) -> Memory:
+    """Memory of one process that trains, with all rows as long as the longest.
 
     Args:
         kind: The stage: sft, rm or a training method.
         shape: Of the model.
-        config: All settings.
+        config: All settings; a batch that is chosen from free memory counts as one row.
         dtype: Of the trunk: float32 or bfloat16.
         reward_models: How many adapters score the responses.
+        longest: Lengths of the longest rows; None: what the settings allow.
     """
+    longest = longest or Longest(config.model.max_prompt_tokens, config.new_tokens)
     section = methods.get(kind).section(config) if kind in methods else None
     online = section if isinstance(section, OnlineConfig) else None
     is_on_sft = kind == "rm" or (section is not None and config.start != "base")
     beneath = 1 if config.model.quantization == "nf4" and is_on_sft else 0
     size = bytes_of(dtype)
-    prompt, response = config.model.max_prompt_tokens, config.new_tokens
+    prompt, response = longest.prompt, longest.response
     of_training: Any = {"sft": config.sft, "rm": config.rm}[kind] if section is None else section
     reads_pairs = kind == "rm" or isinstance(section, PreferenceConfig)
-    rows = of_training.micro_batch * (2 if reads_pairs else 1)
-    is_checkpointed = getattr(section, "gradient_checkpointing", False)
-    drawn = config.eval.batch if kind in methods and methods.get(kind).family != "preference" else 0
+    rows = max(1, of_training.micro_batch) * (2 if reads_pairs else 1)
+    is_checkpointed = getattr(of_training, "gradient_checkpointing", False)
+    drawn = max(1, config.eval.batch) if kind in methods and methods.get(kind).family != "preference" else 0
     drawn = min(drawn, online.batch) if online else drawn
     return Memory(
         trunk=trunk_bytes(shape, dtype, config.model.quantization),
@@ -186,7 +198,7 @@ def estimate(kind: str, shape: Shape, config: RunConfig, dtype: str, *, reward_m
             shape, config, size, rows, prompt + response, is_checkpointed=is_checkpointed, beneath=beneath
         ),
         logits=0.0 if kind == "rm" else _update_logits(section, shape, rows * response),
-        sampling=_sampling(shape, drawn, size, prompt, response) if drawn else 0.0,
+        sampling=sampling_bytes(shape, drawn, size, prompt, response) if drawn else 0.0,
     )
 
 
@@ -302,7 +314,7 @@ def _update_logits(section: OnlineConfig | PreferenceConfig | None, shape: Shape
     return 4.0 * FLOAT32 * min(numbers, CHUNK) + bonus
 
 
-def _sampling(shape: Shape, rows: int, size: int, prompt: int, response: int) -> float:
+def sampling_bytes(shape: Shape, rows: int, size: int, prompt: int, response: int) -> float:
     """Bytes while so many responses are drawn: cache, widest tensors of the first pass, logits in five copies."""
     first = rows * prompt * size * (3 * shape.intermediate + 2 * shape.hidden)
     logits = rows * shape.vocab * (2 * FLOAT32 + 2 * 8)  # two in float32, two in float64

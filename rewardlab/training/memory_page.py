@@ -15,11 +15,12 @@ GPUS = (24, 40, 80)
 TRIED = (32, 16, 8, 4, 2, 1)
 """Micro-batches and batches of sampling, the largest first."""
 SUPERVISED: tuple[str, ...] = ("sft", "rm")
+SAVING = {f"{section}.gradient_checkpointing": True for section in ("ppo", "sft", "rm")}
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "bfloat16": {},
-    "bfloat16, checkpointing": {"ppo.gradient_checkpointing": True},
+    "bfloat16, checkpointing": SAVING,
     "nf4": {"model.quantization": "nf4"},
-    "nf4, checkpointing": {"model.quantization": "nf4", "ppo.gradient_checkpointing": True},
+    "nf4, checkpointing": {"model.quantization": "nf4", **SAVING},
 }
 """How the trunk is stored and the update runs."""
 REWARD_MODELS = 2
@@ -41,7 +42,7 @@ def tables() -> str:
             "",
             *_table(
                 ["model", "trunk", *(f"{kind}, {gpu}" for gpu in gpus for kind in ("SFT", "RM"))],
-                (_supervised_row(name, way) for name in MODELS for way in ("bfloat16", "nf4")),
+                (_supervised_row(name, way) for name in MODELS for way in WAYS),
             ),
             "",
         ]

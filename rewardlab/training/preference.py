@@ -33,8 +33,9 @@ from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training.actor import POLICY, Actor
 from rewardlab.training.budget import PromptsRead
 from rewardlab.training.checkpoint import Checkpoints
-from rewardlab.training.checks import RATIO_TOLERANCE, check_processes, check_trunk
+from rewardlab.training.checks import check_processes, check_trunk, rounding_tolerance
 from rewardlab.training.clock import Clock
+from rewardlab.training.fitting import sampling_batch
 from rewardlab.training.interval import Interval
 from rewardlab.training.methods import TrainingMethod
 from rewardlab.training.pair_rows import PairChunk, PairRow, Reference, chunks_of
@@ -190,7 +191,7 @@ class PreferenceTrainer:
         self.scheduler = make_scheduler(self.optimizer, self.config, self.steps)
         self.trained_tokens, self.device_seconds = 0, 0.0
         self._waiting: dict[str, float] = {}
-        sampling = SamplingConfig(config.new_tokens, 0.0, STOP_STRINGS[config.format], config.eval.batch)
+        sampling = SamplingConfig(config.new_tokens, 0.0, STOP_STRINGS[config.format], sampling_batch(config, trunk))
         every = self.config.validate_every
         cadence = Cadence(max(1, math.ceil(self.steps / MEASURES)) if every is None else every, self.steps)
         self.validation = Validation(trunk, validation, cadence, sampling, folder)
@@ -261,12 +262,14 @@ class PreferenceTrainer:
     def _check_start(self, chunk: PairChunk, policy: Tensor) -> None:
         """Before the first update both are the same; on one chunk, for in bfloat16 padding moves what is kept."""
         with torch.no_grad():
-            reference = self.actor.policy(chunk, role=None).logprobs
-        drift = float((policy - reference).abs().max())
-        if drift > RATIO_TOLERANCE.get(self.trunk.dtype, 5e-2):
+            reference = self.actor.policy(chunk, role=None)
+        drift = float((policy - reference.logprobs).abs().max())
+        tolerance = rounding_tolerance(self.trunk, reference.states, self.actor.temperature)
+        if drift > tolerance:
             raise TrainingError(
                 f"before the first update the policy differs from its reference by {drift:.2g} nats at a token; it "
-                "must be 0. The trunk or its adapters are not what they should be"
+                f"must be 0, and rounding explains {tolerance:.2g}. The trunk or its adapters are not what they should "
+                "be"
             )
 
     def _optimise(self, step: int) -> float:

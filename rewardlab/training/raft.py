@@ -42,6 +42,7 @@ from rewardlab.training.budget import PromptsRead
 from rewardlab.training.checkpoint import Checkpoints
 from rewardlab.training.checks import check_processes, check_trunk
 from rewardlab.training.clock import Clock
+from rewardlab.training.fitting import sampling_batch
 from rewardlab.training.interval import Interval
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.schedule import batch_of, factor_at
@@ -192,7 +193,7 @@ class RaftTrainer:
         self.start = {name: weight.clone() for name, weight in trunk.roles.state(POLICY).items()}
         self.prompts = self.config.prompts or len(self.examples)
         self.sampling = SamplingConfig(
-            config.new_tokens, self.config.temperature, STOP_STRINGS[config.format], config.eval.batch
+            config.new_tokens, self.config.temperature, STOP_STRINGS[config.format], sampling_batch(config, trunk)
         )
         self.validation = Validation(trunk, validation, Cadence(1, self.config.rounds), self.sampling, folder)
         self.trunk_sha256 = trunk.sha256()

@@ -26,6 +26,8 @@ from rewardlab.models.heads import ScalarHead
 from rewardlab.models.names import resolve_dtype, trunk_identity
 from rewardlab.models.scoring import score_rows
 from rewardlab.runs import ADAPTER, CHECKPOINTS, RunFolder, relative_path
+from rewardlab.training.fitting import training_batch
+from rewardlab.training.memory import Longest
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.rm_evaluation import (
     EncodedPair,
@@ -107,6 +109,10 @@ def train_reward_model(
     encode = PairEncoder(trunk.codec, config.model, examples)
     encoded = encode(_drawn(pairs, config))
     encoded.report(f"{kind} reward model", f"{kind} pair", config)
+    longest = Longest(max(len(row) for item in encoded.pairs for row in (item.chosen, item.rejected)), 0)
+    micro = training_batch("rm", config, trunk, longest)
+    config = config.model_copy(update={"rm": config.rm.model_copy(update={"micro_batch": micro})})
+    trunk.is_checkpointed = config.rm.gradient_checkpointing
     plan = plan_steps(config.rm, _pairs_in_epoch(config, encoded))
     recorder = Several(FolderRecorder(folder), progress or Silent())
     stage, checkpoints = f"{kind} reward model", folder.path / CHECKPOINTS

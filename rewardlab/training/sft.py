@@ -20,6 +20,8 @@ from rewardlab.runs import ADAPTER, CHECKPOINTS, RunFolder
 from rewardlab.tasks.confidence import shown_confidence
 from rewardlab.tasks.task import Task, tasks
 from rewardlab.training.answer_loss import IGNORED
+from rewardlab.training.fitting import training_batch
+from rewardlab.training.memory import Longest
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.trl_run import (
     Outcome,
@@ -131,6 +133,9 @@ def train_sft(
         len(examples),
         f"; left out: {reasons}" if reasons else "",
     )
+    micro = training_batch("sft", config, trunk, _longest(encoded.rows))
+    config = config.model_copy(update={"sft": config.sft.model_copy(update={"micro_batch": micro})})
+    trunk.is_checkpointed = config.sft.gradient_checkpointing
     plan = plan_steps(config.sft, len(encoded.rows))
     recorder = Several(FolderRecorder(folder), progress or Silent())
     limit = TimeLimit(config.sft.seconds, config.sft.warmup, trunk.device) if config.sft.seconds else None
@@ -144,6 +149,12 @@ def train_sft(
     chosen = {"validation": watching.validation.summary(), "candidates": watching.validation.cadence.looks}
     counted = {"rows": len(encoded.rows), "dropped": encoded.dropped}
     return {**counted, **shared_result(trunk, outcome), **chosen, **timed}
+
+
+def _longest(rows: Sequence[Mapping[str, Sequence[int]]]) -> Longest:
+    responses = [sum(label != IGNORED for label in row["labels"]) for row in rows]
+    prompts = [len(row["labels"]) - response for row, response in zip(rows, responses, strict=True)]
+    return Longest(max(prompts), max(responses))
 
 
 def encode_rows(

@@ -118,10 +118,11 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         Of several processes each returns its part of it, times their number, for their losses and gradients are
         averaged.
         """
-        if not self._is_direct:
-            loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-            return loss
-        answers = answer_logits(self._trunk, inputs["input_ids"], inputs["attention_mask"], inputs["labels"])
+        with self._trunk.running(self._role, len(inputs["input_ids"])):
+            if not self._is_direct:
+                loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+                return loss
+            answers = answer_logits(self._trunk, inputs["input_ids"], inputs["attention_mask"], inputs["labels"])
         self._seen.append(_look_at(answers, int(inputs["attention_mask"].sum())))
         total = torch.nn.functional.cross_entropy(answers.logits, answers.tokens, reduction="sum")
         if num_items_in_batch is None:
@@ -130,9 +131,12 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         return mean
 
     def training_step(self, *arguments: Any, **named: Any) -> Tensor:
-        """Average gradients over the processes: the direct loss passes by the wrapper that would do it."""
+        """Average gradients over the processes: the direct loss passes by the wrapper that would do it.
+
+        Where weights are in pieces, gradients are averaged as they are made.
+        """
         loss: Tensor = super().training_step(*arguments, **named)
-        if self._is_direct and self.accelerator.sync_gradients:
+        if self._is_direct and self.accelerator.sync_gradients and not processes.is_sharded():
             processes.add_gradients(self._trunk.roles.parameters(self._role), scale=1 / processes.count())
         return loss
 

@@ -18,6 +18,7 @@ from rewardlab.config import RunConfig
 from rewardlab.models import SamplingConfig, Trunk
 from rewardlab.tasks.task import STOP_STRINGS
 from rewardlab.training.clock import device_now
+from rewardlab.training.fitting import sampling_batch
 from rewardlab.training.time_limit import TimeLimit
 from rewardlab.training.validation import Cadence, Validation
 from rewardlab.types import Example
@@ -45,7 +46,7 @@ def sft_validation(
     if validation and processes.is_sharded():
         logger.warning("weights in pieces cannot answer validation rows; the last adapter counts, not the best one")
         validation = ()
-    sampling = SamplingConfig(config.new_tokens, 0.0, STOP_STRINGS[config.format], config.eval.batch)
+    sampling = SamplingConfig(config.new_tokens, 0.0, STOP_STRINGS[config.format], sampling_batch(config, trunk))
     return Validation(trunk, validation, cadence, sampling, folder, role)
 
 

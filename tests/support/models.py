@@ -147,13 +147,19 @@ UNUSUAL: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 cap is low, so that logits of a tiny model meet it."""
 
 
+WINDOWED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "phi3": ("Phi3Config", {**_SHAPE, "num_key_value_heads": 2}),
+}
+"""Architectures whose layers look at the latest tokens alone."""
+
+
 def tiny_model(
     family: str, folder: Path, tokenizer: FastTokenizer | None = None, *, seed: int = 0, **changes: Any
 ) -> Path:
-    """Save a random model of :data:`FAMILIES` or :data:`UNUSUAL`, its with ``changes``; returns ``folder``."""
+    """Save a random model of one of the tables above, its settings with ``changes``; returns ``folder``."""
     tokenizer = tokenizer or tiny_tokenizer(chat=False)
     torch.manual_seed(seed)
-    build, settings = {**FAMILIES, **UNUSUAL}[family]
+    build, settings = {**FAMILIES, **UNUSUAL, **WINDOWED}[family]
     made_by = getattr(transformers, build)
     config = made_by(vocab_size=len(tokenizer), **{**settings, **changes}, **_special_ids(tokenizer))
     return _save(transformers.AutoModelForCausalLM.from_config(config), tokenizer, folder)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from rewardlab.evaluation.predict import Decoding, Evaluation, GeneratedText
     from rewardlab.training.encoder import Encoder
 
+TOGETHER = 64
+"""Rows that are read together where ``eval.batch`` is auto: an encoder needs little memory for one."""
 ASKED = ("bootstrap", "checkpoint")
 """Settings of an evaluation that concern one that generates nothing."""
 
@@ -172,7 +174,7 @@ def _measured(
 
     def generate(examples: Sequence[Example], decoding: Decoding) -> list[GeneratedText]:
         missing = [example for example in examples if (example.task, example.id) not in known]
-        labels = encoder.answers(missing, config.eval.batch)
+        labels = encoder.answers(missing, config.eval.batch or TOGETHER)
         for example, label in zip(missing, labels, strict=True):
             text = tasks.get(example.task).response(label, example.format)
             known[example.task, example.id] = GeneratedText(text, finished=True)
@@ -186,7 +188,7 @@ def encoder_answers(job: Work, config: RunConfig, trained: Task, rows: Sequence[
     """Labels or numbers of a fitted encoder, the input ``model``; raises ConfigError for rows with other labels."""
     for name in {row.task for row in rows}:
         check_labels(trained, tasks.get(name))
-    return _loaded(job, config, trained).answers(rows, config.eval.batch)
+    return _loaded(job, config, trained).answers(rows, config.eval.batch or TOGETHER)
 
 
 def encoder_settings(config: RunConfig) -> dict[str, Any]:

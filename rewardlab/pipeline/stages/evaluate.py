@@ -305,6 +305,7 @@ def generator_of(
     from rewardlab.evaluation.predict import GeneratedText
     from rewardlab.models import SamplingConfig, row_key, sample
     from rewardlab.models.sampler import budget_of
+    from rewardlab.training.fitting import sampling_batch
 
     least, most = config.eval.least_new_tokens, config.new_tokens
 
@@ -313,12 +314,12 @@ def generator_of(
             job.report(f"{title} {decoding}", done, len(examples))
 
         report(0)
-        sampling = SamplingConfig(
-            most, 1.0 if decoding == "sampled" else 0.0, STOP_STRINGS[config.format], config.eval.batch
-        )
         keys = [row_key(config.seed, "eval", example.task, example.id) for example in examples]
         budgets = [budget_of(least, most, config.seed, decoding, row // ROWS_A_BUDGET) for row in range(len(examples))]
         asked = [questions.ids(example) for example in examples]
+        batch = sampling_batch(config, trunk, max(map(len, asked), default=None))
+        temperature = 1.0 if decoding == "sampled" else 0.0
+        sampling = SamplingConfig(most, temperature, STOP_STRINGS[config.format], batch)
         drawn = sample(trunk, asked, keys, sampling, role, budgets, report)
         return [GeneratedText(item.text, item.is_finished) for item in drawn]
 

@@ -63,8 +63,9 @@ def sampled_rows(config: RunConfig, splits: Mapping[str, Splits], part: SampledP
 def _answers_of(trunk: Trunk, config: RunConfig) -> SampleAnswers:
     """Draws several answers per example from the start model, at temperature 1."""
     from rewardlab.models import SamplingConfig, row_key, sample
+    from rewardlab.training.fitting import sampling_batch
 
-    sampling = SamplingConfig(config.new_tokens, 1.0, STOP_STRINGS[config.format], config.eval.batch)
+    sampling = SamplingConfig(config.new_tokens, 1.0, STOP_STRINGS[config.format], sampling_batch(config, trunk))
 
     def sample_answers(examples: Sequence[Example], count: int) -> list[list[str]]:
         prompts = [trunk.codec.prompt_ids(example) for example in examples for _ in range(count)]

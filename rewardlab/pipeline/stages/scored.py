@@ -65,6 +65,7 @@ def scored_stage(context: Context, trained: Stage | None, count: int) -> Stage:
 def scored(job: Work, config: RunConfig, splits: Mapping[str, Splits], count: int) -> dict[str, Any]:
     """Do it."""
     from rewardlab.rewards import Ledger
+    from rewardlab.training.fitting import sampling_batch
     from rewardlab.training.scored_samples import as_trained, score
 
     rows = rows_to_answer(splits)
@@ -73,7 +74,7 @@ def scored(job: Work, config: RunConfig, splits: Mapping[str, Splits], count: in
     if any(name.startswith("rm_") for name in job.inputs):
         del trunk  # reward models stand on the start, which may be another model than the one that answered
         trunk = start_trunk(config, job.inputs)
-    judges = judges_of(job, config, trunk, config.eval.batch, rows)
+    judges = judges_of(job, config, trunk, sampling_batch(config, trunk), rows)
     (job.folder.path / LEDGER_FILE).unlink(missing_ok=True)
     ledger, unscored = Ledger(job.folder.append), 0
     for first in range(0, len(rows), CHUNK):
@@ -128,12 +129,13 @@ def _drawn(
 ) -> list[dict[str, Any]]:
     """Answers to each row at temperature 1, their lengths, and whether they ended by themselves."""
     from rewardlab.models import SamplingConfig
+    from rewardlab.training.fitting import sampling_batch
     from rewardlab.training.scored_samples import draw
 
     path = job.folder.path / DRAWN_FILE
     found = list(read_jsonl(path, may_be_cut=True)) if path.exists() else []
     write_jsonl(path, found)
-    sampling = SamplingConfig(config.new_tokens, 1.0, STOP_STRINGS[config.format], config.eval.batch)
+    sampling = SamplingConfig(config.new_tokens, 1.0, STOP_STRINGS[config.format], sampling_batch(config, trunk))
     for first in range(len(found), len(rows), CHUNK):
         job.report("answered rows", first, len(rows))
         part = rows[first : first + CHUNK]

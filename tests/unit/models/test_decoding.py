@@ -6,8 +6,10 @@ and addresses and nothing of Python; the last test runs where there is a GPU.
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +19,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
+from transformers import DynamicCache
 
 from rewardlab.config import LoraConfig, ModelConfig
 from rewardlab.models import Sample, SamplingConfig, Trunk, decoding, load_trunk, row_key, sample
-from rewardlab.models.decoding import FixedDecoder, GrowingDecoder, Repeat, decoder_of
+from rewardlab.models.decoding import CudaGraphs, FixedDecoder, GrowingDecoder, Repeat, decoder_of
 from rewardlab.models.sampler import left_pad
-from tests.support.models import FAMILIES, tiny_model
+from tests.support.models import FAMILIES, tiny_model, tiny_vision_model
 
 PROMPTS = [[70, 8, 9, 30, 31], [40, 41], [50, 51, 52, 60, 61, 62, 63, 64], [33], [90, 91, 92], [101, 102], [7, 8], [11]]
 KEYS = [row_key("fixed", number) for number in range(len(PROMPTS))]
@@ -89,19 +92,48 @@ def test_models_that_cannot_be_fixed_grow(trunks: dict[str, Trunk], family: str)
 def decoder(trunk: Trunk, *, is_fixed: bool | None = True) -> Any:
     ids, keep = left_pad(PROMPTS, trunk.codec.pad_id, trunk.device)
     with torch.inference_mode():
-        return decoder_of(trunk, keep, trunk.prefill(ids, keep), 14, is_fixed=is_fixed)
+        return decoder_of(trunk, keep, trunk.prefill(ids, keep, 14), 14, is_fixed=is_fixed)
 
 
-def test_a_sliding_window_grows(tmp_path: Path) -> None:
-    trunk = with_role(tiny_model("mistral", tmp_path / "model", sliding_window=6))
-    assert type(decoder(trunk)) is GrowingDecoder
+@pytest.mark.parametrize(("window", "kind"), [(6, GrowingDecoder), (21, GrowingDecoder), (22, FixedDecoder)])
+def test_a_window_that_hides_nothing_is_full_attention(tmp_path: Path, window: int, kind: type) -> None:
+    """The longest prompt has 8 tokens and the budget is 14: 22 tokens, all of which a window of 22 sees."""
+    trunk = with_role(tiny_model("mistral", tmp_path / "model", sliding_window=window))
+    assert type(decoder(trunk)) is kind
     assert_equal(drawn(trunk, is_fixed=True), drawn(trunk, is_fixed=False))
 
 
+@pytest.mark.parametrize("family", ["phi3", "gemma3"])
+def test_long_windows_of_other_models_are_full_attention(tmp_path: Path, family: str) -> None:
+    """Every layer of both has a window: 2 047 tokens as in Phi-3 mini, 512 as in Gemma 3."""
+    if family == "gemma3":
+        folder = tiny_vision_model("gemma3", tmp_path / "model")
+    else:
+        folder = tiny_model("phi3", tmp_path / "model", sliding_window=2047)
+    trunk = with_role(folder)
+    windows = [layer.sliding_window for layer in DynamicCache(config=trunk.model.config).layers]
+    assert len(windows) == 2
+    assert all(window > 22 for window in windows)
+    assert type(decoder(trunk)) is FixedDecoder
+    assert_equal(drawn(trunk, is_fixed=True), drawn(trunk, is_fixed=False))
+
+
+def test_a_window_is_kept_where_it_is_not_known_what_will_be_read(tmp_path: Path) -> None:
+    trunk = with_role(tiny_model("mistral", tmp_path / "model", sliding_window=22))
+    ids, keep = left_pad(PROMPTS, trunk.codec.pad_id, trunk.device)
+    with torch.inference_mode():
+        cache = trunk.prefill(ids, keep).cache
+    assert [layer.sliding_window for layer in cache.layers] == [22, 22]
+
+
 @pytest.mark.parametrize("scaling", ["dynamic", "longrope"])
-def test_positions_that_are_scaled_by_length_grow(trunks: dict[str, Trunk], scaling: str) -> None:
+@pytest.mark.parametrize("is_by_layer", [False, True])
+def test_positions_that_are_scaled_by_length_grow(trunks: dict[str, Trunk], scaling: str, is_by_layer: bool) -> None:
     trunk = trunks["llama"]
-    before, trunk.model.config.rope_parameters = trunk.model.config.rope_parameters, {"rope_type": scaling}
+    given: dict[str, Any] = {"rope_type": scaling}
+    if is_by_layer:  # as Gemma 3 has them
+        given = {"full_attention": given, "sliding_attention": {"rope_type": "default"}}
+    before, trunk.model.config.rope_parameters = trunk.model.config.rope_parameters, given
     try:
         assert not decoding._can_be_fixed(trunk, type("Cache", (), {"layers": []}))
     finally:
@@ -152,6 +184,13 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     return use
 
 
+@pytest.fixture
+def early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smaller batches are recorded however few tokens are left."""
+    monkeypatch.setattr(decoding, "WORTH_RECORDING", 0)
+
+
+@pytest.mark.usefixtures("early")
 @pytest.mark.parametrize("family", FIXED)
 def test_a_recording_repeated_is_the_work(
     trunks: dict[str, Trunk], recorded: Callable[[Any], None], family: str
@@ -165,6 +204,7 @@ def test_a_recording_repeated_is_the_work(
     assert tracer.repeats == 13 - 3
 
 
+@pytest.mark.usefixtures("early")
 def test_a_batch_is_recorded_a_few_times_at_most(trunks: dict[str, Trunk], recorded: Callable[[Any], None]) -> None:
     recorded(tracer := Tracer())
     rows = 32
@@ -174,6 +214,18 @@ def test_a_batch_is_recorded_a_few_times_at_most(trunks: dict[str, Trunk], recor
     assert [len(one.ids) for one in found] == budgets
     assert len(tracer.rows) <= math.log2(rows) + 1
     assert all(after < 0.5 * before for before, after in zip(tracer.rows, tracer.rows[1:], strict=False))
+
+
+@pytest.mark.parametrize(("budget", "recorded_rows"), [(20, [8]), (21, [8, 3])])
+def test_a_smaller_batch_is_not_recorded_for_a_few_tokens(
+    trunks: dict[str, Trunk], recorded: Callable[[Any], None], budget: int, recorded_rows: list[int]
+) -> None:
+    """After five tokens 3 of 8 rows go on: for 15 tokens more with a budget of 20, for 16 with one of 21."""
+    recorded(tracer := Tracer())
+    config = SamplingConfig(budget, is_fixed_length=True, is_fixed=True)
+    found = sample(trunks["llama"], PROMPTS, KEYS, config, None, [5] * 5 + [budget] * 3)
+    assert [len(one.ids) for one in found] == [5] * 5 + [budget] * 3
+    assert tracer.rows == recorded_rows
 
 
 def test_what_cannot_be_recorded_is_done_anew(
@@ -195,24 +247,43 @@ def test_what_cannot_be_recorded_is_done_anew(
     assert said.endswith("and goes on without (operation not permitted when stream is capturing)")
 
 
+class FakeGraph:
+    """Has the pool it was captured in; a pool is gone with its last graph, as torch's is."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda, self.own = cuda, -1
+
+    def pool(self) -> int:
+        return self.own
+
+    def replay(self) -> None:
+        return None
+
+
 class FakeCuda:
-    """Streams and captures as torch has them: a capture that cannot be ended stays on its own stream."""
+    """Streams, captures and pools as torch has them: a capture that cannot be ended stays on its own stream."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.stream, self.modes = "default", list[str]()
-        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: type("Graph", (), {"replay": lambda self: None})())
+        self.stream, self.modes, self.pools = "default", list[str](), list[int]()
+        self.alive: weakref.WeakSet[FakeGraph] = weakref.WeakSet()
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: FakeGraph(self))
         monkeypatch.setattr(torch.cuda, "current_stream", lambda: self.stream)
         monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: setattr(self, "stream", stream))
         monkeypatch.setattr(torch.cuda, "graph", self.capture)
 
     @contextmanager
-    def capture(self, graph: Any, capture_error_mode: str) -> Iterator[None]:
+    def capture(self, graph: FakeGraph, pool: int | None, capture_error_mode: str) -> Iterator[None]:
         self.modes.append(capture_error_mode)
         before, self.stream = self.stream, "capture"
+        if pool is not None:
+            assert any(one.own == pool for one in self.alive), "torch refuses a pool without a graph"
+        graph.own = len(self.pools) if pool is None else pool
         try:
             yield
         except RuntimeError:
             raise RuntimeError("capture_end: capture was invalidated") from None
+        self.pools.append(graph.own)
+        self.alive.add(graph)
         self.stream = before
 
 
@@ -226,11 +297,29 @@ def test_a_capture_gives_the_stream_back_whether_it_ends_or_not(monkeypatch: pyt
             raise RuntimeError("operation not permitted")
 
     if is_fine:
-        decoding.on_cuda(work)()
+        CudaGraphs()(work)()
     else:
         with pytest.raises(RuntimeError, match="invalidated"):
-            decoding.on_cuda(work)
+            CudaGraphs()(work)
     assert (seen, cuda.stream, cuda.modes) == (["capture"], "default", ["thread_local"])
+
+
+def test_all_recordings_share_one_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when nobody keeps what was recorded before, and behind a capture that failed."""
+
+    def fail() -> None:
+        raise RuntimeError("operation not permitted")
+
+    cuda, record = FakeCuda(monkeypatch), CudaGraphs()
+    kept = record(lambda: None)
+    del kept
+    gc.collect()
+    record(lambda: None)
+    with pytest.raises(RuntimeError):
+        record(fail)
+    record(lambda: None)
+    assert cuda.pools == [0, 0, 0]
+    assert len(cuda.alive) == 1
 
 
 # -- what a CUDA graph forbids -----------------------------------------------------------------------------------------
@@ -273,6 +362,37 @@ def test_no_host_notices() -> None:
         torch.ones(2).sum().item()
     with NoHost(), pytest.raises(AssertionError, match="asks the device"):
         torch.ones(2)[torch.tensor([True, False])]
+
+
+class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
+    """Remembers how many numbers the largest tensor has that an operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            own = (one for one in torch.utils._pytree.tree_leaves(made) if isinstance(one, Tensor))
+            self.numbers = max([self.numbers, *(one.numel() for one in own if one._base is None)])
+        return made
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])
+def test_grouped_heads_are_not_given_a_copy_of_the_cache_each(trunks: dict[str, Trunk], family: str) -> None:
+    """4 heads share 2 of keys and values; the cache is long enough to be larger than anything else."""
+    trunk, rows = trunks[family], 2
+    ids = torch.full((rows, 100), 7)
+    with torch.no_grad(), trunk.roles.using("policy"):  # in inference mode reshape is one operation and says "view"
+        prefill = trunk.prefill(ids, keep := torch.ones_like(ids, dtype=torch.bool), 14)
+        fixed = decoder_of(trunk, keep, prefill, 14, is_fixed=True)
+        assert isinstance(fixed, FixedDecoder)
+        with LargestTensor() as largest:
+            fixed._advance()
+    keys = fixed._cache.layers[0].keys
+    assert keys.shape == (rows, 2, 114, 8)
+    assert largest.numbers <= keys.numel()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -11,6 +11,7 @@ from rewardlab.config import ModelConfig
 from rewardlab.errors import ModelError
 from rewardlab.models import SamplingConfig, Trunk, load_trunk, sample
 from rewardlab.models import output as output_module
+from rewardlab.models.names import model_identity
 from rewardlab.models.output import OutputHead
 from tests.support.models import tiny_model
 
@@ -52,6 +53,70 @@ def test_capped_logits_are_worked_out_by_hand() -> None:
     assert OutputHead(layer, 0.5, 2.0)(torch.tensor([[3.0]])).tolist() == [
         pytest.approx([1.270298, 1.810297], abs=1e-6)
     ]
+
+
+def bfloat16_head(rows: int = 3, *, bias: bool = False) -> tuple[torch.nn.Linear, torch.Tensor, torch.Tensor]:
+    """A layer of 300 outputs, states for it, and the logits that float64 gives for the same numbers."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(40, 300, bias=bias).to(torch.bfloat16).requires_grad_(False)
+    states = 10 * torch.randn(rows, 40, dtype=torch.bfloat16)
+    exact = states.double() @ layer.weight.double().t()
+    return layer, states, exact + layer.bias.double() if bias else exact
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_float32_logits_are_not_rounded(monkeypatch: pytest.MonkeyPatch, bias: bool) -> None:
+    """Also when the weights are cast a few rows at a time."""
+    layer, states, exact = bfloat16_head(bias=bias)
+    rounded, kept = OutputHead(layer)(states), OutputHead(layer, is_float32=True)(states)
+    monkeypatch.setattr(output_module, "CAST", 1000)
+    assert kept.dtype is torch.float32
+    for found in (kept, OutputHead(layer, is_float32=True)(states)):
+        torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=1e-5)
+    assert float((rounded.double() - exact).abs().max()) > 0.01
+
+
+def test_float32_logits_have_the_gradient_of_the_layer() -> None:
+    layer, states, _ = bfloat16_head()
+    gradients = []
+    for head in (OutputHead(layer), OutputHead(layer, is_float32=True)):
+        own = states.clone().requires_grad_()
+        head(own[None]).square().sum().backward()
+        gradients.append(own.grad)
+    assert gradients[1].dtype is torch.bfloat16
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0.05, atol=0.5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_a_model_has_float32_logits_where_that_is_asked(family: str, tmp_path: Path) -> None:
+    """A tiny Gemma's logits are capped at 3: the cap comes behind the product that is not rounded."""
+    plain, kept = (trunk_with(tmp_path, family, dtype="bfloat16", float32_logits=asked) for asked in (False, True))
+    weight = plain.head.layer.weight
+    exact = plain.head.shaped(STATES.float() @ weight.float().t())
+    assert float((plain.logits(STATES) - exact).abs().max()) > 1e-3
+    torch.testing.assert_close(kept.logits(STATES), exact, atol=1e-5, rtol=1e-5)
+    assert not kept.head.is_plain
+
+
+STATES = torch.linspace(-3, 3, 64, dtype=torch.bfloat16).view(2, 32)
+
+
+def trunk_with(folder: Path, family: str, **given: object) -> Trunk:
+    """A trunk of one saved model with other settings."""
+    place = folder / family
+    if not place.exists():
+        tiny_model(family, place)
+    return load_trunk(ModelConfig.model_validate({"name": str(place), "device": "cpu", **given}))
+
+
+def test_float32_logits_are_another_identity_where_they_change_anything(tmp_path: Path) -> None:
+    name = str(tiny_model("llama", tmp_path / "model"))
+
+    def identity(**given: object) -> dict[str, str]:
+        return model_identity(ModelConfig.model_validate({"name": name, "device": "cpu", **given}))
+
+    assert identity(dtype="bfloat16", float32_logits=True) != identity(dtype="bfloat16")
+    assert identity(dtype="float32", float32_logits=True) == identity(dtype="float32")
 
 
 @pytest.mark.parametrize("cap", [15.0, 50.0])

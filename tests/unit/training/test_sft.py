@@ -19,6 +19,7 @@ from rewardlab.models.output import OutputHead
 from rewardlab.runs import RunFolder
 from rewardlab.tasks.task import prompt_of, tasks
 from rewardlab.training.answer_loss import IGNORED, takes_own_loss
+from rewardlab.training.memory import Longest
 from rewardlab.training.sft import encode_rows, train_sft
 from rewardlab.training.trl_run import check_trainable, plan_steps, remove_dropout
 from rewardlab.types import Example
@@ -321,3 +322,71 @@ def test_trls_fused_layer_is_for_plain_logits_on_cuda() -> None:
     ):
         trunk: Any = SimpleNamespace(head=head, device=torch.device(device))
         assert takes_own_loss(trunk) is expected
+
+
+def layer_runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts how often a layer of a Llama runs, by its attention; a layer itself that is patched saves no memory."""
+    from transformers.models.llama.modeling_llama import LlamaAttention
+
+    runs, original = [0], LlamaAttention.forward
+
+    def forward(self: Any, *given: Any, **named: Any) -> Any:
+        runs[0] += torch.is_grad_enabled()
+        return original(self, *given, **named)
+
+    monkeypatch.setattr(LlamaAttention, "forward", forward)
+    return runs
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_recomputed_activations_change_no_number(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dropout: float
+) -> None:
+    """Every layer runs again in the backward pass, with the dropout that it had."""
+    runs, metrics, counts = layer_runs(monkeypatch), [], []
+    for saves in (False, True):
+        sft = {"lr": 1e-2, "epochs": 2, "batch": 8, "micro_batch": 4, "dropout": dropout}
+        folder = open_folder(tmp_path / str(saves))
+        train_sft(folder, make_config(llama, sft={**sft, "gradient_checkpointing": saves}), EXAMPLES, RATIONALES)
+        metrics.append(list(read_jsonl(folder.path / "metrics.jsonl")))
+        counts.append(runs[0])
+    assert len(metrics[0]) == 4
+    assert metrics[1] == [pytest.approx(row, rel=1e-5, abs=1e-6) for row in metrics[0]]
+    assert counts[1] - counts[0] == 2 * counts[0] > 0
+
+
+def test_trl_s_own_loss_recomputes_activations_too(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rewardlab.training.sft_trainer.takes_own_loss", lambda trunk: False)
+    runs = layer_runs(monkeypatch)
+    for saves in (False, True):
+        sft = {"lr": 1e-2, "epochs": 1, "batch": 16, "micro_batch": 16, "gradient_checkpointing": saves}
+        train_sft(open_folder(tmp_path / str(saves)), make_config(llama, sft=sft), EXAMPLES, RATIONALES)
+    assert runs[0] == 2 + 2 * 2  # one step through two layers, then each of them twice
+
+
+def test_a_micro_batch_from_free_memory_takes_the_same_steps(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where three rows fit, two of a step of eight are read at a time."""
+    seen: list[Longest] = []
+
+    def room(kind: str, config: RunConfig, trunk: Any, longest: Longest) -> int:
+        seen.append(longest)
+        return 3
+
+    metrics = []
+    for auto in (False, True):
+        if auto:
+            monkeypatch.setattr("rewardlab.training.sft.training_batch", room)
+        sft = {"lr": 1e-2, "epochs": 1, "batch": 8, "micro_batch": "auto" if auto else 8}
+        folder = open_folder(tmp_path / str(auto))
+        train_sft(folder, make_config(llama, sft=sft), EXAMPLES, RATIONALES)
+        metrics.append(list(read_jsonl(folder.path / "metrics.jsonl")))
+    codec = load_codec(make_config(llama).model)
+    rows = encode_rows(codec, EXAMPLES, RATIONALES, budget=256).rows
+    answers = [sum(label != IGNORED for label in row["labels"]) for row in rows]
+    prompts = [len(row["labels"]) - answer for row, answer in zip(rows, answers, strict=True)]
+    assert seen == [Longest(max(prompts), max(answers))]
+    assert metrics[1] == [pytest.approx(row, rel=1e-4, abs=1e-5) for row in metrics[0]]
