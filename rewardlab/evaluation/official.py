@@ -9,6 +9,7 @@ from typing import Any
 from rewardlab.errors import DataError
 from rewardlab.evaluation.submission import HUBS, Benchmark, OfficialFile, index_text
 from rewardlab.reading import parse_json
+from rewardlab.tasks.candidates import joined
 from rewardlab.tasks.hub import offline_reason
 from rewardlab.tasks.task import Task, tasks
 from rewardlab.types import AnswerFormat, Example
@@ -65,4 +66,7 @@ def _example(row: Mapping[str, Any], where: str, file: OfficialFile, format: Ans
 
 def _text(row: Mapping[str, Any], name: str, task: Task, file: OfficialFile) -> str | None:
     columns = (file.fields.get(name, name), *task.sources(name))
-    return next((row[column] for column in columns if isinstance(row.get(column), str)), None)
+    found = next((row[column] for column in columns if row.get(column) is not None), None)
+    if name == task.candidates and isinstance(found, list | tuple):
+        return joined(map(str, found))
+    return found if isinstance(found, str) else None
