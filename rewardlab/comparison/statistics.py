@@ -189,6 +189,11 @@ def mean_of(parts: Sequence[SeedDraws]) -> SeedDraws:
     )
 
 
+def mean_of_tasks(draws: Mapping[str, SeedDraws], tasks: Sequence[Sequence[str]]) -> SeedDraws:
+    """The average column where a task may have several columns: mean over tasks of the means of their columns."""
+    return mean_of([mean_of([draws[column] for column in columns]) for columns in tasks])
+
+
 def estimate(draws: SeedDraws, lowest: float = -math.inf, highest: float = math.inf) -> Estimate:
     """Mean over seeds with its 95 % interval, by the rule at the top of this file.
 
