@@ -144,6 +144,21 @@ def grouped_draws(
     return np.concatenate([statistic(each) for each in counts])
 
 
+def item_counts(items: int, resamples: int, seed: int, groups: tuple[str, ...] | None = None) -> Floats:
+    """How often each bootstrap sample draws each test item. Shape (B, n).
+
+    Args:
+        items: n.
+        resamples, seed: B, and what draws them.
+        groups: Group of each item, such as the question that it answers; items of a group are drawn together.
+    """
+    if groups is None:
+        return resample_counts(items, resamples, seed)
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+    index = np.array([numbers[name] for name in groups], dtype=np.intp)
+    return resample_counts(len(numbers), resamples, seed)[:, index]
+
+
 @lru_cache(maxsize=1024)
 def item_seed(column: str, ids: tuple[str, ...], gold: tuple[Label, ...]) -> int:
     """Seed of the resamples of a column's test items, sorted by id.
@@ -162,11 +177,15 @@ def bootstrap_interval(
     *,
     resamples: int = 1000,
     seed: int = 0,
+    groups: tuple[str, ...] | None = None,
 ) -> Interval:
-    """A metric with its interval over test items, by the variance of its bootstrap; within what the metric can be."""
-    coded = encode(metric, gold, answers, space)
-    draws = METRICS[metric](coded, resample_counts(len(gold), resamples, seed))
-    spread = item_spread(float(draws.var(ddof=1)), len(gold))
+    """A metric with its interval over test items, by the variance of its bootstrap; within what the metric can be.
+
+    ``groups`` are drawn together, see :func:`item_counts`.
+    """
+    coded = encode(metric, gold, answers, space, groups)
+    draws = METRICS[metric](coded, item_counts(len(gold), resamples, seed, groups))
+    spread = item_spread(float(draws.var(ddof=1)), len(gold) if groups is None else len(set(groups)))
     return interval_of(measure(metric, coded), spread, 0.0 if metric in SHARES else -1.0)
 
 

@@ -9,7 +9,11 @@ A malformed answer (None) is a judged answer, not a missing one:
 * accuracy: wrong;
 * F1, macro-F1, balanced accuracy, Matthews: a class of its own beside the K labels, which is never right. In F1 it is
   a miss where gold is the positive label, and no false alarm where it is not;
-* Pearson, Spearman: the middle of the task's scale, the guess of someone who has not looked.
+* Pearson, Spearman: the middle of the task's scale, the guess of someone who has not looked;
+* parity: an answer of its own, so that two malformed answers to a pair are equal.
+
+Where answers are candidates of their row (ReCoRD), accuracy and exact match count an answer that equals any gold one as
+right, and token F1 is the overlap with the gold answer that fits best (:mod:`rewardlab.gold_answers`).
 
 A correlation with a constant (all answers equal, or all gold equal) is undefined; it counts as 0 here, because
 constant answers order nothing, and a table must be able to average over the cell. Matthews and F1 are 0 likewise
@@ -19,17 +23,30 @@ where their denominators vanish. Values lie in [0, 1] or [-1, 1]; tables multipl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rewardlab import gold_answers
 from rewardlab.errors import ConfigError, DataError, UnknownNameError
 from rewardlab.types import Label
 
 Floats = NDArray[np.float64]
-SHARES = frozenset({"accuracy", "balanced_accuracy", "f1", "macro_f1", "micro_f1", "sample_f1"})
+SHARES = frozenset(
+    {
+        "accuracy",
+        "balanced_accuracy",
+        "exact_match",
+        "f1",
+        "macro_f1",
+        "micro_f1",
+        "parity",
+        "sample_f1",
+        "token_f1",
+    }
+)
 """Metrics in [0, 1]; the others are correlations, in [-1, 1]."""
 POSITIVE_LABEL = "yes"
 """What F1 counts as positive (MRPC, QQP)."""
@@ -57,11 +74,15 @@ class Coded:
         gold: Label index, or the number itself, shape (n,); of sets of labels 1 where one is in it, shape (n, K).
         predicted: The same for answers; index K, or a set of none, stands for malformed.
         labels: The K labels; empty for correlations.
+        groups: Number of the group of each item, from 0, shape (n,); None where each stands alone.
+
+    Of candidates ``gold`` is 1 and ``predicted`` the share of it that an answer reaches: 0 or 1, or its token F1.
     """
 
     gold: Floats
     predicted: Floats
     labels: tuple[str, ...] = ()
+    groups: Floats | None = None
 
 
 Metric = Callable[[Coded, Floats], Floats]
@@ -70,9 +91,42 @@ Metric = Callable[[Coded, Floats], Floats]
 
 def accuracy(coded: Coded, counts: Floats) -> Floats:
     """Share of answers equal to gold, of sets of labels the whole set; malformed ones are wrong."""
-    unequal = np.abs(coded.gold - coded.predicted).reshape(len(coded.gold), -1).sum(axis=1)
-    right = (unequal == 0).astype(np.float64)
+    right = _right(coded)
     return np.asarray(counts @ right / (counts @ np.ones_like(right)), dtype=np.float64)
+
+
+def token_f1(coded: Coded, counts: Floats) -> Floats:
+    """Mean overlap of the answers with their gold answers, of candidates; 0 for a malformed answer.
+
+    Source:
+        SuperGLUE's F1 of ReCoRD (Zhang et al. 2018), which is SQuAD's.
+    """
+    return np.asarray(counts @ coded.predicted / counts.sum(axis=1), dtype=np.float64)
+
+
+def exact_match(coded: Coded, counts: Floats) -> Floats:
+    """Share of groups whose answers are all right; where items stand alone, their accuracy.
+
+    Source:
+        SuperGLUE's EM of MultiRC, over questions (Khashabi et al. 2018), and of ReCoRD.
+    """
+    if coded.groups is None:
+        return accuracy(coded, counts)
+    return _share_of_groups(coded.groups, _right(coded), counts)
+
+
+def parity(coded: Coded, counts: Floats) -> Floats:
+    """Share of groups whose answers are all the same, right or wrong; raises ConfigError without groups.
+
+    Source:
+        The gender parity score of Winogender (Rudinger et al. 2018), SuperGLUE's AX-g.
+    """
+    if coded.groups is None:
+        raise ConfigError("metric parity needs a task whose rows stand in groups")
+    index = coded.groups.astype(np.intp)
+    first = np.zeros(index.max() + 1)
+    first[index[::-1]] = coded.predicted[::-1]
+    return _share_of_groups(coded.groups, (coded.predicted == first[index]).astype(np.float64), counts)
 
 
 def f1(coded: Coded, counts: Floats) -> Floats:
@@ -158,6 +212,9 @@ def auc(scores: Coded, counts: Floats) -> Floats:
 
 METRICS: Mapping[str, Metric] = {
     "accuracy": accuracy,
+    "exact_match": exact_match,
+    "token_f1": token_f1,
+    "parity": parity,
     "f1": f1,
     "macro_f1": macro_f1,
     "balanced_accuracy": balanced_accuracy,
@@ -172,9 +229,24 @@ OF_SETS = ("accuracy", "macro_f1", "balanced_accuracy", "micro_f1", "sample_f1")
 """Metrics of tasks whose answers are sets of labels; the last two take one label for a set of one."""
 
 
-def encode(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], space: AnswerSpace) -> Coded:
+OF_CANDIDATES = ("token_f1", "accuracy", "exact_match")
+"""Metrics of tasks whose answers are candidates of their row."""
+
+
+def encode(
+    metric: str,
+    gold: Sequence[Label],
+    answers: Sequence[Label | None],
+    space: AnswerSpace,
+    groups: Sequence[str] | None = None,
+) -> Coded:
     """Gold labels and answers as numbers, in the form that ``metric`` reads.
 
+    Args:
+        metric: Its name.
+        gold, answers: One each for every item.
+        space: What answers can be.
+        groups: Name of the group of each item; None where each stands alone.
     Raises:
         UnknownNameError: No such metric.
         DataError: No items, lengths differ, or a label that the task does not have.
@@ -186,6 +258,14 @@ def encode(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], 
         raise DataError(f"{metric}: {len(gold)} gold labels and {len(answers)} answers; expected as many of each")
     if not gold:
         raise DataError(f"{metric}: there are no predictions to measure; evaluate at least one test item")
+    if groups is not None:
+        coded = encode(metric, gold, answers, space)
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(groups))}
+        return replace(coded, groups=np.array([numbers[name] for name in groups], dtype=np.float64))
+    if getattr(space, "candidates", ""):
+        return _of_candidates(metric, gold, answers)
+    if metric == "token_f1":
+        raise ConfigError("metric token_f1 needs a task whose answers are candidates of their row; use f1 or macro_f1")
     has_sets = bool(getattr(space, "multi_label", False))
     if has_sets and metric not in OF_SETS:
         raise ConfigError(f"metric {metric} does not fit sets of labels; expected one of {', '.join(OF_SETS)}")
@@ -223,6 +303,33 @@ def _as_codes(metric: str, gold: Sequence[Label], answers: Sequence[Label | None
     malformed = float(len(codes))
     read = [malformed if answer is None else codes[str(answer)] for answer in answers]
     return Coded(np.array([codes[str(label)] for label in gold]), np.array(read), tuple(codes))
+
+
+def _of_candidates(metric: str, gold: Sequence[Label], answers: Sequence[Label | None]) -> Coded:
+    """What each answer reaches of its gold answers; no resample changes that."""
+    if metric not in OF_CANDIDATES:
+        raise ConfigError(
+            f"metric {metric} does not fit candidates of a row; expected one of {', '.join(OF_CANDIDATES)}"
+        )
+    reached = gold_answers.token_f1 if metric == "token_f1" else gold_answers.is_one_of
+    scores = [float(reached(answer, label)) for answer, label in zip(answers, gold, strict=True)]
+    return Coded(np.ones(len(scores)), np.array(scores))
+
+
+def _right(coded: Coded) -> Floats:
+    """1 for each item whose answer is right, else 0. Shape (n,)."""
+    unequal = np.abs(coded.gold - coded.predicted).reshape(len(coded.gold), -1).sum(axis=1)
+    return np.asarray(unequal == 0, dtype=np.float64)
+
+
+def _share_of_groups(groups: Floats, facts: Floats, counts: Floats) -> Floats:
+    """Share of groups all of whose items have a fact, each group counted as often as its items on average."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1.0))
+    sizes = np.diff(starts, append=len(groups))
+    holds = np.minimum.reduceat(facts[order], starts)
+    weights = np.add.reduceat(counts[:, order], starts, axis=1) / sizes
+    return np.asarray(weights @ holds / weights.sum(axis=1), dtype=np.float64)
 
 
 def _as_sets(metric: str, gold: Sequence[Label], answers: Sequence[Label | None], space: AnswerSpace) -> Coded:

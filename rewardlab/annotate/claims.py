@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 
 from rewardlab.tasks.languages import LANGUAGES, split_words
-from rewardlab.tasks.task import Task, tasks
+from rewardlab.tasks.task import Task, parser_of, tasks
 from rewardlab.tasks.text import after_word, fold
 from rewardlab.tasks.words import Vocabulary
 from rewardlab.types import Example, Label
@@ -77,8 +77,8 @@ def claimed_labels(example: Example, text: str) -> list[Label]:
         return [] if found is None else [found]
     if task.is_ordinal:
         return list(_claimed_numbers(task, text))
-    vocabulary = task.parser(example.format).vocabulary
-    if vocabulary.has_no:
+    vocabulary = parser_of(example).vocabulary
+    if vocabulary.has_no and not task.candidates:
         return list(_claimed_yes_no(task, example, text))
     cleaned = vocabulary.clean(_without_quotes(text, vocabulary))
     found_all = vocabulary.find(cleaned)
@@ -88,7 +88,7 @@ def claimed_labels(example: Example, text: str) -> list[Label]:
 def agrees(task: Task, claimed: Label, asked: Label) -> bool:
     """True when a claimed label is the one asked for; numbers may lie a little beside it, stars may not."""
     if not task.is_numeric:
-        return claimed == asked
+        return task.is_right(claimed, asked)
     lowest, highest = task.numeric_range or (0.0, 0.0)
     share = EXACT_SHARE if task.claim is not None else READ_SHARE
     return abs(float(claimed) - float(asked)) <= share * (highest - lowest) + 1e-9
@@ -99,7 +99,7 @@ def masked(example: Example, asked: Label, text: str) -> str:
     unquoted = QUOTE.sub(" xquote ", text)
     task = tasks.get(example.task)
     if not task.is_ordinal:
-        vocabulary = task.parser(example.format).vocabulary
+        vocabulary = parser_of(example).vocabulary
         if not vocabulary.has_no:
             unquoted = _mask_words(vocabulary, unquoted, asked)
     return _DIGITS.sub(" xnumber ", unquoted.lower())

@@ -23,7 +23,7 @@ from rewardlab.annotate.shipped import shipped
 from rewardlab.disk import read_jsonl
 from rewardlab.errors import DataError
 from rewardlab.tasks.marks import Answered, at_answer
-from rewardlab.tasks.task import tasks
+from rewardlab.tasks.task import parse_response, tasks
 from rewardlab.tasks.thoughts import spoken
 from rewardlab.types import Example, Label
 
@@ -227,7 +227,11 @@ def _judged(
     annotation: Annotation, whole: str, example: Example, label: Label, verdict: Verdict, threshold: float
 ) -> Annotation:
     task = tasks.get(example.task)
-    stated = None if _cut(whole, example).answer is None else task.parse(whole, "rationale").value
+    stated = (
+        None
+        if _cut(whole, example).answer is None
+        else parse_response(replace(example, format="rationale"), whole).value
+    )
     if stated is not None and not agrees(task, stated, label):
         return replace(annotation, outcome="mismatched", reason=f"it ends in the answer {stated}", good=0.0)
     scored = replace(annotation, good=round(verdict.good, 4))
@@ -243,7 +247,8 @@ def _filter_row(row: Mapping[str, Any], where: str) -> FilterRow:
     if kind not in CLASSES:
         raise DataError(f"{where}: class {kind!r} is not one of {', '.join(CLASSES)}; correct the row")
     task = tasks.get(str(name))
-    if label is None or not (isinstance(label, int | float) if task.is_numeric else label in task.labels):
+    is_known = isinstance(label, int | float) if task.is_numeric else label in task.labels or bool(task.candidates)
+    if label is None or not is_known:
         known = ", ".join(task.labels) or "a number"
         raise DataError(f"{where}: label {label!r} is none of task {task.name}; expected {known}")
     return FilterRow(Argued(str(row.get("text", "")), Example(task.name, where, {}), label), kind)

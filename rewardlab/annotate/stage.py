@@ -127,7 +127,7 @@ def assignments(
             if example.label is not None and split != "prompts":
                 wrong = known_wrong(example) if known_wrong else None
                 if wrong is None:
-                    wrong = wrong_labels.draw(example.label, config.seed, example.id)
+                    wrong = wrong_labels.of(example, config.seed)
                 yield Assignment(split, example, wrong, False)
 
 

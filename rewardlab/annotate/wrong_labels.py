@@ -1,6 +1,7 @@
 """Wrong labels for label-sensitive pairs, without giving themselves away.
 
-Classes: uniform among the other labels. Sets of labels: one label dropped, added or swapped.
+Classes: uniform among the other labels. Sets of labels: one label dropped, added or swapped. Candidates of a
+row: uniform among its wrong ones.
 
 Numbers follow RLLR appendix D: gold + 3 + u with u from [-1, 1], minus 5
 above the maximum. Drawn naively, such a number betrays itself: 97 % of STS-B's scores are multiples of 0.05, and a
@@ -22,7 +23,7 @@ from rewardlab.annotate.base import seeded
 from rewardlab.errors import DataError
 from rewardlab.tasks.sets import joined, labels_in
 from rewardlab.tasks.task import Task
-from rewardlab.types import Label
+from rewardlab.types import Example, Label
 
 _SHIFT, _SPREAD = 0.6, 0.2
 """Shift as a share of the span: 3 and 1 of RLLR's span of 5."""
@@ -97,6 +98,16 @@ class WrongLabels:
         self._rule = _rule_of(task)
         self._weights = balanced_weights(self._counts, self._rule) if self._rule else {}
         self._allowed: dict[Label, Mapping[Label, float]] = {}
+
+    def of(self, example: Example, seed: int) -> Label:
+        """A wrong label for a labelled row; the same for the same ``seed``. Errors as :meth:`draw`."""
+        assert example.label is not None, "callers ask for rows with a gold label"
+        if not self.task.candidates:
+            return self.draw(example.label, seed, example.id)
+        wrong = [text for text in self.task.options(example) if not self.task.is_right(text, example.label)]
+        if not wrong:
+            raise DataError(f"task {self.task.name}: row {example.id} has no wrong candidate, which a pair needs")
+        return seeded("wrong label", self.task.name, seed, example.id).choice(wrong)
 
     def draw(self, gold: Label, *seed: object) -> Label:
         """A label that is not ``gold``; the same for the same ``seed``.

@@ -23,7 +23,7 @@ from rewardlab.comparison.statistics import (
     SeedDraws,
     draws_of,
     estimate,
-    mean_of,
+    mean_of_tasks,
     measured,
     paired_seeds,
 )
@@ -141,16 +141,18 @@ def _difference(
 ) -> Measured:
     """Better minus than in the claim's column, in points; it lies within ``widest`` of 0."""
     better, than = _sides(claim, model, evidence)
-    parts, compared = [], set()
+    parts: dict[str, SeedDraws] = {}
+    compared = set()
     for column in columns_of(claim, evidence.table):
         a, b = (row.cells.get((column, claim.decoding), {}) for row in (better, than))
         seeds = paired_seeds(a, b)
         compared.add(seeds)
         left, right = ({seed: side[seed] for seed in seeds} for side in (a, b))
-        parts.append(draws(column, left, better).minus(draws(column, right, than)))
+        parts[column] = draws(column, left, better).minus(draws(column, right, than))
     if len(compared) > 1:
         raise UntestableError(f"{better.name} and {than.name} share other seeds in other columns")
-    difference = estimate(mean_of(parts), -widest, widest)
+    tasks = evidence.table.tasks if claim.column == AVERAGE else ((claim.column,),)
+    difference = estimate(mean_of_tasks(parts, tasks), -widest, widest)
     return Measured(in_points(difference), [*all_sources(better), *all_sources(than)])
 
 

@@ -29,6 +29,7 @@ class ConventionChoice(StrEnum):
 
     RLLR = "rllr"
     PPO_NLU = "ppo-nlu"
+    LEADERBOARD = "leaderboard"
 
 
 class DecodingChoice(StrEnum):
@@ -59,7 +60,10 @@ def compare(
     ] = None,
     convention: Annotated[
         ConventionChoice,
-        typer.Option(help="Pearson and accuracy (rllr); or Spearman, F1 and averages without WNLI and AX (ppo-nlu)"),
+        typer.Option(
+            help="Pearson and accuracy (rllr); Spearman, F1 and averages without WNLI and AX (ppo-nlu); means of a "
+            "task's metrics, as GLUE and SuperGLUE score (leaderboard)"
+        ),
     ] = ConventionChoice.RLLR,
     decoding: Annotated[DecodingChoice, typer.Option(help="decodings to show")] = DecodingChoice.BOTH,
     against: Annotated[

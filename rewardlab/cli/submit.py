@@ -20,7 +20,10 @@ def submit(
     ] = None,
     to: Annotated[Path | None, typer.Option(help="ZIP file; default: SUITE.zip.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of official test rows, CoLA.jsonl and so on; default: the hub.")
+        Path | None,
+        typer.Option(
+            help="Folder of official rows, CoLA.jsonl and so on; rows with labels are scored too. Default: the hub."
+        ),
     ] = None,
     answers: Annotated[
         list[Path] | None, typer.Option(help="A file in the server's format, made elsewhere; repeatable.")
@@ -31,6 +34,8 @@ def submit(
     root: Annotated[Path, typer.Option("--root", help="Where run folders live.")] = RUNS,
 ) -> None:
     """Answer the official test rows of GLUE or SuperGLUE and write the ZIP file that its server takes."""
+    from rewardlab.comparison.conventions import metric_title
+    from rewardlab.evaluation.leaderboard import counted_tasks
     from rewardlab.evaluation.submission import FILES, problems_of
     from rewardlab.lab import submitted
     from rewardlab.lab.execution import make_runner, say
@@ -58,6 +63,12 @@ def submit(
     for name, count in made.unreadable.items():
         if count:
             echo(f"{name}: {count} answers could not be read; a label was drawn in their place")
+    for name, measured in made.scores.items():
+        echo(f"{name}: {', '.join(f'{metric_title((each,))} {100 * value:.1f}' for each, value in measured.items())}")
+    if made.score is not None:
+        echo(
+            f"score: {100 * made.score:.1f}, the mean over {len(counted_tasks(suite))} tasks as the leaderboard has it"
+        )
     if made.problems:
         raise DataError(f"{made.path}: {'; '.join(made.problems)}")
     whole = "checked, whole" if not partial and limit is None else "checked, not whole"

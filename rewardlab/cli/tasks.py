@@ -61,6 +61,8 @@ def answers_of(task: Task) -> str:
     if task.is_numeric:
         lowest, highest = task.numeric_range or (0, 0)
         return f"a number from {lowest:g} to {highest:g}"
+    if task.candidates:
+        return f"one of a row's {task.candidates}"
     listed = ", ".join(task.labels)
     return listed if len(listed) <= 34 else f"{len(task.labels)} labels"
 

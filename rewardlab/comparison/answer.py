@@ -59,7 +59,7 @@ def _measured(table: ComparisonTable, position: Position) -> str:
     columns = list(table.averaged) if column == AVERAGE else [column]
     items = {name: _items(table, (name, decoding)) for name in columns}
     metrics = dict.fromkeys(metric_title(table.metrics[name]) for name in columns)
-    of = f"average of {len(columns)} tasks, " if column == AVERAGE else ""
+    of = f"average of {len(table.tasks)} tasks, " if column == AVERAGE else ""
     told = _listed((f"{name} ({items[name]} items)" for name in columns), "tasks")
     if len(columns) > MOST_NAMES:
         told += f", {sum(items.values())} items"

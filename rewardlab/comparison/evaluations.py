@@ -37,6 +37,7 @@ class CellData:
             quality.
         quality: Rationale quality of each answer, None where it has none; None in folders that do not store it here.
         confidence: How sure each answer says it is, None where it does not; None where none does.
+        groups: What each item is measured and resampled together with; None where each stands alone.
     """
 
     column: str
@@ -48,6 +49,7 @@ class CellData:
     summary: Mapping[str, Any]
     quality: tuple[float | None, ...] | None = None
     confidence: tuple[float | None, ...] | None = None
+    groups: tuple[str, ...] | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -60,6 +62,16 @@ class CellData:
         return bool(self.summary.get("multi_label", False))
 
     @property
+    def candidates(self) -> str:
+        """The field whose texts are the answers; empty where answers are labels or numbers."""
+        return str(self.summary.get("candidates", ""))
+
+    @property
+    def draws(self) -> int:
+        """What is drawn in a resample: items, or groups of them."""
+        return len(self.ids) if self.groups is None else len(set(self.groups))
+
+    @property
     def space(self) -> tuple[frozenset[str], tuple[float, float] | None]:
         """What answers can be; runs are compared in a column only where this is equal."""
         return frozenset(self.labels), self.numeric_range
@@ -68,7 +80,7 @@ class CellData:
 @lru_cache(maxsize=CACHED_CELLS)
 def coded(cell: CellData, metric: str) -> Coded:
     """Gold labels and answers of a cell as numbers; cached because tables and tests ask again."""
-    return encode(metric, cell.gold, cell.answers, cell)
+    return encode(metric, cell.gold, cell.answers, cell, cell.groups)
 
 
 def read_cells(folder: Path, columns: Mapping[str, Mapping[str, Any]]) -> dict[Position, CellData]:
@@ -98,7 +110,9 @@ def read_cells(folder: Path, columns: Mapping[str, Mapping[str, Any]]) -> dict[P
 
 def _cell(column: str, answers: Answers, summary: Mapping[str, Any]) -> CellData:
     scale, labels = summary.get("numeric_range"), tuple(summary.get("labels", ()))
-    if not labels and scale is None:  # of a folder that does not store its labels: those that occur
+    if (
+        not labels and scale is None and not summary.get("candidates")
+    ):  # of a folder that does not store its labels: those that occur
         labels = tuple(sorted({str(label) for label in (*answers.gold, *answers.answers) if label is not None}))
     cell = CellData(
         column=column,
@@ -110,6 +124,7 @@ def _cell(column: str, answers: Answers, summary: Mapping[str, Any]) -> CellData
         summary=summary,
         quality=answers.quality,
         confidence=answers.confidence,
+        groups=answers.groups,
     )
     if not cell.metrics:
         raise ValueError(f"{column}: no metric was measured")

@@ -74,6 +74,10 @@ def notes(table: ComparisonTable, *, is_brief: bool = False, compares_formats: b
     aside = [column for column in table.metrics if column not in table.averaged]
     if aside and AVERAGE in table.columns:
         lines.append(f"The average is without {', '.join(aside)}, as published.")
+    if AVERAGE in table.columns:
+        lines += [
+            f"{' and '.join(columns)} are one task of the average." for columns in table.tasks if len(columns) > 1
+        ]
     return [*lines, *(f"Note: {warning}" for warning in table.warnings)]
 
 

@@ -22,7 +22,7 @@ from rewardlab.comparison.statistics import (
     UnpairedError,
     draws_of,
     estimate,
-    mean_of,
+    mean_of_tasks,
     paired_seeds,
 )
 from rewardlab.intervals import SIGNIFICANT
@@ -175,6 +175,7 @@ def compare_sides(
     b: Side,
     metrics: Mapping[str, tuple[str, ...]],
     resamples: int = RESAMPLES,
+    tasks: Sequence[Sequence[str]] | None = None,
 ) -> Comparison:
     """Compare two methods in one column, or in the mean over several; the correction stands for one comparison.
 
@@ -182,6 +183,7 @@ def compare_sides(
         a, b: The methods' cells; the seeds that both have are compared.
         metrics: The columns to compare, and for each the metrics whose mean is its number.
         resamples: Bootstrap resamples over items.
+        tasks: The columns of each task, where a task has several; default: each column is one.
     Raises:
         UnpairedError: No seed in common, other test items, or columns that have other seeds in common.
     """
@@ -190,7 +192,11 @@ def compare_sides(
         raise UnpairedError("their columns have different seeds in common")
     sides = [{column: {seed: side[column][seed] for seed in seeds[column]} for column in metrics} for side in (a, b)]
     left, right = (
-        mean_of([draws_of(side[column], metrics[column], resamples) for column in metrics]) for side in sides
+        mean_of_tasks(
+            {column: draws_of(side[column], metrics[column], resamples) for column in metrics},
+            tasks or [(column,) for column in metrics],
+        )
+        for side in sides
     )
     names = list(chain(*metrics.values()))
     widest = 1.0 if SHARES.issuperset(names) else 2.0

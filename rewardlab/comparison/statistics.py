@@ -29,7 +29,7 @@ import numpy as np
 from rewardlab.comparison.evaluations import CACHED_CELLS, CellData, coded
 from rewardlab.errors import InputError
 from rewardlab.evaluation.answers import differing_gold
-from rewardlab.intervals import SIGNIFICANT, Spread, item_seed, resample_counts
+from rewardlab.intervals import SIGNIFICANT, Spread, item_counts, item_seed, resample_counts
 from rewardlab.metrics import METRICS, SHARES, Floats
 
 Basis = Literal["items", "seeds and items"]
@@ -136,8 +136,8 @@ def measured(cells: Mapping[int, CellData], measure: Measure, resamples: int = R
 
 def of_cells(cells: Mapping[int, CellData], statistics: Sequence[tuple[float | Floats, Floats]]) -> SeedDraws:
     """A statistic of each seed's cell: its value and its resampled values (B,), in the order of ``cells``."""
-    items = len({id for ids in {cell.ids for cell in cells.values()} for id in ids})
-    one_item = float(np.mean([len(cell.ids) ** -2.0 for cell in cells.values()]))
+    items = len({id for drawn in {cell.groups or cell.ids for cell in cells.values()} for id in drawn})
+    one_item = float(np.mean([cell.draws**-2.0 for cell in cells.values()]))
     values = np.array([float(value) for value, _ in statistics])
     return SeedDraws(values, np.stack([draws for _, draws in statistics]), items - 1, one_item)
 
@@ -187,6 +187,11 @@ def mean_of(parts: Sequence[SeedDraws]) -> SeedDraws:
         sum(part.one_item for part in parts) / len(parts) ** 2,
         is_paired=all(part.is_paired for part in parts),
     )
+
+
+def mean_of_tasks(draws: Mapping[str, SeedDraws], tasks: Sequence[Sequence[str]]) -> SeedDraws:
+    """The average column where a task may have several columns: mean over tasks of the means of their columns."""
+    return mean_of([mean_of([draws[column] for column in columns]) for columns in tasks])
 
 
 def estimate(draws: SeedDraws, lowest: float = -math.inf, highest: float = math.inf) -> Estimate:
@@ -253,7 +258,7 @@ def _cell_draws(cell: CellData, metrics: tuple[str, ...], resamples: int) -> tup
 
 
 def _measured(cell: CellData, measure: Measure, resamples: int) -> tuple[float, Floats]:
-    counts = resample_counts(len(cell.ids), resamples, item_seed(cell.column, cell.ids, cell.gold))
+    counts = item_counts(len(cell.ids), resamples, item_seed(cell.column, cell.ids, cell.gold), cell.groups)
     return measure(cell, np.ones((1, len(cell.ids)))).item(), measure(cell, counts)
 
 

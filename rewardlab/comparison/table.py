@@ -11,7 +11,7 @@ from itertools import chain
 from statistics import fmean
 from typing import Literal, TypeVar
 
-from rewardlab.comparison.conventions import averaged_columns, scored_metrics
+from rewardlab.comparison.conventions import averaged_columns, averaged_tasks, scored_metrics
 from rewardlab.comparison.evaluations import CellData, EvalRun, MethodKey, Position
 from rewardlab.comparison.method_names import place_of, row_names
 from rewardlab.comparison.numbers import shown_value
@@ -21,7 +21,7 @@ from rewardlab.comparison.statistics import (
     Estimate,
     UnpairedError,
     draws_of,
-    mean_of,
+    mean_of_tasks,
     possible,
 )
 from rewardlab.evaluation.cost import Cost
@@ -74,7 +74,7 @@ class ComparisonTable:
         metrics: Column -> the metrics whose mean it shows.
         decodings: ``sampled``, ``greedy`` or both.
         rows: Methods in the order of SPEC section 5.
-        convention: ``rllr`` or ``ppo-nlu``.
+        convention: ``rllr``, ``ppo-nlu`` or ``leaderboard``.
         warnings: What the reader should know about the runs.
         ties: (row number, position) of values that do not differ significantly from the best one there, corrected
             over all pairs of rows in the whole table: the best one was chosen by looking at all of them.
@@ -102,6 +102,11 @@ class ComparisonTable:
         return averaged_columns(self.convention, tuple(self.metrics))
 
     @property
+    def tasks(self) -> tuple[tuple[str, ...], ...]:
+        """The columns of each task that counts in the average."""
+        return averaged_tasks(self.convention, tuple(self.metrics))
+
+    @property
     def positions(self) -> list[Position]:
         """All (column, decoding), decodings outside."""
         return [(column, decoding) for decoding in self.decodings for column in self.columns]
@@ -125,17 +130,17 @@ def build_table(
         for (column, _), cell in run.cells.items():
             measured.setdefault(column, cell.metrics)
     metrics = {column: scored_metrics(convention, each) for column, each in measured.items()}
-    averaged = averaged_columns(convention, tuple(metrics))
+    tasks = averaged_tasks(convention, tuple(metrics))
     grouped: dict[MethodKey, list[EvalRun]] = {}
     for run in runs:
         grouped.setdefault(run.key, []).append(run)
     order = sorted(grouped, key=lambda key: place_of(key.method))
     names = row_names(order)
     table = ComparisonTable(
-        columns=(*metrics, AVERAGE) if len(averaged) > 1 else tuple(metrics),
+        columns=(*metrics, AVERAGE) if len(tasks) > 1 else tuple(metrics),
         metrics=metrics,
         decodings=tuple(decodings),
-        rows=[_row(key, names[key], grouped[key], metrics, averaged, decodings, resamples) for key in order],
+        rows=[_row(key, names[key], grouped[key], metrics, tasks, decodings, resamples) for key in order],
         convention=convention,
         warnings=tuple(warnings),
     )
@@ -165,7 +170,8 @@ def compare_rows(
     """(row, decoding) a minus b in one column or in the average, not corrected; raises UnpairedError."""
     metrics = {name: table.metrics[name] for name in (table.averaged if column == AVERAGE else (column,))}
     sides = [{name: row.cells.get((name, decoding), {}) for name in metrics} for row, decoding in (a, b)]
-    return compare_sides(sides[0], sides[1], metrics, resamples)
+    tasks = table.tasks if column == AVERAGE else ((column,),)
+    return compare_sides(sides[0], sides[1], metrics, resamples, tasks)
 
 
 def differing_formats(a: Row, b: Row) -> tuple[str, str] | None:
@@ -213,11 +219,11 @@ def _row(
     name: str,
     runs: Sequence[EvalRun],
     metrics: Mapping[str, tuple[str, ...]],
-    averaged: Sequence[str],
+    tasks: Sequence[Sequence[str]],
     decodings: Sequence[str],
     resamples: int,
 ) -> Row:
-    cells = _cells(runs)
+    cells, averaged = _cells(runs), [*chain(*tasks)]
     summaries = {position: _summary(list(by_seed.values())) for position, by_seed in cells.items()}
     scores: dict[Position, Estimate] = {}
     by_seed: dict[Position, Mapping[int, float]] = {}
@@ -229,10 +235,10 @@ def _row(
             (name, decoding): dict(zip(present[name], drawn.values.tolist(), strict=True))
             for name, drawn in draws.items()
         }
-        parts = [draws[column] for column in averaged if column in draws]
-        if len(parts) == len(averaged) > 1 and len({tuple(present[column]) for column in averaged}) == 1:
+        is_whole = all(column in draws for column in averaged)
+        if is_whole and len(tasks) > 1 and len({tuple(present[column]) for column in averaged}) == 1:
             names = tuple(chain(*(metrics[column] for column in averaged)))
-            scores[AVERAGE, decoding] = possible(mean_of(parts), names)
+            scores[AVERAGE, decoding] = possible(mean_of_tasks(draws, tasks), names)
         summaries[AVERAGE, decoding] = _mean_by_name(
             [summaries[name, decoding] for name in averaged if name in present]
         )

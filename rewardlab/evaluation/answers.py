@@ -20,8 +20,8 @@ from rewardlab.types import Label
 
 ANSWERS_FILE = "answers.json"
 PREDICTIONS_FILE = "predictions.jsonl"
-FIELDS = ("ids", "gold", "answers", "finished", "quality", "confidence")
-SPARSE = ("quality", "confidence")
+FIELDS = ("ids", "gold", "answers", "finished", "quality", "confidence", "groups")
+SPARSE = ("quality", "confidence", "groups")
 """Those that a cell lacks where no answer has any."""
 """What ``answers.json`` holds of each cell."""
 
@@ -31,8 +31,8 @@ class Answers:
     """One column under one decoding; one entry a test item, a malformed answer is None.
 
     ``finished`` is False where the answer was cut at its budget; ``quality`` is None where the task does not know the
-    quality of its rationale, ``confidence`` where the answer states none. All are None in folders of versions that did
-    not store them here.
+    quality of its rationale, ``confidence`` where the answer states none, ``groups`` where rows stand alone. All are
+    None in folders of versions that did not store them here.
     """
 
     ids: tuple[str, ...]
@@ -41,6 +41,7 @@ class Answers:
     finished: tuple[bool, ...] | None = None
     quality: tuple[float | None, ...] | None = None
     confidence: tuple[float | None, ...] | None = None
+    groups: tuple[str, ...] | None = None
 
 
 def write_answers(folder: Path, predictions: Iterable[Prediction]) -> None:
@@ -52,7 +53,9 @@ def write_answers(folder: Path, predictions: Iterable[Prediction]) -> None:
     for row in sorted(predictions, key=lambda row: row.id):
         cell = cells.setdefault(row.column, {}).setdefault(row.decoding, {name: [] for name in FIELDS})
         for name, value in zip(
-            FIELDS, (row.id, row.gold, row.answer, row.finished, row.quality, row.confidence), strict=True
+            FIELDS,
+            (row.id, row.gold, row.answer, row.finished, row.quality, row.confidence, row.group),
+            strict=True,
         ):
             cell[name].append(value)
     for cell in (cell for decodings in cells.values() for cell in decodings.values()):
@@ -104,7 +107,7 @@ def _compact(stored: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[
                 raise ValueError(f"{ANSWERS_FILE}: {column} {decoding}: columns of unequal length")
             if set(map(type, cell["ids"])) - {str}:
                 raise ValueError(f"{ANSWERS_FILE}: {column} {decoding}: an id is no text")
-            told = (there.get("finished"), there.get("quality"), there.get("confidence"))
+            told = (there.get("finished"), *(there.get(name) for name in SPARSE))
             yield (column, decoding), Answers(there["ids"], there["gold"], there["answers"], *told)
 
 
@@ -118,9 +121,10 @@ def _collected(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, s
             row.get("finished", True),
             row.get("quality"),
             row.get("confidence"),
+            row.get("group"),
         )
         cells.setdefault((row["column"], row["decoding"]), []).append(entry)
     for position, entries in cells.items():
         ids, gold, answers, finished, *sparse = zip(*sorted(entries, key=lambda entry: entry[0]), strict=True)
-        quality, confidence = (None if set(values) == {None} else values for values in sparse)
-        yield position, Answers(ids, gold, answers, finished, quality, confidence)
+        told = [None if set(values) == {None} else values for values in sparse]
+        yield position, Answers(ids, gold, answers, finished, *told)

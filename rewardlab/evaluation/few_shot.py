@@ -35,6 +35,8 @@ def chain_of_thought(task: Task) -> str:
     low, high = task.numeric_range or (0.0, 0.0)
     words = [f'"{task.word(label, "rationale")}"' for label in task.labels]
     wanted = " or ".join(words) if words else f"a number from {low:g} to {high:g}"
+    if task.candidates:
+        wanted = "one of the answers that are listed"
     mark = f"{ANSWER_MARK.strip()} ..."
     return f'\nLet\'s think step by step. End with the line "{mark}" and, in place of the dots, {wanted}.'
 

@@ -9,13 +9,15 @@ from typing import Any
 from rewardlab.errors import DataError
 from rewardlab.evaluation.submission import HUBS, Benchmark, OfficialFile, index_text
 from rewardlab.reading import parse_json
+from rewardlab.tasks.candidates import joined
 from rewardlab.tasks.hub import offline_reason
+from rewardlab.tasks.rows import RowProblem, read_label
 from rewardlab.tasks.task import Task, tasks
-from rewardlab.types import AnswerFormat, Example
+from rewardlab.types import AnswerFormat, Example, Label
 
 
 def official_rows(benchmark: Benchmark, file: OfficialFile, format: AnswerFormat, folder: Path | None) -> list[Example]:
-    """The rows of one file, without labels, their official index as id.
+    """The rows of one file, their official index as id; without labels, but for rows of a folder that have some.
 
     Args:
         benchmark: Whose file.
@@ -60,9 +62,23 @@ def _example(row: Mapping[str, Any], where: str, file: OfficialFile, format: Ans
             f"{where}: no {', '.join([*missing, *(() if 'idx' in row else ('idx',))])}, found {', '.join(row)}"
         )
     fields = {name: text for name, text in found.items() if text is not None}
-    return Example(task.name, index_text(row["idx"]), fields, None, format)
+    return Example(task.name, index_text(row["idx"]), fields, _gold(row, task, where), format)
+
+
+def _gold(row: Mapping[str, Any], task: Task, where: str) -> Label | None:
+    """The label of a row that is no test row; the benchmarks have -1, or an empty list, where it is hidden."""
+    label = next((row[name] for name in task.sources("label") if row.get(name) is not None), None)
+    if label in (None, -1, []):
+        return None
+    try:
+        return read_label(label, task)
+    except RowProblem as problem:
+        raise DataError(f"{where}: {problem}; leave label out where it is not known") from problem
 
 
 def _text(row: Mapping[str, Any], name: str, task: Task, file: OfficialFile) -> str | None:
     columns = (file.fields.get(name, name), *task.sources(name))
-    return next((row[column] for column in columns if isinstance(row.get(column), str)), None)
+    found = next((row[column] for column in columns if row.get(column) is not None), None)
+    if name == task.candidates and isinstance(found, list | tuple):
+        return joined(map(str, found))
+    return found if isinstance(found, str) else None

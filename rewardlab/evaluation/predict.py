@@ -45,6 +45,7 @@ class Prediction:
         quality: Rationale quality in [0, 1]; None where the task does not know it.
         finished: The response ended by itself.
         confidence: How sure the response says it is, 0 to 1; None in formats that do not ask.
+        group: Name of what the row is measured together with; None where it stands alone.
     """
 
     column: str
@@ -61,10 +62,13 @@ class Prediction:
     quality: float | None
     finished: bool
     confidence: float | None = None
+    group: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dictionary, keys in declaration order; ``confidence`` where there is one."""
-        return {key: value for key, value in asdict(self).items() if key != "confidence" or value is not None}
+        """A JSON-ready dictionary, keys in declaration order; ``confidence`` and ``group`` where there is one."""
+        return {
+            key: value for key, value in asdict(self).items() if key not in ("confidence", "group") or value is not None
+        }
 
 
 class Evaluation(NamedTuple):
@@ -116,11 +120,12 @@ def measure_cell(predictions: Sequence[Prediction], *, bootstrap: int = 1000) ->
     task = tasks.get(predictions[0].task)
     gold, answers = [row.gold for row in predictions], [row.answer for row in predictions]
     seed = item_seed(predictions[0].column, tuple(row.id for row in predictions), tuple(gold))
+    groups = None if task.group is None else tuple(str(row.group) for row in predictions)
     qualities = [row.quality for row in predictions if row.quality is not None]
     return {
         "n": len(predictions),
         "metrics": {
-            name: bootstrap_interval(name, gold, answers, task, resamples=bootstrap, seed=seed).to_json()
+            name: bootstrap_interval(name, gold, answers, task, resamples=bootstrap, seed=seed, groups=groups).to_json()
             for name in task.metrics
         },
         "malformed": _share([row.is_malformed for row in predictions]),
@@ -130,6 +135,7 @@ def measure_cell(predictions: Sequence[Prediction], *, bootstrap: int = 1000) ->
         "labels": list(task.labels),
         "numeric_range": task.numeric_range,
         **({"multi_label": True} if task.multi_label else {}),
+        **({"candidates": task.candidates} if task.candidates else {}),
         **_calibration(predictions, bootstrap, seed),
     }
 
@@ -163,7 +169,7 @@ def random_answer(seed: int, example: Example, decoding: Decoding) -> Label:
     draw = random.Random(f"guess {seed} {decoding} {example.task} {example.id}")
     if task.numeric_range is not None:
         return draw.uniform(*task.numeric_range)
-    return draw.choice(task.labels)
+    return draw.choice(task.options(example))
 
 
 def _predict(
@@ -200,24 +206,18 @@ def _read(
         answer=value,
         strict=answer.strict,
         gold=example.label,
-        is_correct=_is_correct(task, value, example.label),
+        is_correct=task.is_right(value, example.label),
         is_malformed=answer.is_malformed,
         quality=_quality(task, example, generated.text),
         finished=generated.finished,
         confidence=answer.confidence,
+        group=None if task.group is None else task.group(example.fields),
     )
 
 
 def _quality(task: Task, example: Example, response: str) -> float | None:
     """Rationale quality where the task measures it and the format has a rationale."""
     return task.quality(example, response) if task.quality and example.format == "rationale" else None
-
-
-def _is_correct(task: Task, answer: Label | None, gold: Label) -> bool:
-    """Equal labels; equal numbers when printed as the task prints them."""
-    if answer is None:
-        return False
-    return task.word(answer, "label") == task.word(gold, "label")
 
 
 def _check(column: str, examples: Sequence[Example]) -> None:

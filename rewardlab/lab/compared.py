@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rewardlab.comparison.evaluations import EvalRun
     from rewardlab.comparison.table import ComparisonTable
 
-Convention = Literal["rllr", "ppo-nlu"]
+Convention = Literal["rllr", "ppo-nlu", "leaderboard"]
 """Which published rule makes a column's number."""
 CONVENTIONS = get_args(Convention)
 DECODINGS = ("sampled", "greedy")
@@ -126,7 +126,8 @@ def compare(
         runs: Evaluations, trained runs that were evaluated, or folders of runs.
         against: Method or methods that all others are compared with, item by item; default: SFT w. rationale, or the
             first row. The first words of a name are enough where they begin one method only.
-        convention: Pearson and accuracy (``rllr``), or Spearman, F1 and averages without WNLI and AX (``ppo-nlu``).
+        convention: Pearson and accuracy (``rllr``); Spearman, F1 and averages without WNLI and AX (``ppo-nlu``); or
+            what GLUE and SuperGLUE score (``leaderboard``).
         decoding: ``sampled`` or ``greedy``; default: both.
     Raises:
         InputError: No run is given or could be used, none is of a method in ``against``, or a name is unknown.
@@ -162,7 +163,7 @@ def compare_runs(
 
     Args:
         paths: As :func:`~rewardlab.comparison.runs.collect` takes them.
-        convention: ``rllr`` or ``ppo-nlu``.
+        convention: ``rllr``, ``ppo-nlu`` or ``leaderboard``.
         decodings: To show; None is both.
         against: Methods to compare all others with; None is what is ``wanted``.
         wanted: The same, as far as there are rows of them; none is the usual one.

@@ -14,7 +14,9 @@ from rewardlab.lab.stored import stored_config, trained_stage
 from rewardlab.runs import stage_of
 
 if TYPE_CHECKING:
+    from rewardlab.config import RunConfig
     from rewardlab.pipeline import Runner, Stage
+    from rewardlab.types import Example
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,16 @@ class Submission:
         runs: Name of each file -> the run, or the file, that its answers come from.
         unreadable: Name of a file -> answers that could not be read, in whose place a label was drawn.
         problems: What the server would refuse, a line each.
+        scores: Name of a file whose rows have gold labels -> what the leaderboard shows of it, shares of 1.
+        score: The leaderboard's one number, a share of 1; None unless all tasks have scores.
     """
 
     path: Path
     runs: Mapping[str, Path]
     unreadable: Mapping[str, int]
     problems: Sequence[str] = field(default=())
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    score: float | None = None
 
 
 def submit(
@@ -64,6 +70,8 @@ def submit(
         InputError: A file has no run that answers it, or several; or its format is not known.
         DataError: Rows or answers cannot be read.
     """
+    from rewardlab.evaluation.leaderboard import score, scores_of
+    from rewardlab.evaluation.official import official_rows
     from rewardlab.evaluation.submission import problems_of, read_file, write_submission
 
     files = FILES[benchmark]
@@ -73,16 +81,21 @@ def submit(
     for name, run in trained.items():
         say(f"{name}: {run}")
     found: dict[str, Answers] = {name: read_file(file, path) for name, (file, path) in made.items()}
-    unreadable = {}
+    unreadable, scores = {}, {}
     for file in wanted:
         if file.name in trained:
-            stage = _stage(benchmark, file, trained[file.name], root, data, limit)
+            config = stored_config(trained[file.name])
+            rows = official_rows(benchmark, file, config.format, data)[:limit]
+            stage = _stage(file, trained[file.name], config, root, rows)
             folder = runner.execute(stage)
             found[file.name] = {row["idx"]: row["answer"] for row in read_jsonl(folder.path / _answers_file())}
             unreadable[file.name] = int(folder.result()["unreadable"])
+            if measured := scores_of(benchmark, file, rows, found[file.name]):
+                scores[file.name] = measured
     write_submission(files, found, to)
     problems = problems_of(files, to, is_whole=not (is_partial or limit is not None))
-    return Submission(to, {**trained, **{name: path for name, (_, path) in made.items()}}, unreadable, problems)
+    answered_by = {**trained, **{name: path for name, (_, path) in made.items()}}
+    return Submission(to, answered_by, unreadable, problems, scores, score(benchmark, scores))
 
 
 def choose_runs(files: Sequence[OfficialFile], given: Sequence[Path], *, is_partial: bool = False) -> dict[str, Path]:
@@ -135,16 +148,11 @@ def _tasks_of(run: Path) -> list[str]:
     return [task.name for task in resolve_tasks(stored_config(run).task)]
 
 
-def _stage(
-    benchmark: Benchmark, file: OfficialFile, run: Path, root: Path, data: Path | None, limit: int | None
-) -> Stage:
-    from rewardlab.evaluation.official import official_rows
+def _stage(file: OfficialFile, run: Path, config: RunConfig, root: Path, rows: Sequence[Example]) -> Stage:
     from rewardlab.pipeline.context import Context
     from rewardlab.pipeline.stages.submit import submit_stage
 
-    config = stored_config(run)
     trained = trained_stage(run, config, root)
-    rows = official_rows(benchmark, file, config.format, data)[:limit]
     context = Context(config.model_copy(update={"task": file.task}), root)
     return submit_stage(context, trained, file.name, rows)
 

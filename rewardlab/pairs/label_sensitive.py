@@ -87,7 +87,7 @@ def bare_pairs(examples: Sequence[Example], wrong_labels: Mapping[str, WrongLabe
     built = Built()
     for example in examples:
         if example.label is not None:
-            wrong = wrong_labels[example.task].draw(example.label, seed, example.id)
+            wrong = wrong_labels[example.task].of(example, seed)
             built.pairs.append(_pair(example, example.label, wrong, ("", ""), (BARE, "")))
     return built
 

@@ -21,6 +21,7 @@ from rewardlab.pairs.statistics import baselines, by_task
 from rewardlab.reward_models import measures
 from rewardlab.reward_models.measures import Floats
 from rewardlab.reward_models.pair_sets import PairSet, pair_folders, pair_sets
+from rewardlab.tasks.task import tasks
 from rewardlab.training.rm_evaluation import EncodedPairs, PairEncoder
 from rewardlab.types import Pair
 
@@ -142,6 +143,7 @@ def _measured(judged: Judged, of: PairSet) -> dict[str, Any]:
         "by_gold": {
             task: measures.accuracy_by_gold(judged.margins[places], [judged.pairs[place] for place in places])
             for task, places in _places(judged.pairs).items()
+            if _has_labels(task)
         },
         "dropped": judged.dropped,
         "trained_prompts": of.trained_prompts,
@@ -188,7 +190,13 @@ def _scores_by_gold(judged: Sequence[Judged]) -> dict[str, Any]:
             of.scores[places], [of.answers[p] for p in places], [of.pairs[p].gold_label for p in places]
         )
         for task, places in _places(of.pairs).items()
+        if _has_labels(task)
     }
+
+
+def _has_labels(task: str) -> bool:
+    """False where each row has answers of its own, which no table can list."""
+    return task not in tasks or not tasks.get(task).candidates
 
 
 def _correlations(judged: Sequence[Judged], prior: Mapping[Any, float]) -> dict[str, Any]:

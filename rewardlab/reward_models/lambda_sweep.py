@@ -136,7 +136,7 @@ def _accuracy(example: Example, text: str) -> float:
     if gold is None:
         return math.nan
     if answer is None or not (task.is_numeric and task.numeric_range):
-        return float(answer == gold)
+        return float(task.is_right(answer, gold))
     low, high = task.numeric_range
     return 1 - abs(float(answer) - float(gold)) / (high - low)
 

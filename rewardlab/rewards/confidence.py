@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rewardlab.errors import DataError
 from rewardlab.rewards.registry import RewardEntry, rewards
-from rewardlab.tasks.task import tasks
+from rewardlab.tasks.task import parse_response, tasks
 from rewardlab.types import Answer, Example, Reading, Score
 
 WORST = -1.0
@@ -44,19 +44,19 @@ class BrierReward:
                 f"task {example.task}: row {example.id} has no gold label, which the brier reward needs; "
                 "use labelled prompts or a reward model"
             )
-        answer = tasks.get(example.task).parse(response, example.format)
+        answer = parse_response(example, response)
         value, reason = brier_score(example, answer, self.reading)
         return Score(value, {self.name: value}, {self.name: value}, answer, reason)
 
 
 def brier_score(example: Example, answer: Answer, reading: Reading = "lenient") -> tuple[float, str]:
     """The number for one answer, and why where it is the worst one."""
-    value, task = answer.read(reading), tasks.get(example.task)
+    value = answer.read(reading)
     if value is None or example.label is None:
         return WORST, f"malformed: {answer.reason or 'the exact answer format is broken'}"
     if answer.confidence is None:
         return WORST, "states no confidence"
-    is_right = task.word(value, example.format) == task.word(example.label, example.format)
+    is_right = tasks.get(example.task).is_right(value, example.label)
     return -((answer.confidence - is_right) ** 2), ""
 
 

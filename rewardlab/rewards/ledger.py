@@ -14,7 +14,7 @@ from typing import Any
 
 from rewardlab.errors import TrainingError
 from rewardlab.rewards.calibration import CAPPED
-from rewardlab.tasks.task import parse_response
+from rewardlab.tasks.task import parse_response, tasks
 from rewardlab.types import Answer, Example, Score
 
 LEDGER_FILE = "samples.jsonl"
@@ -211,6 +211,6 @@ def _against_gold(answer: Answer, example: Example) -> dict[str, float | bool | 
     if gold is None:
         return {"correct": None, "error": None}
     if isinstance(gold, str):
-        return {"correct": value == gold, "error": None}
+        return {"correct": tasks.get(example.task).is_right(value, gold), "error": None}
     distance = abs(float(value) - gold) if value is not None and math.isfinite(gold) else None
     return {"correct": None, "error": distance}

@@ -49,7 +49,7 @@ class RuleReward:
                 "use labelled prompts or a reward model"
             )
         task = tasks.get(example.task)
-        answer = task.parse(response, example.format)
+        answer = parse_response(example, response)
         value = answer.read(self.reading)
         score = rule_score(task, value, example.label)
         reason = "" if value is not None else f"malformed: {answer.reason or 'the exact answer format is broken'}"
@@ -65,7 +65,7 @@ def rule_score(task: Task, value: Label | None, gold: Label) -> float:
         return MALFORMED
     if task.multi_label:
         return set_f1(value, gold)
-    return RIGHT if value == gold else WRONG
+    return RIGHT if task.is_right(value, gold) else WRONG
 
 
 rewards.add(
@@ -84,7 +84,7 @@ def _overlap(task: Task, value: Label, gold: Label) -> float:
     """Jaccard's index of two sets; of other answers whether they are the same as printed."""
     if task.multi_label:
         return set_jaccard(value, gold)
-    return float(task.word(value, "label") == task.word(gold, "label"))
+    return float(task.is_right(value, gold))
 
 
 @register_reward("jaccard", needs_gold=True, needs_prompt=False)

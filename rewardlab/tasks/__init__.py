@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 _GLUE = ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli")
-_SUPERGLUE = ("boolq", "cb", "copa", "multirc", "rte", "wic", "wsc")
+_SUPERGLUE = ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc")
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "rllr8": ("mr", "agnews", "mnli", "qqp", "sst2", "stsb", "mrpc", "appreviews"),

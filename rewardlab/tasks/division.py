@@ -77,7 +77,7 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
 
     tests, validation = _held_out(task, files)
     if not task.trainable:
-        return Parts([], [], [], _sampled(tests, limits, test_rng))
+        return Parts([], [], [], _sampled(task, tests, limits, test_rng))
     left_out, cuts = _left_out(files, tests, validation), []
     train = _without(files.get("train", ()), [*_flat(tests), *validation])
     rest = _stratified(train, test_rng("train"))
@@ -106,7 +106,7 @@ def divide(task: Task, files: Mapping[str, Sequence[Example]], limits: Limits, s
         validation=_shuffled(
             _stratified(validation, test_rng("validation"))[: limits.validation], test_rng("validation order")
         ),
-        tests=_sampled(tests, limits, test_rng),
+        tests=_sampled(task, tests, limits, test_rng),
         left_out=tuple(left_out),
         cuts=tuple(cuts),
     )
@@ -131,12 +131,32 @@ def _held_out(task: Task, files: Mapping[str, Sequence[Example]]) -> tuple[dict[
 
 
 def _sampled(
-    tests: Mapping[str, Sequence[Example]], limits: Limits, rng: Callable[[str], random.Random]
+    task: Task, tests: Mapping[str, Sequence[Example]], limits: Limits, rng: Callable[[str], random.Random]
 ) -> dict[str, list[Example]]:
     return {
-        column: _shuffled(_stratified(rows, rng(column))[: limits.test], rng(f"{column} order"))
+        column: _shuffled(
+            _stratified(rows, rng(column))[: limits.test]
+            if task.group is None
+            else _whole_groups(rows, task.group, limits.test, rng(column)),
+            rng(f"{column} order"),
+        )
         for column, rows in tests.items()
     }
+
+
+def _whole_groups(
+    rows: Sequence[Example], group: Callable[[Mapping[str, str]], str], most: int, rng: random.Random
+) -> list[Example]:
+    """Rows of groups drawn at random, all of each, as far as ``most`` allows; one group at least."""
+    groups: dict[str, list[Example]] = {}
+    for row in rows:
+        groups.setdefault(group(row.fields), []).append(row)
+    kept: list[Example] = []
+    for name in rng.sample(list(groups), len(groups)):
+        members = groups[name]
+        if not kept or len(kept) + len(members) <= most:
+            kept += members
+    return kept
 
 
 def _flat(tests: Mapping[str, Sequence[Example]]) -> list[Example]:

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab.errors import DataError
+from rewardlab.gold_answers import BETWEEN, alternatives, is_one_of
 from rewardlab.reading import HalfCharacterError, parse_json
+from rewardlab.tasks.candidates import joined as any_of
 from rewardlab.tasks.files import Placed, placed_rows
 from rewardlab.tasks.sets import joined
 from rewardlab.tasks.task import Task
@@ -128,6 +130,8 @@ def read_label(raw: object, task: Task) -> Label:
     """
     if task.is_numeric:
         return _read_number(raw, task)
+    if task.candidates:
+        return _any_of(raw, "label")
     if task.multi_label:
         parts = raw if isinstance(raw, list | tuple) else [part for part in _as_text(raw).split(",") if part.strip()]
         if not parts:
@@ -170,6 +174,8 @@ def _example(data: Mapping[str, Any], default_id: str, task: Task, format: Answe
         missing = [name for name, value in found.items() if value is None]
     if missing:
         raise RowProblem(_lacking(missing, data, task))
+    if task.candidates:
+        found |= {name: _any_of(found[name], name) for name in (task.candidates, "label")}
     for name in task.fields:
         if not isinstance(found[name], str):
             raise RowProblem(f"field {name!r} is {found[name]!r:.60}, expected a text")
@@ -177,7 +183,22 @@ def _example(data: Mapping[str, Any], default_id: str, task: Task, format: Answe
     if not any(text.strip() for text in fields.values()):
         raise RowProblem(f"{', '.join(map(repr, fields))} is blank; fill it in or leave the row out")
     name = default_id if data.get("id") in (None, "") or data["id"] != data["id"] else str(data["id"])  # NaN is no id
-    return Example(task.name, name, fields, read_label(found["label"], task), format)
+    label = read_label(found["label"], task)
+    if task.candidates and not any(is_one_of(each, label) for each in alternatives(fields[task.candidates])):
+        raise RowProblem(f"none of its gold answers {label!r:.60} is among its {task.candidates}")
+    return Example(task.name, name, fields, label, format)
+
+
+def _any_of(raw: object, name: str) -> str:
+    """Candidates, or gold answers, of a row as one text: from a list of texts, or from texts with `` | `` between."""
+    texts = list(alternatives(raw)) if isinstance(raw, str) else raw
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise RowProblem(f"{name!r} is {raw!r:.60}, expected a list of texts")
+    if not (text := any_of(text for text in texts if text.strip())):
+        raise RowProblem(f"{name!r} names nothing; fill it in or leave the row out")
+    if len(alternatives(text)) != len({" ".join(each.split()) for each in texts if each.strip()}):
+        raise RowProblem(f"{name!r} has {BETWEEN!r} inside of a text, which stands between texts; spell it otherwise")
+    return text
 
 
 def _under_our_names(data: Mapping[str, Any], task: Task, renamed: dict[str, str]) -> Mapping[str, Any]:

@@ -1,12 +1,16 @@
-"""SuperGLUE: boolq, cb, copa, multirc, wic, wsc, and the test sets axb and axg; rte stands in ``glue.py``.
+"""SuperGLUE: boolq, cb, copa, multirc, record, wic, wsc, and the test sets axb and axg; rte stands in ``glue.py``.
 
-Prompts are written here in the shape of PPO-NLU section 4.1. What is measured, where it is less than the benchmark's
-server reports: multirc has F1 over all answers (F1a) and accuracy, not the share of questions with every answer right
-(EM); axg has accuracy, not the gender parity score. ReCoRD is left out: its answers are entities of the passage, so
-each row has labels of its own. Test labels are hidden on the hub: validation is the test there.
+Prompts are written here in the shape of PPO-NLU section 4.1. Measured is what the benchmark's server reports: of
+multirc F1 over all answers (F1a) and the share of questions with every answer right (EM); of record F1 and EM with the
+gold answer that fits best; of axg the share of pairs with equal answers (gender parity) and accuracy. Test labels are
+hidden on the hub: validation is the test there.
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from hashlib import blake2b
 
 from rewardlab.tasks.glue import ENTAILMENT, ENTAILMENT_ALIASES, ENTAILMENT_WORDS, two_way_templates
 from rewardlab.tasks.rllr import MNLI, PAIR, RELATIONS, YES_NO, YES_NO_WORDS
@@ -18,6 +22,23 @@ _SPLITS = {"train": "train", "validation": "validation"}
 _HUB_YES_NO = {"0": "no", "1": "yes"}
 _HUB_ENTAILMENT = {"0": "entailment", "1": "not_entailment"}
 _PREMISE = {"sentence1": "premise", "sentence2": "hypothesis"}
+_GENDERED = re.compile(r"\b(?:he|she|him|her|his|hers|himself|herself)\b", re.IGNORECASE)
+
+
+def _named(*texts: str) -> str:
+    """A short name of what some texts have in common."""
+    return blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()
+
+
+def _question(fields: Mapping[str, str]) -> str:
+    """Which question of MultiRC an answer belongs to."""
+    return _named(fields["paragraph"], fields["question"])
+
+
+def _pair(fields: Mapping[str, str]) -> str:
+    """Which pair of AX-g a row belongs to: its two rows differ in the gender of a pronoun alone."""
+    return _named(*(_GENDERED.sub("_", fields[name]) for name in PAIR))
+
 
 BOOLQ = declare(
     Task(
@@ -106,7 +127,8 @@ MULTIRC = declare(
         fields=("paragraph", "question", "answer"),
         labels=YES_NO,
         words=YES_NO_WORDS,
-        metrics=("f1", "accuracy"),
+        metrics=("f1", "exact_match", "accuracy"),
+        group=_question,
         templates=templates(
             "Paragraph: {paragraph} Question: {question} Answer: {answer} Is this a correct answer to the question, "
             "yes or no?",
@@ -122,6 +144,30 @@ MULTIRC = declare(
         hub=HubSource(_SUPERGLUE, "multirc", splits=_SPLITS, labels=_HUB_YES_NO),
     ),
 )
+
+RECORD = declare(
+    Task(
+        name="record",
+        question="Which entity of a passage belongs in the place of a query's @placeholder?",
+        fields=("passage", "query", "entities"),
+        candidates="entities",
+        metrics=("token_f1", "exact_match"),
+        templates=templates(
+            "Read the passage, and name the entity that belongs in the place of @placeholder in the query. Choose one "
+            "of the entities. Passage: {passage} Query: {query} Entities: {entities}",
+            judgement_template(
+                "You are an assistant to read the news. The task is to complete a statement about a text: one of the "
+                "entities that the text names belongs in the place of @placeholder. The entities are listed, with | "
+                "between them.",
+                "one of the entities, as it is listed",
+                'Now name the entity that belongs in the place of @placeholder in the statement "{query}" about the '
+                'text "{passage}". The entities are: {entities}.',
+            ),
+        ),
+        hub=HubSource(_SUPERGLUE, "record", splits=_SPLITS, fields={"label": "answers"}),
+    ),
+)
+"""Gold answers are several spellings of one entity; any one counts, as at the benchmark's server."""
 
 WIC = declare(
     Task(
@@ -189,6 +235,8 @@ AXG = declare(
         labels=ENTAILMENT,
         words=ENTAILMENT_WORDS,
         aliases=ENTAILMENT_ALIASES,
+        metrics=("accuracy", "parity"),
+        group=_pair,
         templates=two_way_templates(),
         hub=HubSource(_SUPERGLUE, "axg", splits={"test": "test"}, fields=_PREMISE, labels=_HUB_ENTAILMENT),
         trainable=False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from string import Formatter
@@ -16,8 +16,10 @@ from typing import Any, Literal
 
 from rewardlab.code_identity import code_hash, code_hashes
 from rewardlab.errors import ConfigError, DataError
+from rewardlab.gold_answers import alternatives, is_one_of
 from rewardlab.reading import strange_value
 from rewardlab.registry import Registry
+from rewardlab.tasks.candidates import Candidates, tellable
 from rewardlab.tasks.confidence import confidence_text
 from rewardlab.tasks.languages import LANGUAGES
 from rewardlab.tasks.parsing import ANSWER_MARK as ANSWER_MARK
@@ -94,6 +96,9 @@ class Task:
         quality: (example, response) -> rationale quality in [0, 1], where it is known.
         claim: (example, rationale) -> the label it argues for, where a task's own language shows it, else None.
         multi_label: An answer is a set of labels (:mod:`rewardlab.tasks.sets`), written ``anger, joy``.
+        candidates: The field that holds a row's own answers, in place of labels (:mod:`rewardlab.tasks.candidates`).
+        group: Fields -> the name of what a row is measured together with, for ``exact_match`` and ``parity``: MultiRC's
+            answers to one question, AX-g's two rows of one pair. Its rows are resampled together.
         trainable: False for a set that has test rows only (AX-b, AX-g): it is evaluated, never trained on.
 
     Example:
@@ -125,6 +130,8 @@ class Task:
     claim: Callable[[Example, str], Label | None] | None = None
     trainable: bool = True
     multi_label: bool = False
+    candidates: str = ""
+    group: Callable[[Mapping[str, str]], str] | None = None
 
     def __post_init__(self) -> None:
         if self.multi_label and (self.is_ordinal or not self.labels or any("," in label for label in self.labels)):
@@ -137,8 +144,13 @@ class Task:
             raise ConfigError(f"task {self.name!r} has no template for format {', '.join(missing)}")
         filled = {"confident": self.templates["label"] + HOW_SURE, **self.templates}
         object.__setattr__(self, "templates", filled)
-        if not self.labels and self.numeric_range is None:
-            raise ConfigError(f"task {self.name!r} needs labels or a numeric_range")
+        if self.candidates and (self.labels or self.is_ordinal or self.candidates not in self.fields):
+            raise ConfigError(
+                f"task {self.name!r}: candidates names one of its fields, in place of labels and numeric_range; found "
+                f"{self.candidates!r}, fields {', '.join(self.fields)}"
+            )
+        if not self.labels and self.numeric_range is None and not self.candidates:
+            raise ConfigError(f"task {self.name!r} needs labels, a numeric_range or candidates")
         if unknown_codes := [code for code in self.languages or () if code not in LANGUAGES]:
             raise ConfigError(
                 f"task {self.name!r}: languages {', '.join(map(repr, unknown_codes))} not known; "
@@ -162,7 +174,7 @@ class Task:
     @property
     def is_numeric(self) -> bool:
         """True when answers are numbers (STS-B), False when they are labels."""
-        return not self.labels
+        return not self.labels and not self.candidates
 
     @property
     def is_ordinal(self) -> bool:
@@ -192,6 +204,7 @@ class Task:
             "metrics": list(self.metrics),
             "test_splits": dict(self.test_splits),
             **({"multi_label": True} if self.multi_label else {}),
+            **({"candidates": self.candidates} if self.candidates else {}),
             **({} if self.languages is None else {"languages": list(self.languages)}),
         }
 
@@ -218,9 +231,11 @@ class Task:
             raise DataError(f"task {self.name}: row {example.id} has no field {error.args[0]!r}") from error
 
     def word(self, label: Label, format: AnswerFormat) -> str:
-        """How a response of that format prints ``label``."""
+        """How a response of that format prints ``label``; of several gold answers the first."""
         if self.is_numeric:
             return format_number(float(label))
+        if self.candidates:
+            return alternatives(label)[0]
         words = self.words.get(worded(format), {})
         if self.multi_label:
             return BETWEEN.join(words.get(each, each) for each in labels_in(label))
@@ -238,13 +253,34 @@ class Task:
             return f"{rationale}{ANSWER_MARK}{word}"
         return f" {word} </Judgement>" if format == "judgement" else word
 
-    def parse(self, response: str, format: AnswerFormat) -> Answer:
-        """Read the answer in ``response`` (without its opening). Never raises, whatever the text."""
-        return self.parser(format).parse(response)
+    def is_right(self, answer: Label | None, gold: Label) -> bool:
+        """Whether an answer counts as the gold label: printed as it is, or a gold answer among candidates."""
+        if self.candidates:
+            return is_one_of(answer, gold)
+        return answer is not None and self.word(answer, "label") == self.word(gold, "label")
 
-    def parser(self, format: AnswerFormat) -> AnswerParser:
-        """The parser for one format; built once per task and format."""
+    def options(self, example: Example) -> tuple[Label, ...]:
+        """All answers that a row allows: the task's labels, or the row's candidates; empty for numbers."""
+        return alternatives(example.fields[self.candidates]) if self.candidates else self.labels
+
+    def parse(self, response: str, format: AnswerFormat, candidates: tuple[str, ...] = ()) -> Answer:
+        """Read the answer in ``response`` (without its opening). Never raises, whatever the text.
+
+        ``candidates`` are those of the row, where the task has them; :func:`parse_response` knows them.
+        """
+        return self.parser(format, candidates).parse(response)
+
+    def parser(self, format: AnswerFormat, candidates: tuple[str, ...] = ()) -> AnswerParser:
+        """The parser for one format, and for the candidates of a row; built once and kept."""
+        if self.candidates:
+            return _candidate_parser(Candidates(self.name, tellable(candidates), self.languages), format)
         return AnswerParser.cached(self, format)
+
+
+@lru_cache(maxsize=1024)
+def _candidate_parser(space: Candidates, format: AnswerFormat) -> AnswerParser:
+    """The parser of one row; kept for the rows of a step or of a part of a test, which are read several times."""
+    return AnswerParser(space, format)
 
 
 def template_fields(template: str) -> set[str]:
@@ -314,9 +350,16 @@ def prompt_of(example: Example) -> str:
     return tasks.get(example.task).prompt(example)
 
 
+def parser_of(example: Example) -> AnswerParser:
+    """What reads the responses to an example: by its task, its format and its own candidates."""
+    task = tasks.get(example.task)
+    candidates = alternatives(example.fields.get(task.candidates, "")) if task.candidates else ()
+    return task.parser(example.format, candidates)
+
+
 def parse_response(example: Example, response: str) -> Answer:
     """Read the answer in ``response`` by the rules of the example's own task and format."""
-    return tasks.get(example.task).parse(response, example.format)
+    return parser_of(example).parse(response)
 
 
 def with_format(examples: Sequence[Example], format: AnswerFormat) -> list[Example]:

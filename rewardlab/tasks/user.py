@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from rewardlab.errors import ConfigError, UnknownNameError
-from rewardlab.metrics import METRICS, POSITIVE_LABEL
+from rewardlab.metrics import METRICS, OF_CANDIDATES, POSITIVE_LABEL
 from rewardlab.reading import parse_toml, told
 from rewardlab.registry import Place
 from rewardlab.tasks.parsing import AnswerParser
@@ -56,6 +56,7 @@ class TaskFile(BaseModel):
     columns: dict[str, str] = Field({}, description="field, or label -> column of the rows")
     numeric_range: tuple[float, float] | None = Field(None, description="lowest and highest number")
     multi_label: bool = Field(False, description="an answer is a set of labels, as `anger, joy`; rows have a list")
+    candidates: str = Field("", description="field with a row's own answers, in place of labels; rows have lists")
     words: dict[AnswerFormat, dict[str, str]] = Field({}, description="per format: label -> printed word")
     aliases: dict[str, tuple[str, ...]] = Field({}, description="label -> other texts read as it")
     refused: tuple[str, ...] = Field((), description="texts read as malformed")
@@ -148,6 +149,7 @@ def _as_task(file: TaskFile, path: Path) -> Task:
             refused=file.refused,
             languages=file.languages,
             multi_label=file.multi_label,
+            candidates=file.candidates,
             metrics=file.metrics or _metrics(file),
             test_splits=file.test_splits,
             hub=_hub(file.hub, path.parent) if file.hub else None,
@@ -163,6 +165,8 @@ def _metrics(file: TaskFile) -> tuple[str, ...]:
     """Of a file that names none."""
     if file.multi_label:
         return ("sample_f1", "micro_f1", "macro_f1", "accuracy")
+    if file.candidates:
+        return OF_CANDIDATES
     return ("accuracy",) if file.label_set else ("pearson", "spearman")
 
 
@@ -177,7 +181,7 @@ def _file_problems(file: TaskFile) -> list[str]:
     problems = []
     if not file.template and (missing := [name for name in WORDED_FORMATS if name not in file.templates]):
         problems.append(f'no template for format {", ".join(missing)}; give template = "..." for all')
-    if not file.label_set and file.numeric_range is None:
+    if not file.label_set and file.numeric_range is None and not file.candidates:
         problems.append("neither labels nor numeric_range; give labels = [...] or numeric_range = [0, 5]")
     if len(file.label_set) == 1 or len(set(file.label_set)) < len(file.label_set):
         problems.append(f"labels {list(file.label_set)} are not at least two different ones")
@@ -197,6 +201,8 @@ def _judgement(file: TaskFile) -> str:
     words = tuple(file.words.get("judgement", {}).get(label, label) for label in file.label_set)
     lowest, highest = file.numeric_range or (0.0, 0.0)
     answer = one_of(words) if words else f"only one number from {lowest:g} to {highest:g}"
+    if file.candidates:
+        answer = f"one of the {file.candidates}, as it is listed"
     background = f"You are an assistant to answer one question. {file.question}".strip()
     return judgement_template(_plain(background), _plain(answer), file.template)
 

@@ -22,7 +22,7 @@ from rewardlab.models.scoring import score_rows
 from rewardlab.models.stored import SFT_SCORES_FILE
 from rewardlab.pairs.duplicates import prompt_keys
 from rewardlab.pairs.statistics import baselines
-from rewardlab.tasks.task import Task, prompt_of, tasks
+from rewardlab.tasks.task import Task, parse_response, prompt_of, tasks
 from rewardlab.training.trl_run import left_out, refuse_nothing
 from rewardlab.types import Example, Label, Pair
 
@@ -253,7 +253,7 @@ def _accuracy_by_task(
 def _pairs_of(sample: SampledAnswer) -> Iterator[Pair]:
     task = tasks.get(sample.example.task)
     texts = dict.fromkeys(sample.responses)
-    read = [(text, task.parse(text, sample.example.format).value) for text in texts]
+    read = [(text, parse_response(sample.example, text).value) for text in texts]
     for (text_a, label_a), (text_b, label_b) in itertools.combinations(read, 2):
         if label_a is None or label_b is None or label_a == label_b:
             continue
@@ -269,7 +269,7 @@ def _distance(task: Task, example: Example, label: Label) -> float:
     gold = example.label
     if task.is_ordinal and gold is not None:
         return abs(float(label) - float(gold))
-    return float(label != gold)
+    return float(gold is None or not task.is_right(label, gold))
 
 
 def _pair(example: Example, chosen: tuple[str, Label], rejected: tuple[str, Label]) -> Pair:

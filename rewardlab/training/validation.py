@@ -292,6 +292,6 @@ def _closeness(row: Example, answer: Answer) -> float:
     """Higher is better: 1 or 0 for a label, minus the distance to a gold number; unread counts the whole scale."""
     task = tasks.get(row.task)
     if not task.is_numeric or row.label is None or task.numeric_range is None:
-        return float(answer.value == row.label)
+        return float(row.label is not None and task.is_right(answer.value, row.label))
     low, high = task.numeric_range
     return -(high - low) if answer.value is None else -abs(float(answer.value) - float(row.label))

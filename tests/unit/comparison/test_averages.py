@@ -142,6 +142,39 @@ def test_glue_by_hand(tmp_path: Path) -> None:
     assert "The average is without wnli, axb, as published." in notes(table)
 
 
+def test_the_leaderboard_of_glue_by_hand(tmp_path: Path) -> None:
+    """Tasks are the means of their metrics, MNLI's two columns one task, WNLI counts, AX does not.
+
+    QQP: F1 2/3, accuracy 3/5. STS-B: Spearman 0.8, Pearson 5.5 over √(5 · 8.75). MNLI: (3/4 + 1/4) / 2.
+    """
+    table = build_table(_glue(tmp_path), convention="leaderboard", decodings=("sampled",))
+    (row,) = table.rows
+    qqp, stsb = (2 / 3 + 3 / 5) / 2, (0.8 + 5.5 / 43.75**0.5) / 2
+    assert row.scores["qqp", "sampled"].value == pytest.approx(qqp)
+    average = (1 / 6 + qqp + stsb + 1 / 2 + 1 / 2 + 0) / 6
+    assert row.scores[AVERAGE, "sampled"].value == pytest.approx(average)
+    told = notes(table)
+    assert "The average is without axb, as published." in told
+    assert "mnli and mnli-mm are one task of the average." in told
+
+
+def test_differences_and_claims_average_tasks_too(tmp_path: Path) -> None:
+    """MNLI: 3/4 and 1/4 against 1/2 and 1/2, no difference; RTE: 1/2 against 0: (0 + 1/2) / 2. As columns: 1/6."""
+    answers = {"PPO-ST": ("yyyn", "ynnn", "yynn"), "few-shot": ("yynn", "yynn", "nnnn")}
+    runs = [
+        _column(tmp_path, column, _yes_no("yyyy"), _yes_no(given), method=method)
+        for method, columns in answers.items()
+        for column, given in zip(("mnli", "mnli-mm", "rte"), columns, strict=True)
+    ]
+    for convention, difference in (("leaderboard", 1 / 4), ("rllr", 1 / 6)):
+        table = build_table(runs, convention=convention, decodings=("sampled",))
+        sides = [(row, "sampled") for name in answers if (row := table.row(name))]
+        assert compare_rows(table, sides[0], sides[1], AVERAGE).estimate.value == pytest.approx(difference)
+        claim = Claim(id="C", says="s", better="PPO-ST", than="few-shot", decoding="sampled")
+        measured = measure(claim, "tiny", Evidence(table))
+        assert measured.estimate.value == pytest.approx(100 * difference)
+
+
 def test_superglue_by_hand(tmp_path: Path) -> None:
     """CB: accuracy 2/4; F1 2/3, 1/2 and 0, so macro-F1 7/18; their mean 4/9. With COPA's 3/4: 43/72."""
     labels = ("contradiction", "entailment", "neutral")

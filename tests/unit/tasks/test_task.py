@@ -109,7 +109,7 @@ def test_an_unknown_task_names_its_neighbours() -> None:
     ("changes", "message"),
     [
         ({"templates": {"label": "{text}"}}, "no template for format rationale, judgement"),
-        ({"labels": ()}, "needs labels or a numeric_range"),
+        ({"labels": ()}, "needs labels, a numeric_range or candidates"),
         ({"templates": {**TEMPLATES, "label": "{text} {body}"}}, "template label names body"),
         ({"templates": {**TEMPLATES, "label": "{text.__class__}"}}, "template label names text.__class__"),
         ({"templates": {**TEMPLATES, "label": "{text} {"}}, "write {{ and }} for plain braces"),
