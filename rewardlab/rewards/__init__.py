@@ -1,13 +1,13 @@
 """Rewards: functions from examples and responses to scores, by name, by expression, and to and from TRL.
 
 ``context`` what they are built from, ``registry`` their names, ``functions`` plain functions as rewards, ``rule``,
-``balanced``, ``confidence`` and ``learned`` the shipped ones, ``expression``, ``plan``, ``evaluate`` and ``groups`` the
-expressions, ``calibration`` lambda, ``moving`` what changes while a policy is trained, ``ledger`` the record of every
-score, ``rescoring`` stored responses under another expression, ``trl`` and ``trl_functions`` the bridge to TRL and from
-it, ``background`` asynchronous functions. None of them imports torch before a reward model is loaded.
+``balanced``, ``confidence``, ``learned`` and ``rubric`` the shipped ones, ``expression``, ``plan``, ``evaluate`` and
+``groups`` the expressions, ``calibration`` lambda, ``moving`` what changes while a policy is trained, ``ledger`` the
+record of every score, ``rescoring`` stored responses under another expression, ``trl`` and ``trl_functions`` the bridge
+to TRL and from it, ``background`` asynchronous functions. None of them imports torch before a reward model is loaded.
 """
 
-from rewardlab.rewards import balanced, confidence, learned, rule
+from rewardlab.rewards import balanced, confidence, learned, rubric, rule
 from rewardlab.rewards.balanced import label_shares
 from rewardlab.rewards.calibration import Lambda, parse_lambda, resolve_lambda
 from rewardlab.rewards.context import RewardContext
@@ -40,6 +40,7 @@ __all__ = [
     "register_trl_reward",
     "resolve_lambda",
     "rewards",
+    "rubric",
     "rule",
     "summary",
 ]

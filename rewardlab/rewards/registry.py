@@ -31,6 +31,7 @@ class RewardEntry:
         columns: Fields that a task must have for it; beside those it takes what there is.
         needs_shares: True when it weighs by the shares of gold labels among the prompts.
         formats: Answer formats in which it can tell responses apart; empty: all.
+        needs_rubric: True when an annotator gives it by the rubric of the run.
     """
 
     name: str
@@ -44,6 +45,7 @@ class RewardEntry:
     columns: tuple[str, ...] = ()
     needs_shares: bool = False
     formats: tuple[AnswerFormat, ...] = ()
+    needs_rubric: bool = False
 
     def code_hash(self) -> str | None:
         """What its author wrote, and the version of the package that brought it, as a hash; None for rewardlab's own.
