@@ -180,10 +180,10 @@ def _label(task: Task, place: int, value: Label | None) -> Label | None:
         raise DataError(f"labels[{place}]: {problem}; task {task.name}") from problem
 
 
-def _is_of_trl(name: str) -> bool:
-    """True for a function in TRL's form, which is given prompts."""
-    code = find_reward(name).code
-    return callable(code) and is_trl_style(code)
+def _shows_prompts(name: str) -> bool:
+    """True for a reward that is given prompts, such as a function in TRL's form."""
+    entry = find_reward(name)
+    return entry.shows_prompt or (callable(entry.code) and is_trl_style(entry.code))
 
 
 def _check(
@@ -194,7 +194,7 @@ def _check(
         raise ConfigError("score: labels and examples are both given; examples have their labels, leave labels out")
     if len(rows) != len(responses):
         raise DataError(f"score: {len(rows)} examples for {len(responses)} responses; expected one each")
-    if (plan.pair_kinds or plan.needs_rubric or any(map(_is_of_trl, plan.names))) and not has_fields:
+    if (plan.pair_kinds or plan.needs_rubric or any(map(_shows_prompts, plan.names))) and not has_fields:
         raise DataError(
             f"reward {plan.expression!r} reads prompts; give examples=, as lab.rows('test') has them, not labels alone"
         )
