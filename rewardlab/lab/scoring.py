@@ -21,7 +21,7 @@ from rewardlab.tasks.rows import RowProblem, read_label
 from rewardlab.tasks.task import Task
 from rewardlab.training.methods import TrainingMethod
 from rewardlab.training.methods import methods as registered
-from rewardlab.types import AnswerFormat, Example, Label, PairKind, Reading, Score
+from rewardlab.types import ANSWER_FORMATS, PAIR_KINDS, AnswerFormat, Example, Label, PairKind, Reading, Score
 
 if TYPE_CHECKING:
     from rewardlab.annotate.grading import RubricReward
@@ -78,10 +78,17 @@ def score(
     run = load_config(asked, NO_FILE)
     config, plan = run.reward, plan_reward(run.reward)
     rows = answered_rows([plan], task, responses, labels, examples=examples, ids=ids, format=format)
-    folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
+    folders = folders_of(rm)
     shares = label_shares(rows) if plan.needs_shares else None
     rubric = grader_of([plan], run, {row.task for row in rows}, Path(runs))
     return build_reward(config, reward_context([plan], folders, reading, shares, rubric))(rows, responses)
+
+
+def folders_of(rm: Mapping[PairKind, Path | str] | None) -> dict[PairKind, Path]:
+    """Folders of reward models as they are given in Python; raises ConfigError for what is no pair kind."""
+    if unknown := sorted(set(rm or {}) - set(PAIR_KINDS)):
+        raise ConfigError(f"rm names {', '.join(map(str, unknown))}; expected some of {', '.join(PAIR_KINDS)}")
+    return {kind: Path(folder) for kind, folder in (rm or {}).items()}
 
 
 def grader_of(
@@ -122,6 +129,8 @@ def answered_rows(
     Raises:
         ConfigError, DataError: As :func:`score`.
     """
+    if format not in ANSWER_FORMATS:
+        raise ConfigError(f"score: format = {format!r}; expected {', '.join(ANSWER_FORMATS)}")
     found = task if isinstance(task, Task) else resolve_task(str(task), "score")
     rows = examples if examples is not None else _examples(found, len(responses), labels, ids, format)
     for plan in plans:

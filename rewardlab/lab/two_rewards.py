@@ -14,7 +14,7 @@ from rewardlab.evaluation.reward_difference import JudgedTwice, RewardDifference
 from rewardlab.evaluation.reward_difference import reward_difference as measured
 from rewardlab.lab.asked import RUNS
 from rewardlab.lab.own_reward import expression_of
-from rewardlab.lab.scoring import answered_rows, grader_of
+from rewardlab.lab.scoring import answered_rows, folders_of, grader_of
 from rewardlab.rewards import RewardPlan, build_reward, label_shares, plan_reward
 from rewardlab.rewards.context import LabelShares
 from rewardlab.rewards.learned import reward_context
@@ -116,12 +116,13 @@ def reward_difference(
         [0.0, 1.0, 1.0]
     """
     expressions = expression_of(a), expression_of(b)
-    configs = both_configs(*expressions, RewardConfig(lam=None if lam is None else str(lam), r2=r2, reading=reading))
+    named = {"reward.lam": lam, "reward.r2": r2, "reward.reading": reading}
+    run = load_config({**flattened(settings or {}), **named}, NO_FILE)
+    configs = both_configs(*expressions, run.reward)
     plans = [plan_reward(config) for config in configs]
     rows = answered_rows(plans, task, responses, labels, examples=examples, ids=ids, format=format)
-    folders: dict[PairKind, Path] = {kind: Path(folder) for kind, folder in (rm or {}).items()}
+    folders = folders_of(rm)
     shares = label_shares(rows) if any(plan.needs_shares for plan in plans) else None
-    run = load_config(flattened(settings or {}), NO_FILE)
     rubric = grader_of(plans, run, {row.task for row in rows}, Path(runs))
     return difference_of(configs, plans, [(rows, responses)], folders, shares, rubric)
 

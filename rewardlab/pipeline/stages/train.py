@@ -76,6 +76,7 @@ def online_stage(context: Context, method: TrainingMethod, work: Train | None = 
             **context.data(*dict.fromkeys((*section.parts, *(("labelled",) if mixes else ()))), "validation"),
             **context.model,
             method.name: dumped(section),
+            **({"sft_loss": {"version": 2, "words": config.sft.words}} if mixes else {}),
             **context.reward_settings(),
             **({"method_code": code} if (code := context.method_code(method)) else {}),
         },
