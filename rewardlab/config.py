@@ -21,7 +21,8 @@ from rewardlab.online_config import GRPOConfig, OnlineConfig, PPOConfig, Reinfor
 from rewardlab.preference_config import DPOConfig
 from rewardlab.presets import by_kind_of, merge, with_presets
 from rewardlab.raft_config import RaftConfig
-from rewardlab.secret_values import credential_in
+from rewardlab.rubric_config import RubricConfig
+from rewardlab.secret_values import credential_in, without_secret
 from rewardlab.section import LATER, Section, auto_is_a_word
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
@@ -98,22 +99,6 @@ class LoraConfig(Section):
         json_schema_extra=LATER,
     )
     targets: tuple[str, ...] | None = Field(None, description="adapted linear layers; default by architecture")
-
-
-def may_hold_secret(url: str) -> bool:
-    """True when a web address has a part that may be somebody's key: a user, a password, a query, a fragment.
-
-    >>> may_hold_secret("http://bob:secret@host/v1"), may_hold_secret("http://host:8000/v1")
-    (True, False)
-    """
-    return any(mark in url for mark in "@?#")
-
-
-def without_secret(url: str | None) -> str | None:
-    """The address, which is stored with every run; raises ValueError for one that may hold a key."""
-    if url and may_hold_secret(url):
-        raise ValueError("an address with a user, a password or a query; a key belongs into the environment")
-    return url
 
 
 REQUEST_FIELDS = frozenset({"model", "messages", "stream", "n", "temperature", "max_tokens", "max_completion_tokens"})
@@ -423,6 +408,7 @@ class RunConfig(Section):
     dpo: DPOConfig = Field(default_factory=DPOConfig)
     raft: RaftConfig = Field(default_factory=RaftConfig)
     encoder: EncoderConfig = Field(default_factory=EncoderConfig)
+    rubric: RubricConfig = Field(default_factory=RubricConfig)
     methods: dict[str, dict[str, Any]] = Field(
         {}, description="settings of training methods that other packages bring: a table [methods.NAME] each"
     )

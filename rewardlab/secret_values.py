@@ -40,3 +40,19 @@ def credential_in(value: Any, name: str = "") -> str | None:
         is_key = isinstance(value, str) and (_CREDENTIAL.search(name.rpartition(".")[2]) or _KEY.search(value))
         return name if is_key and value else None
     return next((found for key, each in parts if (found := credential_in(each, key))), None)
+
+
+def may_hold_secret(url: str) -> bool:
+    """True when a web address has a part that may be somebody's key: a user, a password, a query, a fragment.
+
+    >>> may_hold_secret("http://bob:secret@host/v1"), may_hold_secret("http://host:8000/v1")
+    (True, False)
+    """
+    return any(mark in url for mark in "@?#")
+
+
+def without_secret(url: str | None) -> str | None:
+    """The address, which is stored with every run; raises ValueError for one that may hold a key."""
+    if url and may_hold_secret(url):
+        raise ValueError("an address with a user, a password or a query; a key belongs into the environment")
+    return url

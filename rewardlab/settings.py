@@ -29,6 +29,7 @@ STAGES: Mapping[str, str] = {
     "pairs": "pair-gen",
     "rm": "rm train",
     "reward": "training methods that take a reward",
+    "rubric": "training methods, pairs, best-of-N and `reward score`, whose reward names rubric",
     "ppo": "ppo; what the others share with it: grpo, rloo, reinforce, too",
     "grpo": "grpo",
     "rloo": "rloo",

@@ -94,6 +94,7 @@ class Score:
         terms: Contribution of each additive term after clipping and weighting; they sum to ``score``.
         answer: What was read in the response, when the reward read it.
         reason: One line: why this score, or why there is none.
+        cost_usd: What judging it cost, USD, whoever paid; None where it cost nothing or nobody knows.
 
     Example:
         >>> import rewardlab as rl
@@ -108,6 +109,7 @@ class Score:
     terms: Mapping[str, float] = field(default_factory=dict)
     answer: Answer | None = None
     reason: str = ""
+    cost_usd: float | None = None
 
     def __post_init__(self) -> None:
         if self.score is not None and not math.isfinite(self.score):

@@ -1,4 +1,4 @@
-"""Annotators: who writes rationales, ranks answers and judges; their prompts, journal and filter.
+"""Annotators: who writes rationales, ranks answers, judges and grades; their prompts, journal and filter.
 
 ``annotators`` is the registry; an annotator of another package is a subclass of ``Annotator``. The stage is
 ``annotate.stage.run_annotate``. Importing this imports no model library.
@@ -11,6 +11,7 @@ from rewardlab.annotate.base import (
     Annotation,
     Annotator,
     BatchPending,
+    GradeRequest,
     Outcome,
     Progress,
     Ranking,
@@ -27,6 +28,7 @@ __all__ = [
     "Annotator",
     "BatchPending",
     "Choice",
+    "GradeRequest",
     "Outcome",
     "Progress",
     "Ranking",

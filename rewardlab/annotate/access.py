@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from rewardlab.annotate.prompting import prompt_versions
-from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig, may_hold_secret
+from rewardlab.config import TINY_MODEL, AnnotateConfig, ModelConfig
 from rewardlab.errors import ConfigError, InputError
+from rewardlab.secret_values import may_hold_secret
 
 
 def local_model_config(config: AnnotateConfig, model: ModelConfig) -> ModelConfig:
@@ -31,8 +32,12 @@ def local_model_config(config: AnnotateConfig, model: ModelConfig) -> ModelConfi
 
 def asked_with(config: AnnotateConfig) -> dict[str, Any]:
     """What the answers of any model depend on, beside the model: prompts, sampling, further fields."""
+    return {"prompts": prompt_versions(), **sampled_with(config)}
+
+
+def sampled_with(config: AnnotateConfig) -> dict[str, Any]:
+    """As :func:`asked_with`, without the prompts."""
     return {
-        "prompts": prompt_versions(),
         "temperature": config.temperature,
         "annotator_tokens": config.max_new_tokens,
         **({"extra_body": config.extra_body} if config.extra_body else {}),

@@ -21,8 +21,9 @@ from rewardlab.types import Example, Label
 if TYPE_CHECKING:
     from rewardlab.annotate.money import Purse
 
-Ability = Literal["write", "rank", "judge"]
-"""Write rationales, rank responses, say which of two answers is better in a way that claims can rest on."""
+Ability = Literal["write", "rank", "judge", "grade"]
+"""Write rationales, rank responses, say which of two answers is better in a way that claims can rest on, grade one
+response by a rubric."""
 
 Outcome = Literal["answered", "refused", "mismatched", "unparsable", "truncated", "filtered", "failed"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -54,6 +55,24 @@ class RankingRequest:
 
     example: Example
     responses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GradeRequest:
+    """Asks for the grade of one response.
+
+    Attributes:
+        example: The row that it answers.
+        response: The text.
+        ask: Writes the request; ``example`` may be given with a text cut, where a model has no room for all of it.
+        lowest, highest: The scale.
+    """
+
+    example: Example
+    response: str
+    ask: Callable[[Example], str]
+    lowest: int
+    highest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +171,8 @@ class Resources:
 class Annotator:
     """Writes rationales, ranks responses, or both: the base of all annotators.
 
-    A subclass has ``name``, ``summary`` and a ``rationales`` or a ``rank_many`` of its own; what it can do is read off
-    them. ``rewardlab.annotate.registry`` has the ones there are.
+    A subclass has ``name``, ``summary`` and a ``rationales``, ``rank_many`` or ``grade_many`` of its own; what it can
+    do is read off them. ``rewardlab.annotate.registry`` has the ones there are.
 
     Attributes:
         name: In configurations, journals and manifests.
@@ -208,6 +227,7 @@ class Annotator:
             "write": cls.rationales is not Annotator.rationales,
             "rank": cls.rank_many is not Annotator.rank_many,
             "judge": cls.is_judge,
+            "grade": cls.grade_many is not Annotator.grade_many,
         }
         return [ability for ability, has in own.items() if has]
 
@@ -219,9 +239,23 @@ class Annotator:
         """One ranking per request, in the order of the requests."""
         raise ConfigError(f"annotator {self.name} ranks nothing; `rewardlab annotators` lists those that do")
 
+    def grade_many(self, requests: Sequence[GradeRequest], progress: Progress = silent) -> list[Annotation]:
+        """One answer per request, in their order; the grade stands in its text, which the rubric reads.
+
+        Sampling temperature and token limit are those of ``[rubric]``, in the place of the ones of ``[annotate]``.
+        """
+        raise ConfigError(f"annotator {self.name} grades nothing; `rewardlab annotators` lists those that do")
+
     def spent(self) -> dict[str, Any]:
         """What asking cost in this run, JSON-ready; empty where answers are free."""
         return {}
+
+    def price_usd(self, answer: Annotation) -> float | None:
+        """What one answer costs, whoever paid for it; None where that is not known or answers are free."""
+        return None
+
+    def remember(self, keys: Collection[str]) -> None:
+        """Count what an interrupted run paid for the requests of these keys."""
 
     def wrong_label(self, example: Example) -> Label | None:
         """The wrong label of a row that it has a rationale for; None lets one be drawn."""

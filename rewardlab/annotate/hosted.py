@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from rewardlab.annotate.access import KEY_VARIABLE, api_key, asked_with, endpoint
+from rewardlab.annotate.access import KEY_VARIABLE, api_key, asked_with, endpoint, sampled_with
 from rewardlab.annotate.base import (
     Ability,
     Annotation,
     Annotator,
+    GradeRequest,
     Progress,
     Ranking,
     RankingRequest,
@@ -105,6 +106,8 @@ class OpenAIAnnotator(Annotator):
         if ability == "judge":
             return {"annotator_model": model, "endpoint": where, "prompt": prompt_versions()["judge"]}
         thoughts = {"reasoning_tokens": section.reasoning_tokens} if is_reasoning(section, model) else {}
+        if ability == "grade":
+            return {**sampled_with(section), "annotator_model": model, "endpoint": where, **thoughts}
         return {**asked_with(section), "annotator_model": section.model, "endpoint": where, **thoughts}
 
     @classmethod
@@ -131,6 +134,10 @@ class OpenAIAnnotator(Annotator):
 
         return judge_pairs(requests, ask, both_orders=both_orders)
 
+    def grade_many(self, requests: Sequence[GradeRequest], progress: Progress = silent) -> list[Annotation]:
+        """One answer per request."""
+        return self._answers(self.grade_calls(requests), "grades", progress)
+
     def rationale_calls(self, requests: Sequence[RationaleRequest]) -> list[Call]:
         """What would be sent for these requests."""
         return [self._call(rationale_request(r.example, r.label), self.config.max_new_tokens) for r in requests]
@@ -139,6 +146,10 @@ class OpenAIAnnotator(Annotator):
         """What would be sent for these requests."""
         budget = LONG_ANSWER * self.config.max_new_tokens
         return [self._call(ranking_request(r.example, r.responses), budget) for r in requests]
+
+    def grade_calls(self, requests: Sequence[GradeRequest]) -> list[Call]:
+        """What would be sent for these requests."""
+        return [self._call(r.ask(r.example), self.config.max_new_tokens) for r in requests]
 
     def judge_calls(self, requests: Sequence[JudgeRequest], *, both_orders: bool = False) -> list[Call]:
         """What would be sent for these requests."""
@@ -163,6 +174,15 @@ class OpenAIAnnotator(Annotator):
     def spent(self) -> dict[str, Any]:
         """What asking cost in this run."""
         return self.spending.to_json()
+
+    def price_usd(self, answer: Annotation) -> float | None:
+        """By the tokens that were counted, or estimated, for it."""
+        record = self.journal.get(answer.key)
+        return None if record is None or self.spending.price is None else self.spending.cost_of(record)
+
+    def remember(self, keys: Collection[str]) -> None:
+        """By what the journal has of them, answers that were lost included."""
+        self._count_earlier(set(keys))
 
     def redacted(self, text: str) -> str:
         """The text on one line, without the key; a key as short as a word stays a secret only where it stands alone."""

@@ -1,8 +1,8 @@
 """The ``local`` annotator: any causal language model on this machine, asked through its chat template.
 
-Rationales are sampled in batches. Rankings come from pairwise verdicts (``pairwise.py``), because small models cannot
-write one. A small model does not plan how long it talks: a rationale that meets its budget is cut behind its last
-whole sentence, and only without one is it ``truncated``.
+Rationales and grades are sampled in batches. Rankings come from pairwise verdicts (``pairwise.py``), because small
+models cannot write one. A small model does not plan how long it talks: a rationale that meets its budget is cut behind
+its last whole sentence, and only without one is it ``truncated``.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from rewardlab.annotate.access import KEY_VARIABLE, asked_with, local_model_config
+from rewardlab.annotate.access import KEY_VARIABLE, asked_with, local_model_config, sampled_with
 from rewardlab.annotate.base import (
     Ability,
     Annotation,
     Annotator,
+    GradeRequest,
     Progress,
     Ranking,
     RankingRequest,
@@ -42,9 +43,12 @@ if TYPE_CHECKING:
     from rewardlab.models import Sample, Trunk
 
 BATCH = 16
-"""Rationales written together, and journalled together."""
+"""Texts written together, and journalled together."""
 LONGEST_PROMPT = 2048
 """Tokens; less where the model's context is shorter. The row's longest text is cut to fit."""
+
+Asked = tuple[Example, Callable[[Example], str]]
+"""A row, and what is asked about it."""
 
 _SENTENCE_END = re.compile(r".*[.!?][\"'\u201d)]{0,2}", re.DOTALL)
 
@@ -83,6 +87,8 @@ class LocalAnnotator(Annotator):
         model = {"annotator_model": model_identity(local_model_config(config.annotate, config.model))}
         if ability == "judge":
             return {**model, "prompt": prompt_versions()["judge"]}
+        if ability == "grade":
+            return {**sampled_with(config.annotate), **model}
         return {**asked_with(config.annotate), **model}
 
     @classmethod
@@ -92,14 +98,8 @@ class LocalAnnotator(Annotator):
 
     def rationales(self, requests: Sequence[RationaleRequest], progress: Progress = silent) -> list[Annotation]:
         """One sampled rationale per request."""
-        keys = [self._rationale_key(request) for request in requests]
-        known = {key for key in keys if key in self.journal}
-        missing = list({key: r for key, r in zip(keys, requests, strict=True) if key not in known}.items())
-        for start in range(0, len(missing), BATCH):
-            progress("rationales", len(known) + start, len(known) + len(missing))
-            self._write(missing[start : start + BATCH])
-        progress("rationales", len(known) + len(missing), len(known) + len(missing))
-        return [self._annotation(key, key in known) for key in keys]
+        asked = [(request.example, partial(rationale_request, label=request.label)) for request in requests]
+        return self._written(asked, "rationales", progress)
 
     def rank_many(self, requests: Sequence[RankingRequest], progress: Progress = silent) -> list[Ranking]:
         """One ranking per request, from pairwise verdicts in both orders."""
@@ -109,6 +109,11 @@ class LocalAnnotator(Annotator):
             rankings.append(self._rank(request))
         progress("rankings", len(requests), len(requests))
         return rankings
+
+    def grade_many(self, requests: Sequence[GradeRequest], progress: Progress = silent) -> list[Annotation]:
+        """One sampled answer per request, the likeliest at temperature 0."""
+        asked = [(request.example, request.ask) for request in requests]
+        return self._written(asked, "grades", progress, mends=False)
 
     @cached_property
     def trunk(self) -> Trunk:
@@ -133,10 +138,20 @@ class LocalAnnotator(Annotator):
             example = replace(example, fields={**example.fields, name: text[: len(text) - max(16, len(ids) - limit)]})
         return ids
 
-    def _rationale_key(self, request: RationaleRequest) -> str:
+    def _written(
+        self, asked: Sequence[Asked], what: str, progress: Progress, *, mends: bool = True
+    ) -> list[Annotation]:
+        """One text each, of the journal or sampled; where it mends, one without an end is cut behind a sentence."""
         section = self._config.annotate
         sampling = {"temperature": section.temperature, "max_tokens": section.max_new_tokens}
-        return self._key(rationale_request(request.example, request.label), **sampling)
+        keys = [self._key(ask(example), **sampling) for example, ask in asked]
+        known = {key for key in keys if key in self.journal}
+        missing = list({key: each for key, each in zip(keys, asked, strict=True) if key not in known}.items())
+        for start in range(0, len(missing), BATCH):
+            progress(what, len(known) + start, len(known) + len(missing))
+            self._write(missing[start : start + BATCH], mends)
+        progress(what, len(known) + len(missing), len(known) + len(missing))
+        return [self._annotation(key, key in known) for key in keys]
 
     def _key(self, *prompts: str, **sampling: Any) -> str:
         messages = [{"role": "user", "content": prompt} for prompt in prompts]
@@ -154,18 +169,16 @@ class LocalAnnotator(Annotator):
             return {"model": self.model, **chat}
         return {"model": self.model, "weights": model_identity(self._section)["sha256"], **chat}
 
-    def _write(self, asked: Sequence[tuple[str, RationaleRequest]]) -> None:
+    def _write(self, asked: Sequence[tuple[str, Asked]], mends: bool) -> None:
         from rewardlab.models import SamplingConfig, row_key, sample
 
         section = self._config.annotate
-        prompts = [
-            self.prompt_ids(request.example, partial(rationale_request, label=request.label)) for _, request in asked
-        ]
+        prompts = [self.prompt_ids(*each) for _, each in asked]
         sampling = SamplingConfig(section.max_new_tokens, section.temperature, batch=BATCH)
         for (key, _), ids, answer in zip(
             asked, prompts, sample(self.trunk, prompts, [row_key(key) for key, _ in asked], sampling, None), strict=True
         ):
-            self.journal.append(key, {**self._author(), **_raw(answer), "prompt_tokens": len(ids)})
+            self.journal.append(key, {**self._author(), **_raw(answer, mends), "prompt_tokens": len(ids)})
 
     def _author(self) -> dict[str, str]:
         return {"annotator": self.name, "model": self.model}
@@ -201,10 +214,10 @@ class LocalAnnotator(Annotator):
         return Ranking(places_from_margins(dict(zip(orders, margins, strict=True)), count), annotation)
 
 
-def _raw(answer: Sample) -> dict[str, Any]:
+def _raw(answer: Sample, mends: bool) -> dict[str, Any]:
     """A sample as a raw record."""
     text, finish = answer.text.strip(), "stop"
     if not answer.is_finished:
-        whole = _SENTENCE_END.match(text)
+        whole = _SENTENCE_END.match(text) if mends else None
         text, finish = (whole[0], "stop") if whole else (text, "length")
     return {"text": text, "finish": finish, "response_tokens": len(answer.ids)}

@@ -12,6 +12,7 @@ from rewardlab.annotate.base import (
     Ability,
     Annotation,
     Annotator,
+    GradeRequest,
     Progress,
     Ranking,
     RankingRequest,
@@ -61,10 +62,12 @@ class SandboxAnnotator(Annotator):
 
     @classmethod
     def identity(cls, config: RunConfig, ability: Ability) -> dict[str, Any]:
-        """Its rates, and where it ranks its weight; of verdicts, the judge's stage has the weight itself."""
+        """Its rates, and where it ranks or grades its weight; of verdicts, the judge's stage has the weight itself."""
         if ability == "judge":
             return {}
         section = config.annotate
+        if ability == "grade":
+            return {"refusal_rate": section.refusal_rate, "oracle_weight": section.oracle_weight}
         rates = {"refusal_rate": section.refusal_rate, "mismatch_rate": section.mismatch_rate}
         return rates | ({"oracle_weight": section.oracle_weight} if ability == "rank" else {})
 
@@ -90,3 +93,12 @@ class SandboxAnnotator(Annotator):
         rankings = [self.ranked(r, self.oracle.utilities(r.example, r.responses)) for r in requests]
         progress("rankings", len(rankings), len(rankings))
         return rankings
+
+    def grade_many(self, requests: Sequence[GradeRequest], progress: Progress = silent) -> list[Annotation]:
+        """One grade per request, by the oracle's utility; it does not read the rubric."""
+        texts = [self.oracle.grade(r.example, r.response, r.lowest, r.highest) for r in requests]
+        progress("grades", len(texts), len(texts))
+        return [
+            self.answered(text, r.example, ["grade", r.response, r.lowest, r.highest])
+            for text, r in zip(texts, requests, strict=True)
+        ]

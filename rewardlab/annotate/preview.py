@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
-from rewardlab.annotate.base import Annotator, RankingRequest, RationaleRequest, Resources
+from rewardlab.annotate.base import Annotator, GradeRequest, RankingRequest, RationaleRequest, Resources
 from rewardlab.annotate.endpoint import Call
+from rewardlab.annotate.grading import choose_grader, grader_config
 from rewardlab.annotate.hosted import OpenAIAnnotator
 from rewardlab.annotate.pairwise import JudgeRequest
 from rewardlab.annotate.registry import choose_annotator
+from rewardlab.annotate.rubrics import Rubric
 from rewardlab.annotate.stage import assignments
 from rewardlab.config import RunConfig
 from rewardlab.tasks.sources import Splits
@@ -83,6 +86,37 @@ def preview_unknown_judgements(
     """As :func:`preview_judgements`, of answers to these rows that do not exist yet and are as long as allowed."""
     asked = [JudgeRequest(row, *UNKNOWN_ANSWERS) for row in rows]
     return preview_judgements(config, asked, tasks, journal_root, more_prompt_tokens=2 * config.new_tokens)
+
+
+def preview_grades(config: RunConfig, rows: Sequence[Example], count: int, journal_root: Path) -> Preview | None:
+    """The requests for grades of answers that do not exist yet; None when their grader is free.
+
+    Args:
+        config: The run's configuration.
+        rows: Rows that are answered, of which a request has the mean length; an answer is as long as it may become.
+        count: How many answers are graded, each of them once.
+        journal_root: Where answers are kept.
+    """
+    kind = choose_grader(config, sorted({row.task for row in rows}), may_lack_key=True).kind
+    if not kind.is_paid:
+        return None
+    if not issubclass(kind, OpenAIAnnotator):
+        return Preview(count, None, f"{count} requests to {kind.name} at most, cost unknown")
+    rubric = Rubric.load(config.rubric)
+    grader = kind.to_preview(Resources(grader_config(config), journal_root, {}))
+    asked = [
+        GradeRequest(row, "...", partial(rubric.request, response="..."), rubric.lowest, rubric.highest) for row in rows
+    ]
+    calls = grader.grade_calls(asked)
+    prompt = round(count * (fmean(call.prompt_tokens for call in calls) + config.new_tokens))
+    response = count * calls[0].response_tokens
+    cost_usd = _cost_usd(grader, prompt, response)
+    head = (
+        f"{count} grades of {grader.model}, fewer where answers repeat or are in the journal: at most about {prompt} "
+        f"prompt tokens and {response} response tokens, {_cost_text(grader, cost_usd)}"
+    )
+    first = calls[0].body["messages"][0]["content"]
+    return Preview(count, cost_usd, "\n".join([head, *(f"  | {line}" for line in first.splitlines())]))
 
 
 def preview_answers(

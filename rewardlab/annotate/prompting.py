@@ -26,7 +26,7 @@ PROMPTS = ("rationale", "ranking", "judge")
 VERDICTS = ("Answer 1 is better", "Answer 2 is better")
 """What ``judge.jinja`` asks for when the answers are not equal."""
 
-_VERSION = re.compile(r"\{#\s*version\s+(\d+)\s*#\}\n")
+VERSION = re.compile(r"\{#\s*version\s+(\d+)\s*#\}\n")
 
 
 def rationale_request(example: Example, label: Label) -> str:
@@ -68,7 +68,7 @@ def prompt_versions() -> dict[str, str]:
 def _version(name: str) -> str:
     path = shipped("prompts", f"{name}.jinja")
     text = path.read_text(encoding="utf-8-sig")
-    found = _VERSION.match(text)
+    found = VERSION.match(text)
     if found is None:
         raise DataError(f"{path}: begins with {text[:20]!r}, expected {{# version N #}} on its first line")
     return f"{found[1]}-{hashlib.sha256(text[found.end() :].encode()).hexdigest()[:8]}"

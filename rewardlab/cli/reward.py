@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from rewardlab.cli.output import echo
+from rewardlab.config import RunConfig
 from rewardlab.errors import ConfigError
+from rewardlab.lab.asked import RUNS
 from rewardlab.types import PAIR_KINDS, AnswerFormat, PairKind, Reading
 
 app = typer.Typer(
@@ -22,6 +24,11 @@ SecondModel = Annotated[PairKind, typer.Option(help="Second reward model of `mix
 RuleReading = Annotated[Reading, typer.Option(help="How the rule reads answers.")]
 Trained = Annotated[list[str] | None, typer.Option(help="Trained reward model, KIND=DIR; repeatable.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of task data, for rows that give an id.")]
+Runs = Annotated[Path, typer.Option(help="Where run folders live, and the journals of grades by a rubric.")]
+Config = Annotated[Path | None, typer.Option(help="TOML file with [rubric]; default: rewardlab.toml, if there is one.")]
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", help="Any setting of [rubric] or [annotate], as key=value; repeatable.")
+]
 LogPath = Annotated[
     Path, typer.Argument(metavar="RUN|FILE", help="A trained run, or a log: .jsonl, .json, .parquet, .csv, a folder.")
 ]
@@ -70,6 +77,9 @@ def score(
     reading: RuleReading = "lenient",
     rm: Trained = None,
     data: Data = None,
+    config: Config = None,
+    set: Setting = None,
+    runs: Runs = RUNS,
 ) -> None:
     """Score answers: one JSON line per row, and a summary on standard error."""
     from rewardlab.cli.reward_score import ScoreRequest, score_file
@@ -82,8 +92,9 @@ def score(
         source = AnswerSource(task, input, format, data)
     else:
         raise ConfigError("expected --task TASK and --input FILE, or --run RUN, which says its task and data itself")
-    config = RewardConfig(expression=reward, lam=lam, r2=r2, reading=reading)
-    echo(score_file(ScoreRequest(source, config, output, parse_folders(rm or []))), err=True)
+    own = RewardConfig(expression=reward, lam=lam, r2=r2, reading=reading)
+    settings = _settings(set or [], config, run)
+    echo(score_file(ScoreRequest(source, own, output, parse_folders(rm or []), settings, runs)), err=True)
 
 
 @app.command()
@@ -100,6 +111,9 @@ def diff(
     reading: RuleReading = "lenient",
     rm: Trained = None,
     data: Data = None,
+    config: Config = None,
+    set: Setting = None,
+    runs: Runs = RUNS,
 ) -> None:
     """Compare two rewards on the same answers: rank correlation, flipped winners, largest disagreements."""
     from rewardlab.cli.reward_diff import DiffRequest, run
@@ -108,7 +122,8 @@ def diff(
 
     shared = RewardConfig(lam=lam, r2=r2, reading=reading)
     source = AnswerSource(task, input, format, data)
-    echo(run(DiffRequest(source, a, b, shared, parse_folders(rm or []), output, rows)))
+    settings = _settings(set or [], config)
+    echo(run(DiffRequest(source, a, b, shared, parse_folders(rm or []), output, rows, settings, runs)))
 
 
 @app.command()
@@ -188,6 +203,15 @@ def audit(
     echo(found.to_json_text() if json else found.text)
     if found.alarm is not None:
         raise typer.Exit(ALARM)
+
+
+def _settings(given: list[str], file: Path | None, run: Path | None = None) -> RunConfig:
+    """The settings of who grades: what is given, over the file, over those of a run."""
+    from rewardlab.config_loading import load_config, parse_setting
+    from rewardlab.lab.stored import stored_config
+
+    stored = None if run is None else stored_config(run, finished=False)
+    return load_config(dict(map(parse_setting, given)), file, stored)
 
 
 def parse_folders(options: list[str]) -> dict[PairKind, Path]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rewardlab.cli.reward_score import writer
-from rewardlab.config import RewardConfig
+from rewardlab.config import RewardConfig, RunConfig
 from rewardlab.lab.answer_rows import AnswerRows, AnswerSource
+from rewardlab.lab.asked import RUNS
+from rewardlab.lab.scoring import grader_of
 from rewardlab.lab.two_rewards import both_configs, difference_of
 from rewardlab.rewards import plan_reward
 from rewardlab.types import PairKind
@@ -27,6 +29,8 @@ class DiffRequest:
         folders: Trained reward models by pair kind.
         output: Where all rows go, the largest disagreement first; None writes none.
         rows: Disagreements on the page.
+        config: Settings of who grades by the rubric.
+        runs: Folder of runs, in which grades are kept.
     """
 
     source: AnswerSource
@@ -36,6 +40,8 @@ class DiffRequest:
     folders: Mapping[PairKind, Path] = field(default_factory=dict)
     output: Path | None = None
     rows: int = 10
+    config: RunConfig = field(default_factory=RunConfig)
+    runs: Path = RUNS
 
 
 def run(request: DiffRequest) -> str:
@@ -47,9 +53,9 @@ def run(request: DiffRequest) -> str:
     configs = both_configs(request.a, request.b, request.shared)
     plans = [plan_reward(config) for config in configs]
     answers = AnswerRows(request.source, plans)
-    shares = answers.label_shares()
+    shares, rubric = answers.label_shares(), grader_of(plans, request.config, answers.tasks, request.runs)
     with writer(request.output) if request.output is not None else nullcontext() as write:
-        differ = difference_of(configs, plans, answers.batches(), request.folders, shares)
+        differ = difference_of(configs, plans, answers.batches(), request.folders, shares, rubric)
         if write is not None:
             for row in differ.rows():
                 write(json.dumps(row, ensure_ascii=False) + "\n")

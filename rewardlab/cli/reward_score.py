@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rewardlab.config import RewardConfig
+from rewardlab.config import RewardConfig, RunConfig
 from rewardlab.disk import atomic_file
 from rewardlab.errors import ConfigError
 from rewardlab.lab.answer_rows import AnswerRows, AnswerSource
+from rewardlab.lab.asked import RUNS
+from rewardlab.lab.scoring import grader_of
 from rewardlab.rewards import RewardPlan, build_reward, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.ledger import scored_row, summary
@@ -33,12 +35,16 @@ class ScoreRequest:
         reward: Expression, lambda, r2, reading.
         output: Where rows go; None is standard output.
         folders: Trained reward models by pair kind.
+        config: Settings of who grades by the rubric.
+        runs: Folder of runs, in which grades are kept.
     """
 
     source: AnswerSource
     reward: RewardConfig
     output: Path | None = None
     folders: Mapping[PairKind, Path] = field(default_factory=dict)
+    config: RunConfig = field(default_factory=RunConfig)
+    runs: Path = RUNS
 
 
 def score_file(request: ScoreRequest) -> str:
@@ -49,11 +55,13 @@ def score_file(request: ScoreRequest) -> str:
     """
     plan = plan_reward(request.reward)
     rows = AnswerRows(request.source, [plan])
-    context = reward_context([plan], request.folders, request.reward.reading, rows.label_shares())
+    rubric = grader_of([plan], request.config, rows.tasks, request.runs)
+    context = reward_context([plan], request.folders, request.reward.reading, rows.label_shares(), rubric)
     reward = build_reward(request.reward, context)
     with writer(request.output) as write:
         means = summary(_scored(rows, reward, write), reward.lam)
-    return _paragraph(plan, ", ".join(rows.tasks), rows.count, means)
+    spent = {} if rubric is None else rubric.spent()
+    return _paragraph(plan, ", ".join(rows.tasks), rows.count, means, spent)
 
 
 def _scored(rows: AnswerRows, reward: Reward, write: Callable[[str], object]) -> Iterator[dict[str, Any]]:
@@ -77,7 +85,7 @@ def writer(path: Path | None) -> Iterator[Callable[[str], object]]:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror}); choose another file") from error
 
 
-def _paragraph(plan: RewardPlan, tasks: str, count: int, means: Mapping[str, float]) -> str:
+def _paragraph(plan: RewardPlan, tasks: str, count: int, means: Mapping[str, float], spent: Mapping[str, Any]) -> str:
     mean = f"mean score {means['reward/score']:.4f}" if "reward/score" in means else "no score"
     facts = [
         f"{count} responses of {tasks} scored by {plan.expression}: {mean}",
@@ -90,4 +98,7 @@ def _paragraph(plan: RewardPlan, tasks: str, count: int, means: Mapping[str, flo
         facts.append(f"mean distance to gold {means['reward/gold_error']:.4f}")
     if "reward/lambda_saturation" in means:
         facts.append(f"{means['reward/lambda_saturation']:.1%} at or above lambda")
+    if spent:
+        cost = spent["spent"].get("cost_usd")
+        facts.append(f"{spent['annotator_calls']} grades" + ("" if cost is None else f" for ${cost:.4f}"))
     return ", ".join(facts) + "."

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rewardlab.disk import make_folder, read_only
+from rewardlab.disk import read_only
 from rewardlab.lab.asked import RUNS
 
 app = typer.Typer(help="Run a suite of methods, tasks, models and seeds.", no_args_is_help=True)
@@ -64,31 +64,17 @@ def run(
         print_plan,
     )
     from rewardlab.cli.suite_report import print_missing, print_suite
-    from rewardlab.lab.execution import make_runner, say
-    from rewardlab.lab.suite_run import (
-        SuiteRun,
-        build,
-        check_alone,
-        check_places,
-        report_command,
-        report_name,
-        report_suite,
-    )
+    from rewardlab.lab.suite_run import AskedSuite, check_alone, check_places, run_planned
     from rewardlab.pipeline.rows import Rows
-    from rewardlab.suites.cells import cells
-    from rewardlab.suites.file import load_suite
-    from rewardlab.suites.filter import select
     from rewardlab.suites.jobs import read_jobs
-    from rewardlab.suites.scheduler import Scheduler
 
     check_alone()
-    asked = read_jobs(jobs)
-    check_places(asked, ray)
-    suite = load_suite(file, source)
-    rows = Rows(may_lack=dry_run)
+    asked = AskedSuite(file, runs, filter or [], read_jobs(jobs), ray, source, out, has_report=report)
+    check_places(asked.jobs, ray)
+    suite, rows = asked.load(), Rows(may_lack=dry_run)
     with read_only() if dry_run else nullcontext():
         print_own_code(suite, to_stderr=not dry_run)  # first: planning imports it
-        todo = select(cells(suite, runs, may_lack_model=dry_run, rows=rows), filter or [])
+        todo = asked.cells(suite, rows, may_lack_model=dry_run)
         print_plan(suite, todo, runs, rows, to_stderr=not dry_run)
         if dry_run:
             print_cells(todo, runs)
@@ -96,17 +82,10 @@ def run(
             print_missing_rows(rows)
             print_missing_key(todo)
             return
-    place = out or runs / report_name(suite.name, filter or [])
+    found = run_planned(asked, suite, todo)
     if report:
-        make_folder(place)
-    scheduler, runner = Scheduler(todo, runs), make_runner(runs)
-    build(scheduler, runner, suite, file, source, asked, ray, say)
-    found = SuiteRun(None, missing=[(cell.title, why) for cell, why in scheduler.failures()])
-    if report:
-        command = report_command(file, filter or [], source)
-        found = report_suite(suite, scheduler, runs, place, command, runner.purse, say)
         print_suite(suite, found)
     if found.missing:
-        print_missing(found, len(scheduler.cells))
+        print_missing(found)
     if found.unjudged or found.missing:
         raise typer.Exit(1)

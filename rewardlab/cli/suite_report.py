@@ -30,8 +30,8 @@ def print_suite(suite: Suite, run: SuiteRun) -> None:
         echo(f"report: {run.report} and {run.report.with_suffix('.html').name} beside it")
 
 
-def print_missing(run: SuiteRun, cells: int) -> None:
+def print_missing(run: SuiteRun) -> None:
     """One line a missing cell, on standard error."""
-    echo(f"{len(run.missing)} of {cells} cells are missing:", err=True)
+    echo(f"{len(run.missing)} of {run.cells} cells are missing:", err=True)
     for title, why in run.missing:
         echo(f"  {title}: {why}", err=True)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,8 +44,8 @@ class ByLabel:
 
     Attributes:
         means: ``macro_f1`` and ``balanced_accuracy``.
-        recalls: Label -> share of right answers among the items with it.
-        items: Label -> how many these are, in one seed.
+        recalls: Label -> share of right answers among the items with it, mean over the seeds that have any.
+        items: Label -> how many these are, mean over those seeds, rounded.
     """
 
     means: Mapping[str, Estimate]
@@ -68,16 +69,19 @@ def by_label(row: Row, position: Position, resamples: int = RESAMPLES) -> ByLabe
     cells = row.cells.get(position, {})
     if not any(map(is_uneven, cells.values())):
         return None
-    first = next(iter(cells.values()))
-    items = _items(first)
+    counts = {seed: _items(cell) for seed, cell in cells.items()}
+    having = {
+        label: {seed: cell for seed, cell in cells.items() if counts[seed][label]}
+        for label in dict.fromkeys(label for cell in cells.values() for label in cell.labels)
+    }
     return ByLabel(
         means={name: possible(draws_of(cells, (name,), resamples), (name,)) for name in METRICS},
         recalls={
-            label: estimate(measured(cells, partial(_recall, label), resamples), 0.0, 1.0)
-            for label in first.labels
-            if items[label]
+            label: estimate(measured(own, partial(_recall, label), resamples), 0.0, 1.0)
+            for label, own in having.items()
+            if own
         },
-        items=items,
+        items={label: round(fmean(counts[seed][label] for seed in own)) for label, own in having.items() if own},
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean
 
 import numpy as np
@@ -142,7 +143,8 @@ def _shares(cell: CellData, side: str) -> dict[str, float]:
 
 
 def _mean_shares(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {label: fmean(part[label] for part in parts) for label in parts[0]}
+    """Label -> mean over seeds; one that a seed does not know has a share of 0 there."""
+    return {label: fmean(part.get(label, 0.0) for part in parts) for label in dict.fromkeys(chain(*parts))}
 
 
 def sources_of(row: Row, position: Position) -> list[Source]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rewardlab.config import RunConfig
 from rewardlab.config_loading import flattened
@@ -107,8 +107,12 @@ class Lab:
 
         Raises:
             DataError: No source has the rows, or one of them does not fit the task.
+            InputError: There is no such part.
         """
         from rewardlab.pipeline import Pipeline
+
+        if part not in get_args(Part):
+            raise InputError(f"Lab.rows: part = {part!r}; expected {', '.join(get_args(Part))}")
 
         splits = Pipeline(self.config, self.runs).splits.values()
         if part == "test":

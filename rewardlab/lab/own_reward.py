@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from rewardlab.errors import ConfigError
 from rewardlab.registry import place_of
 from rewardlab.rewards.functions import takes_a_batch
-from rewardlab.rewards.registry import ENTRY, RewardEntry, register_reward, register_trl_reward, rewards
+from rewardlab.rewards.openenv import OpenEnvRubric, is_openenv
+from rewardlab.rewards.registry import (
+    ENTRY,
+    RewardEntry,
+    register_openenv_reward,
+    register_reward,
+    register_trl_reward,
+    rewards,
+)
 from rewardlab.rewards.trl_functions import is_trl_style
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,7 +41,7 @@ def reward(
 
     Args:
         function: ``(examples, responses) -> [Score | float | None, ...]``, or a function in TRL's form, which names
-            ``completions`` or takes ``**kwargs``.
+            ``completions`` or takes ``**kwargs``; or a rubric of OpenEnv, the object.
         name: Its name in expressions; None is the function's.
         description: For ``rewardlab reward list``; default: the first line of the function's docstring.
         needs_gold: Whether it reads labels; None: found in its code. A reward for which that is False gets no labels.
@@ -52,9 +60,14 @@ def reward(
     """
 
     def add(written: F) -> F:
-        own = name or getattr(written, "__name__", "")
+        own = name or getattr(written, "__name__", "") or (type(written).__name__ if is_openenv(written) else "")
         if not own:
             raise ConfigError(f"{written!r:.60} has no name of its own; give one, as in reward(name='brevity')")
+        if is_openenv(written):
+            rubric = cast(OpenEnvRubric, written)
+            entry = register_openenv_reward(own, rubric, description=description, needs_gold=needs_gold)
+            vars(written)[ENTRY] = entry
+            return written
         if is_trl_style(written):
             vars(written)[ENTRY] = register_trl_reward(own, written, description=description, needs_gold=needs_gold)
             return written

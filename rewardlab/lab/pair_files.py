@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rewardlab.errors import InputError
 from rewardlab.lab.finished import Run, folder_of
@@ -86,7 +86,7 @@ def export_pairs(
     Returns:
         How many pairs were written.
     Raises:
-        InputError: The folder holds no pairs, or the file cannot be written.
+        InputError: The folder holds no pairs, there is no such part, or the file cannot be written.
 
     Example:
         >>> import pathlib, tempfile, rewardlab as rl
@@ -98,6 +98,8 @@ def export_pairs(
     from rewardlab.pairs.files import read_folder
     from rewardlab.pairs.preferences import write_preferences
 
+    if part not in get_args(Part):
+        raise InputError(f"export_pairs: part = {part!r}; expected {', '.join(get_args(Part))}")
     train, held_out = read_folder(folder_of(pairs))
     chosen = {"train": train, "held-out": held_out, "all": [*train, *held_out]}[part]
     return write_preferences(chosen, Path(file), conversational=conversational)

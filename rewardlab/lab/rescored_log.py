@@ -17,6 +17,7 @@ from rewardlab.evaluation.rescored import RescoredReport, report
 from rewardlab.lab.finished import Run, folder_of
 from rewardlab.lab.own_reward import expression_of
 from rewardlab.lab.response_logs import Log, StoredRun, columns_of, read_log, read_run, with_parts
+from rewardlab.lab.scoring import folders_of
 from rewardlab.models.stored import read_sft_scores
 from rewardlab.printable import csv_cell
 from rewardlab.rewards.plan import plan_reward
@@ -148,7 +149,7 @@ def rescore(
     """
     named = Log(folder_of(log), columns_of(columns, parts), None if task is None else str(task), format)
     new, old = (None if each is None else expression_of(each) for each in (reward, against))
-    folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
+    folders = folders_of(rm)
     files = [Path(file) for file in scored]
     return run(RescoreRequest(named, new, None if lam is None else str(lam), r2, reading, old, folders, files))
 

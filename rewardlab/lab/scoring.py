@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rewardlab.config_loading import NO_FILE, load_config
+from rewardlab.config import RunConfig
+from rewardlab.config_loading import NO_FILE, flattened, load_config
 from rewardlab.errors import ConfigError, DataError
+from rewardlab.lab.asked import RUNS
 from rewardlab.lab.own_reward import expression_of
+from rewardlab.pipeline.stage import JOURNALS
 from rewardlab.rewards import RewardPlan, build_reward, label_shares, plan_reward
 from rewardlab.rewards.learned import reward_context
 from rewardlab.rewards.registry import find_reward
@@ -18,7 +21,10 @@ from rewardlab.tasks.rows import RowProblem, read_label
 from rewardlab.tasks.task import Task
 from rewardlab.training.methods import TrainingMethod
 from rewardlab.training.methods import methods as registered
-from rewardlab.types import AnswerFormat, Example, Label, PairKind, Reading, Score
+from rewardlab.types import ANSWER_FORMATS, PAIR_KINDS, AnswerFormat, Example, Label, PairKind, Reading, Score
+
+if TYPE_CHECKING:
+    from rewardlab.annotate.grading import RubricReward
 
 
 def score(
@@ -34,6 +40,8 @@ def score(
     r2: PairKind = "ranked",
     reading: Reading = "lenient",
     rm: Mapping[PairKind, Path | str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    runs: Path | str = RUNS,
 ) -> list[Score]:
     """Score responses with any reward, without training: ``rewardlab reward score`` in Python.
 
@@ -48,6 +56,8 @@ def score(
         lam, r2: Lambda and second reward model of ``mixed``, as for ``--lambda`` and ``--r2``.
         reading: How the rule reads answers.
         rm: Pair kind -> folder of a trained reward model that the expression names.
+        settings: Of ``[rubric]`` and ``[annotate]``, by their dotted keys, where the expression names ``rubric``.
+        runs: Folder of runs, in which the grades of a rubric are kept.
     Returns:
         One score a response: its value (None where judging failed), the raw parts, the terms, the answer that was read.
     Raises:
@@ -64,12 +74,41 @@ def score(
         'World politics'
     """
     named = {"expression": expression_of(reward), "lam": lam, "r2": r2, "reading": reading}
-    config = load_config({f"reward.{name}": value for name, value in named.items()}, NO_FILE).reward
-    plan = plan_reward(config)
+    asked = {**flattened(settings or {}), **{f"reward.{name}": value for name, value in named.items()}}
+    run = load_config(asked, NO_FILE)
+    config, plan = run.reward, plan_reward(run.reward)
     rows = answered_rows([plan], task, responses, labels, examples=examples, ids=ids, format=format)
-    folders = {kind: Path(folder) for kind, folder in (rm or {}).items()}
-    context = reward_context([plan], folders, reading, label_shares(rows) if plan.needs_shares else None)
-    return build_reward(config, context)(rows, responses)
+    folders = folders_of(rm)
+    shares = label_shares(rows) if plan.needs_shares else None
+    rubric = grader_of([plan], run, {row.task for row in rows}, Path(runs))
+    return build_reward(config, reward_context([plan], folders, reading, shares, rubric))(rows, responses)
+
+
+def folders_of(rm: Mapping[PairKind, Path | str] | None) -> dict[PairKind, Path]:
+    """Folders of reward models as they are given in Python; raises ConfigError for what is no pair kind."""
+    if unknown := sorted(set(rm or {}) - set(PAIR_KINDS)):
+        raise ConfigError(f"rm names {', '.join(map(str, unknown))}; expected some of {', '.join(PAIR_KINDS)}")
+    return {kind: Path(folder) for kind, folder in (rm or {}).items()}
+
+
+def grader_of(
+    plans: Sequence[RewardPlan], config: RunConfig, tasks: Collection[str], runs: Path
+) -> RubricReward | None:
+    """Who grades by the rubric, where one of the expressions asks for it.
+
+    Args:
+        plans: What the expressions need.
+        config: Sections ``rubric``, ``annotate`` and ``model`` are read.
+        tasks: Names of the tasks whose answers are graded.
+        runs: Folder of runs, which has the annotators' journals.
+    Raises:
+        InputError: Nobody can grade, or the rubric cannot be used.
+    """
+    if not any(plan.needs_rubric for plan in plans):
+        return None
+    from rewardlab.annotate.grading import rubric_reward
+
+    return rubric_reward(config, sorted(tasks), runs / JOURNALS)
 
 
 def answered_rows(
@@ -90,6 +129,8 @@ def answered_rows(
     Raises:
         ConfigError, DataError: As :func:`score`.
     """
+    if format not in ANSWER_FORMATS:
+        raise ConfigError(f"score: format = {format!r}; expected {', '.join(ANSWER_FORMATS)}")
     found = task if isinstance(task, Task) else resolve_task(str(task), "score")
     rows = examples if examples is not None else _examples(found, len(responses), labels, ids, format)
     for plan in plans:
@@ -148,10 +189,10 @@ def _label(task: Task, place: int, value: Label | None) -> Label | None:
         raise DataError(f"labels[{place}]: {problem}; task {task.name}") from problem
 
 
-def _is_of_trl(name: str) -> bool:
-    """True for a function in TRL's form, which is given prompts."""
-    code = find_reward(name).code
-    return callable(code) and is_trl_style(code)
+def _shows_prompts(name: str) -> bool:
+    """True for a reward that is given prompts, such as a function in TRL's form."""
+    entry = find_reward(name)
+    return entry.shows_prompt or (callable(entry.code) and is_trl_style(entry.code))
 
 
 def _check(
@@ -162,7 +203,7 @@ def _check(
         raise ConfigError("score: labels and examples are both given; examples have their labels, leave labels out")
     if len(rows) != len(responses):
         raise DataError(f"score: {len(rows)} examples for {len(responses)} responses; expected one each")
-    if (plan.pair_kinds or any(map(_is_of_trl, plan.names))) and not has_fields:
+    if (plan.pair_kinds or plan.needs_rubric or any(map(_shows_prompts, plan.names))) and not has_fields:
         raise DataError(
             f"reward {plan.expression!r} reads prompts; give examples=, as lab.rows('test') has them, not labels alone"
         )

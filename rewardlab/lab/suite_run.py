@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from rewardlab.lab.execution import make_runner, say, say_nothing
 if TYPE_CHECKING:
     from rewardlab.annotate.money import Purse
     from rewardlab.claims.claim import Claim
+    from rewardlab.pipeline.rows import Rows
     from rewardlab.pipeline.runner import Runner, Say
     from rewardlab.reports.page import SuiteFacts
     from rewardlab.reports.sections.suite import Choice
@@ -41,6 +42,7 @@ class SuiteRun:
         seconds: Stage -> the folder of each run of it, and the seconds it took.
         missing: Cells that could not be finished, and why.
         unjudged: Comparisons that could not be judged, and why.
+        cells: How many cells there are.
     """
 
     report: Path | None
@@ -50,6 +52,7 @@ class SuiteRun:
     seconds: Mapping[str, Sequence[tuple[Path, float]]] = field(default_factory=dict)
     missing: Sequence[tuple[str, str]] = ()
     unjudged: Sequence[tuple[str, str]] = ()
+    cells: int = 0
 
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
@@ -79,7 +82,8 @@ def run_suite(
         out: Folder of the report; None: ``RUNS/NAME``, with the filters in the name.
         quiet: Show no progress on standard error.
     Raises:
-        InputError: The file cannot be used, no cell fits the filters, or the report cannot be written.
+        InputError: The file cannot be used, no cell fits the filters, ``jobs`` is no number from 1 on, there is no such cluster, or the report
+            cannot be written.
 
     Example:
         >>> import rewardlab as rl
@@ -89,23 +93,69 @@ def run_suite(
         ...     print(error)
         no-such-suite.toml: cannot be read (No such file or directory); give a suite file (TOML)
     """
-    from rewardlab.pipeline.rows import Rows
-    from rewardlab.suites.cells import cells
-    from rewardlab.suites.file import load_suite
-    from rewardlab.suites.filter import select
-    from rewardlab.suites.scheduler import Scheduler
+    from rewardlab.suites.jobs import check_jobs
 
     check_alone()
+    check_jobs(jobs)
     check_places(jobs, ray)
-    path, root = Path(file), Path(runs)
-    suite = load_suite(path, source)
-    todo = select(cells(suite, root, rows=Rows()), list(filters))
-    place = root / report_name(suite.name, filters) if out is None else Path(out)
-    make_folder(place)
-    scheduler, runner = Scheduler(todo, root), make_runner(root, quiet=quiet)
-    build(scheduler, runner, suite, path, source, jobs, ray, say_nothing if quiet else say)
-    command = report_command(path, filters, source)
-    return report_suite(suite, scheduler, root, place, command, runner.purse, say_nothing if quiet else say)
+    asked = AskedSuite(Path(file), Path(runs), filters, jobs, ray, source, None if out is None else Path(out), quiet)
+    suite = asked.load()
+    return run_planned(asked, suite, asked.cells(suite))
+
+
+@dataclass(frozen=True, slots=True)
+class AskedSuite:
+    """What was asked of a suite; attributes as :func:`run_suite` takes them, ``has_report`` False for none."""
+
+    file: Path
+    runs: Path
+    filters: Sequence[str] = ()
+    jobs: int | None = None
+    ray: str | None = None
+    source: str | None = None
+    out: Path | None = None
+    quiet: bool = False
+    has_report: bool = True
+
+    def load(self) -> Suite:
+        """The suite of the file; raises InputError."""
+        from rewardlab.suites.file import load_suite
+
+        return load_suite(self.file, self.source)
+
+    def cells(self, suite: Suite, rows: Rows | None = None, *, may_lack_model: bool = False) -> list[Cell]:
+        """Its cells that fit the filters; raises InputError."""
+        from rewardlab.pipeline.rows import Rows
+        from rewardlab.suites.cells import cells
+        from rewardlab.suites.filter import select
+
+        found = cells(suite, self.runs, may_lack_model=may_lack_model, rows=rows or Rows())
+        return list(select(found, list(self.filters)))
+
+
+def run_planned(asked: AskedSuite, suite: Suite, todo: Sequence[Cell]) -> SuiteRun:
+    """Build what is missing of these cells, and report.
+
+    Args:
+        asked: How.
+        suite: Of the file.
+        todo: Its cells.
+    Raises:
+        InputError: The report cannot be written.
+    """
+    from rewardlab.suites.scheduler import Scheduler
+
+    place = asked.out or asked.runs / report_name(suite.name, asked.filters)
+    if asked.has_report:
+        make_folder(place)
+    scheduler, runner = Scheduler(todo, asked.runs), make_runner(asked.runs, quiet=asked.quiet)
+    tell = say_nothing if asked.quiet else say
+    build(scheduler, runner, suite, asked.file, asked.source, asked.jobs, asked.ray, tell)
+    found = SuiteRun(None, missing=[(cell.title, why) for cell, why in scheduler.failures()])
+    if asked.has_report:
+        command = report_command(asked.file, asked.filters, asked.source)
+        found = report_suite(suite, scheduler, asked.runs, place, command, runner.purse, tell)
+    return replace(found, cells=len(scheduler.cells))
 
 
 def check_alone() -> None:

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RewardConfig
+from rewardlab.config_loading import NO_FILE, flattened, load_config
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.reward_difference import JudgedTwice, RewardDifference, judge_twice
 from rewardlab.evaluation.reward_difference import reward_difference as measured
+from rewardlab.lab.asked import RUNS
 from rewardlab.lab.own_reward import expression_of
-from rewardlab.lab.scoring import answered_rows
+from rewardlab.lab.scoring import answered_rows, folders_of, grader_of
 from rewardlab.rewards import RewardPlan, build_reward, label_shares, plan_reward
 from rewardlab.rewards.context import LabelShares
 from rewardlab.rewards.learned import reward_context
 from rewardlab.tasks.task import Task
-from rewardlab.types import AnswerFormat, Example, Label, PairKind, Reading
+from rewardlab.types import AnswerFormat, Example, Label, PairKind, Reading, Reward
 
 if TYPE_CHECKING:
     import polars
@@ -91,12 +93,14 @@ def reward_difference(
     r2: PairKind = "ranked",
     reading: Reading = "lenient",
     rm: Mapping[PairKind, Path | str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    runs: Path | str = RUNS,
 ) -> RewardsDiffer:
     """Compare two rewards on the same answers: ``rewardlab reward diff`` in Python.
 
     Args:
         a, b: Expressions or functions, as :func:`rewardlab.score` takes them.
-        task, responses, labels, examples, ids, format, r2, reading, rm: See :func:`rewardlab.score`.
+        task, responses, labels, examples, ids, format, r2, reading, rm, settings, runs: See :func:`rewardlab.score`.
         lam: Lambda of those that use it.
     Raises:
         InputError: As :func:`rewardlab.score`; or neither uses the lambda that is given.
@@ -112,12 +116,15 @@ def reward_difference(
         [0.0, 1.0, 1.0]
     """
     expressions = expression_of(a), expression_of(b)
-    configs = both_configs(*expressions, RewardConfig(lam=None if lam is None else str(lam), r2=r2, reading=reading))
+    named = {"reward.lam": lam, "reward.r2": r2, "reward.reading": reading}
+    run = load_config({**flattened(settings or {}), **named}, NO_FILE)
+    configs = both_configs(*expressions, run.reward)
     plans = [plan_reward(config) for config in configs]
     rows = answered_rows(plans, task, responses, labels, examples=examples, ids=ids, format=format)
-    folders: dict[PairKind, Path] = {kind: Path(folder) for kind, folder in (rm or {}).items()}
+    folders = folders_of(rm)
     shares = label_shares(rows) if any(plan.needs_shares for plan in plans) else None
-    return difference_of(configs, plans, [(rows, responses)], folders, shares)
+    rubric = grader_of(plans, run, {row.task for row in rows}, Path(runs))
+    return difference_of(configs, plans, [(rows, responses)], folders, shares, rubric)
 
 
 def both_configs(a: str, b: str, shared: RewardConfig) -> list[RewardConfig]:
@@ -141,6 +148,7 @@ def difference_of(
     batches: Batches,
     folders: Mapping[PairKind, Path],
     shares: LabelShares | None = None,
+    rubric: Reward | None = None,
 ) -> RewardsDiffer:
     """Score every answer with both rewards, and compare.
 
@@ -149,8 +157,9 @@ def difference_of(
         batches: The answers.
         folders: Trained reward models by pair kind.
         shares: Of the gold labels, where a reward needs them.
+        rubric: Who grades by the rubric, where a reward needs it.
     """
-    context = reward_context(plans, folders, configs[0].reading, shares)
+    context = reward_context(plans, folders, configs[0].reading, shares, rubric)
     a, b = (build_reward(config, context) for config in configs)
     judged: list[JudgedTwice] = []
     for examples, responses in batches:

@@ -45,6 +45,9 @@ class AdaptedLinear(PeftLinear):  # type: ignore[misc]  # peft is untyped here
         draws = isinstance(dropout, nn.Dropout) and dropout.training and dropout.p > 0
         if draws or name in self.lora_variant or self.lora_B[name].bias is not None:
             return None
+        bias = self.base_layer.bias
+        if bias is not None and bias.requires_grad:  # PEFT's ``bias = "all"``: the function has no gradient of it
+            return None
         weights = (x, self.base_layer.weight, self.lora_A[name].weight, self.lora_B[name].weight)
         is_float = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights)
         return name if is_float and not self.base_layer.weight.requires_grad else None

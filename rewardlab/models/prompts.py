@@ -149,7 +149,11 @@ def can_share(trunk: Trunk) -> bool:
     plain = trunk.hidden(ids, keep, None)[:, PROBE_PROMPT - 1 : -1]
     try:
         shared = response_states(trunk, ids, keep, PROBE_PROMPT, [0, 0, 2, 2], None)
+    except torch.OutOfMemoryError:
+        raise
     except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        if _is_own(error):
+            raise
         logger.info("prompts are read once for each response: %s", " ".join(str(error).split())[:200])
         return False
     finally:
@@ -157,6 +161,14 @@ def can_share(trunk: Trunk) -> bool:
     kept = keep[:, PROBE_PROMPT:]
     gap = float((shared - plain)[kept].abs().max() / plain[kept].abs().max())
     return gap <= TOLERANCE.get(trunk.dtype, TOLERANCE[torch.bfloat16])
+
+
+def _is_own(error: BaseException) -> bool:
+    """True where this file raised it: a fault of ours, not a model that cannot read a shared prompt."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and frame.tb_frame.f_code.co_filename == __file__
 
 
 def _probe(trunk: Trunk) -> tuple[Tensor, Tensor]:

@@ -71,6 +71,24 @@ class Context:
         """Reward -> hash of its code, of rewards that are not rewardlab's own."""
         return with_unknown("reward", self.reward.code, self.reward.unknown_code)
 
+    def reward_settings(self) -> dict[str, Any]:
+        """What scores depend on beside reward models: the section, code of others, and the rubric where it is asked.
+
+        Raises:
+            InputError: Nobody can grade by the rubric.
+        """
+        rubric = {"rubric": self._rubric_settings} if self.reward.needs_rubric else {}
+        code = {"reward_code": self.reward_code} if self.reward_code else {}
+        return {"reward": dumped(self.config.reward), **code, **rubric}
+
+    @cached_property
+    def _rubric_settings(self) -> dict[str, Any]:
+        from rewardlab.annotate.grading import choose_grader, rubric_identity
+
+        kind = choose_grader(self.config, [task.name for task in self.tasks], may_lack_key=self.rows.may_lack).kind
+        code = with_unknown("annotator", *annotator_code(kind))
+        return {**rubric_identity(self.config, kind), **({"annotator_code": code} if code else {})}
+
     @staticmethod
     def method_code(method: TrainingMethod) -> dict[str, str]:
         """Hash of the code behind a method that another package brings; empty for rewardlab's own."""

@@ -16,7 +16,7 @@ from rewardlab.errors import RewardlabError, RunFolderError
 from rewardlab.pipeline.alone import alone, unused
 from rewardlab.pipeline.attempts import Taken, attempt
 from rewardlab.pipeline.kinds import stage_kinds
-from rewardlab.pipeline.stage import AS_LONG_AS, Stage, Work
+from rewardlab.pipeline.stage import AS_LONG_AS, JOURNALS, Stage, Work
 from rewardlab.runs import CHECKPOINTS, RunFolder, check_outputs, make_anew
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ class Runner:
         report = self._make_report(head) if self._make_report else _unseen
         with _writing_into(folder), attempt(folder) as taken:
             together = stage_kinds()[stage.kind].is_shared or processes.is_main()
-            result = stage.run(Work(folder, inputs, recorder, report, self.purse, self._say)) if together else {}
+            work = Work(folder, inputs, recorder, report, self.purse, self._say, self.root / JOURNALS)
+            result = stage.run(work) if together else {}
         with _writing_into(folder):
             folder.finish({**result, **_times(stage, taken)})
         processes.wait()

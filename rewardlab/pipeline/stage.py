@@ -26,6 +26,8 @@ HELD_OUT = "held_out_"
 """Begins the names of inputs that a stage is measured on."""
 AS_LONG_AS = "as_long_as_"
 """Begins the names of inputs that a stage takes its time from, and nothing else."""
+JOURNALS = "annotations"
+"""Folder of the annotators' journals, under the root of all runs."""
 SampledPart = Literal["labelled", "validation"]
 """Rows that answers are sampled to."""
 
@@ -41,6 +43,7 @@ class Work:
         report: Called with (what, done, total) by stages that do not train.
         purse: What the command spends on annotators; each of them keeps the budget of all.
         say: Takes a line for the person watching.
+        journals: Folder of the annotators' journals, which all runs share.
     """
 
     folder: RunFolder
@@ -49,6 +52,7 @@ class Work:
     report: Callable[[str, int, int], None]
     purse: Purse = field(default_factory=Purse)
     say: Callable[[str], None] = logger.info
+    journals: Path = Path("runs") / JOURNALS
 
 
 def asks_nothing() -> Preview | None:

@@ -64,12 +64,17 @@ Pair = tuple[str, str]
 def _drawn_rows(
     table: ComparisonTable, by_place: Mapping[tuple[str, str, str], Gain], column: str
 ) -> tuple[list[Pair], list[str]]:
-    """The pairs drawn, group by group, the highest value first, and the methods for which there is no room."""
+    """The pairs drawn, group by group, and the methods for which there is no room.
+
+    The highest value comes first, and of equal ones the first in the table.
+    """
     position = (column, table.decodings[-1])
     values = {row.name: row.scores[position].value for row in table.rows if position in row.scores}
     pairs = dict.fromkeys((method, baseline) for method, baseline, _ in by_place)
     rivals = list(dict.fromkeys(baseline for _, baseline in pairs))
-    names = sorted({method for method, _ in pairs}, key=lambda name: -values.get(name, -1.0))
+    methods = {method for method, _ in pairs}
+    places = list(dict.fromkeys(row.name for row in table.rows if row.name in methods))
+    names = sorted(places, key=lambda name: -values.get(name, -1.0))  # stable
     room = max(1, MOST_ROWS // len(rivals))
     kept = [(name, rival) for rival in rivals for name in names[:room] if (name, rival) in pairs]
     return kept, names[room:]

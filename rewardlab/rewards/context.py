@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 
 from rewardlab.errors import ConfigError
-from rewardlab.types import Label, Reading, Scorer
+from rewardlab.types import Label, Reading, Reward, Scorer
 
 LabelShares = Mapping[str, Mapping[Label, float]]
 """Task -> gold label -> its share among the prompts."""
@@ -26,12 +26,14 @@ class RewardContext:
         sft_scores: Pair kind -> raw scores of that reward model on SFT samples, stored when it was trained.
         reading: How the rule reward reads answers.
         label_shares: Shares of the gold labels among the prompts, for rewards that weigh by them.
+        rubric: The reward that an annotator gives by a written rubric.
     """
 
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     sft_scores: Mapping[str, Sequence[float]] = field(default_factory=dict)
     reading: Reading = "lenient"
     label_shares: LabelShares = field(default_factory=dict)
+    rubric: Reward | None = None
 
     def scorer(self, name: str) -> Scorer:
         """The scorer of one pair kind; raises ConfigError when there is none."""

@@ -10,7 +10,7 @@ from rewardlab.errors import ConfigError
 from rewardlab.rewards.context import LabelShares, RewardContext
 from rewardlab.rewards.plan import RewardPlan
 from rewardlab.rewards.registry import RewardEntry, rewards
-from rewardlab.types import PAIR_KINDS, Example, PairKind, Reading, Score, Scorer
+from rewardlab.types import PAIR_KINDS, Example, PairKind, Reading, Reward, Score, Scorer
 
 DESCRIPTIONS: Mapping[PairKind, str] = {
     "label": "raw score of the label RM, logits: trained on right against wrong labels (RLLR 3.2, r1)",
@@ -48,6 +48,7 @@ def reward_context(
     given: Mapping[PairKind, Path],
     reading: Reading,
     shares: LabelShares | None = None,
+    rubric: Reward | None = None,
 ) -> RewardContext:
     """Load the reward models that expressions need, each once.
 
@@ -56,6 +57,7 @@ def reward_context(
         given: Folders of reward models.
         reading: How the rule reads answers.
         shares: Of the gold labels among the prompts, where they are known.
+        rubric: Who grades by the rubric, where an expression asks for it.
     Raises:
         ConfigError: One of them was not given.
     """
@@ -70,11 +72,11 @@ def reward_context(
         )
     folders: dict[str, Path] = {kind: given[kind] for kind in kinds}
     if not folders:
-        return RewardContext(reading=reading, label_shares=shares or {})
+        return RewardContext(reading=reading, label_shares=shares or {}, rubric=rubric)
     from rewardlab.models.scoring import load_scorers
 
     loaded = load_scorers(folders)
-    return RewardContext(loaded.scorers, loaded.sft_scores, reading, shares or {})
+    return RewardContext(loaded.scorers, loaded.sft_scores, reading, shares or {}, rubric)
 
 
 def _entry(kind: PairKind) -> RewardEntry:

@@ -37,6 +37,7 @@ GLOSSARY: Mapping[str, str] = {
     "reward/overconfidence": "mean stated confidence less the share of these answers that are right; 0 is calibrated",
     "reward/gold_error": "mean distance to the gold number, numeric tasks, readable answers; monitoring only",
     "reward/lambda_saturation": "share of label RM scores at or above lambda, where the label RM makes no difference",
+    "reward/cost_usd": "mean price of judging a response, USD, whoever paid it; of judges with a known price",
     "reward/part/*": "mean raw score of one named reward; its own unit",
     "reward/term/*": "mean contribution of one additive term of the expression, after clipping and weighting",
 }
@@ -129,6 +130,7 @@ def scored_row(example: Example, response: str, score: Score) -> dict[str, Any]:
         "score": score.score,
         "reason": score.reason,
         **({} if answer.confidence is None else {"confidence": answer.confidence}),
+        **({} if score.cost_usd is None else {"cost_usd": score.cost_usd}),
     }
 
 
@@ -153,6 +155,7 @@ def summary(rows: Iterable[Mapping[str, Any]], lam: float | None = None) -> dict
             means.add("reward/confidence", confidence)
             means.add("reward/overconfidence", None if row["correct"] is None else confidence - row["correct"])
         means.add("reward/gold_error", row["error"])
+        means.add("reward/cost_usd", row.get("cost_usd"))
         capped = row["parts"].get(CAPPED)
         means.add("reward/lambda_saturation", None if lam is None or capped is None else float(capped >= lam))
         for kind, values in (("part", row["parts"]), ("term", row["terms"])):

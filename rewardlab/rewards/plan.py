@@ -65,6 +65,7 @@ class RewardPlan:
         moving: Names in it whose values exist in training alone: ``step``, ``progress``, a lambda that holds a mean.
         needs_shares: True when a named reward weighs by the shares of gold labels among the prompts.
         formats: Name -> answer formats that this reward needs one of.
+        needs_rubric: True when an annotator grades the responses by the rubric of the run.
     """
 
     expression: str
@@ -81,6 +82,7 @@ class RewardPlan:
     moving: tuple[str, ...] = ()
     needs_shares: bool = False
     formats: Mapping[str, tuple[AnswerFormat, ...]] = field(default_factory=dict)
+    needs_rubric: bool = False
 
     @property
     def needs_groups(self) -> bool:
@@ -132,6 +134,7 @@ def plan_reward(config: RewardConfig) -> RewardPlan:
         moving=tuple(_moving(tree, is_target)),
         needs_shares=any(entry.needs_shares for entry in entries.values()),
         formats={entry.name: entry.formats for entry in entries.values() if entry.formats},
+        needs_rubric=any(entry.needs_rubric for entry in entries.values()),
     )
 
 
@@ -331,18 +334,20 @@ def _lambda(config: RewardConfig, needed: bool) -> Lambda | None:
 def _total(parts: Mapping[str, Score], terms: Sequence[tuple[int, str, Value]]) -> Score:
     """The score of one response from what its rewards say and the terms of the expression: sign, text and value."""
     raw = {name: part.score for name, part in parts.items()}
+    prices = [part.cost_usd for part in parts.values() if part.cost_usd is not None]
+    cost = sum(prices) if prices else None
     answer = next((part.answer for part in parts.values() if part.answer is not None), None)
     summed: dict[str, float] = {}
     for sign, text, value in terms:
         if isinstance(value, Unscored):
-            return Score(None, raw, {}, answer, value.reason)
+            return Score(None, raw, {}, answer, value.reason, cost)
         name = text if sign == 1 else f"-({text})"
         summed[name] = summed.get(name, 0.0) + sign * value
     total = finite(sum(summed.values()))
     if isinstance(total, Unscored):
-        return Score(None, raw, {}, answer, total.reason)
+        return Score(None, raw, {}, answer, total.reason, cost)
     reason = "; ".join(f"{name}: {part.reason}" for name, part in parts.items() if part.reason)
-    return Score(total, raw, summed, answer, reason)
+    return Score(total, raw, summed, answer, reason, cost)
 
 
 def _ask(name: str, part: Reward, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:

@@ -1,4 +1,4 @@
-"""The registry of named rewards, and the ways to add one: an entry, a function, a TRL callable, a reference."""
+"""The registry of named rewards, and the ways to add one: an entry, a function, TRL's, OpenEnv's, a reference."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rewardlab.registry import Registry, place_of
 from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.expression import RESERVED
 from rewardlab.rewards.functions import FunctionReward, RewardFunction, load_reference, takes_a_batch
+from rewardlab.rewards.openenv import OpenEnvRubric, code_of, from_openenv, is_openenv
 from rewardlab.rewards.trl_functions import TRLFunction, from_trl, is_trl_style
 from rewardlab.types import AnswerFormat, PairKind, Reward
 
@@ -31,6 +32,8 @@ class RewardEntry:
         columns: Fields that a task must have for it; beside those it takes what there is.
         needs_shares: True when it weighs by the shares of gold labels among the prompts.
         formats: Answer formats in which it can tell responses apart; empty: all.
+        needs_rubric: True when an annotator gives it by the rubric of the run.
+        shows_prompt: True when it cannot be asked of responses without the fields of their rows.
     """
 
     name: str
@@ -44,6 +47,8 @@ class RewardEntry:
     columns: tuple[str, ...] = ()
     needs_shares: bool = False
     formats: tuple[AnswerFormat, ...] = ()
+    needs_rubric: bool = False
+    shows_prompt: bool = False
 
     def code_hash(self) -> str | None:
         """What its author wrote, and the version of the package that brought it, as a hash; None for rewardlab's own.
@@ -107,6 +112,16 @@ def register_trl_reward(
     return rewards.add(name, entry, replace=replace, place=place_of(func))
 
 
+def register_openenv_reward(
+    name: str, rubric: OpenEnvRubric, *, description: str = "", needs_gold: bool | None = None, replace: bool = False
+) -> RewardEntry:
+    """Register a rubric of OpenEnv; arguments as in :func:`rewardlab.rewards.openenv.from_openenv`."""
+    reward = from_openenv(name, rubric, needs_gold=needs_gold)
+    text = description or _first_line(type(rubric))
+    entry = RewardEntry(name, lambda context: reward, text, reward.needs_gold, code=code_of(rubric), shows_prompt=True)
+    return rewards.add(name, entry, replace=replace, place=place_of(type(rubric)))
+
+
 def find_reward(name: str) -> RewardEntry:
     """The entry called ``name``, or the one that ``package.module:callable`` refers to.
 
@@ -123,6 +138,18 @@ def _from_reference(reference: str) -> RewardEntry:
     entry = found if isinstance(found, RewardEntry) else getattr(found, ENTRY, None)
     if isinstance(entry, RewardEntry):
         return replace(entry, module=module)
+    if is_openenv(found):
+        rubric = from_openenv(reference, found)
+        text = _first_line(type(found))  # importing the module makes the object, which is its class and no more then
+        return RewardEntry(
+            reference,
+            lambda context: rubric,
+            text,
+            rubric.needs_gold,
+            code=type(found),
+            module=module,
+            shows_prompt=True,
+        )
     if not callable(found):
         raise ConfigError(f"reward {reference!r}: found {type(found).__name__}, expected a callable or a RewardEntry")
     reward: FunctionReward

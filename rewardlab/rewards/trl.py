@@ -17,7 +17,7 @@ from rewardlab.rewards.plan import build_reward, plan_reward
 from rewardlab.tasks import resolve_task
 from rewardlab.tasks.rows import RowProblem, read_label
 from rewardlab.tasks.task import Task
-from rewardlab.types import PAIR_KINDS, AnswerFormat, Example, Label, PairKind, Reward
+from rewardlab.types import ANSWER_FORMATS, PAIR_KINDS, AnswerFormat, Example, Label, PairKind, Reward
 
 logger = logging.getLogger(__name__)
 Message = Mapping[str, Any]
@@ -153,8 +153,12 @@ def as_trl_reward(
         >>> func(prompts=["..."], completions=["A match. \\n\\n The answer is: Sports"], label=["Sports"])
         [1.0]
     """
+    if format not in ANSWER_FORMATS:
+        raise ConfigError(f"as_trl_reward: format = {format!r}; expected {', '.join(ANSWER_FORMATS)}")
     found = task if isinstance(task, Task) else resolve_task(str(task), "as_trl_reward")
     if not isinstance(reward, str):
+        if not isinstance(reward, Reward):
+            raise ConfigError(f"as_trl_reward: found {reward!r:.60}, expected a reward or an expression such as 'rule'")
         if rm or lam is not None:
             raise ConfigError("rm and lam belong to an expression; this reward is built already, leave them out")
         return TRLReward(reward, found, format)

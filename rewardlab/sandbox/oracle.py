@@ -1,7 +1,7 @@
 """The oracle annotator: it reads the truth; rates set how often it refuses and misreads, and a weight what it prefers.
 
 It stands in for the large model of RLLR appendices B and C: it writes a confident rationale for any label it is
-asked for, and ranks answers. All it does is a function of (seed, row, label or responses).
+asked for, ranks answers, and grades one. All it does is a function of (seed, row, label or responses).
 """
 
 from __future__ import annotations
@@ -86,6 +86,14 @@ class OracleAnnotator:
         """How much it likes each response: higher is better; 1 + noise for a right answer with perfect rationale."""
         rng = random.Random(f"{self.seed}/{example.task}/{example.id}/utilities")
         return [self._utility(example, response) + rng.gauss(0.0, self.noise) for response in responses]
+
+    def grade(self, example: Example, response: str, lowest: int, highest: int) -> str:
+        """Its utility of one response, with noise, as a whole number of a scale; or a refusal, at its rate."""
+        rng = random.Random(f"{self.seed}/{example.task}/{example.id}/grade/{response}")
+        if rng.random() < self.refusal_rate:
+            return REFUSAL
+        share = min(1.0, max(0.0, self._utility(example, response) + rng.gauss(0.0, self.noise)))
+        return str(round(lowest + share * (highest - lowest)))
 
     def _utility(self, example: Example, response: str) -> float:
         quality = rationale_quality(example, response)

@@ -53,6 +53,12 @@ def read_jobs(text: str) -> int | None:
     return int(text)
 
 
+def check_jobs(jobs: object) -> None:
+    """Refuse a number of jobs, given in Python, that is none from 1 on; None is auto. Raises InputError."""
+    if jobs is not None and (not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1):
+        raise InputError(f"jobs = {jobs!r}: expected None, or a whole number from 1 on")
+
+
 def jobs_for(stages: Sequence[Stage], machine: Machine | None = None) -> int:
     """How many stages ``auto`` builds side by side: one for each processor, as long as memory lasts.
 

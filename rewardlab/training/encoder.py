@@ -142,6 +142,14 @@ class Encoder:
         self.model.train(was_training)
         return [found[place] for place in range(len(rows))]
 
+    def with_targets(self, encoded: Encoded, examples: Sequence[Example]) -> list[dict[str, Any]]:
+        """The token rows of labelled examples with what their logits are fitted to."""
+        return [
+            {**row, "labels": self.target(example.label)}
+            for row, example in zip(encoded.rows, examples, strict=True)
+            if example.label is not None
+        ]
+
     def target(self, label: Label) -> int | float:
         """What a row's logits are fitted to."""
         return float(label) if self.task.is_numeric else self.task.labels.index(str(label))
@@ -201,38 +209,67 @@ def train_encoder(
     encoded = encoder.encode(usable)
     if encoded.cut:
         logger.warning("%d of %d rows are cut to %d tokens", encoded.cut, len(usable), encoder.max_length)
-    rows = [
-        {**row, "labels": encoder.target(example.label)}
-        for row, example in zip(encoded.rows, usable, strict=True)
-        if example.label is not None
-    ]
+    rows = encoder.with_targets(encoded, usable)
     plan = plan_steps(section, len(rows))
     looks = _Looks(encoder, validation, Cadence.of_sft(plan.steps, -(-len(rows) // section.batch)), section, folder)
-    trainer = _Trainer(
-        looks,
-        model=encoder.model,
-        args=one_device(
-            TrainingArguments(str(folder.path / CHECKPOINTS), **_arguments(section, plan, config.seed, device))
-        ),
-        train_dataset=Dataset.from_list(rows),
-        data_collator=DataCollatorWithPadding(encoder.tokenizer),
-    )
-    recorder = Several(FolderRecorder(folder), progress or Silent())
     outcome = run_trainer(
-        trainer, "encoder", plan.steps, recorder, METRICS, config.keep_checkpoints, section.checkpoint_seconds
+        _trainer(encoder, rows, looks, plan, config, folder.path / CHECKPOINTS, device),
+        "encoder",
+        plan.steps,
+        Several(FolderRecorder(folder), progress or Silent()),
+        METRICS,
+        config.keep_checkpoints,
+        section.checkpoint_seconds,
     )
     looks.finish(plan.steps)
-    parameters = [(p.numel(), p.requires_grad) for p in encoder.model.parameters()]
     return {
         "rows": len(rows),
         "dropped": dropped,
         "cut": encoded.cut,
-        "parameters": {"trained": sum(n for n, is_on in parameters if is_on), "all": sum(n for n, _ in parameters)},
+        "parameters": _counted(encoder.model),
         "steps": len(outcome.losses),
         **outcome.to_json(),
         "validation": looks.summary(),
         "candidates": looks.cadence.looks,
     }
+
+
+def _trainer(
+    encoder: Encoder, rows: list[dict[str, Any]], looks: _Looks, plan: Any, config: RunConfig, folder: Path, device: str
+) -> _Trainer:
+    """transformers' Trainer of these rows, with checkpoints in ``folder``."""
+    arguments = TrainingArguments(str(folder), **_arguments(config.encoder, plan, config.seed, device))
+    return _Trainer(
+        looks,
+        model=encoder.model,
+        args=one_device(arguments),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=DataCollatorWithPadding(encoder.tokenizer),
+        compute_loss_func=mean_over_rows,
+    )
+
+
+def mean_over_rows(outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """The part of a micro-batch in the mean loss of a step: cross-entropy, or of numbers the squared error.
+
+    A model's own loss is a mean over its micro-batch, and the Trainer adds these means up undivided where a model
+    takes loss arguments, as BERT does: a step of four micro-batches then has four times the gradient.
+
+    Args:
+        outputs: Logits of shape (B, K) for K labels, (B, 1) for numbers.
+        labels: Places of labels, integers, or numbers. Shape (B,).
+        num_items_in_batch: Rows of the whole step; None: those of this micro-batch.
+    """
+    logits, rows = outputs.logits.float(), len(labels) if num_items_in_batch is None else num_items_in_batch
+    if labels.is_floating_point():
+        return torch.nn.functional.mse_loss(logits.squeeze(-1), labels.float(), reduction="sum") / rows
+    return torch.nn.functional.cross_entropy(logits, labels, reduction="sum") / rows
+
+
+def _counted(model: Any) -> dict[str, int]:
+    """Parameters that are trained, and all."""
+    parameters = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return {"trained": sum(n for n, is_on in parameters if is_on), "all": sum(n for n, _ in parameters)}
 
 
 def with_adapters(model: Any, lora: LoraConfig) -> Any:

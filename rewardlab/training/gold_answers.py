@@ -1,8 +1,8 @@
 """The SFT loss in the steps of a method that samples (``ppo.sft_coef``): gold answers keep pulling while RL pushes.
 
 Each optimiser step adds ``sft_coef`` times the negative log-likelihood, per token, of as many gold answers as the
-minibatch has responses. They are SFT's own rows and texts, in passes with an order of their own for each; what a step
-reads is a function of (seed, optimiser step).
+minibatch has responses. They are SFT's own rows and texts (``sft.words`` too), in passes with an order of their own
+for each; what a step reads is a function of (seed, optimiser step).
 
 Source:
     Ouyang et al. 2022, eq. 2 (PPO-ptx), with the SFT rows in place of pretraining text.
@@ -51,7 +51,7 @@ class GoldAnswers:
         config: RunConfig,
         section: OnlineConfig,
     ) -> None:
-        encoded = encode_rows(trunk.codec, examples, rationales, config.new_tokens).rows
+        encoded = encode_rows(trunk.codec, examples, rationales, config.new_tokens, config.sft.words).rows
         self.rows: list[Tokens] = [_cut(row["input_ids"], row["labels"]) for row in encoded]
         if not self.rows:
             raise TrainingError(
@@ -76,6 +76,7 @@ class GoldAnswers:
         for piece in pieces:
             with self._trunk.running(POLICY, 0):  # a part of the step's update, no sequence more
                 loss = answer_nll(self._trunk, piece) / total
+            self._trunk.rows_read += len(piece)
             (self._coef * loss).backward()  # type: ignore[no-untyped-call]  # torch's
             found += float(loss.detach())
         return found, sum(map(len, pieces))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 import rewardlab.rewards
@@ -25,6 +27,17 @@ RESPONSES = [
 ]
 
 
+class LongerIsBetter:
+    """Grades by length, in the place of an annotator."""
+
+    name = "rubric"
+    needs_gold = False
+
+    def __call__(self, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
+        values = [len(response) / (1 + len(response)) for response in responses]
+        return [Score(value, {self.name: value}, {self.name: value}) for value in values]
+
+
 @pytest.fixture(params=NAMES)
 def reward(request: pytest.FixtureRequest) -> Reward:
     return build(request.param)
@@ -35,7 +48,7 @@ def build(name: str) -> Reward:
     stored = dict.fromkeys(PAIR_KINDS, (0.0, 1.0))
     return build_reward(
         RewardConfig(expression=name, lam="1" if name == "mixed" else None),
-        RewardContext(scorers, stored, label_shares=label_shares(BATCH)),
+        RewardContext(scorers, stored, label_shares=label_shares(BATCH), rubric=LongerIsBetter()),
     )
 
 

@@ -245,8 +245,11 @@ def _labelled(label: str, prompt: str) -> str:
 
 
 def answer(body: dict[str, Any]) -> str:
-    """What a willing model says; of two answers it prefers the longer one."""
+    """What a willing model says; of two answers it prefers the longer one, and a word is worth a point in grades."""
     prompt = body["messages"][-1]["content"]
+    if "[Grade]" in prompt:
+        graded = prompt.partition("[Response]\n")[2].partition("[Grade]")[0]
+        return f"Grade: {min(10, len(graded.split()))}/10"
     if "please choose which one is better" in prompt:
         first, second = re.findall(r"\[Answer \d\] (.*?)\n\n", prompt, re.DOTALL)
         return "Equal" if len(first) == len(second) else f"Answer {1 + (len(second) > len(first))} is better"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rewardlab.annotate.filter import filter_version
 from rewardlab.config import RunConfig
 from rewardlab.pipeline.context import Context
-from rewardlab.pipeline.stage import Stage, Work
+from rewardlab.pipeline.stage import JOURNALS, Stage, Work
 from rewardlab.tasks.sources import Splits
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def annotate_stage(context: Context) -> Stage:
     """The stage; stages that depend on rows and their seed alone share it."""
-    config, journals = context.data_seeded(), context.root / "annotations"
+    config, journals = context.data_seeded(), context.root / JOURNALS
     return context.stage(
         "annotate",
         f"annotate {context.names} with {context.annotator.name} ({context.annotator.reason})",

@@ -40,13 +40,18 @@ def encoder_stage(context: Context, method: TrainingMethod) -> Stage:
     """Fit an encoder to the labelled rows of one task.
 
     Raises:
-        ConfigError: There are several tasks, for which it would need several heads.
+        ConfigError: There are several tasks, for which it would need several heads, or answers are sets of labels.
     """
     config, name = context.config, encoder_name(context.config)
     if len(context.tasks) > 1:
         raise ConfigError(
             f"encoder: found {len(context.tasks)} tasks ({context.names}), and it has one head; give one --task, and "
             'scope = "each" in a suite'
+        )
+    if sets := [task.name for task in context.tasks if task.multi_label]:
+        raise ConfigError(
+            f"encoder: answers of task {sets[0]} are sets of labels, and it gives one label a row; train a language "
+            "model (`rewardlab sft`, `rewardlab ppo`), or choose a task with one label a row"
         )
     section = method.section(config)
     return context.stage(

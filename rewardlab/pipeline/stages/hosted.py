@@ -19,7 +19,7 @@ from rewardlab.disk import write_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.few_shot import chain_of_thought, few_shot_prompt
 from rewardlab.pipeline.context import Context, dumped, slug_of
-from rewardlab.pipeline.stage import Stage, Work
+from rewardlab.pipeline.stage import JOURNALS, Stage, Work
 from rewardlab.pipeline.stages.annotate import annotate_stage
 from rewardlab.pipeline.stages.evaluate import (
     Facts,
@@ -59,7 +59,7 @@ def hosted_stage(context: Context, method: str | None = None) -> Stage:
         ConfigError: It is asked for the best of several answers, or for reasoning in a format without room for it.
         InputError: There is no key.
     """
-    config, journals = _asking(context.config), context.root / "annotations"
+    config, journals = _asking(context.config), context.root / JOURNALS
     check_reasoning(config)
     if config.eval.best_of is not None:
         raise ConfigError("eval.best_of chooses among answers of a local model; leave it or eval.hosted.model out")

@@ -16,6 +16,7 @@ from rewardlab.judge.contests import Contest, Verdict
 from rewardlab.judge.verdicts import CODE, ONE_ORDER, ORDERS, STAGE, store_verdicts
 from rewardlab.pipeline.context import Context, with_unknown
 from rewardlab.pipeline.rows import Rows
+from rewardlab.pipeline.stage import JOURNALS
 from rewardlab.runs import RunFolder
 from rewardlab.tasks.places import named_files
 from rewardlab.tasks.sources import Splits
@@ -70,7 +71,7 @@ def judge_runs(
     splits = Context(config, root).splits
     contests, kind = _court(a, b, config, splits, decoding, limit, say, both_orders)
     rows = {task: split.labelled for task, split in splits.items()}
-    asked = kind.build(Resources(config, root / "annotations", rows, purse))
+    asked = kind.build(Resources(config, root / JOURNALS, rows, purse))
     verdicts = judge_contests(asked, contests, progress, both_orders=both_orders)
     check_failed([(verdict.reason, verdict.detail) for verdict in verdicts], config.annotate.max_failed)
     folder = _folder(a.path, b.path, config, root, decoding, kind, limit, both_orders)
@@ -95,9 +96,7 @@ def preview_judging(
 
     splits = Context(config, root).splits
     contests, _ = _court(a, b, config, splits, decoding, limit, say, both_orders)
-    return preview_judgements(
-        config, judge_requests(contests), list(splits), root / "annotations", both_orders=both_orders
-    )
+    return preview_judgements(config, judge_requests(contests), list(splits), root / JOURNALS, both_orders=both_orders)
 
 
 def _court(
@@ -128,7 +127,7 @@ def preview_before_answers(config: RunConfig, root: Path, rows: Rows) -> Preview
 
     splits = Context(config, root, rows).splits
     tests = [row for split in splits.values() for part in split.tests.values() for row in part]
-    return preview_unknown_judgements(config, tests, list(splits), root / "annotations")
+    return preview_unknown_judgements(config, tests, list(splits), root / JOURNALS)
 
 
 def has_judge(config: RunConfig) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rewardlab.config import RunConfig
 from rewardlab.pipeline.context import Context, dumped
-from rewardlab.pipeline.stage import SampledPart, Stage, Work
+from rewardlab.pipeline.stage import JOURNALS, SampledPart, Stage, Work
 from rewardlab.pipeline.stages.annotate import annotate_stage
 from rewardlab.pipeline.stages.samples import samples_stage
 from rewardlab.pipeline.stages.shared import gold_of
@@ -40,7 +40,7 @@ def ranked_stage(context: Context, kind: PairKind, config: RunConfig) -> Stage:
 def _stage(
     context: Context, kind: PairKind, config: RunConfig, more: Mapping[str, Any], inputs: Mapping[str, Stage]
 ) -> Stage:
-    part, journals = "held-out " if config.pairs.only_held_out else "", context.root / "annotations"
+    part, journals = "held-out " if config.pairs.only_held_out else "", context.root / JOURNALS
     data = context.data("labelled", "validation")
     return context.stage(
         "pairs",

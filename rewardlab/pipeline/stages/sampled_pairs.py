@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rewardlab.config import RunConfig
-from rewardlab.pipeline.context import Context, dumped, slug_of
+from rewardlab.pipeline.context import Context, slug_of
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages.reward_model import reward_model_stage
+from rewardlab.pipeline.stages.rubric import preview_grades, rubric_of, spent_on
 from rewardlab.pipeline.stages.samples import sampled_rows, samples_stage
 from rewardlab.pipeline.stages.sft import start_input
 from rewardlab.pipeline.stages.shared import gold_of, start_trunk
@@ -36,13 +37,17 @@ def sampled_pairs_stage(context: Context) -> Stage:
             **context.data("labelled"),
             **context.model,
             "kind": SAMPLED,
-            "reward": dumped(config.reward),
+            **context.reward_settings(),
             "limit": config.pairs.limit,
             "balance_length": config.pairs.balance_length,
-            **({"reward_code": context.reward_code} if context.reward_code else {}),
         },
         {"samples": samples_stage(context, "labelled"), **(start_input(context.behind) if models else {}), **models},
         lambda job: sampled_pairs(job, config, context.splits),
+        lambda: preview_grades(
+            context,
+            lambda: sampled_rows(config, context.splits, "labelled"),
+            lambda rows: rows * config.pairs.samples,
+        ),
     )
 
 
@@ -57,11 +62,12 @@ def sampled_pairs(job: Work, config: RunConfig, splits: Mapping[str, Splits]) ->
 
     drawn = read_sampled(job.inputs["samples"] / SAMPLED_FILE)
     rows = sampled_rows(config, splits, "labelled")
-    reward = _reward(job, config, rows)
-    answered = []
-    for start in range(0, len(rows), AT_A_TIME):
+    rubric = rubric_of(job, config, rows)
+    reward = _reward(job, config, rows, rubric)
+    answered, at_once = [], len(rows) if config.annotate.batch else AT_A_TIME
+    for start in range(0, len(rows), at_once):
         job.report("scored rows", start, len(rows))
-        answered += _scored(reward, rows[start : start + AT_A_TIME], drawn)
+        answered += _scored(reward, rows[start : start + at_once], drawn)
     job.report("scored rows", len(rows), len(rows))
     train, held_out = best_against_worst(rows, answered, config.reward.expression), Built()
     clean(train, held_out, balance_length=config.pairs.balance_length, seed=config.seed)
@@ -73,10 +79,11 @@ def sampled_pairs(job: Work, config: RunConfig, splits: Mapping[str, Splits]) ->
             f"not one pair of {config.start}'s answers by {config.reward.expression}: {found}; give more rows "
             "(pairs.limit), more answers a row (pairs.samples) or a reward that scores them differently"
         )
-    return {**manifest, "gold": gold_of(splits, "labelled", limit=config.pairs.limit) if reward.needs_gold else {}}
+    gold = gold_of(splits, "labelled", limit=config.pairs.limit) if reward.needs_gold else {}
+    return {**manifest, "gold": gold, **spent_on(rubric)}
 
 
-def _reward(job: Work, config: RunConfig, rows: Sequence[Example]) -> Reward:
+def _reward(job: Work, config: RunConfig, rows: Sequence[Example], rubric: Reward | None) -> Reward:
     """The reward, on a trunk with its reward models where it has some."""
     from rewardlab.rewards import build_reward, label_shares
     from rewardlab.rewards.context import RewardContext
@@ -84,11 +91,11 @@ def _reward(job: Work, config: RunConfig, rows: Sequence[Example]) -> Reward:
     folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
     shares = label_shares(rows)
     if not folders:
-        return build_reward(config.reward, RewardContext({}, {}, config.reward.reading, shares))
+        return build_reward(config.reward, RewardContext({}, {}, config.reward.reading, shares, rubric))
     from rewardlab.models.scoring import add_scorers
 
     loaded = add_scorers(start_trunk(config, job.inputs), folders)
-    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading, shares)
+    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading, shares, rubric)
     return build_reward(config.reward, context)
 
 

@@ -14,9 +14,10 @@ from rewardlab.config import RunConfig
 from rewardlab.disk import read_jsonl, write_jsonl
 from rewardlab.errors import DataError
 from rewardlab.evaluation.cost import gold_read
-from rewardlab.pipeline.context import Context, dumped, slug_of
+from rewardlab.pipeline.context import Context, slug_of
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages.reward_model import reward_model_stage
+from rewardlab.pipeline.stages.rubric import preview_grades, spent_on
 from rewardlab.pipeline.stages.sft import start_input
 from rewardlab.pipeline.stages.shared import evaluated_model, start_trunk
 from rewardlab.pipeline.stages.train import judges_of
@@ -54,11 +55,11 @@ def scored_stage(context: Context, trained: Stage | None, count: int) -> Stage:
             **context.model,
             "samples": count,
             **({} if trained is None else {"checkpoint": config.eval.checkpoint}),
-            "reward": dumped(config.reward),
-            **({"reward_code": context.reward_code} if context.reward_code else {}),
+            **context.reward_settings(),
         },
         {**start, **own, **models},
         lambda job: scored(job, config, context.splits, count),
+        lambda: preview_grades(context, lambda: rows_to_answer(context.splits), lambda rows: count * rows),
     )
 
 
@@ -77,12 +78,11 @@ def scored(job: Work, config: RunConfig, splits: Mapping[str, Splits], count: in
     judges = judges_of(job, config, trunk, sampling_batch(config, trunk), rows)
     (job.folder.path / LEDGER_FILE).unlink(missing_ok=True)
     ledger, unscored = Ledger(job.folder.append), 0
-    for first in range(0, len(rows), CHUNK):
+    at_once = len(rows) if config.annotate.batch else CHUNK  # a batch of requests takes hours: there is one
+    for first in range(0, len(rows), at_once):
         job.report("scored rows", first, len(rows))
-        part, texts = (
-            rows[first : first + CHUNK],
-            [t for each in drawn[first : first + CHUNK] for t in each["responses"]],
-        )
+        part = rows[first : first + at_once]
+        texts = [text for each in drawn[first : first + at_once] for text in each["responses"]]
         scores = score(judges.reward, part, texts)
         examples, places = [example for example in part for _ in range(count)], list(range(count)) * len(part)
         ledger.record(1, examples, texts, scores, as_trained(scores), places)
@@ -97,6 +97,7 @@ def scored(job: Work, config: RunConfig, splits: Mapping[str, Splits], count: in
         "lambda": judges.reward.lam,
         "reward_models": list(judges.lines),
         "gold": gold_read("tests", rows) if judges.reward.needs_gold else {},
+        **spent_on(judges.rubric),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -17,8 +18,10 @@ from rewardlab.pipeline.context import Context, dumped, slug_of
 from rewardlab.pipeline.stage import Stage, Work
 from rewardlab.pipeline.stages.annotate import annotate_stage
 from rewardlab.pipeline.stages.reward_model import reward_model_stage
+from rewardlab.pipeline.stages.rubric import preview_grades, refuse_batches, rubric_of, spent_on
 from rewardlab.pipeline.stages.sft import start_input
 from rewardlab.pipeline.stages.shared import gold_of, gold_rationales, rows_of, start_trunk, warn_of_long_labels
+from rewardlab.raft_config import RaftConfig
 from rewardlab.rewards.context import RewardContext
 from rewardlab.rewards.plan import ExpressionReward, refuse_groups, refuse_moving
 from rewardlab.rewards.trl_functions import GIVEN, check_columns
@@ -29,6 +32,7 @@ from rewardlab.training.methods import TrainingMethod
 from rewardlab.types import PAIR_KINDS, Example
 
 if TYPE_CHECKING:
+    from rewardlab.annotate.grading import RubricReward
     from rewardlab.models import Trunk
 
 Train = Callable[[Work, TrainingMethod, RunConfig, Mapping[str, Splits]], dict[str, Any]]
@@ -61,6 +65,7 @@ def online_stage(context: Context, method: TrainingMethod, work: Train | None = 
     check_reward(context, section.parts)
     _check_balance(context, method, section)
     refuse_shards(method)
+    refuse_batches(context, method.name)
     models = {f"rm_{kind}": reward_model_stage(context.behind, kind) for kind in sorted(context.reward.pair_kinds)}
     mixes = _mixes_sft(section)
     written = {"annotate": annotate_stage(context)} if mixes and config.format == "rationale" else {}
@@ -72,13 +77,30 @@ def online_stage(context: Context, method: TrainingMethod, work: Train | None = 
             **context.data(*dict.fromkeys((*section.parts, *(("labelled",) if mixes else ()))), "validation"),
             **context.model,
             method.name: dumped(section),
-            "reward": dumped(config.reward),
-            **({"reward_code": context.reward_code} if context.reward_code else {}),
+            **({"sft_loss": {"version": 2, "words": config.sft.words}} if mixes else {}),
+            **context.reward_settings(),
             **({"method_code": code} if (code := context.method_code(method)) else {}),
         },
         {**start_input(context.behind), **models, **written},
         lambda job: (work or train)(job, method, config, context.splits),
+        lambda: preview_grades(
+            context,
+            lambda: [example for part in section.parts for example in rows_of(context.splits, part)],
+            partial(_responses, section),
+        ),
     )
+
+
+def _responses(section: PromptSection, prompts: int) -> int:
+    """Responses of all steps, or rounds; where a budget limits the steps, those of one pass over the prompts."""
+    from rewardlab.training.schedule import UNBOUNDED, steps_of
+
+    if isinstance(section, RaftConfig):
+        return section.rounds * section.samples * min(prompts, section.prompts or prompts)
+    if not isinstance(section, OnlineConfig):
+        return prompts
+    steps = steps_of(section, prompts)
+    return prompts * section.samples if steps == UNBOUNDED else steps * section.prompts * section.samples
 
 
 def refuse_shards(method: TrainingMethod) -> None:
@@ -190,12 +212,14 @@ class Judges:
         context: Its reward models.
         folders: Pair kind -> their folders.
         lines: What they can and cannot judge, for people.
+        rubric: Who grades by a rubric, where the reward asks for it.
     """
 
     reward: ExpressionReward
     context: RewardContext
     folders: Mapping[str, Path]
     lines: Sequence[str]
+    rubric: RubricReward | None = None
 
     def result(
         self,
@@ -215,7 +239,7 @@ class Judges:
         expression, reads_gold = config.reward.expression, self.reward.needs_gold or is_balanced(section)
         watched = _hacking(job.folder.path, expression, fall) if processes.is_main() else {}
         shared = {"reward": expression, "lambda": self.reward.lam, "reward_models": list(self.lines)}
-        return {**shared, "gold": dict(gold) if reads_gold else {}, **watched}
+        return {**shared, "gold": dict(gold) if reads_gold else {}, **watched, **spent_on(self.rubric)}
 
     def knows_all(self, section: PromptSection) -> bool:
         """Whether a run reads the gold labels of all its prompts, however few of them it asks."""
@@ -237,12 +261,13 @@ def judges_of(job: Work, config: RunConfig, trunk: Trunk, batch: int, prompts: S
 
     folders = {name.removeprefix("rm_"): path for name, path in job.inputs.items() if name.startswith("rm_")}
     loaded = add_scorers(trunk, folders, batch)
-    context = RewardContext(loaded.scorers, loaded.sft_scores, config.reward.reading, label_shares(prompts))
+    rubric, reading = rubric_of(job, config, prompts), config.reward.reading
+    context = RewardContext(loaded.scorers, loaded.sft_scores, reading, label_shares(prompts), rubric)
     reward = build_reward(config.reward, context, is_training=True)
     lines = reward_model_lines(folders, config.reward.expression, needs_gold=reward.needs_gold)
     for line in lines:
         job.say(f"  {line}")
-    return Judges(reward, context, folders, lines)
+    return Judges(reward, context, folders, lines, rubric)
 
 
 def _critic_start(section: OnlineConfig, folders: Mapping[str, Path], context: RewardContext) -> Any:

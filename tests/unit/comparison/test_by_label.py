@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rewardlab.comparison.by_label import METRICS, all_by_label, by_label, by_label_grid, label_frame
+from rewardlab.comparison.evaluations import CellData
 from rewardlab.comparison.markdown import to_markdown
 from rewardlab.comparison.runs import collect
 from rewardlab.comparison.table import ComparisonTable, build_table
@@ -46,6 +48,31 @@ def test_seeds_are_averaged_and_widen_the_interval(tmp_path: Path) -> None:
     assert found is not None
     assert found.recalls["no"].value == pytest.approx(1 / 3)
     assert (found.recalls["no"].seeds, found.recalls["no"].basis) == (3, "seeds and items")
+
+
+def test_a_label_that_a_seed_has_no_item_of_is_averaged_over_the_others(tmp_path: Path) -> None:
+    """Seed 0 has no "maybe", and seed 2 none of "no"; each label's recall is that of the seeds that have it."""
+    columns = [
+        (["yes"] * 8 + ["no"] * 2, ["yes"] * 8 + ["yes", "no"]),
+        (["yes"] * 6 + ["no"] * 2 + ["maybe"] * 2, ["yes"] * 6 + ["no", "no", "maybe", "yes"]),
+        (["yes"] * 8 + ["maybe"] * 2, ["yes"] * 8 + ["maybe"] * 2),
+    ]
+    cells = {seed: cell(gold, answers) for seed, (gold, answers) in enumerate(columns)}
+    row = replace(table_of(tmp_path, [ANSWERS]).rows[0], cells={PLACE: cells})
+    found = by_label(row, PLACE, 200)
+    assert found is not None
+    assert {name: (each.value, each.seeds) for name, each in found.recalls.items()} == {
+        "maybe": (0.75, 2),
+        "no": (0.75, 2),
+        "yes": (1.0, 3),
+    }
+    assert found.items == {"maybe": 2, "no": 2, "yes": 7}
+
+
+def cell(gold: list[str], answers: list[str]) -> CellData:
+    ids = tuple(f"{gold}-{number}" for number in range(len(gold)))
+    summary = {"metrics": {"accuracy": {}}}
+    return CellData("toy", ids, tuple(gold), tuple(answers), ("maybe", "no", "yes"), None, summary)
 
 
 def test_the_interval_is_of_the_label_s_own_items(tmp_path: Path) -> None:

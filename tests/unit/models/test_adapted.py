@@ -112,6 +112,7 @@ OTHER_CASES: dict[str, tuple[dict[str, Any], Callable[[Any], object]]] = {
     "no adapter": ({}, lambda layer: layer.enable_adapters(False)),
     "merged": ({}, lambda layer: layer.merge()),
     "a base in training": ({}, lambda layer: layer.base_layer.requires_grad_(True)),
+    "a bias in training": ({}, lambda layer: layer.base_layer.bias.requires_grad_(True)),
 }
 
 

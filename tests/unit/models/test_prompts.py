@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rewardlab.config import LoraConfig, ModelConfig
-from rewardlab.models import Codec, Trunk
-from rewardlab.models.prompts import response_states, shares_prompts
+from rewardlab.models import Codec, Trunk, prompts
+from rewardlab.models.prompts import can_share, response_states, shares_prompts
 from rewardlab.models.sampler import left_pad, right_pad
 from tests.support.models import FAMILIES, UNUSUAL, tiny_model
 
@@ -172,3 +172,26 @@ def test_a_model_that_reads_cached_prompts_otherwise_is_found(
     monkeypatch.setattr(llama.backbone, "forward", forward)
     assert not shares_prompts(llama)
     assert llama.rows_read == 0
+
+
+def test_a_fault_of_ours_and_a_lack_of_memory_are_no_model_that_cannot_share(
+    llama: Trunk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(error: Exception) -> Callable[..., Any]:
+        def fail(*_: Any) -> Any:
+            raise error
+
+        return fail
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prompts, "PromptLayer", None)
+        with pytest.raises(TypeError, match="NoneType"):
+            can_share(llama)
+    with monkeypatch.context() as patch:
+        patch.setattr(prompts, "response_states", failing(torch.OutOfMemoryError("no memory")))
+        with pytest.raises(torch.OutOfMemoryError):
+            can_share(llama)
+    with monkeypatch.context() as patch:
+        patch.setattr(prompts, "response_states", failing(TypeError("a model's unexpected argument")))
+        assert not can_share(llama)
+    assert can_share(llama)

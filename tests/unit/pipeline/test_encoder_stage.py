@@ -49,6 +49,7 @@ def test_the_command_fits_it_and_eval_answers_the_test_rows(rewardlab: Command) 
             ("encoder", "--task", "sandbox"),
             "encoder: found 3 tasks (sandbox-sentiment, sandbox-topic, sandbox-similarity), and it has one",
         ),
+        (("encoder", "--task", "sandbox-topics"), "encoder: answers of task sandbox-topics are sets of labels"),
         (("encoder", "--task", "agnews", "--model", "sandbox-tiny"), "task agnews: sandbox-tiny, the default model,"),
         (("encoder", "--set=encoder.tuning=some"), "encoder.tuning"),
         (("encoder", "--model", "nobody/nothing"), "model 'nobody/nothing': no such folder"),

@@ -55,6 +55,17 @@ def test_differences_stand_by_value_with_the_average_first(runs: Path) -> None:
     assert all((row.low > 0 or row.high < 0) == (row.sign != "level") for row in (*average, *toy, *other))
 
 
+def test_equal_methods_stand_in_the_order_of_the_table(tmp_path: Path) -> None:
+    names = ["base", *(f"method {letter}" for letter in "qmcxaztb")]
+    for number, name in enumerate(names):
+        columns = {"toy": both(0, 80 if name == "base" else 120, 200)}
+        eval_folder(tmp_path / "eval" / str(number), method=name, reward="r", columns=columns)
+    table = build_table(collect([tmp_path]).runs, resamples=200)
+    drawn = forest_picture(table, gains(table, ("base",)))
+    assert drawn is not None
+    assert [row.name for row in rows(drawn.panels[0])] == [row.name for row in table.rows if row.name != "base"]
+
+
 def test_of_more_methods_than_can_be_read_the_highest_are_drawn_and_the_others_named(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -181,3 +184,33 @@ def test_rows_without_a_label_are_counted_and_none_is_refused(bert: Path, tmp_pa
     assert fitted(bert, tmp_path / "run", [*REVIEWS, *bare], epochs=1)["dropped"] == {"no_label": 3}
     with pytest.raises(DataError, match="no labelled row is left to train on: of 3, 3 have no label"):
         fitted(bert, tmp_path / "none", bare)
+
+
+@pytest.mark.parametrize("rows", [REVIEWS, SIMILAR], ids=["labels", "numbers"])
+def test_micro_batches_change_neither_loss_nor_gradient(bert: Path, tmp_path: Path, rows: list[Example]) -> None:
+    """A step is the mean over its rows, however they are cut: the last step has 4 of 24 rows, in pieces of 3 and 1."""
+    still = tmp_path / "still"
+    shutil.copytree(bert, still)
+    shape = json.loads((still / "config.json").read_text())
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (still / "config.json").write_text(json.dumps({**shape, **none}))
+    logged = []
+    for micro in (10, 3, 1):
+        folder = tmp_path / f"{micro}"
+        fitted(still, folder, rows, epochs=1, batch=10, micro_batch=micro)
+        logged.append([(row["encoder/loss"], row["encoder/grad_norm"]) for row in read_jsonl(folder / "metrics.jsonl")])
+    assert len(logged[0]) == 3
+    for other in logged[1:]:
+        for (loss, norm), (own_loss, own_norm) in zip(logged[0], other, strict=True):
+            assert own_loss == pytest.approx(loss, rel=1e-3)
+            assert own_norm == pytest.approx(norm, rel=1e-3)
+
+
+def test_the_loss_is_a_mean_over_the_rows_of_the_step() -> None:
+    logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+    outputs, labels = SimpleNamespace(logits=logits), torch.tensor([0, 1])
+    # -log(e^2 / (e^2 + 1)) = 0.126928, and ln 2 = 0.693147: together 0.820075
+    assert float(module.mean_over_rows(outputs, labels)) == pytest.approx(0.820075 / 2, abs=1e-6)
+    assert float(module.mean_over_rows(outputs, labels, torch.tensor(5))) == pytest.approx(0.820075 / 5, abs=1e-6)
+    numbers = SimpleNamespace(logits=torch.tensor([[1.0], [3.0]]))
+    assert float(module.mean_over_rows(numbers, torch.tensor([0.0, 1.0]), 10)) == pytest.approx((1 + 4) / 10)

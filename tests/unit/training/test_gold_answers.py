@@ -15,6 +15,7 @@ from rewardlab.pipeline.pipeline import Pipeline
 from rewardlab.tasks.task import tasks
 from rewardlab.training.actor import POLICY
 from rewardlab.training.gold_answers import GoldAnswers
+from rewardlab.training.sft import encode_rows
 from tests.support.models import tiny_llama
 from tests.support.training import EXAMPLES, ppo_config, ppo_trainer
 
@@ -114,3 +115,31 @@ def test_the_stage_reads_labelled_rows_and_their_rationales(method: str, tmp_pat
     assert plain.fingerprint != mixed.fingerprint
     bare = Pipeline(load_config({**small, "ppo.sft_coef": 0.1, "format": "label"}), tmp_path).train(method)
     assert "annotate" not in bare.inputs
+
+
+def test_it_learns_the_words_that_sft_does_and_its_passes_are_counted(tmp_path: Path) -> None:
+    gold_answers(tmp_path, 1.0)
+    config = ppo_config(tmp_path / "model", sft_coef=1.0, batch=8)
+    words = {"sst2": {"negative": "No"}}
+    config = config.model_copy(update={"sft": config.sft.model_copy(update={"words": words})})
+    trunk = load_trunk(config.model)
+    trunk.roles.add(POLICY, config.lora)
+    gold = GoldAnswers(trunk, EXAMPLES, None, config, config.ppo)
+    learned = encode_rows(trunk.codec, EXAMPLES, None, config.new_tokens, words).rows
+    assert [prompt + response for prompt, response in gold.rows] == [row["input_ids"] for row in learned]
+    plain = encode_rows(trunk.codec, EXAMPLES, None, config.new_tokens).rows
+    assert learned != plain
+    before = trunk.rows_read
+    _, read = gold.backward(0)
+    assert trunk.rows_read - before == read == 8
+
+
+def test_other_words_are_another_run_where_the_loss_is_mixed_in_alone() -> None:
+    def identity(**settings: object) -> str:
+        given = {"task": "sandbox-sentiment", "format": "label", "init": "base", "data.labelled": 8, "data.prompts": 8}
+        given |= {"data.validation": 8, "data.test": 8, **{k.replace("__", "."): v for k, v in settings.items()}}
+        return Pipeline(load_config(given), Path("runs")).train("ppo").fingerprint
+
+    words = {"sandbox-sentiment": {"negative": "No"}}
+    assert identity(sft__words=words) == identity()
+    assert identity(ppo__sft_coef=0.1, sft__words=words) != identity(ppo__sft_coef=0.1)
