@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch; subprocesses inherit it
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("REWARDLAB_PRODUCTS", "onednn")  # timings must not decide about the last bits of a number
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -82,8 +82,8 @@ def run_suite(
         out: Folder of the report; None: ``RUNS/NAME``, with the filters in the name.
         quiet: Show no progress on standard error.
     Raises:
-        InputError: The file cannot be used, no cell fits the filters, ``jobs`` is no number from 1 on, there is no such cluster, or the report
-            cannot be written.
+        InputError: The file cannot be used, no cell fits the filters, ``jobs`` is no number from 1 on, there is no such
+            cluster, or the report cannot be written.
 
     Example:
         >>> import rewardlab as rl

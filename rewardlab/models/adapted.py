@@ -14,7 +14,7 @@ from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
 
 from rewardlab import processes
-from rewardlab.models.frozen import HAS_ONEDNN, multiply
+from rewardlab.models.products import HAS_ONEDNN, multiply
 
 FEWEST_ROWS = 128
 """With fewer, as when a token is decoded, PEFT's way is as fast."""
@@ -86,4 +86,4 @@ def use_fewer_passes(model: nn.Module) -> None:
         return
     for module in model.modules():
         if type(module) is PeftLinear and isinstance(module.base_layer, nn.Linear):
-            module.__class__ = AdaptedLinear  # in place, as in ``frozen.use_onednn``
+            module.__class__ = AdaptedLinear  # in place, as in ``frozen.use_fastest_products``

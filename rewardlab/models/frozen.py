@@ -1,7 +1,8 @@
-"""Frozen linear layers that multiply through oneDNN on CPUs, where torch would ask MKL.
+"""Frozen linear layers that multiply by oneDNN or by torch's own library on CPUs, whichever is faster.
 
 MKL takes its AVX2 path on processors of other makers; on an AMD core with AVX-512 oneDNN multiplied float32 matrices
-1.6 to 2.4 times as fast (``experiments/LOG.md``). torch reaches oneDNN by itself in bfloat16 only. N rows, I in, O out.
+1.6 to 2.4 times as fast, on one with AVX2 alone MKL is up to twice as fast below 64 rows (``experiments/LOG.md``).
+torch reaches oneDNN by itself in bfloat16 only. N rows, I in, O out.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rewardlab.models.products import HAS_ONEDNN, multiply
+
 SMALLEST = 1 << 16
 """Weights with fewer numbers stay with torch: there the call costs more than the product."""
-HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 class FrozenLinear(nn.Linear):
@@ -43,18 +45,10 @@ class _Product(torch.autograd.Function):
         return multiply(grads[0].contiguous(), weight.t(), None), None, None
 
 
-def use_onednn(model: nn.Module) -> None:
-    """Let the large frozen linear layers of ``model`` multiply through oneDNN, where torch was built with it."""
+def use_fastest_products(model: nn.Module) -> None:
+    """Let the large frozen linear layers of ``model`` choose their library, where torch was built with oneDNN."""
     if not HAS_ONEDNN:
         return
     for module in model.modules():
         if type(module) is nn.Linear and module.weight.numel() >= SMALLEST and not module.weight.requires_grad:
             module.__class__ = FrozenLinear  # in place: names, weights and ties stay, and PEFT still sees a Linear
-
-
-def multiply(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x W^T + b without a gradient: (..., I) and (O, I) -> (..., O); float32 on a CPU goes through oneDNN."""
-    if HAS_ONEDNN and input.dtype == torch.float32 and input.device.type == "cpu":
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
-        return product
-    return nn.functional.linear(input, weight, bias)

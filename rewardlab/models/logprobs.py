@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from rewardlab.functional.kl import entropy, token_logprobs
-from rewardlab.models.frozen import multiply
 from rewardlab.models.output import OutputHead
+from rewardlab.models.products import multiply
 
 LARGEST = 1 << 24
 """Logits that exist at a time."""

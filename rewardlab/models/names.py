@@ -224,12 +224,18 @@ def _check_device(name: str) -> None:
         raise ModelError(f"--device {name}: torch {torch.__version__} finds no such device here; try --device auto")
 
 
-def _cpu_has_bfloat16() -> bool:
+def processor() -> dict[str, str]:
+    """What Linux says of the first processor, by its names; empty on other systems."""
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return {}
+    lines = text.partition("\n\n")[0].splitlines()
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def _cpu_has_bfloat16() -> bool:
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(processor().get("flags", "").split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from rewardlab.errors import ModelError
 from rewardlab.functional.masking import positions_from_keep
 from rewardlab.models.attention import use_grouped_attention
 from rewardlab.models.codec import Codec
-from rewardlab.models.frozen import use_onednn
+from rewardlab.models.frozen import use_fastest_products
 from rewardlab.models.logprobs import state_entropies, state_logprobs
 from rewardlab.models.names import find_model, resolve_device, resolve_dtype
 from rewardlab.models.output import OutputHead, output_head
@@ -77,7 +77,7 @@ class Trunk:
         self.is_checkpointed = False
         self.rows_read = 0
         self.shares_prompts: bool | None = None
-        use_onednn(model)
+        use_fastest_products(model)
         use_grouped_attention(model)
         self.head: OutputHead = replace(output_head(model, name), is_float32=float32_logits)
         self.roles = Roles(model)

@@ -1,6 +1,7 @@
 """Checkpoints of a run: everything the next step depends on, written whole, the newest few kept.
 
-A checkpoint has the identity that it belongs to and the length of the ledger; its state is opaque to this module.
+A checkpoint has the identity that it belongs to, the length of the ledger and which libraries multiplied until then;
+its state is opaque to this module.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 
 from rewardlab import processes
 from rewardlab.errors import RunFolderError
+from rewardlab.models.products import choices
 from rewardlab.runs import differing_keys
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Checkpoints:
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._folder / "unfinished"
         stored = {"next_step": next_step, "identity": identity, "ledger_bytes": _size(self._ledger), "state": state}
+        stored["products"] = choices.state()
         try:
             with part.open("wb") as file:
                 torch.save(stored, file)
@@ -73,6 +76,7 @@ class Checkpoints:
                     f"{path}: was made under another configuration (differs in {differing}); go on with the old one, "
                     "or start anew with --fresh or another --out"
                 )
+            choices.adopt(stored["products"])
             self._cut(stored["ledger_bytes"])
             return int(stored["next_step"]), stored["state"]
         self._cut(0)
@@ -88,7 +92,8 @@ class Checkpoints:
         size, wanted = _size(self._ledger), stored["ledger_bytes"]
         if size < wanted:
             raise ValueError(f"{self._ledger.name} has {size} bytes, fewer than the {wanted} it had")
-        return {key: stored[key] for key in ("next_step", "identity", "ledger_bytes", "state")}
+        needed = {key: stored[key] for key in ("next_step", "identity", "ledger_bytes", "state")}
+        return {**needed, "products": stored.get("products")}  # which older checkpoints do not have
 
     def _stored(self) -> list[Path]:
         return sorted(self._folder.glob("step-*.pt"))

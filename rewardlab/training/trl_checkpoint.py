@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from rewardlab import processes
-from rewardlab.disk import full_disk, read_json
+from rewardlab.disk import full_disk, read_json, write_json
 from rewardlab.errors import DataError
 from rewardlab.models import Trunk
+from rewardlab.models.products import choices
 
 logger = logging.getLogger(__name__)
 
 SEAL = "seal.json"
+PRODUCTS = "products.json"
+"""Which libraries multiplied until then."""
 PREFIX = "checkpoint-"
 """What transformers calls its folders, before the number of steps taken."""
 
@@ -54,6 +57,7 @@ class RoleTrainer:
         from transformers.trainer import TRAINER_STATE_NAME
 
         self._load_from_checkpoint(str(checkpoint))
+        choices.adopt(read_json(checkpoint / PRODUCTS) if (checkpoint / PRODUCTS).exists() else None)
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         logged = [row["num_tokens"] for row in self.state.log_history if "num_tokens" in row]
         self._total_train_tokens = int(logged[-1]) if logged else 0
@@ -66,6 +70,9 @@ class RoleTrainer:
         """Store a checkpoint; what there is of one that cannot be stored is removed, for it takes room."""
         try:
             super()._save_checkpoint(*arguments, **named)  # type: ignore[misc]  # of the trainer that this goes before
+            if processes.is_main():
+                folder = Path(self.args.output_dir) / f"{PREFIX}{self.state.global_step}"
+                write_json(folder / PRODUCTS, choices.state())
         except BaseException as error:
             full = full_disk(Path(self.args.output_dir))  # before the room is free again
             if processes.is_main():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +46,16 @@ def outcome(folder: Path) -> dict[str, Any]:
         "samples": list(read_jsonl(run / "samples.jsonl")),
         "adapter": {name: tensor.numpy().tobytes() for name, tensor in adapter.items()},
     }
+
+
+class WrittenChoices:
+    """Stands in for the process's choices of libraries: has a state, and writes down what it is told to go on with."""
+
+    def __init__(self) -> None:
+        self.adopted: list[Mapping[str, Any] | None] = []
+
+    def state(self) -> dict[str, Any]:
+        return {"machine": "here", "libraries": {"1 rows": "torch"}}
+
+    def adopt(self, state: Mapping[str, Any] | None) -> None:
+        self.adopted.append(state)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rewardlab.models import frozen
+from rewardlab.models import products
 
-pytestmark = pytest.mark.skipif(not frozen.HAS_ONEDNN, reason="torch was built without oneDNN")
+pytestmark = pytest.mark.skipif(not products.HAS_ONEDNN, reason="torch was built without oneDNN")
 INTO, OUT, RANK = 24, 40, 4
 FEWEST = 128
 """Rows from which on a layer goes our way."""
@@ -84,7 +84,7 @@ def test_a_new_adapter_changes_no_bit() -> None:
     _, ours = layers()
     nn.init.zeros_(ours.lora_B[NAME].weight)
     states = torch.randn(200, INTO)
-    assert torch.equal(ours(states), frozen.multiply(states, ours.base_layer.weight, ours.base_layer.bias))
+    assert torch.equal(ours(states), products.multiply(states, ours.base_layer.weight, ours.base_layer.bias))
 
 
 def test_gradients_that_nobody_asked_for_are_not_there() -> None:

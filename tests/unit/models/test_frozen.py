@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from rewardlab.config import LoraConfig, ModelConfig
 from rewardlab.models import frozen as frozen_layers
-from rewardlab.models import load_trunk
-from rewardlab.models.frozen import SMALLEST, FrozenLinear, use_onednn
+from rewardlab.models import load_trunk, products
+from rewardlab.models.frozen import SMALLEST, FrozenLinear, use_fastest_products
 from tests.support.models import tiny_llama
 
-pytestmark = pytest.mark.skipif(not frozen_layers.HAS_ONEDNN, reason="torch was built without oneDNN")
+pytestmark = pytest.mark.skipif(not products.HAS_ONEDNN, reason="torch was built without oneDNN")
 INTO, OUT = 320, 256
 
 
@@ -24,7 +24,7 @@ def layers(*, bias: bool = True) -> tuple[nn.Linear, nn.Linear]:
     plain, ours = nn.Linear(INTO, OUT, bias=bias), nn.Linear(INTO, OUT, bias=bias)
     ours.load_state_dict(plain.state_dict())
     ours.requires_grad_(False)
-    use_onednn(ours)
+    use_fastest_products(ours)
     assert type(ours) is FrozenLinear
     return plain.requires_grad_(False), ours
 
@@ -54,7 +54,7 @@ def gradient(layer: nn.Module, states: Tensor, weights: Tensor) -> Tensor:
 
 def test_onednn_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, ...]] = []
-    original = frozen_layers.multiply
+    original = products.multiply
 
     def spying(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         asked.append(tuple(weight.shape))
@@ -81,7 +81,7 @@ def test_a_weight_that_is_trained_gets_its_gradient() -> None:
 def test_small_and_trained_layers_are_left_alone() -> None:
     small = nn.Linear(16, SMALLEST // 16 - 1).requires_grad_(False)
     trained = nn.Linear(INTO, OUT)
-    use_onednn(nn.ModuleList([small, trained]))
+    use_fastest_products(nn.ModuleList([small, trained]))
     assert type(small) is type(trained) is nn.Linear
 
 

@@ -23,7 +23,7 @@ from rewardlab.training.checkpoint import Checkpoints
 from rewardlab.training.interval import Interval
 from rewardlab.training.loop import OnlineTrainer
 from rewardlab.types import Example
-from tests.support.interrupted import ROWS, Cut, failing_in, letters, outcome
+from tests.support.interrupted import ROWS, Cut, WrittenChoices, failing_in, letters, outcome
 from tests.support.models import tiny_llama
 from tests.support.training import EXAMPLES, ppo_trainer
 
@@ -147,6 +147,30 @@ def test_a_reward_that_draws_numbers_goes_on_with_its_generators(model: Path, tm
         found.append([row["score"] for row in read_jsonl(folder / "run" / "samples.jsonl")])
     assert found[0] == found[1]
     assert len(set(found[0])) == 3 * ROWS
+
+
+def test_a_resume_goes_on_with_the_libraries_of_its_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    choices = WrittenChoices()
+    monkeypatch.setattr(checkpoint, "choices", choices)
+    trainer = ppo_trainer(tmp_path, letters)
+    assert trainer.resume() == 0
+    assert choices.adopted == []
+    trainer.store(1)
+    assert trainer.resume() == 1
+    assert choices.adopted == [choices.state()]
+
+
+def test_a_checkpoint_from_before_the_choices_is_continued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    choices = WrittenChoices()
+    monkeypatch.setattr(checkpoint, "choices", choices)
+    trainer = ppo_trainer(tmp_path, letters)
+    trainer.store(1)
+    [file] = (tmp_path / "run" / "checkpoints").iterdir()
+    stored = torch.load(file, weights_only=True)
+    del stored["products"]
+    torch.save(stored, file)
+    assert trainer.resume() == 1
+    assert choices.adopted == [None]
 
 
 def with_checkpoint_of_another(model: Path, folder: Path, **changes: Any) -> OnlineTrainer:

@@ -15,10 +15,12 @@ from rewardlab.config import RunConfig
 from rewardlab.disk import read_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.runs import RunFolder
+from rewardlab.training import trl_checkpoint
 from rewardlab.training.sft import train_sft
 from rewardlab.training.trl_checkpoint import newest_checkpoint, steps_before
 from rewardlab.training.trl_run import plan_steps
 from rewardlab.types import Example
+from tests.support.interrupted import WrittenChoices
 from tests.support.models import tiny_llama
 
 EXAMPLES = [
@@ -60,6 +62,7 @@ def test_the_newest_are_kept_and_hold_the_role_alone(trained: Path) -> None:
         "adapter_config.json",
         "adapter_model.safetensors",
         "optimizer.pt",
+        "products.json",
         "rng_state.pth",
         "scheduler.pt",
         "seal.json",
@@ -116,6 +119,17 @@ def test_a_finished_run_leaves_no_checkpoints(tmp_path: Path) -> None:
     assert len(list(read_jsonl(run.path / "metrics.jsonl"))) == 8
     run.finish(result)
     assert not (run.path / "checkpoints").exists()
+
+
+def test_a_resume_goes_on_with_the_libraries_of_its_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    choices = WrittenChoices()
+    monkeypatch.setattr(trl_checkpoint, "choices", choices)
+    run, config = RunFolder(tmp_path / "run", "sft", {}), settings(tiny_llama(tmp_path / "model"), keep=1)
+    run.open()
+    train_sft(run, config, EXAMPLES, RATIONALES)
+    assert choices.adopted == []
+    train_sft(run, config, EXAMPLES, RATIONALES)
+    assert choices.adopted == [choices.state()]
 
 
 def test_a_batch_is_dealt_evenly_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
