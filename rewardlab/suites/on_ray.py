@@ -7,6 +7,7 @@ scheduler's (``scheduler.py``); what a node does is in ``on_node.py``.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,8 @@ from rewardlab.suites.scheduler import Job
 AUTO = "auto"
 POLL_S = 0.5
 """Seconds until Ctrl-C is noticed at the latest, and between two looks at the cluster's nodes."""
+REACH_S = 10.0
+"""Seconds until a head that does not answer is taken for none."""
 STOP_S = 20.0
 """Seconds that stages have to end when the suite is stopped."""
 ATTEMPTS = 3
@@ -46,11 +49,12 @@ def check_ray(address: str) -> None:
     """Refuse what Ray cannot be asked for.
 
     Raises:
-        InputError: Ray is not installed, or the address is that of a client or of jobs.
+        InputError: Ray is not installed, or the address is none of a head, but of a client or of jobs.
     """
     if find_spec("ray") is None:
         raise InputError("--ray: Ray is not installed; run `pip install 'rewardlab[ray]'`")
-    if "://" in address:
+    host, _, port = address.rpartition(":")
+    if address != AUTO and ("://" in address or not host or not port.isdecimal()):
         raise InputError(
             f"--ray {address}: expected {AUTO} or HOST:PORT; run the command on a machine of the cluster, its head say"
         )
@@ -249,8 +253,11 @@ def _connect(address: str, opened: ExitStack, *, shows_stages: bool) -> None:
     if ray.is_initialized():
         return
     try:
+        if address != AUTO:  # Ray itself would go on trying for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), REACH_S).close()
         ray.init(address=address, log_to_driver=shows_stages, logging_level=logging.WARNING)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(
             f"--ray {address}: no cluster that can be used ({reason}); start one with `ray start --head` and "

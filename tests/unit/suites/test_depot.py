@@ -134,7 +134,7 @@ class TestBuilding:
 
         with pytest.raises(RunFolderError, match="another attempt has this stage now"):
             build()
-        assert calls.depot.lock(folder, "a2")  # it was not let go of by the first one
+        assert not Depot(tmp_path / "runs").lock(folder, "b")  # it was not let go of by the first one
         assert not (folder.path / "a.bin").exists()
 
     def test_another_command_is_waited_for(
@@ -178,16 +178,21 @@ class TestNode:
         assert stage.folder(suite.root).is_done
         assert calls.asked == []
 
+    @pytest.mark.parametrize("has_scratch", [True, False])
     def test_it_fetches_and_sends_with_a_folder_of_its_own(
-        self, suite: FakeSuite, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, suite: FakeSuite, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_scratch: bool
     ) -> None:
-        monkeypatch.setenv(SCRATCH, str(tmp_path / "own"))
+        """It was given one, or what lies at the path of the command's runs is not the command's storage."""
+        (suite.root / STORAGE).write_text("another")
+        monkeypatch.setenv("REWARDLAB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv(SCRATCH, str(tmp_path / "own") if has_scratch else "")
+        here = tmp_path / "own" if has_scratch else tmp_path / "cache" / "ray" / "the-command's"
         first, second = suite.cell("A", 0).chain()[:2]
         Runner(suite.root).build(first, "here")
-        assert self.build(suite, "", second, calls) is None
+        assert self.build(suite, "the-command's", second, calls) is None
         assert second.folder(suite.root).is_done
-        assert first.folder(tmp_path / "own").is_done
-        assert second.folder(suite.root).result() == second.folder(tmp_path / "own").result()
+        assert first.folder(here).is_done
+        assert second.folder(suite.root).result() == second.folder(here).result()
 
     def test_a_stage_that_it_does_not_plan_is_named_as_such(self, suite: FakeSuite, calls: Calls) -> None:
         (suite.root / STORAGE).write_text("shared")
