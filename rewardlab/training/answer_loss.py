@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,13 @@ def answer_nll(trunk: Trunk, rows: Sequence[tuple[list[int], list[int]]]) -> Ten
         labels[number, len(prompt) : len(prompt) + len(response)] = torch.tensor(response, device=trunk.device)
     answers = answer_logits(trunk, ids, keep, labels)
     return torch.nn.functional.cross_entropy(answers.logits, answers.tokens, reduction="sum")
+
+
+def wrapped_answer_logits(model: Any, ids: Tensor, keep: Tensor, labels: Tensor) -> AnswerLogits:
+    """The same from the whole model as FSDP or DeepSpeed wrap it: its parts cannot be called alone."""
+    logits, targets = model(input_ids=ids, attention_mask=keep, use_cache=False).logits[:, :-1], labels[:, 1:]
+    predicts = targets != IGNORED
+    return AnswerLogits(logits[predicts].float(), targets[predicts])
 
 
 def answer_logits(trunk: Trunk, ids: Tensor, keep: Tensor, labels: Tensor) -> AnswerLogits:

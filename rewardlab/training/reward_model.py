@@ -206,7 +206,7 @@ class PairModel(nn.Module):
         keep = attention_mask.bool()
         states = self._trunk.hidden(input_ids, keep, self._role)
         last = states[torch.arange(len(keep), device=keep.device), keep.sum(-1) - 1]
-        return SequenceClassifierOutput(logits=self.head(last)[:, None])
+        return SequenceClassifierOutput(logits=self.head(last)[:, None].clone())  # FSDP warns of views
 
     def add_model_tags(self, tags: Sequence[str]) -> None:
         """TRL labels models for the hub; nothing is published here."""

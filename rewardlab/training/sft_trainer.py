@@ -17,7 +17,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from rewardlab import processes
 from rewardlab.config import RunConfig
 from rewardlab.models import Trunk
-from rewardlab.training.answer_loss import AnswerLogits, answer_logits, takes_own_loss
+from rewardlab.training.answer_loss import AnswerLogits, answer_logits, takes_own_loss, wrapped_answer_logits
 from rewardlab.training.progress import Recorder
 from rewardlab.training.sft_validation import Watching
 from rewardlab.training.trl_checkpoint import RoleTrainer
@@ -122,7 +122,9 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
             if not self._is_direct:
                 loss: Tensor = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
                 return loss
-            answers = answer_logits(self._trunk, inputs["input_ids"], inputs["attention_mask"], inputs["labels"])
+            given = inputs["input_ids"], inputs["attention_mask"], inputs["labels"]
+            is_wrapped = processes.is_sharded()
+            answers = wrapped_answer_logits(model, *given) if is_wrapped else answer_logits(self._trunk, *given)
         self._seen.append(_look_at(answers, int(inputs["attention_mask"].sum())))
         total = torch.nn.functional.cross_entropy(answers.logits, answers.tokens, reduction="sum")
         if num_items_in_batch is None:

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -104,6 +105,11 @@ def letters(examples: Sequence[Example], responses: Sequence[str]) -> list[float
     return [sum(character.isalpha() for character in text) - 0.5 * len(text) for text in responses]
 
 
+def shortness(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
+    """A reward of which most responses have a value of their own."""
+    return [-len(text) + 0.01 * sum(map(ord, text)) for text in responses]
+
+
 def failing(examples: Sequence[Example], responses: Sequence[str]) -> list[float]:
     """The same, raising in process 1 when it is asked for the second time."""
     CALLS.append(1)
@@ -169,7 +175,11 @@ def _member(place_in_run: Mapping[str, int], said: Path, function: Callable[...,
     os.environ.update({"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in place_in_run.items()}})
     with said.open("w", buffering=1) as file:
         sys.stderr = file
-        function(*arguments)
+        try:
+            function(*arguments)
+        except Exception:  # while the file is open; multiprocessing would print it when it is not
+            traceback.print_exc()
+            sys.exit(1)
 
 
 class Before:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from rewardlab.config_loading import load_config
 from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline import Pipeline
+from tests.support.launching import run
 from tests.support.models import tiny_llama
 
 ROOT = Path(__file__).parents[3]
@@ -27,16 +29,21 @@ SIZES = {
 }  # fmt: skip
 
 
-def launch(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """What docs/ppo.md has after ``accelerate launch``, with a random model and few rows."""
+def line(folder: Path, runs: str, words: Sequence[str]) -> list[str]:
+    """A command line with a random model and few rows."""
     model = folder / "model"
     if not model.exists():
         tiny_llama(model)
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu-2.yaml")]
-    where = ["--main_process_port", "0", "-m", "rewardlab", *words, "--runs", str(folder / "runs"), "--tracker", "none"]
+    where = ["--runs", str(folder / runs), "--tracker", "none"]
     what = ["--task", "sandbox-sentiment", "--format", "label", "--model", str(model), "--dtype", "float32"]
+    return [words[0], *where, *what, *(f"--set={key}={value}" for key, value in SIZES.items()), *words[1:]]
+
+
+def launch(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """What docs/ppo.md has after ``accelerate launch``."""
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu-2.yaml")]
     return subprocess.run(
-        [*launcher, *where, *what, *(f"--set={key}={value}" for key, value in SIZES.items())],
+        [*launcher, "--main_process_port", "0", "-m", "rewardlab", *line(folder, "runs", words)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -58,6 +65,31 @@ def test_the_chain_of_sft_reward_model_and_ppo(tmp_path: Path) -> None:
     for kind, steps in (("sft", 2), ("rm", 2)):
         (folder,) = (tmp_path / "runs" / kind).iterdir()
         assert len(list(read_jsonl(folder / "metrics.jsonl"))) == read_json(folder / "result.json")["steps"] >= steps
+
+
+METHODS = {
+    "ppo": ["--reward", "tests.support.launching:letters"],
+    "grpo": ["--reward", "tests.support.launching:letters", "--set=grpo.samples=4"],
+    "dpo": ["--set=dpo.steps=2", "--set=dpo.batch=8", "--set=dpo.micro_batch=4"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_launched_processes_have_the_metrics_of_one(tmp_path: Path, method: str) -> None:
+    words = [method, "--init", "base", *METHODS[method]]
+    assert run(line(tmp_path, "alone", words)) == 0
+    done = launch(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    alone, together = (
+        [
+            {key: value for key, value in row.items() if not key.startswith("time/")}
+            for row in read_jsonl(next((tmp_path / runs / method).iterdir()) / "metrics.jsonl")
+        ]
+        for runs in ("alone", "runs")
+    )
+    assert len(alone) == 2
+    assert together == [pytest.approx(row, rel=1e-4, abs=1e-5) for row in alone]
 
 
 @pytest.mark.slow

@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 import rewardlab
-from rewardlab.config import RMConfig
+from rewardlab.config import RMConfig, RunConfig
 from rewardlab.disk import read_json, read_jsonl, write_json
 from rewardlab.errors import DataError, ModelError, TrainingError
 from rewardlab.models import load_trunk
 from rewardlab.models.heads import ScalarHead
 from rewardlab.models.scoring import load_scorers, score_rows
+from rewardlab.training.memory import Longest
 from rewardlab.training.reward_model import PairModel, _columns, check_stored, train_reward_model
 from rewardlab.training.rm_evaluation import EncodedPair, PairEncoder, evaluate, store_sft_scores
 from rewardlab.training.sft import train_sft
@@ -31,6 +32,7 @@ from tests.support.reward_models import (
     trunk_with_role,
 )
 from tests.support.trl_trainers import calculated_rewards
+from tests.unit.training.test_sft import layer_runs
 
 
 def test_learns_a_separable_preference(film_llama: Path, tmp_path: Path) -> None:
@@ -277,3 +279,33 @@ def test_a_role_without_head_is_no_reward_model(film_llama: Path) -> None:
 def test_encoded_rows_reach_trl_unchanged() -> None:
     item = EncodedPair(PAIRS[0], [1, 2, 9], [1, 3, 4, 9])
     assert _columns(item) == {"chosen_ids": [1, 2, 9], "rejected_ids": [1, 3, 4, 9]}
+
+
+def test_recomputed_activations_and_another_micro_batch_change_no_number(
+    film_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the scores' mean nothing is said: their loss does not see a constant, and AdamW enlarges its rounding."""
+    seen: list[Longest] = []
+
+    def room(kind: str, config: RunConfig, trunk: object, longest: Longest) -> int:
+        seen.append(longest)
+        return 2
+
+    runs, metrics = layer_runs(monkeypatch), []
+    counts = [0]
+    for changes in ({}, {"gradient_checkpointing": True}, {"micro_batch": 0}):
+        if "micro_batch" in changes:
+            monkeypatch.setattr("rewardlab.training.reward_model.training_batch", room)
+        config = make_config(film_llama)
+        config = config.model_copy(update={"rm": config.rm.model_copy(update=changes)})
+        folder = open_folder(tmp_path / str(len(metrics)))
+        train_reward_model(folder, config, "label", None, PAIRS, {}, SAMPLES)
+        rows = list(read_jsonl(folder.path / "metrics.jsonl"))[:4]
+        metrics.append([{key: value for key, value in row.items() if key != "rm/score"} for row in rows])
+        counts.append(runs[0])
+    for changed in metrics[1:]:
+        assert changed == [pytest.approx(row, rel=1e-3, abs=1e-4) for row in metrics[0]]
+    assert counts[2] - counts[1] == 2 * counts[1] > 0
+    codec = load_trunk(config.model).codec
+    pairs = PairEncoder(codec, config.model)(PAIRS).pairs
+    assert seen == [Longest(max(max(len(pair.chosen), len(pair.rejected)) for pair in pairs), 0)]

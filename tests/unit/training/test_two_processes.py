@@ -135,6 +135,30 @@ def test_fewer_prompts_than_processes_are_refused(model: Path, tmp_path: Path) -
     assert "1 prompts a step (batch / samples): expected at least one for each of 2 processes" in ended[0].said
 
 
+def test_two_processes_learn_from_their_best_responses_as_one_does(model: Path, tmp_path: Path) -> None:
+    """Two rounds of 16 prompts with 4 responses each; the second one samples from what the first has learned."""
+    raft = {"rounds": 2, "prompts": 16, "samples": 4, "batch": 8, "micro_batch": 2, "lr": 0.01}
+    words = command(model, tmp_path / "one", "shortness")
+    words = ["raft", *(word for word in words[1:] if "ppo." not in word)]
+    words += [f"--set=raft.{key}={value}" for key, value in raft.items()]
+    words.append("--set=model.max_new_tokens=40")  # a random model ends one response in ten in as many tokens
+    there = [str(tmp_path / "two") if word == str(tmp_path / "one") else word for word in words]
+    assert run(words) == 0
+    ended = run_together(there, 2, tmp_path)
+    assert [process.code for process in ended] == [0, 0], ended
+    one, two = (metrics(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == 2
+    assert one[0]["raft/updates"] > 0
+    for alone, together in zip(one, two, strict=True):
+        assert together == pytest.approx(alone, rel=1e-4, abs=1e-5)
+    texts = [
+        [row["response"] for row in read_jsonl(next((tmp_path / n).rglob("samples.jsonl")))] for n in ("one", "two")
+    ]
+    assert len(texts[0]) == 2 * 16 * 4
+    assert texts[0] == texts[1]
+    assert stored_files(tmp_path / "one") == stored_files(tmp_path / "two")
+
+
 def test_two_processes_learn_from_pairs_as_one_does(model: Path, tmp_path: Path) -> None:
     words = command(model, tmp_path / "one")
     start = words.index("--reward")
