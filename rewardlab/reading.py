@@ -70,7 +70,7 @@ def parse_json(text: str) -> Any:
     """
     try:
         value = _DECODER.decode(text)
-        if "\\ud" in text.lower() or half_character(text):
+        if "\\ud" in text or "\\uD" in text or (not text.isascii() and half_character(text)):
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("nested too deeply") from error

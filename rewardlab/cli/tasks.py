@@ -136,7 +136,7 @@ def _example(task: Task) -> Example | None:
     if task.generate is not None:
         return task.generate("train", 1, 0)[0]
     path = bundled_file(task)
-    return read_rows(path, task, "label").examples[0] if path.is_file() else None
+    return read_rows(path, task, "label").rows.take([0])[0] if path.is_file() else None
 
 
 def _source(task: Task) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rewardlab.errors import DataError
+from rewardlab.tasks.checked import in_a_row
 from rewardlab.tasks.files import find_files, row_files
 from rewardlab.tasks.rows import Reading, read_rows
 from rewardlab.tasks.task import Task
@@ -36,11 +37,13 @@ def read_place(place: Path, task: Task, format: AnswerFormat) -> Mapping[str, Re
 
 def _joined(split: str, readings: Sequence[Reading], place: Path) -> Reading:
     """The shards of one split as one."""
-    examples = [example for reading in readings for example in reading.examples]
-    twice = next((name for name, count in Counter(example.id for example in examples).items() if count > 1), None)
-    if twice is not None:
+    rows = readings[0].rows if len(readings) == 1 else in_a_row([reading.rows for reading in readings])
+    repeated = rows.outline.repeated_ids() if len(readings) > 1 else ()
+    suspected = [number for number, mark in enumerate(rows.outline.ids) if mark in repeated] if repeated else []
+    ids = Counter(example.id for example in rows.take(suspected).values())
+    if (twice := next((name for name, count in ids.items() if count > 1), None)) is not None:
         files = ", ".join(name for reading in readings for name in reading.files)
         raise DataError(f"{place}: id {twice!r} occurs twice in {files}; ids are unique in a split ({split})")
     notes = tuple(note for reading in readings for note in reading.notes)
     unused = tuple(column for reading in readings for column in reading.unused)
-    return Reading(examples, notes, unused, {name: count for r in readings for name, count in r.files.items()})
+    return Reading(rows, notes, unused, {name: count for r in readings for name, count in r.files.items()})

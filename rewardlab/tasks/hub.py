@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rewardlab.errors import DataError
-from rewardlab.tasks.files import SPLIT_NAMES, saved_splits
+from rewardlab.tasks.files import SPLIT_NAMES, Placed, saved_splits
 from rewardlab.tasks.folders import read_place
-from rewardlab.tasks.rows import Reading, SourceMissing, read_rows, to_examples
+from rewardlab.tasks.rows import Reading, SourceMissing, check_rows, read_rows
 from rewardlab.tasks.task import HubSource, Task
 from rewardlab.types import AnswerFormat
 
@@ -122,11 +122,13 @@ def _load_split(task: Task, source: HubSource, split: str, format: AnswerFormat)
         ) from error
     name = source.path.replace("/", "-")
     label = source.fields.get("label", "label")
-    placed = (
-        (f"row {number}", {**row, label: _known(row.get(label), source), "id": f"{name}-{split}-{number:06d}"})
-        for number, row in enumerate(rows)
-    )
-    return to_examples(placed, where, task, format)
+
+    def placed() -> Iterator[Placed]:
+        for number, row in enumerate(rows):
+            id = f"{name}-{split}-{number:06d}"
+            yield f"row {number}", {**row, label: _known(row.get(label), source), "id": id}
+
+    return check_rows(placed, where, task, format)
 
 
 def _known(value: object, source: HubSource) -> object:

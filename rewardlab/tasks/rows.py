@@ -10,8 +10,9 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rewardlab.errors import DataError
 from rewardlab.gold_answers import BETWEEN, alternatives, is_one_of
 from rewardlab.reading import HalfCharacterError, parse_json
 from rewardlab.tasks.candidates import joined as any_of
+from rewardlab.tasks.checked import CheckedRows, Outline, text_digest
 from rewardlab.tasks.files import Placed, placed_rows
 from rewardlab.tasks.sets import joined
 from rewardlab.tasks.task import Task
@@ -49,19 +51,24 @@ class RowProblem(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The rows of a file.
+    """The rows of a file, checked.
 
     Attributes:
-        examples: In the file's order.
+        rows: In the file's order; their texts stay in the file.
         notes: What was ignored or chosen, one sentence each; empty when the file says all of it itself.
         unused: Columns that the task does not read, sorted.
         files: Name of the file -> its rows.
     """
 
-    examples: list[Example]
+    rows: CheckedRows
     notes: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     files: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def examples(self) -> list[Example]:
+        """All rows, read again."""
+        return self.rows.examples
 
 
 def read_rows(path: Path, task: Task, format: AnswerFormat) -> Reading:
@@ -71,51 +78,162 @@ def read_rows(path: Path, task: Task, format: AnswerFormat) -> Reading:
         DataError: ``path line N: ...`` for the first problems, and how many more there are.
     """
     columns = [task.columns.get(name, name) for name in (*task.fields, "label")]
-    return to_examples(placed_rows(path, columns), str(path), task, format)
+    return check_rows(lambda: placed_rows(path, columns), str(path), task, format)
 
 
-def to_examples(rows: Iterable[Placed], where: str, task: Task, format: AnswerFormat) -> Reading:
-    """Rows as examples of a task.
+def check_rows(read: Callable[[], Iterable[Placed]], where: str, task: Task, format: AnswerFormat) -> Reading:
+    """Rows as examples of a task, each checked.
 
     Args:
-        rows: (place, row) with the row as JSON text or as a mapping; rows without ``id`` get one from ``where``.
+        read: Gives (place, row) with the row as JSON text or as a mapping, from the first row at each call; rows
+            without ``id`` get one from ``where``.
         where: File or data set, for messages.
         task: Whose fields and labels a row must have.
         format: Answer format the examples are asked in.
     Raises:
         DataError: As in :func:`read_rows`.
     """
-    examples: dict[str, Example] = {}
-    problems: list[str] = []
-    unused: set[str] = set()
-    respelled: Counter[tuple[str, str]] = Counter()
-    renamed: dict[str, str] = {}
+    reader = _RowReader(where, task, format)
+    checked = _check(reader, read())
+    if repeated := checked.outline.repeated_ids():  # seldom: which rows they are takes another look
+        reader = _RowReader(where, task, format)
+        checked = _check(reader, read(), repeated)
+    if checked.problems:
+        more = f"; and {checked.problems - MAX_PROBLEMS} more rows" if checked.problems > MAX_PROBLEMS else ""
+        raise DataError(f"{where} {'; '.join(checked.told)}{more}. Fix the rows (task {task.name})")
+    outline, file = checked.outline, Path(where).name
+    notes = _renamed(file, reader.renamed) + _respelled(file, reader.respelled)
+    if not outline:
+        notes += (f"{file} holds no rows",)
+    rows = CheckedRows(outline, lambda numbers: dict(_taken(reader, read(), outline, numbers)) if numbers else {})
+    return Reading(rows, notes, tuple(sorted(reader.unused)), {file: len(outline)})
+
+
+@dataclass(slots=True)
+class _Checked:
+    """What was found in a file: its rows, how many problems, and the first of them."""
+
+    outline: Outline = field(default_factory=Outline)
+    problems: int = 0
+    told: list[str] = field(default_factory=list)
+
+
+def _check(reader: _RowReader, rows: Iterable[Placed], repeated: Collection[int] = ()) -> _Checked:
+    """All rows of a file; ``repeated`` has the hashes of the ids that may occur twice."""
+    checked, seen = _Checked(), set[str]()
     for place, row in rows:
         try:
-            data = _under_our_names(_parsed(row) if isinstance(row, str) else row, task, renamed)
-            example = _example(data, f"{task.name}-{Path(where).stem}-{len(examples):05d}", task, format)
-            if example.id in examples:
-                raise RowProblem(f"id {example.id!r} occurs a second time; ids are unique in a file")
-            examples[example.id] = example
-            unused.update(set(data) - _used_columns(data, task))
-            given = _as_text(_column(data, "label", task))
-            if (
-                task.labels
-                and not task.multi_label
-                and given not in ("", str(example.label))
-                and not any(given in each for each in _tables(task))
-            ):
-                respelled[given, str(example.label)] += 1
+            example = reader.example(row, len(checked.outline))
+            if repeated and hash(example.id) in repeated:
+                if example.id in seen:
+                    raise RowProblem(f"id {example.id!r} occurs a second time; ids are unique in a file")
+                seen.add(example.id)
+            checked.outline.add(example)
         except RowProblem as problem:
-            problems.append(f"{place}: {problem}")
-    if problems:
-        more = f"; and {len(problems) - MAX_PROBLEMS} more rows" if len(problems) > MAX_PROBLEMS else ""
-        raise DataError(f"{where} {'; '.join(problems[:MAX_PROBLEMS])}{more}. Fix the rows (task {task.name})")
-    file = Path(where).name
-    notes = _renamed(file, renamed) + _respelled(file, respelled)
-    if not examples:
-        notes += (f"{file} holds no rows",)
-    return Reading(list(examples.values()), notes, tuple(sorted(unused)), {file: len(examples)})
+            checked.problems += 1
+            if checked.problems <= MAX_PROBLEMS:
+                checked.told.append(f"{place}: {problem}")
+    return checked
+
+
+def _taken(
+    reader: _RowReader, placed: Iterable[Placed], outline: Outline, numbers: Collection[int]
+) -> Iterator[tuple[int, Example]]:
+    """The rows of these numbers; raises DataError where they are not those that were checked."""
+    rows, passed = iter(placed), 0
+    for number in sorted(set(numbers)):
+        row = next(islice(rows, number - passed, None), None)
+        passed = number + 1
+        try:
+            example = None if row is None else reader.example(row[1], number)
+        except RowProblem:
+            example = None
+        if example is None or (text_digest(example), hash(example.id)) != (outline.digest(number), outline.ids[number]):
+            raise DataError(f"{reader.where}: changed while it was read; run the command again")
+        yield number, example
+
+
+class _RowReader:
+    """Turns the rows of one file into examples, and remembers what was not spelled out.
+
+    Args:
+        where: File or data set.
+        task: Whose rows they are.
+        format: Answer format the examples are asked in.
+    Attributes:
+        unused: Columns that the task does not read.
+        respelled: (label as given, as the task spells it) -> rows.
+        renamed: Column -> the name under which it is read.
+    """
+
+    def __init__(self, where: str, task: Task, format: AnswerFormat) -> None:
+        self.where = where
+        self.unused: set[str] = set()
+        self.respelled: Counter[tuple[str, str]] = Counter()
+        self.renamed: dict[str, str] = {}
+        self._task, self._format = task, format
+        self._begin = f"{task.name}-{Path(where).stem}-"
+        self._sources = {name: task.sources(name) for name in (*task.fields, "label")}
+        self._wanted = [task.columns.get(name, name) for name in self._sources]
+        hub = task.hub.fields if task.hub else {}
+        self._used = {"id", *self._wanted, *(hub.get(name, name) for name in self._sources)}
+        self._columns: set[tuple[str, ...]] = set()
+        self._labels: dict[tuple[type, object], Label] = {}
+
+    def example(self, row: str | Mapping[str, Any], number: int) -> Example:
+        """A row, checked; raises RowProblem.
+
+        Args:
+            row: JSON text or a mapping.
+            number: How many rows stand in front of it; its id where it has none of its own.
+        """
+        task = self._task
+        data = _under_our_names(_parsed(row) if isinstance(row, str) else row, self._wanted, self.renamed)
+        found = {name: _first(data, columns) for name, columns in self._sources.items()}
+        given, used = found["label"], self._used
+        if None in found.values():
+            if (column := _conversation_column(data)) is not None:
+                missing = [name for name, value in found.items() if value is None]
+                found |= _conversation(column, data[column], missing)
+                used = {*used, column}
+            if missing := [name for name, value in found.items() if value is None]:
+                raise RowProblem(_lacking(missing, data, task))
+        if task.candidates:
+            found |= {name: _any_of(found[name], name) for name in (task.candidates, "label")}
+        raw = found.pop("label")
+        for name, text in found.items():
+            if not isinstance(text, str):
+                raise RowProblem(f"field {name!r} is {text!r:.60}, expected a text")
+        if not any(text.strip() for text in found.values()):
+            raise RowProblem(f"{', '.join(map(repr, found))} is blank; fill it in or leave the row out")
+        own = data.get("id")
+        id = f"{self._begin}{number:05d}" if own in (None, "") or own != own else str(own)  # NaN is no id
+        label = self._label(raw)
+        if task.candidates and not any(is_one_of(each, label) for each in alternatives(found[task.candidates])):
+            raise RowProblem(f"none of its gold answers {label!r:.60} is among its {task.candidates}")
+        self._note(data, used, given, label)
+        return Example(task.name, id, found, label, self._format)
+
+    def _label(self, raw: object) -> Label:
+        """The gold label; values of a column of labels are few, and each is looked up once."""
+        if self._task.is_numeric or self._task.candidates or isinstance(raw, list | tuple | dict | set):
+            return read_label(raw, self._task)
+        key = (type(raw), raw)  # 1, 1.0 and True are equal
+        if key not in self._labels:
+            self._labels[key] = read_label(raw, self._task)
+        return self._labels[key]
+
+    def _note(self, data: Mapping[str, Any], used: Collection[str], given: object, label: Label) -> None:
+        """Columns that were not used, and a label that is spelled otherwise."""
+        task, columns = self._task, tuple(data)
+        if columns not in self._columns or used is not self._used:
+            self._columns.add(columns)
+            self.unused.update(set(columns).difference(used))
+        if given == label or not task.labels or task.multi_label:
+            return
+        text = _as_text(given)
+        if text not in ("", str(label)) and not any(text in each for each in _tables(task)):
+            self.respelled[text, str(label)] += 1
 
 
 def read_label(raw: object, task: Task) -> Label:
@@ -166,29 +284,6 @@ def _read_number(raw: object, task: Task) -> float:
     return number
 
 
-def _example(data: Mapping[str, Any], default_id: str, task: Task, format: AnswerFormat) -> Example:
-    found = {name: _column(data, name, task) for name in (*task.fields, "label")}
-    missing = [name for name, value in found.items() if value is None]
-    if missing and (column := _conversation_column(data)) is not None:
-        found |= _conversation(column, data[column], missing)
-        missing = [name for name, value in found.items() if value is None]
-    if missing:
-        raise RowProblem(_lacking(missing, data, task))
-    if task.candidates:
-        found |= {name: _any_of(found[name], name) for name in (task.candidates, "label")}
-    for name in task.fields:
-        if not isinstance(found[name], str):
-            raise RowProblem(f"field {name!r} is {found[name]!r:.60}, expected a text")
-    fields = {column: found[column] for column in task.fields}
-    if not any(text.strip() for text in fields.values()):
-        raise RowProblem(f"{', '.join(map(repr, fields))} is blank; fill it in or leave the row out")
-    name = default_id if data.get("id") in (None, "") or data["id"] != data["id"] else str(data["id"])  # NaN is no id
-    label = read_label(found["label"], task)
-    if task.candidates and not any(is_one_of(each, label) for each in alternatives(fields[task.candidates])):
-        raise RowProblem(f"none of its gold answers {label!r:.60} is among its {task.candidates}")
-    return Example(task.name, name, fields, label, format)
-
-
 def _any_of(raw: object, name: str) -> str:
     """Candidates, or gold answers, of a row as one text: from a list of texts, or from texts with `` | `` between."""
     texts = list(alternatives(raw)) if isinstance(raw, str) else raw
@@ -201,14 +296,11 @@ def _any_of(raw: object, name: str) -> str:
     return text
 
 
-def _under_our_names(data: Mapping[str, Any], task: Task, renamed: dict[str, str]) -> Mapping[str, Any]:
-    """A row with its columns under the names that the task asks for, where only case and outer blanks differ.
+def _under_our_names(data: Mapping[str, Any], wanted: Sequence[str], renamed: dict[str, str]) -> Mapping[str, Any]:
+    """A row with its columns under the names that are ``wanted``, where only case and outer blanks differ.
 
     ``renamed`` gets column -> name. Nothing is renamed where two columns would be the same.
     """
-    wanted = [task.columns.get(name, name) for name in (*task.fields, "label")]
-    if all(name in data for name in wanted):
-        return data
     for name in wanted:
         alike = [column for column in data if str(column).strip().casefold() == name.casefold()]
         if name not in data and len(alike) == 1:
@@ -228,18 +320,12 @@ def _lacking(missing: Sequence[str], data: Mapping[str, Any], task: Task) -> str
     )
 
 
-def _column(data: Mapping[str, Any], name: str, task: Task) -> Any:
-    """A field's value: from the column that the task names for it, or from the hub's."""
-    return next((data[column] for column in task.sources(name) if data.get(column) is not None), None)
-
-
-def _used_columns(data: Mapping[str, Any], task: Task) -> set[str]:
-    names = (*task.fields, "label")
-    hub = task.hub.fields if task.hub else {}
-    used = {"id", *(task.columns.get(name, name) for name in names), *(hub.get(name, name) for name in names)}
-    has_all = all(_column(data, name, task) is not None for name in names)
-    column = None if has_all else _conversation_column(data)
-    return used if column is None else used | {column}
+def _first(data: Mapping[str, Any], columns: Sequence[str]) -> Any:
+    """The first value that is there: of the column that the task names for a field, or of the hub's."""
+    for column in columns:
+        if (value := data.get(column)) is not None:
+            return value
+    return None
 
 
 def _conversation_column(data: Mapping[str, Any]) -> str | None:

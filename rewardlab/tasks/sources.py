@@ -122,7 +122,7 @@ def load_splits(
     logger.info("%s: rows from %s (%s)%s", task.name, location, kind, f"; {note}" if note else "")
     counted = {file: count for reading in readings.values() for file, count in reading.files.items()}
     try:
-        rows = {split: reading.examples for split, reading in readings.items()}
+        rows = {split: reading.rows for split, reading in readings.items()}
         parts = divide(task, rows, limits, seed, test_seed)
     except DataError as error:
         read = ", ".join(f"{file}: {count} rows" for file, count in counted.items())

@@ -8,7 +8,7 @@ import pytest
 
 from rewardlab.metrics import METRICS
 from rewardlab.tasks import GROUPS, tasks
-from rewardlab.tasks.division import content_key
+from rewardlab.tasks.checked import content_key
 from rewardlab.tasks.rows import read_rows
 from rewardlab.tasks.sets import joined, labels_in
 from rewardlab.tasks.sources import Splits, bundled_file, load_splits

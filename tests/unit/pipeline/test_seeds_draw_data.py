@@ -13,7 +13,7 @@ from rewardlab.config_loading import load_config
 from rewardlab.pipeline import Pipeline
 from rewardlab.pipeline.rows import Rows
 from rewardlab.tasks import tasks
-from rewardlab.tasks.division import content_key
+from rewardlab.tasks.checked import content_key
 from rewardlab.tasks.sources import Splits
 
 SIZES = {"data.labelled": 12, "data.prompts": 12, "data.validation": 6, "data.test": 8}

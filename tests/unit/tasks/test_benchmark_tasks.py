@@ -12,7 +12,7 @@ from rewardlab.config_loading import load_config
 from rewardlab.errors import ConfigError, DataError
 from rewardlab.pipeline import Pipeline
 from rewardlab.tasks import GROUPS, resolve_tasks, tasks
-from rewardlab.tasks.rows import to_examples
+from rewardlab.tasks.rows import check_rows
 from rewardlab.tasks.sources import bundled_file, load_splits
 from rewardlab.tasks.task import Task, parse_response, prompt_of
 from rewardlab.types import ANSWER_FORMATS, AnswerFormat
@@ -145,4 +145,4 @@ def test_a_benchmark_label_that_is_hidden_is_refused() -> None:
     """GLUE and SuperGLUE have -1 for the labels of their tests."""
     row = {"premise": "P", "choice1": "A", "choice2": "B", "question": "cause", "label": -1}
     with pytest.raises(DataError, match="label -1 is not one of choice1, choice2"):
-        to_examples([("row 0", row)], "copa", tasks.get("copa"), "label")
+        check_rows(lambda: [("row 0", row)], "copa", tasks.get("copa"), "label")

@@ -14,7 +14,9 @@ import pytest
 
 from rewardlab.errors import DataError
 from rewardlab.tasks import hub, resolve_tasks, tasks
-from rewardlab.tasks.division import Limits, content_key, divide
+from rewardlab.tasks.checked import CheckedRows, content_key
+from rewardlab.tasks.division import Limits, divide
+from rewardlab.tasks.rows import read_rows
 from rewardlab.tasks.sources import Splits, load_splits
 from rewardlab.tasks.task import HubSource, Task
 from rewardlab.types import Example
@@ -128,19 +130,23 @@ def test_a_pair_in_the_other_order_is_the_same_text() -> None:
     assert content_key(there) == content_key(back)
 
 
-def test_cuts_keep_the_label_shares() -> None:
-    rows = [Example("mr", str(n), {"text": str(n)}, "positive" if n < 30 else "negative") for n in range(120)]
-    divided = divide(MR, {"train": rows}, Limits(), seed=3)
+def checked(folder: Path, **files: Iterable[Mapping[str, Any]]) -> dict[str, CheckedRows]:
+    write(folder, **files)
+    return {name: read_rows(folder / f"{name}.jsonl", MR, "label").rows for name in files}
+
+
+def test_cuts_keep_the_label_shares(tmp_path: Path) -> None:
+    rows = [{"text": str(n), "label": "positive" if n < 30 else "negative"} for n in range(120)]
+    divided = divide(MR, checked(tmp_path, train=rows), Limits(), seed=3)
     # a quarter of every part is positive, give or take one row
     for part in (divided.labelled, divided.prompts, divided.validation, divided.tests["mr"]):
         positive = sum(example.label == "positive" for example in part)
         assert abs(positive - len(part) / 4) <= 1
 
 
-def test_the_limit_of_one_part_leaves_the_other_parts_alone() -> None:
-    rows = [Example("mr", str(n), {"text": f"text {n}"}, ("negative", "positive")[n % 2]) for n in range(90)]
-    held = [Example("mr", f"t{n}", {"text": f"held {n}"}, ("negative", "positive")[n % 2]) for n in range(40)]
-    files = {"train": rows, "test": held[:20], "validation": held[20:]}
+def test_the_limit_of_one_part_leaves_the_other_parts_alone(tmp_path: Path) -> None:
+    held = [review(n, "held") for n in range(40)]
+    files = checked(tmp_path, train=map(review, range(90)), test=held[:20], validation=held[20:])
     wide, narrow = (divide(MR, files, Limits(10, prompts, 5, 10), seed=0) for prompts in (50, 3))
     assert (wide.tests, wide.validation, wide.labelled) == (narrow.tests, narrow.validation, narrow.labelled)
 
