@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ Shape = Annotated[
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="Read whole rows: a prompt once for each response; to compare.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+PromptLength = Annotated[int, typer.Option("--prompt-len", min=1, help="Tokens of every prompt.")]
+ResponseLength = Annotated[int, typer.Option("--response-len", min=1, help="Tokens of every response.")]
+Steps = Annotated[int, typer.Option(min=1, help="Timed steps; one more runs before them.")]
+Settings = Annotated[list[str] | None, typer.Option(help="Any setting, as key=value; repeatable.")]
 
 
 @app.command()
@@ -28,10 +32,10 @@ def ppo(
     model: Model = "sandbox-tiny",
     batch: Annotated[int, typer.Option(min=1, help="Responses per step.")] = 16,
     micro: Annotated[int, typer.Option(min=1, help="Responses per forward pass and per optimiser step.")] = 4,
-    prompt_len: Annotated[int, typer.Option(min=1, help="Tokens of every prompt.")] = 96,
-    response_len: Annotated[int, typer.Option(min=1, help="Tokens of every response.")] = 24,
+    prompt_len: PromptLength = 96,
+    response_len: ResponseLength = 24,
     ppo_epochs: Annotated[int, typer.Option(min=1, help="Passes over each batch of responses.")] = 4,
-    steps: Annotated[int, typer.Option(min=1, help="Timed steps; one more runs before them.")] = 3,
+    steps: Steps = 3,
     dtype: Dtype = "auto",
     value: Annotated[str, typer.Option(help="Critic: head or adapter.")] = "head",
     reward: Annotated[str, typer.Option(help="rule, or mixed for two reward models.")] = "rule",
@@ -40,15 +44,13 @@ def ppo(
     peak_tflops: Annotated[
         float | None, typer.Option(min=0.001, help="Most TFLOP/s of the device in this dtype; default: by its name.")
     ] = None,
-    set: Annotated[list[str] | None, typer.Option(help="Any setting, as key=value; repeatable.")] = None,
+    set: Settings = None,
 ) -> None:
     """Time PPO steps: seconds per step and phase, peak memory, tokens drawn per second, use of the device."""
     from rewardlab.training.bench import PPOWork, bench_ppo
 
     work = PPOWork(batch, micro, prompt_len, response_len, ppo_epochs, steps, value, reward)
-    settings = dict(parse_setting(text) for text in set or ())
-    found = bench_ppo(_model(model, dtype, device), work, settings, random_shape, peak_tflops)
-    echo(json.dumps(found))
+    echo(json.dumps(bench_ppo(_model(model, dtype, device), work, _given(set), random_shape, peak_tflops)))
 
 
 @app.command()
@@ -57,20 +59,20 @@ def grpo(
     batch: Annotated[int, typer.Option(min=1, help="Responses per step; one optimiser step.")] = 16,
     group: Annotated[int, typer.Option(min=2, help="Responses to each prompt.")] = 4,
     micro: Annotated[int, typer.Option(min=1, help="Responses per forward pass.")] = 4,
-    prompt_len: Annotated[int, typer.Option(min=1, help="Tokens of every prompt.")] = 96,
-    response_len: Annotated[int, typer.Option(min=1, help="Tokens of every response.")] = 24,
+    prompt_len: PromptLength = 96,
+    response_len: ResponseLength = 24,
     beta: Annotated[float, typer.Option(min=0, help="Weight of the KL in the loss.")] = 0.05,
-    steps: Annotated[int, typer.Option(min=1, help="Timed steps; one more runs before them.")] = 2,
+    steps: Steps = 2,
     dtype: Dtype = "auto",
     device: Device = "auto",
     random_shape: Shape = None,
     plain: Plain = False,
-    set: Annotated[list[str] | None, typer.Option(help="Any setting, as key=value; repeatable.")] = None,
+    set: Settings = None,
 ) -> None:
     """Time GRPO steps on random prompts: seconds per step and phase, peak memory."""
     from rewardlab.training.bench_grpo import GRPOWork, bench_grpo
 
-    settings = {"grpo.kl_coef": beta, **dict(parse_setting(text) for text in set or ())}
+    settings = {"grpo.kl_coef": beta, **_given(set)}
     work = GRPOWork(batch, group, micro, prompt_len, response_len, steps)
     echo(json.dumps(bench_grpo(_model(model, dtype, device), work, settings, random_shape, is_plain=plain)))
 
@@ -80,28 +82,27 @@ def dpo(
     model: Model = "sandbox-tiny",
     batch: Annotated[int, typer.Option(min=1, help="Pairs per step; one optimiser step.")] = 8,
     micro: Annotated[int, typer.Option(min=1, help="Pairs per forward pass.")] = 2,
-    prompt_len: Annotated[int, typer.Option(min=1, help="Tokens of every prompt.")] = 96,
+    prompt_len: PromptLength = 96,
     response_len: Annotated[int, typer.Option(min=1, help="Tokens of each of its two responses.")] = 24,
-    steps: Annotated[int, typer.Option(min=1, help="Timed steps; one more runs before them.")] = 2,
+    steps: Steps = 2,
     dtype: Dtype = "auto",
     device: Device = "auto",
     random_shape: Shape = None,
     plain: Plain = False,
-    set: Annotated[list[str] | None, typer.Option(help="Any setting, as key=value; repeatable.")] = None,
+    set: Settings = None,
 ) -> None:
     """Time DPO steps on random pairs, with their share of the reference's pass: seconds per step, peak memory."""
     from rewardlab.training.bench_dpo import DPOWork, bench_dpo
 
-    settings = dict(parse_setting(text) for text in set or ())
     work = DPOWork(batch, micro, prompt_len, response_len, steps)
-    echo(json.dumps(bench_dpo(_model(model, dtype, device), work, settings, random_shape, is_plain=plain)))
+    echo(json.dumps(bench_dpo(_model(model, dtype, device), work, _given(set), random_shape, is_plain=plain)))
 
 
 @app.command()
 def sampler(
     model: Model = "sandbox-tiny",
     batch: Annotated[int, typer.Option(min=1, help="Rows generated together.")] = 16,
-    prompt_len: Annotated[int, typer.Option(min=1, help="Tokens of every prompt.")] = 96,
+    prompt_len: PromptLength = 96,
     shortest: Annotated[int, typer.Option(min=1, help="Tokens of the shortest response.")] = 4,
     longest: Annotated[int, typer.Option(min=1, help="Tokens of the longest response.")] = 64,
     repeats: Annotated[int, typer.Option(min=1, help="Timed turns; one more runs before them.")] = 3,
@@ -126,3 +127,8 @@ def memory() -> None:
 
 def _model(name: str, dtype: str, device: str) -> ModelConfig:
     return load_config({"model.name": name, "model.dtype": dtype, "model.device": device}, NO_FILE).model
+
+
+def _given(settings: list[str] | None) -> dict[str, Any]:
+    """``--set`` options as dotted keys."""
+    return dict(map(parse_setting, settings or ()))

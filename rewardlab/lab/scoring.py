@@ -76,9 +76,8 @@ def score(
     named = {"expression": expression_of(reward), "lam": lam, "r2": r2, "reading": reading}
     asked = {**flattened(settings or {}), **{f"reward.{name}": value for name, value in named.items()}}
     run = load_config(asked, NO_FILE)
-    config, plan = run.reward, plan_reward(run.reward)
+    config, plan, folders = run.reward, plan_reward(run.reward), folders_of(rm)
     rows = answered_rows([plan], task, responses, labels, examples=examples, ids=ids, format=format)
-    folders = folders_of(rm)
     shares = label_shares(rows) if plan.needs_shares else None
     rubric = grader_of([plan], run, {row.task for row in rows}, Path(runs))
     return build_reward(config, reward_context([plan], folders, reading, shares, rubric))(rows, responses)

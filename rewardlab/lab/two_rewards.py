@@ -119,9 +119,8 @@ def reward_difference(
     named = {"reward.lam": lam, "reward.r2": r2, "reward.reading": reading}
     run = load_config({**flattened(settings or {}), **named}, NO_FILE)
     configs = both_configs(*expressions, run.reward)
-    plans = [plan_reward(config) for config in configs]
+    plans, folders = [plan_reward(config) for config in configs], folders_of(rm)
     rows = answered_rows(plans, task, responses, labels, examples=examples, ids=ids, format=format)
-    folders = folders_of(rm)
     shares = label_shares(rows) if any(plan.needs_shares for plan in plans) else None
     rubric = grader_of(plans, run, {row.task for row in rows}, Path(runs))
     return difference_of(configs, plans, [(rows, responses)], folders, shares, rubric)

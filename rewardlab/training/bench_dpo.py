@@ -13,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from rewardlab.config import ModelConfig
-from rewardlab.training.bench import TASK, load_or_make, random_rows
-from rewardlab.training.bench_grpo import config_of, figures, new_folder, timed
+from rewardlab.training.bench import TASK, random_rows
+from rewardlab.training.bench_steps import bench_trunk, config_of, figures, new_folder, timed
 from rewardlab.training.clock import Clock
 from rewardlab.training.methods import methods
 from rewardlab.training.pair_rows import PairRow, Reference
@@ -55,16 +55,14 @@ def bench_dpo(
     """Time DPO steps, each with its share of the reference's pass, which runs once over all pairs before them.
 
     Args:
-        model: Which model, on which device, in which dtype.
+        model, shape, is_plain: As :func:`rewardlab.training.bench_steps.bench_trunk`.
         work: How much of what.
         settings: Further configuration, dotted keys.
-        shape: Take a model of this shape with random weights instead; a name in ``models.shapes``.
-        is_plain: Read whole rows, a prompt once for each of its responses; to compare.
     Returns:
-        As :func:`bench_grpo`; ``phases`` has ``reference``, a step's share, and ``update``.
+        As :func:`rewardlab.training.bench_grpo.bench_grpo`; ``phases`` has ``reference``, a step's share, and
+        ``update``.
     """
-    trunk = load_or_make(model, shape)
-    trunk.shares_prompts = False if is_plain else trunk.shares_prompts
+    trunk = bench_trunk(model, shape, is_plain=is_plain)
     given = {"dpo.steps": work.steps + 1, "dpo.batch": work.batch, "dpo.micro_batch": work.micro, **(settings or {})}
     number = work.batch * (work.steps + 1)
     rows = random_rows(number, work.prompt_len + 2 * work.response_len, trunk)
@@ -83,10 +81,6 @@ def bench_dpo(
         trainer.reference = Reference.computed(trainer.actor, trainer.rows, work.micro)
     once = clock.seconds["reference"] / (work.steps + 1), (time.process_time() - before) / (work.steps + 1)
     seconds = timed(trainer.step, work.steps)
-    phases = {"reference": round(once[0], 3), "update": round(median(clock for clock, _ in seconds), 3)}
+    phases = {"reference": once[0], "update": median(clock for clock, _ in seconds)}
     whole = [(clock + once[0], cpu + once[1]) for clock, cpu in seconds]
-    return figures(trunk, work, whole) | {
-        "shares_prompts": trunk.shares_prompts,
-        "beta": trainer.method.section(trainer.run_config).beta,
-        "phases": phases,
-    }
+    return figures(trunk, work, whole, trainer.method.section(trainer.run_config).beta, phases)

@@ -6,19 +6,16 @@ that use their whole budget, one pass over each batch and one optimiser step. On
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from rewardlab.config import ModelConfig, RunConfig
-from rewardlab.config_loading import NO_FILE, load_config
-from rewardlab.models import SamplingConfig, Trunk
+from rewardlab.config import ModelConfig
+from rewardlab.models import SamplingConfig
 from rewardlab.rewards import Ledger
-from rewardlab.training.bench import TASK, Phases, RandomPrompts, load_or_make, machine_of, peak_mib, random_rows
+from rewardlab.training.bench import TASK, Phases, RandomPrompts, random_rows
+from rewardlab.training.bench_steps import bench_trunk, config_of, figures, new_folder, timed
 from rewardlab.training.loop import OnlineTrainer
 from rewardlab.training.methods import methods
 from rewardlab.types import Example, Score
@@ -63,17 +60,14 @@ def bench_grpo(
     """Time GRPO steps.
 
     Args:
-        model: Which model, on which device, in which dtype.
+        model, shape, is_plain: As :func:`rewardlab.training.bench_steps.bench_trunk`.
         work: How much of what.
         settings: Further configuration, dotted keys; ``grpo.kl_coef`` is beta.
-        shape: Take a model of this shape with random weights instead; a name in ``models.shapes``.
-        is_plain: Read whole rows, a prompt once for each of its responses; to compare.
     Returns:
         Medians over the timed steps: ``sec_per_step``, ``cpu_sec_per_step``, ``phases`` (seconds each), and the
         ``peak_mib`` of the process (of the GPU where one is used). What was run stands beside them.
     """
-    trunk = load_or_make(model, shape)
-    trunk.shares_prompts = False if is_plain else trunk.shares_prompts
+    trunk = bench_trunk(model, shape, is_plain=is_plain)
     given = {
         "grpo.steps": work.steps + 1,
         "grpo.batch": work.batch,
@@ -101,40 +95,5 @@ def bench_grpo(
         work.response_len, trainer.sampling.temperature, batch=work.batch, is_fixed_length=True
     )
     seconds = timed(trainer.step, work.steps)
-    spent = {name: round(median(row[name] for row in phases[1:]), 3) for name in phases[0]}
-    return figures(trunk, work, seconds) | {
-        "shares_prompts": trunk.shares_prompts,
-        "beta": trainer.config.kl_coef,
-        "phases": spent,
-    }
-
-
-def config_of(model: ModelConfig, given: Mapping[str, Any]) -> RunConfig:
-    """The configuration of a bench: defaults, and what is given."""
-    return load_config({"task": TASK, "model.name": model.name, **given}, NO_FILE).model_copy(update={"model": model})
-
-
-def new_folder() -> Path:
-    """A run folder."""
-    return Path(tempfile.mkdtemp(prefix="rewardlab-bench-"))
-
-
-def timed(step: Callable[[int], None], steps: int) -> list[tuple[float, float]]:
-    """Seconds and CPU seconds of so many steps after the first."""
-    found = []
-    for number in range(steps + 1):
-        clock, cpu = time.perf_counter(), time.process_time()
-        step(number)
-        found.append((time.perf_counter() - clock, time.process_time() - cpu))
-    return found[1:]
-
-
-def figures(trunk: Trunk, work: Any, seconds: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """What was run, medians of seconds and CPU seconds, and the peak memory."""
-    return {
-        **machine_of(trunk),
-        **asdict(work),
-        "sec_per_step": round(median(clock for clock, _ in seconds), 3),
-        "cpu_sec_per_step": round(median(cpu for _, cpu in seconds), 3),
-        "peak_mib": round(peak_mib(trunk.device)),
-    }
+    spent = {name: median(row[name] for row in phases[1:]) for name in phases[0]}
+    return figures(trunk, work, seconds, trainer.config.kl_coef, spent)

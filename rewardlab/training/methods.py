@@ -187,6 +187,7 @@ for _method in (
         "encoder",
         EncoderConfig,
         "rewardlab.training.encoder:train_encoder",
+        version=2,
     ),
 ):
     methods.add(_method.name, _method)

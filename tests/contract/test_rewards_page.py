@@ -12,7 +12,7 @@ from rewardlab.rewards import plan_reward
 from rewardlab.rewards.expression import FUNCTIONS, RESERVED
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "rewards.md").read_text(encoding="utf-8")
+PAGE = re.sub(r"(?ms)^```.*?^```$", "", (ROOT / "docs" / "rewards.md").read_text(encoding="utf-8"))
 METHODS = PAGE.split("| method | expression |")[1].split("\n\n")[0]
 EXPRESSIONS = re.findall(r"^\| [^|]+ \| `([^`]+)` \|", METHODS, re.MULTILINE)
 

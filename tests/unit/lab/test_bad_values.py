@@ -41,7 +41,7 @@ CASES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "format": (
         lambda folder: rl.score("rule", "agnews", ["x"], ["Sports"], format="bad"),  # type: ignore[arg-type]
-        "format = 'bad'; expected rationale, label, judgement, confident",
+        "format = 'bad'; expected label, rationale, judgement, confident",
     ),
     "reading": (
         lambda folder: rl.score("rule", "agnews", ["x"], ["Sports"], reading="bad"),  # type: ignore[arg-type]
