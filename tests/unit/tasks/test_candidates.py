@@ -15,7 +15,7 @@ from rewardlab.evaluation.predict import GeneratedText, evaluate, random_answer
 from rewardlab.metrics import score_predictions
 from rewardlab.rewards.rule import RuleReward
 from rewardlab.tasks import tasks
-from rewardlab.tasks.rows import to_examples
+from rewardlab.tasks.rows import check_rows
 from rewardlab.tasks.task import Task, parse_response, prompt_of
 from rewardlab.tasks.user import load_task
 from rewardlab.types import AnswerFormat, Example
@@ -31,7 +31,7 @@ ROW = {
 
 
 def example(format: AnswerFormat = "label", **changed: object) -> Example:
-    return to_examples([("row 0", {**ROW, **changed})], "record", RECORD, format).examples[0]
+    return check_rows(lambda: [("row 0", {**ROW, **changed})], "record", RECORD, format).examples[0]
 
 
 def test_a_row_of_the_hub_keeps_its_lists_as_texts() -> None:
