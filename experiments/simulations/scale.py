@@ -84,6 +84,7 @@ class Cluster:
 
     suite: Suite
     workers: int
+    spread: float = SPREAD
     is_one_process: bool = False
     clock: float = 0.0
     taken: dict[str, float] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class Cluster:
     def start(self, job: Job) -> None:
         """Decide when it will end, and how."""
         fate = random.Random(f"{job.stage.settings['id']} {job.stage.settings['seed']}")
-        whole = self.suite.estimate(job.stage) * fate.lognormvariate(0.0, SPREAD)
+        whole = self.suite.estimate(job.stage) * fate.lognormvariate(0.0, self.spread)
         seconds = whole
         while fate.random() < LOST:
             seconds += whole * fate.random()
@@ -136,11 +137,21 @@ class Outcome:
         return self.bound / self.makespan
 
 
-def simulate(suite: Suite, workers: int, *, longest_first: bool) -> Outcome:
-    """Run a suite on a simulated cluster."""
-    scheduler, cluster = Scheduler(suite.cells, NOWHERE), Cluster(suite, workers)
+def simulate(
+    suite: Suite, workers: int, *, longest_first: bool, spread: float = SPREAD, is_known: bool = True
+) -> Outcome:
+    """Run a suite on a simulated cluster.
+
+    Args:
+        suite: What is run.
+        workers: Size of the cluster.
+        longest_first: The order; False is that of the cells.
+        spread: Of a stage's seconds about the expected ones, the standard deviation of their logarithm.
+        is_known: The scheduler expects the measured seconds; False: one second of every stage.
+    """
+    scheduler, cluster = Scheduler(suite.cells, NOWHERE), Cluster(suite, workers, spread)
     if longest_first:
-        scheduler.longest_first(suite.estimate)
+        scheduler.longest_first(suite.estimate if is_known else lambda stage: 1.0)
     build(scheduler, cluster, lambda line: None)
     path: dict[str, float] = {}
     for stage in (stage for cell in scheduler.cells for stage in cell.chain()):
@@ -163,6 +174,17 @@ def table(seeds: int, workers: Sequence[int] = WORKERS) -> str:
             f"| {count} | {best.work / count:.0f} | {best.path:.0f} | {plain.makespan:.0f} | {best.makespan:.0f} "
             f"| {100 * best.efficiency:.0f} % |"
         )
+    return "\n".join(lines)
+
+
+def robustness(seeds: int = SEEDS[-1], workers: Sequence[int] = (32, 64, 128, 256)) -> str:
+    """Efficiency, one row a size of the cluster, where seconds are expected badly or not at all."""
+    suite, cases = Suite.of(seeds), [(known, spread) for known in (True, False) for spread in (SPREAD, 4 * SPREAD)]
+    heads = [f"{'measured seconds' if known else 'one second each'}, spread {spread:g}" for known, spread in cases]
+    lines = [f"| workers | {' | '.join(heads)} |", f"| {' | '.join(['---:'] * (1 + len(cases)))} |"]
+    for count in workers:
+        found = (simulate(suite, count, longest_first=True, spread=spread, is_known=known) for known, spread in cases)
+        lines.append(f"| {count} | {' | '.join(f'{100 * each.efficiency:.0f} %' for each in found)} |")
     return "\n".join(lines)
 
 
@@ -201,6 +223,7 @@ def main() -> None:
         record()
     for seeds in SEEDS:
         print(f"{seeds} seeds:\n\n{table(seeds)}\n")
+    print(f"What is expected, {SEEDS[-1]} seeds:\n\n{robustness()}")
 
 
 if __name__ == "__main__":

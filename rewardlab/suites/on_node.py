@@ -93,10 +93,11 @@ def _settle(order: Order, node: str) -> None:
     os.environ[NODE] = node
     processes.wait_passively()
     sys.argv = ["rewardlab", *order.typed]
-    if order.folder.is_dir() and Path.cwd() != order.folder:
+    show_log()
+    if order.folder.is_dir():
         os.chdir(order.folder)
-        sys.path.insert(0, str(order.folder))
-        show_log()
+        if str(order.folder) not in sys.path:
+            sys.path.insert(0, str(order.folder))
 
 
 def _own_root(order: Order) -> Path | None:

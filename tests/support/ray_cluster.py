@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +73,30 @@ class RayCluster:
         raise AssertionError("the cluster's program has ended")
 
 
+def patiently(start: Callable[[], Any], tries: int = 5) -> Any:
+    """Ray gives a node 30 seconds to start, which a busy machine may not keep."""
+    for _ in range(tries - 1):
+        with suppress(Exception):
+            return start()
+    return start()
+
+
 def main() -> None:
     """The program."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = patiently(
+        lambda: Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    )
     nodes: dict[str, Any] = {}
     print("> " + cluster.address, flush=True)
     for line in sys.stdin:
         what, name, *rest = line.split()
         if what == "add":
             environment = {"REWARDLAB_SCRATCH": rest[0]} if rest else {}
-            nodes[name] = cluster.add_node(num_cpus=1, node_name=name, env_vars=environment)
+            nodes[name] = patiently(
+                partial(cluster.add_node, wait=False, num_cpus=1, node_name=name, env_vars=environment)
+            )
         elif name in nodes:
             cluster.remove_node(nodes.pop(name), allow_graceful=False)
         print("> " + name, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from rewardlab.errors import RunFolderError
+from rewardlab.pipeline.attempts import NODE
 from rewardlab.pipeline.runner import Runner
 from rewardlab.pipeline.stage import Stage
 from rewardlab.suites import depot as module
@@ -155,6 +157,15 @@ class TestBuilding:
 
 
 class TestNode:
+    @pytest.fixture(autouse=True)
+    def _own_process(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """A node changes its process, which is the test's here."""
+        monkeypatch.chdir(tmp_path)
+        for variable in (NODE, "OMP_WAIT_POLICY", "KMP_BLOCKTIME"):
+            monkeypatch.setenv(variable, "")
+        for name in ("argv", "path"):
+            monkeypatch.setattr(sys, name, list(getattr(sys, name)))
+
     @pytest.fixture
     def suite(self, tmp_path: Path) -> FakeSuite:
         (tmp_path / "runs").mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.simulations.roles import GPU_BYTES, MODELS, adapter_bytes, cache, gpus_for, step, tables
-from experiments.simulations.scale import SEEDS, Cluster, Suite, simulate, table
+from experiments.simulations.scale import SEEDS, Cluster, Suite, robustness, simulate, table
 from rewardlab.pipeline.stage import Stage
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.run import build
@@ -135,3 +135,6 @@ class TestPage:
     @pytest.mark.parametrize("seeds", SEEDS)
     def test_has_the_tables_of_the_scheduler(self, seeds: int) -> None:
         assert table(seeds) in PAGE, "copy the output of `python experiments/simulations/scale.py` into docs/scale.md"
+
+    def test_has_the_table_of_what_is_expected(self) -> None:
+        assert robustness() in PAGE, "copy the output of `python experiments/simulations/scale.py` into docs/scale.md"
