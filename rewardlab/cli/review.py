@@ -12,7 +12,6 @@ import typer
 from rewardlab.cli.output import echo
 from rewardlab.errors import InputError, RewardlabError
 from rewardlab.lab.asked import RUNS
-from rewardlab.lab.stored import stored_config
 from rewardlab.printable import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -151,6 +150,7 @@ def _latest(runs: Path) -> Path:
 
 def _prompts(run: Path, runs: Path) -> dict[tuple[str, str], str]:
     """The prompts of a run's rows; none where its data is gone, since the texts can be read without."""
+    from rewardlab.lab.stored import stored_config
     from rewardlab.pipeline import Pipeline
     from rewardlab.tasks.task import prompt_of
 

@@ -1,20 +1,23 @@
-"""``rewardlab tasks``: what there is, and everything about one task. Imports nothing heavy."""
+"""``rewardlab tasks``: what there is, and everything about one task.
+
+Every command imports this file, so tasks and what reads their rows are imported by what needs them.
+"""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from rewardlab.cli.output import echo
-from rewardlab.tasks import GROUPS, resolve_tasks, tasks
-from rewardlab.tasks.confidence import shown_confidence
-from rewardlab.tasks.rows import RowsMissing, read_rows
-from rewardlab.tasks.sources import Splits, bundled_file, load_splits
-from rewardlab.tasks.task import OPENINGS, Task
 from rewardlab.types import ANSWER_FORMATS, AnswerFormat, Example
+
+if TYPE_CHECKING:
+    from rewardlab.tasks.sources import Splits
+    from rewardlab.tasks.task import Task
 
 DATA = typer.Option(None, "--data", help="folder with a folder per task, or the task's own")
 app = typer.Typer(help="List the tasks, or show one.", no_args_is_help=False)
@@ -30,6 +33,8 @@ def default(context: typer.Context) -> None:
 @app.command("list")
 def list_tasks() -> None:
     """All tasks and groups, one a line."""
+    from rewardlab.tasks import GROUPS, tasks
+
     width = max(map(len, tasks.names()))
     for name in tasks.names():
         task = tasks.get(name)
@@ -48,6 +53,7 @@ def show(
 ) -> None:
     """Templates, labels, words, metrics, source, the rows of each split and a rendered example of a task."""
     from rewardlab.errors import UnknownNameError
+    from rewardlab.tasks import resolve_tasks
 
     if format and format not in ANSWER_FORMATS:
         raise UnknownNameError("answer format", format, ANSWER_FORMATS)
@@ -93,6 +99,9 @@ def describe(task: Task, formats: list[AnswerFormat], splits: Splits | None = No
 
 
 def _describe_format(task: Task, format: AnswerFormat, example: Example | None) -> list[str]:
+    from rewardlab.tasks.confidence import shown_confidence
+    from rewardlab.tasks.task import OPENINGS
+
     lines = ["", f"--- format {format}", "template:", _indented(task.templates[format])]
     for label in task.labels:
         also = ", ".join(task.aliases.get(format, {}).get(label, ()))
@@ -107,6 +116,9 @@ def _describe_format(task: Task, format: AnswerFormat, example: Example | None) 
 
 def _own_rows(task: Task, data: Path | None) -> Splits | None:
     """The rows of local files, divided as training divides them; None for a task that has none here."""
+    from rewardlab.tasks.rows import RowsMissing
+    from rewardlab.tasks.sources import load_splits
+
     if task.generate is not None:
         return None
     log = logging.getLogger("rewardlab.tasks")
@@ -133,6 +145,9 @@ def _describe_rows(splits: Splits) -> list[str]:
 
 def _example(task: Task) -> Example | None:
     """A row to render: bundled, generated, or none."""
+    from rewardlab.tasks.rows import read_rows
+    from rewardlab.tasks.sources import bundled_file
+
     if task.generate is not None:
         return task.generate("train", 1, 0)[0]
     path = bundled_file(task)
@@ -141,6 +156,8 @@ def _example(task: Task) -> Example | None:
 
 def _source(task: Task) -> str:
     """Where rows may come from, in the order in which they are looked for."""
+    from rewardlab.tasks.sources import bundled_file
+
     if task.generate is not None:
         return "generated"
     places = [f"folder {task.data}" if task.data else f"--data DIR or REWARDLAB_DATA, folder {task.name}"]

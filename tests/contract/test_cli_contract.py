@@ -85,6 +85,13 @@ class TestStart:
         assert list(tmp_path.iterdir()) == []
 
 
+def test_help_imports_no_task(tmp_path: Path) -> None:
+    code = "import sys; from rewardlab.cli.main import run; run(['--help']); print(*sys.modules, file=sys.stderr)"
+    modules = start(tmp_path, "-c", code).stderr.split()
+    assert "rewardlab.cli.tasks" in modules
+    assert [name for name in modules if name.startswith(("rewardlab.tasks", "urllib.request"))] == []
+
+
 def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
     code = "import sys, rewardlab; print(sorted(name for name in sys.modules if '.' not in name))"
     assert not any(repr(name) in start(tmp_path, "-c", code).stdout for name in HEAVY)
