@@ -27,6 +27,8 @@ REACHES = (None, 30.0, 300.0)
 Published caps lie between 15 and 50."""
 TOKENS = 8
 """Tokens that the check reads for each reach."""
+UNROUNDED = ("cuda", "meta")
+"""Devices where torch has a product of low precision with a float32 result; on meta it has a shape alone."""
 CAST = 1 << 22
 """Weights that are cast to float32 at a time."""
 TOLERANCE = 0.01
@@ -96,7 +98,7 @@ def float32_product(states: Tensor, weight: Tensor) -> Tensor:
 
     CUDA's kernels sum up in float32 and can leave the sum as it is. Elsewhere weights are cast, a few rows at a time.
     """
-    if states.is_cuda:
+    if states.device.type in UNROUNDED:
         return torch.mm(states, weight.t(), out_dtype=torch.float32)
     rows = max(1, CAST // weight.shape[1])
     return torch.cat([states.float() @ part.float().t() for part in torch.split(weight, rows)], 1)

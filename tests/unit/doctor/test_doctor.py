@@ -229,7 +229,7 @@ FAULTS: list[tuple[Break, Callable[[ProbeModel], Finding], str]] = [
     (lossy_tokenizer, tokens.round_trip, "changed: 'The film"),
     (bfloat16_adapters, forward.dtypes, "adapters .*bfloat16"),
     (infinite_weight, forward.dtypes, "some logits are not finite"),
-    (trained_start, forward.start, "at most 0.0001"),
+    (trained_start, forward.start, "largest .log policy - log reference. "),
     (dropout, forward.ratio, "largest .ratio - 1. "),
     (no_positions, forward.padding_in_front, "5 columns move a log-probability"),
     (future_seen, forward.padding_behind, "5 columns move a log-probability"),

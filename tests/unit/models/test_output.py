@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,6 +75,28 @@ def test_float32_logits_are_not_rounded(monkeypatch: pytest.MonkeyPatch, bias: b
     for found in (kept, OutputHead(layer, is_float32=True)(states)):
         torch.testing.assert_close(found.double(), exact, atol=1e-5, rtol=1e-5)
     assert float((rounded.double() - exact).abs().max()) > 0.01
+
+
+def test_cuda_leaves_the_sum_of_a_product_as_it_is() -> None:
+    """On no device, for there is no GPU: torch takes the call and gives the shape and dtype; no weight is cast."""
+    layer = torch.nn.Linear(40, 300, bias=False, dtype=torch.bfloat16, device="meta").requires_grad_(False)
+    states = torch.empty(2, 5, 40, dtype=torch.bfloat16, device="meta")
+    with Casts() as casts:
+        logits = OutputHead(layer, is_float32=True)(states)
+    assert (logits.shape, logits.dtype, logits.device.type) == ((2, 5, 300), torch.float32, "meta")
+    assert casts.numbers == 0
+
+
+class Casts(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts the numbers that are cast to another dtype."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default:
+            self.numbers += made.numel()
+        return made
 
 
 def test_float32_logits_have_the_gradient_of_the_layer() -> None:
