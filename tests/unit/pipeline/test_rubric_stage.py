@@ -70,7 +70,8 @@ def test_a_plan_counts_the_grades_of_all_steps(monkeypatch: pytest.MonkeyPatch) 
     assert seen is not None
     assert seen.requests == 24
     assert "24 grades of gpt-4o-mini" in seen.text
-    assert seen.cost_usd is not None and seen.cost_usd > 0
+    assert seen.cost_usd is not None
+    assert seen.cost_usd > 0
     assert stage("ppo", reward__expression="rubric").preview() is None, "the oracle is free"
 
 
@@ -78,7 +79,9 @@ def test_an_interrupted_stage_goes_on_counting_its_requests(tmp_path: Path) -> N
     generate = resolve_task("sandbox-sentiment", "test").generate
     assert generate is not None
     rows = list(generate("train", 6, 0))
-    job: Any = SimpleNamespace(folder=SimpleNamespace(path=tmp_path), journals=tmp_path / "annotations", purse=None)
+    job: Any = SimpleNamespace(
+        folder=SimpleNamespace(path=tmp_path, stage="ppo"), journals=tmp_path / "annotations", purse=None
+    )
     asked = config(reward__expression="rubric - 0.1 * length")
     first = rubric_of(job, asked, rows)
     assert first is not None
