@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rewardlab import processes
 from rewardlab.annotate.base import Annotation, Annotator, GradeRequest, Resources
@@ -24,6 +24,7 @@ from rewardlab.types import Example, Score
 if TYPE_CHECKING:
     from rewardlab.annotate.money import Purse
 
+T = TypeVar("T")
 RUBRIC = "rubric"
 Note = Callable[[list[str]], None]
 """Keeps the keys of new requests."""
@@ -37,6 +38,7 @@ class RubricReward:
         rubric: By what.
         asked: Keys of the requests that an interrupted run made; what they cost is counted.
         note: Told the keys of further ones.
+        is_shared: Several processes of a run grade, each its part, and count together.
     Raises:
         AnnotationError: When called, where asking stopped: the budget is used up, the endpoint fails again and again.
     """
@@ -45,13 +47,21 @@ class RubricReward:
     needs_gold = False
 
     def __init__(
-        self, annotator: Annotator, rubric: Rubric, asked: Collection[str] = (), note: Note = lambda keys: None
+        self,
+        annotator: Annotator,
+        rubric: Rubric,
+        asked: Collection[str] = (),
+        note: Note = lambda keys: None,
+        *,
+        is_shared: bool = False,
     ) -> None:
         self.annotator = annotator
         self.rubric = rubric
         self._asked = set(asked)
         self._note = note
-        annotator.remember(processes.share(sorted(self._asked)))
+        self._is_shared = is_shared
+        known = sorted(self._asked)
+        annotator.remember(processes.share(known) if is_shared else known)
 
     def __call__(self, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
         """Score each response; all are asked for at once. See :class:`rewardlab.types.Reward`."""
@@ -64,9 +74,13 @@ class RubricReward:
         return [self._score(answer) for answer in answers]
 
     def spent(self) -> dict[str, Any]:
-        """What a stage's result says of it: its requests, each once, and what they cost; all processes call this."""
-        keys = {key for asked in processes.gather(self._asked) for key in asked}
-        return {"annotator_calls": len(keys), "spent": _summed(processes.gather(self.annotator.spent()))}
+        """What a stage's result says of it: its requests, each once, and what they cost.
+
+        Where the work is shared, all processes call this.
+        """
+        gather = processes.gather if self._is_shared else _alone
+        keys = {key for asked in gather(self._asked) for key in asked}
+        return {"annotator_calls": len(keys), "spent": _summed(gather(self.annotator.spent()))}
 
     def _request(self, example: Example, response: str) -> GradeRequest:
         ask = partial(self.rubric.request, response=response)
@@ -83,12 +97,12 @@ class RubricReward:
         return Score(grade.share, {RUBRIC: grade.share}, {RUBRIC: grade.share}, reason=grade.reason, cost_usd=cost)
 
 
-def grader_config(config: RunConfig) -> RunConfig:
+def grader_config(config: RunConfig, *, is_shared: bool = False) -> RunConfig:
     """The configuration with the grader in the place of the annotator, for it is asked in the same way.
 
-    Each process of a run has its share of the budget and of the rates.
+    Where several processes share the work, each has its part of the budget and of the rates.
     """
-    section, count = config.rubric, processes.count()
+    section, count = config.rubric, processes.count() if is_shared else 1
     shared = {
         name: max(1, value // count)
         for name in ("requests_per_minute", "tokens_per_minute", "concurrency")
@@ -143,6 +157,8 @@ def rubric_reward(
     purse: Purse | None = None,
     asked: Collection[str] = (),
     note: Note = lambda keys: None,
+    *,
+    is_shared: bool = False,
 ) -> RubricReward:
     """Make the reward.
 
@@ -151,12 +167,17 @@ def rubric_reward(
         tasks: Names of the tasks whose answers are graded.
         journals: Folder of the journals.
         purse: What the command spends.
-        asked, note: As of :class:`RubricReward`.
+        asked, note, is_shared: As of :class:`RubricReward`.
     Raises:
         InputError: As :func:`choose_grader`, and for a rubric that cannot be used.
     """
     kind, rubric = choose_grader(config, tasks).kind, Rubric.load(config.rubric)
-    return RubricReward(kind.build(Resources(grader_config(config), journals, {}, purse)), rubric, asked, note)
+    given = Resources(grader_config(config, is_shared=is_shared), journals, {}, purse)
+    return RubricReward(kind.build(given), rubric, asked, note, is_shared=is_shared)
+
+
+def _alone(item: T) -> list[T]:
+    return [item]
 
 
 def _summed(spent: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -120,10 +120,11 @@ class TestCost:
     def test_several_processes_share_budget_and_requests_and_add_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WORLD_SIZE", "4")
         config = load_config({"annotate.budget_usd": 2.0, "annotate.concurrency": 8, "annotate.tokens_per_minute": 3})
-        asking = grader_config(config).annotate
+        assert grader_config(config).annotate.budget_usd == 2.0, "the work of one process"
+        asking = grader_config(config, is_shared=True).annotate
         assert (asking.budget_usd, asking.concurrency, asking.tokens_per_minute) == (0.5, 2, 1)
         assert asking.requests_per_minute is None
-        reward = RubricReward(Scripted(), RUBRIC)
+        reward = RubricReward(Scripted(), RUBRIC, is_shared=True)
         others = iter([[{"a", "b"}, {"b", "c"}], [{"cost_usd": 1.0, "price": None}, {"cost_usd": 2.0, "price": None}]])
         monkeypatch.setattr(processes, "gather", lambda item: next(others))
         assert reward.spent() == {"annotator_calls": 3, "spent": {"cost_usd": 3.0, "price": None}}

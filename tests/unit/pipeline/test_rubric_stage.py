@@ -79,7 +79,9 @@ def test_an_interrupted_stage_goes_on_counting_its_requests(tmp_path: Path) -> N
     generate = resolve_task("sandbox-sentiment", "test").generate
     assert generate is not None
     rows = list(generate("train", 6, 0))
-    job: Any = SimpleNamespace(folder=SimpleNamespace(path=tmp_path), journals=tmp_path / "annotations", purse=None)
+    job: Any = SimpleNamespace(
+        folder=SimpleNamespace(path=tmp_path, stage="ppo"), journals=tmp_path / "annotations", purse=None
+    )
     asked = config(reward__expression="rubric - 0.1 * length")
     first = rubric_of(job, asked, rows)
     assert first is not None
