@@ -95,9 +95,9 @@ def test_equal_prompts_are_read_once_and_drawn_as_if_alone(folders: dict[str, Pa
     reading: list[int] = []
     original = trunk.prefill
 
-    def counting(ids: Tensor, keep: Tensor) -> Any:
+    def counting(ids: Tensor, keep: Tensor, new_tokens: int | None = None) -> Any:
         reading.append(len(ids))
-        return original(ids, keep)
+        return original(ids, keep, new_tokens)
 
     trunk.prefill = counting  # type: ignore[method-assign]
     padded = [trunk.codec.pad_id, *PROMPTS[0]]
