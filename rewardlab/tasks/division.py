@@ -113,12 +113,14 @@ class _Rows:
         import numpy as np
 
         _, first, text = np.unique(self.texts[numbers], return_index=True, return_inverse=True)
-        return numbers[first[text]]
+        found: Numbers = numbers[first[text]]
+        return found
 
     def without(self, numbers: Numbers, others: Numbers) -> Numbers:
         """``numbers`` without texts that ``others`` have, each text once."""
-        kept = numbers[~self.has_text_of(numbers, others)]
-        return kept[self.first_of_text(kept) == kept]
+        fresh = numbers[~self.has_text_of(numbers, others)]
+        kept: Numbers = fresh[self.first_of_text(fresh) == fresh]
+        return kept
 
     def stratified(self, numbers: Numbers, rng: random.Random) -> Numbers:
         """A random order in which every stretch has the labels in about their overall shares."""
