@@ -138,7 +138,7 @@ def _drawn(samples: int, prompt: int, answer: int) -> Work:
     prompts = random_rows(1, prompt, trunk) * samples
     keys = [row_key("growth", number) for number in range(samples)]
     config = SamplingConfig(answer, batch=32, is_fixed_length=True)
-    return lambda: sample(trunk, prompts, keys, config)
+    return lambda: sample(trunk, prompts, keys, config, None)
 
 
 def best_of(folder: Path, size: int) -> Work:
