@@ -73,7 +73,7 @@ def starting() -> Iterator[tuple[str, str, float]]:
 
 def reading(folder: Path, rows: int) -> Iterator[tuple[str, str, float]]:
     """Rows and answers against reading their JSON."""
-    from rewardlab.cli.reward_score import ScoreRequest, run
+    from rewardlab.cli.reward_score import ScoreRequest, score_file
     from rewardlab.config import RewardConfig
     from rewardlab.lab.answer_rows import AnswerSource
     from rewardlab.pairs.imported import ImportRequest, read_import
@@ -95,7 +95,7 @@ def reading(folder: Path, rows: int) -> Iterator[tuple[str, str, float]]:
     loaded = seconds(lambda: load_splits(tasks.get("mr"), data_dir=folder)) / read(train)
     yield f"loading {rows} rows", "times `json.loads`", loaded
     request = ScoreRequest(AnswerSource("mr", answers, "rationale", None), RewardConfig(), folder / "scores.jsonl")
-    yield f"scoring {rows} answers by rule", "times `json.loads`", seconds(lambda: run(request)) / read(answers)
+    yield f"scoring {rows} answers by rule", "times `json.loads`", seconds(lambda: score_file(request)) / read(answers)
     asked = ImportRequest(pairs, "label", task=tasks.get("mr"))
     imported = seconds(lambda: read_import(asked).write(folder / "out")) / read(pairs)
     yield f"importing {rows} pairs", "times `json.loads`", imported

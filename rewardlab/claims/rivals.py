@@ -89,9 +89,9 @@ def measure_gains(
         judged: Comparisons by a judge.
         left_out: Takes a line for verdicts that are not counted.
     """
-    measures = [name for name in TITLES if _is_measured(name, table, judged)]
+    measures, column = [name for name in TITLES if _is_measured(name, table, judged)], headline(table)
     asked = [
-        (row, rival, _claim(row, rival, headline(table), decoding, measure))
+        (row, rival, _claim(row, rival, column, decoding, measure))
         for measure in measures
         for row, rival in _pairs(table, against)
         for decoding in table.decodings

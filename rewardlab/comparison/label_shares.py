@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from statistics import fmean
 
@@ -66,6 +67,12 @@ def label_shares(row: Row, position: Position, resamples: int = RESAMPLES) -> La
 
 def distance_draws(cells: Mapping[int, CellData], resamples: int = RESAMPLES) -> SeedDraws:
     """Total variation in each seed's cell; resamples lie further from gold than all items do and are moved back."""
+    return _distance_draws(tuple(cells.items()), resamples)
+
+
+@lru_cache(maxsize=64)  # the rival of all comparisons is asked for in each of them
+def _distance_draws(by_seed: tuple[tuple[int, CellData], ...], resamples: int) -> SeedDraws:
+    cells = dict(by_seed)
     shifts = column_means(cells, _shifts, resamples)
     distances = [(total_variation(shift), total_variation(drawn)) for shift, drawn in shifts]
     return of_cells(cells, [(value, draws + (value - draws.mean())) for value, draws in distances])

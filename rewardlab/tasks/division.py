@@ -118,9 +118,9 @@ class _Rows:
 
     def without(self, numbers: Numbers, others: Numbers) -> Numbers:
         """``numbers`` without texts that ``others`` have, each text once."""
-        kept: Numbers = numbers[~self.has_text_of(numbers, others)]
-        once: Numbers = kept[self.first_of_text(kept) == kept]
-        return once
+        fresh = numbers[~self.has_text_of(numbers, others)]
+        kept: Numbers = fresh[self.first_of_text(fresh) == fresh]
+        return kept
 
     def stratified(self, numbers: Numbers, rng: random.Random) -> Numbers:
         """A random order in which every stretch has the labels in about their overall shares."""

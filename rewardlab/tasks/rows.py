@@ -201,10 +201,12 @@ class _RowReader:
         if task.candidates:
             found |= {name: _any_of(found[name], name) for name in (task.candidates, "label")}
         raw = found.pop("label")
+        is_blank = True
         for name, text in found.items():
             if not isinstance(text, str):
                 raise RowProblem(f"field {name!r} is {text!r:.60}, expected a text")
-        if not any(text.strip() for text in found.values()):
+            is_blank = is_blank and (not text or text.isspace())
+        if is_blank:
             raise RowProblem(f"{', '.join(map(repr, found))} is blank; fill it in or leave the row out")
         own = data.get("id")
         id = f"{self._begin}{number:05d}" if own in (None, "") or own != own else str(own)  # NaN is no id
@@ -301,6 +303,8 @@ def _under_our_names(data: Mapping[str, Any], wanted: Sequence[str], renamed: di
 
     ``renamed`` gets column -> name. Nothing is renamed where two columns would be the same.
     """
+    if all(map(data.__contains__, wanted)):
+        return data
     for name in wanted:
         alike = [column for column in data if str(column).strip().casefold() == name.casefold()]
         if name not in data and len(alike) == 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rewardlab.claims.rivals import measure_gains, told_of
+from rewardlab.comparison import label_shares
 from rewardlab.comparison.evaluations import EvalRun, MethodKey
 from rewardlab.comparison.frames import frame
 from rewardlab.comparison.grid import grid
@@ -59,6 +60,17 @@ def test_names_in_methods(method: str) -> None:
 def test_measures_against_one_rival(run: EvalRun) -> None:
     tables = {size: table_of(run, size) for size in (2, SMALL, LARGE)}
     assert_linear(lambda size: list(told_of(measure_gains(tables[size], ["method 0"]))))
+
+
+def test_the_label_shares_of_a_rival_are_resampled_once(run: EvalRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    methods, asked = 12, []
+    original = label_shares.column_means
+    monkeypatch.setattr(label_shares, "column_means", lambda *given: asked.append(1) or original(*given))
+    table = table_of(run, methods)
+    own = [replace(row, cells={p: {0: replace(c[0])} for p, c in row.cells.items()}) for row in table.rows]
+    gains = measure_gains(replace(table, rows=own), ["method 0"])
+    assert len([gain for gain in gains if gain.measure == "label shift"]) == 2 * (methods - 1)  # two decodings
+    assert len(asked) == 2 * methods  # each row once, the rival too
 
 
 def test_seeds_of_one_method(run: EvalRun) -> None:
