@@ -1,13 +1,16 @@
-"""The comparison table for LaTeX: one ``tabular`` a decoding, then one of origins and costs, each as wide as the page.
+"""The comparison table for LaTeX: one ``tabular`` a decoding, one of origins and costs, each as wide as the page, and
+where classes are uneven one a decoding of macro-F1, balanced accuracy and recalls.
 
 They need the packages booktabs and graphicx. Intervals stand under their values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from rewardlab.comparison.by_label import EXPLAINED, ByLabel, all_by_label, by_label_grid
+from rewardlab.comparison.evaluations import Position
 from rewardlab.comparison.grid import Cell, Grid, Heading, grid
 from rewardlab.comparison.notes import notes
 from rewardlab.comparison.table import ComparisonTable
@@ -36,9 +39,18 @@ NO_WIDER_THAN_THE_LINE = r"\noindent\resizebox{\ifdim\width>\linewidth\linewidth
 def to_latex(table: ComparisonTable) -> str:
     """The table as ``tabular``s, for a document that loads booktabs and graphicx; every text is escaped."""
     scores = [grid(replace(table, decodings=(each,)), with_origins=False) for each in table.decodings]
-    parts = [_tabular(shown) for shown in (*scores, grid(table, with_scores=False))]
-    told = "\n".join(f"% {printable(line)}" for line in notes(table))
+    lines = notes(table)
+    shown = [*scores, grid(table, with_scores=False)]
+    if found := all_by_label(table):
+        shown += [by_label_grid(replace(table, decodings=(each,)), _of(found, each)) for each in table.decodings]
+        lines = [*lines, EXPLAINED]
+    parts = [_tabular(each) for each in shown]
+    told = "\n".join(f"% {printable(line)}" for line in lines)
     return "\n\n\\medskip\n".join(["% needs \\usepackage{booktabs,graphicx}", *parts]) + f"\n{told}\n"
+
+
+def _of(found: Mapping[tuple[int, Position], ByLabel], decoding: str) -> dict[tuple[int, Position], ByLabel]:
+    return {place: each for place, each in found.items() if place[1][1] == decoding}
 
 
 def escape_latex(text: str) -> str:

@@ -17,8 +17,8 @@ a list of responses with ranks or scores               Nectar, UltraFeedback, St
                                                        every two of different rank are one preference
 ====================================================== ==========================================================
 
-Two responses that tie give no preference. Anything else is refused with the columns that were found; so are rows of
-one response with a rating (HelpSteer 1) or a thumb (KTO), which are no preferences.
+Two responses that tie give no preference, and no rating ("N/A") gives none. Anything else is refused with the columns
+that were found; so are rows of one response with a rating (HelpSteer 1) or a thumb (KTO), which are no preferences.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ _SCORE_OF = ("overall_score", "score", "pm_score", "rating", "reward", "fine-gra
 _SCORES = ("ratings", "scores", "rewards", "ranks")
 _VERDICTS = ("winner", "preference", "preferred", "better", "verdict", "chosen")
 """Columns that may say which of two responses is better, by its name or its place."""
+_UNRATED = frozenset({"n/a", "na", "n.a.", "none", "null", "nan", "not rated", "unrated", "-", "?", ""})
+"""What files hold in the place of a rating that was never given."""
 _TIES = re.compile(r"(?:tie|both|draw|equal|same)\b.{0,40}|both_?bad|a=b")
 _ASKS, _TELLS = ("instruction", "question", "query"), ("input", "context", "passage")
 """Columns of a request, and of the text it is about where that stands apart."""
@@ -83,10 +85,15 @@ class Understood:
     rejected: str
 
 
+class UnratedError(ValueError):
+    """A row whose responses nobody has rated."""
+
+
 def understood(row: Mapping[str, Any]) -> list[Understood]:
     """The preferences of one row: none where its responses tie, several where it has a list of them.
 
     Raises:
+        UnratedError: A rating is there in name only ("N/A").
         ValueError: What is wrong with the row, without its place.
     """
     row = _arena(row) if "winner_model_a" in row else row
@@ -198,7 +205,10 @@ def _better(row: Mapping[str, Any], first: str, second: str) -> float:
         return _number(row["winner_model_a"]) - _number(row["winner_model_b"])
     if verdict := _verdict(row):
         return _winner(row, verdict, first, second)
-    scores = [_as_number(row.get(name.replace(name.rpartition("_")[0], "score"))) for name in (first, second)]
+    held = [row.get(name.replace(name.rpartition("_")[0], "score")) for name in (first, second)]
+    if any(map(_is_unrated, held)):
+        raise UnratedError(f"{first} and {second} have the scores {shown(held[0])} and {shown(held[1])}")
+    scores = [_as_number(each) for each in held]
     if scores[0] is not None and scores[1] is not None:
         return scores[0] - scores[1]
     if isinstance(row.get("label"), str | int | float):
@@ -228,6 +238,8 @@ def _winner(row: Mapping[str, Any], column: str, first: str, second: str) -> flo
             return score
     if _TIES.fullmatch(said):
         return 0.0
+    if _is_unrated(row[column]):
+        raise UnratedError(f"{column} is {shown(row[column])}")
     expected = f"{first}, {second}" if column != "winner" else "model_a, model_b"
     raise ValueError(f"{column} is {shown(row[column])}, expected {expected} or tie")
 
@@ -238,16 +250,30 @@ def _end(name: str) -> str:
 
 
 def _ranked(row: Mapping[str, Any], name: str) -> list[tuple[object, object]]:
-    """Every two responses of a list whose places differ, the better one first."""
+    """Every two rated responses of a list whose places differ, the better one first."""
     listed = row[name]
     scores = next((row[each] for each in _SCORES if isinstance(row.get(each), list)), None)
     if scores is not None and len(scores) == len(listed):
         sign = -1.0 if row.get("ranks") is scores else 1.0
-        marked = [(sign * _number(score), _text_of(each)) for each, score in zip(listed, scores, strict=True)]
+        rated = [(each, score) for each, score in zip(listed, scores, strict=True) if not _is_unrated(score)]
+        marked = [(sign * _number(score), _text_of(each)) for each, score in rated]
     else:
-        marked = [(_score(each), _text_of(each)) for each in listed]
+        marked = [(_score(each), _text_of(each)) for each in listed if not _is_unrated(_rating(each))]
+    if len(marked) < 2 <= len(listed):
+        raise UnratedError(f"{name}: {len(listed) - len(marked)} of {len(listed)} responses have no rating")
     pairs = [(a, b) if a[0] > b[0] else (b, a) for a, b in combinations(marked, 2) if a[0] != b[0]]
     return [(better[1], worse[1]) for better, worse in pairs]
+
+
+def _is_unrated(value: object) -> bool:
+    return isinstance(value, str) and value.strip().lower() in _UNRATED
+
+
+def _rating(response: object) -> object:
+    """What a response has in the place of a rank or score, as it stands; None where there is no such place."""
+    names = ("rank", *_SCORE_OF)
+    held = response if isinstance(response, Mapping) else {}
+    return next((held[each] for each in names if held.get(each) is not None), None)
 
 
 def _score(response: object) -> float:

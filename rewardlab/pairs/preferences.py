@@ -15,7 +15,7 @@ from typing import Any
 
 from rewardlab.disk import write_json, write_jsonl, writing
 from rewardlab.errors import ConfigError, DataError
-from rewardlab.pairs.layouts import own_label, understood, unread
+from rewardlab.pairs.layouts import UnratedError, own_label, understood, unread
 from rewardlab.reading import parse_json
 from rewardlab.tasks.files import READERS, placed_rows
 from rewardlab.tasks.rows import some
@@ -45,7 +45,8 @@ class Preference:
 def read_preferences(path: Path) -> list[Preference]:
     """Read a file of preferences: JSON Lines, a JSON array, CSV, TSV, Parquet, or a folder of ``save_to_disk``.
 
-    A row in which something is null, such as one response that was never given, is left out and counted.
+    A row in which something is null, such as one response that was never given, is left out and counted; so is one
+    whose rating says that there is none ("N/A").
 
     Raises:
         DataError: It cannot be read, or rows are not preferences: the first one is named, the others are counted.
@@ -53,6 +54,7 @@ def read_preferences(path: Path) -> list[Preference]:
     found: list[Preference] = []
     problems: list[str] = []
     empty: list[str] = []
+    unrated: list[str] = []
     ties = 0
     not_read: dict[str, None] = {}
     for place, row in _rows(path):
@@ -61,15 +63,19 @@ def read_preferences(path: Path) -> list[Preference]:
             found += read
             ties += not read
             not_read |= dict.fromkeys(unread(row)) if isinstance(row, Mapping) else {}
+        except UnratedError as error:
+            unrated.append(f"{path} {place}: {error}")
         except ValueError as error:
             (empty if _has_null(row) else problems).append(f"{path} {place}: {error}")
     if not found:  # it is then not a row here and there
-        problems += empty
+        problems += [*empty, *unrated]
     if problems:
         more = f" (and {len(problems) - 1} more rows)" if len(problems) > 1 else ""
         raise DataError(f"{problems[0]}{more}; expected {', '.join(COLUMNS)}: each a text or a list of messages")
     if empty:
         logger.warning("%s; rows left out for something in them that is null: %d", empty[0], len(empty))
+    if unrated:
+        logger.warning("%s; rows left out for want of a rating: %d", unrated[0], len(unrated))
     if ties:
         logger.warning("%s: %d rows of responses that tie give no preference", path, ties)
     if not_read:

@@ -1,16 +1,21 @@
 """A classifier beside the language models: any ``AutoModelForSequenceClassification``, fitted with Trainer.
 
-It reads the fields of a row, not its prompt, and gives a label or a number, not a text. Dropout stays as the model has
-it. All weights are trained, or LoRA adapters in all linear layers and the head.
+It reads the fields of a row, not its prompt, and gives a label or a number, not a text. Of candidates (ReCoRD) it reads
+the row with each of them in turn, says whether it is right, and answers with the likeliest; it is fitted to the first
+gold answer and one wrong candidate of each row. Dropout stays as the model has it. All weights are trained, or LoRA
+adapters in all linear layers and the head.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +41,7 @@ from rewardlab.config import LoraConfig, RunConfig
 from rewardlab.disk import read_json, write_json, write_jsonl
 from rewardlab.encoder_config import EncoderConfig
 from rewardlab.errors import ModelError
+from rewardlab.gold_answers import alternatives
 from rewardlab.models.names import find_model, resolve_device
 from rewardlab.runs import ADAPTER, BEST_ADAPTER, CHECKPOINTS, RunFolder
 from rewardlab.tasks.task import Task, tasks
@@ -54,6 +60,8 @@ GLOSSARY: Mapping[str, str] = {
     "encoder/lr": "learning rate of the step",
     "encoder/grad_norm": "norm of the gradient before clipping",
 }
+WRONG, RIGHT = 0, 1
+"""Logits of a candidate."""
 UNLIKELY_LENGTH = 1_000_000
 """Tokenizers that know no longest input say a number above this."""
 
@@ -127,30 +135,64 @@ class Encoder:
             rows.append(dict(whole))
         return Encoded(rows, cut)
 
-    @torch.no_grad()
     def answers(self, examples: Sequence[Example], batch: int) -> list[Label]:
-        """The label with the highest logit, or the number, brought into the task's range."""
+        """The label with the highest logit, the likeliest candidate, or the number, brought into the task's range."""
+        if not examples:
+            return []
+        if self.task.candidates:
+            return self._likeliest(examples, batch)
+        return self._labels(self._logits(examples, batch))
+
+    def training_rows(self, examples: Sequence[Example], seed: int) -> list[tuple[Example, int | float]]:
+        """What it is fitted to, with targets: the labelled rows, or of candidates a right and a wrong one of each.
+
+        Args:
+            examples: Labelled examples.
+            seed: Draws the wrong candidates.
+        """
+        rows: list[tuple[Example, int | float]] = []
+        for example in examples:
+            assert example.label is not None, "callers leave out rows without a label"
+            if not self.task.candidates:
+                rows.append((example, self._target(example.label)))
+                continue
+            options = [str(each) for each in self.task.options(example)]
+            wrong = [each for each in options if not self.task.is_right(each, example.label)]
+            rows.append((self._filled(example, alternatives(example.label)[0]), RIGHT))
+            if wrong:
+                drawn = random.Random(f"{seed}/{example.task}/{example.id}").choice(wrong)
+                rows.append((self._filled(example, drawn), WRONG))
+        return rows
+
+    def _likeliest(self, examples: Sequence[Example], batch: int) -> list[Label]:
+        options = [self.task.options(example) for example in examples]
+        rows = [
+            self._filled(example, str(each)) for example, own in zip(examples, options, strict=True) for each in own
+        ]
+        logits = self._logits(rows, batch)
+        margins = iter((logits[:, RIGHT] - logits[:, WRONG]).tolist())
+        return [max(zip(islice(margins, len(own)), own, strict=True), key=itemgetter(0))[1] for own in options]
+
+    def _filled(self, example: Example, candidate: str) -> Example:
+        """The row with one candidate in the place of all."""
+        return replace(example, fields={**example.fields, self.task.candidates: candidate})
+
+    @torch.no_grad()
+    def _logits(self, examples: Sequence[Example], batch: int) -> Tensor:
+        """Logits of the rows, in their order. Shape (n, labels)."""
         was_training, rows = self.model.training, self.encode(examples).rows
         self.model.eval()
         by_length = sorted(range(len(rows)), key=lambda place: len(rows[place]["input_ids"]))
-        found: dict[int, Label] = {}
+        found: dict[int, Tensor] = {}
         for start in range(0, len(rows), batch):
             places = by_length[start : start + batch]
             padded = self.tokenizer.pad([rows[place] for place in places], return_tensors="pt")
             logits = self.model(**padded.to(self.model.device)).logits.float()
-            found |= dict(zip(places, self._labels(logits), strict=True))
+            found |= dict(zip(places, logits, strict=True))
         self.model.train(was_training)
-        return [found[place] for place in range(len(rows))]
+        return torch.stack([found[place] for place in range(len(rows))])
 
-    def with_targets(self, encoded: Encoded, examples: Sequence[Example]) -> list[dict[str, Any]]:
-        """The token rows of labelled examples with what their logits are fitted to."""
-        return [
-            {**row, "labels": self.target(example.label)}
-            for row, example in zip(encoded.rows, examples, strict=True)
-            if example.label is not None
-        ]
-
-    def target(self, label: Label) -> int | float:
+    def _target(self, label: Label) -> int | float:
         """What a row's logits are fitted to."""
         return float(label) if self.task.is_numeric else self.task.labels.index(str(label))
 
@@ -206,10 +248,11 @@ def train_encoder(
     encoder = Encoder.fresh(name, task, section, device)
     if section.tuning == "lora":
         encoder.model = with_adapters(encoder.model, config.lora).to(device)
-    encoded = encoder.encode(usable)
+    fitted = encoder.training_rows(usable, config.seed)
+    encoded = encoder.encode([example for example, _ in fitted])
     if encoded.cut:
-        logger.warning("%d of %d rows are cut to %d tokens", encoded.cut, len(usable), encoder.max_length)
-    rows = encoder.with_targets(encoded, usable)
+        logger.warning("%d of %d rows are cut to %d tokens", encoded.cut, len(fitted), encoder.max_length)
+    rows = [{**row, "labels": target} for row, (_, target) in zip(encoded.rows, fitted, strict=True)]
     plan = plan_steps(section, len(rows))
     looks = _Looks(encoder, validation, Cadence.of_sft(plan.steps, -(-len(rows) // section.batch)), section, folder)
     outcome = run_trainer(
@@ -223,7 +266,7 @@ def train_encoder(
     )
     looks.finish(plan.steps)
     return {
-        "rows": len(rows),
+        "rows": len(usable),
         "dropped": dropped,
         "cut": encoded.cut,
         "parameters": _counted(encoder.model),
@@ -393,10 +436,10 @@ def _quietly() -> Iterator[None]:
 
 
 def _head(task: Task) -> dict[str, Any]:
-    """A logit for each label, or one number with the squared error."""
+    """A logit for each label, or of candidates for wrong and right, or one number with the squared error."""
     if task.is_numeric:
         return {"num_labels": 1, "problem_type": "regression"}
-    places = dict(enumerate(task.labels))
+    places = {WRONG: "wrong", RIGHT: "right"} if task.candidates else dict(enumerate(task.labels))
     return {
         "num_labels": len(places),
         "problem_type": "single_label_classification",

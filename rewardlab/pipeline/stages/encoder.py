@@ -115,17 +115,20 @@ def trained_task(trained: Stage) -> Task:
 
 
 def has_labels_of(trained: Task, asked: Task) -> bool:
-    """Whether an encoder of one task can answer another: same labels or scale, as many texts."""
-    known, wanted = ((set(task.labels), task.numeric_range, len(task.fields)) for task in (trained, asked))
+    """Whether an encoder of one task can answer another: same labels, scale or kind of answers, as many texts."""
+    known, wanted = (
+        (set(task.labels), task.numeric_range, bool(task.candidates), len(task.fields)) for task in (trained, asked)
+    )
     return known == wanted
 
 
 def check_labels(trained: Task, asked: Task) -> None:
     """Refuse a task whose answers an encoder cannot give; raises ConfigError."""
     if not has_labels_of(trained, asked):
+        gives = ", ".join(trained.labels) or trained.candidates or "numbers"
         raise ConfigError(
             f"task {asked.name}: an encoder that was trained on {trained.name} gives its labels "
-            f"({', '.join(trained.labels) or 'numbers'}) for {len(trained.fields)} texts, and no others"
+            f"({gives}) for {len(trained.fields)} texts, and no others"
         )
 
 

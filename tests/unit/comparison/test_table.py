@@ -173,6 +173,24 @@ def test_latex_is_escaped_and_complete(tmp_path: Path) -> None:
         assert text.count(rule) == 3
 
 
+def test_latex_has_macro_f1_where_classes_are_uneven(tmp_path: Path) -> None:
+    """A tabular a decoding behind the others; on even classes there is none."""
+    gold, answers = ["yes"] * 8 + ["no"] * 2, ["yes"] * 9 + ["no"]
+    cells = {"cola": dict.fromkeys(("sampled", "greedy"), (gold, answers))}
+    run = load_eval(eval_folder(tmp_path / "uneven", columns=cells, labels=("no", "yes")))
+    text = to_latex(build_table([run], resamples=50))
+    tables = text.split(r"\begin{tabular}")[1:]
+    assert [each.count("macro-F1") for each in tables[:3]] == [0, 0, 0]
+    # F1 of yes: 16 / 17, of no: 2 / 3; recall of yes 8 / 8, of no 1 / 2
+    assert [("80.4" in each, "balanced acc." in each, "75.0" in each) for each in tables[3:5]] == [
+        (True, True, True)
+    ] * 2
+    assert "share of the items with a label whose answer has it" in text
+    even = {"cola": {"sampled": (["yes", "no"], ["yes", "no"])}}
+    run = load_eval(eval_folder(tmp_path / "even", columns=even, labels=("no", "yes")))
+    assert "macro-F1" not in to_latex(build_table([run], resamples=50))
+
+
 PDFLATEX = shutil.which("pdflatex")
 DOCUMENT = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}" + "\n%s\n" + r"\end{document}"
 

@@ -430,3 +430,43 @@ def test_transcripts() -> None:
         Turn("user", "hi"),
         Turn("assistant", "hello"),
     ]
+
+
+RATED = {"prompt": Q, "responses": ["yes", "no", "rain"], "ratings": ["5", "2", "3"]}
+
+
+@pytest.mark.parametrize(
+    ("whole", "unrated"),
+    [
+        (RATED, {"ratings": ["N/A", "n/a ", "4"]}),
+        ({"prompt": Q, "completions": [{"response": "yes", "overall_score": 8},
+                                       {"response": "no", "overall_score": 3}]},
+         {"completions": [{"response": "yes", "overall_score": "N/A"}, {"response": "no", "overall_score": 3}]}),
+        ({"prompt": Q, "response_a": "yes", "response_b": "no", "winner": "model_a"}, {"winner": "N/A"}),
+        ({"prompt": Q, "response_a": "yes", "response_b": "no", "score_a": 2, "score_b": 1}, {"score_b": "N/A"}),
+    ],
+    ids=["ratings", "scores of responses", "verdict", "two scores"],
+)  # fmt: skip
+def test_a_row_without_a_rating_is_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, whole: dict[str, object], unrated: dict[str, object]
+) -> None:
+    path = tmp_path / "rated.jsonl"
+    write_jsonl(path, [whole, {**whole, **unrated}, {**whole, **unrated}])
+    with caplog.at_level(logging.WARNING):
+        found = read_preferences(path)
+    assert found
+    assert {each.place for each in found} == {"row 1"}
+    assert "rated.jsonl row 2: " in caplog.text
+    assert "for want of a rating: 2" in caplog.text
+    write_jsonl(path, [{**whole, **unrated}])
+    with pytest.raises(DataError, match="row 1"):
+        read_preferences(path)
+
+
+def test_of_a_list_the_rated_responses_count(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "rated.jsonl", [{**RATED, "ratings": ["5", "N/A", "3"]}])
+    found = read_preferences(tmp_path / "rated.jsonl")
+    assert [(each.chosen, each.rejected) for each in found] == [("yes", "rain")]
+    write_jsonl(tmp_path / "rated.jsonl", [{**RATED, "ratings": ["5", "good", "3"]}])
+    with pytest.raises(DataError, match='no number: "good"'):
+        read_preferences(tmp_path / "rated.jsonl")

@@ -127,7 +127,7 @@ def test_ppo_nlu_is_as_published() -> None:
 
 
 def test_superglue_is_as_published() -> None:
-    """Table 3: prompting and single-task PPO on every task but ReCoRD, AX by the model of RTE, the batch by task."""
+    """Table 3: prompting and single-task PPO on every task, AX by the model of RTE, the batch by task."""
     suite = load_suite(SUPERGLUE)
     assert set(suite.tasks) == set(GROUPS["superglue"])
     assert [method.name for method in suite.method] == ["BERT-large", "zero-shot", "few-shot (5)", "PPO-ST"]

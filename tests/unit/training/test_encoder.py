@@ -45,6 +45,19 @@ SIMILAR = [
 ]
 """The second text alone tells the number, 0 to 5."""
 
+CHOICES = [
+    Example(
+        "record",
+        f"{noun}-{i}",
+        {"passage": f"the {noun}", "query": "is", "entities": " | ".join((bad, good, "dull"))},
+        good,
+        "label",
+    )
+    for noun in NOISE
+    for i, (good, bad) in enumerate(zip(WORDS["positive"], WORDS["negative"], strict=True))
+]
+"""Good words are right, whatever the row."""
+
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -214,3 +227,19 @@ def test_the_loss_is_a_mean_over_the_rows_of_the_step() -> None:
     assert float(module.mean_over_rows(outputs, labels, torch.tensor(5))) == pytest.approx(0.820075 / 5, abs=1e-6)
     numbers = SimpleNamespace(logits=torch.tensor([[1.0], [3.0]]))
     assert float(module.mean_over_rows(numbers, torch.tensor([0.0, 1.0]), 10)) == pytest.approx((1 + 4) / 10)
+
+
+def test_of_candidates_it_reads_each_and_answers_with_the_likeliest(bert: Path, tmp_path: Path) -> None:
+    """One right and one wrong row of each; the answer is one of the row's own candidates."""
+    encoder = Encoder.fresh(str(bert), tasks.get("record"), config().encoder, "cpu")
+    made = encoder.training_rows(CHOICES[:2], 0)
+    assert [target for _, target in made] == [1, 0, 1, 0]
+    assert [row.fields["entities"] for row, target in made if target] == ["good", "fine"]
+    assert {row.fields["entities"] for row, target in made if not target} <= {"bad", "dull"}
+    assert encoder.text(made[0][0]) == "the film <eos> is <eos> good"
+    rows = CHOICES
+    result = fitted(bert, tmp_path, rows, epochs=20)
+    assert result["rows"] == len(rows)
+    assert result["parameters"]["trained"] == result["parameters"]["all"]
+    answers = loaded(bert, tmp_path, "record").answers(rows, 5)
+    assert answers == [row.label for row in rows]
