@@ -22,7 +22,7 @@ from rewardlab.preference_config import DPOConfig
 from rewardlab.presets import by_kind_of, merge, with_presets
 from rewardlab.raft_config import RaftConfig
 from rewardlab.secret_values import credential_in
-from rewardlab.section import LATER, Section
+from rewardlab.section import LATER, PATIENCE, Section
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 TINY_MODEL = "sandbox-tiny"
@@ -210,6 +210,7 @@ class SFTConfig(Section):
         description="validation rows a task, answered greedily after each epoch, five times a run at most, to choose "
         "the best; 0: the last",
     )
+    patience: int | None = Field(None, ge=1, description=PATIENCE, json_schema_extra=LATER)
 
     @property
     def parts(self) -> tuple[Literal["labelled", "prompts"], ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab.annotate.registry import named_annotator
+from rewardlab.claims.claim import claims_sha256
 from rewardlab.cli.output import echo
 from rewardlab.config_loading import CONFIG_FILE
 from rewardlab.errors import InputError, ModelError
@@ -109,6 +110,10 @@ def _notes(suite: Suite, todo: Sequence[Cell], plan: Plan) -> list[str]:
             f"{ROUGHLY}: none like them is finished here; as measured with the embedded model on two CPU cores."
         )
     lines += _grid_notes(suite)
+    if suite.claim:
+        lines.append(
+            f"{len(suite.claim)} claims, sha256 {claims_sha256(suite.claim)}; the report prints the same hash."
+        )
     if Path(CONFIG_FILE).exists():
         lines.append(f"{CONFIG_FILE} in this folder is not read: what a suite compares stands in its own file.")
     if not all(goal.has_rows for cell in todo for goal in cell.goals):

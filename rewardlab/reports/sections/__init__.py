@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rewardlab.claims.findings import VERDICTS, Finding, claims_grid, family_text
+from rewardlab.claims.findings import VERDICTS, Finding, claims_grid, family_text, written_text
 from rewardlab.comparison.answer import answer
 from rewardlab.comparison.budgets import budget_lines, budgets_grid, training_spent
 from rewardlab.comparison.grid import compact
@@ -156,7 +156,8 @@ SPENT = (
 
 def _claims(findings: Sequence[Finding]) -> list[Block]:
     explained = [f"{word}: {meaning}." for word, meaning in VERDICTS.items()]
-    return [Table(claims_grid(findings)), Notes([line for line in (SIZES, *explained, family_text(findings)) if line])]
+    notes = [SIZES, *explained, family_text(findings), written_text(findings)]
+    return [Table(claims_grid(findings)), Notes([line for line in notes if line])]
 
 
 def _kl(picture: Picture | None) -> list[Block]:
