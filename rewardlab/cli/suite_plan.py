@@ -13,6 +13,7 @@ from rewardlab.config_loading import CONFIG_FILE
 from rewardlab.errors import InputError, ModelError
 from rewardlab.models.names import check_model
 from rewardlab.pipeline.rows import Rows
+from rewardlab.pipeline.stages.encoder import encoder_name
 from rewardlab.printable import printable
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.file import Suite
@@ -59,7 +60,8 @@ def print_cells(todo: Sequence[Cell], root: Path) -> None:
 
 def print_missing_models(todo: Sequence[Cell]) -> None:
     """A line for each model that a run could not have here."""
-    for name in dict.fromkeys(cell.model for cell in todo):
+    encoders = [encoder_name(cell.config) for cell in todo if cell.stage == "encoder"]
+    for name in dict.fromkeys([*(cell.model for cell in todo), *encoders]):
         try:
             check_model(name)
         except ModelError as error:

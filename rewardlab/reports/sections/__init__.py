@@ -150,7 +150,8 @@ def _costs(report: Report, picture: Picture | None) -> list[Block]:
 
 SPENT = (
     "Of one seed, mean over seeds: tokens that training generated, device seconds of its own steps (of a CPU its "
-    "processor time), and sequences that went through the model as a whole, forward and backward."
+    "processor time), and sequences that went through the model as a whole, forward and backward. Even groups: prompts "
+    "whose responses all had the same score, which a method that compares them learns nothing from."
 )
 
 
