@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rewardlab.claims.claim import claims_sha256
 from rewardlab.cli import main as cli
 from rewardlab.suites.file import Suite, load_suite
 
@@ -38,6 +39,14 @@ def test_settings_are_chosen_on_seeds_that_no_study_reports(name: str) -> None:
     reported = {seed for study in STUDIES for seed in suite(study).seeds}
     assert set(suite(name).grid_seeds) <= {100, 101}
     assert not reported & {100, 101}
+
+
+def test_the_page_of_the_label_budgets_names_the_claims_as_they_stand() -> None:
+    page = (EXPERIMENTS / "results" / "budget-sandbox" / "README.md").read_text(encoding="utf-8")
+    for labels in (20, 50, 150, 500):
+        claims = suite(f"budget-{labels}-sandbox").claim
+        assert f"`{claims_sha256(claims)}`" in page
+        assert f"{len(claims)} claims at each budget, {4 * len(claims)} in all" in page
 
 
 @pytest.mark.parametrize("name", [*REAL_TEXT, "real-text-tuning-smollm2"])
