@@ -23,7 +23,7 @@ from rewardlab.presets import by_kind_of, merge, with_presets
 from rewardlab.raft_config import RaftConfig
 from rewardlab.rubric_config import RubricConfig
 from rewardlab.secret_values import credential_in, without_secret
-from rewardlab.section import LATER, Section, auto_is_a_word
+from rewardlab.section import LATER, PATIENCE, Section, auto_is_a_word
 from rewardlab.types import AnswerFormat, PairKind, Reading
 
 TINY_MODEL = "sandbox-tiny"
@@ -203,6 +203,7 @@ class SFTConfig(Section):
         description="validation rows a task, answered greedily after each epoch, five times a run at most, to choose "
         "the best; 0: the last",
     )
+    patience: int | None = Field(None, ge=1, description=PATIENCE, json_schema_extra=LATER)
 
     _auto = field_validator("micro_batch", mode="before")(auto_is_a_word)
 

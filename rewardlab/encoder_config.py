@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rewardlab.section import Section
+from rewardlab.section import LATER, PATIENCE, Section
 
 
 class EncoderConfig(Section):
@@ -38,6 +38,7 @@ class EncoderConfig(Section):
         description="validation rows, answered after each epoch, five times a run at most, to choose the best; 0: the "
         "last",
     )
+    patience: int | None = Field(None, ge=1, description=PATIENCE, json_schema_extra=LATER)
 
     @property
     def parts(self) -> tuple[Literal["labelled", "prompts"], ...]:

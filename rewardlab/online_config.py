@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rewardlab.errors import ConfigError
-from rewardlab.section import LATER, Section
+from rewardlab.section import LATER, PATIENCE, Section
 
 Balance = Literal["none", "label"]
 
@@ -96,6 +96,7 @@ class OnlineConfig(Section):
         description="training steps between two measures of validation accuracy; default: five a run; 0: never",
     )
     validation_rows: int = Field(100, ge=1, description="validation rows a task, answered greedily at each measure")
+    patience: int | None = Field(None, ge=1, description=PATIENCE, json_schema_extra=LATER)
     max_unscored: float = Field(0.2, ge=0, le=1, description="share of unscored responses above which a step fails")
 
     @property

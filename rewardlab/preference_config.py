@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rewardlab.section import Section
+from rewardlab.section import LATER, PATIENCE, Section
 from rewardlab.types import PAIR_KINDS
 
 SAMPLED = "sampled"
@@ -40,6 +40,7 @@ class PreferenceConfig(Section):
         None, ge=0, description="steps between two measures of validation accuracy; default: five a run; 0: never"
     )
     validation_rows: int = Field(100, ge=1, description="validation rows a task, answered greedily at each measure")
+    patience: int | None = Field(None, ge=1, description=PATIENCE, json_schema_extra=LATER)
 
     @property
     def loss_title(self) -> str | None:

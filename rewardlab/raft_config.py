@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from rewardlab.section import Section
+from rewardlab.section import LATER, PATIENCE, Section
 
 
 class RaftConfig(Section):
@@ -37,6 +37,7 @@ class RaftConfig(Section):
     validation_rows: int = Field(
         100, ge=0, description="validation rows a task, answered greedily after each round; 0: none, the last counts"
     )
+    patience: int | None = Field(None, ge=1, description=PATIENCE, json_schema_extra=LATER)
     max_unscored: float = Field(0.2, ge=0, le=1, description="share of unscored responses above which a round fails")
 
     @property

@@ -12,6 +12,12 @@ from rewardlab.reading import strange_value
 LATER: dict[str, Any] = {"later": True}
 """Marks a setting that was added after results were stored: at its default it is no part of a stage's identity."""
 
+PATIENCE = (
+    "measures of validation accuracy in a row that are not above the best one, after which training ends; "
+    "default: it goes on to its last step"
+)
+"""What the setting ``patience`` of every training method means: one rule by which all of them stop."""
+
 STORING = frozenset({"checkpoint_every", "checkpoint_seconds"})
 """Settings of when a stage stores its state, which its outcome does not depend on."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -75,3 +77,14 @@ class Claim(Section):
     def methods(self) -> list[str]:
         """The methods it names."""
         return [name for name in (self.better, self.than) if name is not None]
+
+
+def claims_sha256(claims: Iterable[Claim]) -> str:
+    """Hash of what is claimed and within which bounds, whatever the order: equal in a plan and in the report after it.
+
+    >>> one, other = (Claim(id="C1", says=says, not_testable="no rows") for says in ("A wins", "B wins"))
+    >>> claims_sha256([one, other]) == claims_sha256([other, one, one]) != claims_sha256([one])
+    True
+    """
+    texts = sorted({claim.model_dump_json() for claim in claims})
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

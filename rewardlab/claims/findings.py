@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rewardlab.claims.claim import Claim, Unit
+from rewardlab.claims.claim import Claim, Unit, claims_sha256
 from rewardlab.claims.measures import Evidence, measure
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, Source
 from rewardlab.comparison.markdown import markdown_grid
@@ -46,6 +46,11 @@ FAMILY = (
     "corrected for their number (Holm); the intervals are widened to the same levels, from 95 % for one claim alone. "
     "A difference that is listed elsewhere in a report is corrected there for another number of comparisons, so its p "
     "and interval differ."
+)
+
+WRITTEN = (
+    "Claims and bounds as they were read: sha256 {hash}. `rewardlab suite run FILE --dry-run` prints the hash of a "
+    "file, so that a file of before the run can be compared."
 )
 
 
@@ -159,6 +164,11 @@ def family_text(findings: Sequence[Finding]) -> str:
     return FAMILY.format(family=family) if family else ""
 
 
+def written_text(findings: Sequence[Finding]) -> str:
+    """The hash of the claims behind the findings, and what it is good for; empty without any."""
+    return WRITTEN.format(hash=claims_sha256(each.claim for each in findings)) if findings else ""
+
+
 def claims_grid(findings: Sequence[Finding]) -> Grid:
     """A line a claim: what it says, its published size, the measured one, the verdict."""
     models = len({each.model for each in findings}) > 1
@@ -170,10 +180,11 @@ def claims_grid(findings: Sequence[Finding]) -> Grid:
 
 def write_claims(findings: Sequence[Finding], folder: Path, about: Mapping[str, Any]) -> list[Path]:
     """Write ``claims.md`` and ``claims.json``; ``about`` names the suite, its title and its command."""
-    explained = f"{EXPLAINED} {family_text(findings)}".strip()
+    explained = " ".join(filter(None, (EXPLAINED, family_text(findings), written_text(findings))))
     text = f"# Claims: {about['title'] or about['suite']}\n\n{explained}\n\n{markdown_grid(claims_grid(findings))}\n"
     write_atomic(folder / "claims.md", text)
-    write_json(folder / "claims.json", {**about, "claims": [_stored(each) for each in findings]})
+    hashed = {"claims_sha256": claims_sha256(each.claim for each in findings)}
+    write_json(folder / "claims.json", {**about, **hashed, "claims": [_stored(each) for each in findings]})
     return [folder / "claims.md", folder / "claims.json"]
 
 

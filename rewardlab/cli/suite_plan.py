@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab.annotate.registry import named_annotator
+from rewardlab.claims.claim import claims_sha256
 from rewardlab.cli.output import echo
 from rewardlab.config_loading import CONFIG_FILE
 from rewardlab.errors import InputError, ModelError
 from rewardlab.models.names import check_model
 from rewardlab.pipeline.rows import Rows
+from rewardlab.pipeline.stages.encoder import encoder_name
 from rewardlab.printable import printable
 from rewardlab.suites.cells import Cell
 from rewardlab.suites.file import Suite
@@ -58,7 +60,8 @@ def print_cells(todo: Sequence[Cell], root: Path) -> None:
 
 def print_missing_models(todo: Sequence[Cell]) -> None:
     """A line for each model that a run could not have here."""
-    for name in dict.fromkeys(cell.model for cell in todo):
+    encoders = [encoder_name(cell.config) for cell in todo if cell.stage == "encoder"]
+    for name in dict.fromkeys([*(cell.model for cell in todo), *encoders]):
         try:
             check_model(name)
         except ModelError as error:
@@ -109,6 +112,10 @@ def _notes(suite: Suite, todo: Sequence[Cell], plan: Plan) -> list[str]:
             f"{ROUGHLY}: none like them is finished here; as measured with the embedded model on two CPU cores."
         )
     lines += _grid_notes(suite)
+    if suite.claim:
+        lines.append(
+            f"{len(suite.claim)} claims, sha256 {claims_sha256(suite.claim)}; the report prints the same hash."
+        )
     if Path(CONFIG_FILE).exists():
         lines.append(f"{CONFIG_FILE} in this folder is not read: what a suite compares stands in its own file.")
     if not all(goal.has_rows for cell in todo for goal in cell.goals):

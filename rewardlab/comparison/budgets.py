@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, all_sources
+from rewardlab.comparison.numbers import shown_value
 from rewardlab.comparison.runs import trained_once
 from rewardlab.comparison.table import ComparisonTable, Row
 
 SPENT = ("updates", "tokens", "forward", "backward", "device_seconds", "prompts", "responses")
 """What training spent, as evaluations store it."""
+EVEN = "even_groups"
+"""Share of prompts whose responses all had the same score, from which a method that compares them learns nothing."""
 TITLES: Mapping[str, str] = {
     "updates": "updates",
     "tokens": "tokens generated",
@@ -36,12 +39,14 @@ class Spent:
 
     Attributes:
         amounts: Each of :data:`SPENT`, mean over seeds.
+        even: :data:`EVEN`, mean over seeds and runs; None of methods without groups.
         orders: Seed -> fingerprints of the prompts in the order they were read, one a trained run.
     """
 
     row: Row
     amounts: Mapping[str, float]
     orders: Mapping[int, tuple[str, ...]]
+    even: float | None = None
 
 
 def training_spent(table: ComparisonTable) -> list[Spent]:
@@ -55,11 +60,14 @@ def budgets_grid(table: ComparisonTable) -> Grid:
     Gold labels, annotator calls and seconds of all stages stand in the table of scores.
     """
     spent = training_spent(table)
+    groups = any(each.even is not None for each in spent)
     headings = [Heading("method", is_number=False), *(Heading(TITLES[name]) for name in SPENT)]
+    headings += [Heading("even groups, %")] if groups else []
     rows = [
         [
             Cell(each.row.name),
             *(Cell(_amount(each, name), sources=all_sources(each.row)) for name in SPENT),
+            *([Cell(MISSING if each.even is None else shown_value(each.even))] if groups else []),
             Cell("yes" if _same_prompts(each, spent[0]) else "no"),
         ]
         for each in spent
@@ -98,7 +106,8 @@ def _spent(row: Row) -> Spent | None:
         seed: tuple(str(each.get("prompts_order", "")) for each in budgets_of_seed)
         for seed, budgets_of_seed in by_seed.items()
     }
-    return Spent(row, amounts, orders)
+    even = [float(run.budget[EVEN]) for run in runs if EVEN in run.budget]
+    return Spent(row, amounts, orders, fmean(even) if even else None)
 
 
 def _same_prompts(a: Spent, b: Spent) -> bool:

@@ -119,18 +119,34 @@ def model_identity(config: ModelConfig) -> dict[str, str]:
     Raises:
         ModelError: The chat template cannot be used, or leaves prompts in a thought.
     """
-    source = find_model(config.name, unpack=False)
+    source = _planned(config.name)
     weights = weights_identity(config.name)
     dtype = resolve_dtype(config)
     logits = {"logits": "float32"} if config.float32_logits and dtype != "float32" else {}
     return {"dtype": dtype, **weights} | _prompt(config, source) | _quantization(config) | logits
 
 
+def _planned(name: str) -> ModelSource:
+    """Where a model's files are or will be; of a plan that is only shown, a packaged model may be one that is not here.
+
+    Raises:
+        ModelError: As :func:`find_model` does.
+    """
+    from rewardlab.disk import is_read_only
+
+    try:
+        return find_model(name, unpack=False)
+    except ModelError:
+        if name in PACKAGED and is_read_only():
+            return ModelSource(name, name, False)
+        raise
+
+
 def weights_identity(name: str) -> dict[str, str]:
     """The content hash of a model's files, and its name where that is not merely a place; raises ModelError."""
-    source = find_model(name, unpack=False)
+    source = _planned(name)
     identity = {"name": name} if name in embedded() or not source.is_local else {}
-    if name in PACKAGED:
+    if name in PACKAGED and source.is_local:
         identity["sha256"] = _packaged_hash(name)
     elif source.is_local:
         identity["sha256"] = folder_hash(Path(source.location))

@@ -12,7 +12,7 @@ from rewardlab.disk import write_atomic
 from rewardlab.reports.charts import Panel, Picture
 from rewardlab.reports.forest_sheet import forest_sheet
 from rewardlab.reports.panels_sheet import panels_sheet
-from rewardlab.reports.sheet import Attributes, Link, matplotlib_style, svg_element
+from rewardlab.reports.sheet import Attributes, Link, Sheet, matplotlib_style, svg_element
 
 PANELS_PER_ROW = 3
 CSS = Path(__file__).parent / "assets" / "chart.css"
@@ -61,16 +61,26 @@ def write_figure(picture: Picture, file: Path) -> Path:
     with matplotlib_style(picture.name):
         forest = picture.is_forest
         sheet = forest_sheet(picture.panels) if forest else panels_sheet(picture.panels, PANELS_PER_ROW, picture.legend)
-        if file.suffix == ".svg":
-            style = f"<style>{CSS.read_text(encoding='utf-8')}</style>"
-            paper = '<rect class="paper" width="100%" height="100%"/>'
-            svg = svg_element(sheet, no_link, picture.alt)
-            opening, _, inside = svg.partition(">")
-            write_atomic(file, f"{opening}>{style}{paper}{inside}\n")
-        else:
-            buffer = BytesIO()
-            metadata = {"CreationDate": None} if file.suffix == ".pdf" else {"Software": None}
-            sheet.figure.savefig(buffer, format=file.suffix[1:], dpi=144, metadata=metadata)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(buffer.getvalue())
+        return write_sheet(sheet, file, picture.alt)
+
+
+def write_sheet(sheet: Sheet, file: Path, alt: str) -> Path:
+    """Write a sheet that was drawn in our style, as the format that the file's ending names.
+
+    Args:
+        sheet: The figure.
+        file: Ends in one of :data:`FORMATS`.
+        alt: What it shows, for who cannot see it.
+    """
+    if file.suffix == ".svg":
+        style = f"<style>{CSS.read_text(encoding='utf-8')}</style>"
+        paper = '<rect class="paper" width="100%" height="100%"/>'
+        opening, _, inside = svg_element(sheet, no_link, alt).partition(">")
+        write_atomic(file, f"{opening}>{style}{paper}{inside}\n")
+    else:
+        buffer = BytesIO()
+        metadata = {"CreationDate": None} if file.suffix == ".pdf" else {"Software": None}
+        sheet.figure.savefig(buffer, format=file.suffix[1:], dpi=144, metadata=metadata)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(buffer.getvalue())
     return file

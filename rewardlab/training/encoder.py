@@ -48,7 +48,14 @@ from rewardlab.tasks.task import Task, tasks
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.trl_loop import run_trainer
 from rewardlab.training.trl_run import left_out, one_device, plan_steps, refuse_nothing, trl_settings
-from rewardlab.training.validation import STORED_BEST, STORED_MEASURES, VALIDATION_FILE, Cadence, Measured
+from rewardlab.training.validation import (
+    STORED_BEST,
+    STORED_MEASURES,
+    VALIDATION_FILE,
+    Cadence,
+    Measured,
+    is_settled,
+)
 from rewardlab.types import Example, Label
 
 logger = logging.getLogger(__name__)
@@ -254,9 +261,11 @@ def train_encoder(
         logger.warning("%d of %d rows are cut to %d tokens", encoded.cut, len(fitted), encoder.max_length)
     rows = [{**row, "labels": target} for row, (_, target) in zip(encoded.rows, fitted, strict=True)]
     plan = plan_steps(section, len(rows))
-    looks = _Looks(encoder, validation, Cadence.of_sft(plan.steps, -(-len(rows) // section.batch)), section, folder)
+    cadence = Cadence.of_sft(plan.steps, -(-len(rows) // section.batch), section.patience)
+    looks = _Looks(encoder, validation, cadence, section, folder)
+    trainer = _trainer(encoder, rows, looks, plan, config, folder.path / CHECKPOINTS, device)
     outcome = run_trainer(
-        _trainer(encoder, rows, looks, plan, config, folder.path / CHECKPOINTS, device),
+        trainer,
         "encoder",
         plan.steps,
         Several(FolderRecorder(folder), progress or Silent()),
@@ -264,7 +273,7 @@ def train_encoder(
         config.keep_checkpoints,
         section.checkpoint_seconds,
     )
-    looks.finish(plan.steps)
+    looks.finish(trainer.state.global_step)
     return {
         "rows": len(usable),
         "dropped": dropped,
@@ -332,12 +341,15 @@ def with_adapters(model: Any, lora: LoraConfig) -> Any:
 class _Trainer(Trainer):  # type: ignore[misc]  # transformers is untyped here
     """transformers' Trainer, with what was measured in its checkpoints."""
 
-    is_over = False
-
     def __init__(self, looks: _Looks, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._looks = looks
         self.add_callback(looks)
+
+    @property
+    def is_over(self) -> bool:
+        """True when validation accuracy has settled."""
+        return self._looks.is_settled
 
     def go_on(self, checkpoint: Path) -> None:
         """Take the weights, the numbers logged so far and the measures from a checkpoint."""
@@ -368,6 +380,12 @@ class _Looks(TrainerCallback):  # type: ignore[misc]  # as above
         """Measure, if it is due, before a checkpoint of the same step is stored."""
         if self._rows and self.cadence.is_due(state.global_step):
             self._look(state.global_step)
+            control.should_training_stop = control.should_training_stop or self.is_settled
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether accuracy has not risen for so long that training ends."""
+        return is_settled(self._measures, self._best, self._section.patience)
 
     def finish(self, steps: int) -> None:
         """Store the last weights and, where any were measured, the best ones."""

@@ -163,7 +163,8 @@ class OnlineTrainer:
             config.new_tokens, self.config.temperature, STOP_STRINGS[config.format], sampling_batch(config, trunk)
         )
         cadence = Cadence.of_steps(self.config, self.steps)
-        self.validation = Validation(trunk, validation, cadence, self.sampling, folder)
+        patience = self.config.patience
+        self.validation = Validation(trunk, validation, cadence, self.sampling, folder, patience=patience)
         self.trunk_sha256 = trunk.sha256()
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, config.keep_checkpoints, folder / LEDGER_FILE)
 
@@ -177,8 +178,9 @@ class OnlineTrainer:
         return GoldAnswers(self.trunk, examples, rationales, self.run_config, self.config)
 
     def train(self) -> OnlineResult:
-        """Run all steps or until the budget is spent, from the newest checkpoint; store the policy in ``adapter/``.
+        """Run all steps, from the newest checkpoint; store the policy in ``adapter/``.
 
+        A spent budget ends it before, and so does validation accuracy that has settled.
         The best one on validation rows goes to ``adapter-best/``. Checkpoints are left for whoever marks the run as
         done (:meth:`rewardlab.runs.RunFolder.finish`): until then the process may be killed.
         """
@@ -188,7 +190,7 @@ class OnlineTrainer:
         stored = Interval(self.config.checkpoint_seconds)
         with recording(self.recorder, self.method.name, 0 if self.steps == UNBOUNDED else self.steps, first):
             for step in range(first, self.steps):
-                if self.budget.is_spent:
+                if self.budget.is_spent or self.validation.is_settled:
                     break
                 self.step(step)
                 taken = step + 1

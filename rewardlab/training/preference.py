@@ -194,15 +194,16 @@ class PreferenceTrainer:
         sampling = SamplingConfig(config.new_tokens, 0.0, STOP_STRINGS[config.format], sampling_batch(config, trunk))
         every = self.config.validate_every
         cadence = Cadence(max(1, math.ceil(self.steps / MEASURES)) if every is None else every, self.steps)
-        self.validation = Validation(trunk, validation, cadence, sampling, folder)
+        self.validation = Validation(trunk, validation, cadence, sampling, folder, patience=self.config.patience)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, config.keep_checkpoints, folder / LEDGER_FILE)
 
     def train(self) -> PreferenceResult:
-        """Run all steps, from the newest checkpoint; store the policy in ``adapter/``, the best in ``adapter-best/``.
+        """Run all steps, or until validation accuracy has settled, from the newest checkpoint.
 
-        Checkpoints are left for whoever marks the run as done: until then the process may be killed.
+        The policy is stored in ``adapter/``, the best one in ``adapter-best/``. Checkpoints are left for whoever
+        marks the run as done: until then the process may be killed.
         """
-        first = self.resume()
+        taken = first = self.resume()
         if first == 0:
             self.validation.ensure(0)
         clock = Clock(self.trunk.device)
@@ -214,16 +215,19 @@ class PreferenceTrainer:
         stored = Interval(self.config.checkpoint_seconds)
         with recording(self.recorder, self.method.name, self.steps, first):
             for step in range(first, self.steps):
+                if self.validation.is_settled:
+                    break
                 self.step(step)
+                taken = step + 1
                 if (step + 1) % self.config.checkpoint_every == 0 or stored.is_over_for_all:
                     self.store(step + 1)
                     stored.restart()
         check_trunk(self.trunk, self.trunk_sha256)
         check_processes(self.trunk)
-        self.validation.ensure(self.steps)
+        self.validation.ensure(taken)
         self.trunk.roles.save(POLICY, self.folder / ADAPTER)
         self.validation.save_best()
-        return self._result()
+        return self._result(taken)
 
     def places(self, step: int) -> list[int]:
         """Which pairs a step reads."""
@@ -325,16 +329,16 @@ class PreferenceTrainer:
         validation = fingerprint([[row.task, row.id] for row in self.validation.examples])
         return {**kept, "pairs": pairs, "validation": validation, "model": model, "trunk": self.trunk_sha256}
 
-    def _result(self) -> PreferenceResult:
+    def _result(self, steps: int) -> PreferenceResult:
         fall = self.validation.fall
         return PreferenceResult(
-            steps=self.steps,
-            pairs=len({place for step in range(self.steps) for place in self.places(step)}),
+            steps=steps,
+            pairs=len({place for step in range(steps) for place in self.places(step)}),
             trained_tokens=self.trained_tokens,
-            forward=2 * (len(self.rows) + self.steps * self.config.batch),
-            backward=2 * self.steps * self.config.batch,
+            forward=2 * (len(self.rows) + steps * self.config.batch),
+            backward=2 * steps * self.config.batch,
             device_seconds=self.device_seconds,
-            read=PromptsRead.of(self.pairs, self.steps, self.config.batch, self.run_config.seed),
+            read=PromptsRead.of(self.pairs, steps, self.config.batch, self.run_config.seed),
             trunk_sha256=self.trunk_sha256,
             validation=self.validation.summary(),
             fall=None if fall is None else fall.to_json(),

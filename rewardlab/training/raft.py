@@ -195,7 +195,8 @@ class RaftTrainer:
         self.sampling = SamplingConfig(
             config.new_tokens, self.config.temperature, STOP_STRINGS[config.format], sampling_batch(config, trunk)
         )
-        self.validation = Validation(trunk, validation, Cadence(1, self.config.rounds), self.sampling, folder)
+        cadence, patience = Cadence(1, self.config.rounds), self.config.patience
+        self.validation = Validation(trunk, validation, cadence, self.sampling, folder, patience=patience)
         self.trunk_sha256 = trunk.sha256()
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, config.keep_checkpoints, folder / LEDGER_FILE)
         self.stored_last = Interval(self.config.checkpoint_seconds)
@@ -205,7 +206,9 @@ class RaftTrainer:
         self.seconds, self.stored = 0.0, 0
 
     def train(self) -> RaftResult:
-        """Run all rounds, from the newest checkpoint; store the policy in ``adapter/``, the best in ``adapter-best/``.
+        """Run all rounds, or until validation accuracy has settled, from the newest checkpoint.
+
+        The policy is stored in ``adapter/``, the best one in ``adapter-best/``.
 
         Raises:
             TrainingError: Too many responses could not be judged, or a loss is not finite.
@@ -213,7 +216,7 @@ class RaftTrainer:
         if not self.resume():
             self.validation.ensure(0)
         with recording(self.recorder, "raft", self.config.rounds, self.round.number):
-            while self.round.number < self.config.rounds:
+            while self.round.number < self.config.rounds and not self.validation.is_settled:
                 prompts = batch_of(self.examples, self.round.number, self.prompts, self.run_config.seed)
                 clock = Clock(self.trunk.device)
                 self._sample(prompts, clock)

@@ -87,8 +87,8 @@ class _Trainer(RoleTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
 
     @property
     def is_over(self) -> bool:
-        """True when the time is over."""
-        return self._limit is not None and self._limit.is_over
+        """True when the time is over, or validation accuracy has settled."""
+        return (self._limit is not None and self._limit.is_over) or self._watching.validation.is_settled
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """The cosine follows the time where time ends training."""

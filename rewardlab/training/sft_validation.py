@@ -40,14 +40,15 @@ def sft_validation(
         validation: Labelled rows to answer.
         folder: The run folder.
     """
-    cadence = Cadence.of_sft(steps, math.ceil(rows / config.sft.batch))
+    patience = config.sft.patience
+    cadence = Cadence.of_sft(steps, math.ceil(rows / config.sft.batch), patience)
     if cadence.looks == 1:
         validation = ()
     if validation and processes.is_sharded():
         logger.warning("weights in pieces cannot answer validation rows; the last adapter counts, not the best one")
         validation = ()
     sampling = SamplingConfig(config.new_tokens, 0.0, STOP_STRINGS[config.format], sampling_batch(config, trunk))
-    return Validation(trunk, validation, cadence, sampling, folder, role)
+    return Validation(trunk, validation, cadence, sampling, folder, role, patience)
 
 
 class Watching(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
@@ -71,6 +72,7 @@ class Watching(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             self.validation.trunk.model.eval()
             self.validation.look(state.global_step)
             self.validation.trunk.model.train()
+            control.should_training_stop = control.should_training_stop or self.validation.is_settled
             if self.limit is not None:
                 self.limit.spent += sum(processes.gather(device_now(device) - began))
                 control.should_training_stop = control.should_training_stop or self.limit.is_over

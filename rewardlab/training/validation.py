@@ -59,11 +59,14 @@ class Cadence:
         return cls(max(1, math.ceil(steps / MEASURES)), steps)
 
     @classmethod
-    def of_sft(cls, steps: int, steps_per_epoch: int) -> Cadence:
-        """After each epoch, or after so many that there are five measures at most; by fifths where time ends it."""
+    def of_sft(cls, steps: int, steps_per_epoch: int, patience: int | None = None) -> Cadence:
+        """After each epoch, or after so many that there are five measures at most; by fifths where time ends it.
+
+        Where ``patience`` may end it, after each epoch however many there are.
+        """
         if steps == UNBOUNDED:
             return cls(None, steps)
-        epochs = math.ceil(steps / steps_per_epoch / MEASURES)
+        epochs = 1 if patience else math.ceil(steps / steps_per_epoch / MEASURES)
         return cls(max(1, epochs) * steps_per_epoch, steps)
 
     @property
@@ -108,6 +111,11 @@ class Measured:
     better: int = 0
 
 
+def is_settled(measures: Sequence[Measured], best: Measured | None, patience: int | None) -> bool:
+    """Whether so many measures after the best one were none above it, so that training ends; None: never."""
+    return patience is not None and best is not None and sum(each.step > best.step for each in measures) >= patience
+
+
 class Validation:
     """Measures the policy every so often, and remembers the best one.
 
@@ -118,6 +126,7 @@ class Validation:
         sampling: Of the rollouts; only its temperature is not used.
         folder: The run folder.
         role: What is trained.
+        patience: Measures after the best one that end training; None: none do.
 
     Attributes:
         measures: All so far.
@@ -133,8 +142,9 @@ class Validation:
         sampling: SamplingConfig,
         folder: Path,
         role: str = POLICY,
+        patience: int | None = None,
     ) -> None:
-        self.trunk, self.folder, self.role, self.cadence = trunk, folder, role, cadence
+        self.trunk, self.folder, self.role, self.cadence, self.patience = trunk, folder, role, cadence, patience
         self.examples = [row for row in examples if row.label is not None]
         self.sampling = replace(sampling, temperature=0.0)
         self.measures: list[Measured] = []
@@ -147,6 +157,11 @@ class Validation:
     def is_on(self) -> bool:
         """Whether anything is measured at all."""
         return bool(self.examples) and self.cadence.every != 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether accuracy has not risen for so long that training ends."""
+        return is_settled(self.measures, self.best, self.patience)
 
     def is_due(self, step: int, before: float = 0.0, spent: float = 0.0) -> bool:
         """Whether the policy is measured after that many steps.

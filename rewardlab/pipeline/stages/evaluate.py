@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SPENT = (
     *("steps", "updates", "tokens", "responses", "forward", "backward", "device_seconds"),
-    *("prompts", "prompts_order"),
+    *("prompts", "prompts_order", "even_groups"),
 )
 """What a training run spent, as its evaluation repeats it."""
 NOT_IN_VALIDATION = ("batch", "shots", "best_of", "best_of_reward", "best_of_lam", "hosted", "chain_of_thought")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from rewardlab import processes
@@ -200,7 +201,17 @@ def train(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[
     )
     found = {**result.to_json(), **judges.result(job, config, section, gold, result.fall)}
     learned = gold_of(splits, "labelled") if _mixes_sft(section) else {}
-    return {**found, "gold": {**found["gold"], **learned}}
+    return {**found, **_even_groups(job.folder.path), "gold": {**found["gold"], **learned}}
+
+
+def _even_groups(run: Path) -> dict[str, float]:
+    """Share of groups whose scores are all equal, mean over steps, for tables; empty where nothing was grouped."""
+    from rewardlab.training.progress import METRICS_FILE
+
+    share = "group/even_share"
+    rows = read_jsonl(run / METRICS_FILE) if (run / METRICS_FILE).exists() else ()
+    shares = {int(row["step"]): float(row[share]) for row in rows if share in row}
+    return {"even_groups": fmean(shares.values())} if shares else {}
 
 
 @dataclass(frozen=True, slots=True)

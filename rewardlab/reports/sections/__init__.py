@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rewardlab.claims.findings import VERDICTS, Finding, claims_grid, family_text
+from rewardlab.claims.findings import VERDICTS, Finding, claims_grid, family_text, written_text
 from rewardlab.comparison.answer import answer
 from rewardlab.comparison.budgets import budget_lines, budgets_grid, training_spent
 from rewardlab.comparison.grid import compact
@@ -150,13 +150,15 @@ def _costs(report: Report, picture: Picture | None) -> list[Block]:
 
 SPENT = (
     "Of one seed, mean over seeds: tokens that training generated, device seconds of its own steps (of a CPU its "
-    "processor time), and sequences that went through the model as a whole, forward and backward."
+    "processor time), and sequences that went through the model as a whole, forward and backward. Even groups: prompts "
+    "whose responses all had the same score, which a method that compares them learns nothing from."
 )
 
 
 def _claims(findings: Sequence[Finding]) -> list[Block]:
     explained = [f"{word}: {meaning}." for word, meaning in VERDICTS.items()]
-    return [Table(claims_grid(findings)), Notes([line for line in (SIZES, *explained, family_text(findings)) if line])]
+    notes = [SIZES, *explained, family_text(findings), written_text(findings)]
+    return [Table(claims_grid(findings)), Notes([line for line in notes if line])]
 
 
 def _kl(picture: Picture | None) -> list[Block]:

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from rewardlab.claims import measures as claim_measures
-from rewardlab.claims.claim import Claim
+from rewardlab.claims.claim import Claim, claims_sha256
 from rewardlab.claims.findings import (
     Finding,
     claims_grid,
@@ -478,6 +478,9 @@ def test_a_report_shows_its_claims_and_leaves_them_as_files(tmp_path: Path) -> N
     stored = read_json(tmp_path / "out" / "claims.json")
     assert stored["command"] == command
     assert (stored["suite"], stored["models"], stored["seeds"]) == ("demo", ["tiny"], [0, 1, 2])
+    assert stored["claims_sha256"] == claims_sha256(told)
+    assert f"sha256 {stored['claims_sha256']}" in text
+    assert f"sha256 {stored['claims_sha256']}" in (tmp_path / "out" / "claims.md").read_text()
     first, second = stored["claims"]
     assert (first["id"], first["better"], first["than"], first["model"]) == ("C1", "PPO", "SFT", "tiny")
     assert first["size"]["value"] == pytest.approx(100 * 122 / 600)
@@ -548,6 +551,13 @@ def test_what_is_tested_together_is_counted() -> None:
 )
 def test_what_stands_against_what(given: dict[str, Any], told: str) -> None:
     assert compared_text(claim(**given)) == told
+
+
+@pytest.mark.parametrize("moved", [{"above": -2.0}, {"than": "RLHF"}, {"decoding": "sampled"}, {"says": "PPO wins"}])
+def test_the_hash_of_claims_moves_with_each_bound_and_not_with_order_or_models(moved: dict[str, Any]) -> None:
+    one, other = claim(), claim(id="C2")
+    assert claims_sha256([one, other]) == claims_sha256([other, one, one])
+    assert claims_sha256([claim(**moved), other]) != claims_sha256([one, other])
 
 
 def test_files_hold_all_that_is_known_of_a_claim(tmp_path: Path) -> None:

@@ -43,6 +43,18 @@ def test_rows_that_did_not_train_with_a_reward_are_not_listed(tmp_path: Path) ->
     ]
 
 
+def test_groups_that_taught_nothing_stand_beside_what_was_spent(tmp_path: Path) -> None:
+    """Half and a fifth of the groups in two seeds: 35 %; PPO compares no responses."""
+    for seed, share in enumerate((0.5, 0.2)):
+        budget = {"updates": 6, "prompts_order": f"x{seed}"}
+        for method, more in (("GRPO", {"even_groups": share}), ("PPO", {})):
+            folder = tmp_path / "eval" / f"{method}-{seed}"
+            eval_folder(folder, method=method, seed=seed, columns={"toy": both(5, 5, 10)}, budget=budget | more)
+    head, _, *rows = markdown_grid(budgets_grid(build_table(collect([tmp_path]).runs, resamples=50))).splitlines()
+    assert head.endswith("| responses | even groups, % | same prompts |")
+    assert sorted(row.split(" | ")[0] + "|" + row.split(" | ")[-2] for row in rows) == ["| GRPO|35.0", "| PPO|–"]
+
+
 def test_differences_are_named(tmp_path: Path) -> None:
     table = table_of(tmp_path, RLHF=(6, 100, "x"), RLLR=(6, 140, "y"))
     assert budget_lines(table) == [

