@@ -208,7 +208,8 @@ def test_every_suite_loads_and_plans(path: Path, tmp_path: Path, monkeypatch: py
         if "encoder.model" in settings:
             settings["encoder.model"] = str(tiny_bert(tmp_path / "encoder", ["good"]))
         suite = suite.model_copy(update={"settings": settings, "models": ()})
-    asked = {task.name for spec in suite.tasks or (suite.settings["task"],) for task in resolve_tasks(str(spec))}
+    specs = [*(suite.tasks or (suite.settings["task"],)), *suite.unseen.values()]
+    asked = {task.name for spec in specs for task in resolve_tasks(str(spec))}
     sampled = {task.name for task in resolve_tasks("rllr8,sandbox")}
     rows = Rows(may_lack=not asked <= sampled)  # of other tasks no sample comes with the package
     planned = cells(suite.model_copy(update={"seeds": suite.seeds[:1]}), Path("runs"), rows=rows)
