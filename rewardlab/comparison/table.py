@@ -282,14 +282,15 @@ def _mean_by_name(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def headline(table: ComparisonTable) -> str:
     """The column that stands for the whole table: the average, unless fewer than two rows have one.
 
-    Then it is the column of the most rows, and of those the average or the first.
+    Then it is the column of the most rows, and of those the average or the first. Of no columns it is the average.
     """
     rows = {
         column: sum(any(place[0] == column for place in row.scores) for row in table.rows) for column in table.columns
     }
     if rows.get(AVERAGE, 0) >= 2:
         return AVERAGE
-    return max(sorted(rows, key=lambda column: column != AVERAGE), key=lambda column: rows[column])
+    ordered = sorted(rows, key=lambda column: column != AVERAGE)
+    return max(ordered, key=lambda column: rows[column], default=AVERAGE)
 
 
 def method_names(table: ComparisonTable) -> dict[str, str]:

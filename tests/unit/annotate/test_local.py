@@ -108,7 +108,7 @@ def test_only_the_text_of_a_long_row_is_cut(folder: Path, tmp_path: Path) -> Non
     ],
 )
 def test_a_cut_rationale_ends_behind_its_last_sentence(text: str, finished: bool, kept: str, finish: str) -> None:
-    record = _raw(Sample((1, 2), text, finished))
+    record = _raw(Sample((1, 2), text, finished), mends=True)
     assert (record["text"], record["finish"], record["response_tokens"]) == (kept, finish, 2)
 
 

@@ -88,7 +88,8 @@ class TestRuns:
         said = " ".join(rewardlab("annotators").out.split())
         assert "terse says the label; likes short answers can: write, rank; needs: patience; free" in said
         assert (
-            "openai a hosted model behind any OpenAI-compatible endpoint can: write, rank, judge; needs: OPENAI" in said
+            "openai a hosted model behind any OpenAI-compatible endpoint can: write, rank, judge, grade; needs: OPENAI"
+            in said
         )
         assert said.index("sandbox ") < said.index("openai ") < said.index("template ") < said.index("terse ")
         assert "`rewardlab annotators`" in " ".join(rewardlab("annotate", "--help").out.split())
@@ -127,7 +128,14 @@ class TestAbilities:
 
     def test_what_each_can_do_is_read_off_its_methods(self) -> None:
         able = {name: "".join(each[0] for each in annotators.get(name).abilities()) for name in annotators.every()}
-        expected = {"sandbox": "wrj", "openai": "wrj", "local": "wr", "bundled": "wr", "template": "wr", "terse": "wr"}
+        expected = {
+            "sandbox": "wrjg",
+            "openai": "wrjg",
+            "local": "wrg",
+            "bundled": "wr",
+            "template": "wr",
+            "terse": "wr",
+        }
         assert able == expected
         assert {name for name in annotators if annotators.get(name).is_paid} == {"openai"}
 

@@ -15,6 +15,7 @@ from rewardlab.evaluation.predict import GeneratedText, evaluate
 from rewardlab.intervals import bootstrap_interval, item_counts
 from rewardlab.metrics import METRICS, encode, measure
 from rewardlab.tasks import tasks
+from rewardlab.tasks.checked import CheckedRows, Outline
 from rewardlab.tasks.division import Limits
 from rewardlab.tasks.sources import divide
 from rewardlab.types import Example
@@ -109,10 +110,23 @@ def test_the_two_rows_of_a_pronoun_pair_are_one_group() -> None:
     assert names[0] == names[1] != names[2] == names[3]
 
 
+def checked(rows: list[Example]) -> CheckedRows:
+    outline = Outline()
+    for each in rows:
+        outline.add(each)
+    return CheckedRows(outline, lambda numbers: {number: rows[number] for number in numbers})
+
+
 def test_a_test_that_is_cut_keeps_whole_questions() -> None:
     rows = [row(n, f"{n // 4}", "yes" if n % 2 else "no") for n in range(40)]
     train = [row(n, f"{n}", "yes" if n % 2 else "no") for n in range(100, 140)]
-    parts = divide(MULTIRC, {"train": train, "test": rows}, Limits(labelled=4, prompts=4, validation=4, test=11), 0, 0)
+    parts = divide(
+        MULTIRC,
+        {"train": checked(train), "test": checked(rows)},
+        Limits(labelled=4, prompts=4, validation=4, test=11),
+        0,
+        0,
+    )
     kept = parts.tests["multirc"]
     assert len(kept) == 8, "two whole questions of four; a third would be the twelfth row"
     assert len({example.fields["question"] for example in kept}) == 2

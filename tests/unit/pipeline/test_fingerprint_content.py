@@ -180,7 +180,7 @@ class TestSettings:
         assert set(dumped(SFTConfig(), ("epochs",))) == every - STORING - {"epochs"}
 
     def test_a_later_setting_counts_once_it_is_set(self) -> None:
-        later = {"dropout": 0.1, "words": {"sst2": {"negative": "No"}}}
+        later = {"dropout": 0.1, "words": {"sst2": {"negative": "No"}}, "patience": 3, "gradient_checkpointing": True}
         assert set(SFTConfig.later()) == set(later)
         for name, value in later.items():
             assert dumped(SFTConfig.model_validate({name: value}))[name] == value

@@ -67,7 +67,11 @@ def test_ids_gold_answers_and_whether_they_ended_are_published_and_no_text(publi
     assert not list(published.rglob("predictions.jsonl"))
     for file in files:
         stored = json.loads(file.read_text())
-        assert set(stored["a"]["greedy"]) == set(FIELDS) - {"confidence"}  # which no answer states
+        # no answer states a confidence, and the task has no groups
+        assert set(stored["a"]["greedy"]) == set(FIELDS) - {
+            "confidence",
+            "groups",
+        }
         cell = read_answers(file.parent)["a", "greedy"]
         assert cell.finished == (False,) * 4 + (True,) * 96
         assert sum(answer is None for answer in cell.answers) == 3

@@ -24,6 +24,9 @@ from tests.support.ray_cluster import ROOT, RayCluster
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install -e '.[ray]'"),
+    pytest.mark.skipif(
+        "REWARDLAB_CLUSTER" not in os.environ, reason="starts Ray clusters, which takes minutes: REWARDLAB_CLUSTER=1"
+    ),
 ]
 PATIENCE_S = 600
 REWARD = '''

@@ -34,6 +34,12 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{module}.offline_reason", lambda: "no route to the hub")
 
 
+def models_of(suite: Suite) -> list[str]:
+    """The models that answer, then the encoders."""
+    own = [{**suite.settings, **each.settings}["encoder.model"] for each in suite.method if each.stage == "encoder"]
+    return list(dict.fromkeys([*(suite.models or [LLAMA]), *own]))
+
+
 def planned(path: Path, *options: str) -> int:
     return cli.run(["suite", "run", str(path), "--runs", "runs", "--dry-run", *options])
 
@@ -49,7 +55,7 @@ def test_the_plan_stands_without_weights_and_rows(path: Path, capsys: pytest.Cap
     assert all(any(f"] {method.name}, " in line for line in goals) for method in suite.method)
     assert {line.split(": ")[-1] for line in goals} == {UNNAMED}
     *models, rows = [line for line in lines if line.startswith("the plan stands")]
-    assert [name in line for name, line in zip(suite.models or [LLAMA], models, strict=True)] == [True] * len(models)
+    assert [name in line for name, line in zip(models_of(suite), models, strict=True)] == [True] * len(models)
     assert "no route to the hub" in rows
     assert not Path("runs").exists()
 
@@ -61,8 +67,10 @@ def test_the_plan_over_the_bundled_sample_names_its_folders(capsys: pytest.Captu
     goals = [line for line in lines if line.startswith("[to run]")]
     assert goals
     assert all("runs/eval/" in line for line in goals)
-    (missing,) = [line for line in lines if line.startswith("the plan stands")]
-    assert LLAMA in missing
+    missing = [line for line in lines if line.startswith("the plan stands")]
+    assert [name in line for name, line in zip(models_of(load_suite(RLLR)), missing, strict=True)] == [True] * len(
+        missing
+    )
 
 
 @pytest.mark.usefixtures("offline")
