@@ -67,6 +67,8 @@ MODULES = (
     "rewardlab/pipeline/kinds.py",
     "rewardlab/pipeline/stage.py",
     "rewardlab/runs.py",
+    "rewardlab/disk.py",
+    "rewardlab/provenance.py",
 )
 """Arithmetic, rewards, statistics, and what tells one run from another."""
 PASSED, NOTHING_RAN = 0, 5

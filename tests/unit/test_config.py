@@ -259,7 +259,10 @@ def test_all_later_settings_are_among_those() -> None:
     later = {key for kind in sections if isinstance(kind, type) and issubclass(kind, Section) for key in kind.later()}
     first = {"rank_stabilised", "bias", "dropout", "least_new_tokens", "unreadable", "by_kind"}
     second = {"samples", "kl", "loss_mean", "best_of", "best_of_reward", "best_of_lam"}
-    assert later == first | second | {"words", "balance", "sft_coef", "chain_of_thought", "hosted"}
+    assert later == first | second | {
+        *("words", "balance", "sft_coef", "chain_of_thought", "hosted"),
+        *("patience", "gradient_checkpointing", "float32_logits"),
+    }
 
 
 def test_ppo_nlu_is_as_published() -> None:

@@ -136,7 +136,7 @@ settings = { "ppo.lr" = 1e-4 }
         ('[unseen]\nmr = "emotion"', "unseen: 'mr' is no task of the suite"),
         ('tasks = ["mr", "sst2"]\n[unseen]\nmr = "emotion,sst2"', "unseen: sst2 is a task of the suite"),
         ('tasks = ["mr", "sst2"]\n[unseen]\nmr = "sick"\nsst2 = "sick"', "unseen: sick stands in it 2 times"),
-        ('convention = "glue"', "convention: input should be 'rllr' or 'ppo-nlu'"),
+        ('convention = "glue"', "convention: input should be 'rllr', 'ppo-nlu' or 'leaderboard'"),
         ("[settings]\nseed = 1", r"\[settings\] sets seed, but each cell has its own from seeds"),
         ('[[method]]\nname = "own"\nstage = "base"\nsettings = { seed = 1 }', "method own sets seed, but"),
         ('models = ["a"]\n[settings]\nmodel = { name = "b" }', r"\[settings\] sets model.name, but .* from models"),
