@@ -18,9 +18,8 @@ from rewardlab.config import LoraConfig, ModelConfig
 from rewardlab.models import Codec, scoring
 from rewardlab.models.prompts import shares_prompts
 from rewardlab.models.shapes import SHAPES, random_trunk, word_tokenizer
-from rewardlab.training import bench_dpo as bench_dpo_module
-from rewardlab.training import bench_grpo as bench_grpo_module
 from rewardlab.training import bench_sampler as sampler_bench
+from rewardlab.training import bench_steps as bench_steps_module
 from rewardlab.training.bench import PHASES, PPOWork, bench_ppo, load_or_make
 from rewardlab.training.bench_dpo import DPOWork, bench_dpo
 from rewardlab.training.bench_grpo import GRPOWork, bench_grpo
@@ -75,7 +74,7 @@ def test_grpo_reads_a_prompt_once_unless_whole_rows_are_asked_for(
 ) -> None:
     """Two prompts of 7 tokens, four responses of 5 to each, in chunks of one prompt; one step and the one left out."""
     trunk = load_or_make(model, None)
-    monkeypatch.setattr(bench_grpo_module, "load_or_make", lambda *_: trunk)
+    monkeypatch.setattr(bench_steps_module, "load_or_make", lambda *_: trunk)
     assert shares_prompts(trunk)
     read: list[int] = []
     trunk.model.get_input_embeddings().register_forward_hook(lambda module, given, out: read.append(given[0].numel()))
@@ -91,7 +90,7 @@ def test_grpo_reads_a_prompt_once_unless_whole_rows_are_asked_for(
 def test_dpo_reads_the_reference_once_over_all_pairs(model: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two pairs a step in one chunk; three steps with the one left out, the first of which checks the start."""
     trunk = load_or_make(model, None)
-    monkeypatch.setattr(bench_dpo_module, "load_or_make", lambda *_: trunk)
+    monkeypatch.setattr(bench_steps_module, "load_or_make", lambda *_: trunk)
     assert shares_prompts(trunk)
     read: list[int] = []
     trunk.model.get_input_embeddings().register_forward_hook(lambda module, given, out: read.append(given[0].numel()))
