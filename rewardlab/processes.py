@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,14 +47,27 @@ def return_memory() -> None:
         trim(0)
 
 
+_IS_ALONE = ContextVar("is_alone", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block this process is the only one: for work that the others do not take part in."""
+    mark = _IS_ALONE.set(True)
+    try:
+        yield
+    finally:
+        _IS_ALONE.reset(mark)
+
+
 def count() -> int:
     """Number of processes."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return 1 if _IS_ALONE.get() else int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
     """Number of this process, from 0."""
-    return int(os.environ.get("RANK", "0"))
+    return 0 if _IS_ALONE.get() else int(os.environ.get("RANK", "0"))
 
 
 def is_main() -> bool:

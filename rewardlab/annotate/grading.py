@@ -38,7 +38,6 @@ class RubricReward:
         rubric: By what.
         asked: Keys of the requests that an interrupted run made; what they cost is counted.
         note: Told the keys of further ones.
-        is_shared: Several processes of a run grade, each its part, and count together.
     Raises:
         AnnotationError: When called, where asking stopped: the budget is used up, the endpoint fails again and again.
     """
@@ -52,16 +51,12 @@ class RubricReward:
         rubric: Rubric,
         asked: Collection[str] = (),
         note: Note = lambda keys: None,
-        *,
-        is_shared: bool = False,
     ) -> None:
         self.annotator = annotator
         self.rubric = rubric
         self._asked = set(asked)
         self._note = note
-        self._is_shared = is_shared
-        known = sorted(self._asked)
-        annotator.remember(processes.share(known) if is_shared else known)
+        annotator.remember(processes.share(sorted(self._asked)))
 
     def __call__(self, examples: Sequence[Example], responses: Sequence[str]) -> list[Score]:
         """Score each response; all are asked for at once. See :class:`rewardlab.types.Reward`."""
@@ -74,13 +69,9 @@ class RubricReward:
         return [self._score(answer) for answer in answers]
 
     def spent(self) -> dict[str, Any]:
-        """What a stage's result says of it: its requests, each once, and what they cost.
-
-        Where the work is shared, all processes call this.
-        """
-        gather = processes.gather if self._is_shared else _alone
-        keys = {key for asked in gather(self._asked) for key in asked}
-        return {"annotator_calls": len(keys), "spent": _summed(gather(self.annotator.spent()))}
+        """What a stage's result says of it: its requests, each once, and what they cost; all processes call this."""
+        keys = {key for asked in processes.gather(self._asked) for key in asked}
+        return {"annotator_calls": len(keys), "spent": _summed(processes.gather(self.annotator.spent()))}
 
     def _request(self, example: Example, response: str) -> GradeRequest:
         ask = partial(self.rubric.request, response=response)
@@ -97,28 +88,37 @@ class RubricReward:
         return Score(grade.share, {RUBRIC: grade.share}, {RUBRIC: grade.share}, reason=grade.reason, cost_usd=cost)
 
 
-def grader_config(config: RunConfig, *, is_shared: bool = False) -> RunConfig:
-    """The configuration with the grader in the place of the annotator, for it is asked in the same way.
-
-    Where several processes share the work, each has its part of the budget and of the rates.
-    """
-    section, count = config.rubric, processes.count() if is_shared else 1
-    shared = {
-        name: max(1, value // count)
-        for name in ("requests_per_minute", "tokens_per_minute", "concurrency")
-        if (value := getattr(config.annotate, name)) is not None
-    }
-    budget = config.annotate.budget_usd
+def grader_config(config: RunConfig) -> RunConfig:
+    """The configuration with the grader in the place of the annotator, for it is asked in the same way."""
+    section = config.rubric
     own = {
         "annotator": section.annotator,
         "model": section.model or config.annotate.model,
         "base_url": section.base_url or config.annotate.base_url,
         "temperature": section.temperature,
         "max_new_tokens": section.max_tokens,
-        "budget_usd": None if budget is None else budget / count,
-        **shared,
     }
     return config.model_copy(update={"annotate": config.annotate.model_copy(update=own)})
+
+
+def part_of_process(config: RunConfig, purse: Purse | None) -> RunConfig:
+    """The configuration with this process's part of the rates, and of what is left of the budget.
+
+    Args:
+        config: Of the whole run.
+        purse: What this process's command has spent, which its part of the budget comes on top of.
+    """
+    count, annotate = processes.count(), config.annotate
+    own: dict[str, Any] = {
+        name: max(1, value // count)
+        for name in ("requests_per_minute", "tokens_per_minute", "concurrency")
+        if (value := getattr(annotate, name)) is not None
+    }
+    if annotate.budget_usd is not None:
+        spent = 0.0 if purse is None else purse.committed_usd
+        left = annotate.budget_usd - max(processes.gather(spent))  # the main process may have paid for annotations
+        own["budget_usd"] = spent + max(0.0, left) / count
+    return config.model_copy(update={"annotate": annotate.model_copy(update=own)})
 
 
 def choose_grader(config: RunConfig, tasks: Collection[str], *, may_lack_key: bool = False) -> Choice:
@@ -157,27 +157,21 @@ def rubric_reward(
     purse: Purse | None = None,
     asked: Collection[str] = (),
     note: Note = lambda keys: None,
-    *,
-    is_shared: bool = False,
 ) -> RubricReward:
-    """Make the reward.
+    """Make the reward; all processes of a run call this.
 
     Args:
         config: The run's configuration.
         tasks: Names of the tasks whose answers are graded.
         journals: Folder of the journals.
         purse: What the command spends.
-        asked, note, is_shared: As of :class:`RubricReward`.
+        asked, note: As of :class:`RubricReward`.
     Raises:
         InputError: As :func:`choose_grader`, and for a rubric that cannot be used.
     """
     kind, rubric = choose_grader(config, tasks).kind, Rubric.load(config.rubric)
-    given = Resources(grader_config(config, is_shared=is_shared), journals, {}, purse)
-    return RubricReward(kind.build(given), rubric, asked, note, is_shared=is_shared)
-
-
-def _alone(item: T) -> list[T]:
-    return [item]
+    given = Resources(part_of_process(grader_config(config), purse), journals, {}, purse)
+    return RubricReward(kind.build(given), rubric, asked, note)
 
 
 def _summed(spent: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,9 +125,13 @@ class Runner:
         recorder = self._recorder(head, folder)
         report = self._make_report(head) if self._make_report else _unseen
         with _writing_into(folder), attempt(folder) as taken:
-            together = stage_kinds()[stage.kind].is_shared or processes.is_main()
             work = Work(folder, inputs, recorder, report, self.purse, self._say, self.root / JOURNALS)
-            result = stage.run(work) if together else {}
+            result: Mapping[str, Any] = {}
+            if stage_kinds()[stage.kind].is_shared:
+                result = stage.run(work)
+            elif processes.is_main():
+                with processes.alone():  # the others wait below: nothing may be dealt out to them or asked of them
+                    result = stage.run(work)
         with _writing_into(folder):
             folder.finish({**result, **_times(stage, taken)})
         processes.wait()

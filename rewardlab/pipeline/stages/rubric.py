@@ -13,7 +13,6 @@ from rewardlab.config import RunConfig
 from rewardlab.disk import read_jsonl
 from rewardlab.errors import ConfigError
 from rewardlab.pipeline.context import Context
-from rewardlab.pipeline.kinds import stage_kinds
 from rewardlab.pipeline.stage import JOURNALS, Work
 from rewardlab.rewards.plan import plan_reward
 from rewardlab.types import Example
@@ -42,8 +41,7 @@ def rubric_of(job: Work, config: RunConfig, rows: Sequence[Example]) -> RubricRe
         with own.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"keys": keys}) + "\n")
 
-    names, is_shared = sorted({row.task for row in rows}), stage_kinds()[job.folder.stage].is_shared
-    return rubric_reward(config, names, job.journals, job.purse, asked, note, is_shared=is_shared)
+    return rubric_reward(config, sorted({row.task for row in rows}), job.journals, job.purse, asked, note)
 
 
 def spent_on(rubric: RubricReward | None) -> dict[str, Any]:

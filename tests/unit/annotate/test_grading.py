@@ -10,7 +10,15 @@ import pytest
 
 from rewardlab import processes
 from rewardlab.annotate.base import Annotation, Annotator, GradeRequest, Outcome, Progress, silent
-from rewardlab.annotate.grading import RubricReward, choose_grader, grader_config, rubric_identity, rubric_reward
+from rewardlab.annotate.grading import (
+    RubricReward,
+    choose_grader,
+    grader_config,
+    part_of_process,
+    rubric_identity,
+    rubric_reward,
+)
+from rewardlab.annotate.money import Purse
 from rewardlab.annotate.registry import annotators
 from rewardlab.annotate.rubrics import Rubric
 from rewardlab.config import RewardConfig, RunConfig
@@ -120,11 +128,13 @@ class TestCost:
     def test_several_processes_share_budget_and_requests_and_add_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WORLD_SIZE", "4")
         config = load_config({"annotate.budget_usd": 2.0, "annotate.concurrency": 8, "annotate.tokens_per_minute": 3})
-        assert grader_config(config).annotate.budget_usd == 2.0, "the work of one process"
-        asking = grader_config(config, is_shared=True).annotate
-        assert (asking.budget_usd, asking.concurrency, asking.tokens_per_minute) == (0.5, 2, 1)
+        monkeypatch.setattr(processes, "gather", lambda item: [1.0, item])  # the main process has paid 1 USD
+        purse = Purse()
+        purse.remember("annotations", {"cost_usd": 0.25})
+        asking = part_of_process(config, purse).annotate
+        assert (asking.budget_usd, asking.concurrency, asking.tokens_per_minute) == (0.25 + (2.0 - 1.0) / 4, 2, 1)
         assert asking.requests_per_minute is None
-        reward = RubricReward(Scripted(), RUBRIC, is_shared=True)
+        reward = RubricReward(Scripted(), RUBRIC)
         others = iter([[{"a", "b"}, {"b", "c"}], [{"cost_usd": 1.0, "price": None}, {"cost_usd": 2.0, "price": None}]])
         monkeypatch.setattr(processes, "gather", lambda item: next(others))
         assert reward.spent() == {"annotator_calls": 3, "spent": {"cost_usd": 3.0, "price": None}}

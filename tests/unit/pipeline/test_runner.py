@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from rewardlab import processes
 from rewardlab.disk import read_json
 from rewardlab.errors import RewardlabError, RunFolderError
 from rewardlab.pipeline import Runner, Stage
@@ -91,6 +92,24 @@ class TestRunner:
         counting.runs.clear()
         counting.runner.execute(goal)
         assert counting.runs == ["right", "goal"]
+
+    def test_of_several_processes_the_main_one_works_alone_where_the_others_wait(
+        self, counting: Counting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A stage that is not shared deals nothing out and asks nobody: nobody would answer."""
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setattr(processes, "gather", lambda item: [item, item])
+        seen: dict[str, int] = {}
+
+        def run(work: Work) -> dict[str, Any]:
+            seen[work.folder.stage] = processes.count()
+            return {}
+
+        for kind in ("scored", "sft"):
+            counting.runner.execute(Stage(kind, kind, kind, {}, {}, run))
+        assert seen == {"scored": 1, "sft": 2}
+        assert processes.count() == 2
 
     def test_two_commands_that_need_one_stage_build_it_once(self, counting: Counting) -> None:
         goal, entered, may_end = counting.stage("slow"), threading.Event(), threading.Event()
