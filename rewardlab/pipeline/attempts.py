@@ -71,8 +71,12 @@ def attempt(folder: RunFolder) -> Iterator[Taken]:
         took = {"seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - began}
         return {name: round(value, 2) for name, value in took.items()}
 
+    def beat() -> None:
+        with suppress(OSError):  # a folder that was moved away meanwhile, or a full disk
+            write_json(folder.path / HEARTBEAT_FILE, {"started": started, **elapsed()})
+
     try:
-        with _beating(folder.path / HEARTBEAT_FILE, lambda: {"started": started, **elapsed()}):
+        with repeating(beat, BEAT_S, "attempt"):
             yield taken
     finally:
         ended = elapsed()
@@ -128,16 +132,15 @@ def _last_sign(path: Path, started: object) -> dict[str, float]:
 
 
 @contextmanager
-def _beating(path: Path, sign: Callable[[], Mapping[str, float]]) -> Iterator[None]:
-    """Write a sign of life from a thread while the block runs."""
+def repeating(act: Callable[[], object], seconds: float, name: str) -> Iterator[None]:
+    """Call ``act`` every so many seconds from a thread while the block runs; what it raises ends the thread."""
     is_over = threading.Event()
 
-    def beat() -> None:
-        while not is_over.wait(BEAT_S):
-            with suppress(OSError):  # a folder that was moved away meanwhile, or a full disk
-                write_json(path, sign())
+    def repeat() -> None:
+        while not is_over.wait(seconds):
+            act()
 
-    thread = threading.Thread(target=beat, name="attempt", daemon=True)
+    thread = threading.Thread(target=repeat, name=name, daemon=True)
     thread.start()
     try:
         yield

@@ -19,6 +19,7 @@ from rewardlab.disk import PART
 from rewardlab.errors import RunFolderError
 from rewardlab.outputs import file_hash
 from rewardlab.pipeline.alone import LOCK_FILE
+from rewardlab.pipeline.attempts import repeating
 from rewardlab.pipeline.stage import Stage
 from rewardlab.runs import CHECKPOINTS, RunFolder
 
@@ -192,31 +193,28 @@ class Copy:
 
     @contextmanager
     def _sending_checkpoints(self, name: str, owner: str) -> Iterator[None]:
-        is_over, place = threading.Event(), self.here / name / CHECKPOINTS
-        fetched = _stamps(place)
+        place = self.here / name / CHECKPOINTS
+        sent = _stamps(place)  # as fetched
 
-        def watch() -> None:
-            sent = fetched
-            while not is_over.wait(WATCH_S):
-                if (found := _stamps(place)) != sent:
-                    try:
-                        self._send(name, owner)
-                        sent = found
-                    except Exception as error:  # the next look tries again; the stage itself goes on
-                        logger.warning("%s: checkpoints were not sent (%s)", name, error)
+        def send() -> None:
+            nonlocal sent
+            if (found := _stamps(place)) != sent:
+                try:
+                    self._send(name, owner)
+                    sent = found
+                except Exception as error:  # tried again later; the stage itself goes on
+                    logger.warning("%s: checkpoints were not sent (%s)", name, error)
 
-        thread = threading.Thread(target=watch, name="checkpoints", daemon=True)
-        thread.start()
-        try:
+        with repeating(send, WATCH_S, "checkpoints"):
             yield
-        finally:
-            is_over.set()
-            thread.join()
 
     def _send(self, name: str, owner: str) -> None:
-        """Checkpoints first: a record that grows must have all rows that a checkpoint goes on behind."""
+        """Records before checkpoints, which are refused where a record lacks rows that they go on behind.
+
+        The files are listed first, so that a record that is read after that covers the checkpoints among them.
+        """
         there = self._call("hashes", name)
-        found = sorted(_files(self.here / name), key=lambda file: (file == RESULT, not file.startswith(CHECKPOINTS)))
+        found = sorted(_files(self.here / name), key=lambda file: (file == RESULT, file.startswith(CHECKPOINTS)))
         for file in found:
             with suppress(FileNotFoundError):  # an old checkpoint that has made room for a new one
                 if file != CONFIG and file_hash(self.here / name / file) != there.get(file):

@@ -37,7 +37,7 @@ STOP_S = 20.0
 """Seconds that stages have to end when the suite is stopped."""
 ATTEMPTS = 3
 """How often a stage is begun whose node or process is lost, the first time included."""
-GIVEN = ("REWARDLAB_DATA", "HF_HUB_OFFLINE")
+GIVEN = ("REWARDLAB_DATA", "HF_HUB_OFFLINE", "REWARDLAB_PRODUCTS")
 """Environment variables of the command for nodes that have none of their own; keys are not among them."""
 RESOURCES = ("CPU", "GPU", "memory")
 
@@ -95,9 +95,10 @@ class RayPlaces:
     def __enter__(self) -> Self:
         with ExitStack() as opened:
             opened.enter_context(redirect_stdout(sys.stderr))  # what Ray prints is no result
-            _connect(self._address, opened, shows_stages=self._shows_stages)
+            is_ours = _connect(self._address, opened, shows_stages=self._shows_stages)
             opened.enter_context(sigterm_as_interrupt())  # Ray would exit at once
-            opened.callback(self._stop)
+            if not is_ours:  # else its end stops them; Ray 2.60 can abort where a task is cancelled as it is placed
+                opened.callback(self._stop)
             self._depot = _start_depot(self._order.root)
             self._look()
             self._open = opened.pop_all()
@@ -155,6 +156,8 @@ class RayPlaces:
         lost = "its node was lost" if how == "NodeDied" else f"its process was lost ({how})"
         if running.attempt == ATTEMPTS:
             return running.job, f"{lost}, {ATTEMPTS} times"
+        if lack := self._lack(running.needs):
+            return running.job, f"{lost}, and {lack}"
         self._say(f"{running.job.head}: {lost}, begins again from its checkpoint")
         self._submit(_Running(running.job, running.needs, _new_name(), running.attempt + 1, running.folder))
         return None
@@ -239,8 +242,8 @@ def _order(plan: Plan, root: Path) -> Order:
     return Order(plan, root, storage, Path.cwd(), tuple(sys.argv[1:]), given)
 
 
-def _connect(address: str, opened: ExitStack, *, shows_stages: bool) -> None:
-    """Join the cluster until ``opened`` is left, unless this process has joined it already.
+def _connect(address: str, opened: ExitStack, *, shows_stages: bool) -> bool:
+    """Join the cluster until ``opened`` is left; False where this process has joined it already.
 
     Raises:
         InputError: There is no cluster, or it has another version of Ray or of Python.
@@ -251,7 +254,7 @@ def _connect(address: str, opened: ExitStack, *, shows_stages: bool) -> None:
     import ray
 
     if ray.is_initialized():
-        return
+        return False
     try:
         if address != AUTO:  # Ray itself would go on trying for minutes
             host, _, port = address.rpartition(":")
@@ -264,6 +267,7 @@ def _connect(address: str, opened: ExitStack, *, shows_stages: bool) -> None:
             "`ray start --address HOST:PORT` on further machines"
         ) from error
     opened.callback(ray.shutdown)
+    return True
 
 
 def _start_depot(root: Path) -> Any:

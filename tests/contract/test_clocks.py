@@ -14,12 +14,8 @@ TESTS = Path(__file__).resolve().parents[1]
 CLOCKS = {"perf_counter", "perf_counter_ns", "process_time", "monotonic", "time", "times", "getrusage", "thread_time"}
 WAITING = {
     "support/browser.py": "gives up a browser that does not answer",
-    "support/fake_suite.py": "gives up waiting for a stage",
     "support/scale.py": "prints what experiments/bench/speed.py reads",
-    "unit/suites/test_depot.py": "gives up waiting for another process",
-    "unit/suites/test_on_ray.py": "gives up waiting for nodes and stages",
-    "unit/suites/test_suite_end_to_end.py": "gives up waiting for a reward",
-    "unit/suites/test_suite_run.py": "gives up waiting for a process",
+    "support/waiting.py": "gives up waiting for another process",
     "servers/chat_server.py": "when requests came, for the annotator's bench and the order of retries",
 }
 """Files that read a clock, and what for."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +26,7 @@ from rewardlab.suites.local import Workers
 from rewardlab.suites.run import Places, build
 from rewardlab.suites.scheduler import Scheduler
 from rewardlab.suites.worker import serve
+from tests.support.waiting import until
 
 MODULE = "tests.support.fake_suite"
 LOG = "built.log"
@@ -82,17 +82,10 @@ class FakeSuite:
             case ["print"]:
                 print("noise on standard output", flush=True)
             case ["wait-for", other]:
-                self._wait(lambda: other in self.built())
+                until(lambda: other in self.built())
             case ["wait"]:
-                self._wait((self.root / "go").exists)
+                until((self.root / "go").exists)
         return {"columns": {}}
-
-    @staticmethod
-    def _wait(is_over: Any, patience_s: float = 300.0) -> None:
-        end = time.monotonic() + patience_s
-        while not is_over():
-            assert time.monotonic() < end, "waited too long"
-            time.sleep(0.02)
 
     @property
     def worker(self) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from rewardlab.suites import depot as module
 from rewardlab.suites.depot import BLOCK, Copy, Depot
 from rewardlab.suites.on_node import SCRATCH, STORAGE, Order, build_on_node
 from tests.support.fake_suite import FakeSuite, find_in
+from tests.support.waiting import until
 
 STAGE = Stage("sft", "an SFT model", "made", {"n": 1}, {}, lambda work: {})
 NAME = STAGE.path(Path()).as_posix()
@@ -98,7 +97,7 @@ class TestBuilding:
             write(here, result_json=b"{}", a_bin=b"a", config_json=b"as the node sees it", empty_txt=b"")
             write(here, checkpoints__step=b"s", checkpoints__unfinished=b"half")
         written = calls.files("write")
-        assert (written[0], written[-1]) == ("checkpoints/step", "result.json")
+        assert written[-2:] == ["checkpoints/step", "result.json"]
         assert {path.name for path in there.rglob("*") if path.is_file()} >= {
             "step",
             "result.json",
@@ -119,8 +118,25 @@ class TestBuilding:
                 (here / "checkpoints").mkdir(exist_ok=True)
                 (here / "checkpoints" / f"step-{number}").write_bytes(b"s")
                 (here / "checkpoints" / f"step-{number - 1}").unlink(missing_ok=True)
-                wait_for(lambda: {f.name for f in (there / "checkpoints").glob("*")} == {f"step-{number}"})  # noqa: B023
+                until(lambda: {f.name for f in (there / "checkpoints").glob("*")} == {f"step-{number}"})  # noqa: B023
                 assert (there / "metrics.jsonl").read_bytes() == b"x" * number
+
+    def test_a_record_is_there_before_the_checkpoint_that_goes_on_behind_it(
+        self, calls: Calls, copy: Copy, tmp_path: Path
+    ) -> None:
+        """A node may be lost between any two files: a checkpoint without its rows would be refused."""
+        there, here = tmp_path / "runs" / NAME, tmp_path / "node" / NAME
+        write_file, seen = calls.depot.write, []
+
+        def spying(owner: str, name: str, file: str, *rest: Any, **named: Any) -> None:
+            if file.startswith("checkpoints"):
+                seen.append((there / "samples.jsonl").read_bytes())
+            write_file(owner, name, file, *rest, **named)
+
+        calls.depot.write = spying  # type: ignore[method-assign]
+        with copy.building(STAGE, "a1", pytest.fail):
+            write(here, samples_jsonl=b"row", checkpoints__step=b"s")
+        assert seen == [b"row"]
 
     def test_an_attempt_whose_node_was_taken_for_lost_can_write_no_more(
         self, calls: Calls, copy: Copy, tmp_path: Path
@@ -210,10 +226,3 @@ class TestNode:
         error = self.build(suite, "shared", STAGE, calls)
         assert error is not None
         assert error.startswith("left plans no such stage: its rewardlab, rows, own code, or model.dtype = auto differ")
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)

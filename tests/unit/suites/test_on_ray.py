@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 from rewardlab.disk import read_json, read_jsonl
 from tests.support.fake_suite import FakeSuite
 from tests.support.ray_cluster import ROOT, RayCluster
+from tests.support.waiting import PATIENCE_S, is_alive, until
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,7 +28,6 @@ pytestmark = [
         "REWARDLAB_CLUSTER" not in os.environ, reason="starts Ray clusters, which takes minutes: REWARDLAB_CLUSTER=1"
     ),
 ]
-PATIENCE_S = 600
 REWARD = '''
 import time
 from pathlib import Path
@@ -145,12 +144,12 @@ def test_nothing_runs_on_after_the_command_and_the_next_one_goes_on(
         until(lambda: {"ppo-A-0", "ppo-B-1"} & set(suite.built()))
         workers = [int(each) for each in suite.processes()]
         process.send_signal(ending)
-        process.communicate(timeout=PATIENCE_S)
+        _, shown = process.communicate(timeout=PATIENCE_S)
         until(lambda: not any(map(is_alive, workers)))
     finally:
         process.kill()
         process.wait()
-    assert process.returncode == -(signal.SIGKILL if ending is signal.SIGKILL else signal.SIGINT)
+    assert process.returncode == -(signal.SIGKILL if ending is signal.SIGKILL else signal.SIGINT), shown
     began = len(suite.built())
     (suite.root / "go").touch()
     again = start(suite, two_nodes)
@@ -240,18 +239,3 @@ class TestKilledNode:
 
 def _size(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
-
-
-def is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def until(is_so: Callable[[], Any]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)

@@ -6,7 +6,6 @@ import csv
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from rewardlab.cli import main as cli
 from rewardlab.disk import read_json
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 
@@ -100,10 +100,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
         process = subprocess.Popen([sys.executable, "-m", "rewardlab", *COMMAND], stderr=subprocess.DEVNULL)
         try:
-            end = time.monotonic() + 900
-            while not (path / "began").exists() and process.poll() is None:
-                assert time.monotonic() < end, "no reward was asked"
-                time.sleep(0.1)
+            until(lambda: (path / "began").exists() or process.poll() is not None)
             process.send_signal(signal.SIGTERM)
             ended = process.wait(600)
         finally:

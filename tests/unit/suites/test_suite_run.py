@@ -21,9 +21,7 @@ from rewardlab.suites.local import ENDED, Crew, Workers
 from rewardlab.suites.run import Here, build
 from rewardlab.suites.scheduler import Job, Scheduler
 from tests.support.fake_suite import FakeSuite
-
-PATIENCE_S = 300
-"""Longest wait for what must happen; a test that waits so long has failed."""
+from tests.support.waiting import PATIENCE_S, is_alive, until
 
 ALL = [
     "shared",
@@ -230,18 +228,3 @@ class TestCrew:
         crew.__exit__()
         assert ended.is_set()
         thread.join(PATIENCE_S)
-
-
-def is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
