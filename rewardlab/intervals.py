@@ -190,13 +190,19 @@ def bootstrap_interval(
 
 
 def calibration_interval(
-    name: str, confidence: Floats, right: Floats, *, resamples: int = 1000, seed: int = 0
+    name: str,
+    confidence: Floats,
+    right: Floats,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    groups: tuple[str, ...] | None = None,
 ) -> Interval:
     """One of :data:`rewardlab.calibration.CALIBRATIONS` with its interval over answers, as of a metric."""
     measured = CALIBRATIONS[name]
     value = float(measured(confidence, right, np.ones((1, len(right)))).item())
-    draws = measured(confidence, right, resample_counts(len(right), resamples, seed))
-    spread = item_spread(float(draws.var(ddof=1)), len(right))
+    draws = measured(confidence, right, item_counts(len(right), resamples, seed, groups))
+    spread = item_spread(float(draws.var(ddof=1)), len(right) if groups is None else len(set(groups)))
     return interval_of(value, spread, -1.0 if name == "overconfidence" else 0.0)
 
 

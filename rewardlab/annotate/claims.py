@@ -9,7 +9,7 @@ a sentence or follow a word such as "so" or "answer"; numbers only after "score"
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 
 from rewardlab.tasks.languages import LANGUAGES, split_words
@@ -101,15 +101,19 @@ def masked(example: Example, asked: Label, text: str) -> str:
     if not task.is_ordinal:
         vocabulary = parser_of(example).vocabulary
         if not vocabulary.has_no:
-            unquoted = _mask_words(vocabulary, unquoted, asked)
+            unquoted = _mask_words(vocabulary, unquoted, lambda said: _is_asked(task, said, asked))
     return _DIGITS.sub(" xnumber ", unquoted.lower())
 
 
-def _mask_words(vocabulary: Vocabulary, text: str, asked: Label) -> str:
+def _is_asked(task: Task, said: Label | None, asked: Label) -> bool:
+    return task.is_right(said, asked) if task.candidates else said == asked
+
+
+def _mask_words(vocabulary: Vocabulary, text: str, is_asked: Callable[[Label | None], bool]) -> str:
     cleaned = vocabulary.clean(text)
     parts, end = [], 0
     for item in vocabulary.find(cleaned):
-        parts += [cleaned[end : item.start], " xasked " if item.value == asked else " xother "]
+        parts += [cleaned[end : item.start], " xasked " if is_asked(item.value) else " xother "]
         end = item.end
     return "".join(parts) + cleaned[end:]
 

@@ -17,7 +17,7 @@ from rewardlab.comparison.table import ComparisonTable, Row
 SPENT = ("updates", "tokens", "forward", "backward", "device_seconds", "prompts", "responses")
 """What training spent, as evaluations store it."""
 EVEN = "even_groups"
-"""Share of prompts whose responses all had the same score, from which a method that compares them learns nothing."""
+"""Share of prompts whose responses all had the same score, of which the score teaches nothing."""
 TITLES: Mapping[str, str] = {
     "updates": "updates",
     "tokens": "tokens generated",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import eq
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from rewardlab.comparison.grid import MISSING, Cell, Grid, Heading, sources_at
 from rewardlab.comparison.numbers import interval_text, shown_value
 from rewardlab.comparison.statistics import RESAMPLES, Estimate, estimate, measured
 from rewardlab.comparison.table import ComparisonTable, Row
+from rewardlab.gold_answers import is_one_of
 from rewardlab.metrics import Floats
 
 if TYPE_CHECKING:
@@ -129,7 +131,8 @@ def _measured(measure: Calibration, cell: CellData, counts: Floats) -> Floats:
     assert cell.confidence is not None
     held = _held(cell)
     confidence = np.array([value for value, is_in in zip(cell.confidence, held, strict=True) if is_in], np.float64)
-    right = np.array([a == g for a, g in zip(cell.answers, cell.gold, strict=True)], np.float64)[held]
+    is_right = is_one_of if cell.candidates else eq
+    right = np.array([is_right(a, g) for a, g in zip(cell.answers, cell.gold, strict=True)], np.float64)[held]
     drawn = counts[:, held]
     empty = drawn.sum(axis=1) == 0
     return measure(confidence, right, np.where(empty[:, None], 1.0, drawn))

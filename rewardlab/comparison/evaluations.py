@@ -72,9 +72,9 @@ class CellData:
         return len(self.ids) if self.groups is None else len(set(self.groups))
 
     @property
-    def space(self) -> tuple[frozenset[str], tuple[float, float] | None]:
-        """What answers can be; runs are compared in a column only where this is equal."""
-        return frozenset(self.labels), self.numeric_range
+    def space(self) -> tuple[frozenset[str], tuple[float, float] | None, bool]:
+        """What answers can be, and whether rows stand in groups; runs are compared where both are equal."""
+        return frozenset(self.labels), self.numeric_range, self.groups is not None
 
 
 @lru_cache(maxsize=CACHED_CELLS)

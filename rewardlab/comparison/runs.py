@@ -158,6 +158,8 @@ def _of_one_space(runs: Sequence[EvalRun], warnings: list[str]) -> list[EvalRun]
 
 
 def _space_text(cell: CellData) -> str:
+    if cell.groups is not None:
+        return "rows in groups"
     if cell.numeric_range is not None and not cell.labels:
         return f"numbers from {cell.numeric_range[0]:g} to {cell.numeric_range[1]:g}"
     return f"the labels {', '.join(sorted(cell.labels))}" if cell.labels else f"a row's {cell.candidates}"

@@ -150,12 +150,13 @@ def column_means(
     Seeds with equal items are resampled in one product, which costs little more than that of a single seed.
     """
     said = {seed: columns(cell) for seed, cell in cells.items()}
-    groups: dict[tuple[int, int], list[int]] = {}
+    alike: dict[tuple[int, tuple[str, ...] | None], list[int]] = {}
     for seed, cell in cells.items():
-        groups.setdefault((len(cell.ids), item_seed(cell.column, cell.ids, cell.gold)), []).append(seed)
+        alike.setdefault((item_seed(cell.column, cell.ids, cell.gold), cell.groups), []).append(seed)
     drawn: dict[int, Floats] = {}
-    for (items, drawn_by), seeds in groups.items():
-        means = resample_counts(items, resamples, drawn_by) @ np.hstack([said[seed] for seed in seeds]) / items
+    for (drawn_by, groups), seeds in alike.items():
+        counts = item_counts(len(said[seeds[0]]), resamples, drawn_by, groups)
+        means = counts @ np.hstack([said[seed] for seed in seeds]) / counts.sum(axis=1, keepdims=True)
         ends = np.cumsum([said[seed].shape[1] for seed in seeds])[:-1]
         drawn |= dict(zip(seeds, np.split(means, ends, axis=1), strict=True))
     return [(said[seed].mean(axis=0), drawn[seed]) for seed in cells]

@@ -52,7 +52,7 @@ class LongLabels:
 def long_labels(
     task: Task, format: AnswerFormat, budget: int, response_ids: Callable[[str], list[int]]
 ) -> LongLabels | None:
-    """What is to be said of the longest label; None where all labels fit well.
+    """What is to be said of the longest label; None where all labels fit well, or answers are candidates of their row.
 
     Args:
         task: Its labels, or for a numeric task the ends of its scale.
@@ -61,6 +61,8 @@ def long_labels(
         response_ids: The model's token ids of a response, with the end token.
     """
     labels: tuple[Label, ...] = task.labels or task.numeric_range or ()
+    if not labels:
+        return None
     tokens = {label: len(response_ids(task.response(label, format))) for label in labels}
     longest = max(labels, key=lambda label: tokens[label])
     too_long = sum(count > budget for count in tokens.values())

@@ -136,24 +136,24 @@ def measure_cell(predictions: Sequence[Prediction], *, bootstrap: int = 1000) ->
         "numeric_range": task.numeric_range,
         **({"multi_label": True} if task.multi_label else {}),
         **({"candidates": task.candidates} if task.candidates else {}),
-        **_calibration(predictions, bootstrap, seed),
+        **_calibration(predictions, bootstrap, seed, is_grouped=groups is not None),
     }
 
 
-def _calibration(predictions: Sequence[Prediction], bootstrap: int, seed: int) -> dict[str, Any]:
+def _calibration(predictions: Sequence[Prediction], bootstrap: int, seed: int, *, is_grouped: bool) -> dict[str, Any]:
     """What stated confidences are worth, over the answers that state one; nothing where none does."""
     stated = [row for row in predictions if row.confidence is not None and row.answer is not None]
     if not stated:
         return {}
     confidence = np.array([row.confidence for row in stated], dtype=np.float64)
     right = np.array([row.is_correct for row in stated], dtype=np.float64)
+    drawn: dict[str, Any] = {"resamples": bootstrap, "seed": seed}
+    if is_grouped:
+        drawn["groups"] = tuple(str(row.group) for row in stated)
     return {
         "confidence": {
             "stated": len(stated) / len(predictions),
-            **{
-                name: calibration_interval(name, confidence, right, resamples=bootstrap, seed=seed).to_json()
-                for name in CALIBRATIONS
-            },
+            **{name: calibration_interval(name, confidence, right, **drawn).to_json() for name in CALIBRATIONS},
             **{f"accuracy_at_{round(100 * c)}": accuracy_at(c, confidence, right) for c in COVERAGES},
         }
     }

@@ -38,7 +38,7 @@ BEFORE: Mapping[str, StageKind] = {
 AFTER: Mapping[str, StageKind] = {
     "scored": StageKind(2),
     "validate": StageKind(3),
-    "eval": StageKind(5),
+    "eval": StageKind(6),
     "submit": StageKind(1),
 }
 """What measures them."""

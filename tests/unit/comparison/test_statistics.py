@@ -363,6 +363,15 @@ def test_means_of_columns_are_those_of_the_cells_alone() -> None:
         assert drawn == pytest.approx(np.stack([alone, 1 - alone], axis=1))
 
 
+def test_means_of_columns_are_drawn_by_groups_where_rows_stand_in_them() -> None:
+    """Two questions of two rows: a resample has 0, 1 or 2 of the right one, so shares of 0, 1/2 and 1."""
+    cell = replace(_cell(2, 4), groups=("a", "a", "b", "b"))
+    right = np.array([[answer == "yes"] for answer in cell.answers], dtype=float)
+    assert right.ravel().tolist() in ([1, 1, 0, 0], [0, 0, 1, 1])
+    ((_, drawn),) = column_means({0: cell}, lambda _: right, 200)
+    assert set(drawn.ravel().tolist()) == {0.0, 0.5, 1.0}
+
+
 def test_a_mean_over_rows_weighs_each_row_by_what_stands_in_it() -> None:
     """Two seeds of three rows; the second lacks the last."""
     sums, sizes = np.array([[2.0, 0.0, 1.0], [1.0, 1.0, 0.0]]), np.array([[2.0, 3.0, 1.0], [1.0, 4.0, 0.0]])

@@ -12,7 +12,7 @@ from rewardlab.comparison.statistics import draws_of
 from rewardlab.errors import ConfigError
 from rewardlab.evaluation.answers import write_answers
 from rewardlab.evaluation.predict import GeneratedText, evaluate
-from rewardlab.intervals import bootstrap_interval, item_counts
+from rewardlab.intervals import bootstrap_interval, calibration_interval, item_counts
 from rewardlab.metrics import METRICS, encode, measure
 from rewardlab.tasks import tasks
 from rewardlab.tasks.checked import CheckedRows, Outline
@@ -84,6 +84,14 @@ def test_an_interval_over_groups_is_wider_than_over_their_rows() -> None:
     alone = bootstrap_interval("accuracy", ["yes"] * 100, answers, MULTIRC)
     together = bootstrap_interval("accuracy", ["yes"] * 100, answers, MULTIRC, groups=groups)
     assert alone.value == together.value == 0.5
+    assert together.high - together.low > 2.5 * (alone.high - alone.low)
+
+
+def test_calibration_over_groups_is_wider_than_over_their_rows() -> None:
+    groups = tuple(str(n // 10) for n in range(100))
+    right = np.array([n // 10 % 2 for n in range(100)], dtype=np.float64)
+    alone = calibration_interval("overconfidence", np.full(100, 0.8), right)
+    together = calibration_interval("overconfidence", np.full(100, 0.8), right, groups=groups)
     assert together.high - together.low > 2.5 * (alone.high - alone.low)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rewardlab.annotate.claims import claimed_labels
+from rewardlab.annotate.claims import claimed_labels, masked
 from rewardlab.annotate.wrong_labels import WrongLabels
 from rewardlab.errors import ConfigError, DataError
+from rewardlab.evaluation.budgets import long_labels
 from rewardlab.evaluation.few_shot import chain_of_thought
 from rewardlab.evaluation.predict import GeneratedText, evaluate, random_answer
 from rewardlab.metrics import score_predictions
@@ -113,6 +114,24 @@ def test_a_wrong_answer_is_a_candidate_that_is_no_gold_one() -> None:
 
 def test_a_rationale_claims_candidates() -> None:
     assert claimed_labels(example(), "So Congo it is.") == ["Congo"]
+
+
+def test_a_masked_rationale_has_every_gold_answer_as_the_one_asked_for() -> None:
+    text = masked(example(), "Barack Obama | Obama", "Obama it is, not Congo.")
+    assert " ".join(text.split()) == "xasked it is, not xother ."
+
+
+def test_no_label_is_too_long_where_rows_have_their_own_answers() -> None:
+    assert long_labels(RECORD, "label", 4, lambda response: [0] * len(response)) is None
+
+
+@pytest.mark.parametrize("metrics", ['["macro_f1"]', '["parity"]'])
+def test_metrics_that_do_not_fit_are_refused_with_the_file(tmp_path: Path, metrics: str) -> None:
+    file = tmp_path / "who.toml"
+    text = 'name = "who"\nfields = ["text", "names"]\ncandidates = "names"\ntemplate = "{text} {names}"\n'
+    file.write_text(text + f"metrics = {metrics}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=json.loads(metrics)[0]):
+        load_task(file)
 
 
 def test_token_overlap_and_exact_match_by_hand() -> None:
