@@ -4,7 +4,8 @@
 ``Grade: 7``  ``... so the score is 7/10``  behind grade, score or rating; the last of several
 ``7``  ``**7**``  ``7.5``  ``7/10, because``  else a number that the answer begins with, by itself
 ``<think>...</think> 7``                   thoughts are cut (``rewardlab.tasks.thoughts``)
-``11`` on 0-10, ``7/5``, ``7-8``, ``3 points``  no grade, and so is anything else
+``11`` on 0-10, ``7/5``, ``7-8``, ``7 to 8``  no grade, nor is anything else
+``1. It is right. 2. ...``                 a numbered list: the number that it begins with is no grade
 ========================================== =====================================================
 """
 
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
 
 FIELDS = ("question", "response", "lowest", "highest", "task")
 """What a template can print."""
-_NUMBER = r"(?P<number>\d{1,9}(?:\.\d{1,9})?)(?![\d%]|[.,\u2013-]\s?\d)(?:\s{0,3}(?:/|out of)\s{0,3}(?P<of>\d{1,9}))?"
+_RANGE = r"\s{0,3}[\u2013-]\s{0,3}\d|\s{1,3}(?:to|or)\s{1,3}\d"
+_NUMBER = (
+    rf"(?P<number>\d{{1,9}}(?:\.\d{{1,9}})?)(?![\d%]|[.,]\s?\d|{_RANGE})"
+    r"(?:\s{0,3}(?:/|out of)\s{0,3}(?P<of>\d{1,9}))?"
+)
+_LIST, _SECOND = re.compile(r"1[.)]\s"), re.compile(r"^\s{0,9}2[.)]\s", re.MULTILINE)
+"""How a numbered list begins, and its second line."""
 _BEGINS = re.compile(
     rf"[\s*_`\"'(\[]{{0,10}}{_NUMBER}[*_`\"')\]]{{0,10}}\s{{0,3}}(?:$|[.,;:!\n\u2013-]|because\b|since\b)"
 )
@@ -118,7 +125,8 @@ class Rubric:
         Grade(share=0.75, reason='grade 4 of 1-5')
         """
         said = spoken(text).strip()
-        found = _BEGINS.match(said)
+        is_list = _LIST.match(said) is not None and (is_cut or _SECOND.search(said) is not None)
+        found = None if is_list else _BEGINS.match(said)
         if is_cut:
             found = found if found and said[found.end() :].strip() else None
         else:

@@ -52,7 +52,7 @@ def run(request: DiffRequest) -> str:
     """
     configs = both_configs(request.a, request.b, request.shared)
     plans = [plan_reward(config) for config in configs]
-    answers = AnswerRows(request.source, plans)
+    answers = AnswerRows(request.source, plans, at_once=request.config.annotate.batch is not None)
     shares, rubric = answers.label_shares(), grader_of(plans, request.config, answers.tasks, request.runs)
     with writer(request.output) if request.output is not None else nullcontext() as write:
         differ = difference_of(configs, plans, answers.batches(), request.folders, shares, rubric)

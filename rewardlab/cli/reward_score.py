@@ -54,7 +54,7 @@ def score_file(request: ScoreRequest) -> str:
         InputError: The expression, the task, a row (with file and line) or a reward model that is missing.
     """
     plan = plan_reward(request.reward)
-    rows = AnswerRows(request.source, [plan])
+    rows = AnswerRows(request.source, [plan], at_once=request.config.annotate.batch is not None)
     rubric = grader_of([plan], request.config, rows.tasks, request.runs)
     context = reward_context([plan], request.folders, request.reward.reading, rows.label_shares(), rubric)
     reward = build_reward(request.reward, context)

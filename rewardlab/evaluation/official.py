@@ -78,7 +78,6 @@ def _gold(row: Mapping[str, Any], task: Task, where: str) -> Label | None:
 
 def _text(row: Mapping[str, Any], name: str, task: Task, file: OfficialFile) -> str | None:
     columns = (file.fields.get(name, name), *task.sources(name))
-    found = next((row[column] for column in columns if row.get(column) is not None), None)
-    if name == task.candidates and isinstance(found, list | tuple):
-        return joined(map(str, found))
-    return found if isinstance(found, str) else None
+    kinds: tuple[type, ...] = (str, list, tuple) if name == task.candidates else (str,)
+    found = next((row[column] for column in columns if isinstance(row.get(column), kinds)), None)
+    return found if found is None or isinstance(found, str) else joined(map(str, found))

@@ -72,13 +72,14 @@ class AnswerRows:
     Args:
         source: Where they come from.
         plans: What the rewards that will score them read.
+        at_once: Score all of them together: graders that are asked in batches take hours for each.
 
     Attributes:
         tasks: Their tasks by name; several only for the ledger of a run, whose rows say theirs.
         count: How many were read so far.
     """
 
-    def __init__(self, source: AnswerSource, plans: Sequence[RewardPlan]) -> None:
+    def __init__(self, source: AnswerSource, plans: Sequence[RewardPlan], *, at_once: bool = False) -> None:
         known = [resolve_task(source.task, "rewardlab reward")] if source.run is None else resolve_tasks(source.task)
         self.tasks = {task.name: task for task in known}
         self.count = 0
@@ -87,6 +88,7 @@ class AnswerRows:
         self._needs_prompt = any(plan.needs_prompt for plan in plans)
         self._needs_shares = any(plan.needs_shares for plan in plans)
         self._held: list[tuple[Example, str]] | None = None
+        self._at_once = at_once and any(plan.needs_rubric for plan in plans)
         self._groups = next((plan.expression for plan in plans if plan.needs_groups), None)
         self._by_id: dict[str, dict[str, list[Example]]] = {}
 
@@ -108,9 +110,9 @@ class AnswerRows:
             raise DataError(f"{self._source.input}: holds no rows; expected rows with response and (id or label)")
 
     def batches(self) -> Iterator[tuple[list[Example], list[str]]]:
-        """Examples and responses to score together: all of them where a reward compares the responses to one prompt."""
-        waiting = iter(self)
-        while batch := list(islice(waiting, BATCH if self._groups is None else None)):
+        """Examples and responses to score together: all where that was asked, or a reward compares responses."""
+        waiting, size = iter(self), None if self._at_once or self._groups is not None else BATCH
+        while batch := list(islice(waiting, size)):
             yield [example for example, _ in batch], [response for _, response in batch]
 
     def _read(self, row: Mapping[str, Any], place: str) -> tuple[Example, str]:

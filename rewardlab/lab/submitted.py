@@ -28,7 +28,8 @@ class Submission:
         runs: Name of each file -> the run, or the file, that its answers come from.
         unreadable: Name of a file -> answers that could not be read, in whose place a label was drawn.
         problems: What the server would refuse, a line each.
-        scores: Name of a file whose rows have gold labels -> what the leaderboard shows of it, shares of 1.
+        scores: Name of a file that runs answered, whose rows have gold labels -> what the leaderboard shows of it,
+            shares of 1; none with a limit.
         score: The leaderboard's one number, a share of 1; None unless all tasks have scores.
     """
 
@@ -90,7 +91,8 @@ def submit(
             folder = runner.execute(stage)
             found[file.name] = {row["idx"]: row["answer"] for row in read_jsonl(folder.path / _answers_file())}
             unreadable[file.name] = int(folder.result()["unreadable"])
-            if measured := scores_of(benchmark, file, rows, found[file.name]):
+            # a part of a file may hold halves of its groups, and is not what a leaderboard scores
+            if limit is None and (measured := scores_of(benchmark, file, rows, found[file.name])):
                 scores[file.name] = measured
     write_submission(files, found, to)
     problems = problems_of(files, to, is_whole=not (is_partial or limit is not None))

@@ -235,6 +235,13 @@ def _problems(task: Task) -> list[str]:
     ]
     if "f1" in task.metrics and POSITIVE_LABEL not in task.labels:
         problems.append(f"metric f1 needs the label {POSITIVE_LABEL!r}; use macro_f1")
+    refused = [m for m in task.metrics if m in METRICS and task.candidates and m not in OF_CANDIDATES]
+    if refused:
+        problems.append(f"metric {refused[0]} does not fit candidates; expected one of {', '.join(OF_CANDIDATES)}")
+    if "token_f1" in task.metrics and not task.candidates:
+        problems.append("metric token_f1 needs candidates; use accuracy or macro_f1")
+    if "parity" in task.metrics:
+        problems.append("metric parity needs rows in pairs, which only the task axg has")
     if task.numeric_range and task.numeric_range[0] >= task.numeric_range[1]:
         problems.append(f"numeric_range {list(task.numeric_range)} does not rise")
     if task.data is not None and not task.data.exists():

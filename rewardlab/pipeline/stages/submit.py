@@ -27,7 +27,7 @@ def submit_stage(context: Context, trained: Stage, name: str, rows: Sequence[Exa
         context: The run's configuration, with the task of the rows.
         trained: The run.
         name: Of the official file.
-        rows: Its rows, without labels.
+        rows: Its rows, whose labels are not read.
     """
     config = context.config
     is_policy = trained.kind not in methods or methods.get(trained.kind).trains_policy

@@ -209,6 +209,8 @@ def _even_groups(run: Path) -> dict[str, float]:
     from rewardlab.training.progress import METRICS_FILE
 
     share = "group/even_share"
+    if not processes.is_main():  # which alone writes the file, and the result
+        return {}
     rows = read_jsonl(run / METRICS_FILE) if (run / METRICS_FILE).exists() else ()
     shares = {int(row["step"]): float(row[share]) for row in rows if share in row}
     return {"even_groups": fmean(shares.values())} if shares else {}

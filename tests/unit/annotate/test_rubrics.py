@@ -34,6 +34,9 @@ class TestReading:
             ("3 of 4 points are met, so the score is **7** / 10", "0-10", 0.7),
             ("Rating: 3 at first sight. Final rating: 9", "0-10", 0.9),
             ("<think>It may be 3.</think>\n8", "0-10", 0.8),
+            ("1. It is wrong throughout.", "0-10", 0.1),
+            ("1. It is right.\n2. It is clear.\nGrade: 9", "0-10", 0.9),
+            ("7 - clear and right", "0-10", 0.7),
         ],
     )
     def test_a_grade(self, text: str, scale: str, share: float) -> None:
@@ -46,6 +49,10 @@ class TestReading:
             ("0", "1-5"),
             ("7/5", "0-10"),
             ("7-8", "0-10"),
+            ("7 - 8", "0-10"),
+            ("7 to 8", "0-10"),
+            ("Score: 7 or 8", "0-10"),
+            ("1. The answer is right.\n2. The reasons are not.", "0-10"),
             ("-3", "0-10"),
             ("70%", "0-10"),
             ("3 of 4 points are met", "0-10"),

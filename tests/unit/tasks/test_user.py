@@ -149,8 +149,9 @@ def test_a_python_file_defines_a_task(tmp_path: Path) -> None:
         ('name = "t"\nfields = ["text"]\ntemplate = "{body}"\nlabels = ["a", "b"]', ["names body, which is not among"]),
         (
             'name = "t"\nfields = ["text"]\ntemplate = "{text}"\nlabels = ["a", "A"]\n'
-            'metrics = ["acc", "f1"]\ndata = "no"',
+            'metrics = ["acc", "f1", "token_f1"]\ndata = "no"',
             [
+                "metric token_f1 needs candidates",
                 "metric 'acc' is not one of",
                 "metric f1 needs the label 'yes'",
                 "no such folder or file",
