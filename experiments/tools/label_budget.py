@@ -316,6 +316,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for file in write_study(given.folders, given.out, given.suites):
             sys.stdout.write(f"{file}\n")
+    except OSError as error:
+        sys.stderr.write(f"error: {given.out}: {error.strerror}; give a folder that can be written\n")
+        return InputError.exit_code
     except RewardlabError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

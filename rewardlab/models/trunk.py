@@ -248,9 +248,13 @@ def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
         config: Which model, where it runs, in which dtype.
         adapter: Folder of the SFT adapter to merge; None leaves the base as it is.
     Raises:
-        ModelError: The model cannot be found or read, cannot be had in 4 bits where that was asked for, or does
-            something to its logits that we do not.
+        ModelError: The model cannot be found or read, cannot be had in 4 bits or with logits in float32 where that was
+            asked for, or does something to its logits that we do not.
     """
+    if config.float32_logits and processes.is_sharded():
+        raise ModelError(
+            "model.float32_logits: FSDP and DeepSpeed compute logits in the model's dtype; launch without them"
+        )
     source, codec = find_model(config.name), load_codec(config)
     device = resolve_device(config.device)
     dtype = getattr(torch, resolve_dtype(config))

@@ -55,6 +55,7 @@ from rewardlab.training.validation import (
     Cadence,
     Measured,
     is_settled,
+    warn_of_idle,
 )
 from rewardlab.types import Example, Label
 
@@ -375,6 +376,7 @@ class _Looks(TrainerCallback):  # type: ignore[misc]  # as above
         self._measures: list[Measured] = []
         self._best: Measured | None = None
         self._best_weights: dict[str, Tensor] = {}
+        warn_of_idle(section.patience, is_measured=bool(self._rows))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Measure, if it is due, before a checkpoint of the same step is stored."""

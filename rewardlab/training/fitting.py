@@ -104,9 +104,13 @@ def _dtype(trunk: Trunk) -> str:
 
 
 def _left_in_container() -> float:
-    """Bytes that the limit of a container leaves; infinite without one."""
+    """Bytes that the limit of a container leaves; infinite without one.
+
+    What files were read into counts as used there, and is given up when memory is needed.
+    """
     try:
-        limit, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        limit, used, parts = ((CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current", "stat"))
     except OSError:
         return float("inf")
-    return float("inf") if limit == "max" else float(limit) - float(used)
+    given_up = next((int(line.split()[1]) for line in parts.splitlines() if line.startswith("inactive_file ")), 0)
+    return float("inf") if limit == "max" else float(limit) - float(used) + given_up

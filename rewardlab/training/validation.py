@@ -116,6 +116,12 @@ def is_settled(measures: Sequence[Measured], best: Measured | None, patience: in
     return patience is not None and best is not None and sum(each.step > best.step for each in measures) >= patience
 
 
+def warn_of_idle(patience: int | None, *, is_measured: bool) -> None:
+    """Say that a patience ends nothing where nothing is measured."""
+    if patience is not None and not is_measured and processes.is_main():
+        logger.warning("patience = %d ends nothing: no validation rows are measured while it trains", patience)
+
+
 class Validation:
     """Measures the policy every so often, and remembers the best one.
 
@@ -152,6 +158,7 @@ class Validation:
         self.fall: Fall | None = None
         self._start: list[float] = []
         self._best_adapter: dict[str, Tensor] = {}
+        warn_of_idle(patience, is_measured=self.is_on)
 
     @property
     def is_on(self) -> bool:

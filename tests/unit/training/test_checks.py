@@ -36,11 +36,11 @@ def trunk_of(dtype: torch.dtype, *, is_float32: bool = False) -> Any:
     [
         # deviations over the vocabulary: sqrt(8) and 0, 1.41421 on average; largest logit 3; eps / sqrt(12) relative
         # 2^-23: 3.44127e-8 * hypot(sqrt(2 * 3 * 4) * 1.41421, 3) = 3.44127e-8 * hypot(6.92820, 3) = 2.59811e-7
-        (torch.float32, False, 4 * 2.59811e-7),
+        (torch.float32, False, 2 * 2.59811e-7),
         # 2^-7: 2.25527e-3 * hypot(sqrt(2 * 3) * 1.41421, 3) = 2.25527e-3 * hypot(3.46410, 3) = 1.03350e-2
-        (torch.bfloat16, False, 4 * 1.03350e-2),
+        (torch.bfloat16, False, 2 * 1.03350e-2),
         # logits that are not rounded: 2.25527e-3 * 3.46410 = 7.8125e-3
-        (torch.bfloat16, True, 4 * 7.8125e-3),
+        (torch.bfloat16, True, 2 * 7.8125e-3),
     ],
 )
 def test_by_hand(dtype: torch.dtype, is_float32: bool, expected: float) -> None:
@@ -85,6 +85,15 @@ def test_a_policy_that_is_not_its_reference_is_refused(tmp_path: Path, dtype: st
             parameter.add_(0.05)
     with pytest.raises(TrainingError, match="rounding explains"):
         check_start(actor, roll_out(actor, EXAMPLES, sampling, 4, (0,)))
+
+
+def test_a_tenth_of_a_nat_is_refused_in_bfloat16(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, lambda example, text: 1.0, run={"model.dtype": "bfloat16"})
+    rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 4, (0,))
+    for chunk in rollout.chunks:
+        chunk.old.add_(0.1)
+    with pytest.raises(TrainingError, match="rounding explains"):
+        check_start(trainer.actor, rollout)
 
 
 def test_old_probabilities_that_do_not_come_again_are_refused(tmp_path: Path) -> None:
