@@ -200,8 +200,8 @@ class SFTConfig(Section):
     validation_rows: int = Field(
         100,
         ge=0,
-        description="validation rows a task, answered greedily after each epoch, five times a run at most, to choose "
-        "the best; 0: the last",
+        description="validation rows a task, answered greedily after each epoch (without patience five times a run at "
+        "most) to choose the best; 0: the last",
     )
     patience: int | None = Field(None, ge=1, description=PATIENCE, json_schema_extra=LATER)
 

@@ -192,7 +192,7 @@ def encoder_command(method: TrainingMethod) -> Callable[..., None]:
             "keep_checkpoints": keep,
             "data.labelled": limit,
         }
-        folder = run_goal(request, *training_goal(request.asked, method.name, given), tracked(tracker))
+        folder = run_goal(request, training_goal(request.asked, method.name, given), tracked(tracker))
         if folder:
             echo(f"encoder: {chosen_policy(folder.result(), folder.path)}")
             echo(f"evaluate it: rewardlab eval --run {folder.path}")
@@ -203,7 +203,7 @@ def encoder_command(method: TrainingMethod) -> Callable[..., None]:
 
 def run_training(request: Request, given: dict[str, Any], method: TrainingMethod, tracker: list[str] | None) -> None:
     """Run a training method, then say where the policy lies and how it fared."""
-    folder = run_goal(request, *training_goal(request.asked, method.name, given), tracked(tracker))
+    folder = run_goal(request, training_goal(request.asked, method.name, given), tracked(tracker))
     if folder:
         echo(f"policy: {chosen_policy(folder.result(), folder.path)}")
         echo(f"evaluate it: rewardlab eval --run {folder.path}")
