@@ -9,6 +9,7 @@ import pytest
 
 from rewardlab.cli import main as cli
 from rewardlab.cli.suite_plan import UNNAMED
+from rewardlab.comparison.conventions import CONVENTIONS, scored_metrics
 from rewardlab.config_loading import load_config
 from rewardlab.models.roles import TARGETS_BY_TYPE
 from rewardlab.suites.file import Suite, load_suite
@@ -17,6 +18,7 @@ from rewardlab.tasks import GROUPS, separate_tasks
 from rewardlab.tasks.task import tasks
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
+DOCS = EXPERIMENTS.parent / "docs"
 RLLR, PPO_NLU = (EXPERIMENTS / f"{name}-llama2.toml" for name in ("rllr", "ppo-nlu"))
 SUPERGLUE, UNSEEN = (EXPERIMENTS / f"ppo-nlu-{name}-llama2.toml" for name in ("superglue", "unseen"))
 MODELS = EXPERIMENTS / "ppo-nlu-models.toml"
@@ -284,3 +286,46 @@ def test_published_sizes_are_differences_of_the_printed_averages() -> None:
     }
     assert sizes[PPO_NLU] == [f"{84.8 - other:+.1f}" for other in (78.5, 46.1, 58.7)]
     assert sizes[SUPERGLUE] == [f"{78.3 - other:+.1f}" for other in (49.5, 49.8)]
+
+
+def test_the_page_of_the_papers_names_every_suite_and_convention() -> None:
+    page, suites = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("papers", "suites"))
+    files = [path.name for path in EXPERIMENTS.glob("*.toml") if path.name.startswith(("rllr", "ppo-nlu"))]
+    assert set(files) == {path.name for path in PAPERS}
+    assert [name for name in files if f"`{name}`" not in page or f"`experiments/{name}`" not in suites] == []
+    [heading] = [line for line in page.splitlines() if "| `rllr` |" in line]
+    assert [cell.strip(" `") for cell in heading.strip("|").split("|")] == ["", *CONVENTIONS]
+
+
+def test_the_table_of_conventions_is_what_they_do() -> None:
+    """Each metric of a line of the page, by the words that result tables have for it."""
+    lines = (DOCS / "papers.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    told = {row[0]: row[1:] for row in rows if len(row) == len(CONVENTIONS) + 1}
+    measured = {
+        "STS-B": "stsb",
+        "QQP, MRPC": "mrpc",
+        "CoLA": "cola",
+        "CB": "cb",
+        "MultiRC": "multirc",
+        "ReCoRD": "record",
+        "AX-g": "axg",
+    }
+    words = {
+        ("pearson",): "Pearson",
+        ("spearman",): "Spearman",
+        ("pearson", "spearman"): "mean of both",
+        ("f1",): "F1",
+        ("f1", "accuracy"): "mean of F1 and accuracy",
+        ("matthews",): "Matthews",
+        ("accuracy",): "accuracy",
+        ("macro_f1", "accuracy"): "mean of macro-F1 and accuracy",
+        ("exact_match",): "exact match",
+        ("f1", "exact_match"): "mean of F1 and exact match",
+        ("token_f1", "exact_match"): "mean of F1 and exact match",
+        ("parity", "accuracy"): "mean of gender parity and accuracy",
+    }
+    for line, name in measured.items():
+        metrics = [scored_metrics(convention, tasks.get(name).metrics) for convention in CONVENTIONS]
+        found = [words.get(each, str(each)) for each in metrics]
+        assert [found[1] if cell == "the same" else cell for cell in told[line]] == found, line
