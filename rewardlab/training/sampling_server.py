@@ -89,6 +89,7 @@ class SamplingServer:
         self.is_trusted = False
         self._run_name = processes.gather(f"rewardlab-{uuid4().hex[:8]}")[0]
         self._name = ""
+        self._was_told = False
         self._below = [] if trunk.adapter is None else [read_adapter(trunk.adapter)]
 
     def __enter__(self) -> Self:
@@ -174,7 +175,9 @@ class SamplingServer:
             try:
                 _run(quick, lambda client: client.post("/unload_lora_adapter", body=body, cast_to=str))
             except _failures() as error:
+                level = logging.DEBUG if self._was_told else level
                 logger.log(level, "%s did not unload the adapter %s (%s)", self.place, name, _told(error))
+                self._was_told = True
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _error(self, message: str) -> RewardlabError:

@@ -13,6 +13,8 @@ from rewardlab.cli import main as cli
 from rewardlab.disk import read_json, read_jsonl
 from tests.servers.model_server import BASE, ModelServer
 from tests.support.commands import Outcome
+from tests.support.launching import run_together
+from tests.support.models import tiny_llama
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT 0.21
 TINY = Path(rewardlab.sandbox.__file__).parent / "tiny"
@@ -62,6 +64,28 @@ def test_training_with_a_server_and_evaluation_without_one(typed: Callable[..., 
     [measured] = Path("runs/eval").iterdir()
     assert read_json(measured / "config.json")["config"]["sampler"]["url"] is None
     assert len(served.asked) == 16
+
+
+@pytest.mark.slow
+def test_two_processes_ask_what_one_asks(tmp_path: Path) -> None:
+    """Each sends its own prompts; the first one loads the adapter."""
+    model = tiny_llama(tmp_path / "model")
+    rows, asked = [], []
+    for count in (1, 2):
+        served, runs = ModelServer(model), tmp_path / str(count)
+        with served.open() as server:
+            typed = ["grpo", "--sampler", f"http://127.0.0.1:{server.port}", "--model", str(model), "--init=base"]
+            sizes = ["--set=model.max_new_tokens=6", "--set=grpo.micro_batch=4", "--tracker=none", "--format=label"]
+            ended = run_together([*typed, *SMALL, *sizes, "--samples=2", "--runs", str(runs)], count, tmp_path)
+            assert [process.code for process in ended] == [0] * count, ended
+        assert [entry.split()[0] for entry in served.log] == ["load", "unload"] * 2
+        [path] = runs.rglob("metrics.jsonl")
+        rows.append([{k: v for k, v in row.items() if not k.startswith("time/")} for row in read_jsonl(path)])
+        asked.append(sorted((body["seed"], body["prompt"]) for body in served.asked))
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == 16
+    for alone, together in zip(*rows, strict=True):
+        assert together == pytest.approx(alone, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", ["ppo", "reinforce"])
