@@ -34,6 +34,7 @@ class ModelServer:
         updates: Whether adapters may be loaded (VLLM_ALLOW_RUNTIME_LORA_UPDATING).
         hides: Names of parts of an answer that are left out: ``token_ids``, ``tokens``, ``logprobs``.
         ignores_adapter: Draw from the base model whatever adapter is asked for.
+        dtype: Of the base model's weights; adapters stay float32.
         fails_after: Completion requests after which it answers no more; None is never.
         loaded: Adapters by name; ``log`` has each load and unload in order, ``asked`` each completion request.
     """
@@ -44,6 +45,7 @@ class ModelServer:
     updates: bool = True
     hides: frozenset[str] = frozenset()
     ignores_adapter: bool = False
+    dtype: torch.dtype = torch.float32
     fails_after: int | None = None
     loaded: dict[str, Path] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
@@ -51,7 +53,7 @@ class ModelServer:
 
     def __post_init__(self) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(self.folder)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32).eval()
+        self.model: Any = AutoModelForCausalLM.from_pretrained(self.folder, dtype=self.dtype).eval()
         self.peft: Any = None
 
     def open(self) -> HttpServer:
@@ -142,7 +144,7 @@ class ModelServer:
         if self.peft is not None and name != BASE:
             self.peft.set_adapter(name)
         with self.peft.disable_adapter() if self.peft is not None and is_bare else nullcontext():
-            found: torch.Tensor = (self.peft or self.model)(tokens).logits[0, -1]
+            found: torch.Tensor = (self.peft or self.model)(tokens).logits[0, -1].float()
         return found
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -49,10 +49,9 @@ def scatter(roles: Roles, name: str, seed: int) -> None:
         parameter.data.normal_(0, 0.2, generator=generator)
 
 
-def started(base: Path, folder: Path) -> Trunk:
+def started(base: Path, folder: Path, dtype: Literal["float32", "bfloat16"] = "float32") -> Trunk:
     """The trunk behind SFT."""
-    adapter = folder if folder.exists() else sft_adapter(base, folder)
-    return load_trunk(ModelConfig(name=str(base), device="cpu", dtype="float32"), adapter)
+    return load_trunk(ModelConfig(name=str(base), device="cpu", dtype=dtype), sft_adapter(base, folder))
 
 
 @contextmanager
@@ -157,6 +156,29 @@ def test_a_server_that_leaves_the_adapter_out_is_refused(tmp_path: Path) -> None
         pytest.raises(InputError, match="leaves the adapter out"),
     ):
         trainer.train()
+
+
+class TestBfloat16:
+    """The server applies the adapter beside weights that are rounded; here SFT's is merged, and then rounded."""
+
+    def test_rounding_is_allowed_for(self, tmp_path: Path) -> None:
+        base = tiny_llama(tmp_path / "model", width=64, layers=4)
+        served = ModelServer(base, dtype=torch.bfloat16)
+        trunk = started(base, tmp_path / "sft", "bfloat16")
+        with drawing(tmp_path, served, trunk, run={"model.dtype": "bfloat16"}) as (trainer, _):
+            trainer.train()
+        for row in metrics(tmp_path):
+            assert row["sampler/ratio_mean"] == pytest.approx(1, abs=0.05)
+            assert row["sampler/difference"] > 1e-3
+
+    def test_it_is_refused_where_float32_is_asked_for(self, tmp_path: Path) -> None:
+        base = tiny_llama(tmp_path / "model", width=64, layers=4)
+        served = ModelServer(base, dtype=torch.bfloat16)
+        with (
+            drawing(tmp_path, served) as (trainer, _),
+            pytest.raises(InputError, match=r"float32\): they differ by .* or in another dtype"),
+        ):
+            trainer.train()
 
 
 class TestTemperature:
