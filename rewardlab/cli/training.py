@@ -69,9 +69,14 @@ def online_command(method: TrainingMethod) -> Callable[..., None]:
         init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
         preset: Annotated[str | None, typer.Option(help="Published settings: rllr, ppo-nlu or ppo-nlu-code.")] = None,
         limit: Annotated[int | None, typer.Option(min=1, help="Prompts a task.")] = None,
+        sampler: Annotated[
+            str | None,
+            typer.Option(metavar="URL", help="Server that draws the responses, such as one of vLLM (docs/scale.md)."),
+        ] = None,
         tracker: Tracker = None,
     ) -> None:
         given = {
+            "sampler.url": sampler,
             "reward.expression": reward,
             "reward.lam": lam,
             "reward.r2": r2,

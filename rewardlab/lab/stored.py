@@ -16,6 +16,7 @@ from rewardlab.lab.asked import RUNS, Asked
 from rewardlab.lab.goals import Goal, Settings
 from rewardlab.models.stored import stored_inputs
 from rewardlab.runs import input_folder, stage_of
+from rewardlab.sampler_config import SamplerConfig
 from rewardlab.tasks.places import located
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def evaluation_goal(asked: Asked, run: Path | None, own: Settings) -> Goal:
         return Goal(asked.config(own), lambda pipeline: pipeline.eval(None))
     trained_config = stored_config(run)
     stage = trained_stage(run, trained_config, asked.root)
+    trained_config = trained_config.model_copy(update={"sampler": SamplerConfig()})  # test rows are answered here
     given = asked.values(own)
     _refuse_other_model(given.get("model.name"), asked.file, run, trained_config)
     config = load_config(given, NO_FILE, stored=trained_config)
