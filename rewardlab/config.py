@@ -22,6 +22,7 @@ from rewardlab.preference_config import DPOConfig
 from rewardlab.presets import by_kind_of, merge, with_presets
 from rewardlab.raft_config import RaftConfig
 from rewardlab.rubric_config import RubricConfig
+from rewardlab.sampler_config import SamplerConfig
 from rewardlab.secret_values import credential_in, without_secret
 from rewardlab.section import LATER, PATIENCE, Section, auto_is_a_word
 from rewardlab.types import AnswerFormat, PairKind, Reading
@@ -200,8 +201,8 @@ class SFTConfig(Section):
     validation_rows: int = Field(
         100,
         ge=0,
-        description="validation rows a task, answered greedily after each epoch, five times a run at most, to choose "
-        "the best; 0: the last",
+        description="validation rows a task, answered greedily after each epoch (without patience five times a run at "
+        "most) to choose the best; 0: the last",
     )
     patience: int | None = Field(None, ge=1, description=PATIENCE, json_schema_extra=LATER)
 
@@ -406,6 +407,7 @@ class RunConfig(Section):
     grpo: GRPOConfig = Field(default_factory=GRPOConfig)
     rloo: RLOOConfig = Field(default_factory=RLOOConfig)
     reinforce: ReinforceConfig = Field(default_factory=ReinforceConfig)
+    sampler: SamplerConfig = Field(default_factory=SamplerConfig)
     dpo: DPOConfig = Field(default_factory=DPOConfig)
     raft: RaftConfig = Field(default_factory=RaftConfig)
     encoder: EncoderConfig = Field(default_factory=EncoderConfig)

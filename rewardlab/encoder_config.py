@@ -35,8 +35,8 @@ class EncoderConfig(Section):
     validation_rows: int = Field(
         500,
         ge=0,
-        description="validation rows, answered after each epoch, five times a run at most, to choose the best; 0: the "
-        "last",
+        description="validation rows, answered after each epoch (without patience five times a run at most) to choose "
+        "the best; 0: the last",
     )
     patience: int | None = Field(None, ge=1, description=PATIENCE, json_schema_extra=LATER)
 

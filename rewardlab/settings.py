@@ -34,6 +34,7 @@ STAGES: Mapping[str, str] = {
     "grpo": "grpo",
     "rloo": "rloo",
     "reinforce": "reinforce",
+    "sampler": "ppo, grpo, rloo, reinforce",
     "dpo": "dpo",
     "raft": "raft",
     "encoder": "encoder",

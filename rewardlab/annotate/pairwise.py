@@ -40,7 +40,7 @@ _VERDICT = re.compile(
     re.IGNORECASE,
 )
 """Matched at the start alone: further on, a verdict may be denied, quoted, or of a part of the answer."""
-_SWAPPED: dict[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
+SWAPPED: Mapping[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,11 @@ def judge_pairs(
 
 def judge_prompts(requests: Sequence[JudgeRequest], *, both_orders: bool = False, seed: int = 0) -> list[str]:
     """What :func:`judge_pairs` asks, in its order."""
-    return [_prompt(request, swap) for request in requests for swap in _orders(request, seed, both_orders)]
+    return [
+        judge_request(each.example, *((each.second, each.first) if swap else (each.first, each.second)))
+        for each in requests
+        for swap in _orders(each, seed, both_orders)
+    ]
 
 
 def parse_verdict(text: str) -> Winner | None:
@@ -121,18 +125,13 @@ def is_swapped(request: JudgeRequest, seed: int = 0) -> bool:
     return seeded("judge order", seed, *parts).random() < 0.5
 
 
-def _prompt(request: JudgeRequest, is_swapped: bool) -> str:
-    shown = (request.second, request.first) if is_swapped else (request.first, request.second)
-    return judge_request(request.example, *shown)
-
-
 def _read(annotation: Annotation, is_swapped: bool) -> Judgement:
     if annotation.outcome != "answered":
         return Judgement(None, (annotation,))
     winner = parse_verdict(annotation.text)
     if winner is None:
         return Judgement(None, (with_outcome(annotation, "unparsable", "no verdict such as 'Answer 1 is better'"),))
-    return Judgement(_SWAPPED[winner] if is_swapped else winner, (annotation,))
+    return Judgement(SWAPPED[winner] if is_swapped else winner, (annotation,))
 
 
 def _judgement(read: Sequence[Judgement]) -> Judgement:

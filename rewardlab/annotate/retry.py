@@ -96,15 +96,19 @@ def is_fatal(error: BaseException) -> bool:
     return error.status_code in FATAL or error.code == "insufficient_quota" or bool(refused_redirect(error))
 
 
-def described(error: BaseException) -> str:
+def described(error: BaseException, timeout: str = "annotate.timeout_s") -> str:
     """Type and message of a failure; more of it where the SDK says little, and what the server asks for.
 
     The SDK calls every lost connection "Request timed out.", and finds no message in a list of invalid fields.
+
+    Args:
+        error: The failure.
+        timeout: The setting that bounds how long a request may take.
     """
     from openai import APIConnectionError, APIStatusError
 
     if isinstance(error, TimeoutError):
-        return f"{type(error).__name__}: no answer within annotate.timeout_s"
+        return f"{type(error).__name__}: no answer within {timeout}"
     if isinstance(error, APIStatusError) and (elsewhere := refused_redirect(error)):
         return f"redirect to {elsewhere}, to which prompts and key are not sent"
     if isinstance(error, APIConnectionError):

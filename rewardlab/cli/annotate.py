@@ -68,7 +68,7 @@ def annotate(
         "annotate.filter_threshold": filter_threshold,
         **asking(base_url, budget_usd, prices, max_failed, batch),
     }
-    folder = run_goal(request, *annotate_goal(request.asked, given))
+    folder = run_goal(request, annotate_goal(request.asked, given))
     if folder:
         echo(f"rationales: {folder.path / 'rationales.jsonl'}")
 

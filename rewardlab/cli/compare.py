@@ -93,21 +93,19 @@ def print_comparison(compared: Compared, budget: str = "updates") -> None:
     """
     from rich.console import Console
 
-    from rewardlab.comparison.table import headline
-
-    console = Console()
-    _print_table(console, compared.table)
-    _print_by_label(console, compared.table)
-    _print_budgets(console, compared.table, budget)
-    _print_lines(console, _told(compared.gains, headline(compared.table)))
-
-
-def _print_table(console: Console, table: ComparisonTable) -> None:
+    from rewardlab.comparison.budgets import budget_lines
     from rewardlab.comparison.notes import notes
-    from rewardlab.comparison.terminal import to_rich
+    from rewardlab.comparison.table import headline
+    from rewardlab.comparison.terminal import spent_tables, to_rich
 
+    console, table = Console(), compared.table
     console.print(*to_rich(table, console.width), sep="\n")
     _print_lines(console, notes(table), style="dim")
+    _print_by_label(console, table)
+    if spent := spent_tables(table, console.width):
+        console.print(*spent, sep="\n")
+        _print_lines(console, budget_lines(table, budget), style="dim")
+    _print_lines(console, _told(compared.gains, headline(table)))
 
 
 def _print_by_label(console: Console, table: ComparisonTable) -> None:
@@ -123,16 +121,6 @@ def _print_by_label(console: Console, table: ComparisonTable) -> None:
     if stated := all_confidences(table):
         console.print(rich_grid(confidence_grid(table, stated)))
         _print_lines(console, [STATED], style="dim")
-
-
-def _print_budgets(console: Console, table: ComparisonTable, budget: str) -> None:
-    """What PPO spent, where a method of the table is PPO."""
-    from rewardlab.comparison.budgets import budget_lines
-    from rewardlab.comparison.terminal import spent_tables
-
-    if shown := spent_tables(table, console.width):
-        console.print(*shown, sep="\n")
-        _print_lines(console, budget_lines(table, budget), style="dim")
 
 
 def _print_lines(console: Console, lines: Iterable[str], style: str | None = None) -> None:

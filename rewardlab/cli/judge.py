@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,9 +13,6 @@ from rewardlab.cli.annotate import BaseURL, BatchAction, BudgetUSD, MaxFailed, P
 from rewardlab.cli.output import echo
 from rewardlab.lab.asked import RUNS
 from rewardlab.lab.execution import counter, say
-
-if TYPE_CHECKING:
-    from rewardlab.lab.judged import Verdicts
 
 
 class OneDecoding(StrEnum):
@@ -54,7 +51,7 @@ def judge(
 ) -> None:
     """Judge two runs' answers side by side (RLLR appendix G), in both orders or one: win, tie, lose with intervals."""
     from rewardlab.config_loading import parse_setting
-    from rewardlab.disk import read_only
+    from rewardlab.disk import read_only, write_jsonl, writing
     from rewardlab.lab.judged import Verdicts, judging_config, one_evaluation
     from rewardlab.pipeline.stages.judge import judge_runs, preview_judging
 
@@ -70,7 +67,8 @@ def judge(
     judged = judge_runs(a, b, config, runs, decoding.value, limit, say, counter("judge"), both_orders=is_both)
     verdicts = Verdicts(a, b, judged)
     if out is not None:
-        _write(out, verdicts)
+        with writing(out):
+            write_jsonl(out, verdicts.rows())
     echo(str(verdicts))
     if bill := _bill(judged.spent):
         say(bill)
@@ -85,11 +83,3 @@ def _bill(spent: Mapping[str, Any]) -> str:
     if spent["cost_usd"] is None:
         return f"{tokens}; their price is unknown"
     return f"{tokens}, ${spent['cost_usd']:.4f}; answers of earlier runs ${spent['earlier_usd']:.4f}"
-
-
-def _write(path: Path, verdicts: Verdicts) -> None:
-    """Each verdict with the two responses, as JSON Lines."""
-    from rewardlab.disk import write_jsonl, writing
-
-    with writing(path):
-        write_jsonl(path, verdicts.rows())

@@ -11,7 +11,7 @@ import typer
 from rewardlab.cli.options import Request, stage_command
 from rewardlab.cli.output import echo
 from rewardlab.cli.running import run_goal, run_stage
-from rewardlab.lab.goals import import_goal
+from rewardlab.lab.goals import Goal, import_goal
 from rewardlab.types import PairKind
 
 app = typer.Typer(help="Look at preference pairs, import and export them.", no_args_is_help=True)
@@ -42,7 +42,7 @@ def stats(
         summary = pair_summary(*folders, task=request.given["task"] or None)
         sampled, place = summary.sampled, request.out or folders[0]
     else:
-        folder = run_goal(request, request.config(), lambda pipeline: pipeline.samples())
+        folder = run_goal(request, Goal(request.config(), lambda pipeline: pipeline.samples()))
         if folder is None:
             return
         sampled, place = folder.result()["sampled"], folder.path

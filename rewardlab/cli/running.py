@@ -10,16 +10,17 @@ from rewardlab import processes
 from rewardlab.cli.options import Request
 from rewardlab.cli.output import echo
 from rewardlab.config import RunConfig
-from rewardlab.lab.execution import Choose, Track, checked_stage, make_runner
+from rewardlab.lab.execution import Track, checked_stage, make_runner
 
 if TYPE_CHECKING:
+    from rewardlab.lab.goals import Goal
     from rewardlab.pipeline import Stage
     from rewardlab.runs import RunFolder
 
 
-def run_goal(request: Request, config: RunConfig, choose: Choose, track: Track | None = None) -> RunFolder | None:
+def run_goal(request: Request, goal: Goal, track: Track | None = None) -> RunFolder | None:
     """Build the goal's plan and run it; None with ``--dry-run``, which prints it, and outside the main process."""
-    return run_stage(request, config, checked_stage(config, request.root, choose), track)
+    return run_stage(request, goal.config, checked_stage(goal, request.root), track)
 
 
 def run_stage(request: Request, config: RunConfig, goal: Stage, track: Track | None = None) -> RunFolder | None:

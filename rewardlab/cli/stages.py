@@ -52,7 +52,7 @@ def pair_gen(
     """Make preference pairs, with the rationales they need."""
     own = {"pairs.balance_length": balance_length, **asking(base_url, budget_usd, prices, max_failed, batch)}
     goal = pairs_goal(request.asked, kind, own, limit)
-    folder = run_goal(request, *goal)
+    folder = run_goal(request, goal)
     if folder:
         manifest = folder.result()
         counts = ", ".join(f"{count} {name}" for name, count in manifest["outcomes"].items())
@@ -79,7 +79,7 @@ def sft(
         "sft.epochs": epochs,
         "keep_checkpoints": keep,
     }
-    folder = run_goal(request, *sft_goal(request.asked, rationales, given), tracked(tracker))
+    folder = run_goal(request, sft_goal(request.asked, rationales, given), tracked(tracker))
     if folder:
         echo(f"adapter: {chosen_policy(folder.result(), folder.path)}")
 
@@ -116,7 +116,7 @@ def train_reward_model(
         goal = own_reward_model_goal(request.asked, pairs, kind, held_out, given)
     else:
         raise InputError("--limit bounds the rows that pairs are made from; with --pairs use --set rm.max_pairs=N")
-    folder = run_goal(request, *goal, tracked(tracker))
+    folder = run_goal(request, goal, tracked(tracker))
     if folder:
         echo(f"reward model: {folder.path}")
         print_accuracies(folder.result()["accuracy"])
@@ -157,6 +157,6 @@ def evaluate(
     if hosted and (run is not None or goal.config.eval.hosted.model is None):
         told = "leave --run out" if run is not None else "name the model, such as --set eval.hosted.model=gpt-4o"
         raise InputError(f"--hosted asks a model behind an endpoint; {told}")
-    folder = run_goal(request, *goal)
+    folder = run_goal(request, goal)
     if folder:
         compare([folder.path])

@@ -26,7 +26,8 @@ def submit(
         ),
     ] = None,
     answers: Annotated[
-        list[Path] | None, typer.Option(help="A file in the server's format, made elsewhere; repeatable.")
+        list[Path] | None,
+        typer.Option(help="A file in the server's format, made elsewhere; scored if --data has its rows. Repeatable."),
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Leave out files that no run answers.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Rows of each file, to try it.")] = None,

@@ -69,9 +69,14 @@ def online_command(method: TrainingMethod) -> Callable[..., None]:
         init: Annotated[str | None, typer.Option(help="base, sft or sft-rationale.")] = None,
         preset: Annotated[str | None, typer.Option(help="Published settings: rllr, ppo-nlu or ppo-nlu-code.")] = None,
         limit: Annotated[int | None, typer.Option(min=1, help="Prompts a task.")] = None,
+        sampler: Annotated[
+            str | None,
+            typer.Option(metavar="URL", help="Server that draws the responses, such as one of vLLM (docs/scale.md)."),
+        ] = None,
         tracker: Tracker = None,
     ) -> None:
         given = {
+            "sampler.url": sampler,
             "reward.expression": reward,
             "reward.lam": lam,
             "reward.r2": r2,
@@ -192,7 +197,7 @@ def encoder_command(method: TrainingMethod) -> Callable[..., None]:
             "keep_checkpoints": keep,
             "data.labelled": limit,
         }
-        folder = run_goal(request, *training_goal(request.asked, method.name, given), tracked(tracker))
+        folder = run_goal(request, training_goal(request.asked, method.name, given), tracked(tracker))
         if folder:
             echo(f"encoder: {chosen_policy(folder.result(), folder.path)}")
             echo(f"evaluate it: rewardlab eval --run {folder.path}")
@@ -203,7 +208,7 @@ def encoder_command(method: TrainingMethod) -> Callable[..., None]:
 
 def run_training(request: Request, given: dict[str, Any], method: TrainingMethod, tracker: list[str] | None) -> None:
     """Run a training method, then say where the policy lies and how it fared."""
-    folder = run_goal(request, *training_goal(request.asked, method.name, given), tracked(tracker))
+    folder = run_goal(request, training_goal(request.asked, method.name, given), tracked(tracker))
     if folder:
         echo(f"policy: {chosen_policy(folder.result(), folder.path)}")
         echo(f"evaluate it: rewardlab eval --run {folder.path}")

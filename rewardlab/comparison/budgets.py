@@ -5,7 +5,7 @@ The table is the same in the terminal and in reports.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -89,7 +89,18 @@ def budget_lines(table: ComparisonTable, budget: str = "updates") -> list[str]:
     spent = training_spent(table)
     if len(spent) < 2:
         return []
-    return [_amount_line(spent, BUDGETS[budget]), *_prompt_lines(spent)]
+    name = BUDGETS[budget]
+    amounts = {each.row.name: each.amounts[name] for each in spent}
+    least, most = min(amounts.values()), max(amounts.values())
+    listed = ", ".join(f"{row} {amount:.0f}" for row, amount in amounts.items())
+    told = f"Budgets differ in {TITLES[name]}: {listed}."
+    if most - least <= UNEQUAL * most:
+        equal = f"all trained rows have {spent[0].amounts[name]:.0f} {TITLES[name]}"
+        told = f"Equal budgets: {equal}, within {100 * UNEQUAL:.0f} %."
+    others = [each.row.name for each in spent[1:] if not _same_prompts(each, spent[0])]
+    if not others:
+        return [told, "All trained rows read the same prompts in the same order."]
+    return [told, f"Other prompts, or another order, than {spent[0].row.name}: {', '.join(others)}."]
 
 
 def _spent(row: Row) -> Spent | None:
@@ -114,18 +125,3 @@ def _same_prompts(a: Spent, b: Spent) -> bool:
     """True when the seeds that both have read the same prompts in the same order."""
     common = set(a.orders) & set(b.orders)
     return bool(common) and all(a.orders[seed] == b.orders[seed] for seed in common)
-
-
-def _amount_line(spent: Sequence[Spent], name: str) -> str:
-    amounts = [each.amounts[name] for each in spent]
-    if max(amounts) - min(amounts) <= UNEQUAL * max(amounts):
-        return f"Equal budgets: all trained rows have {amounts[0]:.0f} {TITLES[name]}, within {100 * UNEQUAL:.0f} %."
-    listed = ", ".join(f"{each.row.name} {amount:.0f}" for each, amount in zip(spent, amounts, strict=True))
-    return f"Budgets differ in {TITLES[name]}: {listed}."
-
-
-def _prompt_lines(spent: Sequence[Spent]) -> list[str]:
-    others = [each.row.name for each in spent[1:] if not _same_prompts(each, spent[0])]
-    if not others:
-        return ["All trained rows read the same prompts in the same order."]
-    return [f"Other prompts, or another order, than {spent[0].row.name}: {', '.join(others)}."]

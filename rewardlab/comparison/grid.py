@@ -113,7 +113,8 @@ def grid(table: ComparisonTable, *, with_scores: bool = True, with_origins: bool
                 place = (number, position)
                 cells.append(score_cell(row, position, table.marks.get(place, ""), sign_of(table, place)))
             cells += [_share_cell(mean_share(table, row, decoding, name)) for name in trouble]
-        rows.append([*cells, *(_cost_cells(row) if with_origins else [])])
+        costs = (str(len(row.seeds)), *(f"{row.cost[name]:.0f}" for name in COSTS)) if with_origins else ()
+        rows.append([*cells, *(Cell(number, sources=all_sources(row)) for number in costs)])
     return Grid(headings, rows)
 
 
@@ -206,8 +207,3 @@ def sources_at(row: Row, position: Position) -> list[Source]:
         return all_sources(row)
     used = {run.seed: run for run in row.runs if position in run.cells}
     return [Source(run.path, shown_value(row.by_seed[position][seed])) for seed, run in sorted(used.items())]
-
-
-def _cost_cells(row: Row) -> list[Cell]:
-    numbers = (str(len(row.seeds)), *(f"{row.cost[name]:.0f}" for name in COSTS))
-    return [Cell(number, sources=all_sources(row)) for number in numbers]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from rewardlab.comparison.statistics import (
-    Estimate,
-)
+from rewardlab.comparison.statistics import Estimate
 from rewardlab.intervals import SIGNIFICANT
 
 SMALL_P = 0.001

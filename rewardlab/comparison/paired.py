@@ -229,9 +229,9 @@ def _won_and_lost(sides: Sequence[Side], metrics: Mapping[str, tuple[str, ...]])
     if list(metrics.values()) != [("accuracy",)]:
         return ()
     (column,) = metrics
-    return tuple(_items(seed, cell, sides[1][column][seed]) for seed, cell in sides[0][column].items())
-
-
-def _items(seed: int, a: CellData, b: CellData) -> SeedItems:
-    first, second = (coded(each, "accuracy").gold == coded(each, "accuracy").predicted for each in (a, b))
-    return SeedItems(seed, int((first & ~second).sum()), int((second & ~first).sum()))
+    found = []
+    for seed in sides[0][column]:
+        codes = [coded(side[column][seed], "accuracy") for side in sides]
+        first, second = (code.gold == code.predicted for code in codes)
+        found.append(SeedItems(seed, int((first & ~second).sum()), int((second & ~first).sum())))
+    return tuple(found)

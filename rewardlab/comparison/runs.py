@@ -69,7 +69,8 @@ def collect(paths: Iterable[Path]) -> Collected:
     Raises:
         InputError: Not one evaluation could be used.
     """
-    evaluations: dict[Path, EvalRun | None] = {}
+    loaded: list[EvalRun] = []
+    seen: set[Path] = set()
     warnings: list[str] = []
     finder = _Finder()
     for path in paths:
@@ -77,14 +78,22 @@ def collect(paths: Iterable[Path]) -> Collected:
         if not folders:
             warnings.append(f"{path}: left out, {_why_none(path)}")
         for folder in folders:
-            if (place := folder.resolve()) not in evaluations:
-                evaluations[place] = _loaded(folder, warnings)
-    runs = _of_one_space(_by_model([run for run in evaluations.values() if run is not None]), warnings)
+            if (place := folder.resolve()) not in seen:
+                seen.add(place)
+                try:
+                    loaded.append(load_eval(folder))
+                except RewardlabError as error:
+                    warnings.append(f"{folder}: left out, {error}")
+    runs = _of_one_space(_by_model(loaded), warnings)
     if not runs:
         raise InputError("; ".join(["no evaluation to compare, give run folders of `rewardlab eval`", *warnings]))
     warnings += _duplicates(runs)
     runs = _in_use(runs)
-    return Collected(runs, [*warnings, *_mixed_versions(runs)])
+    versions = Counter(run.version for run in runs)
+    if len(versions) > 1:
+        listed = ", ".join(f"{version} ({count} runs)" for version, count in versions.most_common())
+        warnings.append(f"code versions are mixed: {listed}; evaluate again with --fresh to compare like with like")
+    return Collected(runs, warnings)
 
 
 class _Finder:
@@ -123,14 +132,6 @@ class _Finder:
                 for name in self._names[folder]:
                     self._of_run[path].setdefault(name, []).append(folder)
         return self._of_run[path]
-
-
-def _loaded(folder: Path, warnings: list[str]) -> EvalRun | None:
-    try:
-        return load_eval(folder)
-    except RewardlabError as error:
-        warnings.append(f"{folder}: left out, {error}")
-        return None
 
 
 def _by_model(runs: Sequence[EvalRun]) -> list[EvalRun]:
@@ -213,13 +214,6 @@ def _in_use(runs: Sequence[EvalRun]) -> list[EvalRun]:
     return [run for run in runs if id(run) in used]
 
 
-def _mixed_versions(runs: Sequence[EvalRun]) -> Iterator[str]:
-    counts = Counter(run.version for run in runs)
-    if len(counts) > 1:
-        listed = ", ".join(f"{version} ({count} runs)" for version, count in counts.most_common())
-        yield f"code versions are mixed: {listed}; evaluate again with --fresh to compare like with like"
-
-
 @dataclass(frozen=True, slots=True)
 class Related:
     """Folders by stage, each once."""
@@ -268,11 +262,8 @@ def trained_once(runs: Iterable[EvalRun]) -> list[EvalRun]:
     A trained run goes by its name and its folder's, which it keeps when all runs are moved; an evaluation that names
     none stands for itself.
     """
-    return list({(run.seed, _trained_name(run)): run for run in runs}.values())
-
-
-def _trained_name(run: EvalRun) -> tuple[str, ...]:
-    return run.path.parts if run.model_run is None else run.model_run.parts[-2:]
+    by_name = {(run.seed, run.path.parts if run.model_run is None else run.model_run.parts[-2:]): run for run in runs}
+    return list(by_name.values())
 
 
 def _stage_and_inputs(folder: Path, left_out: LeftOut) -> tuple[str, list[str]]:

@@ -28,9 +28,14 @@ def official_rows(benchmark: Benchmark, file: OfficialFile, format: AnswerFormat
     Raises:
         DataError: The rows are not there, or lack an index or a field.
     """
-    where = HUBS[benchmark] if folder is None else str(folder / f"{Path(file.name).stem}.jsonl")
+    where = HUBS[benchmark] if folder is None else str(official_file(file, folder))
     rows = _hub_rows(where, file) if folder is None else _local_rows(Path(where))
     return [_example(row, f"{where} row {number}", file, format) for number, row in enumerate(rows, 1)]
+
+
+def official_file(file: OfficialFile, folder: Path) -> Path:
+    """Where the rows of one file lie in a folder: ``CoLA.jsonl`` for ``CoLA.tsv``."""
+    return folder / f"{Path(file.name).stem}.jsonl"
 
 
 def _local_rows(path: Path) -> list[Mapping[str, Any]]:

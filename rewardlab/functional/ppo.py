@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+LARGEST_LOG_RATIO = 20.0
+"""Nats; a server that gives a token no probability at all must not make a mean infinite."""
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyLoss:
@@ -45,6 +48,7 @@ def policy_loss(
     clip: float,
     count: Tensor | float,
     weights: Tensor | None = None,
+    importance: Tensor | None = None,
 ) -> PolicyLoss:
     """Clipped surrogate objective, negated.
 
@@ -56,14 +60,37 @@ def policy_loss(
         clip: Range of the ratio around 1.
         count: What the sum is divided by: of a mean over tokens, the kept tokens of the whole minibatch.
         weights: Weight of each token, 0 where not kept. Shape (B, T); None is 1 for each kept one.
+        importance: Factor of each token's loss where another program drew it (:func:`truncated_ratio`), no gradient.
+            Shape (B, T); None is 1 everywhere.
     Source:
         Schulman et al. 2017, eq. 7.
     """
     ratio = torch.where(keep, logprobs - old, 0.0).exp()
     free = ratio * advantages
     bounded = ratio.clamp(1 - clip, 1 + clip) * advantages
-    loss = -(torch.minimum(free, bounded) * (keep if weights is None else weights)).sum() / count
+    objective = torch.minimum(free, bounded)
+    if importance is not None:
+        objective = objective * importance
+    loss = -(objective * (keep if weights is None else weights)).sum() / count
     return PolicyLoss(loss, ratio.detach(), ((bounded < free) & keep).sum())
+
+
+def truncated_ratio(old: Tensor, drawn: Tensor, keep: Tensor, cap: float) -> Tensor:
+    """Weight of tokens that another program drew: their probability here over that there, at most ``cap``.
+
+    Args:
+        old: Log-probabilities that this program computes of the sampling policy. Shape (B, T), nats.
+        drawn: The same as computed by the program that drew the tokens. Shape (B, T), nats.
+        keep: Shape (B, T).
+        cap: Largest weight; infinity gives the ratio itself.
+    Returns:
+        Shape (B, T), without gradient; 1 where not kept, and 1 everywhere where the two agree. Without a cap its mean
+        over tokens that ``drawn`` drew is 1.
+    Source:
+        Truncated importance sampling: Ionides 2008; for responses of an inference server: Yao et al. 2025.
+    """
+    difference = torch.where(keep, old - drawn, 0.0).detach().clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+    return difference.exp().clamp(max=cap)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from rewardlab.annotate.base import Annotator, Progress, Ranking, RankingRequest, silent
-from rewardlab.annotate.pairwise import Judgement, JudgeRequest, Winner, is_swapped, parse_verdict
+from rewardlab.annotate.pairwise import SWAPPED, Judgement, JudgeRequest, Winner, is_swapped, parse_verdict
 from rewardlab.errors import DataError, InputError
 from rewardlab.evaluation.answers import PREDICTIONS_FILE, differing_gold, read_predictions
 from rewardlab.evaluation.predict import Decoding
@@ -34,7 +34,6 @@ _PREDICTED: Mapping[str, type | UnionType] = {
 }
 """What is read of a line of predictions."""
 SIDES: Mapping[Winner, Literal["a", "b", "tie"]] = {"first": "a", "second": "b", "tie": "tie"}
-_SWAPPED: Mapping[Winner, Winner] = {"first": "second", "second": "first", "tie": "tie"}
 
 
 @runtime_checkable
@@ -190,24 +189,26 @@ def _of_rankings(rankings: Sequence[tuple[Ranking, bool]]) -> Verdict:
             return Verdict(None, None, ranking.outcome, ranking.annotation.reason)
         first, second = ranking.places
         winner: Winner = "tie" if first == second else "first" if first < second else "second"
-        winners.append(_SWAPPED[winner] if is_turned else winner)
+        winners.append(SWAPPED[winner] if is_turned else winner)
     agree = len(set(winners)) == 1
     return Verdict(SIDES[winners[0]] if agree else "tie", agree if len(winners) > 1 else None)
 
 
 def _replies(folder: Path, decoding: Decoding) -> dict[Item, _Reply]:
-    path = folder / PREDICTIONS_FILE
-    rows = enumerate(read_predictions(folder), 1)
-    return dict(_reply(row, f"{path} row {number}") for number, row in rows if row.get("decoding") == decoding)
-
-
-def _reply(row: Mapping[str, Any], place: str) -> tuple[Item, _Reply]:
-    """One line of predictions; raises DataError for another."""
-    for name, kind in _PREDICTED.items():
-        if not isinstance(row.get(name), kind):
-            value = f"{row[name]!r:.40}" if name in row else "missing"
-            raise DataError(f"{place}: {name} is {value}; expected the predictions of `rewardlab eval`, run it again")
-    return (row["column"], str(row["id"])), _Reply(row["response"], row.get("answer"), row["gold"])
+    """The predictions of an evaluation; raises DataError for a line that is none."""
+    replies = {}
+    for number, row in enumerate(read_predictions(folder), 1):
+        if row.get("decoding") != decoding:
+            continue
+        for name, kind in _PREDICTED.items():
+            if not isinstance(row.get(name), kind):
+                value = f"{row[name]!r:.40}" if name in row else "missing"
+                place = f"{folder / PREDICTIONS_FILE} row {number}"
+                raise DataError(
+                    f"{place}: {name} is {value}; expected the predictions of `rewardlab eval`, run it again"
+                )
+        replies[row["column"], str(row["id"])] = _Reply(row["response"], row.get("answer"), row["gold"])
+    return replies
 
 
 def _drawn(shared: Sequence[Item], limit: int | None, seed: int) -> Iterator[Item]:

@@ -55,21 +55,15 @@ def tallies(contests: Sequence[Contest], verdicts: Sequence[Verdict], resamples:
     return [_tally(name, of_group, resamples) for name, of_group in members.items() if any(v.winner for v in of_group)]
 
 
-def tally_text(tally: Tally) -> str:
-    """One line, shares in per cent."""
-    shares = ", ".join(
-        f"{name} {_percent(share)}" for name, share in (("win", tally.win), ("tie", tally.tie), ("lose", tally.lose))
-    )
-    return f"{tally.name}: {shares}; win minus lose {_percent(tally.net)}, {p_text(tally.p)} ({tally.items} items)"
-
-
 def judged_lines(a: str, b: str, tallies: Sequence[Tally]) -> Iterator[str]:
     """The page of ``rewardlab judge``."""
     if not tallies:
         yield f"{a} against {b}: nothing was judged"
         return
     for tally in tallies:
-        yield tally_text(tally)
+        shares = f"win {_percent(tally.win)}, tie {_percent(tally.tie)}, lose {_percent(tally.lose)}"
+        net = f"win minus lose {_percent(tally.net)}, {p_text(tally.p)}"
+        yield f"{tally.name}: {shares}; {net} ({tally.items} items)"
     total = tallies[0]
     better, worse = (a, b) if total.net.value > 0 else (b, a)
     told = f"{better} is liked significantly better than {worse}"

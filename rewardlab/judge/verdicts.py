@@ -16,7 +16,7 @@ import numpy as np
 from rewardlab.annotate.registry import annotators
 from rewardlab.comparison.evaluations import EvalRun
 from rewardlab.comparison.runs import LOGGED, LeftOut
-from rewardlab.comparison.statistics import Estimate, SeedDraws, estimate, mean_of, row_draws
+from rewardlab.comparison.statistics import Estimate, estimate, mean_of, row_draws
 from rewardlab.comparison.table import Row
 from rewardlab.disk import read_json, read_jsonl, write_jsonl
 from rewardlab.errors import DataError, InputError, RewardlabError
@@ -97,9 +97,14 @@ def judged_estimate(runs: Sequence[JudgedRun], worth: Mapping[str, float], colum
     seeds = sorted(set.intersection(*(set(by_seed) for by_seed in known.values())))
     if not seeds:
         raise InputError(f"no seed was judged in all of {', '.join(columns)}")
-    drawn = mean_of([_draws(column, [by_seed[seed] for seed in seeds]) for column, by_seed in known.items()])
+    drawn = []
+    for column, by_seed in known.items():
+        rows = tuple(sorted(set().union(*(by_seed[seed] for seed in seeds))))  # all seeds on the same resamples of them
+        values = np.array([[by_seed[seed].get(row, 0.0) for row in rows] for seed in seeds])
+        is_judged = np.array([[float(row in by_seed[seed]) for row in rows] for seed in seeds])
+        drawn.append(row_draws(f"judge {column}", rows, values, is_judged))
     lowest, highest = min(worth.values()), max(worth.values())
-    return estimate(replace(drawn, is_paired=lowest < 0), lowest, highest)
+    return estimate(replace(mean_of(drawn), is_paired=lowest < 0), lowest, highest)
 
 
 def net_estimate(runs: Sequence[JudgedRun], winner: Row, columns: Sequence[str]) -> Estimate:
@@ -167,42 +172,27 @@ def _by_seed(runs: Sequence[JudgedRun], worth: Mapping[str, float], column: str)
     return by_seed
 
 
-def _draws(column: str, by_seed: Sequence[Mapping[str, float]]) -> SeedDraws:
-    """Mean over the judged items of each seed, all seeds on the same resamples of all items."""
-    rows = tuple(sorted(set().union(*by_seed)))
-    worth = np.array([[values.get(row, 0.0) for row in rows] for values in by_seed])
-    is_judged = np.array([[float(row in values) for row in rows] for values in by_seed])
-    return row_draws(f"judge {column}", rows, worth, is_judged)
-
-
 def _loaded(path: Path, known: Mapping[str, EvalRun], left_out: LeftOut) -> JudgedRun | None:
+    """A folder of verdicts; None where it is not about two known evaluations of one seed, or cannot be read."""
     try:
         result = read_json(path / "result.json")
         a, b = (known.get(str(result[side]["eval"])) for side in ("a", "b"))
-        judged = None if a is None or b is None else _load(path, a, b, int(result["items"]))
+        if a is None or b is None:
+            return None
+        check_outputs(path, [VERDICTS_FILE])
+        identity, rows = read_json(path / "config.json")["identity"], list(read_jsonl(path / VERDICTS_FILE))
+        if len(rows) != int(result["items"]):
+            raise DataError(f"{VERDICTS_FILE} has {len(rows)} verdicts, result.json says {result['items']}")
+        items = [(str(row["column"]), str(row["id"])) for row in rows]
+        verdicts = [Verdict(row["winner"], row["orders_agree"], row["reason"]) for row in rows]
+        judged = JudgedRun(path, a, b, str(identity["decoding"]), _judge_text(identity), items, verdicts)
     except (RewardlabError, KeyError, TypeError, AttributeError) as error:
         left_out.add(f"{path}: left out, not a finished comparison by a judge ({error})")
         return None
-    if judged is not None and judged.a.seed != judged.b.seed:
-        left_out.add(f"{path}: left out, seed {judged.a.seed} was judged against seed {judged.b.seed}")
+    if a.seed != b.seed:
+        left_out.add(f"{path}: left out, seed {a.seed} was judged against seed {b.seed}")
         return None
     return judged
-
-
-def _load(path: Path, a: EvalRun, b: EvalRun, items: int) -> JudgedRun:
-    check_outputs(path, [VERDICTS_FILE])
-    identity, rows = read_json(path / "config.json")["identity"], list(read_jsonl(path / VERDICTS_FILE))
-    if len(rows) != items:
-        raise DataError(f"{VERDICTS_FILE} has {len(rows)} verdicts, result.json says {items}")
-    return JudgedRun(
-        path,
-        a,
-        b,
-        str(identity["decoding"]),
-        _judge_text(identity),
-        [(str(row["column"]), str(row["id"])) for row in rows],
-        [Verdict(row["winner"], row["orders_agree"], row["reason"]) for row in rows],
-    )
 
 
 def _judge_text(identity: Mapping[str, Any]) -> str:

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab import processes
-from rewardlab.config import RunConfig
 from rewardlab.logs import MISLEADING
 from rewardlab.printable import printable_lines
 
 if TYPE_CHECKING:
-    from rewardlab.pipeline import Pipeline, Runner, Stage
+    from rewardlab.lab.goals import Goal
+    from rewardlab.pipeline import Runner, Stage
     from rewardlab.training.progress import Recorder
 
-Choose = Callable[["Pipeline"], "Stage"]
-"""Picks the stage that is wanted."""
 Track = Callable[[Path], "Recorder"]
 """Makes a recorder for a run folder."""
 
@@ -37,16 +35,16 @@ NOISE: Mapping[str, str] = {
 """What the libraries underneath read, when they are imported, to say less."""
 
 
-def checked_stage(config: RunConfig, root: Path, choose: Choose) -> Stage:
-    """The stage that is wanted under a configuration, checked before anything runs.
+def checked_stage(goal: Goal, root: Path) -> Stage:
+    """The stage that is wanted, checked before anything runs.
 
     Raises:
         InputError: The configuration asks for something that is not there.
     """
     from rewardlab.pipeline import Pipeline, check, check_goal
 
-    check(config)
-    stage = choose(Pipeline(config, root))
+    check(goal.config, may_lack_reward=goal.may_lack_reward)
+    stage = goal.choose(Pipeline(goal.config, root))
     check_goal(stage)
     return stage
 

@@ -98,8 +98,8 @@ def _policy(run: Path, config: RunConfig, asked: str | None) -> Policy:
 
     if (stage := stage_of(run)) not in trained_kinds():
         raise InputError(
-            f"{run}: a {stage} run has no policy; export takes a run of `rewardlab sft` or of a training method, "
-            "such as `rewardlab ppo`"
+            f"{run}: a {stage} run has no policy; export takes a run of `rewardlab sft` or of a training method that "
+            "is installed, such as `rewardlab ppo`"
         )
     if stage in methods and not methods.get(stage).trains_policy:
         raise InputError(

@@ -5,7 +5,7 @@ Both build their stages here and nowhere else, so that what one of them made the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,19 +15,27 @@ from rewardlab.training.methods import methods
 from rewardlab.types import PairKind
 
 if TYPE_CHECKING:
-    from rewardlab.lab.execution import Choose
-    from rewardlab.pipeline import Stage
+    from rewardlab.pipeline import Pipeline, Stage
     from rewardlab.pipeline.imported import OwnPairs
 
 Settings = Mapping[str, Any]
 """Dotted key -> value; None leaves it out."""
+Choose = Callable[["Pipeline"], "Stage"]
+"""Picks the stage that is wanted."""
 
 
 class Goal(NamedTuple):
-    """What is wanted: a configuration, and which of its stages."""
+    """What is wanted.
+
+    Attributes:
+        config: The configuration.
+        choose: Which of its stages.
+        may_lack_reward: The configured reward is not asked: what was trained on it is only measured.
+    """
 
     config: RunConfig
     choose: Choose
+    may_lack_reward: bool = False
 
 
 def annotate_goal(asked: Asked, own: Settings) -> Goal:

@@ -215,7 +215,7 @@ class Lab:
 
         with read_only():
             goal = self._training_goal(reward, method, limit, settings)
-            stage = checked_stage(goal.config, self.runs, goal.choose)
+            stage = checked_stage(goal, self.runs)
             rows = plan_rows(make_runner(self.runs, quiet=True).plan(stage))
         return polars.DataFrame([{name: row[name] for name in ("stage", "title", "state", "folder")} for row in rows])
 
@@ -376,7 +376,7 @@ class Lab:
 
     def _run(self, goal: Goal, root: Path | None = None) -> Run:
         root = root or self.runs
-        stage = checked_stage(goal.config, root, goal.choose)
+        stage = checked_stage(goal, root)
         return Run(make_runner(root, quiet=self.quiet).execute(stage).path)
 
 

@@ -53,9 +53,9 @@ class ReportCards:
             return write_each(self.cards, place)
 
     def __str__(self) -> str:
-        from rewardlab.reward_models.card_files import accuracy_table, calibration_table
+        from rewardlab.reward_models.card_files import accuracy_table, best_table, calibration_table
 
-        return f"{accuracy_table(self.cards)}\n\n{calibration_table(self.cards)}"
+        return "\n\n".join(table(self.cards) for table in (accuracy_table, best_table, calibration_table))
 
 
 @dataclass(frozen=True, slots=True)

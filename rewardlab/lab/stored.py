@@ -14,11 +14,16 @@ from rewardlab.disk import read_json
 from rewardlab.errors import ConfigError, DataError, InputError, RunFolderError
 from rewardlab.lab.asked import RUNS, Asked
 from rewardlab.lab.goals import Goal, Settings
-from rewardlab.runs import stage_of
+from rewardlab.models.stored import stored_inputs
+from rewardlab.runs import input_folder, stage_of
+from rewardlab.sampler_config import SamplerConfig
 from rewardlab.tasks.places import located
 
 if TYPE_CHECKING:
     from rewardlab.pipeline import Stage
+
+PAST = ("reward_code", "method_code", "as_long_as")
+"""Settings of a stage that say what was then: code that may be gone or edited, and whose time SFT was given."""
 
 
 def evaluation_goal(asked: Asked, run: Path | None, own: Settings) -> Goal:
@@ -35,10 +40,11 @@ def evaluation_goal(asked: Asked, run: Path | None, own: Settings) -> Goal:
         return Goal(asked.config(own), lambda pipeline: pipeline.eval(None))
     trained_config = stored_config(run)
     stage = trained_stage(run, trained_config, asked.root)
+    trained_config = trained_config.model_copy(update={"sampler": SamplerConfig()})  # test rows are answered here
     given = asked.values(own)
     _refuse_other_model(given.get("model.name"), asked.file, run, trained_config)
     config = load_config(given, NO_FILE, stored=trained_config)
-    return Goal(config, lambda pipeline: pipeline.eval(stage))
+    return Goal(config, lambda pipeline: pipeline.eval(stage), may_lack_reward=True)
 
 
 def choice_settings(best_of: int | None, reward: str | None, lam: str | None) -> dict[str, Any]:
@@ -88,8 +94,13 @@ def root_of(run: Path, asked: Path) -> Path:
 
 
 def trained_stage(run: Path, config: RunConfig, root: Path) -> Stage:
-    """The stage that made a finished run; raises RunFolderError where its inputs are not what they were."""
+    """The stage that made a finished run, whether or not the rewards that it was trained on are known here.
+
+    Raises:
+        RunFolderError: Its inputs are not what they were.
+    """
     from rewardlab.pipeline import Pipeline
+    from rewardlab.rewards.absent import lent_absent
 
     stored = read_json(run / "config.json")
     pipeline = Pipeline(config, root)
@@ -97,12 +108,25 @@ def trained_stage(run: Path, config: RunConfig, root: Path) -> Stage:
         kind, settings, fingerprint = stored["stage"], stored["identity"]["settings"], stored["fingerprint"]
     except (KeyError, TypeError) as error:
         raise RunFolderError(f"{run}: config.json is of another version or program; run the training again") from error
-    stage = pipeline.sft(settings["rationales"]) if kind == "sft" else pipeline.goal(kind)
-    past = {name: settings[name] for name in ("reward_code", "method_code", "as_long_as") if name in settings}
-    if past:  # as it was: the reward's code may have been edited since, and whose time SFT was given is over
-        stage = replace(stage, settings={**stage.settings, **past})
+    with lent_absent(config.reward.expression):
+        stage = pipeline.sft(settings["rationales"]) if kind == "sft" else pipeline.goal(kind)
+    stage = _as_it_was(stage, run)
     if stage.fingerprint != fingerprint:
         raise RunFolderError(
             f"{run}: its data, base model or code version changed since it was made; run the training command again"
         )
     return stage.made_at(run)
+
+
+def _as_it_was(stage: Stage, run: Path) -> Stage:
+    """A stage and its inputs with what their folders say of code that may be gone or edited, and of times.
+
+    Pairs of a model's own answers are an input whose reward's code counts too.
+    """
+    marks, inputs = stored_inputs(run), dict(stage.inputs)
+    settings = read_json(run / "config.json")["identity"].get("settings", {})
+    past = {name: settings[name] for name in PAST if name in settings}
+    for name, each in stage.inputs.items():
+        if (place := input_folder(run, marks.get(name, ""))) is not None:
+            inputs[name] = _as_it_was(each, place)
+    return replace(stage, settings={**stage.settings, **past}, inputs=inputs)

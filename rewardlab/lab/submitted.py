@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rewardlab.disk import read_jsonl
-from rewardlab.errors import InputError
+from rewardlab.errors import DataError, InputError
 from rewardlab.evaluation.submission import FILES, Answers, Benchmark, OfficialFile
 from rewardlab.lab.stored import stored_config, trained_stage
 from rewardlab.runs import stage_of
@@ -28,8 +28,8 @@ class Submission:
         runs: Name of each file -> the run, or the file, that its answers come from.
         unreadable: Name of a file -> answers that could not be read, in whose place a label was drawn.
         problems: What the server would refuse, a line each.
-        scores: Name of a file that runs answered, whose rows have gold labels -> what the leaderboard shows of it,
-            shares of 1; none with a limit.
+        scores: Name of a file whose rows have gold labels -> what the leaderboard shows of it, shares of 1; none with a
+            limit, nor of a file made elsewhere whose rows are not in ``data``.
         score: The leaderboard's one number, a share of 1; None unless all tasks have scores.
     """
 
@@ -62,7 +62,8 @@ def submit(
         to: The ZIP file.
         root: Where run folders live.
         runner: Runs what is missing.
-        data: Folder of the official test rows; None reads the hub.
+        data: Folder of the official test rows; None reads the hub. Files made elsewhere need no rows, but are scored
+            where the folder has theirs with labels.
         answers: Files in the server's format that were made elsewhere, by their official names.
         is_partial: Whether files may be missing; the server wants all.
         limit: Most rows of a file, to try it.
@@ -83,6 +84,12 @@ def submit(
         say(f"{name}: {run}")
     found: dict[str, Answers] = {name: read_file(file, path) for name, (file, path) in made.items()}
     unreadable, scores = {}, {}
+    for name, (file, path) in made.items():
+        rows = (
+            [] if data is None or limit is not None else _rows_made_elsewhere(benchmark, file, data, path, found[name])
+        )
+        if measured := scores_of(benchmark, file, rows, found[name]):
+            scores[name] = measured
     for file in wanted:
         if file.name in trained:
             config = stored_config(trained[file.name])
@@ -98,6 +105,31 @@ def submit(
     problems = problems_of(files, to, is_whole=not (is_partial or limit is not None))
     answered_by = {**trained, **{name: path for name, (_, path) in made.items()}}
     return Submission(to, answered_by, unreadable, problems, scores, score(benchmark, scores))
+
+
+def _rows_made_elsewhere(
+    benchmark: Benchmark, file: OfficialFile, data: Path, path: Path, answers: Answers
+) -> list[Example]:
+    """The labelled rows behind a file of answers; empty where the folder has none.
+
+    Raises:
+        DataError: It has other rows than the answers.
+    """
+    from rewardlab.evaluation.official import official_file, official_rows
+
+    place = official_file(file, data)
+    rows = official_rows(benchmark, file, "label", data) if place.exists() else []
+    if all(row.label is None for row in rows):
+        return []
+    known = {row.id for row in rows}
+    missing, strange = known - answers.keys(), answers.keys() - known
+    if missing or strange:
+        raise DataError(
+            f"{path}: no answer to {len(missing)} of {len(rows)} labelled rows of {place}, and {len(strange)} answers "
+            f"to none of them, such as idx {min(missing or strange)}; give the answers to these rows, or take "
+            f"{place.name} out of --data, and the file is not scored"
+        )
+    return rows
 
 
 def choose_runs(files: Sequence[OfficialFile], given: Sequence[Path], *, is_partial: bool = False) -> dict[str, Path]:

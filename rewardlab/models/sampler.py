@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rewardlab.functional.kl import entropy, token_logprobs
+from rewardlab.models.codec import Codec
 from rewardlab.models.decoding import Decoder, decoder_of
 from rewardlab.models.trunk import Prefill, Trunk
 
@@ -45,12 +46,15 @@ class Sample:
         text: Decoded, without the end token.
         is_finished: True when the response ended by itself (end token or stop string), False when it was cut.
         measured: Log-probabilities and states, when the sampler was asked to keep them.
+        drawn: Log-probability of each token, nats, as a server computed it that drew them; None when they were drawn
+            here.
     """
 
     ids: tuple[int, ...]
     text: str
     is_finished: bool
     measured: Measured | None = field(default=None, compare=False, repr=False)
+    drawn: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +215,7 @@ class _Decoding:
         return self.finished[row] or len(self.ids[row]) >= self.budgets[row]
 
     def _hits_stop(self, row: int) -> bool:
-        if not self.config.stop or self.config.is_fixed_length:
-            return False
-        tail = self.trunk.codec.decode(self.ids[row][-STOP_TAIL_TOKENS:])
-        return bool(tail.strip()) and any(stop in tail.lstrip() for stop in self.config.stop)
+        return not self.config.is_fixed_length and hits_stop(self.trunk.codec, self.ids[row], self.config.stop)
 
     def _compact(self, tokens: Tensor, decoder: Decoder) -> Tensor:
         """Let rows that are done leave the batch when enough of them have piled up; tokens of those that stay."""
@@ -260,6 +261,14 @@ class _Position:
     def of(cls, rows: Sequence[int], logits: Tensor, tokens: Tensor, states: Tensor, temperature: float) -> _Position:
         """Measure the tokens (B,) drawn from logits (B, V)."""
         return cls(rows, token_logprobs(logits, tokens, temperature), entropy(logits / temperature), states)
+
+
+def hits_stop(codec: Codec, ids: Sequence[int], stop: Sequence[str]) -> bool:
+    """Whether the latest tokens of a response hold a text that ends it; white space in front of it ends nothing."""
+    if not stop:
+        return False
+    tail = codec.decode(ids[-STOP_TAIL_TOKENS:])
+    return bool(tail.strip()) and any(text in tail.lstrip() for text in stop)
 
 
 def left_pad(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -63,6 +63,7 @@ class Trunk:
         float32_logits: The output layer's products stay in float32; in a float32 model they are that anyway.
     Attributes:
         head: Hidden states to logits.
+        adapter: Folder of SFT's adapter, which the weights hold or which lies beneath the roles; None without one.
         shares_prompts: Whether responses to one prompt can be read behind one reading of it; None until
             ``models.prompts`` has tried.
     Raises:
@@ -77,6 +78,7 @@ class Trunk:
         self.is_checkpointed = False
         self.rows_read = 0
         self.shares_prompts: bool | None = None
+        self.adapter: Path | None = None
         use_fastest_products(model)
         use_grouped_attention(model)
         self.head: OutputHead = replace(output_head(model, name), is_float32=float32_logits)
@@ -265,6 +267,7 @@ def load_trunk(config: ModelConfig, adapter: Path | None = None) -> Trunk:
         loaded = _load_quantized(source.location, config, device, dtype)
     logger.debug("loaded %s from %s as %s on %s", config.name, source.location, dtype, device)
     trunk = Trunk(loaded, codec, config.name, float32_logits=config.float32_logits)
+    trunk.adapter = adapter
     if adapter is not None and not is_whole:
         trunk.roles.put_beneath(adapter)
     return trunk

@@ -32,7 +32,7 @@ BEFORE: Mapping[str, StageKind] = {
     "samples": StageKind(4),
     "pairs": StageKind(6, asks_model=False),
     "rm": StageKind(6, is_shared=True),
-    "card": StageKind(5),
+    "card": StageKind(6),
 }
 """What training methods build on, in the order in which it is made."""
 AFTER: Mapping[str, StageKind] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from rewardlab.annotate.registry import named_annotator
@@ -31,6 +32,7 @@ from rewardlab.pipeline.stages.reward_model import card_stage, reward_model_of, 
 from rewardlab.pipeline.stages.samples import samples_stage
 from rewardlab.pipeline.stages.sft import sft_stage
 from rewardlab.pipeline.stages.train import online_stage
+from rewardlab.rewards.absent import lent_absent
 from rewardlab.rewards.plan import plan_reward
 from rewardlab.sandbox import ALL_SANDBOX_TASKS
 from rewardlab.tasks import resolve_tasks
@@ -130,7 +132,8 @@ class Pipeline:
         """The trained stage of that kind under this configuration; raises InputError for one that trains nothing."""
         if kind not in trained_kinds():
             raise InputError(
-                f"a run of stage {kind!r} cannot be evaluated; expected one of {', '.join(trained_kinds())}"
+                f"a run of stage {kind!r} cannot be evaluated; expected one of {', '.join(trained_kinds())}, or a "
+                "training method whose package is installed"
             )
         return self.sft(self.config.start == "sft-rationale") if kind == "sft" else self.train(kind)
 
@@ -140,16 +143,18 @@ def is_encoder(trained: Stage) -> bool:
     return trained.kind in methods and not methods.get(trained.kind).trains_policy
 
 
-def check(config: RunConfig, *, may_lack_model: bool = False) -> None:
+def check(config: RunConfig, *, may_lack_model: bool = False, may_lack_reward: bool = False) -> None:
     """Find bad input before anything runs: unknown names of tasks, annotators, models and devices, broken expressions.
 
     Args:
         config: The run.
         may_lack_model: For a plan that is only shown: the model may be one that cannot be had here.
+        may_lack_reward: For the evaluation of a finished run: its rewards may be known by name alone.
     """
     resolve_tasks(config.task)
     resolve_tasks(config.start_task or config.task)
-    plan_reward(config.reward)
+    with lent_absent(config.reward.expression) if may_lack_reward else nullcontext():
+        plan_reward(config.reward)
     named_annotator(config)
     if not may_lack_model:
         check_model(config.model.name)

@@ -11,11 +11,8 @@ from textwrap import indent
 from typing import Any
 
 from rewardlab.disk import read_json
+from rewardlab.models.serving import DEFAULT_RANK, served_rank
 from rewardlab.printable import markdown_cell, markdown_code, markdown_text, printable
-
-VLLM_DEFAULT_RANK = 16
-VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""What ``vllm serve --max-lora-rank`` takes (vLLM 0.14, ``vllm.config.lora.MaxLoRARanks``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +114,8 @@ def serving(model: Exported) -> list[str]:
             shlex.join(("vllm", "serve", str(model.folder))),
         ]
     modules = f"{model.folder.name}={model.folder}"
-    rank = next((rank for rank in VLLM_RANKS if rank >= _rank(model.folder)), VLLM_RANKS[-1])
-    limit = () if rank <= VLLM_DEFAULT_RANK else ("--max-lora-rank", str(rank))
+    rank = served_rank(_rank(model.folder))
+    limit = () if rank <= DEFAULT_RANK else ("--max-lora-rank", str(rank))
     return [shlex.join(("vllm", "serve", model.base, "--enable-lora", *limit, "--lora-modules", modules))]
 
 

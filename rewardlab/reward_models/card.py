@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rewardlab.config import fingerprint
+from rewardlab.intervals import mean_interval
 from rewardlab.models.scoring import load_scorers, score_rows
 from rewardlab.models.stored import stored_model
 from rewardlab.pairs.duplicates import prompt_keys
@@ -23,7 +24,7 @@ from rewardlab.reward_models.measures import Floats
 from rewardlab.reward_models.pair_sets import PairSet, pair_folders, pair_sets
 from rewardlab.tasks.task import tasks
 from rewardlab.training.rm_evaluation import EncodedPairs, PairEncoder
-from rewardlab.types import Pair
+from rewardlab.types import Label, Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def report_cards(models: Sequence[Path], folders: Sequence[Path]) -> dict[str, d
         ModelError: A folder is no finished reward model, or its trunk has changed.
         InputError: There are no pairs.
     """
-    return {name: judged_card(model, folders or pair_folders(model))[0] for name, model in names_of(models).items()}
+    return {name: judged_card(model, folders or pair_folders(model)).card for name, model in names_of(models).items()}
 
 
 def names_of(models: Sequence[Path]) -> dict[str, Path]:
@@ -99,25 +100,40 @@ def card_of(judged: Mapping[str, Judged], sets: Sequence[PairSet]) -> dict[str, 
 
     Returns:
         ``sets``: name -> ``tasks`` (accuracy with its interval beside both baselines), ``calibration``, ``margins``,
-        ``by_gold``, ``dropped``, ``trained_prompts``; ``scores_by_gold``: task -> gold label -> right and wrong;
+        ``by_gold``, ``dropped``, ``trained_prompts``; ``best_of_4``: task -> accuracy among one right and three wrong
+        answers with its interval over rows, ``n`` rows that have these, ``of`` rows with a right answer;
+        ``scores_by_gold``: task -> gold label -> right and wrong;
         ``correlations``: of scores with length and with the label's prior, of margins with the gap in length.
     """
     prior = measures.label_prior([pair for each in sets for pair in each.training])
     found = {each.name: (judged[each.name], each) for each in sets if each.name in judged}
     return {
         "sets": {name: _measured(*both) for name, both in found.items()},
+        "best_of_4": _best_of_four([pair for pair, _ in found.values()]),
         "scores_by_gold": _scores_by_gold([pair for pair, _ in found.values()]),
         "correlations": _correlations([pair for pair, _ in found.values()], prior),
     }
 
 
-def judged_card(model: Path, folders: Sequence[Path]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The card of one reward model on pairs from ``folders``, and a line for each pair that it judged.
+@dataclass(frozen=True, slots=True)
+class JudgedCard:
+    """What :func:`judged_card` gives.
 
-    Returns:
-        The card, and lines of ``judged.jsonl``: ``set``, ``task``, ``id`` (of the row), ``pair`` (a hash of its
-        texts, equal for equal pairs), ``margin`` (chosen minus rejected score, logits).
+    Attributes:
+        card: The measures.
+        pairs: Lines of ``judged.jsonl``: ``set``, ``task``, ``id`` (of the row), ``pair`` (a hash of its texts, equal
+            for equal pairs), ``margin`` (chosen minus rejected score, logits).
+        rows: Lines of ``best_of_4.jsonl``: ``task``, ``id``, ``answers`` (a hash of the texts that it was picked from),
+            ``won`` (:func:`~rewardlab.reward_models.measures.best_of_four`).
     """
+
+    card: dict[str, Any]
+    pairs: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+
+
+def judged_card(model: Path, folders: Sequence[Path]) -> JudgedCard:
+    """The card of one reward model on pairs from ``folders``, and what became of each pair and row."""
     sets = pair_sets(folders, model)
     judged = judge(model, sets)
     about = {
@@ -125,7 +141,11 @@ def judged_card(model: Path, folders: Sequence[Path]) -> tuple[dict[str, Any], l
         "kind": stored_model(model).kind,
         "pairs": [str(folder) for folder in folders],
     }
-    return {**about, **card_of(judged, sets)}, [line for name, found in judged.items() for line in _lines(name, found)]
+    return JudgedCard(
+        {**about, **card_of(judged, sets)},
+        [line for name, found in judged.items() for line in _lines(name, found)],
+        [row.to_json() for row in _candidate_rows(list(judged.values())) if row.won is not None],
+    )
 
 
 def _lines(name: str, judged: Judged) -> Iterator[dict[str, Any]]:
@@ -181,6 +201,56 @@ def _responses(judged: Sequence[Judged]) -> _Responses:
             responses[pair.task, pair.prompt, pair.rejected] = (pair, pair.rejected_label, float(rejected))
     pairs, answers, scores = zip(*responses.values(), strict=True) if responses else ((), (), ())
     return _Responses(pairs, [text for _, _, text in responses], answers, np.array(scores, dtype=np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class _CandidateRow:
+    """The right and the wrong answers to one prompt; ``won`` is None with fewer than three wrong ones."""
+
+    task: str
+    id: str
+    texts: tuple[str, ...]
+    won: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"task": self.task, "id": self.id, "answers": fingerprint(sorted(self.texts)), "won": self.won}
+
+
+def _candidate_rows(judged: Sequence[Judged]) -> list[_CandidateRow]:
+    """Every prompt with a right answer, whichever sets its answers come from; unreadable answers are left out."""
+    of = _responses(judged)
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, (key, pair) in enumerate(zip(prompt_keys(of.pairs), of.pairs, strict=True)):
+        if of.answers[place] is not None and pair.gold_label is not None:
+            places.setdefault(key, []).append(place)
+    rows = []
+    for found in places.values():
+        right = [place for place in found if _is_right(of.pairs[place], of.answers[place])]
+        wrong = [place for place in found if place not in right]
+        if right:
+            is_whole = len(wrong) >= measures.WRONG_ANSWERS
+            won = measures.best_of_four(of.scores[right], of.scores[wrong]) if is_whole else None
+            first = of.pairs[found[0]]
+            rows.append(_CandidateRow(first.task, first.id, tuple(of.texts[place] for place in found), won))
+    return rows
+
+
+def _is_right(pair: Pair, answer: Label) -> bool:
+    """Whether an answer is right: any gold candidate, where each row has answers of its own."""
+    assert pair.gold_label is not None, "rows without gold are left out before"
+    if pair.task in tasks and tasks.get(pair.task).candidates:
+        return tasks.get(pair.task).is_right(answer, pair.gold_label)
+    return measures.is_right(answer, pair.gold_label)
+
+
+def _best_of_four(judged: Sequence[Judged]) -> dict[str, Any]:
+    rows = _candidate_rows(judged)
+    found = {}
+    for task in dict.fromkeys(row.task for row in rows):
+        own = [row for row in rows if row.task == task]
+        if won := [row.won for row in own if row.won is not None]:
+            found[task] = {**mean_interval(won).to_json(), "n": len(won), "of": len(own)}
+    return found
 
 
 def _scores_by_gold(judged: Sequence[Judged]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def markdown(cards: Cards) -> str:
     parts = ["# Report card: " + ", ".join(f"{name} RM" for name in cards), "![Report card](report.png)"]
     for title, text, table in (
         ("Accuracy", ACCURACY, accuracy_table(cards)),
+        ("Best of four", BEST, best_table(cards)),
         ("Calibration", CALIBRATION, calibration_table(cards)),
         ("Accuracy by gold label", "", _by_gold_table(cards)),
         ("Scores per gold label", SCORES, _scores_table(cards)),
@@ -60,6 +61,11 @@ def markdown(cards: Cards) -> str:
 ACCURACY = (
     "Share of pairs ranked right, %, with its 95 % interval over prompts. *label-only* and *length-only* are scorers "
     "that see nothing but the printed answer, or the length."
+)
+BEST = (
+    "How often a right answer scores highest among one right and three wrong answers to one prompt, %: the mean over "
+    "all draws of four from the answers in all sets. Ties are shared, so chance is 25. The 95 % interval is over rows. "
+    "Rows: those with three different wrong answers, of all with a right one."
 )
 CALIBRATION = (
     "ECE: mean distance between confidence and accuracy; over-confidence: its mean with its sign. Brier: mean squared "
@@ -84,6 +90,20 @@ def accuracy_table(cards: Cards) -> str:
         for name, task, model, cell in _cells(cards, "tasks")
     ]
     return _table(titles, 3, lines)
+
+
+def best_table(cards: Cards) -> str:
+    """A line a task and reward model: best-of-4 accuracy beside chance."""
+    listed = list(dict.fromkeys(task for card in cards.values() for task in card["best_of_4"]))
+    lines = [
+        [Cell(task), Cell(f"{model} RM"), _interval(cell), Cell("25.0"), Cell(f"{cell['n']} of {cell['of']}")]
+        for task in listed
+        for model, card in cards.items()
+        if (cell := card["best_of_4"].get(task)) is not None
+    ]
+    if not lines:
+        return "No row has a right and three different wrong answers."
+    return _table(("task", "reward model", "best of 4", "chance", "rows"), 2, lines)
 
 
 def accuracy_rows(cards: Cards) -> list[dict[str, Any]]:

@@ -26,6 +26,10 @@ JUDGED_FILE = "judged.jsonl"
 CONFIDENCE_BINS = 10
 MARGIN_BINS = 24
 QUANTILES = (5, 25, 50, 75, 95)
+BEST_FILE = "best_of_4.jsonl"
+"""In the folder of a report card: what became of each row that has one right and three wrong answers."""
+WRONG_ANSWERS = 3
+"""Beside one right answer, in best-of-4 accuracy; chance is 1 in 4."""
 
 
 def wins(margins: Floats) -> Floats:
@@ -36,6 +40,34 @@ def wins(margins: Floats) -> Floats:
 def accuracy(margins: Floats, groups: Sequence[object]) -> dict[str, float]:
     """Share of pairs ranked right with its interval; pairs of one group (prompt) are resampled together."""
     return {**mean_interval(wins(margins), groups).to_json(), "n": len(margins)}
+
+
+def best_of_four(right: Floats, wrong: Floats) -> float:
+    """How often a right answer scores highest among one right and three wrong answers to one prompt.
+
+    The mean over all ways to draw these four without replacement. A right answer that shares the highest score with m
+    wrong ones counts 1 / (m + 1).
+
+    Args:
+        right: Scores of the right answers, logits; one at least.
+        wrong: Scores of the wrong answers, logits; three at least.
+    Returns:
+        A share; a scorer that cannot tell them apart gets 0.25.
+    Source:
+        RewardBench 2 (Malik et al. 2025), whose rows have exactly four answers.
+    Example:
+        >>> best_of_four(np.array([2.0]), np.array([1.0, 0.0, 2.0]))
+        0.5
+    """
+    ways = math.comb(len(wrong), WRONG_ANSWERS) * len(right)
+    won = 0.0
+    for score in right:
+        lower, tied = int((wrong < score).sum()), int((wrong == score).sum())
+        won += sum(
+            math.comb(tied, drawn) * math.comb(lower, WRONG_ANSWERS - drawn) / (drawn + 1)
+            for drawn in range(WRONG_ANSWERS + 1)
+        )
+    return won / ways
 
 
 def calibration(margins: Floats) -> dict[str, Any]:
@@ -104,7 +136,7 @@ def scores_by_gold(scores: Floats, answers: Sequence[Label | None], gold: Sequen
     places: dict[str, dict[str, list[int]]] = {}
     for place, (answer, label) in enumerate(zip(answers, gold, strict=True)):
         if label is not None:
-            side = "right" if _is_right(answer, label) else "wrong"
+            side = "right" if is_right(answer, label) else "wrong"
             places.setdefault(_shown(label), {}).setdefault(side, []).append(place)
     return {
         label: {side: spread(scores[found]) for side, found in sorted(sides.items())}
@@ -116,7 +148,8 @@ def _shown(label: Label) -> str:
     return label if isinstance(label, str) else f"{math.floor(label + 0.5)}"
 
 
-def _is_right(answer: Label | None, gold: Label) -> bool:
+def is_right(answer: Label | None, gold: Label) -> bool:
+    """Whether an answer is gold, or a number within 0.5 of it."""
     if isinstance(answer, float) and isinstance(gold, float):
         return abs(answer - gold) <= 0.5
     return answer == gold

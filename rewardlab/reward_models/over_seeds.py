@@ -9,7 +9,7 @@ them differ.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from rewardlab.comparison.table import AVERAGE
 from rewardlab.disk import read_json, read_jsonl
 from rewardlab.errors import RewardlabError
 from rewardlab.metrics import Floats
-from rewardlab.reward_models.measures import JUDGED_FILE, wins
+from rewardlab.reward_models.measures import BEST_FILE, JUDGED_FILE, wins
 from rewardlab.reward_models.table import TEST_SETS, Place
 
 BASELINES = ("label_only", "length_only")
+BEST_OF_FOUR = "best_of_4"
+"""In the place of a set of pairs in ``table.csv``: best-of-4 accuracy, whose chance is 0.25."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,8 @@ class CardRun:
         method, model, kind, seed: What was judged; ``model`` is the base model's name.
         judged_on: Task -> fingerprints of the pairs it was judged on, by name.
         tests: (set, task) -> what became of the pairs.
+        best: Task -> rows with one right and three wrong answers, and how often the right one scored highest; ``pairs``
+            are hashes of the answers.
         data_seed: That drew its labelled rows and pairs; None where the folder does not store it.
     """
 
@@ -66,6 +70,7 @@ class CardRun:
     seed: int
     judged_on: Mapping[str, Mapping[str, str]]
     tests: Mapping[Place, JudgedPairs]
+    best: Mapping[str, JudgedPairs] = field(default_factory=dict)
     data_seed: int | None = None
 
     def together(self, other: CardRun, left_out: LeftOut) -> CardRun:
@@ -74,7 +79,7 @@ class CardRun:
             told = f"{self.method}, seed {self.seed}, {test_set} of {task}"
             left_out.add(f"{told}: judged in {self.path} and {other.path}; the second is used")
         judged_on = {**self.judged_on, **other.judged_on}
-        return replace(self, judged_on=judged_on, tests={**self.tests, **other.tests})
+        return replace(self, judged_on=judged_on, tests={**self.tests, **other.tests}, best={**self.best, **other.best})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,22 @@ class Cards:
         drawn = self._column_draws(list(self.methods[method].values()), test_set, column)
         return None if drawn is None else estimate(drawn, 0.0, 1.0)
 
+    def best_of_four(self, method: str, column: str) -> Estimate | None:
+        """Share of rows whose right answer scores highest of four; None where not all seeds have such rows there."""
+        runs = list(self.methods[method].values())
+        names = [name for name in self.columns if name != AVERAGE] if column == AVERAGE else [column]
+        if any(name not in run.best for run in runs for name in names):
+            return None
+        drawn = [
+            self._drawn(f"best of 4 {name}", self._best_rows[name], [run.best[name] for run in runs]) for name in names
+        ]
+        return estimate(mean_of(drawn), 0.0, 1.0)
+
+    def best_count(self, method: str) -> float:
+        """Rows with one right and three wrong answers, mean over seeds, all tasks together."""
+        runs = self.methods[method].values()
+        return sum(len(test.rows) for run in runs for test in run.best.values()) / len(runs)
+
     def difference(self, better: str, than: str, test_set: str, column: str) -> Difference:
         """One paired difference, over the seeds that both have."""
         sides = [self.methods[name] for name in (better, than)]
@@ -201,10 +222,12 @@ class Cards:
         return mean_of([self._draws(runs, (test_set, name)) for name in names])
 
     def _draws(self, runs: Sequence[CardRun], place: Place) -> SeedDraws:
-        rows = self._rows[place]
-        counted = [_counted(run.tests[place], rows) for run in runs]
+        return self._drawn(" ".join(place), self._rows[place], [run.tests[place] for run in runs])
+
+    def _drawn(self, title: str, rows: tuple[str, ...], tests: Sequence[JudgedPairs]) -> SeedDraws:
+        counted = [_counted(test, rows) for test in tests]
         won, held = (np.stack([each[part] for each in counted]) for part in (0, 1))
-        return row_draws(" ".join(place), rows, won, held, self._resamples)
+        return row_draws(title, rows, won, held, self._resamples)
 
     @cached_property
     def _rows(self) -> dict[Place, tuple[str, ...]]:
@@ -214,6 +237,15 @@ class Cards:
             for place, test in run.tests.items():
                 by_place.setdefault(place, set()).update(test.rows)
         return {place: tuple(sorted(rows)) for place, rows in by_place.items()}
+
+    @cached_property
+    def _best_rows(self) -> dict[str, tuple[str, ...]]:
+        """Task -> all its rows that have four answers in some card."""
+        by_task: dict[str, set[str]] = {}
+        for run in self.runs:
+            for task, test in run.best.items():
+                by_task.setdefault(task, set()).update(test.rows)
+        return {task: tuple(sorted(rows)) for task, rows in by_task.items()}
 
     def _pairs(self, run: CardRun, test_set: str, column: str) -> list[tuple[str, ...]]:
         places = [(test_set, name) for name in self.columns] if column == AVERAGE else [(test_set, column)]
@@ -243,6 +275,11 @@ def card_rows(cards: Cards) -> Iterator[dict[str, Any]]:
             for column in cards.columns:
                 if (accuracy := cards.accuracy(method, test_set, column)) is not None:
                     yield {**about, "column": column, **_numbers(accuracy), **known}
+        for column in cards.columns:
+            if (best := cards.best_of_four(method, column)) is not None:
+                kind = next(iter(by_seed.values())).kind
+                about = {"method": method, "kind": kind, "test_set": BEST_OF_FOUR, "column": column}
+                yield {**about, **_numbers(best), **dict.fromkeys(BASELINES)}
 
 
 def corrected(differences: Sequence[Difference]) -> list[Difference]:
@@ -292,8 +329,25 @@ def _load(path: Path) -> CardRun:
         int(result["seed"]),
         {task: marks for _, task in lines_by_place},
         {place: _test(lines, result["sets"][place[0]]["tasks"][place[1]]) for place, lines in lines_by_place.items()},
+        _best(path / BEST_FILE),
         data_seed_of(config),
     )
+
+
+def _best(path: Path) -> dict[str, JudgedPairs]:
+    """By task; empty for a card from before there was such a file."""
+    by_task: dict[str, list[Mapping[str, Any]]] = {}
+    for line in read_jsonl(path) if path.exists() else ():
+        by_task.setdefault(line["task"], []).append(line)
+    return {
+        task: JudgedPairs(
+            tuple(line["id"] for line in lines),
+            tuple(line["answers"] for line in lines),
+            np.array([float(line["won"]) for line in lines]),
+            dict.fromkeys(BASELINES),
+        )
+        for task, lines in by_task.items()
+    }
 
 
 def _test(lines: Sequence[Mapping[str, Any]], stored: Mapping[str, Any]) -> JudgedPairs:

@@ -129,7 +129,8 @@ def find_reward(name: str) -> RewardEntry:
         UnknownNameError: No registered reward has that name.
         ConfigError: The reference cannot be imported or is no reward.
     """
-    return _from_reference(name) if ":" in name else rewards.get(name)
+    is_reference = ":" in name and name not in rewards
+    return _from_reference(name) if is_reference else rewards.get(name)
 
 
 def _from_reference(reference: str) -> RewardEntry:

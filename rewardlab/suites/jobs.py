@@ -23,18 +23,17 @@ THREADS = "OMP_NUM_THREADS"
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What there is to share: processors that this process may use, and bytes of memory that are free."""
+    """What there is to share: processors that this process may use, and bytes of memory that it can still take."""
 
     processors: int
     free_bytes: int
 
     @classmethod
     def here(cls) -> Machine:
-        """This machine now."""
-        import psutil
+        """This machine now, or what a container leaves of it."""
+        from rewardlab.container_limits import usable_memory, usable_processors
 
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return cls(processors, psutil.virtual_memory().available)
+        return cls(usable_processors(), usable_memory())
 
 
 def read_jobs(text: str) -> int | None:

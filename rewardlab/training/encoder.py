@@ -47,7 +47,7 @@ from rewardlab.runs import ADAPTER, BEST_ADAPTER, CHECKPOINTS, RunFolder
 from rewardlab.tasks.task import Task, tasks
 from rewardlab.training.progress import FolderRecorder, Recorder, Several, Silent
 from rewardlab.training.trl_loop import run_trainer
-from rewardlab.training.trl_run import left_out, one_device, plan_steps, refuse_nothing, trl_settings
+from rewardlab.training.trl_run import Plan, left_out, one_device, plan_steps, refuse_nothing, trl_settings
 from rewardlab.training.validation import (
     STORED_BEST,
     STORED_MEASURES,
@@ -288,7 +288,13 @@ def train_encoder(
 
 
 def _trainer(
-    encoder: Encoder, rows: list[dict[str, Any]], looks: _Looks, plan: Any, config: RunConfig, folder: Path, device: str
+    encoder: Encoder,
+    rows: list[dict[str, Any]],
+    looks: _Looks,
+    plan: Plan,
+    config: RunConfig,
+    folder: Path,
+    device: str,
 ) -> _Trainer:
     """transformers' Trainer of these rows, with checkpoints in ``folder``."""
     arguments = TrainingArguments(str(folder), **_arguments(config.encoder, plan, config.seed, device))
@@ -482,7 +488,7 @@ def _limits(model: Any, tokenizer: Any) -> list[int]:
     return [limit for limit in (positions, own) if limit is not None and limit < UNLIKELY_LENGTH]
 
 
-def _arguments(section: EncoderConfig, plan: Any, seed: int, device: str) -> dict[str, Any]:
+def _arguments(section: EncoderConfig, plan: Plan, seed: int, device: str) -> dict[str, Any]:
     """Of the Trainer: those of SFT, but for a linear decay, as BERT was fine-tuned, and a decay of weights."""
     shared = trl_settings(section, plan, seed, torch.device(device))
     own = {"lr_scheduler_type": "linear", "weight_decay": section.weight_decay}

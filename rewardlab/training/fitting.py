@@ -7,14 +7,13 @@ row, so that the choice changes speed and memory, and results within rounding.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Literal
 
-import psutil
 import torch
 
 from rewardlab import processes
 from rewardlab.config import RunConfig
+from rewardlab.container_limits import usable_memory
 from rewardlab.models import Trunk
 from rewardlab.training.memory import GIB, OWN, Longest, Shape, bytes_of, estimate, sampling_bytes
 
@@ -26,8 +25,6 @@ MOST_SAMPLED = 512
 """Rows that are sampled together at most: more make a step no faster, and a batch ends with its longest row."""
 KNOWN_NOTHING = {"sft": 8, "rm": 8, "eval": 64}
 """Taken for a model whose memory cannot be worked out: the built-in settings."""
-CGROUP = Path("/sys/fs/cgroup")
-"""Where Linux says how much a container may take."""
 
 
 def free_memory(device: torch.device) -> int:
@@ -35,7 +32,7 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
-    return int(min(psutil.virtual_memory().available, _left_in_container()))
+    return usable_memory()
 
 
 def training_batch(kind: Literal["sft", "rm"], config: RunConfig, trunk: Trunk, longest: Longest) -> int:
@@ -101,16 +98,3 @@ def _shape_of(trunk: Trunk, what: str) -> Shape | None:
 
 def _dtype(trunk: Trunk) -> str:
     return str(trunk.dtype).removeprefix("torch.")
-
-
-def _left_in_container() -> float:
-    """Bytes that the limit of a container leaves; infinite without one.
-
-    What files were read into counts as used there, and is given up when memory is needed.
-    """
-    try:
-        limit, used, parts = ((CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current", "stat"))
-    except OSError:
-        return float("inf")
-    given_up = next((int(line.split()[1]) for line in parts.splitlines() if line.startswith("inactive_file ")), 0)
-    return float("inf") if limit == "max" else float(limit) - float(used) + given_up

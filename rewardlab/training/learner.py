@@ -21,6 +21,7 @@ from rewardlab.functional.ppo import (
     mean_over_tokens,
     policy_loss,
     sum_over_constant,
+    truncated_ratio,
     value_loss,
 )
 from rewardlab.models.sampler import row_key
@@ -49,6 +50,7 @@ class Learner:
         longest: Response budget in tokens, what Dr. GRPO divides by.
         spent: Share of the run's budget that is spent, which the schedules follow instead; None without a budget.
         gold: Adds the SFT loss to each optimiser step; None where there is none.
+        cap: Largest weight of a token that a server drew.
     Attributes:
         rows_back: Sequences that a backward pass went through, by this process.
     """
@@ -62,8 +64,10 @@ class Learner:
         longest: int,
         spent: Callable[[], float] | None = None,
         gold: GoldAnswers | None = None,
+        *,
+        cap: float = math.inf,
     ) -> None:
-        self.gold = gold
+        self.gold, self.cap = gold, cap
         self.actor, self.config, self.seed, self.longest = actor, config, seed, longest
         self.rows_back = 0
         rates = {POLICY: config.lr, VALUE: config.value_lr if isinstance(config, CriticConfig) else config.lr}
@@ -131,6 +135,7 @@ class Learner:
             clip=self.config.clip_ratio,
             count=count,
             weights=weights,
+            importance=self._importance(chunk),
         )
         averages.add_policy(clipped, target.counts)
         self.rows_back += len(chunk.rows)
@@ -142,6 +147,12 @@ class Learner:
             loss = loss + kl_coef * divergence
             averages.add_kl(divergence)
         return now, loss
+
+    def _importance(self, chunk: SampledChunk) -> Tensor | None:
+        """Weights of tokens that a server drew; None where they were drawn here."""
+        if chunk.drawn is None:
+            return None
+        return truncated_ratio(chunk.old, chunk.drawn, chunk.response_keep, self.cap)
 
     def _backward_with_critic(
         self,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +37,13 @@ from rewardlab.training.advantages import Estimated
 from rewardlab.training.batches import draws_of
 from rewardlab.training.budget import Budget, PromptsRead
 from rewardlab.training.checkpoint import Checkpoints
-from rewardlab.training.checks import check_processes, check_sampler, check_start, check_trunk
+from rewardlab.training.checks import check_processes, check_sampler, check_server, check_start, check_trunk
 from rewardlab.training.clock import Clock
 from rewardlab.training.fitting import sampling_batch
 from rewardlab.training.interval import Interval
 from rewardlab.training.learner import Learner
 from rewardlab.training.methods import TrainingMethod
-from rewardlab.training.metrics import critic_metrics, rollout_metrics
+from rewardlab.training.metrics import critic_metrics, rollout_metrics, sampler_metrics
 from rewardlab.training.progress import Recorder, recording
 from rewardlab.training.rollout import Rollout, roll_out
 from rewardlab.training.schedule import UNBOUNDED, micro_batch_of, steps_of, updates_of
@@ -61,6 +61,7 @@ from rewardlab.types import Example, Reward, Score
 
 if TYPE_CHECKING:
     from rewardlab.training.gold_answers import GoldAnswers
+    from rewardlab.training.sampling_server import SamplingServer
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,7 @@ class OnlineTrainer:
         validation: Labelled rows that the policy is measured on as it trains.
         gold: Labelled rows whose gold answers are learned from too, where the section has an ``sft_coef``.
         rationales: What stands in front of these answers, by task and id; None for bare ones.
+        server: Draws the responses in place of the sampler here.
     """
 
     def __init__(
@@ -137,7 +139,9 @@ class OnlineTrainer:
         validation: Sequence[Example] = (),
         gold: Sequence[Example] = (),
         rationales: Mapping[tuple[str, str], str] | None = None,
+        server: SamplingServer | None = None,
     ) -> None:
+        self.server = server
         self.method, self.trunk, self.reward, self.examples = method, trunk, reward, list(examples)
         self.run_config, self.config = config, method.section(config)
         trunk.is_checkpointed = self.config.gradient_checkpointing
@@ -156,6 +160,7 @@ class OnlineTrainer:
             config.new_tokens,
             self.budget.share if self.budget.is_limited else None,
             self._gold_answers(gold, rationales),
+            cap=config.sampler.cap,
         )
         self.scale, self.kl, self.streaks = ScoreScale(), KLController(self.config), Streaks()
         self.multiplier = Multiplier(reward.target if isinstance(reward, ExpressionReward) else None)
@@ -208,6 +213,7 @@ class OnlineTrainer:
         """One training step."""
         clock, before = Clock(self.trunk.device), self.budget.share()
         rollout = self._roll_out(step, clock)
+        self._check_server(rollout)
         with clock.phase("score"):
             scores = self._score(step, rollout)
         shaping = self._shape(rollout, scores)
@@ -235,7 +241,19 @@ class OnlineTrainer:
         budget = budget_of(self.config.least_new_tokens, self.sampling.max_new_tokens, *key)
         sampling = replace(self.sampling, max_new_tokens=budget, is_measured=self.may_trust_sampler)
         group, trusts = self.config.samples, step > 0
-        return roll_out(self.actor, prompts, sampling, self.micro_batch, key, clock, group=group, trusts_sampler=trusts)
+        drawer = None if self.server is None else partial(self.server.draw, step)
+        return roll_out(
+            *(self.actor, prompts, sampling, self.micro_batch, key, clock),
+            group=group,
+            trusts_sampler=trusts,
+            drawer=drawer,
+        )
+
+    def _check_server(self, rollout: Rollout) -> None:
+        """In the first step of each start: after a resume it may be another server."""
+        if self.server is not None and not self.server.is_trusted:
+            check_server(self.actor, rollout, self.server.place, self.run_config.sampler.tolerance)
+            self.server.is_trusted = True
 
     def _score(self, step: int, rollout: Rollout) -> list[Score]:
         """The reward of each response; a process scores all responses to a prompt, which the reward may compare."""
@@ -287,6 +305,7 @@ class OnlineTrainer:
         places = rollout.places
         rows = self.ledger.record(step + 1, rollout.examples, rollout.responses, scores, shaping.shaped, places)
         metrics = rollout_metrics(rollout) | critic_metrics(rollout, estimated.targets)
+        metrics |= sampler_metrics(rollout, self.run_config.sampler.cap)
         metrics |= summary(rows, self.lam) | dict(estimated.metrics) | dict(measured)
         metrics |= used_score_metrics(shaping.shaped) | self.kl.metrics() | {"policy/lr": self.learner.lr}
         self.streaks.add(step + 1, metrics)
@@ -356,6 +375,8 @@ class OnlineTrainer:
         read = {name: fingerprint([[row.task, row.id] for row in part]) for name, part in rows.items()}
         if self.learner.gold is not None:
             read["gold"] = fingerprint(self.learner.gold.rows)
+        if self.server is not None:
+            kept["sampler"] = {"cap": config.sampler.cap}
         return {**kept, **read, "model": model, "trunk": self.trunk_sha256}
 
     @property
@@ -364,7 +385,7 @@ class OnlineTrainer:
 
         What the sampler saw travels between processes with its samples, which is worth it on CPUs alone.
         """
-        is_at_hand = processes.count() == 1 or self.trunk.device.type == "cpu"
+        is_at_hand = self.server is None and (processes.count() == 1 or self.trunk.device.type == "cpu")
         return self.config.old_logprobs == "auto" and self.trunk.dtype is torch.float32 and is_at_hand
 
 

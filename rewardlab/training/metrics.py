@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from rewardlab.functional.kl import kl_k3
 from rewardlab.functional.masking import masked_mean
-from rewardlab.functional.ppo import PolicyLoss, ValueLoss, explained_variance
+from rewardlab.functional.ppo import PolicyLoss, ValueLoss, explained_variance, truncated_ratio
 from rewardlab.training.advantages import Target
 from rewardlab.training.rollout import Rollout
 from rewardlab.training.shaping import mean_response_kl
@@ -99,6 +100,27 @@ def rollout_metrics(rollout: Rollout) -> dict[str, float]:
     }
 
 
+def sampler_metrics(rollout: Rollout, cap: float) -> dict[str, float]:
+    """How the server that drew the responses differs from the policy here; empty where they were drawn here."""
+    drawn = [chunk.drawn for chunk in rollout.chunks if chunk.drawn is not None]
+    if not drawn:
+        return {}
+    keep, old = _flat(c.response_keep for c in rollout.chunks), _flat(c.old for c in rollout.chunks)
+    ratio = truncated_ratio(old, _flat(drawn), keep, math.inf)
+    return {
+        "sampler/ratio_mean": float(masked_mean(ratio, keep)),
+        "sampler/truncated_share": float(masked_mean((ratio > cap).float(), keep)),
+        "sampler/difference": server_difference(rollout),
+    }
+
+
+def server_difference(rollout: Rollout) -> float:
+    """Root mean square difference between the log-probabilities of a server and ours, over all tokens; nats."""
+    keep = _flat(c.response_keep for c in rollout.chunks)
+    off = _flat(c.old - c.drawn for c in rollout.chunks if c.drawn is not None)
+    return float(masked_mean(off.square(), keep).sqrt())
+
+
 def critic_metrics(rollout: Rollout, targets: Sequence[Target]) -> dict[str, float]:
     """The critic's estimates at sampling time and how well they fit the returns; empty without a critic."""
     values = [chunk.values for chunk in rollout.chunks if chunk.values is not None]
@@ -134,6 +156,9 @@ GLOSSARY: Mapping[str, str] = {
     "value/explained_variance": "1 - Var(return - value) / Var(return); 1 perfect, 0 a constant, negative worse",
     "rollout/response_tokens": "mean length of a response, end token included",
     "rollout/cut_share": "share of responses cut at their budget",
+    "sampler/ratio_mean": "probability of a token here over that in the server that drew it, mean; 1 where both agree",
+    "sampler/truncated_share": "share of tokens whose ratio was above `sampler.cap`, which their weight was cut to",
+    "sampler/difference": "log-probabilities here less those of the server, root mean square over tokens; nats",
     "time/generate_s": "seconds spent sampling",
     "time/old_s": "seconds spent on log-probabilities and values at sampling time",
     "time/reference_s": "seconds spent on the reference's log-probabilities",

@@ -6,8 +6,8 @@ own. B rows of a chunk, R response columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,12 +29,19 @@ class SampledChunk(Chunk):
             where not kept.
         entropies: Entropy of the distribution each token was drawn from. Shape (B, R), nats; for the log alone.
         values: Critic's estimates. Shape (B, R); None without a critic.
+        drawn: Log-probabilities of the response tokens as the server computed them that drew them. Shape (B, R), nats,
+            0 where not kept; None where they were drawn here.
     """
 
     old: Tensor
     reference: Tensor
     entropies: Tensor
     values: Tensor | None
+    drawn: Tensor | None = field(default=None, kw_only=True)
+
+
+Drawer = Callable[[Sequence[Sequence[int]], Sequence[int], SamplingConfig], list[Sample]]
+"""(prompts, their keys, budget and temperature) -> one response each: what draws in place of the sampler here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,7 @@ def roll_out(
     *,
     group: int = 1,
     trusts_sampler: bool = False,
+    drawer: Drawer | None = None,
 ) -> Rollout:
     """Sample responses to each prompt and take the measurements at sampling time.
 
@@ -89,6 +97,7 @@ def roll_out(
         clock: Takes the seconds of ``generate``, ``old`` (old log-probabilities and values) and ``reference``.
         group: Responses to each prompt.
         trusts_sampler: Take log-probabilities from the sampler where it measured them, in place of one more pass.
+        drawer: Draws the responses in place of the sampler here.
     """
     clock = clock or Clock(actor.trunk.device)
     examples = [example for example in prompts for _ in range(group)]
@@ -100,7 +109,10 @@ def roll_out(
     ]
     with clock.phase("generate"):
         mine, own_keys = processes.share_groups(ids, group), processes.share_groups(keys, group)
-        drawn = sample(actor.trunk, mine, own_keys, sampling, POLICY)
+        if drawer is None:
+            drawn = sample(actor.trunk, mine, own_keys, sampling, POLICY)
+        else:
+            drawn = drawer(mine, own_keys, sampling)
     samples = processes.collect_groups(drawn, len(ids), group)
     chunks = list(_chunks(actor.trunk, ids, samples, micro_batch, 1 if actor.critic else group))
     with torch.no_grad(), clock.phase("old"):
@@ -112,7 +124,11 @@ def roll_out(
         for (old, entropies, values), reference in zip(measured, references, strict=True)
     ]
     whole = [
-        SampledChunk(chunk.rows, chunk.ids, chunk.keep, chunk.width, *tensors, owners=chunk.owners)
+        SampledChunk(
+            *(chunk.rows, chunk.ids, chunk.keep, chunk.width, *tensors),
+            owners=chunk.owners,
+            drawn=_drawn(actor, chunk, samples),
+        )
         for chunk, tensors in zip(chunks, _exchanged(known, len(chunks), actor.trunk.device), strict=True)
     ]
     return Rollout(examples, samples, whole, group)
@@ -137,6 +153,15 @@ def _seen(actor: Actor, chunk: Chunk, seen: Sequence[Measured]) -> PolicyOutput:
     columns = ((one.logprobs, one.entropies, one.states) for one in seen)
     logprobs, entropies, states = (torch.cat(column) for column in zip(*columns, strict=True))
     return PolicyOutput(actor.scatter(logprobs, chunk), states, actor.scatter(entropies, chunk))
+
+
+def _drawn(actor: Actor, chunk: Chunk, samples: Sequence[Sample]) -> Tensor | None:
+    """Log-probabilities of a chunk's tokens by the server that drew them; None where they were drawn here."""
+    found = [drawn for row in chunk.rows if (drawn := samples[row].drawn) is not None]
+    if len(found) < len(chunk.rows):
+        return None
+    kept = [logprob for drawn in found for logprob in drawn]
+    return actor.scatter(torch.tensor(kept, dtype=torch.float32, device=chunk.ids.device), chunk)
 
 
 def _exchanged(mine: Sequence[_Tensors], total: int, device: torch.device) -> Sequence[_Tensors]:

@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "experiments" / "accelerate"
 PAGE = ROOT / "docs" / "ppo.md"
 PITFALLS = 31
+SERVER = {f"sampler/{name}" for name in ("ratio_mean", "truncated_share", "difference")}
+"""Logged where a server draws the responses (``tests/servers/test_sampling_server.py``)."""
 NUMBER = Example("stsb", "n0", {"sentence1": "a film", "sentence2": "a movie"}, 4.0, "label")
 
 
@@ -113,10 +115,10 @@ class TestMetrics:
         assert [quoted(row[0])[0] for row in rows("Metrics")] == [*LEDGER_GLOSSARY, *GLOSSARY]
 
     def test_the_table_is_what_a_step_logs(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        methods = ("ppo", "grpo")  # a critic, and groups with the KL in the loss; no judge has a price
+        methods = ("ppo", "grpo")  # a critic, and groups with the KL in the loss; no judge has a price, and no server
         names = {name for method in methods for name in logged(tmp_path_factory.mktemp(method), method)}
         found = {general(name) for name in names} - {"step"}
-        assert found | {"reward/cost_usd"} == {quoted(row[0])[0] for row in rows("Metrics")}
+        assert found | {"reward/cost_usd", *SERVER} == {quoted(row[0])[0] for row in rows("Metrics")}
 
     @pytest.mark.parametrize("row", rows("Metrics"), ids=lambda row: row[0].strip("`"))
     def test_each_has_formula_unit_and_range(self, row: list[str]) -> None:

@@ -54,7 +54,7 @@ BOUNDS = (
     *("rewardlab.reward_models.card_files", "rewardlab.reward_models.table"),  # tables of what a card measured
     *("rewardlab.config", "rewardlab.config_loading", "rewardlab.presets", "rewardlab.section"),  # settings
     *("rewardlab.online_config", "rewardlab.preference_config", "rewardlab.raft_config"),
-    *("rewardlab.encoder_config", "rewardlab.rubric_config"),
+    *("rewardlab.encoder_config", "rewardlab.rubric_config", "rewardlab.sampler_config"),
     *("rewardlab.training.methods",),
     *("rewardlab.errors", "rewardlab.registry", "rewardlab.runs", "rewardlab.outputs", "rewardlab.processes"),
     *("rewardlab.disk", "rewardlab.provenance"),

@@ -123,13 +123,15 @@ def reward_model(job: Work, config: RunConfig, kind: PairKind, splits: Mapping[s
 
 
 def card(job: Work, method: str, seed: int) -> dict[str, Any]:
-    """Write report.json, report.md and report.png, and what became of each pair."""
+    """Write report.json, report.md and report.png, and what became of each pair and of each row."""
     from rewardlab.reward_models.card import judged_card
     from rewardlab.reward_models.card_files import write_cards
-    from rewardlab.reward_models.measures import JUDGED_FILE
+    from rewardlab.reward_models.measures import BEST_FILE, JUDGED_FILE
 
     folders = [path for name, path in job.inputs.items() if name.startswith(HELD_OUT)]
-    found, judged = judged_card(job.inputs["model"], folders)
-    write_jsonl(job.folder.path / JUDGED_FILE, judged)
+    judged = judged_card(job.inputs["model"], folders)
+    found = judged.card
+    write_jsonl(job.folder.path / JUDGED_FILE, judged.pairs)
+    write_jsonl(job.folder.path / BEST_FILE, judged.rows)
     write_cards({str(found["kind"]): found}, job.folder.path)
-    return {"method": method, "seed": seed, "kind": found["kind"], "sets": found["sets"]}
+    return {"method": method, "seed": seed, **{name: found[name] for name in ("kind", "sets", "best_of_4")}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from rewardlab.types import PAIR_KINDS, Example
 if TYPE_CHECKING:
     from rewardlab.annotate.grading import RubricReward
     from rewardlab.models import Trunk
+    from rewardlab.training.sampling_server import SamplingServer
 
 Train = Callable[[Work, TrainingMethod, RunConfig, Mapping[str, Splits]], dict[str, Any]]
 """Does the work of a stage that is trained on a reward."""
@@ -79,6 +81,7 @@ def online_stage(context: Context, method: TrainingMethod, work: Train | None = 
             **context.model,
             method.name: dumped(section),
             **({"sft_loss": {"version": 2, "words": config.sft.words}} if mixes else {}),
+            **_sampler_settings(config, method),
             **context.reward_settings(),
             **({"method_code": code} if (code := context.method_code(method)) else {}),
         },
@@ -90,6 +93,22 @@ def online_stage(context: Context, method: TrainingMethod, work: Train | None = 
             partial(_responses, section),
         ),
     )
+
+
+def _sampler_settings(config: RunConfig, method: TrainingMethod) -> dict[str, Any]:
+    """What a stage whose responses a server draws depends on beside the rest; where that server is does not matter.
+
+    Raises:
+        ConfigError: A setting cannot be had with a server.
+    """
+    if config.sampler.url is None or method.family != "online":
+        return {}
+    if config.lora.bias != "none":
+        raise ConfigError(
+            f"lora.bias = {config.lora.bias!r}: servers apply adapters without biases; give --set lora.bias=none, or "
+            "leave --sampler out"
+        )
+    return {"sampler": {"cap": config.sampler.cap}}
 
 
 def _responses(section: PromptSection, prompts: int) -> int:
@@ -177,31 +196,49 @@ def train(job: Work, method: TrainingMethod, config: RunConfig, splits: Mapping[
 
     warn_of_long_labels(config, splits)
     section: OnlineConfig = method.section(config)
+    drawing = _server(config, job)  # before the model loads, which takes longer
     trunk = start_trunk(config, job.inputs)
     prompts = [example for part in section.parts for example in rows_of(splits, part)]
     judges = judges_of(job, config, trunk, section.micro_batch, prompts)
-    trainer = OnlineTrainer(
-        method,
-        trunk,
-        judges.reward,
-        prompts,
-        config,
-        Several(FolderRecorder(job.folder), job.recorder),
-        Ledger(job.folder.append),
-        job.folder.path,
-        critic_start=_critic_start(section, judges.folders, judges.context),
-        lam=judges.reward.lam,
-        validation=rows_of(splits, "validation", section.validation_rows),
-        gold=rows_of(splits, "labelled") if _mixes_sft(section) else (),
-        rationales=gold_rationales(job.inputs["annotate"]) if "annotate" in job.inputs else None,
-    )
-    result = trainer.train()
+    with drawing(trunk) as server:
+        trainer = OnlineTrainer(
+            method,
+            trunk,
+            judges.reward,
+            prompts,
+            config,
+            Several(FolderRecorder(job.folder), job.recorder),
+            Ledger(job.folder.append),
+            job.folder.path,
+            critic_start=_critic_start(section, judges.folders, judges.context),
+            lam=judges.reward.lam,
+            validation=rows_of(splits, "validation", section.validation_rows),
+            gold=rows_of(splits, "labelled") if _mixes_sft(section) else (),
+            rationales=gold_rationales(job.inputs["annotate"]) if "annotate" in job.inputs else None,
+            server=server,
+        )
+        result = trainer.train()
     gold = gold_of_prompts(
         splits, section, config.seed, result.steps, section.prompts, knows_all=judges.knows_all(section)
     )
     found = {**result.to_json(), **judges.result(job, config, section, gold, result.fall)}
     learned = gold_of(splits, "labelled") if _mixes_sft(section) else {}
     return {**found, **_even_groups(job.folder.path), "gold": {**found["gold"], **learned}}
+
+
+def _server(config: RunConfig, job: Work) -> Callable[[Trunk], AbstractContextManager[SamplingServer | None]]:
+    """What makes, of a trunk, the server that draws the responses, found to be up; of none where they are drawn here.
+
+    Raises:
+        InputError: It does not answer, or has another model.
+    """
+    if config.sampler.url is None:
+        return lambda trunk: nullcontext()
+    from rewardlab.training.sampling_server import SamplingServer, served_model
+
+    base = served_model(config.sampler)
+    job.say(f"  responses are drawn by {config.sampler.url} ({base})")
+    return lambda trunk: SamplingServer(config.sampler, base, trunk, job.folder.path)
 
 
 def _even_groups(run: Path) -> dict[str, float]:

@@ -40,6 +40,13 @@ COMPARED = (
 )
 
 
+BEST = (
+    "How often a right answer scores highest among one right and three wrong answers to one prompt, times 100: the "
+    "mean over all draws of four from the answers in all sets. Ties are shared, so chance is 25. Rows with fewer than "
+    "three different wrong answers are left out. Rows: mean over seeds."
+)
+
+
 def card_sections(cards: Cards) -> list[Section]:
     """Accuracy and differences; none without a card."""
     if not cards.runs:
@@ -48,6 +55,8 @@ def card_sections(cards: Cards) -> list[Section]:
     tables: list[Block] = []
     for test_set in cards.sets:
         tables += [Subtitle(_capital(TEST_SETS[test_set])), Table(accuracy_grid(cards, test_set))]
+    if (best := best_grid(cards)) is not None:
+        tables += [Subtitle("Best of four answers"), Text(BEST), Table(best)]
     return [
         Section("Reward models on held-out pairs", [Text(_explained(cards)), *tables, *([drawn] if drawn else [])]),
         Section("Which reward model ranks better", _differences(cards)),
@@ -75,6 +84,8 @@ def differences_of(cards: Cards) -> list[Difference]:
 def card_tables(cards: Cards) -> str:
     """What a terminal shows: a table a set, in Markdown."""
     tables = [f"{_capital(TEST_SETS[each])}\n\n{markdown_grid(accuracy_grid(cards, each))}" for each in cards.sets]
+    if (best := best_grid(cards)) is not None:
+        tables.append(f"Best of four answers (chance 25)\n\n{markdown_grid(best)}")
     return "\n\n".join(tables)
 
 
@@ -129,6 +140,25 @@ def _line(cards: Cards, test_set: str, name: str, cells: Sequence[Cell]) -> list
         Cell(f"{cards.pair_count(name, test_set):.0f}"),
         Cell(str(len(cards.methods[name]))),
     ]
+
+
+def best_grid(cards: Cards) -> Grid | None:
+    """One line a reward model: best-of-4 accuracy per task and over all; None where no row has four answers."""
+    titles = ["reward model", *cards.columns, "chance", "rows", "seeds"]
+    found = {column: {name: cards.best_of_four(name, column) for name in cards.methods} for column in cards.columns}
+    judged = [name for name in cards.methods if any(each[name] for each in found.values())]
+    cells = {column: _accuracy_cells(each) for column, each in found.items()}
+    lines = [
+        [
+            Cell(name, sources=_sources(cards, name)),
+            *(each[name] for each in cells.values()),
+            Cell("25.0"),
+            Cell(f"{cards.best_count(name):.0f}"),
+            Cell(str(len(cards.methods[name]))),
+        ]
+        for name in judged
+    ]
+    return Grid([Heading(title, is_number=place > 0) for place, title in enumerate(titles)], lines) if lines else None
 
 
 def accuracy_picture(cards: Cards) -> Picture | None:

@@ -101,3 +101,48 @@ def test_a_file_of_random_answers_is_checked_and_others_are_told(rewardlab: Comm
     strange = rewardlab("submit", "--suite", "glue", "--answers", "Wnli.tsv")
     assert strange.problem.startswith("--answers Wnli.tsv: expected files called CoLA.tsv")
     assert "give --runs RUN" in rewardlab("submit", "--suite", "superglue").problem
+
+
+def answers(name: str, labels: Mapping[int, object]) -> None:
+    lines = ["index\tprediction", *(f"{index}\t{said}" for index, said in labels.items())]
+    Path(name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+class TestFilesMadeElsewhere:
+    TYPED = ("submit", "--suite", "glue", "--data", "official", "--partial")
+
+    def pair(self, number: int, label: object) -> dict[str, object]:
+        return {"idx": number, "sentence1": "a", "sentence2": "b", "label": label}
+
+    def test_labelled_rows_score_them_as_they_score_runs(self, rewardlab: Command) -> None:
+        """MRPC: two true positives, a false one, a missed one and a true negative, F1 4/6; STS-B: a line that falls."""
+        rows("MRPC", [self.pair(number, label) for number, label in enumerate([1, 1, 1, 0, 0])])
+        answers("MRPC.tsv", {0: 1, 1: 1, 2: 0, 3: 1, 4: 0})
+        rows("STS-B", [self.pair(number, score) for number, score in enumerate([0.0, 1.0, 2.0])])
+        answers("STS-B.tsv", {2: 0.5, 1: 2.5, 0: 4.5})
+        done = rewardlab(*self.TYPED, "--answers", "MRPC.tsv", "--answers", "STS-B.tsv")
+        assert done.code == 0, done.err
+        assert "MRPC.tsv: F1 66.7, acc. 60.0" in done.out
+        assert "STS-B.tsv: Pearson -100.0, Spearman -100.0" in done.out
+        assert "score:" not in done.out
+        limited = rewardlab(*self.TYPED, "--answers", "MRPC.tsv", "--limit", "5")
+        assert "MRPC.tsv:" not in limited.out
+
+    def test_rows_without_labels_or_none_at_all_score_nothing(self, rewardlab: Command) -> None:
+        answers("MRPC.tsv", {0: 1})
+        answers("RTE.tsv", {0: "entailment"})
+        rows("MRPC", [self.pair(0, -1), self.pair(1, -1)])
+        done = rewardlab(*self.TYPED, "--answers", "MRPC.tsv", "--answers", "RTE.tsv")
+        assert done.code == 0, done.err
+        assert "(2 of 11 files; checked, not whole)" in done.out
+        assert "acc." not in done.out
+
+    def test_answers_to_other_rows_are_refused(self, rewardlab: Command) -> None:
+        """Answers to the test rows beside labelled validation rows: indices meet by chance."""
+        rows("MRPC", [self.pair(number, 1) for number in (0, 1, 7)])
+        answers("MRPC.tsv", dict.fromkeys((0, 1, 2, 3), 1))
+        done = rewardlab(*self.TYPED, "--answers", "MRPC.tsv")
+        assert done.code == 2
+        found = "no answer to 1 of 3 labelled rows of official/MRPC.jsonl, and 2 answers to none of them, such as idx 7"
+        assert done.problem.startswith(f"MRPC.tsv: {found}")
+        assert not Path("glue.zip").exists()

@@ -18,6 +18,7 @@ from rewardlab.pipeline.stage import Work
 from rewardlab.pipeline.stages import reward_model
 from rewardlab.reward_models import measures
 from rewardlab.reward_models.card import Judged, card_of, names_of, report_cards
+from rewardlab.reward_models.card_files import markdown
 from rewardlab.reward_models.lambda_sweep import Scored, _accuracy, picked, sweep
 from rewardlab.reward_models.over_seeds import load_cards
 from rewardlab.reward_models.pair_sets import PairSet, pair_folders, pair_sets
@@ -51,6 +52,24 @@ class TestMeasures:
         assert measures.accuracy(margins, "abcd")["value"] == pytest.approx((1 + 0 + 0.5 + 1) / 4)
         # all pairs of one example: it is one thing, of which no more is known
         assert (measures.accuracy(margins, "aaaa")["low"], measures.accuracy(margins, "aaaa")["high"]) == (0.0, 1.0)
+
+    @pytest.mark.parametrize(
+        ("right", "wrong", "share"),
+        [
+            ([2.0], [1.0, 0.0, -1.0], 1.0),
+            ([2.0], [1.0, 3.0, -1.0], 0.0),
+            ([2.0], [1.0, 2.0, -1.0], 1 / 2),
+            ([2.0], [2.0, 2.0, 2.0], 1 / 4),
+            # one of the four triples is without the 3
+            ([2.0], [1.0, 0.0, -1.0, 3.0], 1 / 4),
+            # of the four triples one has no tie, three have one: (1 + 3 / 2) / 4
+            ([2.0], [1.0, 0.0, -1.0, 2.0], 5 / 8),
+            # the right answer is drawn, too: 1 for 5.0 and 1/4 for 2.0
+            ([2.0, 5.0], [1.0, 0.0, -1.0, 3.0], 5 / 8),
+        ],
+    )
+    def test_best_of_four_by_hand(self, right: list[float], wrong: list[float], share: float) -> None:
+        assert measures.best_of_four(np.array(right), np.array(wrong)) == pytest.approx(share)
 
     def test_calibration_by_hand(self) -> None:
         margins = np.array([logit(0.92), logit(0.92), logit(0.08), logit(0.62)])
@@ -230,6 +249,39 @@ class TestCards:
         assert (cell["tasks"]["mr"]["low"], cell["tasks"]["mr"]["high"]) == (0.0, 1.0)
         assert (cell["by_gold"]["mr"]["positive"]["low"], cell["by_gold"]["mr"]["positive"]["high"]) == (0.0, 1.0)
 
+    def test_best_of_four_takes_the_answers_of_a_row_from_all_sets(self) -> None:
+        """Four rows: the best is wrong, right, shared by two; the last has two wrong answers and one unreadable."""
+        margins = {
+            0: (2.0, [1.0, 0.0, 3.0]),
+            1: (2.0, [1.0, 0.0, -1.0]),
+            2: (2.0, [1.0, 2.0, 0.0]),
+            3: (2.0, [1, 0, 5]),
+        }
+        pairs, chosen, rejected = [], [], []
+        for row, (right, wrong) in margins.items():
+            for number, score in enumerate(wrong):
+                label = None if (row, number) == (3, 2) else "negative"
+                text = f"wrong {number}{MARK}negative"
+                pairs.append(replace(make_pair(row), id=f"{row}", rejected=text, rejected_label=label))
+                chosen.append(right)
+                rejected.append(float(score))
+        first, second = slice(0, 10), slice(8, 12)  # one set ends within a row, and two pairs stand in both
+        judged = {
+            name: Judged(pairs[part], np.array(chosen[part]), np.array(rejected[part]), 0)
+            for name, part in (("held_out_label", first), ("policy_sampled", second))
+        }
+        sets = [PairSet(name, each.pairs, [make_pair(300)], 0) for name, each in judged.items()]
+        found = card_of(judged, sets)["best_of_4"]["mr"]
+        assert (found["value"], found["n"], found["of"]) == (pytest.approx((0 + 1 + 1 / 2) / 3), 3, 4)
+        assert (found["low"], found["high"]) == (0.0, 1.0)
+        assert "| mr | label RM | 50.0 [0.0, 100.0] | 25.0 | 3 of 4 |" in markdown({"label": {**card_of(judged, sets)}})
+
+    def test_a_card_without_four_answers_says_so(self) -> None:
+        judged = {"held_out_label": Judged([make_pair(0)], np.ones(1), np.zeros(1), 0)}
+        card = card_of(judged, [PairSet("held_out_label", [make_pair(0)], [make_pair(300)], 0)])
+        assert card["best_of_4"] == {}
+        assert "No row has a right and three different wrong answers." in markdown({"label": card})
+
     def test_two_models_side_by_side(self, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         models = [str(runs / "rm" / kind) for kind in ("label", "ranked")]
         pairs = [f"--pairs={folder}" for folder in sorted((runs / "pairs").iterdir())]
@@ -295,6 +347,9 @@ class TestCards:
             assert read.value == pytest.approx(found["tasks"]["mr"]["value"])
             assert cards.pair_count("my RM", name) == found["tasks"]["mr"]["n"]
         assert {"report.json", "report.md", "report.png"} <= {path.name for path in place.path.iterdir()}
+        # a row has one right and one wrong answer, or two right ones: never three wrong
+        assert cards.best_of_four("my RM", "mr") is None
+        assert (place.path / "best_of_4.jsonl").read_text() == ""
 
     @pytest.mark.parametrize("command", [["report"], ["calibrate"], ["sweep", "--r2", "sft"]])
     def test_a_run_of_another_stage_is_named(

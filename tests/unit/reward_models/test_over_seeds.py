@@ -14,7 +14,14 @@ from rewardlab.comparison.table import AVERAGE, build_table
 from rewardlab.disk import write_json, write_jsonl
 from rewardlab.errors import InputError
 from rewardlab.reports.page import write_report
-from rewardlab.reports.sections.cards import accuracy_grid, card_sections, differences_of, sentence
+from rewardlab.reports.sections.cards import (
+    accuracy_grid,
+    best_grid,
+    card_sections,
+    card_tables,
+    differences_of,
+    sentence,
+)
 from rewardlab.reward_models.over_seeds import Cards, card_rows, difference_rows, load_cards
 from tests.support.runs import both, eval_folder
 
@@ -115,6 +122,36 @@ class TestNumbers:
         assert cards.baseline("label RM", SET, "label_only") == 0.5
         assert cards.baseline("label RM", SET, "length_only") is None
         assert cards.pair_count("label RM", SET) == 4
+
+
+class TestBestOfFour:
+    def folders(self, root: Path) -> list[Path]:
+        """Rows of the label RM: 1, 1/2 and 1, 0; the ranked RM's card is from before there were such rows."""
+        made = []
+        for seed, won in enumerate([(1.0, 0.5), (1.0, 0.0)]):
+            made.append(card_folder(root / f"l{seed}", "label RM", "label", seed, {SET: {"toy": [RIGHT] * 4}}))
+            lines = [{"task": "toy", "id": f"{row}", "answers": "x", "won": each} for row, each in enumerate(won)]
+            write_jsonl(made[-1] / "best_of_4.jsonl", lines)
+        return [*made, card_folder(root / "r", "ranked RM", "ranked", 0, {SET: {"toy": [RIGHT] * 4}})]
+
+    def test_the_mean_over_seeds_stands_beside_chance(self, tmp_path: Path) -> None:
+        cards = load_cards(self.folders(tmp_path))
+        found = cards.best_of_four("label RM", "toy")
+        assert found is not None
+        assert (found.value, found.seeds, cards.best_count("label RM")) == (pytest.approx((0.75 + 0.5) / 2), 2, 2)
+        assert cards.best_of_four("ranked RM", "toy") is None
+        grid = best_grid(cards)
+        assert grid is not None
+        assert [heading.title for heading in grid.headings] == ["reward model", "toy", "chance", "rows", "seeds"]
+        assert [[cell.text for cell in line] for line in grid.rows] == [["label RM", "62.5", "25.0", "2", "2"]]
+        [row] = [row for row in card_rows(cards) if row["test_set"] == "best_of_4"]
+        assert (row["method"], row["column"], row["value"]) == ("label RM", "toy", found.value)
+
+    def test_a_report_has_the_table_where_there_are_such_rows(self, tmp_path: Path) -> None:
+        first = self.folders(tmp_path)
+        assert "Best of four answers" in str(card_sections(load_cards(first)))
+        assert "Best of four answers (chance 25)" in card_tables(load_cards(first))
+        assert "Best of four" not in str(card_sections(load_cards(first[2:]))) + card_tables(load_cards(first[2:]))
 
 
 class TestWhatIsCompared:

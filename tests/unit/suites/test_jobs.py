@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rewardlab import container_limits
 from rewardlab.annotate.preview import Preview
 from rewardlab.errors import InputError
 from rewardlab.pipeline.stage import Stage, asks_nothing
@@ -60,6 +61,11 @@ class TestAuto:
         here = Machine.here()
         assert 1 <= here.processors <= (os.cpu_count() or 1)
         assert here.free_bytes > 1 << 20
+
+    def test_a_container_has_less_of_both(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(container_limits, "usable_processors", lambda: 3)
+        monkeypatch.setattr(container_limits, "usable_memory", lambda: 5 << 30)
+        assert Machine.here() == Machine(3, 5 << 30)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "", "²"])

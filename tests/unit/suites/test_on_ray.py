@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from rewardlab.disk import read_json, read_jsonl
+from rewardlab.pipeline.runner import Runner
 from tests.support.fake_suite import FakeSuite
 from tests.support.ray_cluster import ROOT, RayCluster
 from tests.support.waiting import PATIENCE_S, is_alive, until
@@ -133,10 +134,16 @@ def test_stages_run_side_by_side_and_failures_and_lost_processes_are_kept_apart(
     assert "sft-0, seed 0 on left ..." in shown or "sft-0, seed 0 on right ..." in shown
 
 
+def finished(suite: FakeSuite) -> dict[str, str]:
+    """Slug of each finished stage -> its fingerprint."""
+    return dict(result.parent.name.rsplit("-", 1) for result in suite.root.glob("*/*/result.json"))
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_nothing_runs_on_after_the_command_and_the_next_one_goes_on(
-    suite: FakeSuite, two_nodes: RayCluster, ending: signal.Signals
+    suite: FakeSuite, two_nodes: RayCluster, ending: signal.Signals, tmp_path: Path
 ) -> None:
+    """The second command builds what is missing and nothing else: then there is what an uninterrupted run leaves."""
     suite.tell("ppo-A-0", "wait")
     suite.tell("ppo-B-1", "wait")
     process = start(suite, two_nodes)
@@ -150,11 +157,19 @@ def test_nothing_runs_on_after_the_command_and_the_next_one_goes_on(
         process.kill()
         process.wait()
     assert process.returncode == -(signal.SIGKILL if ending is signal.SIGKILL else signal.SIGINT), shown
-    began = len(suite.built())
+    began, before = len(suite.built()), finished(suite)
+    assert "shared" in before
     (suite.root / "go").touch()
     again = start(suite, two_nodes)
     assert json.loads(again.communicate(timeout=PATIENCE_S)[0]) == {}
-    assert not {"shared"} & set(suite.built()[began:])
+    uninterrupted = FakeSuite(tmp_path / "uninterrupted")
+    uninterrupted.root.mkdir()
+    here = Runner(uninterrupted.root)
+    for cell in uninterrupted.cells():
+        here.execute(cell.goals[0])
+    assert finished(suite) == finished(uninterrupted)
+    assert len(finished(suite)) == 1 + 2 + 4 + 4
+    assert set(suite.built()[began:]) == {*finished(suite)} - {*before}
 
 
 def test_a_stage_that_no_node_can_have_fails_with_what_there_is(suite: FakeSuite, two_nodes: RayCluster) -> None:

@@ -242,6 +242,6 @@ class TestRun:
         stage = of_kind(by_method[method], kind)[-1]
         folder = stage.folder(root).path
         request = Request({}, None, (), root, None, is_dry=False, is_fresh=False)
-        config, choose = evaluation_goal(request.asked, folder, {})
+        config, choose, _ = evaluation_goal(request.asked, folder, {})
         again = choose(Pipeline(config, root))
         assert again.inputs["model"].fingerprint == stage.fingerprint

@@ -49,7 +49,7 @@ def test_the_page_of_the_label_budgets_names_the_claims_as_they_stand() -> None:
         assert f"{len(claims)} claims at each budget, {4 * len(claims)} in all" in page
 
 
-@pytest.mark.parametrize("name", [*REAL_TEXT, "real-text-tuning-smollm2"])
+@pytest.mark.parametrize("name", [*REAL_TEXT, "real-text-tuning-smollm2", "claims-smollm2"])
 def test_real_text_plans_without_rows_and_packages(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,3 +73,17 @@ def test_real_text_plans_without_rows_and_packages(
     assert not Path("runs").exists()
     assert cli.run(["suite", "run", file, "--runs", "runs"]) == 2
     assert "pip install --no-deps" in capsys.readouterr().err
+
+
+def test_the_claims_about_an_encoder_compare_rows_of_one_format() -> None:
+    """C3 and half of C4, PPO beside an encoder on SFT's rows: all three answer with the bare label."""
+    read = suite("claims-smollm2")
+    rows = {method.name: method for method in read.method}
+    assert {(claim.id, claim.better) for claim in read.claim if claim.than == "encoder, SFT's rows"} == {
+        ("C3", "PPO-ST, rule reward, label alone"),
+        ("C4", "PPO, rule reward, label alone"),
+    }
+    assert [rows[f"PPO{kind}, rule reward, label alone"].format for kind in ("", "-ST")] == ["label", "label"]
+    encoder = rows["encoder, SFT's rows"]
+    assert (encoder.stage, encoder.scope, read.settings["encoder.model"]) == ("encoder", "each", "all-minilm-l6-v2")
+    assert read.settings.get("encoder.rows", "labelled") == "labelled"
