@@ -14,6 +14,8 @@ from rewardlab.suites.file import Suite, load_suite
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 REAL_TEXT = ("real-text-smollm2", "real-text-unseen-smollm2", "slip-smollm2")
+BY_STEPS = {"ppo", "dpo"}
+"""Sections whose runs are measured after so many steps; the others after each epoch or round."""
 STUDIES = ("budget-150-sandbox", "estimators-sandbox", *REAL_TEXT)
 
 
@@ -23,12 +25,17 @@ def suite(name: str) -> Suite:
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_trained_row_ends_by_one_rule(name: str) -> None:
-    """Three measures without a rise on 100 validation rows, for all methods that the suite trains."""
+    """No rise on 100 validation rows for three epochs or rounds, or 30 steps, for all methods that the suite trains."""
     read = suite(name)
     stages = {method.stage for method in read.method} - {"base", "rm"}
     shared = {"grpo": "ppo", "rloo": "ppo", "reinforce": "ppo"}
     sections = {shared.get(stage, stage) for stage in stages} | {"sft"}
-    assert {section: read.settings.get(f"{section}.patience") for section in sections} == dict.fromkeys(sections, 3)
+    patience = {section: read.settings[f"{section}.patience"] for section in sections}
+    steps = {
+        section: patience.pop(section) * read.settings[f"{section}.validate_every"] for section in sections & BY_STEPS
+    }
+    assert patience == dict.fromkeys(sections - BY_STEPS, 3)
+    assert steps == dict.fromkeys(sections & BY_STEPS, 30)
     assert read.settings["data.validation"] == 100
     rows = {read.settings.get(f"{section}.validation_rows", 100) for section in sections}
     assert rows == {100}

@@ -183,7 +183,7 @@ class TestSuites:
     def test_one_stopping_rule(self) -> None:
         settings = load_suite(EXPERIMENTS / "budget-150-sandbox.toml").settings
         patience = {key: value for key, value in settings.items() if key.endswith(".patience")}
-        assert patience == {"sft.patience": 3, "ppo.patience": 3, "dpo.patience": 3, "raft.patience": 3}
+        assert patience == {"sft.patience": 3, "ppo.patience": 6, "dpo.patience": 6, "raft.patience": 3}
         assert {value for key, value in settings.items() if key.endswith("validation_rows")} == {100}
 
     def test_settings_are_chosen_on_seeds_that_are_not_reported(self) -> None:
