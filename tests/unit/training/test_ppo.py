@@ -383,10 +383,10 @@ def test_the_sampler_is_trusted_from_the_second_step_on(
     seen: list[str] = []
     original = loop.roll_out
 
-    def spying(*arguments: Any, trusts_sampler: bool, group: int) -> Any:
+    def spying(*arguments: Any, trusts_sampler: bool, **named: Any) -> Any:
         is_measured = arguments[2].is_measured
         seen.append(("trusted" if trusts_sampler else "measured") if is_measured else "plain")
-        return original(*arguments, trusts_sampler=trusts_sampler, group=group)
+        return original(*arguments, trusts_sampler=trusts_sampler, **named)
 
     monkeypatch.setattr(loop, "roll_out", spying)
     ppo_trainer(tmp_path, early_letters, old_logprobs=setting).train()
