@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from rewardlab.metrics import Floats
 from rewardlab.reward_models.measures import BEST_FILE, JUDGED_FILE, wins
 from rewardlab.reward_models.table import TEST_SETS, Place
 
+Key = TypeVar("Key", str, Place)
 BASELINES = ("label_only", "length_only")
 BEST_OF_FOUR = "best_of_4"
 """In the place of a set of pairs in ``table.csv``: best-of-4 accuracy, whose chance is 0.25."""
@@ -232,20 +233,12 @@ class Cards:
     @cached_property
     def _rows(self) -> dict[Place, tuple[str, ...]]:
         """(set, task) -> all rows behind its pairs, of all cards, so that one resample draws the same in each."""
-        by_place: dict[Place, set[str]] = {}
-        for run in self.runs:
-            for place, test in run.tests.items():
-                by_place.setdefault(place, set()).update(test.rows)
-        return {place: tuple(sorted(rows)) for place, rows in by_place.items()}
+        return _rows_of([run.tests for run in self.runs])
 
     @cached_property
     def _best_rows(self) -> dict[str, tuple[str, ...]]:
         """Task -> all its rows that have four answers in some card."""
-        by_task: dict[str, set[str]] = {}
-        for run in self.runs:
-            for task, test in run.best.items():
-                by_task.setdefault(task, set()).update(test.rows)
-        return {task: tuple(sorted(rows)) for task, rows in by_task.items()}
+        return _rows_of([run.best for run in self.runs])
 
     def _pairs(self, run: CardRun, test_set: str, column: str) -> list[tuple[str, ...]]:
         places = [(test_set, name) for name in self.columns] if column == AVERAGE else [(test_set, column)]
@@ -264,6 +257,15 @@ def load_cards(paths: Iterable[Path], left_out: LeftOut = LOGGED) -> Cards:
         except (RewardlabError, KeyError, TypeError, AttributeError) as error:
             left_out.add(f"{path}: left out, not a finished report card ({error})")
     return Cards(runs, left_out=left_out)
+
+
+def _rows_of(judged: Iterable[Mapping[Key, JudgedPairs]]) -> dict[Key, tuple[str, ...]]:
+    """Key -> the rows that stand under it in any of these."""
+    rows: dict[Key, set[str]] = {}
+    for each in judged:
+        for key, test in each.items():
+            rows.setdefault(key, set()).update(test.rows)
+    return {key: tuple(sorted(found)) for key, found in rows.items()}
 
 
 def card_rows(cards: Cards) -> Iterator[dict[str, Any]]:
