@@ -1,9 +1,10 @@
 """Which reward at which label budget: figure, sentences and claims of study 1, from the results of its suites.
 
-Run as ``python -m experiments.tools.label_budget experiments/results/budget-*-sandbox --out FOLDER``. Each folder is
+Run as ``python -m experiments.tools.label_budget experiments/results/budget-*0-sandbox --out FOLDER``. Each folder is
 named after a suite file of ``experiments/`` and holds reports of single seeds (``seed-0``, ``seed-1`` ...), which bring
 their answers. Written are ``label-budget.svg`` and ``label-budget.md`` in FOLDER, and ``claims.md`` and ``claims.json``
-in the folder of each suite.
+in the folder of each suite. With ``--readme FILE`` the figure and the sentences take the place of the block of results
+in that file; a test makes the block again and compares.
 
 Labels are those that a method has read, so a method that reads the gold labels of its prompts stands further to the
 right than its label budget. All differences in the sentences are corrected together (Holm), and so are all claims.
@@ -12,6 +13,8 @@ right than its label budget. All differences in the sentences are corrected toge
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from experiments.tools.readme_table import with_block
 from rewardlab.claims.findings import Finding, corrected, findings, write_claims
 from rewardlab.claims.measures import Evidence
 from rewardlab.comparison.differences import BASELINE, find_baseline
@@ -34,6 +38,7 @@ from rewardlab.errors import InputError, RewardlabError
 from rewardlab.reports.drawing import write_sheet
 from rewardlab.reports.page import SuiteFacts
 from rewardlab.reports.sheet import PALETTE, Sheet, matplotlib_style, new_sheet
+from rewardlab.runs import read_result
 from rewardlab.suites.file import Suite, load_suite
 
 if TYPE_CHECKING:
@@ -48,7 +53,8 @@ KEY_STEP, KEYS_PER_ROW = 20, 3
 MARKERS = "osD^vPX*<>ph"
 DODGE = 0.022
 """Methods at one label budget stand this much apart, as a share of the budget on either side, so that all are seen."""
-COMMAND = "python -m experiments.tools.label_budget experiments/results/budget-*-sandbox --out {out}"
+MODULE = "python -m experiments.tools.label_budget"
+COMMAND = f"{MODULE} experiments/results/budget-*0-sandbox --out {{out}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,14 @@ class Budget:
         """Whether a method read no label beyond the budget, and answers in the baseline's format."""
         formats = differing_formats(row, find_baseline(self.table))
         return self.labels_of(row) <= self.labels and formats is None
+
+    def kept_start(self, row: Row) -> list[bool]:
+        """For each seed, whether the checkpoint with the highest validation accuracy is the SFT model that it began from.
+
+        Empty for what begins from the base model.
+        """
+        policies = [read_result(run.path).get("policy") or {} for run in row.runs if row.key.start != "base"]
+        return [policy["step"] == 0 for policy in policies if "step" in policy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +184,47 @@ def difference_lines(study: Sequence[Budget], found: Sequence[Difference]) -> It
             yield f"{budget.labels} labels a task: not significantly different from {BASELINE}: {'; '.join(level)}."
 
 
+def start_line(study: Sequence[Budget]) -> str:
+    """How many runs with no further label are, on validation rows, no more accurate than the SFT model they began from."""
+    kept = {
+        budget.labels: [each for row in budget.table.rows if budget.is_within(row) for each in budget.kept_start(row)]
+        for budget in study
+    }
+    told = _listed([f"{sum(runs)} of {len(runs)} with {labels} labels a task" for labels, runs in kept.items()])
+    return (
+        f"Runs on the same labels whose highest validation accuracy is that of their start, so that the start was "
+        f"evaluated: {told}."
+    )
+
+
+def further_lines(study: Sequence[Budget], found: Sequence[Difference]) -> Iterator[str]:
+    """For each budget, what the methods that read further labels reach against SFT without them."""
+    for budget in study:
+        rows = [each for each in found if each.budget is budget and budget.labels_of(each.row) > budget.labels]
+        if rows:
+            further = fmean(budget.labels_of(each.row) for each in rows) - budget.labels
+            told = "; ".join(each.told for each in rows)
+            yield f"{budget.labels} labels a task and {further:.0f} more that {BASELINE} did not read: {told}."
+
+
+def readme_block(study: Sequence[Budget], out: str) -> str:
+    """What README says of the study: figure, answer, and what further labels give.
+
+    Args:
+        study: The budgets.
+        out: Folder of figure and page, as README links to it.
+    """
+    found = differences(study)
+    lines = [start_line(study), *further_lines(study, found)]
+    parts = [
+        f"![Accuracy over gold labels read, a line a method]({out}/{NAME}.svg)",
+        f"**{answer(study, found)}**",
+        "\n".join(f"* {line}" for line in lines),
+        f"[Every difference, and how it was measured]({out}/{NAME}.md)",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def study_page(study: Sequence[Budget], found: Sequence[Difference]) -> str:
     """Figure, answer, best methods, differences and the table, in Markdown."""
     one = [each for each in found if each.comparison.estimate.seeds == 1]
@@ -180,13 +235,15 @@ def study_page(study: Sequence[Budget], found: Sequence[Difference]) -> str:
         f"labels, which choose checkpoints for all methods alike, are not counted.{caution}"
     )
     lists = ["\n".join(f"* {line}" for line in lines) for lines in (best_lines(study), difference_lines(study, found))]
-    parts = [f"![Accuracy over gold labels read, a line a method]({NAME}.svg)", answer(study, found), *lists, note]
+    figure = f"![Accuracy over gold labels read, a line a method]({NAME}.svg)"
+    parts = [figure, answer(study, found), start_line(study), *lists, note]
     return "\n\n".join([*parts, markdown_grid(_grid(study))]) + "\n"
 
 
 def _grid(study: Sequence[Budget]) -> Grid:
-    """Accuracy of each method at each budget, with the labels it read."""
-    titles = [f"{budget.labels}: {what}" for budget in study for what in ("labels read", "greedy", "sampled")]
+    """Accuracy of each method at each budget, with the labels it read and how many of its seeds kept their start."""
+    columns = ("labels read", "greedy", "sampled", "start kept")
+    titles = [f"{budget.labels}: {what}" for budget in study for what in columns]
     rows = []
     for name in _names(study):
         cells = [Cell(name)]
@@ -195,6 +252,8 @@ def _grid(study: Sequence[Budget]) -> Grid:
             values = [None if row is None else row.scores.get((AVERAGE, each)) for each in (DECODING, "sampled")]
             cells.append(Cell("–" if row is None else f"{budget.labels_of(row):.0f}"))
             cells += [Cell("–" if v is None else f"{shown_value(v.value)} {interval_text(v)}") for v in values]
+            kept = [] if row is None else budget.kept_start(row)
+            cells.append(Cell(f"{sum(kept)} of {len(kept)}" if kept else "–"))
         rows.append(cells)
     return Grid([Heading("method", is_number=False), *map(Heading, titles)], rows)
 
@@ -287,8 +346,8 @@ def study_findings(study: Sequence[Budget]) -> list[list[Finding]]:
     return [[next(together) for _ in own] for own in measured]
 
 
-def write_study(folders: Sequence[Path], out: Path, suites: Path = SUITES, resamples: int = RESAMPLES) -> list[Path]:
-    """Write figure, page and claims; returns the files.
+def read_study(folders: Sequence[Path], suites: Path = SUITES, resamples: int = RESAMPLES) -> list[Budget]:
+    """The budgets, the smallest first.
 
     Raises:
         InputError: As :func:`read_budget` does, or two folders have the same label budget.
@@ -296,6 +355,11 @@ def write_study(folders: Sequence[Path], out: Path, suites: Path = SUITES, resam
     study = sorted((read_budget(folder, suites, resamples) for folder in folders), key=lambda each: each.labels)
     if len({each.labels for each in study}) < len(study):
         raise InputError(f"two of {', '.join(map(str, folders))} have the same label budget; give each once")
+    return study
+
+
+def write_study(study: Sequence[Budget], out: Path) -> list[Path]:
+    """Write figure, page and claims; returns the files."""
     files = [draw(study, out / f"{NAME}.svg"), out / f"{NAME}.md"]
     write_atomic(files[1], f"# Which reward at which label budget?\n\n{study_page(study, differences(study))}")
     for budget, found in zip(study, study_findings(study), strict=True):
@@ -306,18 +370,31 @@ def write_study(folders: Sequence[Path], out: Path, suites: Path = SUITES, resam
     return files
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line: folders, out, readme, suites."""
     parser = argparse.ArgumentParser(prog="experiments.tools.label_budget", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="results of the suites, each with folders seed-*")
     parser.add_argument("--out", type=Path, required=True, help="folder of figure and page")
+    parser.add_argument("--readme", type=Path, help="write the block of results in this file, too")
     parser.add_argument("--suites", type=Path, default=SUITES, help="where the suite files lie; default: experiments/")
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    given = parsed(typed)
     try:
-        for file in write_study(given.folders, given.out, given.suites):
-            sys.stdout.write(f"{file}\n")
+        study = read_study(given.folders, given.suites)
+        files = write_study(study, given.out)
+        if given.readme is not None:
+            block = readme_block(study, Path(os.path.relpath(given.out, given.readme.parent)).as_posix())
+            text = with_block(given.readme.read_text(encoding="utf-8"), block, f"{MODULE} {shlex.join(typed)}")
+            write_atomic(given.readme, text)
+            files.append(given.readme)
+        sys.stdout.writelines(f"{file}\n" for file in files)
     except OSError as error:
-        sys.stderr.write(f"error: {given.out}: {error.strerror}; give a folder that can be written\n")
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}; give files and folders that can be written\n")
         return InputError.exit_code
     except RewardlabError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.tools import label_budget
 from experiments.tools.readme_table import BLOCK, MODULE, main, parsed, readme_block, with_block
 from tests.support.runs import answers_with, eval_folder
 
@@ -40,14 +41,21 @@ def stale(text: str, root: Path) -> list[str]:
     """Commands of blocks whose text they would not make; the runs they name are looked for below ``root``."""
     found = []
     for block in BLOCK.finditer(text):
-        command = block["command"]
-        assert command.startswith(f"{MODULE} "), command
-        given = parsed(shlex.split(command.removeprefix(MODULE)))
-        paths = [root / path for path in given.runs]
-        made = readme_block(paths, against=given.against, convention=given.convention, sentences=given.sentences)
-        if made.replace(f"{root.as_posix()}/", "") != block["text"]:
-            found.append(command)
+        if made_again(block["command"], root).replace(f"{root.as_posix()}/", "") != block["text"]:
+            found.append(block["command"])
     return found
+
+
+def made_again(command: str, root: Path) -> str:
+    """What one of the two commands that make blocks makes."""
+    if command.startswith(f"{label_budget.MODULE} "):
+        budgets = label_budget.parsed(shlex.split(command.removeprefix(label_budget.MODULE)))
+        study = label_budget.read_study([root / folder for folder in budgets.folders], budgets.suites)
+        return label_budget.readme_block(study, budgets.out.as_posix())
+    assert command.startswith(f"{MODULE} "), command
+    given = parsed(shlex.split(command.removeprefix(MODULE)))
+    paths = [root / path for path in given.runs]
+    return readme_block(paths, against=given.against, convention=given.convention, sentences=given.sentences)
 
 
 def test_readme_compares_nothing_by_hand() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.tools.label_budget import main, read_budget, study_findings, write_study
-from rewardlab.disk import read_json
+from experiments.tools import label_budget
+from experiments.tools.label_budget import main, read_budget, read_study, study_findings
+from rewardlab.disk import read_json, write_json
 from rewardlab.errors import InputError
 from rewardlab.suites.file import load_suite
 from tests.support.runs import answers_with, eval_folder
@@ -39,6 +40,8 @@ RIGHT = {
     50: {"SFT w. rationale": (120, 121, 119), "RLLR": (170, 172, 171), "PPO on prompts": (190, 190, 191)},
 }
 """Labels a task -> method -> right answers of 200 in each seed, in both tasks."""
+STEPS = {20: {"RLLR": (0, 5, 0), "PPO on prompts": (0, 0, 0)}, 50: {"RLLR": (10, 0, 15), "PPO on prompts": (5, 5, 5)}}
+"""Labels a task -> method -> step of the policy that each seed evaluated."""
 
 
 @pytest.fixture
@@ -54,7 +57,19 @@ def study(tmp_path: Path) -> Path:
                 place = (
                     tmp_path / "results" / name / f"seed-{seed}" / "run-files" / "eval" / f"{method}-{labels}-{seed}"
                 )
-                eval_folder(place, method=method, seed=seed, columns=columns, cost=(gold, 0, 1.0), format="rationale")
+                start = "base" if method == "SFT w. rationale" else "sft-rationale"
+                eval_folder(
+                    place,
+                    method=method,
+                    start=start,
+                    seed=seed,
+                    columns=columns,
+                    cost=(gold, 0, 1.0),
+                    format="rationale",
+                )
+                step = 0 if start == "base" else STEPS[labels][method][seed]
+                stored = read_json(place / "result.json")
+                write_json(place / "result.json", {**stored, "policy": {"checkpoint": "best", "step": step}})
     return tmp_path
 
 
@@ -62,8 +77,12 @@ def folders(study: Path) -> list[Path]:
     return sorted((study / "results").iterdir())
 
 
+def write_study(study: Path, out: str = "out") -> list[Path]:
+    return label_budget.write_study(read_study(folders(study), study, resamples=200), study / out)
+
+
 def test_sentences_follow_from_the_numbers(study: Path) -> None:
-    write_study(folders(study), study / "out", study, resamples=200)
+    write_study(study)
     text = (study / "out" / "label-budget.md").read_text()
     assert (
         "Significantly more accurate than SFT w. rationale on the same labels: with 20 labels a task, no method; with "
@@ -79,7 +98,7 @@ def test_sentences_follow_from_the_numbers(study: Path) -> None:
 
 def test_a_method_that_reads_more_labels_answers_no_question_about_this_budget(study: Path) -> None:
     """PPO on prompts has the highest accuracy everywhere, with 320 and 350 labels a task."""
-    write_study(folders(study), study / "out", study, resamples=200)
+    write_study(study)
     text = (study / "out" / "label-budget.md").read_text()
     answer = text.split("\n\n")[2]
     assert answer.startswith("Significantly more accurate")
@@ -88,15 +107,40 @@ def test_a_method_that_reads_more_labels_answers_no_question_about_this_budget(s
     assert re.search(r"\| PPO on prompts \| 320 \| 95\.2 .* \| 350 \| 95\.2 ", text)
 
 
+def test_it_says_how_many_runs_kept_their_start(study: Path) -> None:
+    """Of SFT, whose start is the base model, and of what read further labels, the sentence says nothing."""
+    write_study(study)
+    text = (study / "out" / "label-budget.md").read_text()
+    assert "was evaluated: 2 of 3 with 20 labels a task and 1 of 3 with 50 labels a task." in text
+    assert re.search(r"\| SFT w. rationale \| 20 \| .* \| – \| 50 \| .* \| – \|\n", text)
+    assert re.search(r"\| RLLR \| 20 \| .* \| 2 of 3 \| 50 \| .* \| 1 of 3 \|\n", text)
+    assert re.search(r"\| PPO on prompts \| 320 \| .* \| 3 of 3 \| 350 \| .* \| 0 of 3 \|\n", text)
+
+
+def test_readme_gets_figure_answer_and_what_further_labels_give(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study)
+    (study / "README.md").write_text("# Mine\n\n## What came out\n\nBy hand.\n")
+    names = [f"results/budget-{labels}-toy" for labels in RIGHT]
+    assert main([*names, "--out", "results/all", "--readme", "README.md", "--suites", "."]) == 0
+    text = (study / "README.md").read_text()
+    assert text.startswith("# Mine\n\n## What came out\n\n<!-- results, made by: python -m experiments.tools.label_budget ")
+    assert text.endswith("<!-- end of results -->\n\nBy hand.\n")
+    assert "](results/all/label-budget.svg)" in text
+    assert "**Significantly more accurate than SFT w. rationale on the same labels: with 20 labels a task, no" in text
+    further = r"\* 50 labels a task and 300 more that SFT w. rationale did not read: PPO on prompts \(\+35\.2 points \["
+    assert re.search(further, text)
+    assert "RLLR (" not in text
+
+
 def test_the_figure_has_a_line_a_method_and_a_panel_a_task(study: Path) -> None:
-    file, *_ = write_study(folders(study), study / "out", study, resamples=200)
+    file, *_ = write_study(study)
     svg = file.read_text()
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     for name in (*RIGHT[20], "a", "b", "gold labels read, a task"):
         assert name in texts
     assert texts.count("20") == 2  # ticks of both panels; 50 is a tick of accuracy too
     assert texts.count("50") >= 2
-    again = write_study(folders(study), study / "again", study, resamples=200)[0]
+    again = write_study(study, "again")[0]
     assert again.read_text() == svg
 
 
@@ -112,7 +156,7 @@ def test_where_the_points_lie(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
         return plot(self, x, y, **more)
 
     monkeypatch.setattr(Axes, "plot", seen)
-    write_study(folders(study), study / "out", study, resamples=200)
+    write_study(study)
     assert len(drawn) == 6
     expected = {(20, 50): (50.5, 60.0), (320, 350): (95 + 1 / 6, 95 + 1 / 6)}
     found = [(x, y) for x, y in drawn if y == pytest.approx([50.5, 60.0]) or y == pytest.approx([95 + 1 / 6] * 2)]
@@ -123,7 +167,7 @@ def test_where_the_points_lie(study: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_claims_of_all_budgets_are_one_family(study: Path) -> None:
-    write_study(folders(study), study / "out", study, resamples=200)
+    write_study(study)
     stored = [read_json(folder / "claims.json") for folder in folders(study)]
     assert [each["suite"] for each in stored] == ["budget-20-toy", "budget-50-toy"]
     assert [each["seeds"] for each in stored] == [[0, 1, 2]] * 2
@@ -140,7 +184,7 @@ def test_one_seed_is_said_to_be_one(study: Path) -> None:
     for folder in folders(study):
         for seed in (1, 2):
             (folder / f"seed-{seed}").rename(study / f"{folder.name}-{seed}")
-    write_study(folders(study), study / "out", study, resamples=200)
+    write_study(study)
     text = (study / "out" / "label-budget.md").read_text()
     assert "One seed: intervals are over test items, of these runs and not of others." in text
     assert "(1 seed, interval over items)" in text
@@ -151,7 +195,7 @@ def test_what_cannot_be_read_is_refused(study: Path, capsys: pytest.CaptureFixtu
         read_budget(study / "out", study)
     first = folders(study)[0]
     with pytest.raises(InputError, match="have the same label budget"):
-        write_study([first, first], study / "out", study, resamples=200)
+        read_study([first, first], study)
     (study / "budget-20-toy.toml").write_text(SUITE.format(name="budget-20-toy", labels='"many"'))
     assert main([str(first), "--out", str(study / "out"), "--suites", str(study)]) == 2
     told = capsys.readouterr().err
