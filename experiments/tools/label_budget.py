@@ -1,6 +1,6 @@
 """Which reward at which label budget: figure, sentences and claims of study 1, from the results of its suites.
 
-Run as ``python -m experiments.tools.label_budget experiments/results/budget-*-sandbox --out FOLDER``. Each folder is
+Run as ``python -m experiments.tools.label_budget experiments/results/budget-*0-sandbox --out FOLDER``. Each folder is
 named after a suite file of ``experiments/`` and holds reports of single seeds (``seed-0``, ``seed-1`` ...), which bring
 their answers. Written are ``label-budget.svg`` and ``label-budget.md`` in FOLDER, and ``claims.md`` and ``claims.json``
 in the folder of each suite.
@@ -48,7 +48,7 @@ KEY_STEP, KEYS_PER_ROW = 20, 3
 MARKERS = "osD^vPX*<>ph"
 DODGE = 0.022
 """Methods at one label budget stand this much apart, as a share of the budget on either side, so that all are seen."""
-COMMAND = "python -m experiments.tools.label_budget experiments/results/budget-*-sandbox --out {out}"
+COMMAND = "python -m experiments.tools.label_budget experiments/results/budget-*0-sandbox --out {out}"
 
 
 @dataclass(frozen=True, slots=True)
