@@ -1,4 +1,4 @@
-"""rewardlab: which reward should fine-tune a language model - rules, reward models, or a mixture?
+"""Fine-tune language models with verifiable, learned and mixed rewards, and compare the results in one table.
 
 ``Lab`` trains, evaluates and compares; ``reward`` makes a reward of a function; ``score`` tries one without training.
 """

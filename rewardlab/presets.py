@@ -114,7 +114,7 @@ PUBLISHED_PRESETS: Mapping[str, Mapping[str, Any]] = {
         "eval": {"least_new_tokens": 24, "unreadable": "random"},
     },
 }
-"""SPEC sections 4 and 8. What differs from the papers and their code is listed in docs/ppo.md, "Presets"."""
+"""Settings of the papers and of their code; docs/ppo.md, "Presets", lists where they differ from what was published."""
 
 RM_PRESETS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "rllr": {

@@ -8,7 +8,7 @@ in bfloat16, 3.35 TB/s), of whose speed a share is taken: 40 % of the arithmetic
 
     python experiments/simulations/roles.py
 
-Formulas, for P numbers of which a token uses A (P = A but for a mixture of experts): a forward pass is 2 A
+Formulas, for P parameters of which a token uses A (P = A but for a mixture of experts): a forward pass is 2 A
 operations a token; the update under gradient checkpointing is 6 A (forward, forward again, backward through frozen
 weights). A decoding step reads the weights that any of its rows uses, and the cache.
 """
@@ -71,7 +71,7 @@ class Model:
 
     @property
     def total(self) -> float:
-        """All numbers; the routers' weights, below a thousandth, are left out."""
+        """All parameters; the routers' weights, below a thousandth, are left out."""
         return self.active + self.unused
 
     def read(self, rows: int) -> float:
@@ -207,7 +207,7 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def tables() -> list[str]:
     """Memory, time and traffic."""
     memory = [
-        "model", "billion numbers", "a token uses", "one trunk", "five trunks", "one in nf4", "adapters, optimiser",
+        "model", "billion parameters", "a token uses", "one trunk", "five trunks", "one in nf4", "adapters, optimiser",
         "activations, logits", "cache of 64 rows", "rows whose cache fits",
     ]  # fmt: skip
     steps = ["model", "GPUs", "prompts", "decoding", "scoring", "update", "step", "decoding's share"]

@@ -140,10 +140,11 @@ COMMAND = (
     "> experiments/claims/README.md"
 )
 INTRODUCTION = (
-    "Sizes stand with their intervals: over training seeds and test items from two seeds on, over items alone for one. "
-    "Points are hundredths of a metric; differences are paired by item and seed. The claims that one suite tests are "
-    "one family: their p-values are corrected together (Holm), and their intervals are widened to the same levels, "
-    "from 95 % for one claim alone. How many each suite tested stands under Experiments. A verdict comes by one rule:"
+    "Sizes stand with their intervals. From two seeds on an interval covers training seeds and test items, with one "
+    "seed items alone. Points are hundredths of a metric. Differences are paired by item and seed. The claims that one "
+    "suite tests are one family: their p-values are corrected together (Holm), and their intervals are widened to the "
+    "same levels, from 95 % for one claim alone. How many each suite tested stands under Experiments. The rule of the "
+    "verdicts stands below the table."
 )
 
 

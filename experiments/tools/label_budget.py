@@ -83,7 +83,7 @@ class Budget:
         return self.labels_of(row) <= self.labels and formats is None
 
     def kept_start(self, row: Row) -> list[bool]:
-        """For each seed, whether the checkpoint with the highest validation accuracy is the SFT model that it began from.
+        """For each seed, whether no later checkpoint has a higher validation accuracy than the SFT model it began from.
 
         Empty for what begins from the base model.
         """
@@ -185,7 +185,7 @@ def difference_lines(study: Sequence[Budget], found: Sequence[Difference]) -> It
 
 
 def start_line(study: Sequence[Budget]) -> str:
-    """How many runs with no further label are, on validation rows, no more accurate than the SFT model they began from."""
+    """How many runs on the same labels are no more accurate on validation rows than the SFT model they began from."""
     kept = {
         budget.labels: [each for row in budget.table.rows if budget.is_within(row) for each in budget.kept_start(row)]
         for budget in study

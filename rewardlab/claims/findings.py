@@ -37,7 +37,7 @@ VERDICTS: Mapping[Verdict, str] = {
     "holds": "the whole interval lies where the claim says, and its corrected p is below 0.05",
     "does not hold": "the whole interval lies elsewhere",
     "undecided": f"the interval lies on both sides of a bound; {DIFFERS} is added where it lies on one side of 0",
-    "not testable here": "there is no such measurement, and why",
+    "not testable here": "it cannot be measured here, for the reason beside it",
 }
 """The words and what they mean."""
 EXPLAINED = "Verdicts: " + "; ".join(f"**{word}**, {meaning}" for word, meaning in VERDICTS.items()) + "."

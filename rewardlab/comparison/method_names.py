@@ -20,7 +20,7 @@ METHOD_ORDER = (
     "rule",
     "ppo",
 )
-"""Rows stand in this order, by the longest of these that their name begins with (SPEC section 5)."""
+"""Rows stand in this order, by the longest of these that their name begins with."""
 
 POLICIES: Mapping[str, str] = {"best": "best on validation", "last": "last policy", "": "the only policy"}
 """Which policy of a run was evaluated -> how a row's name says so."""

@@ -73,7 +73,7 @@ class ComparisonTable:
         columns: Columns in order; the last is ``average`` when two or more count in it.
         metrics: Column -> the metrics whose mean it shows.
         decodings: ``sampled``, ``greedy`` or both.
-        rows: Methods in the order of SPEC section 5.
+        rows: Methods in the order of :data:`~rewardlab.comparison.method_names.METHOD_ORDER`.
         convention: ``rllr``, ``ppo-nlu`` or ``leaderboard``.
         warnings: What the reader should know about the runs.
         ties: (row number, position) of values that do not differ significantly from the best one there, corrected

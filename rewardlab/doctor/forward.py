@@ -18,7 +18,7 @@ EXTRA = 5
 
 
 def dtypes(probe: ProbeModel) -> Finding:
-    """Adapters, heads and logits are float32 over a trunk in the dtype that was asked for (PITFALLS row 3)."""
+    """Adapters, heads and logits are float32 over a trunk in the dtype asked for (pitfall 3 of docs/ppo.md)."""
     trunk = probe.trunk
     trained = {tensor.dtype for tensor in probe.trained()}
     [prompt, *_] = probe.prompts
@@ -34,7 +34,7 @@ def dtypes(probe: ProbeModel) -> Finding:
 
 
 def start(probe: ProbeModel) -> Finding:
-    """A fresh policy is its reference: every log-ratio is 0 (PITFALLS row 18)."""
+    """A fresh policy is its reference: every log-ratio is 0 (pitfall 18 of docs/ppo.md)."""
     probe.heal()
     chunks = probe.rollout().chunks
     drift = max(_largest(chunk.old - chunk.reference) for chunk in chunks)
@@ -42,7 +42,7 @@ def start(probe: ProbeModel) -> Finding:
 
 
 def ratio(probe: ProbeModel) -> Finding:
-    """Log-probabilities taken at sampling time can be computed again with gradients (PITFALLS row 2)."""
+    """Log-probabilities taken at sampling time can be computed again with gradients (pitfall 2 of docs/ppo.md)."""
     probe.disturb()
     chunks = probe.rollout().chunks
     off = max(_largest((probe.policy_logprobs(chunk) - chunk.old).exp() - 1) for chunk in chunks)
@@ -50,7 +50,7 @@ def ratio(probe: ProbeModel) -> Finding:
 
 
 def padding_in_front(probe: ProbeModel) -> Finding:
-    """Padding in front of a prompt changes nothing (PITFALLS row 1)."""
+    """Padding in front of a prompt changes nothing (pitfall 1 of docs/ppo.md)."""
     return _padded(probe, EXTRA, 0)
 
 

@@ -21,7 +21,7 @@ def end_token(probe: ProbeModel) -> Finding:
 
 
 def padding_token(probe: ProbeModel) -> Finding:
-    """Padding is never the token that ends a response (PITFALLS row 7), and the model has a row for it."""
+    """Padding is never the token that ends a response (pitfall 7 of docs/ppo.md), and the model has a row for it."""
     codec = probe.trunk.codec
     is_fine = codec.pad_id != codec.eos_id and 0 <= codec.pad_id < _rows(probe)
     own = codec.tokenizer.pad_token_id

@@ -25,7 +25,7 @@ SEEN, BISECTIONS, WORDS = 8, 12, 1 << 14
 
 
 def reward_place(probe: ProbeModel) -> Finding:
-    """The score stands on the last token of each response and nowhere else (PITFALLS row 9)."""
+    """The score stands on the last token of each response and nowhere else (pitfall 9 of docs/ppo.md)."""
     probe.heal()
     rollout = probe.rollout()
     scores = [1.0 + row for row in range(len(rollout.samples))]
@@ -42,7 +42,7 @@ def reward_place(probe: ProbeModel) -> Finding:
 
 
 def isolation(probe: ProbeModel) -> Finding:
-    """One step moves every trained tensor and no other, and leaves the trunk's hash (PITFALLS rows 19 and 20)."""
+    """One step moves every trained tensor and no other; the trunk's hash stays (pitfalls 19, 20 of docs/ppo.md)."""
     digest, parameters = probe.trunk.sha256(), dict(probe.trunk.model.named_parameters())
     probe.disturb()
     trained = probe.trained()
@@ -58,7 +58,7 @@ def isolation(probe: ProbeModel) -> Finding:
 
 
 def gradients(probe: ProbeModel) -> Finding:
-    """Every tensor of policy and critic receives a gradient in the same step (PITFALLS row 19)."""
+    """Every tensor of policy and critic receives a gradient in the same step (pitfall 19 of docs/ppo.md)."""
     found = probe.gradients(ROWS)
     dead = {name: sum(not bool(gradient.any()) for gradient in tensors) for name, tensors in found.items()}
     text = ", ".join(f"{name} {len(found[name]) - dead[name]} of {len(found[name])}" for name in found)
@@ -69,7 +69,7 @@ def output_gradient(probe: ProbeModel) -> Finding:
     """Gradients of log-probabilities in the last hidden states agree with float64, whatever the trunk's dtype.
 
     The states are the model's own, drawn out until its first choice has a probability of about 0.5, 0.9, 0.99 and
-    0.999: in bfloat16 a gradient can be wrong for likely tokens alone (PITFALLS row 29).
+    0.999: in bfloat16 a gradient can be wrong for likely tokens alone (pitfall 29 of docs/ppo.md).
     """
     trunk, temperature = probe.trunk, probe.trainer.config.temperature
     ids = torch.tensor([probe.prompts[0]], device=trunk.device)
@@ -89,7 +89,7 @@ def output_gradient(probe: ProbeModel) -> Finding:
 
 
 def micro_batches(probe: ProbeModel) -> Finding:
-    """A batch in many micro-batches gives the gradient of the whole (PITFALLS row 23)."""
+    """A batch in many micro-batches gives the gradient of the whole (pitfall 23 of docs/ppo.md)."""
     whole, parts = probe.gradients(ROWS), probe.gradients(1)
     off = max(_relative(_flat(whole[name]), _flat(parts[name])) for name in whole)
     return within(off, GRADIENT_TOLERANCE.get(probe.trunk.dtype, 0.1), "relative difference of the gradient")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def kl_k1(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """log p - log q per token: unbiased, may be negative. The one to subtract from a reward (PITFALLS row 15)."""
+    """log p - log q per token: unbiased, may be negative. Subtracted from a reward (pitfall 15 of docs/ppo.md)."""
     return logprobs - reference
 
 
@@ -26,7 +26,7 @@ def kl_unbiased(logprobs: Tensor, old: Tensor, reference: Tensor) -> Tensor:
     """k3 times the probability ratio to the policy that sampled, per token: the one to add to a loss.
 
     Its mean over tokens that ``old`` drew is KL(policy || reference), and so is its gradient the KL's, on and off
-    policy. k3 by itself in a loss descends another divergence (PITFALLS rows 15 and 40).
+    policy. k3 by itself in a loss descends another divergence (pitfall 15 of docs/ppo.md).
 
     Args:
         logprobs: Under the current policy, with gradient. Any shape, nats.
@@ -51,7 +51,7 @@ def token_logprobs(logits: Tensor, tokens: Tensor, temperature: float = 1.0) -> 
     Args:
         logits: Shape (..., V).
         tokens: Shape (...), int64.
-        temperature: The sampling temperature; every role must use the same (PITFALLS row 4).
+        temperature: The sampling temperature; every role must use the same (pitfall 4 of docs/ppo.md).
     Returns:
         Shape (...), nats.
     """

@@ -39,12 +39,12 @@ def whiten(values: Tensor, keep: Tensor, *, shift: bool = True, epsilon: float =
     Args:
         values: Shape (B, T).
         keep: Shape (B, T). With fewer than two kept positions the values come back unchanged.
-        shift: False keeps the mean, which carries the sign of rewards (PITFALLS row 13).
+        shift: False keeps the mean, which carries the sign of rewards (pitfall 13 of docs/ppo.md).
         epsilon: Added to the variance.
     Returns:
         Shape (B, T); 0 where not kept.
     Source:
-        Schulman et al. 2017 implementation practice; mean and variance over ``keep`` alone (PITFALLS row 12).
+        Schulman et al. 2017 implementation practice; mean and variance over ``keep`` alone (pitfall 12 of docs/ppo.md).
     """
     _check_shapes(values, keep)
     if int(keep.sum()) < 2:

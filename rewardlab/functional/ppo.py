@@ -1,7 +1,7 @@
 """The clipped losses (Schulman et al. 2017), as weighted sums over tokens divided by a count the caller gives.
 
-The caller's count is that of the whole minibatch, so that k micro-batches give the gradient of one (PITFALLS row 23):
-:class:`Weighting`. B sequences, T response tokens.
+The caller's count is that of the whole minibatch, so that k micro-batches give the gradient of one
+(:class:`Weighting`, pitfall 23 of docs/ppo.md). B sequences, T response tokens.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Weighting:
 
 
 def mean_over_tokens(counts: Sequence[Tensor]) -> Weighting:
-    """Every counted token of the minibatch weighs the same (PITFALLS row 23)."""
+    """Every counted token of the minibatch weighs the same (pitfall 23 of docs/ppo.md)."""
     return Weighting(counts, sum(int(each.sum()) for each in counts))
 
 
@@ -139,7 +139,7 @@ def value_loss(
         returns: Targets. Shape (B, T).
         keep: Shape (B, T).
         clip: How far ``values`` may move from ``old``, in the unit of returns (scale it by their deviation:
-            PITFALLS row 16).
+            pitfall 16 of docs/ppo.md).
         count: Kept tokens of the whole minibatch.
     Source:
         PPO-NLU eq. 1 (squared TD error); clipping after Schulman et al. 2017's implementation.

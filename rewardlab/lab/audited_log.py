@@ -21,12 +21,12 @@ ALARM = 3
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """What the alarm says of a log: what :func:`audit` gives. ``print`` shows its line.
+    """The alarm's result on a log: what :func:`audit` gives. ``print`` shows its line.
 
     Attributes:
-        series: What it looked at.
-        responses: In the log.
-        alarm: None: silent.
+        series: Reward and right answers by step, which it compares.
+        responses: How many the log has.
+        alarm: None where it is not raised.
     """
 
     series: Series

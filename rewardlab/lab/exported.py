@@ -1,4 +1,4 @@
-"""Leave with what was trained, as files that transformers, PEFT and vLLM load, with a model card."""
+"""Trained policies as files that transformers, PEFT and vLLM load, with a model card."""
 
 from __future__ import annotations
 

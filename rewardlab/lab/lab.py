@@ -38,17 +38,17 @@ GENERAL: Mapping[str, str] = {"keep": "keep_checkpoints", "lam": "reward.lam", "
 class Lab:
     """Trains, evaluates and compares; every call is the command of that name, with the same folders.
 
-    What was run before, here or by a command, is found again by what it was asked, and not run twice.
+    What was run before with the same settings, here or by a command, is read from its folder and not run twice.
 
     Args:
         runs: Where run folders live.
         task: Task, comma-separated tasks, a group, or a task file.
         model: Embedded name, hub id or local folder.
         seed: Of rows, initialisation and sampling.
-        format: Answer format: rationale, label or judgement.
+        format: Answer format: rationale, label, judgement or confident.
         data: Folder of JSON Lines per task; default: ``$REWARDLAB_DATA``.
         source: Where rows come from: auto, local, hub or bundled.
-        annotator: Who writes and ranks rationales: auto, openai, local, bundled, template or sandbox.
+        annotator: Who writes and ranks rationales: auto, or a name of ``rewardlab annotators``.
         device: auto, cpu, cuda, cuda:1 or mps.
         settings: Any setting of docs/settings.md: dotted key -> value, or sections.
         config: TOML file; default: ``rewardlab.toml`` in the current folder, if there is one.

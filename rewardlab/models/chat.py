@@ -2,8 +2,8 @@
 
 Templates of models that think open a thinking block unless they are told not to, and some print today's date. Here
 thinking is off unless asked for, the date is a setting, and a prompt that ends inside an open block is refused
-(PITFALLS row 30). Templates are rendered as transformers renders them, but for the date. No torch here: a plan shows
-the rendered prompt.
+(pitfall 30 of docs/ppo.md). Templates are rendered as transformers renders them, but for the date. No torch here: a
+plan shows the rendered prompt.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The gradient of log p(token) in the logits is 1 at the token less p everywhere. It is subtracted in float32 BEFORE the
 product with the output layer: for a confident token the difference W[token] - sum_v p(v) W[v] of products in bfloat16
-is nothing but rounding (PITFALLS row 29). The gradient in the hidden state is worked out in the forward pass while the
-probabilities are there, H numbers a position, so that the backward pass is one product by a scalar.
+is nothing but rounding (pitfall 29 of docs/ppo.md). The gradient in the hidden state is worked out in the forward pass
+while the probabilities are there, H numbers a position, so that the backward pass is one product by a scalar.
 N positions, H width, V vocabulary, T temperature.
 """
 

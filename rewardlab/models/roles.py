@@ -2,7 +2,7 @@
 
 PEFT is imported with the first adapter, since it takes seconds. Switching roles changes which adapter the forward pass
 uses and nothing else: every trainable role keeps its ``requires_grad`` (PEFT's ``set_adapter`` takes it away from the
-others; PITFALLS row 19).
+others; pitfall 19 of docs/ppo.md).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ TARGETS_BY_TYPE = {
     "mpt": ("Wqkv",),
     "baichuan": ("W_pack",),
 }
-"""Which linear layers get adapters, by ``config.model_type`` (SPEC section 4)."""
+"""Which linear layers get adapters, by ``config.model_type``."""
 GUESSES = (("q_proj", "v_proj"), ("q_b_proj", "kv_b_proj"), ("q_proj", "kv_b_proj"), ("qkv_proj",))
 """What an architecture of another type gets, the first that it has; the second and third are DeepSeek's latent
 attention, the last is Phi-3's."""

@@ -1,7 +1,7 @@
 """``Trunk``: one frozen language model, its codec, and the roles that live on it.
 
 Letters: B batch, T tokens, H width, V vocabulary. ``keep`` is True where a position counts; positions are derived
-from it in every forward pass (PITFALLS row 1).
+from it in every forward pass (pitfall 1 of docs/ppo.md).
 """
 
 from __future__ import annotations

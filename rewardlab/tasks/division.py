@@ -1,4 +1,4 @@
-"""How the rows of a task are divided into labelled rows, PPO prompts, validation and test (SPEC section 4).
+"""How the rows of a task are divided into labelled rows, PPO prompts, validation and test.
 
 Whatever the files, no text is in two parts: tests are served first, then validation, then labelled rows, then
 prompts. Cuts keep the label shares, so that a file of 32 rows still gives useful parts. Rows are numbers until they are

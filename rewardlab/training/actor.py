@@ -1,7 +1,7 @@
 """Policy, reference and critic on one trunk, and the roles behind them.
 
 The same :class:`Actor` computes log-probabilities when a response is sampled and when it is trained on, over the same
-chunks with the same padding, so the first ratio is 1 (PITFALLS row 2). B rows of a chunk, P prompt columns
+chunks with the same padding, so the first ratio is 1 (pitfall 2 of docs/ppo.md). B rows of a chunk, P prompt columns
 (left-padded), R response columns (right-padded), H width.
 """
 

@@ -76,8 +76,8 @@ def _order(length: int, epoch: int, seed: int) -> list[int]:
 def make_optimizer(parameters: Sequence[nn.Parameter], config: OnlineConfig, lr: float) -> torch.optim.Optimizer:
     """AdamW without weight decay, or Adafactor with a fixed learning rate (PPO-NLU section 5.1).
 
-    torch's own Adafactor multiplies the rate by the weights' root mean square, at least 1e-3 (PITFALLS row 27): LoRA's
-    B and a critic's last layer start at 0 and would stay there.
+    torch's own Adafactor multiplies the rate by the weights' root mean square, at least 1e-3: LoRA's B and a
+    critic's last layer start at 0 and would stay there (pitfall 27 of docs/ppo.md).
     """
     if config.optimizer == "adafactor":
         from transformers.optimization import Adafactor

@@ -141,9 +141,9 @@ def shape(
     """Per-token rewards of every chunk, and what each response received in sum.
 
     The score sits on the last response token, the KL penalty on every token (RLLR eq. 5). Scores are centred on the
-    running mean, divided by the running deviation and then clipped (PITFALLS row 28); the batch is part of both. Row 13
-    warns of another thing, the whitening of token rewards inside one batch, and there is none. A response that was cut
-    at its budget has ``missing_end_penalty`` subtracted on top (row 10).
+    running mean, divided by the running deviation and then clipped (pitfall 28 of docs/ppo.md). The batch is part of
+    both. Token rewards are not whitened inside a batch (pitfall 13). A response that was cut at its budget has
+    ``missing_end_penalty`` subtracted on top (pitfall 10).
 
     Args:
         scores: One per response; None where it could not be judged, and no token of it counts.

@@ -288,7 +288,7 @@ def test_their_response_budget_stands_above_that_of_the_models_preset(preset: st
 
 
 def test_ppo_nlu_code_is_as_its_scripts_are() -> None:
-    """SPEC section 8: ppo.py, inference.py and TRL 0.7.2's defaults behind them."""
+    """Those of ppo.py and inference.py, with TRL 0.7.2's defaults behind them."""
     config = load_config({"preset": "ppo-nlu-code", "model.name": HUB_MODEL})
     ppo, lora = config.ppo, config.lora
     assert (ppo.optimizer, ppo.lr, ppo.value_lr, ppo.warmup, ppo.final_lr) == ("adafactor", 5e-6, 5e-6, 0.0, 1.0)

@@ -140,7 +140,7 @@ def method_title(config: RunConfig, trained: Stage | None) -> str:
 
 
 def _trained_title(config: RunConfig, trained: Stage | None) -> str:
-    """The name a table gives to what was trained (SPEC section 5)."""
+    """The name a table gives to what was trained."""
     if trained is None:
         return prompting_title(config)
     last = " (last policy)" if config.eval.checkpoint == "last" else ""

@@ -123,7 +123,8 @@ def test_readme_gets_figure_answer_and_what_further_labels_give(study: Path, mon
     names = [f"results/budget-{labels}-toy" for labels in RIGHT]
     assert main([*names, "--out", "results/all", "--readme", "README.md", "--suites", "."]) == 0
     text = (study / "README.md").read_text()
-    assert text.startswith("# Mine\n\n## What came out\n\n<!-- results, made by: python -m experiments.tools.label_budget ")
+    assert text.startswith("# Mine\n\n## What came out\n\n<!-- results, made by: ")
+    assert "made by: python -m experiments.tools.label_budget results/budget-20-toy " in text
     assert text.endswith("<!-- end of results -->\n\nBy hand.\n")
     assert "](results/all/label-budget.svg)" in text
     assert "**Significantly more accurate than SFT w. rationale on the same labels: with 20 labels a task, no" in text

@@ -105,7 +105,7 @@ def test_the_policy_moves_and_the_trunk_does_not(tmp_path: Path) -> None:
 
 
 def test_left_padding_does_not_change_log_probabilities(tmp_path: Path) -> None:
-    """With learned positions, where a shift would show (PITFALLS row 1)."""
+    """With learned positions, where a shift would show (pitfall 1 of docs/ppo.md)."""
     tiny_gpt2(tmp_path / "model", word_tokenizer(WORDS))
     trainer = preference_trainer(tmp_path, long_pairs(), {**LONG, "lora.targets": ["c_attn"]}, steps=1)
     (chunk,) = chunks_of(trainer.trunk, trainer.rows, range(8), 8)
@@ -148,7 +148,7 @@ def test_the_prompt_is_read_once_and_the_gradient_is_that_of_whole_rows(tmp_path
 
 
 def test_chunks_do_not_change_a_step(tmp_path: Path) -> None:
-    """A mean over the step's pairs, however many lie in a chunk (PITFALLS row 23): here 8, and 3 + 3 + 2."""
+    """A mean over the step's pairs, however many lie in a chunk (pitfall 23 of docs/ppo.md): here 8, and 3 + 3 + 2."""
     found = []
     for size in (8, 3):
         folder = tmp_path / str(size)

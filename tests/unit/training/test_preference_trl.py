@@ -17,7 +17,7 @@ from tests.support.training import EXAMPLES
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT 0.21 under transformers 5.23
 @pytest.mark.parametrize("loss", ["sigmoid", "ipo"])
 def test_the_loss_of_a_trained_policy_equals_trls(tmp_path: Path, loss: PreferenceLoss) -> None:
-    """Theirs is the base model with our adapter merged, beside the base model as its reference (PITFALLS row 38)."""
+    """Theirs is the base model with our adapter merged, beside the base model as its reference."""
     from datasets import Dataset
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

@@ -238,7 +238,7 @@ def test_one_batch_of_sixteen_equals_four_micro_batches(film_llama: Path, tmp_pa
 
 
 def test_adapter_and_head_move_by_their_rate(film_llama: Path, tmp_path: Path) -> None:
-    """Both start at 0; an update moves a weight by its rate at most, or a little more (PITFALLS row 27)."""
+    """Both start at 0; an update moves a weight by its rate at most, or a little more (pitfall 27 of docs/ppo.md)."""
     folder = open_folder(tmp_path / "run")
     section = {"lr": 1e-4, "epochs": 5, "batch": 16, "sft_samples": 16}
     train_reward_model(folder, make_config(film_llama, rm=section), "label", None, PAIRS, {}, SAMPLES)

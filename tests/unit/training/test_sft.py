@@ -201,7 +201,7 @@ def test_same_seed_gives_the_same_adapter_and_another_seed_another(llama: Path, 
 
 
 def test_one_batch_of_eight_equals_four_micro_batches_of_two(llama: Path, tmp_path: Path) -> None:
-    """The answers differ in length, so a mean of micro-batch means would not pass (PITFALLS row 23)."""
+    """The answers differ in length, so a mean of micro-batch means would not pass (pitfall 23 of docs/ppo.md)."""
     lengthened = {key: text + " and fine" * (index % 4) for index, (key, text) in enumerate(RATIONALES.items())}
     losses = []
     for micro in (8, 2):
@@ -273,7 +273,7 @@ def test_a_trainable_parameter_outside_the_role_is_refused(llama: Path) -> None:
 
 
 def test_the_adapter_moves_by_its_rate(llama: Path, tmp_path: Path) -> None:
-    """B starts at 0; an update moves a weight by its rate at most, or a little more (PITFALLS row 27)."""
+    """B starts at 0; an update moves a weight by its rate at most, or a little more (pitfall 27 of docs/ppo.md)."""
     folder = open_folder(tmp_path / "run")
     train_sft(folder, make_config(llama, sft={"lr": 1e-4, "epochs": 5, "batch": 8}), EXAMPLES, RATIONALES)
     rates = sum(row["sft/lr"] for row in read_jsonl(folder.path / "metrics.jsonl"))
