@@ -69,21 +69,30 @@ def test_nothing_is_logged_of_a_rollout_that_was_drawn_here() -> None:
     assert rollout_metrics(here) == rollout_metrics(rollout)
 
 
-@pytest.mark.parametrize(("log_ratio", "weight"), [(0.0, 1.0), (math.log(1.5), 1.5), (math.log(3), 2.0)])
+@pytest.mark.parametrize(
+    ("log_ratio", "weight", "run"),
+    [
+        (0.0, 1.0, {}),
+        (math.log(1.5), 1.5, {}),
+        (math.log(3), 2.0, {}),
+        (math.log(3), 2.5, {"sampler.cap": 2.5}),
+        (-math.log(2), 0.5, {}),
+    ],
+)
 def test_the_policys_gradient_is_weighed_and_the_critics_is_not(
-    tmp_path: Path, log_ratio: float, weight: float
+    tmp_path: Path, log_ratio: float, weight: float, run: dict[str, float]
 ) -> None:
-    plain, weighed = gradients(tmp_path / "plain", None), gradients(tmp_path / "weighed", log_ratio)
+    plain, weighed = gradients(tmp_path / "plain", None), gradients(tmp_path / "weighed", log_ratio, run)
     for name, gradient in plain.items():
         factor = weight if name.startswith("policy") else 1.0
         torch.testing.assert_close(weighed[name], factor * gradient, atol=1e-6, rtol=1e-4)
     assert any(bool(gradient.any()) for name, gradient in plain.items() if name.startswith("policy"))
 
 
-def gradients(folder: Path, log_ratio: float | None) -> dict[str, Tensor]:
+def gradients(folder: Path, log_ratio: float | None, run: dict[str, float] | None = None) -> dict[str, Tensor]:
     """Of policy and critic after one backward pass, where a server gave each token that much less than we do."""
     folder.mkdir()
-    trainer = ppo_trainer(folder, lambda *_: 0.0, value="adapter")
+    trainer = ppo_trainer(folder, lambda *_: 0.0, run=run, value="adapter")
     rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 4, (0, 0))
     chunks = rollout.chunks
     if log_ratio is not None:
