@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from rewardlab.annotate.client import make_client
 from rewardlab.config import ModelConfig
 from rewardlab.errors import InputError
 from rewardlab.models.sampler import Sample, SamplingConfig, end_ids, sample
@@ -172,26 +173,35 @@ class TestAdapters:
     ) -> None:
         """A server that says nothing is not waited for as long as for responses."""
         monkeypatch.setattr(sampling_server, "UNLOAD_S", 0.2)
+        timeouts: list[float] = []
+
+        def client(key: str, url: str, timeout_s: float) -> Any:
+            timeouts.append(timeout_s)
+            return make_client(key, url, timeout_s)
+
+        monkeypatch.setattr(sampling_server, "make_client", client)
         scripted = Scripted(trunk.codec.eos_id, unloads=unloads)
         caplog.set_level(logging.WARNING)
         drawn(scripted, trunk, tmp_path / "run", steps=3)
         names = [name for name, _ in scripted.adapters]
         assert scripted.dropped == names
+        assert timeouts == [20, 20, 0.2, 20, 20, 0.2, 20, 20, 0.2], "a step loads, draws and drops"
         [line] = [record.getMessage() for record in caplog.records if "did not unload" in record.getMessage()]
         assert names[0] in line
         assert not (tmp_path / "run" / sampling_server.FOLDER).exists()
 
 
-class TestServedModel:
-    CARDS = ({"id": "yours", "parent": "qwen"}, {"id": "qwen", "parent": None}, {"id": "qwen-alias"})
+CARDS = [{"id": "yours", "parent": "qwen"}, {"id": "qwen", "parent": None}, {"id": "qwen-alias"}]
 
-    def served(self, model: str | None) -> tuple[str, str]:
+
+class TestServedModel:
+    def served(self, model: str | None, listed: object = CARDS) -> tuple[str, str]:
         """The base model, and the key that the server was shown."""
         shown: list[str] = []
 
         async def models(request: Request) -> Reply:
             shown.append(request.headers["authorization"])
-            return Reply.of({"data": list(self.CARDS)})
+            return Reply.of({"data": listed})
 
         with HttpServer(models) as server:
             found = served_model(SamplerConfig(url=f"http://127.0.0.1:{server.port}", model=model, timeout_s=20))
@@ -202,6 +212,16 @@ class TestServedModel:
         assert [self.served(model)[0] for model in (None, "qwen-alias")] == ["qwen", "qwen-alias"]
         with pytest.raises(InputError, match=r"has qwen, qwen-alias; expected sampler\.model = 'yours'"):
             self.served("yours")
+
+    @pytest.mark.parametrize("model", [None, "qwen"])
+    def test_a_server_of_adapters_alone_has_none(self, model: str | None) -> None:
+        with pytest.raises(InputError, match="has no model; expected "):
+            self.served(model, CARDS[:1])
+
+    @pytest.mark.parametrize("listed", [None, 1, [1], [{}], {"id": "qwen"}])
+    def test_what_is_no_list_of_models_is_named(self, listed: object) -> None:
+        with pytest.raises(InputError, match="/v1/models is no list of models"):
+            self.served(None, listed)
 
     def test_the_key_of_another_service_is_not_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OPENAI_API_KEY", "theirs")

@@ -220,6 +220,14 @@ class TestTemperature:
         assert row["sampler/difference"] > 0.01
         assert row["sampler/truncated_share"] > 0.1
 
+    def test_one_below_what_rounding_explains_counts_too(self, tmp_path: Path) -> None:
+        trunk = started(tiny_llama(tmp_path / "model"), tmp_path / "sft")
+        with (
+            drawing(tmp_path, trunk=trunk, run={"sampler.tolerance": 1e-12}) as (trainer, _),
+            pytest.raises(InputError, match=r"limit 1e-12"),
+        ):
+            trainer.train()
+
 
 class TestRefused:
     @pytest.mark.parametrize(

@@ -53,13 +53,33 @@ def drawn_rollout() -> Rollout:
     return Rollout(EXAMPLES[:2], [Sample((1, 1, 1), "", True), Sample((1, 1), "", True)], [chunk])
 
 
+LOGGED = {
+    "sampler/ratio_mean": pytest.approx((1 + 3 + 0.5 + 2 + 1) / 5),
+    "sampler/truncated_share": pytest.approx(1 / 5),  # the 3
+    "sampler/difference": pytest.approx(math.sqrt((math.log(3) ** 2 + 2 * math.log(2) ** 2) / 5)),
+}
+
+
 def test_what_is_logged_by_hand() -> None:
-    found = sampler_metrics(drawn_rollout(), cap=2.5)
-    assert found == {
-        "sampler/ratio_mean": pytest.approx((1 + 3 + 0.5 + 2 + 1) / 5),
-        "sampler/truncated_share": pytest.approx(1 / 5),  # the 3
-        "sampler/difference": pytest.approx(math.sqrt((math.log(3) ** 2 + 2 * math.log(2) ** 2) / 5)),
-    }
+    assert sampler_metrics(drawn_rollout(), cap=2.5) == LOGGED
+
+
+def test_every_chunk_is_in_what_is_logged() -> None:
+    """The same tokens in a chunk of each response, which are of different widths."""
+    whole = drawn_rollout()
+    [chunk] = whole.chunks
+    parts = [
+        replace(
+            chunk,
+            rows=[row],
+            ids=chunk.ids[[row], : 1 + width],
+            keep=chunk.keep[[row], : 1 + width],
+            old=chunk.old[[row], :width],
+            drawn=(DRAWN * KEEP)[[row], :width],
+        )
+        for row, width in ((0, 3), (1, 2))
+    ]
+    assert sampler_metrics(replace(whole, chunks=parts), cap=2.5) == LOGGED
 
 
 def test_nothing_is_logged_of_a_rollout_that_was_drawn_here() -> None:
