@@ -21,7 +21,7 @@ from rewardlab.config import RunConfig, fingerprint
 from rewardlab.errors import ConfigError
 from rewardlab.models.names import model_identity
 from rewardlab.pipeline.rows import Rows
-from rewardlab.pipeline.stage import Stage, Work, asks_nothing
+from rewardlab.pipeline.stage import Stage, Work, asks_nothing, needs_nothing
 from rewardlab.rewards.plan import RewardPlan, plan_reward
 from rewardlab.section import STORING
 from rewardlab.tasks import resolve_tasks
@@ -117,9 +117,10 @@ class Context:
         inputs: Mapping[str, Stage],
         run: Callable[[Work], dict[str, Any]],
         preview: Callable[[], Preview | None] = asks_nothing,
+        check: Callable[[], object] = needs_nothing,
     ) -> Stage:
         stored = self.config.model_dump(mode="json")
-        return Stage(kind, title, slug, settings, inputs, run, config=stored, preview=preview)
+        return Stage(kind, title, slug, settings, inputs, run, config=stored, preview=preview, check=check)
 
     def data(self, *parts: PartName) -> dict[str, Any]:
         """The rows that a stage reads and the questions, by content; refused where a task has test rows only."""

@@ -68,8 +68,12 @@ class Runner:
             fresh: Move a finished or unfinished goal aside and run it anew; what it needs stays.
         Raises:
             RunFolderError: The goal's folder holds something else; nothing has run then.
+            InputError: A stage that is to run lacks something it needs, such as a server; nothing has run then.
         """
         plan = self.plan(goal)
+        for stage, folder in plan:
+            if not folder.is_done or (fresh and stage is plan[-1][0]):
+                stage.check()
         if fresh and processes.is_main():
             _set_aside(plan[-1][1])
         processes.wait()

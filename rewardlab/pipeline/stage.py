@@ -60,6 +60,10 @@ def asks_nothing() -> Preview | None:
     return None
 
 
+def needs_nothing() -> None:
+    """The check of a stage that depends on nothing but its inputs."""
+
+
 @dataclass(frozen=True, eq=False)  # no slots: its fingerprint is kept
 class Stage:
     """One step.
@@ -74,6 +78,7 @@ class Stage:
         config: The whole configuration it was built from, JSON-ready; stored for rerunning.
         at: Its folder, when it is not the one under the root.
         preview: What it will ask of a hosted annotator; None is nothing.
+        check: Asks, before anything runs, for what it needs beside its inputs, such as a server; raises InputError.
     """
 
     kind: str
@@ -85,6 +90,7 @@ class Stage:
     config: Mapping[str, Any] = field(default_factory=dict)
     at: Path | None = None
     preview: Callable[[], Preview | None] = asks_nothing
+    check: Callable[[], object] = needs_nothing
 
     @property
     def identity(self) -> dict[str, Any]:

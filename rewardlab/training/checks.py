@@ -79,7 +79,7 @@ def check_sampler(rollout: Rollout) -> None:
 
 
 @torch.no_grad()
-def check_server(actor: Actor, rollout: Rollout, place: str, tolerance: float | None = None) -> None:
+def check_server(actor: Actor, rollout: Rollout, place: str, tolerance: float | None = None) -> float:
     """The server that drew the responses computes their probabilities as this program does.
 
     Compared is the root mean square over all tokens, since the largest of thousands lies several deviations out.
@@ -89,6 +89,8 @@ def check_server(actor: Actor, rollout: Rollout, place: str, tolerance: float | 
         rollout: With log-probabilities of the server.
         place: What messages call the server.
         tolerance: Largest difference, nats; None is what rounding explains, or that of :func:`check_sampler`.
+    Returns:
+        The largest difference that was allowed, nats.
     Raises:
         InputError: They differ by more.
     """
@@ -97,7 +99,7 @@ def check_server(actor: Actor, rollout: Rollout, place: str, tolerance: float | 
     rounding = SERVER_ROUNDING * rounding_tolerance(actor.trunk, states, actor.temperature)
     limit = tolerance or max(SAMPLER_TOLERANCE, rounding)
     if (found := server_difference(rollout)) <= limit:
-        return
+        return limit
     kept = [(c.old[c.response_keep], c.drawn[c.response_keep]) for c in rollout.chunks if c.drawn is not None]
     ours, theirs = (float(torch.cat(each).mean()) for each in zip(*kept, strict=True))
     here = f"{actor.trunk.name} here (mean {ours:.3f}, {str(actor.trunk.dtype).removeprefix('torch.')})"

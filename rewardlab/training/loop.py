@@ -37,7 +37,7 @@ from rewardlab.training.advantages import Estimated
 from rewardlab.training.batches import draws_of
 from rewardlab.training.budget import Budget, PromptsRead
 from rewardlab.training.checkpoint import Checkpoints
-from rewardlab.training.checks import check_processes, check_sampler, check_server, check_start, check_trunk
+from rewardlab.training.checks import check_processes, check_sampler, check_start, check_trunk
 from rewardlab.training.clock import Clock
 from rewardlab.training.fitting import sampling_batch
 from rewardlab.training.interval import Interval
@@ -213,7 +213,8 @@ class OnlineTrainer:
         """One training step."""
         clock, before = Clock(self.trunk.device), self.budget.share()
         rollout = self._roll_out(step, clock)
-        self._check_server(rollout)
+        if self.server is not None:
+            self.server.compare(step + 1, self.actor, rollout)
         with clock.phase("score"):
             scores = self._score(step, rollout)
         shaping = self._shape(rollout, scores)
@@ -248,12 +249,6 @@ class OnlineTrainer:
             trusts_sampler=trusts,
             drawer=drawer,
         )
-
-    def _check_server(self, rollout: Rollout) -> None:
-        """In the first step of each start: after a resume it may be another server."""
-        if self.server is not None and not self.server.is_trusted:
-            check_server(self.actor, rollout, self.server.place, self.run_config.sampler.tolerance)
-            self.server.is_trusted = True
 
     def _score(self, step: int, rollout: Rollout) -> list[Score]:
         """The reward of each response; a process scores all responses to a prompt, which the reward may compare."""

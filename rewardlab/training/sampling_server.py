@@ -28,8 +28,11 @@ from rewardlab.models.sampler import Sample, SamplingConfig, end_ids
 from rewardlab.models.serving import served_rank
 from rewardlab.models.trunk import Trunk
 from rewardlab.sampler_config import SamplerConfig
-from rewardlab.training.actor import POLICY
+from rewardlab.training.actor import POLICY, Actor
+from rewardlab.training.checks import check_server
 from rewardlab.training.completions import BadCompletion, completion_request, read_completion
+from rewardlab.training.metrics import server_difference
+from rewardlab.training.rollout import Rollout
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -80,16 +83,16 @@ class SamplingServer:
         trunk: Carries the role ``policy`` when something is drawn.
         folder: The run folder, below which the adapter is written; the server has to see it.
     Attributes:
-        is_trusted: Whether its log-probabilities were compared with ours since this process began.
+        limit: Largest difference from our log-probabilities that the first step allowed, nats; None before it.
     """
 
     def __init__(self, config: SamplerConfig, base: str, trunk: Trunk, folder: Path) -> None:
         self.config, self.base, self.trunk = config, base, trunk
         self.folder = folder.resolve() / FOLDER
-        self.is_trusted = False
+        self.limit: float | None = None
         self._run_name = processes.gather(f"rewardlab-{uuid4().hex[:8]}")[0]
         self._name = ""
-        self._was_told = False
+        self._was_told = self._was_far = False
         self._below = [] if trunk.adapter is None else [read_adapter(trunk.adapter)]
 
     def __enter__(self) -> Self:
@@ -139,6 +142,30 @@ class SamplingServer:
         except BadCompletion as error:
             raise self._error(f"{self.place}: {error}") from error
 
+    def compare(self, step: int, actor: Actor, rollout: Rollout) -> None:
+        """Compare its log-probabilities with ours. Too large a difference ends the first step of each start.
+
+        Later ones are told of, once: before the first update the policy's own part of the adapter is zero, so that a
+        server that leaves it out cannot be told from one that does not.
+
+        Args:
+            step: Training step, from 1.
+            actor: The policy as it drew.
+            rollout: With log-probabilities of the server.
+        Raises:
+            InputError: They differ by more than rounding explains in the first step since this process began.
+        """
+        if self.limit is None:
+            self.limit = check_server(actor, rollout, self.place, self.config.tolerance)
+        elif not self._was_far and (found := server_difference(rollout)) > self.limit:
+            self._was_far = True
+            logger.warning(
+                "%s: in step %d its log-probabilities differ from ours by %.2g nats, root mean square over tokens; the "
+                "first step allowed %.2g. If sampler/difference goes on growing, it leaves new adapters out or draws "
+                "with old ones; stop the run and start the server anew",
+                *(self.place, step, found, self.limit),
+            )
+
     def _load(self, name: str) -> None:
         """Put the policy into the server in the place of the one of the step before."""
         if processes.is_main():
@@ -182,7 +209,7 @@ class SamplingServer:
 
     def _error(self, message: str) -> RewardlabError:
         """What is wrong with a server from the start is the user's to mend; later the run goes on from a checkpoint."""
-        if not self.is_trusted:
+        if self.limit is None:
             return InputError(message)
         return TrainingError(f"{message}. When it is up again, the same command goes on from the last checkpoint")
 

@@ -11,6 +11,7 @@ import pytest
 import rewardlab.sandbox
 from rewardlab.cli import main as cli
 from rewardlab.disk import read_json, read_jsonl
+from tests.servers.http_server import HttpServer, Reply, Request
 from tests.servers.model_server import BASE, ModelServer
 from tests.support.commands import Outcome
 from tests.support.launching import run_together
@@ -88,26 +89,52 @@ def test_two_processes_ask_what_one_asks(tmp_path: Path) -> None:
         assert together == pytest.approx(alone, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("method", ["ppo", "reinforce"])
-def test_a_server_that_is_not_there_is_one_line(typed: Callable[..., Outcome], method: str) -> None:
+def free_port() -> int:
+    """A port of this machine at which nothing answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    found = typed(method, "--sampler", f"http://127.0.0.1:{port}", "--init=base", *SMALL)
-    assert found.code == 2
-    [line] = [line for line in found.err.splitlines() if "error" in line]
-    assert line.startswith(f"error: sampler http://127.0.0.1:{port} does not answer (")
-    assert line.endswith("start it, or leave --sampler out")
-    assert "Traceback" not in found.err
+        return int(probe.getsockname()[1])
 
 
-def test_a_server_of_another_kind_is_one_line(typed: Callable[..., Outcome]) -> None:
-    from tests.servers.http_server import HttpServer, Reply, Request
+class TestBeforeAnyStageRuns:
+    """SFT is behind these runs; nothing of it is made."""
 
-    async def page(_: Request) -> Reply:
-        return Reply(b"<html>hello</html>", kind="text/html")
+    @pytest.mark.parametrize("method", ["ppo", "reinforce"])
+    def test_a_server_that_is_not_there_is_one_line(self, typed: Callable[..., Outcome], method: str) -> None:
+        port = free_port()
+        line = typed(method, "--sampler", f"http://127.0.0.1:{port}", *SMALL).problem
+        assert line.startswith(f"sampler http://127.0.0.1:{port} does not answer (")
+        assert line.endswith("start it, or leave --sampler out")
+        assert not Path("runs").exists()
 
-    with HttpServer(page) as server:
-        found = typed("ppo", "--sampler", f"http://127.0.0.1:{server.port}", "--init=base", *SMALL)
-    assert found.code == 2
-    assert "/v1/models is no list of models; expected a server such as vLLM's" in found.err
+    def test_a_server_of_another_kind_is_one_line(self, typed: Callable[..., Outcome]) -> None:
+        async def page(_: Request) -> Reply:
+            return Reply(b"<html>hello</html>", kind="text/html")
+
+        with HttpServer(page) as server:
+            line = typed("ppo", "--sampler", f"http://127.0.0.1:{server.port}", *SMALL).problem
+        assert line.endswith("/v1/models is no list of models; expected a server such as vLLM's")
+        assert not Path("runs").exists()
+
+    def test_a_server_of_another_model_is_one_line(self, typed: Callable[..., Outcome]) -> None:
+        async def models(_: Request) -> Reply:
+            return Reply.of({"data": [{"id": "qwen"}]})
+
+        with HttpServer(models) as server:
+            url = f"http://127.0.0.1:{server.port}"
+            line = typed("ppo", "--sampler", url, "--set=sampler.model=llama", *SMALL).problem
+        assert line == f"sampler {url} has qwen; expected sampler.model = 'llama'"
+        assert not Path("runs").exists()
+
+    def test_a_plan_asks_no_server(self, typed: Callable[..., Outcome]) -> None:
+        shown = typed("ppo", "--sampler", f"http://127.0.0.1:{free_port()}", "--dry-run", *SMALL)
+        assert (shown.code, shown.err) == (0, "")
+        assert "[to run] PPO on rule" in shown.out
+
+    def test_a_method_that_draws_here_asks_none(self, typed: Callable[..., Outcome], tmp_path: Path) -> None:
+        from rewardlab.config_loading import NO_FILE, load_config
+        from rewardlab.pipeline import Pipeline
+
+        given = {"sampler.url": f"http://127.0.0.1:{free_port()}", "task": "sandbox-sentiment"}
+        for method in ("raft", "dpo"):
+            Pipeline(load_config(given, NO_FILE), tmp_path).train(method).check()

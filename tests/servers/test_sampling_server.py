@@ -158,6 +158,20 @@ def test_a_server_that_leaves_the_adapter_out_is_refused(tmp_path: Path) -> None
         trainer.train()
 
 
+def test_a_server_that_leaves_updates_out_draws_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Behind the base model the first adapter changes nothing, so that the first step cannot show it."""
+    deaf = ModelServer(tiny_llama(tmp_path / "model"), ignores_adapter=True)
+    with drawing(tmp_path, deaf, steps=3) as (trainer, _):
+        trainer.train()
+    [line] = [record.getMessage() for record in caplog.records if record.name.endswith("sampling_server")]
+    assert line.startswith(
+        f"sampler {trainer.run_config.sampler.url}: in step 2 its log-probabilities differ from ours"
+    )
+    first, *later = [row["sampler/difference"] for row in metrics(tmp_path)]
+    assert first < 1e-3
+    assert min(later) > 1e-3
+
+
 class TestBfloat16:
     """The server applies the adapter beside weights that are rounded; here SFT's is merged, and then rounded."""
 
@@ -206,6 +220,14 @@ class TestTemperature:
         assert row["sampler/difference"] > 0.01
         assert row["sampler/truncated_share"] > 0.1
 
+    def test_one_below_what_rounding_explains_counts_too(self, tmp_path: Path) -> None:
+        trunk = started(tiny_llama(tmp_path / "model"), tmp_path / "sft")
+        with (
+            drawing(tmp_path, trunk=trunk, run={"sampler.tolerance": 1e-12}) as (trainer, _),
+            pytest.raises(InputError, match=r"limit 1e-12"),
+        ):
+            trainer.train()
+
 
 class TestRefused:
     @pytest.mark.parametrize(
@@ -232,6 +254,7 @@ class TestRefused:
             trainer.train()
         assert "\n" not in str(refused.value)
         assert not (trainer.folder / FOLDER).exists()
+        assert not served.loaded
 
     def test_a_model_that_is_not_there(self, tmp_path: Path) -> None:
         with (

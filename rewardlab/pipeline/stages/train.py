@@ -92,7 +92,21 @@ def online_stage(context: Context, method: TrainingMethod, work: Train | None = 
             lambda: [example for part in section.parts for example in rows_of(context.splits, part)],
             partial(_responses, section),
         ),
+        check=lambda: _check_server(config, method),
     )
+
+
+def _check_server(config: RunConfig, method: TrainingMethod) -> None:
+    """Ask the server that is to draw the responses, before hours of SFT and reward models; raises InputError."""
+    if _has_server(config, method):
+        from rewardlab.training.sampling_server import served_model
+
+        served_model(config.sampler)
+
+
+def _has_server(config: RunConfig, method: TrainingMethod) -> bool:
+    """Whether a server draws the responses of this method."""
+    return config.sampler.url is not None and method.family == "online"
 
 
 def _sampler_settings(config: RunConfig, method: TrainingMethod) -> dict[str, Any]:
@@ -101,7 +115,7 @@ def _sampler_settings(config: RunConfig, method: TrainingMethod) -> dict[str, An
     Raises:
         ConfigError: A setting cannot be had with a server.
     """
-    if config.sampler.url is None or method.family != "online":
+    if not _has_server(config, method):
         return {}
     if config.lora.bias != "none":
         raise ConfigError(

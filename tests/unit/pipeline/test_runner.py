@@ -111,6 +111,35 @@ class TestRunner:
         assert seen == {"scored": 1, "sft": 2}
         assert processes.count() == 2
 
+    def test_every_stage_that_is_to_run_is_checked_before_the_first_one_runs(self, counting: Counting) -> None:
+        asked: list[str] = []
+
+        def refuse() -> None:
+            asked.append("goal")
+            raise RewardlabError("no server")
+
+        goal = replace(counting.goal(), check=refuse)
+        with pytest.raises(RewardlabError, match="no server"):
+            counting.runner.execute(goal)
+        assert (asked, counting.runs, counting.said) == (["goal"], [], [])
+        assert not counting.runner.root.exists()
+        base = goal.inputs["left"].inputs["base"]
+        other = counting.stage("other", {"base": replace(base, check=refuse)})
+        with pytest.raises(RewardlabError, match="no server"):
+            counting.runner.execute(other)
+        assert counting.runs == []
+
+    def test_a_finished_stage_is_checked_only_before_it_runs_anew(self, counting: Counting) -> None:
+        def refuse() -> None:
+            raise RewardlabError("no server")
+
+        folder = counting.runner.execute(counting.goal()).path
+        finished = replace(counting.goal(), check=refuse)
+        assert counting.runner.execute(finished).path == folder
+        with pytest.raises(RewardlabError, match="no server"):
+            counting.runner.execute(finished, fresh=True)
+        assert [path.name for path in folder.parent.glob(f"{folder.name}*")] == [folder.name], "it was not set aside"
+
     def test_two_commands_that_need_one_stage_build_it_once(self, counting: Counting) -> None:
         goal, entered, may_end = counting.stage("slow"), threading.Event(), threading.Event()
 

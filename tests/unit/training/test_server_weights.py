@@ -53,13 +53,33 @@ def drawn_rollout() -> Rollout:
     return Rollout(EXAMPLES[:2], [Sample((1, 1, 1), "", True), Sample((1, 1), "", True)], [chunk])
 
 
+LOGGED = {
+    "sampler/ratio_mean": pytest.approx((1 + 3 + 0.5 + 2 + 1) / 5),
+    "sampler/truncated_share": pytest.approx(1 / 5),  # the 3
+    "sampler/difference": pytest.approx(math.sqrt((math.log(3) ** 2 + 2 * math.log(2) ** 2) / 5)),
+}
+
+
 def test_what_is_logged_by_hand() -> None:
-    found = sampler_metrics(drawn_rollout(), cap=2.5)
-    assert found == {
-        "sampler/ratio_mean": pytest.approx((1 + 3 + 0.5 + 2 + 1) / 5),
-        "sampler/truncated_share": pytest.approx(1 / 5),  # the 3
-        "sampler/difference": pytest.approx(math.sqrt((math.log(3) ** 2 + 2 * math.log(2) ** 2) / 5)),
-    }
+    assert sampler_metrics(drawn_rollout(), cap=2.5) == LOGGED
+
+
+def test_every_chunk_is_in_what_is_logged() -> None:
+    """The same tokens in a chunk of each response, which are of different widths."""
+    whole = drawn_rollout()
+    [chunk] = whole.chunks
+    parts = [
+        replace(
+            chunk,
+            rows=[row],
+            ids=chunk.ids[[row], : 1 + width],
+            keep=chunk.keep[[row], : 1 + width],
+            old=chunk.old[[row], :width],
+            drawn=(DRAWN * KEEP)[[row], :width],
+        )
+        for row, width in ((0, 3), (1, 2))
+    ]
+    assert sampler_metrics(replace(whole, chunks=parts), cap=2.5) == LOGGED
 
 
 def test_nothing_is_logged_of_a_rollout_that_was_drawn_here() -> None:
@@ -69,21 +89,30 @@ def test_nothing_is_logged_of_a_rollout_that_was_drawn_here() -> None:
     assert rollout_metrics(here) == rollout_metrics(rollout)
 
 
-@pytest.mark.parametrize(("log_ratio", "weight"), [(0.0, 1.0), (math.log(1.5), 1.5), (math.log(3), 2.0)])
+@pytest.mark.parametrize(
+    ("log_ratio", "weight", "run"),
+    [
+        (0.0, 1.0, {}),
+        (math.log(1.5), 1.5, {}),
+        (math.log(3), 2.0, {}),
+        (math.log(3), 2.5, {"sampler.cap": 2.5}),
+        (-math.log(2), 0.5, {}),
+    ],
+)
 def test_the_policys_gradient_is_weighed_and_the_critics_is_not(
-    tmp_path: Path, log_ratio: float, weight: float
+    tmp_path: Path, log_ratio: float, weight: float, run: dict[str, float]
 ) -> None:
-    plain, weighed = gradients(tmp_path / "plain", None), gradients(tmp_path / "weighed", log_ratio)
+    plain, weighed = gradients(tmp_path / "plain", None), gradients(tmp_path / "weighed", log_ratio, run)
     for name, gradient in plain.items():
         factor = weight if name.startswith("policy") else 1.0
         torch.testing.assert_close(weighed[name], factor * gradient, atol=1e-6, rtol=1e-4)
     assert any(bool(gradient.any()) for name, gradient in plain.items() if name.startswith("policy"))
 
 
-def gradients(folder: Path, log_ratio: float | None) -> dict[str, Tensor]:
+def gradients(folder: Path, log_ratio: float | None, run: dict[str, float] | None = None) -> dict[str, Tensor]:
     """Of policy and critic after one backward pass, where a server gave each token that much less than we do."""
     folder.mkdir()
-    trainer = ppo_trainer(folder, lambda *_: 0.0, value="adapter")
+    trainer = ppo_trainer(folder, lambda *_: 0.0, run=run, value="adapter")
     rollout = roll_out(trainer.actor, EXAMPLES, trainer.sampling, 4, (0, 0))
     chunks = rollout.chunks
     if log_ratio is not None:
