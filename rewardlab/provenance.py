@@ -15,12 +15,12 @@ PACKAGES = ("rewardlab", "torch", "transformers", "peft", "trl", "accelerate", "
 
 
 def provenance() -> dict[str, Any]:
-    """What produced a folder: command, time, commit, package versions, machine."""
+    """What produced a folder: command, time, commit, whether files of the package differ from it, versions, machine."""
     return {
         "command": _command(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
+        "dirty": bool(_git("status", "--porcelain", "--", "rewardlab")),  # results written beside it change no code
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.tools import label_budget
+from experiments.tools import label_budget, label_budget_study
 from experiments.tools.readme_table import BLOCK, MODULE, main, parsed, readme_block, with_block
 from tests.support.runs import answers_with, eval_folder
 
@@ -50,7 +50,7 @@ def made_again(command: str, root: Path) -> str:
     """What one of the two commands that make blocks makes."""
     if command.startswith(f"{label_budget.MODULE} "):
         budgets = label_budget.parsed(shlex.split(command.removeprefix(label_budget.MODULE)))
-        study = label_budget.read_study([root / folder for folder in budgets.folders], budgets.suites)
+        study = label_budget_study.read_study([root / folder for folder in budgets.folders], budgets.suites)
         return label_budget.readme_block(study, budgets.out.as_posix())
     assert command.startswith(f"{MODULE} "), command
     given = parsed(shlex.split(command.removeprefix(MODULE)))

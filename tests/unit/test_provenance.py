@@ -31,5 +31,9 @@ def test_the_commit_is_that_of_the_checkout_the_package_lies_in(
     assert found() == (None, False)
     git("commit", "--quiet", "--allow-empty", "--message", "first")
     assert found() == (git("rev-parse", "HEAD"), False)
-    (tmp_path / "new").touch()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "report.md").touch()  # what a suite writes beside the package changes no code
+    assert found() == (git("rev-parse", "HEAD"), False)
+    (tmp_path / "rewardlab").mkdir()
+    (tmp_path / "rewardlab" / "new.py").touch()
     assert found() == (git("rev-parse", "HEAD"), True)

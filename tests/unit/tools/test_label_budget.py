@@ -1,14 +1,17 @@
-"""Figure, sentences and claims of the label-budget study, from made-up results with known numbers."""
+"""Figure, sentences, tables and claims of the label-budget study, from made-up results with known numbers."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments.tools import label_budget
-from experiments.tools.label_budget import main, read_budget, read_study, study_findings
+from experiments.tools.label_budget import main
+from experiments.tools.label_budget_study import differences, read_budget, read_study, study_findings
 from rewardlab.disk import read_json, write_json
 from rewardlab.errors import InputError
 from rewardlab.suites.file import load_suite
@@ -23,6 +26,9 @@ settings = {{ "data.labelled" = {labels} }}
 name = "SFT w. rationale"
 stage = "sft"
 [[method]]
+name = "SFT on prompts"
+stage = "sft"
+[[method]]
 name = "RLLR"
 stage = "ppo"
 [[method]]
@@ -35,42 +41,59 @@ better = "RLLR"
 than = "SFT w. rationale"
 decoding = "greedy"
 """
+SFT = "SFT w. rationale"
+MORE = (196, 196, 196)
 RIGHT = {
-    20: {"SFT w. rationale": (100, 101, 102), "RLLR": (101, 100, 102), "PPO on prompts": (190, 191, 190)},
-    50: {"SFT w. rationale": (120, 121, 119), "RLLR": (170, 172, 171), "PPO on prompts": (190, 190, 191)},
+    20: {SFT: (100, 101, 102), "RLLR": (101, 100, 102), "PPO on prompts": (190, 191, 190), "SFT on prompts": MORE},
+    50: {SFT: (120, 121, 119), "RLLR": (170, 172, 171), "PPO on prompts": (190, 190, 191), "SFT on prompts": MORE},
 }
 """Labels a task -> method -> right answers of 200 in each seed, in both tasks."""
 STEPS = {20: {"RLLR": (0, 5, 0), "PPO on prompts": (0, 0, 0)}, 50: {"RLLR": (10, 0, 15), "PPO on prompts": (5, 5, 5)}}
 """Labels a task -> method -> step of the policy that each seed evaluated."""
+OWN_ANSWERS = {20: ((0.4, 0.3), (0.6, 0.55)), 50: ((0.7, 0.6), (0.9, 0.8))}
+"""Labels a task -> value and low end for each task, the label RM's accuracy on own answers."""
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """Suites and results: RLLR gains 25 points at 50 labels alone; PPO reads 300 further labels of each task."""
+    """Suites and results: RLLR gains 25 points at 50 labels alone; two methods read 300 further labels of each task."""
     for labels, methods in RIGHT.items():
         name = f"budget-{labels}-toy"
         (tmp_path / f"{name}.toml").write_text(SUITE.format(name=name, labels=labels))
         for method, rights in methods.items():
             for seed, right in enumerate(rights):
-                columns = {column: {d: answers_with(right, ITEMS) for d in ("sampled", "greedy")} for column in "ab"}
-                gold = 2 * (labels + 300 * (method == "PPO on prompts"))
-                place = (
-                    tmp_path / "results" / name / f"seed-{seed}" / "run-files" / "eval" / f"{method}-{labels}-{seed}"
-                )
-                start = "base" if method == "SFT w. rationale" else "sft-rationale"
-                eval_folder(
-                    place,
-                    method=method,
-                    start=start,
-                    seed=seed,
-                    columns=columns,
-                    cost=(gold, 0, 1.0),
-                    format="rationale",
-                )
-                step = 0 if start == "base" else STEPS[labels][method][seed]
-                stored = read_json(place / "result.json")
-                write_json(place / "result.json", {**stored, "policy": {"checkpoint": "best", "step": step}})
+                made = tmp_path / "results" / name / f"seed-{seed}" / "run-files"
+                evaluation(made, method, labels, seed, right)
+                reward_model(made, OWN_ANSWERS[labels])
     return tmp_path
+
+
+def evaluation(made: Path, method: str, labels: int, seed: int, right: int) -> None:
+    """An evaluation, and the run that it evaluated with what validation rows said of it."""
+    columns = {column: {d: answers_with(right, ITEMS) for d in ("sampled", "greedy")} for column in "ab"}
+    gold = 2 * (labels + 300 * method.endswith("on prompts"))
+    step = STEPS[labels].get(method, (None,) * 3)[seed]
+    eval_folder(
+        made / "eval" / f"{method}-{labels}-{seed}",
+        method=method,
+        start="base" if step is None else "sft-rationale",
+        seed=seed,
+        columns=columns,
+        cost=(gold, 12, 1.0),
+        format="rationale",
+        model_run=None if step is None else Path("runs") / "ppo" / method,
+    )
+    measured = {"start": {"step": 0, "accuracy": 0.8}, "best": {"step": step}, "last": {"accuracy": 0.75 + 0.01 * seed}}
+    write_json(made / "ppo" / method / "result.json", {"validation": measured})
+
+
+def reward_model(made: Path, own: Sequence[tuple[float, float]]) -> None:
+    """A label RM: 90 and 80 % of held-out pairs."""
+    accuracy: dict[str, Any] = {
+        "held_out_label": {"a": {"value": 0.9, "low": 0.85}, "b": {"value": 0.8, "low": 0.75}},
+        "policy_sampled": {name: {"value": v, "low": low} for name, (v, low) in zip("ab", own, strict=True)},
+    }
+    write_json(made / "rm" / "label" / "result.json", {"kind": "label", "accuracy": accuracy})
 
 
 def folders(study: Path) -> list[Path]:
@@ -81,90 +104,119 @@ def write_study(study: Path, out: str = "out") -> list[Path]:
     return label_budget.write_study(read_study(folders(study), study, resamples=200), study / out)
 
 
+def page(study: Path) -> str:
+    write_study(study)
+    return (study / "out" / "label-budget.md").read_text()
+
+
 def test_sentences_follow_from_the_numbers(study: Path) -> None:
-    write_study(study)
-    text = (study / "out" / "label-budget.md").read_text()
+    text = page(study)
     assert (
-        "Significantly more accurate than SFT w. rationale on the same labels: with 20 labels a task, no method; with "
-        "50 labels a task, RLLR." in text
-    )
-    assert "* 20 labels a task: highest is " in text
-    assert re.search(r"\* 50 labels a task: highest is RLLR with 85\.5 \[.*\]; SFT w. rationale has 60\.0 \[", text)
-    assert re.search(r"50 labels a task: significantly better than SFT w. rationale: .*RLLR \(\+25\.5 points \[", text)
-    assert re.search(r"20 labels a task: not significantly different from SFT w. rationale: RLLR \(0\.0 points", text)
-    assert "corrected over all 4 comparisons of the study" in text
+        "**Shown to be more accurate than SFT w. rationale on the same labels: with 20 labels a task, no method; with "
+        "50 labels a task, RLLR. With more labels: with 20 and 50 labels a task, SFT on prompts and PPO on prompts.**"
+    ) in text
+    assert "All 8 are corrected together (Holm)" in text
+    assert re.search(r"none is excluded: the intervals reach up to \+\d+\.\d points \(RLLR, 20 labels a task\)\.", text)
+    assert "less accurate" not in text
+    assert "planned seeds" not in text
     assert "One seed" not in text
+    assert "Measured with tiny on a and b, 3 seeds, greedy decoding." in text
 
 
-def test_a_method_that_reads_more_labels_answers_no_question_about_this_budget(study: Path) -> None:
-    """PPO on prompts has the highest accuracy everywhere, with 320 and 350 labels a task."""
-    write_study(study)
-    text = (study / "out" / "label-budget.md").read_text()
-    answer = text.split("\n\n")[2]
-    assert answer.startswith("Significantly more accurate")
-    assert "PPO on prompts" not in answer
-    assert "highest is PPO" not in text
-    assert re.search(r"\| PPO on prompts \| 320 \| 95\.2 .* \| 350 \| 95\.2 ", text)
+def test_a_method_that_is_worse_is_named(study: Path) -> None:
+    for seed in range(3):
+        evaluation(study / "results" / "budget-50-toy" / f"seed-{seed}" / "run-files", "RLLR", 50, seed, 60 + seed)
+    text = page(study)
+    assert "on the same labels: with 20 and 50 labels a task, no method. With more" in text
+    assert (
+        "Shown to be less accurate than SFT w. rationale on the same labels: with 20 labels a task, no method; with 50 "
+        "labels a task, RLLR." in text
+    )
 
 
-def test_it_says_how_many_runs_kept_their_start(study: Path) -> None:
-    """Of SFT, whose start is the base model, and of what read further labels, the sentence says nothing."""
-    write_study(study)
-    text = (study / "out" / "label-budget.md").read_text()
-    assert "was evaluated: 2 of 3 with 20 labels a task and 1 of 3 with 50 labels a task." in text
-    assert re.search(r"\| SFT w. rationale \| 20 \| .* \| – \| 50 \| .* \| – \|\n", text)
-    assert re.search(r"\| RLLR \| 20 \| .* \| 2 of 3 \| 50 \| .* \| 1 of 3 \|\n", text)
-    assert re.search(r"\| PPO on prompts \| 320 \| .* \| 3 of 3 \| 350 \| .* \| 0 of 3 \|\n", text)
+def test_a_method_that_reads_more_labels_is_compared_with_sft_on_the_same_ones_too(study: Path) -> None:
+    text = page(study)
+    more = "* PPO on prompts minus "
+    assert re.search(
+        re.escape(f"{more}SFT w. rationale (300 further labels a task), points: +44.7 [") + ".*with 20; .*with 50", text
+    )
+    assert re.search(re.escape(f"{more}SFT on prompts (the same labels), points: −2.8 [") + ".*−2.8 .*with 50", text)
+    assert "SFT on prompts minus PPO" not in text
+    found = differences(read_study(folders(study), study, resamples=200))
+    assert [(each.row.name, each.base.name) for each in found[:4]] == [
+        ("SFT on prompts", SFT),
+        ("RLLR", SFT),
+        ("PPO on prompts", SFT),
+        ("PPO on prompts", "SFT on prompts"),
+    ]
 
 
-def test_readme_gets_figure_answer_and_what_further_labels_give(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_how_many_runs_ended_as_their_start(study: Path) -> None:
+    """SFT, whose start is the base model, and what read further labels are not counted in the sentence."""
+    text = page(study)
+    assert "chosen SFT's epoch too: 2 of 3 with 20 and 1 of 3 with 50 labels a task." in text
+    lines = {tuple(line.split(" | ")[:2]): line.split(" | ")[2:] for line in text.splitlines() if " | " in line}
+    assert lines["| 20", SFT][-2:] == ["–", "– |"]
+    assert lines["| 20", "RLLR"][-2:] == ["2 of 3", "80.0 → 76.0 |"]
+    assert lines["| 50", "RLLR"][-2:] == ["1 of 3", "80.0 → 76.0 |"]
+    assert lines["| 20", "PPO on prompts"][-2:] == ["3 of 3", "80.0 → 76.0 |"]
+    assert lines["| 50", "PPO on prompts"][:3] == ["350", "6", "1"]  # labels, calls a task, seconds
+    assert lines["| 50", "RLLR"][4].startswith("+25.5 [")
+
+
+def test_the_reward_models_stand_beside_guessing(study: Path) -> None:
+    text = page(study)
+    assert "| 20 | label | 85.0 (80.0 to 90.0) | 50.0 (40.0 to 60.0) | 3 of 6 |" in text
+    assert "| 50 | label | 85.0 (80.0 to 90.0) | 80.0 (70.0 to 90.0) | 6 of 6 |" in text
+    assert "| 50 | ranked | – | – | 0 of 0 |" in text
+
+
+def test_readme_gets_figure_answer_and_sentences(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(study)
     (study / "README.md").write_text("# Mine\n\n## What came out\n\nBy hand.\n")
     names = [f"results/budget-{labels}-toy" for labels in RIGHT]
     assert main([*names, "--out", "results/all", "--readme", "README.md", "--suites", "."]) == 0
     text = (study / "README.md").read_text()
     assert text.startswith("# Mine\n\n## What came out\n\n<!-- results, made by: ")
-    assert "made by: python -m experiments.tools.label_budget results/budget-20-toy " in text
+    assert f"made by: python -m experiments.tools.label_budget {names[0]} {names[1]} --out results/all " in text
     assert text.endswith("<!-- end of results -->\n\nBy hand.\n")
     assert "](results/all/label-budget.svg)" in text
-    assert "**Significantly more accurate than SFT w. rationale on the same labels: with 20 labels a task, no" in text
-    further = r"\* 50 labels a task and 300 more that SFT w. rationale did not read: PPO on prompts \(\+35\.2 points \["
-    assert re.search(further, text)
-    assert "RLLR (" not in text
+    assert "](results/all/label-budget.md)" in text
+    assert text.count("**Shown to be more accurate than SFT w. rationale on the same labels: with 20 labels a") == 1
+    assert "* PPO on prompts minus SFT on prompts (the same labels), points: " in text
 
 
-def test_the_figure_has_a_line_a_method_and_a_panel_a_task(study: Path) -> None:
+def test_the_figure_has_a_strip_a_method_and_a_column_a_budget(study: Path) -> None:
     file, *_ = write_study(study)
     svg = file.read_text()
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
-    for name in (*RIGHT[20], "a", "b", "gold labels read, a task"):
-        assert name in texts
-    assert texts.count("20") == 2  # ticks of both panels; 50 is a tick of accuracy too
-    assert texts.count("50") >= 2
+    for name in (*RIGHT[20], "gold labels read, a task", "20 labels a task", "50 labels a task"):
+        assert texts.count(name) == 1, name
     again = write_study(study, "again")[0]
     assert again.read_text() == svg
 
 
 def test_where_the_points_lie(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Greedy accuracy in percent over labels read, moved aside by at most a few per cent; intervals around it."""
+    """Above: greedy accuracy over the labels that were read. Below: differences, a dot a seed, hollow for the start."""
     from matplotlib.axes import Axes
 
-    drawn: list[tuple[list[float], list[float]]] = []
+    drawn: list[tuple[list[float], list[float], str]] = []
     plot = Axes.plot
 
-    def seen(self: Axes, x: list[float], y: list[float], **more: object) -> object:
-        drawn.append((x, y))
-        return plot(self, x, y, **more)
+    def seen(self: Axes, x: list[float], y: list[float], *form: str, **more: Any) -> object:
+        drawn.append((x, y, str(more.get("markerfacecolor", ""))))
+        return plot(self, x, y, *form, **more)
 
     monkeypatch.setattr(Axes, "plot", seen)
     write_study(study)
-    assert len(drawn) == 6
-    expected = {(20, 50): (50.5, 60.0), (320, 350): (95 + 1 / 6, 95 + 1 / 6)}
-    found = [(x, y) for x, y in drawn if y == pytest.approx([50.5, 60.0]) or y == pytest.approx([95 + 1 / 6] * 2)]
-    for x, y in found:
-        labels = next(each for each in expected if x == pytest.approx(each, rel=0.05))
-        assert y == pytest.approx(expected[labels])
-    assert len(found) == 4
+    points = [(x, y) for x, y, _ in drawn if len(y) == 2]
+    for x, y in [((20, 50), (50.5, 60.0)), ((320, 350), (95 + 1 / 6, 95 + 1 / 6)), ((320, 350), (98.0, 98.0))]:
+        assert any(a == pytest.approx(x, rel=0.01) and b == pytest.approx(y) for a, b in points), (x, y)
+    ties = [(x, y) for x, y in points if x[0] in (20, 50) and x[1] > 300]
+    assert [y[0] for _, y in ties] == pytest.approx([50.5, 60.0, 50.5, 60.0])  # from SFT of the same budget
+    seeds = [(x[0], face) for x, _, face in drawn if face]
+    assert [x for x, _ in seeds] == pytest.approx([0.5, -0.5, 0.0, 25.0, 25.5, 26.0])
+    assert [face == "#ffffff" for _, face in seeds] == [True, False, True, False, True, False]
 
 
 def test_claims_of_all_budgets_are_one_family(study: Path) -> None:
@@ -181,14 +233,21 @@ def test_claims_of_all_budgets_are_one_family(study: Path) -> None:
     assert alone.estimate.low > second["size"]["low"]
 
 
-def test_one_seed_is_said_to_be_one(study: Path) -> None:
+def test_a_claim_about_one_checkpoint_says_so(study: Path) -> None:
+    """RLLR is SFT itself in two seeds of three at 20 labels: equal rows there are no finding about rewards."""
+    write_study(study)
+    (first,), (second,) = (read_json(folder / "claims.json")["claims"] for folder in folders(study))
+    assert first["note"] == "in 2 of 3 seeds both are one checkpoint, SFT's own"
+    assert second["note"] == "in 1 of 3 seeds both are one checkpoint, SFT's own"
+
+
+def test_missing_seeds_are_said(study: Path) -> None:
     for folder in folders(study):
         for seed in (1, 2):
             (folder / f"seed-{seed}").rename(study / f"{folder.name}-{seed}")
-    write_study(study)
-    text = (study / "out" / "label-budget.md").read_text()
+    text = page(study)
+    assert "**1 of 3 planned seeds: nothing here can be quoted.**" in text
     assert "One seed: intervals are over test items, of these runs and not of others." in text
-    assert "(1 seed, interval over items)" in text
 
 
 def test_what_cannot_be_read_is_refused(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
