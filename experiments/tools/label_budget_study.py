@@ -214,7 +214,7 @@ def _with_shared(finding: Finding, budget: Budget) -> Finding:
 
 def shared_checkpoints(claim: Claim, budget: Budget) -> tuple[int, int]:
     """Seeds in which both methods of a claim are the SFT model they began from, and seeds that both have."""
-    rows = [row for name in (claim.better, claim.than) if (row := budget.table.row(name)) is not None]
+    rows = [row for name in claim.methods if (row := budget.table.row(name)) is not None]
     if len(rows) < 2:
         return 0, 0
     sides: list[Mapping[int, bool]] = [
