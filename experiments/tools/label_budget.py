@@ -124,12 +124,12 @@ def readme_block(study: Sequence[Budget], out: str) -> str:
         out: Folder of figure and page, as README links to it.
     """
     found = differences(study)
-    lines = [*more_lines(study, found), *caution(study, found), start_line(study)]
+    link = f"[Every difference, its cost, and what can be attacked]({out}/README.md)."
     parts = [
         _figure(f"{out}/{NAME}.svg"),
         f"**{answer(study, found)}**",
-        "\n".join(f"* {line}" for line in lines),
-        f"{_scope(study)} [Every difference, its costs, and how it was measured]({out}/{NAME}.md).",
+        "\n".join(f"* {line}" for line in more_lines(study, found)),
+        " ".join([*caution(study, found), _scope(study), link]),
     ]
     return "\n\n".join(parts) + "\n"
 

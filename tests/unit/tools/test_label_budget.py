@@ -181,7 +181,8 @@ def test_readme_gets_figure_answer_and_sentences(study: Path, monkeypatch: pytes
     assert f"made by: python -m experiments.tools.label_budget {names[0]} {names[1]} --out results/all " in text
     assert text.endswith("<!-- end of results -->\n\nBy hand.\n")
     assert "](results/all/label-budget.svg)" in text
-    assert "](results/all/label-budget.md)" in text
+    assert "](results/all/README.md)." in text
+    assert "none is excluded" in text
     assert text.count("**Shown to be more accurate than SFT w. rationale on the same labels: with 20 labels a") == 1
     assert "* PPO on prompts minus SFT on prompts (the same labels), points: " in text
 
