@@ -2,8 +2,8 @@
 
 Run as ``python -m experiments.tools.label_budget experiments/results/budget-*0-sandbox --out FOLDER``. Written are
 ``label-budget.svg`` and ``label-budget.md`` in FOLDER, and ``claims.md`` and ``claims.json`` in the folder of each
-suite. With ``--readme FILE`` the figure and the sentences take the place of the block of results in that file; a test
-makes the block again and compares.
+suite. With ``--readme FILE`` the sentences take the place of the block of results in that file; a test makes the block
+again and compares.
 """
 
 from __future__ import annotations
@@ -126,16 +126,11 @@ def readme_block(study: Sequence[Budget], out: str) -> str:
     found = differences(study)
     link = f"[Every difference, its cost, and what can be attacked]({out}/README.md)."
     parts = [
-        _figure(f"{out}/{NAME}.svg"),
         f"**{answer(study, found)}**",
         "\n".join(f"* {line}" for line in more_lines(study, found)),
         " ".join([*caution(study, found), _scope(study), link]),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _figure(path: str) -> str:
-    return f"![Accuracy over gold labels read; below, each method minus SFT on the same labels]({path})"
 
 
 def _scope(study: Sequence[Budget]) -> str:
@@ -151,7 +146,7 @@ def study_page(study: Sequence[Budget], found: Sequence[Difference], out: Path) 
     """Figure, answer, differences, tables and how to read them, in Markdown."""
     parts = [
         _unfinished(study),
-        _figure(f"{NAME}.svg"),
+        f"![Accuracy over gold labels read; below, each method minus SFT on the same labels]({NAME}.svg)",
         f"**{answer(study, found)}**",
         "\n".join(f"* {line}" for line in (*more_lines(study, found), *caution(study, found), start_line(study))),
         _how_to_read(study, found),

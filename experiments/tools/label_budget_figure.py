@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NAME = "label-budget"
 WIDTH, LEFT, RIGHT, GAP = 860, 180, 12, 14
-UPPER, LOWER_TOP, ROW_STEP, BOTTOM = 250, 330, 24, 48
+HEAD, UPPER, LOWER_TOP, ROW_STEP, BOTTOM = 34, 284, 364, 24, 48
 KEY_WIDTH = 260
 MARKERS = "osD^vPX*"
 
@@ -33,10 +33,22 @@ def draw(study: Sequence[Budget], found: Sequence[Difference], file: Path) -> Pa
     names = list(dict.fromkeys(row.name for budget in study for row in budget.table.rows if budget.is_rival(row)))
     with matplotlib_style(NAME):
         sheet = new_sheet(WIDTH, LOWER_TOP + ROW_STEP * len(names) + BOTTOM)
-        upper = sheet.axes(60, 30, WIDTH - 60 - KEY_WIDTH, UPPER - 30)
+        sheet.figure.text(12 / WIDTH, 1 - 20 / sheet.height, headline(found), fontsize=13, fontweight="bold")
+        upper = sheet.axes(60, HEAD + 30, WIDTH - 60 - KEY_WIDTH, UPPER - HEAD - 30)
         _accuracies(sheet, upper, study)
         _strips(sheet, study, found, names)
         return write_sheet(sheet, file, f"Accuracy over gold labels read, and {len(names)} methods less {BASELINE}")
+
+
+def headline(found: Sequence[Difference]) -> str:
+    """The answer in one line: what was shown to be more accurate than SFT on the same labels, with its budgets."""
+    better = [each for each in found if each.budget.is_rival(each.row) and each.is_clear and each.value > 0]
+    budgets = {
+        name: ", ".join(str(each.budget.labels) for each in better if each.row.name == name)
+        for name in dict.fromkeys(each.row.name for each in better)
+    }
+    told = "; ".join(f"{name} ({labels} labels)" for name, labels in budgets.items()) or "no method"
+    return f"Shown to be more accurate than {BASELINE} on the same labels: {told}"
 
 
 def _accuracies(sheet: Sheet, axes: Axes, study: Sequence[Budget]) -> None:
@@ -56,7 +68,7 @@ def _accuracies(sheet: Sheet, axes: Axes, study: Sequence[Budget]) -> None:
         _line(axes, points, number)
         _key(sheet, number, name)
     told = f"dotted: from {BASELINE} to the\nsame budget with further labels"
-    place = (WIDTH - KEY_WIDTH + 14) / sheet.width, 1 - (52 + 24 * len(names)) / sheet.height
+    place = (WIDTH - KEY_WIDTH + 14) / sheet.width, 1 - (HEAD + 52 + 24 * len(names)) / sheet.height
     sheet.figure.text(*place, told, va="top", fontsize=9, color=PALETTE["soft"])
     ticks = sorted({round(budget.labels_of(row)) for budget in study for row in budget.table.rows})
     budgets = [str(tick) if tick in {budget.labels for budget in study} else "" for tick in ticks]
@@ -84,7 +96,7 @@ def _key(sheet: Sheet, number: int, name: str) -> None:
     """An entry of the legend, at the right of the upper panel."""
     from matplotlib.lines import Line2D
 
-    x, y = (WIDTH - KEY_WIDTH + 14) / sheet.width, 1 - (46 + 24 * number) / sheet.height
+    x, y = (WIDTH - KEY_WIDTH + 14) / sheet.width, 1 - (HEAD + 46 + 24 * number) / sheet.height
     sheet.figure.add_artist(Line2D([x], [y], color=PALETTE[f"c{number}"], marker=MARKERS[number], linestyle=""))
     sheet.figure.text(x + 10 / sheet.width, y, name, va="center", fontsize=10)
 
