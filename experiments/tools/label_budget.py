@@ -13,7 +13,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -48,19 +47,10 @@ CHANCE = 0.5
 
 def answer(study: Sequence[Budget], found: Sequence[Difference]) -> str:
     """The answer: at which budgets which methods are more accurate than SFT, on the same labels and with more."""
-    same = _by_budget(study, [each for each in found if _is_better(each) and each.budget.is_rival(each.row)])
-    more = [each for each in found if _is_better(each) and each.budget.reads_more(each.row)]
-    told = f"Shown to be more accurate than {BASELINE} on the same labels: {same}."
-    against_start = [each for each in more if each.base is each.budget.start]
-    return f"{told} With more labels: {_by_budget(study, against_start)}." if _reads_more(study) else told
-
-
-def _is_better(difference: Difference) -> bool:
-    return difference.is_clear and difference.value > 0
-
-
-def _reads_more(study: Sequence[Budget]) -> bool:
-    return any(budget.reads_more(row) for budget in study for row in budget.table.rows)
+    better = [each for each in found if each.is_better and each.base is each.budget.start]
+    same = _by_budget(study, [each for each in better if each.budget.is_rival(each.row)])
+    more = _by_budget(study, [each for each in better if each.budget.reads_more(each.row)])
+    return f"Shown to be more accurate than {BASELINE} on the same labels: {same}. With more labels: {more}."
 
 
 def _by_budget(study: Sequence[Budget], found: Sequence[Difference]) -> str:
@@ -77,7 +67,7 @@ def caution(study: Sequence[Budget], found: Sequence[Difference]) -> Iterator[st
         widest = max(level, key=lambda each: each.comparison.estimate.high)
         high = points(widest.comparison.estimate.high)
         yield (
-            "Where no difference is shown, none is excluded: the intervals reach up to "
+            "Where no difference is shown, there may still be one: the intervals reach up to "
             f"{high} points ({widest.row.name}, {widest.budget.labels} labels a task)."
         )
     if worse := [each for each in rivals if each.is_clear and each.value < 0]:
@@ -134,7 +124,7 @@ def readme_block(study: Sequence[Budget], out: str) -> str:
 
 
 def _scope(study: Sequence[Budget]) -> str:
-    """Model, tasks and seeds, and what the intervals are over."""
+    """Model, tasks, seeds and decoding."""
     first = study[0]
     models = _listed(sorted({row.key.model for row in first.table.rows if row.key.model}))
     tasks = _listed(list(first.table.averaged))
@@ -179,25 +169,14 @@ def _unfinished(study: Sequence[Budget]) -> str:
 
 def _how_to_read(study: Sequence[Budget], found: Sequence[Difference]) -> str:
     """What the numbers are."""
-    one = "One seed: intervals are over test items, of these runs and not of others. " * (_fewest(study) == 1)
+    fewest = min(len(budget.seeds) for budget in study)
+    one = "One seed: intervals are over test items, of these runs and not of others. " if fewest == 1 else ""
     return (
         f"{_scope(study)} Average of the tasks. Differences are over seeds and test items, given the validation rows, "
         f"which chose settings, SFT's epoch and every checkpoint. All {len(found)} are corrected together (Holm), so "
         f"the level of each interval is that of its own step, and an interval excludes 0 where p is below 0.05. {one}"
         "Labels are those that were read for training; validation labels are not counted."
     )
-
-
-def _fewest(study: Sequence[Budget]) -> int:
-    return min(len(budget.seeds) for budget in study)
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A column of the methods' table."""
-
-    title: str
-    cell: Callable[[Budget, Row], str]
 
 
 def _methods_grid(study: Sequence[Budget], found: Sequence[Difference]) -> Grid:
@@ -211,21 +190,21 @@ def _methods_grid(study: Sequence[Budget], found: Sequence[Difference]) -> Grid:
         p = p_text(each.comparison.test.p_holm)
         return f"{points(each.value)} {points_interval(each.comparison.estimate)}, {p}"
 
-    columns = [
-        _Column("labels read, a task", lambda budget, row: f"{budget.labels_of(row):.0f}"),
-        _Column("annotator calls, a task", _calls),
-        _Column("seconds", lambda _, row: f"{row.cost['seconds']:.0f}"),
-        _Column("greedy accuracy", _accuracy),
-        _Column(f"minus {BASELINE}", difference),
-        _Column("start kept", _kept),
-        _Column("validation, start → last", _drift),
-    ]
+    columns: dict[str, Callable[[Budget, Row], str]] = {
+        "labels read, a task": lambda budget, row: f"{budget.labels_of(row):.0f}",
+        "annotator calls, a task": _calls,
+        "seconds": lambda _, row: f"{row.cost['seconds']:.0f}",
+        "greedy accuracy": _accuracy,
+        f"minus {BASELINE}": difference,
+        "start kept": _kept,
+        "validation, start → last": _drift,
+    }
     rows = [
-        [Cell(f"{budget.labels}"), Cell(row.name), *(Cell(column.cell(budget, row)) for column in columns)]
+        [Cell(f"{budget.labels}"), Cell(row.name), *(Cell(cell(budget, row)) for cell in columns.values())]
         for budget in study
         for row in budget.table.rows
     ]
-    return Grid([Heading("budget"), Heading("method", is_number=False), *(Heading(c.title) for c in columns)], rows)
+    return Grid([Heading("budget"), Heading("method", is_number=False), *map(Heading, columns)], rows)
 
 
 def _calls(budget: Budget, row: Row) -> str:

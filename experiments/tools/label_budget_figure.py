@@ -42,7 +42,7 @@ def draw(study: Sequence[Budget], found: Sequence[Difference], file: Path) -> Pa
 
 def headline(found: Sequence[Difference]) -> str:
     """The answer in one line: what was shown to be more accurate than SFT on the same labels, with its budgets."""
-    better = [each for each in found if each.budget.is_rival(each.row) and each.is_clear and each.value > 0]
+    better = [each for each in found if each.budget.is_rival(each.row) and each.is_better]
     budgets = {
         name: ", ".join(str(each.budget.labels) for each in better if each.row.name == name)
         for name in dict.fromkeys(each.row.name for each in better)

@@ -134,6 +134,11 @@ class Difference:
         """Its size, as a share."""
         return self.comparison.estimate.value
 
+    @property
+    def is_better(self) -> bool:
+        """Whether the method was shown to be more accurate."""
+        return self.is_clear and self.value > 0
+
 
 def read_budget(folder: Path, suites: Path = SUITES, resamples: int = RESAMPLES) -> Budget:
     """The results of one suite.
